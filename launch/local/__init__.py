@@ -1,0 +1,1 @@
+"""The same jobs on this machine: real toolkit, real folders, no account."""

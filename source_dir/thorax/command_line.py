@@ -1,0 +1,79 @@
+"""The trainer's command line: paths of the job, and hyperparameters in any spelling and dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from thorax.config.document import help_text
+from thorax.config.fields import read_names
+from thorax.config.parse import PLATFORM, canonical, spellings, unknown
+from thorax.errors import ThoraxError
+
+#: Path arguments -> their other spellings.
+PATHS = {
+    "train": (), "validation": ("val",), "test": (), "weights": (), "model": (), "model_dir": (),
+    "output_data_dir": ("output_dir",), "checkpoint_dir": ("checkpoints",),
+}  # fmt: skip
+
+_USAGE = """usage: python train_model.py --train DIR --model-dir OUT [--validation DIR] [--test DIR] [--weights FILE_OR_DIR]
+                      [--output-data-dir DIR] [--checkpoint-dir DIR] [--HYPERPARAMETER VALUE ...]
+
+Trains a chest X-ray (or other image) classifier and writes a bundle into OUT. Without --output-data-dir and
+--checkpoint-dir, those lie in OUT-job. A run whose checkpoint folder is not empty is resumed.
+
+  --train DIR            films for training: a folder per class, or a .csv with path, labels, patient
+  --validation DIR       films that choose epoch and threshold (default: cut from train by patient)
+  --test DIR             films that are scored once, at the end
+  --weights FILE_OR_DIR  state_dict in torchvision's layout to start from
+"""
+
+
+def read_command_line(argv: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(paths, hyperparameters) as texts. Takes `--name value`, `--name=value`, "-" for "_", and the one-letter `-k 3`
+    that the toolkit makes of one-letter keys; several words (a list that the toolkit split) are joined by commas.
+
+    Raises:
+        ThoraxError: a word that belongs to no option, or an option given twice with two values.
+        SystemExit: after --help.
+    """
+    if any(word in ("-h", "--help") for word in argv):
+        print(_USAGE + "\nHyperparameters" + help_text())
+        raise SystemExit(0)
+    words: dict[str, list[str]] = {}
+    name = ""
+    for word in argv:
+        if _is_option(word):
+            name, _, text = word.partition("=")
+            name = canonical(name)
+            given = [text] if "=" in word else []
+            if name in words and given != words[name]:
+                raise ThoraxError(f"--{name} is given twice; give it once")
+            words[name] = given
+        elif name:
+            words[name].append(word)
+        else:
+            raise ThoraxError(f"{word!r} belongs to no option; write --name value")
+    texts = {key: _join(values) for key, values in words.items()}
+    others = {other: path for path, names in PATHS.items() for other in (path, *names)}
+    paths = {others[key]: text for key, text in texts.items() if key in others}
+    hyperparameters = {key: text for key, text in texts.items() if key not in others}
+    for key in hyperparameters:
+        if key not in spellings() and not PLATFORM.match(key):
+            raise ThoraxError(unknown(key))
+    if paths.get("weights"):
+        hyperparameters["weights"] = paths["weights"]
+    return paths, hyperparameters
+
+
+def _is_option(word: str) -> bool:
+    if word.startswith("--") and len(word) > 2:
+        return True
+    return len(word) > 1 and word[0] == "-" and word[1].isalpha()
+
+
+def _join(values: list[str]) -> str:
+    """One value as it is; several as one comma list."""
+    if len(values) == 1:
+        return values[0]
+    return ",".join(part for value in values for part in read_names(value))
+

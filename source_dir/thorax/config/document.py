@@ -1,0 +1,61 @@
+"""The table of all hyperparameters, for the documentation and for --help."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from thorax.config.fields import about, kind, plain, range_text
+from thorax.config.training_config import TrainingConfig
+
+_KINDS = {"tuple[int, ...]": "integers", "tuple[str, ...]": "names", "bool": "boolean", "int": "integer", "float": "number", "str": "text"}
+
+
+def rows() -> list[tuple[str, str, str, str, str, str]]:
+    """(group, name, other spellings, type, default and range, meaning), in the order of the dataclass."""
+    table = []
+    for field in dataclasses.fields(TrainingConfig):
+        a = about(field)
+        others = ", ".join(f"`{s.name}` ({s.origin})" for s in a.spellings)
+        table.append((a.group, field.name, others, _KINDS[kind(field)], _default(field.default), a.help + _allowed(a)))
+    return table
+
+
+def _allowed(a: Any) -> str:
+    text = range_text(a)
+    return f" [{text}]" if text else ""
+
+
+def _default(value: Any) -> str:
+    if value is None or value == ():
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return plain(value) if isinstance(value, int | float) else str(value)
+
+
+def markdown() -> str:
+    """The table as Markdown, one section a group."""
+    lines: list[str] = []
+    group = ""
+    for section, name, others, type_, default, meaning in rows():
+        if section != group:
+            group = section
+            lines += ["", f"### {group}", "", "| name | other spellings | type | default | meaning |", "|---|---|---|---|---|"]
+        lines.append(f"| `{name}` | {others} | {type_} | {default} | {meaning.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def help_text() -> str:
+    """The table as plain text for --help."""
+    lines: list[str] = []
+    group = ""
+    for section, name, others, type_, default, meaning in rows():
+        if section != group:
+            group = section
+            lines += ["", f"{group}:"]
+        also = f" (also {others.replace('`', '')})" if others else ""
+        lines.append(f"  --{name} {type_.upper()}  default {default}{also}\n        {meaning}")
+    return "\n".join(lines)

@@ -1,0 +1,156 @@
+"""How one hyperparameter is described: its help text, spellings, range and choices, and how its text is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from thorax.errors import ThoraxError
+
+TRUE = ("true", "True", "1", "yes")
+FALSE = ("false", "False", "0", "no")
+#: Texts that mean "not set": SageMaker's toolkit writes None as an empty text, SDK v3's driver as null.
+UNSET = ("", "null", "None", "none")
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """Another name of a field.
+
+    Attributes:
+        name: as the user writes it.
+        origin: who uses this name: "built-in" (Image Classification algorithm), "seed" scripts, "timm" ...
+        translate: maps the other name's text to this field's text, where the values differ too.
+    """
+
+    name: str
+    origin: str
+    translate: Callable[[str], str] | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """What a hyperparameter means, for the parser, the checks and the generated table."""
+
+    help: str
+    group: str
+    spellings: tuple[Spelling, ...] = ()
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    affects_result: bool = True
+
+
+def parameter(default: Any, help: str, group: str, **about: Any) -> Any:
+    """A dataclass field with its description."""
+    return dataclasses.field(default=default, metadata={"about": About(help, group, **about)})
+
+
+def about(field: dataclasses.Field[Any]) -> About:
+    described = field.metadata["about"]
+    assert isinstance(described, About)
+    return described
+
+
+def range_text(a: About) -> str:
+    """The allowed values in words, for the table and for errors."""
+    if a.choices:
+        return ", ".join(a.choices)
+    if a.low is not None and a.high is not None:
+        return f"{'above ' if a.open_low else ''}{plain(a.low)} to {plain(a.high)}"
+    if a.low is not None:
+        return f"{'above' if a.open_low else 'at least'} {plain(a.low)}"
+    return ""
+
+
+def plain(number: float) -> str:
+    """A number as people write it: fixed-point, no exponent, no trailing zeros."""
+    if isinstance(number, int) or float(number).is_integer():
+        return str(int(number))
+    return f"{number:.12f}".rstrip("0")
+
+
+def read_bool(name: str, text: str) -> bool:
+    if text in TRUE:
+        return True
+    if text in FALSE:
+        return False
+    raise ThoraxError(f"{name}={text!r} is not a boolean; write one of {', '.join(TRUE + FALSE)}")
+
+
+def read_int(name: str, text: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or not number.is_integer():
+        raise ThoraxError(f"{name}={text!r} is not a whole number")
+    return int(number)
+
+
+def read_float(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ThoraxError(f"{name}={text!r} is not a number") from None
+    if not math.isfinite(number):
+        raise ThoraxError(f"{name}={text!r} is not a finite number")
+    return number
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """A comma list; the toolkit's repr of a list (['a', 'b']) and a JSON list are taken too."""
+    parts = (part.strip().strip("'\"").strip() for part in text.strip().removeprefix("[").removesuffix("]").split(","))
+    return tuple(part for part in parts if part)
+
+
+def read_ints(name: str, text: str) -> tuple[int, ...]:
+    return tuple(read_int(name, part) for part in re.split(r"[,\s]+", text.strip().strip("()[]")) if part)
+
+
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "bool": read_bool,
+    "int": read_int,
+    "float": read_float,
+    "str": lambda name, text: text,
+    "tuple[str, ...]": lambda name, text: read_names(text),
+    "tuple[int, ...]": read_ints,
+}
+
+
+def kind(field: dataclasses.Field[Any]) -> str:
+    """The field's type without "| None": bool, int, float, str, tuple[str, ...] or tuple[int, ...]."""
+    return str(field.type).removesuffix(" | None")
+
+
+def read(field: dataclasses.Field[Any], name: str, text: str) -> Any:
+    """The value that `text` means for `field`; `name` is the spelling the user chose, for errors.
+
+    Raises:
+        ThoraxError: of another type, out of range, or not one of the choices.
+    """
+    optional = str(field.type).endswith("| None")
+    if text in UNSET and text not in about(field).choices:
+        if optional or text in ("", "null"):
+            return field.default
+        raise ThoraxError(f"{name}={text!r}: this hyperparameter needs a value ({kind(field)})")
+    value = _READERS[kind(field)](name, text)
+    check(field, name, value)
+    return value
+
+
+def check(field: dataclasses.Field[Any], name: str, value: Any) -> None:
+    """Raises ThoraxError where `value` is outside the field's range or choices."""
+    a = about(field)
+    values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
+    for each in values:
+        if a.choices and each not in a.choices:
+            raise ThoraxError(f"{name}={each} is not one of {', '.join(a.choices)}")
+        below = a.low is not None and (each <= a.low if a.open_low else each < a.low)
+        if not a.choices and (below or (a.high is not None and each > a.high)):
+            raise ThoraxError(f"{name}={plain(each)} is out of range: it must be {range_text(a)}")

@@ -1,0 +1,70 @@
+"""From texts in any known spelling to the fields of TrainingConfig."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from functools import cache
+from typing import Any
+
+from thorax.config.fields import about, read
+from thorax.config.training_config import TrainingConfig
+from thorax.errors import ThoraxError
+
+#: Keys that the platform adds to a job's hyperparameters; they are not ours to judge.
+PLATFORM = re.compile(r"^(sagemaker_\w+|_tuning_objective_metric)$")
+
+
+@cache
+def spellings() -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    """Every known name -> (field, translation of its text or None)."""
+    names: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
+    for field in dataclasses.fields(TrainingConfig):
+        names[field.name] = (field, None)
+        for spelling in about(field).spellings:
+            names[spelling.name] = (field, spelling.translate)
+    return names
+
+
+def canonical(name: str) -> str:
+    """The key as our tables have it: no leading dashes, "_" for "-"."""
+    return name.lstrip("-").replace("-", "_")
+
+
+def parse(texts: dict[str, str]) -> dict[str, Any]:
+    """Field values for those hyperparameters that the texts name.
+
+    Raises:
+        ThoraxError: see TrainingConfig.parse.
+    """
+    given: dict[str, tuple[str, str, Any]] = {}  # field name -> (spelling, text, value)
+    for key, text in texts.items():
+        name = canonical(key)
+        if PLATFORM.match(name):
+            continue
+        if name not in spellings():
+            raise ThoraxError(unknown(name))
+        field, translate = spellings()[name]
+        value = _read(field, name, text, translate)
+        if field.name in given and given[field.name][2] != value:
+            other, other_text, _ = given[field.name]
+            raise ThoraxError(f"{other}={other_text} and {name}={text} are two spellings of {field.name} with two values; give one of them")
+        given[field.name] = (name, text, value)
+    return {name: value for name, (_, _, value) in given.items()}
+
+
+def _read(field: dataclasses.Field[Any], name: str, text: str, translate: Any) -> Any:
+    if translate is None:
+        return read(field, name, text)
+    try:
+        return read(field, name, translate(text))
+    except ThoraxError as error:
+        raise ThoraxError(f"{name}={text}: {error}" if not str(error).startswith(f"{name}={text!r}") else str(error)) from None
+
+
+def unknown(name: str) -> str:
+    """The message for a hyperparameter that nobody knows, with the nearest known name."""
+    nearest = difflib.get_close_matches(name, list(spellings()), n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]}?" if nearest else "; see `python source_dir/train_model.py --help` for the list"
+    return f"unknown hyperparameter {name}{hint}"

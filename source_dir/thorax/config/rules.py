@@ -1,0 +1,100 @@
+"""Hyperparameters that do not go together. Each error names both, with their values, and what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from thorax.config.fields import about, check, plain
+from thorax.errors import ThoraxError
+
+if TYPE_CHECKING:
+    from thorax.config.training_config import TrainingConfig
+
+
+def check_fields(c: TrainingConfig) -> None:
+    """Ranges and choices of every field, also where the value came from Python and not from a text."""
+    for field in dataclasses.fields(c):
+        value = getattr(c, field.name)
+        if value is not None and not (about(field).choices == () and isinstance(value, str | bool)):
+            check(field, field.name, value)
+
+
+def check_rules(c: TrainingConfig) -> None:
+    """What can be said without data and machine."""
+    if len(c.image_shape) != 3:
+        raise ThoraxError(f"image_shape={_list(c.image_shape)} must be channels,height,width such as 1,224,224")
+    if c.channels not in (1, 3):
+        raise ThoraxError(f"image_shape={_list(c.image_shape)} has {c.channels} channels; choose 1 or 3")
+    smallest = {"alexnet": 63, "cnn5": 32}.get(c.network, 32)
+    if min(c.image_size) < smallest:
+        raise ThoraxError(f"image_shape={_list(c.image_shape)} is too small for network={c.network}: at least {smallest} pixels a side")
+    if max(c.image_size) > 8192:
+        raise ThoraxError(f"image_shape={_list(c.image_shape)} is too large: at most 8192 pixels a side")
+    if c.resize and c.resolved_fit == "crop" and c.resize < max(c.image_size):
+        raise ThoraxError(
+            f"image_shape={_list(c.image_shape)} does not fit into resize={c.resize}: a crop cannot be larger than the short side; "
+            f"set resize to {max(c.image_size)} or more, or leave it out to use the whole film")  # fmt: skip
+    if c.resize and c.resolved_fit != "crop":
+        raise ThoraxError(f"resize={c.resize} with fit={c.fit}: resize is for fit=crop; leave one of them out")
+    if c.augmentation_type.startswith("crop") and c.resolved_fit != "crop":
+        raise ThoraxError(f"augmentation_type={c.augmentation_type} with fit={c.fit}: a random crop needs fit=crop")
+    _check_schedule(c)
+    _check_labels(c)
+    if c.use_pretrained_model and c.network == "cnn5" and not c.weights:
+        raise ThoraxError("use_pretrained_model=true with network=cnn5: there are no pretrained weights for it; give your own by weights=FILE")
+    if c.unfreeze_epochs and c.freeze != "head":
+        raise ThoraxError(f"unfreeze_epochs={_list(c.unfreeze_epochs)} with freeze={c.freeze}: staged unfreezing starts from freeze=head")
+    if sorted(set(c.unfreeze_epochs)) != list(c.unfreeze_epochs):
+        raise ThoraxError(f"unfreeze_epochs={_list(c.unfreeze_epochs)} must rise from epoch to epoch")
+    if c.accumulation_steps > c.batch_size:
+        raise ThoraxError(f"accumulation_steps={c.accumulation_steps} is more than batch_size={c.batch_size}: a part would be empty")
+    if c.early_stopping and c.early_stopping_min_epochs > c.epochs:
+        raise ThoraxError(f"early_stopping_min_epochs={c.early_stopping_min_epochs} is more than epochs={c.epochs}: it could never stop early")
+
+
+def check_machine(c: TrainingConfig, *, device: str, processes: int, processes_here: int) -> None:
+    """What depends on the machine: precision against device, batch size against processes."""
+    if c.precision_dtype == "float16" and device == "cpu":
+        raise ThoraxError("precision_dtype=float16 needs a GPU, but device=cpu; use precision_dtype=bfloat16, auto or float32")
+    if c.batch_size % processes_here:
+        raise ThoraxError(
+            f"batch_size={c.batch_size} does not divide by processes={processes_here} on this machine; "
+            f"choose a multiple of {processes_here}")  # fmt: skip
+    share = c.batch_size // processes_here
+    if share < c.accumulation_steps:
+        raise ThoraxError(
+            f"accumulation_steps={c.accumulation_steps} is more than the {share} films that each of {processes_here} processes has "
+            f"of batch_size={c.batch_size}")  # fmt: skip
+
+
+def _check_schedule(c: TrainingConfig) -> None:
+    steps = c.lr_scheduler_step
+    if sorted(set(steps)) != list(steps):
+        raise ThoraxError(f"lr_scheduler_step={_list(steps)} must rise from epoch to epoch")
+    if c.lr_scheduler == "step" and not steps:
+        raise ThoraxError("lr_scheduler=step needs lr_scheduler_step, the epochs after which the rate falls, such as 10,20")
+    if c.lr_scheduler in ("cosine", "constant") and steps:
+        raise ThoraxError(f"lr_scheduler_step={_list(steps)} with lr_scheduler={c.lr_scheduler}: only lr_scheduler=step has steps")
+    if c.resolved_scheduler == "step" and steps[0] >= c.epochs:
+        raise ThoraxError(f"lr_scheduler_step={_list(steps)} begins after epochs={c.epochs}: the rate would never change; "
+                          "lower it or use lr_scheduler=constant")  # fmt: skip
+    if c.warmup_epochs >= c.epochs and c.epochs > 1:
+        raise ThoraxError(f"warmup_epochs={plain(c.warmup_epochs)} takes up all of epochs={c.epochs}")
+
+
+def _check_labels(c: TrainingConfig) -> None:
+    if c.labels and len(set(c.labels)) != len(c.labels):
+        raise ThoraxError(f"labels={','.join(c.labels)} names a label twice")
+    if c.labels and c.num_classes and len(c.labels) != c.num_classes:
+        raise ThoraxError(f"num_classes={c.num_classes} but labels={','.join(c.labels)} names {len(c.labels)}")
+    if c.multi_label is False and len(c.labels) == 1:
+        raise ThoraxError(f"labels={c.labels[0]} with multi_label=false: exclusive classes need two or more labels")
+    if c.multi_label and c.loss == "cross_entropy":
+        raise ThoraxError("loss=cross_entropy with multi_label=true: several labels at once need loss=bce or focal")
+    if c.multi_label and c.top_k:
+        raise ThoraxError(f"top_k={c.top_k} with multi_label=true: top-k accuracy is for exclusive classes")
+
+
+def _list(values: tuple[int, ...]) -> str:
+    return ",".join(map(str, values))

@@ -1,0 +1,1 @@
+"""From channels to tensors: formats, samples, splits, decoding, augmentation and loading."""

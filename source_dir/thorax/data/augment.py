@@ -1,0 +1,158 @@
+"""Augmentation of whole batches, on whatever device they are on, from random numbers that belong to each film.
+
+Every film brings its own draws (see `draws_for`), fixed by seed, epoch and film: not by batch, process or worker. So a
+run gives the same pictures for any number of processes, and resumes in the middle of an epoch with nothing to restore.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+#: Uniform numbers in [0, 1) that one film needs; each has one meaning, listed where it is used.
+DRAWS = 24
+DOWN, RIGHT, FLIP, ROTATE, SCALE, ASPECT, SHIFT_X, SHIFT_Y, SHEAR, GAMMA, BLUR, BLUR_MIX, NOISE = range(13)
+NOISE_X, NOISE_Y, ERASE, ERASE_X, ERASE_Y, ERASE_W, ERASE_H, ERASE_GREY, LIGHT, CONTRAST = range(13, 23)
+
+
+def draws_for(seed: int, epoch: int, film: int) -> np.ndarray:
+    """(DRAWS,) float32 in [0, 1): the random numbers of one film in one epoch, from a counter-based generator."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, film]))
+    return generator.random(DRAWS, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How far augmentation goes. Angles in degrees, shifts and boxes as shares of the film, greys in 0..1."""
+
+    rotation: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    log_aspect: float = 0.0
+    shift: float = 0.0
+    shear: float = 0.0
+    log_gamma: float = 0.0
+    blur_chance: float = 0.0
+    noise: float = 0.0
+    erase_chance: float = 0.0
+    lightness: float = 0.0
+    contrast: float = 0.0
+    flip: bool = False
+
+    @classmethod
+    def named(cls, name: str, strength: float = 1.0) -> Ranges:
+        """The ranges of an `augmentation_type`; `strength` scales those of xray."""
+        if name == "xray":
+            s = strength
+            return cls(
+                rotation=15 * s, scale=(1 - 0.25 * min(s, 2.0), 1 + 0.15 * s), log_aspect=0.15 * s, shift=0.12 * s,
+                log_gamma=0.5 * s, blur_chance=min(1.0, 0.3 * s), noise=0.03 * s, erase_chance=min(1.0, 0.4 * s),
+            )  # fmt: skip
+        flip = name.startswith("crop")
+        colour = name in ("crop_color", "crop_color_transform")
+        warp = name == "crop_color_transform"
+        return cls(
+            flip=flip, lightness=50 / 255 if colour else 0.0, contrast=0.2 if colour else 0.0,
+            rotation=10.0 if warp else 0.0, shear=0.1 if warp else 0.0, log_aspect=math.log(1.25) if warp else 0.0,
+        )  # fmt: skip
+
+    @property
+    def moves(self) -> bool:
+        return bool(self.rotation or self.shift or self.shear or self.log_aspect or self.scale != (1.0, 1.0))
+
+
+@dataclass
+class Augmentation:
+    """Calls with (films, draws) give augmented films.
+
+    Attributes:
+        ranges: how far it goes.
+    """
+
+    ranges: Ranges
+    _noise: torch.Tensor | None = field(default=None, repr=False)
+
+    def __call__(self, films: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        """Augmented films.
+
+        Args:
+            films: (N, H, W) uint8.
+            draws: (N, DRAWS) float32 in [0, 1), on the same device.
+
+        Returns:
+            (N, H, W) float32 in 0..255.
+        """
+        r, x = self.ranges, films.to(torch.float32).div_(255.0)
+        u = draws.to(torch.float32)
+        if r.flip:
+            x = torch.where(u[:, FLIP, None, None] < 0.5, x.flip(-1), x)
+        if r.moves:
+            x = _move(x, u, r)
+        if r.log_gamma:
+            x = x.clamp(1e-4, 1.0).pow(torch.exp((2 * u[:, GAMMA] - 1) * r.log_gamma)[:, None, None])
+        if r.contrast or r.lightness:
+            gain = 1 + (2 * u[:, CONTRAST] - 1) * r.contrast
+            x = ((x - 0.5) * gain[:, None, None] + 0.5 + ((2 * u[:, LIGHT] - 1) * r.lightness)[:, None, None]).clamp(0, 1)
+        if r.blur_chance:
+            x = _blur(x, u, r.blur_chance)
+        if r.noise:
+            x = self._add_noise(x, u)
+        if r.erase_chance:
+            x = _erase(x, u, r.erase_chance)
+        return x.clamp_(0.0, 1.0).mul_(255.0)
+
+    def _add_noise(self, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        """Gaussian grain cut at a random place from one tile twice the film's size, up to `noise` strong."""
+        n, h, w = x.shape
+        if self._noise is None or self._noise.shape != (2 * h, 2 * w) or self._noise.device != x.device:
+            self._noise = torch.randn(2 * h, 2 * w, generator=torch.Generator().manual_seed(20260)).to(x.device)
+        top, left = (u[:, NOISE_Y] * h).long().tolist(), (u[:, NOISE_X] * w).long().tolist()
+        grain = torch.stack([self._noise[t : t + h, s : s + w] for t, s in zip(top, left, strict=True)])
+        return x + grain * (u[:, NOISE] * self.ranges.noise)[:, None, None]
+
+
+def _move(x: torch.Tensor, u: torch.Tensor, r: Ranges) -> torch.Tensor:
+    """Rotation, scale, aspect, shear and shift in one bilinear resampling; what comes from outside is black."""
+    n, h, w = x.shape
+    angle = (2 * u[:, ROTATE] - 1) * math.radians(r.rotation)
+    low, high = r.scale
+    scale = low + u[:, SCALE] * (high - low)
+    aspect = torch.exp((2 * u[:, ASPECT] - 1) * r.log_aspect / 2)
+    shear = (2 * u[:, SHEAR] - 1) * r.shear
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    # Rows map output to input coordinates in -1..1; w/h keeps a rotation a rotation on films that are not square.
+    theta = torch.stack(
+        [
+            torch.stack([cos / (scale * aspect), (-sin + shear * cos) * h / w / (scale * aspect), (2 * u[:, SHIFT_X] - 1) * 2 * r.shift], 1),
+            torch.stack([sin * w / h * aspect / scale, (cos + shear * sin) * aspect / scale, (2 * u[:, SHIFT_Y] - 1) * 2 * r.shift], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(theta, [n, 1, h, w], align_corners=False)
+    return F.grid_sample(x.unsqueeze(1), grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
+
+
+def _blur(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
+    """A binomial 5x5 blur mixed in by a random share, on `chance` of the films."""
+    kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=x.device) / 16.0
+    padded = F.pad(x.unsqueeze(1), (2, 2, 2, 2), mode="replicate")
+    soft = F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, 5)), kernel.view(1, 1, 5, 1)).squeeze(1)
+    share = torch.where(u[:, BLUR] < chance, u[:, BLUR_MIX], torch.zeros_like(u[:, BLUR]))[:, None, None]
+    return x + share * (soft - x)
+
+
+def _erase(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
+    """A box of 10 to 40 % of each side, filled with one grey, on `chance` of the films."""
+    n, h, w = x.shape
+    rows = torch.arange(h, device=x.device)[None, :] / h
+    columns = torch.arange(w, device=x.device)[None, :] / w
+    tall, wide = 0.1 + 0.3 * u[:, ERASE_H], 0.1 + 0.3 * u[:, ERASE_W]
+    top, left = u[:, ERASE_Y] * (1 - tall), u[:, ERASE_X] * (1 - wide)
+    inside = ((rows >= top[:, None]) & (rows < (top + tall)[:, None]))[:, :, None] & (
+        (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    )[:, None, :]
+    inside &= (u[:, ERASE] < chance)[:, None, None]
+    return torch.where(inside, u[:, ERASE_GREY, None, None].expand_as(x), x)

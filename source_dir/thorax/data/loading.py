@@ -1,0 +1,177 @@
+"""Batches: the order of an epoch, each process's share of every global batch, and the workers that read films."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from thorax.data.augment import DOWN, DRAWS, RIGHT, draws_for
+from thorax.data.images import FORMATS, Preprocessing, UnreadableFilm, decode
+from thorax.data.samples import SampleSet
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's films of a step.
+
+    Attributes:
+        films: (n, H, W) uint8.
+        draws: (n, DRAWS) float32; empty where nothing is random.
+        indices: (n,) int64, places in the SampleSet.
+        known: films (rows) of the whole global batch, before it was shared out.
+        everyone: (known,) int64, indices of the whole global batch.
+        corrupt: ids of films that could not be read (only with skip_corrupt); their rows are all black.
+        problem: why the batch could not be read; then the run ends with this line.
+    """
+
+    films: torch.Tensor
+    draws: torch.Tensor
+    indices: torch.Tensor
+    everyone: torch.Tensor
+    corrupt: tuple[int, ...] = ()
+    problem: str = ""
+
+    def pin_memory(self) -> Batch:
+        return Batch(self.films.pin_memory(), self.draws.pin_memory(), self.indices, self.everyone, self.corrupt, self.problem)
+
+
+def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """(count,) indices in the order of one epoch: a permutation, or draws with replacement by `weights`."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 1, 0]))
+    if weights is None:
+        return rng.permutation(count)
+    return rng.choice(count, size=count, p=weights / weights.sum())
+
+
+def balanced_weights(films: SampleSet) -> np.ndarray:
+    """(N,) weights that make every label combination equally likely; unknown labels count as absent."""
+    _, inverse, counts = np.unique(np.nan_to_num(films.class_targets()), axis=0, return_inverse=True, return_counts=True)
+    return 1.0 / counts[inverse.ravel()]
+
+
+class TrainingBatches(Sampler[tuple[int, np.ndarray]]):
+    """The global batches of one epoch from some step on; every process walks the same list.
+
+    The last films of an epoch that do not fill a batch are left out (another epoch's order takes them in); a set smaller
+    than one batch is one batch.
+    """
+
+    def __init__(self, order: np.ndarray, batch_size: int, epoch: int, start: int = 0) -> None:
+        self.order, self.batch_size, self.epoch, self.start = order, min(batch_size, len(order)), epoch, start
+
+    def __len__(self) -> int:
+        return len(self.order) // self.batch_size - self.start
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        for step in range(self.start, len(self.order) // self.batch_size):
+            yield self.epoch, self.order[step * self.batch_size : (step + 1) * self.batch_size]
+
+
+class EvaluationBatches(Sampler[tuple[int, np.ndarray]]):
+    """This process's films in order, each film of the set in exactly one process: no padding, no duplicates."""
+
+    def __init__(self, count: int, batch_size: int, rank: int, world_size: int) -> None:
+        self.mine, self.batch_size = np.arange(rank, count, world_size), batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.mine) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(0, len(self.mine), self.batch_size):
+            yield -1, self.mine[start : start + self.batch_size]
+
+
+class Films(Dataset[Batch]):
+    """Reads whole batches: index it with (epoch, global batch); epoch -1 is evaluation, where nothing is random."""
+
+    def __init__(
+        self, samples: SampleSet, preprocessing: Preprocessing, *, seed: int = 0, random_crop: bool = False,
+        rank: int = 0, world_size: int = 1, skip_corrupt: bool = False,
+    ) -> None:  # fmt: skip
+        self.samples, self.preprocessing, self.seed = samples, preprocessing, seed
+        self.random_crop, self.rank, self.world_size, self.skip_corrupt = random_crop, rank, world_size, skip_corrupt
+
+    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
+        epoch, everyone = item
+        training = epoch >= 0
+        mine = everyone[self.rank :: self.world_size] if training else everyone
+        films = np.zeros((len(mine), self.preprocessing.height, self.preprocessing.width), np.uint8)
+        draws = np.stack([draws_for(self.seed, epoch, int(i)) for i in mine]) if training and len(mine) else np.zeros((0, DRAWS), np.float32)
+        corrupt: list[int] = []
+        for row, index in enumerate(mine):
+            sample = self.samples.samples[int(index)]
+            try:
+                if training and self.random_crop and self.preprocessing.fit == "crop":
+                    whole = self.preprocessing.uncropped(sample.source, str(sample.source))
+                    films[row] = self.preprocessing.crop(whole, str(sample.source), float(draws[row, DOWN]), float(draws[row, RIGHT]))
+                else:
+                    films[row] = self.preprocessing.film(sample.source)
+            except UnreadableFilm as error:
+                if not self.skip_corrupt:
+                    return _failed(str(error))
+                corrupt.append(int(index))
+        return Batch(torch.from_numpy(films), torch.from_numpy(draws), torch.from_numpy(mine.astype(np.int64)),
+                     torch.from_numpy(everyone.astype(np.int64)), tuple(corrupt))  # fmt: skip
+
+
+def _failed(problem: str) -> Batch:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return Batch(nothing, nothing, nothing, nothing, problem=problem)
+
+
+def loader(films: Films, batches: Sampler[tuple[int, np.ndarray]], workers: int, pin: bool = False) -> DataLoader[Batch]:
+    """Reads `batches` in order with worker processes; an error in a film arrives as Batch.problem."""
+    return DataLoader(
+        films, sampler=batches, batch_size=None, num_workers=workers, pin_memory=pin,
+        prefetch_factor=4 if workers else None, worker_init_fn=_one_thread if workers else None,
+    )  # fmt: skip
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int = 8) -> dict[int, str]:
+    """Index -> reason of films that cannot be used, told by their first bytes: in seconds, before hours are spent.
+
+    Films that are damaged further on are found when they are read.
+    """
+
+    def look(index: int) -> tuple[int, str]:
+        path = samples.samples[index].source
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                if preprocessing.fit == "crop" and not preprocessing.resize and (
+                    min(image.size) < min(preprocessing.height, preprocessing.width)
+                    or max(image.size) < max(preprocessing.height, preprocessing.width)
+                ):  # fmt: skip
+                    preprocessing.film(path)
+                return index, ""
+        except UnreadableFilm as error:
+            return index, str(error)
+        except Exception:
+            try:
+                decode(path, str(path))
+            except UnreadableFilm as error:
+                return index, str(error)
+            return index, ""
+
+    with ThreadPoolExecutor(threads) as pool:
+        return {index: reason for index, reason in pool.map(look, range(len(samples)), chunksize=64) if reason}
+
+
+def mean_and_deviation(samples: SampleSet, preprocessing: Preprocessing, workers: int) -> tuple[float, float]:
+    """Mean and standard deviation of grey/255 over all pixels of all prepared films of the set, in 0..1."""
+    total = squares = count = 0
+    for batch in loader(Films(samples, preprocessing, skip_corrupt=True), EvaluationBatches(len(samples), 64, 0, 1), workers):
+        keep = ~torch.isin(batch.indices, torch.tensor(batch.corrupt, dtype=torch.int64))
+        x = batch.films[keep].to(torch.int64)
+        total, squares, count = total + int(x.sum()), squares + int((x * x).sum()), count + x.numel()
+    mean = total / max(count, 1)
+    return mean / 255.0, max((squares / max(count, 1) - mean * mean) ** 0.5, 1.0) / 255.0

@@ -1,0 +1,107 @@
+"""Train, validation and test: cut by patient, stratified by label, checked, and written down with a hash."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from thorax.data.samples import SampleSet
+from thorax.errors import ThoraxError
+
+EXAMPLES = 5
+
+
+def cut_by_patient(films: SampleSet, fraction: float, seed: int) -> tuple[SampleSet, SampleSet]:
+    """(train, validation): whole patients only, each label's share near `fraction` in validation.
+
+    Iterative stratification (Sechidis et al., "On the stratification of multi-label data", 2011) over patients:
+    the rarest label first, each of its patients to the part that still wants most of it.
+
+    Args:
+        films: the training channel.
+        fraction: wanted share of validation, 0..1.
+        seed: the same seed gives the same cut for the same films, whatever their order.
+
+    Raises:
+        ThoraxError: fewer than two patients, or a class that one of the parts cannot get.
+    """
+    patients = sorted(set(films.patients))
+    if len(patients) < 2:
+        raise ThoraxError(f"the train channel has films of {len(patients)} patient only; a validation part needs others (give --validation)")
+    index = {patient: k for k, patient in enumerate(patients)}
+    row = np.array([index[p] for p in films.patients])
+    classes = np.nan_to_num(films.class_targets())
+    # The last column is the film itself, so that sizes are balanced too.
+    counts = np.zeros((len(patients), classes.shape[1] + 1))
+    np.add.at(counts, row, np.concatenate([classes, np.ones((len(films), 1))], axis=1))
+    held_out = _stratify(counts, fraction, np.random.default_rng(seed))
+    chosen = held_out[row]
+    return (
+        films.subset(np.flatnonzero(~chosen).tolist(), "train"),
+        films.subset(np.flatnonzero(chosen).tolist(), "validation"),
+    )
+
+
+def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """(P,) bool: which patients are held out. counts: (P, K) films of each patient by label."""
+    total = counts.sum(axis=0)
+    wanted = np.stack([total * (1 - fraction), total * fraction])  # (2, K), still to be given
+    held_out = np.zeros(len(counts), bool)
+    free = np.ones(len(counts), bool)
+    shuffled = rng.permutation(len(counts))
+    for label in np.argsort(np.where(total > 0, total, np.inf), kind="stable"):
+        mine = [p for p in shuffled if free[p] and counts[p, label] > 0]
+        mine.sort(key=lambda p: -counts[p, label])  # the largest patients first, while there is room to balance them
+        for p in mine:
+            need = wanted[:, label] / np.maximum([total[label] * (1 - fraction), total[label] * fraction], 1e-9)
+            part = int(need[1] > need[0]) if need[0] != need[1] else int(rng.random() < fraction)
+            held_out[p], free[p] = bool(part), False
+            wanted[part] -= counts[p]
+    if held_out.all() or not held_out.any():
+        held_out[shuffled[0]] = not held_out[shuffled[0]]
+    return held_out
+
+
+def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> list[str]:
+    """Refuses parts that share patients or films, and classes that are empty; returns warnings.
+
+    Args:
+        parts: train, validation and perhaps test.
+        patient_scope: "global", or "channel" where ids are counted anew in each channel.
+        cut: train and validation come from one channel.
+
+    Raises:
+        ThoraxError: a patient in two parts, a class without films in train, or in validation of a task with classes.
+    """
+    warnings = []
+    for a, first in enumerate(parts):
+        for b, second in enumerate(parts[a + 1 :], a + 1):
+            one_channel = cut and (a, b) == (0, 1)
+            shared = sorted(set(first.patients) & set(second.patients))
+            if shared and (patient_scope == "global" or one_channel):
+                raise ThoraxError(
+                    f"{len(shared)} patients are in both {first.part} and {second.part}, e.g. {', '.join(shared[:EXAMPLES])}; "
+                    "move each to one part, or, if ids are counted anew in each channel (the Kaggle set's file names), set patient_scope=channel")  # fmt: skip
+            if shared:
+                warnings.append(f"{len(shared)} patient ids are in both {first.part} and {second.part}; taken for different people (patient_scope=channel)")
+    for part in parts:
+        for name, count in part.class_counts().items():
+            if count:
+                continue
+            if part.part == "train" or (part.part == "validation" and part.space.task != "multilabel"):
+                raise ThoraxError(f"class {name} has no films in {part.part} ({len(part)} films, {len(set(part.patients))} patients); add some, or leave the class out")
+            warnings.append(f"label {name} has no films in {part.part}: its AUC there is undefined")
+    return warnings
+
+
+def split_table(parts: Sequence[SampleSet]) -> tuple[str, str]:
+    """(CSV text, sha256 of it): id, patient and part of every film, sorted, for the bundle."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "patient", "part"])
+    writer.writerows(sorted((s.id, s.patient, part.part) for part in parts for s in part.samples))
+    return text.getvalue(), hashlib.sha256(text.getvalue().encode()).hexdigest()

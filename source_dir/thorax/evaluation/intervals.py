@@ -1,0 +1,192 @@
+"""95 % bootstrap intervals by patient: patients are drawn with replacement, each with all of their films.
+
+Films of one patient are not independent, so drawing films would give intervals that are too narrow. A resample
+is never built: it is a row of counts (how often each patient was drawn), and every metric is computed from counts
+as weights, many resamples at a time. The formulas are those of scikit-learn with sample_weight=counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+#: Metrics of one label, in the order in which tables show them.
+METRICS = ("auc", "average_precision", "f1", "sensitivity", "specificity", "balanced_accuracy", "accuracy")
+
+#: Resamples times films held at once. The largest arrays are 4 or 8 bytes an entry, and there are at most about ten.
+CHUNK_ENTRIES = 2_000_000
+
+
+def resample_counts(patients: int, resamples: int, seed: int, *, at_once: int) -> Iterator[NDArray[np.int32]]:
+    """Yields (R, patients) counts, R <= `at_once`, until there were `resamples` rows; each row sums to `patients`.
+
+    The rows depend on `seed` alone, not on `at_once`.
+    """
+    random = np.random.default_rng(seed)
+    for start in range(0, resamples, at_once):
+        rows = min(at_once, resamples - start)
+        drawn = random.integers(0, patients, size=(rows, patients))
+        drawn += np.arange(rows)[:, None] * patients
+        yield np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.int32)
+
+
+class Ranking:
+    """The films of one label in falling order of probability, sorted once and weighed many times.
+
+    Films with equal probability form one step of the curves, so ties are exact. Only steps that hold a positive
+    film add to either area, which makes a rare label cheap.
+    """
+
+    def __init__(self, target: Array, probability: Array) -> None:
+        """Takes the target (N,) in {0, 1, NaN} and the probability (N,) of one label; NaN films are left out."""
+        known = np.flatnonzero(~np.isnan(target))
+        self.order = known[np.argsort(-probability[known], kind="stable")]
+        ranked, positive = probability[self.order], target[self.order] == 1
+        self.positives = self.order[positive]
+        last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0)) + 1
+        first = np.append(0, last)[:-1]
+        found = np.append(0, np.cumsum(positive))
+        holds = found[last] > found[first]
+        # A step is the films first:last of the order, and the positives found_first:found_last.
+        self._first, self._last = first[holds], last[holds]
+        self._found_first, self._found_last = found[self._first], found[self._last]
+
+    @property
+    def defined(self) -> bool:
+        """Whether there is both a known positive and a known negative film."""
+        return 0 < len(self.positives) < len(self.order)
+
+    def areas(self, weights: Array, owner: Array | None = None) -> tuple[Array, Array]:
+        """AUC and average precision under each row of weights; NaN where no weight is on one of the classes.
+
+        Args:
+            weights: (R, N) counts of films, or (R, P) counts of owners.
+            owner: (N,) column of `weights` that holds for each film; by default its own.
+
+        Returns:
+            (R,) AUC: the chance that a positive film outranks a negative one, ties counting half.
+            (R,) average precision: the sum over steps of recall gained times precision, without interpolation.
+        """
+        every = _running_sum(weights, self.order if owner is None else owner[self.order])
+        true = _running_sum(weights, self.positives if owner is None else owner[self.positives])
+        positives = true[:, -1].astype(np.float64)
+        negatives = every[:, -1] - positives
+        found = true[:, self._found_last]
+        gained = found - true[:, self._found_first]
+        reached = every[:, self._last]
+        # Negatives ranked above the step's middle: those before it and half of those in it.
+        above = (every[:, self._first] + reached - true[:, self._found_first] - found) * 0.5
+        auc = ratio(np.einsum("rs,rs->r", gained, negatives[:, None] - above), positives * negatives)
+        precision = found / np.maximum(reached, 1)  # nothing reached is nothing gained
+        average_precision = ratio(np.einsum("rs,rs->r", gained, precision), positives)
+        average_precision[negatives == 0] = np.nan
+        return auc, average_precision
+
+
+def threshold_metrics(tp: Array, fp: Array, tn: Array, fn: Array) -> dict[str, Array]:
+    """F1, sensitivity, specificity, balanced accuracy and accuracy from confusion counts of any one shape.
+
+    NaN where undefined: F1 without positives, true or predicted; sensitivity without positives; specificity
+    without negatives; balanced accuracy without either.
+    """
+    sensitivity, specificity = ratio(tp, tp + fn), ratio(tn, tn + fp)
+    return {
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "accuracy": ratio(tp + tn, tp + fp + tn + fn),
+    }
+
+
+def confusion(targets: Array, decisions: Array) -> tuple[Array, Array, Array, Array]:
+    """Which known entries are true positives, false positives, true negatives, false negatives: four bool (N, L)."""
+    positive, negative = targets == 1, targets == 0
+    return positive & decisions, negative & decisions, negative & ~decisions, positive & ~decisions
+
+
+def bootstrap(
+    targets: Array,
+    probabilities: Array,
+    decisions: Array,
+    answers: Array,
+    patients: Array,
+    *,
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, Array], Array]:
+    """Every metric of every label in every resample of patients.
+
+    Args:
+        targets: (N, L) in {0, 1, NaN}.
+        probabilities: (N, L).
+        decisions: (N, L) bool, the answers at the thresholds.
+        answers: (N, 2) correct answers and answers counted of each film, for the overall accuracy.
+        patients: (N,) patient number of each film, 0..P-1, each in use.
+        resamples: how many times to draw P patients.
+        seed: the same seed draws the same patients.
+
+    Returns:
+        {metric: (resamples, L)} for METRICS, and (resamples,) overall accuracy; NaN where undefined.
+    """
+    films, labels = targets.shape
+    people = int(patients.max()) + 1
+    parts = [*confusion(targets, decisions), answers]
+    sums = _sums_by_patient(np.concatenate(parts, axis=1), patients, people)
+    rankings = [Ranking(targets[:, i], probabilities[:, i]) for i in range(labels)]
+
+    values = {name: np.full((resamples, labels), np.nan) for name in METRICS}
+    overall = np.full(resamples, np.nan)
+    start = 0
+    for counts in resample_counts(people, resamples, seed, at_once=max(1, CHUNK_ENTRIES // films)):
+        rows = slice(start, start + len(counts))
+        start = rows.stop
+        totals = counts.astype(np.float64) @ sums
+        tp, fp, tn, fn = (totals[:, i * labels : (i + 1) * labels] for i in range(4))
+        for name, value in threshold_metrics(tp, fp, tn, fn).items():
+            values[name][rows] = value
+        overall[rows] = ratio(totals[:, -2], totals[:, -1])
+        for i, ranking in enumerate(rankings):
+            if ranking.defined:
+                values["auc"][rows, i], values["average_precision"][rows, i] = ranking.areas(counts, patients)
+    return values, overall
+
+
+def interval(values: Array) -> tuple[float | None, float | None]:
+    """The 2.5th and 97.5th percentile of (R,) resampled values, NaN left out; (None, None) if nothing is left."""
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return None, None
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mean_defined(values: Array) -> Array:
+    """The mean over the last axis without NaN: NaN where all are (and no warning)."""
+    known = ~np.isnan(values)
+    return ratio(np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1))
+
+
+def ratio(top: Array, bottom: Array) -> Array:
+    """top / bottom in float64, NaN where bottom is 0."""
+    result = np.full(np.shape(bottom), np.nan)
+    np.divide(top, bottom, out=result, where=np.asarray(bottom) > 0)
+    return result
+
+
+def _running_sum(weights: Array, columns: Array) -> Array:
+    """(R, n + 1) sums of the first 0..n of the named columns of each row."""
+    sums = np.zeros((len(weights), len(columns) + 1), dtype=weights.dtype)
+    np.cumsum(np.take(weights, columns, axis=1), axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _sums_by_patient(entries: Array, patients: Array, people: int) -> Array:
+    """(P, K) sums of the (N, K) entries over each patient's films."""
+    columns = [np.bincount(patients, weights=column, minlength=people) for column in entries.T]
+    return np.stack(columns, axis=1)

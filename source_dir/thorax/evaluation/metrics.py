@@ -1,0 +1,220 @@
+"""What the classifier gets right: a few numbers after each epoch, and the full score at the end.
+
+Unknown targets (NaN) are left out, label by label. A metric that cannot be computed, such as the AUC of a label
+whose known films are all negative, is NaN after an epoch and None in a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+from thorax.errors import ThoraxError
+from thorax.evaluation.intervals import (
+    METRICS,
+    Array,
+    Ranking,
+    bootstrap,
+    confusion,
+    interval,
+    mean_defined,
+    ratio,
+    threshold_metrics,
+)
+from thorax.labels import LabelSpace, Task
+
+
+def epoch_metrics(targets: Array, probabilities: Array, task: Task, *, top_k: int | None = None) -> dict[str, float]:
+    """The numbers logged after each epoch; the same as scikit-learn's, without its cost.
+
+    Args:
+        targets: (N, L) in {0, 1, NaN = unknown}; binary has L = 1, multiclass is one-hot.
+        probabilities: (N, L) in [0, 1].
+        task: multiclass decides by the largest probability, the others by probability >= 0.5.
+        top_k: for multiclass, also the share of films whose class is among the k most probable; else ignored.
+
+    Returns:
+        auc: macro over labels with a known positive and a known negative.
+        f1: macro, without labels that have no positive, true or predicted.
+        accuracy: mean over known entries; of argmax for multiclass.
+        balanced_accuracy: macro mean of sensitivity and specificity; macro recall of argmax for multiclass.
+        top_k: only if asked for. NaN stands for what cannot be computed.
+
+    Raises:
+        ThoraxError: arrays that cannot be scored (see `check_arrays`), or top_k below 1.
+    """
+    targets, probabilities = check_arrays(targets, probabilities, task)
+    ones = np.ones((1, len(targets)), dtype=np.int32)
+    rankings = [Ranking(targets[:, i], probabilities[:, i]) for i in range(targets.shape[1])]
+    areas = [ranking.areas(ones)[0][0] for ranking in rankings if ranking.defined]
+    if task == "multiclass":
+        known = ~np.isnan(targets.sum(axis=1))
+        targets, probabilities = targets[known], probabilities[known]
+        decisions = probabilities.argmax(axis=1)[:, None] == np.arange(targets.shape[1])
+    else:
+        decisions = probabilities >= 0.5
+
+    by_label = threshold_metrics(*(entries.sum(axis=0) for entries in confusion(targets, decisions)))
+    correct, counted = _answers(targets, probabilities, decisions, task).sum(axis=0)
+    recall = by_label["sensitivity" if task == "multiclass" else "balanced_accuracy"]
+    result = {
+        "auc": float(np.mean(areas)) if areas else float("nan"),
+        "f1": float(mean_defined(by_label["f1"])),
+        "accuracy": float(ratio(correct, counted)),
+        "balanced_accuracy": float(mean_defined(recall)),
+    }
+    if top_k is not None and task == "multiclass":
+        if top_k < 1:
+            raise ThoraxError(f"top_k={top_k} must be 1 or more")
+        likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+        hits = np.take_along_axis(targets, likeliest, axis=1).sum()
+        result["top_k"] = float(ratio(hits, np.asarray(len(targets))))
+    return result
+
+
+def score(
+    targets: Array,
+    probabilities: Array,
+    labels: LabelSpace,
+    thresholds: Sequence[float] | Array,
+    patients: Sequence[str] | Array,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The full score of a set of films at given thresholds, with 95 % bootstrap intervals by patient.
+
+    Args:
+        targets: (N, L) in {0, 1, NaN = unknown}, one column per `labels.outputs`.
+        probabilities: (N, L) in [0, 1].
+        labels: names and task.
+        thresholds: (L,) a film is called positive where probability >= threshold, compared as float64.
+        patients: (N,) whose film it is.
+        resamples: bootstrap resamples of patients; 0 gives no intervals.
+        seed: the same seed gives the same intervals.
+
+    Returns:
+        What json.dumps takes, None for what is undefined, and {"value", "low", "high"} for each metric of METRICS:
+        {"n": films, "patients": distinct patients, "accuracy": overall, "macro": {metric: ...},
+        "labels": {output: {"n": known films, "positives", "prevalence", "threshold", "confusion", metric: ...}}}.
+        Overall accuracy is over known entries at the thresholds; for multiclass it is that of argmax, and the
+        labels are scored one against the rest. Macro is the mean over the labels where the metric is defined,
+        in each resample as well. Resamples in which a metric is undefined are left out of its interval; one patient
+        alone gives none.
+
+    Raises:
+        ThoraxError: arrays that cannot be scored, or counts of labels, thresholds or patients that do not fit.
+    """
+    targets, probabilities = check_arrays(targets, probabilities, labels.task)
+    cutoffs = np.asarray(thresholds, dtype=np.float64)
+    films, columns = targets.shape
+    if columns != len(labels.outputs):
+        raise ThoraxError(
+            f"targets have {columns} columns for {len(labels.outputs)} labels: {', '.join(labels.outputs)}"
+        )
+    if cutoffs.shape != (columns,) or not np.isfinite(cutoffs).all():
+        raise ThoraxError(f"thresholds={list(thresholds)} must be {columns} numbers, one for each label")
+    if len(patients) != films:
+        raise ThoraxError(f"there are {len(patients)} patients for {films} films; give one for each film")
+
+    names, owner = np.unique([str(patient) for patient in patients], return_inverse=True)
+    decisions = probabilities.astype(np.float64) >= cutoffs
+    answers = _answers(targets, probabilities, decisions, labels.task)
+    values, overall = bootstrap(
+        targets, probabilities, decisions, answers, owner, resamples=resamples if len(names) > 1 else 0, seed=seed
+    )
+
+    by_label = {}
+    for i, name in enumerate(labels.outputs):
+        known = ~np.isnan(targets[:, i])
+        entry = _label_points(targets[known, i] == 1, probabilities[known, i], decisions[known, i])
+        entry["threshold"] = float(cutoffs[i])
+        for metric in METRICS:
+            entry[metric] = _with_interval(entry[metric], values[metric][:, i])
+        by_label[name] = entry
+    macro = {}
+    for metric in METRICS:
+        points = [entry[metric]["value"] for entry in by_label.values() if entry[metric]["value"] is not None]
+        macro[metric] = _with_interval(float(np.mean(points)) if points else None, mean_defined(values[metric]))
+    correct, counted = answers.sum(axis=0)
+    accuracy = float(correct / counted) if counted else None
+    return {
+        "n": films,
+        "patients": len(names),
+        "accuracy": _with_interval(accuracy, overall),
+        "macro": macro,
+        "labels": by_label,
+    }
+
+
+def check_arrays(targets: Array, probabilities: Array, task: Task) -> tuple[Array, Array]:
+    """The two as arrays, if they can be scored.
+
+    Raises:
+        ThoraxError: no films, shapes that differ, probabilities that are NaN or outside [0, 1], targets other
+            than 0, 1 and NaN, or a multiclass film whose known targets do not name one class.
+    """
+    targets, probabilities = np.asarray(targets), np.asarray(probabilities)
+    if not targets.size or not probabilities.size:
+        raise ThoraxError("there are no films to evaluate; check the channel and the split sizes")
+    if targets.ndim != 2 or targets.shape != probabilities.shape:
+        raise ThoraxError(
+            f"targets have shape {targets.shape} and probabilities {probabilities.shape}; both must be (films, labels)"
+        )
+    missing = int(np.isnan(probabilities).sum())
+    outside = int(((probabilities < 0) | (probabilities > 1)).sum())
+    if missing or outside:
+        raise ThoraxError(
+            f"of {probabilities.size} probabilities {missing} are NaN and {outside} are outside [0, 1]; "
+            "a lower learning_rate or precision_dtype=float32 may help if training diverged"
+        )
+    wrong: Array = targets[~(np.isnan(targets) | np.isin(targets, (0, 1)))]
+    if len(wrong):
+        raise ThoraxError(
+            f"{len(wrong)} of {targets.size} targets are not 0, 1 or NaN (unknown); the first is {wrong[0]:g}"
+        )
+    if task == "multiclass":
+        sums = targets.sum(axis=1)
+        odd = int(((sums != 1) & ~np.isnan(sums)).sum())
+        if odd:
+            raise ThoraxError(f"{odd} of {len(targets)} multiclass films do not have exactly one class")
+    return targets, probabilities
+
+
+def _answers(targets: Array, probabilities: Array, decisions: Array, task: Task) -> Array:
+    """(N, 2) correct answers and answers counted of each film."""
+    if task == "multiclass":
+        known = ~np.isnan(targets.sum(axis=1))
+        correct = known & (np.where(known[:, None], targets, 0).argmax(axis=1) == probabilities.argmax(axis=1))
+        return np.stack([correct, known], axis=1).astype(np.int64)
+    tp, fp, tn, fn = confusion(targets, decisions)
+    return np.stack([(tp | tn).sum(axis=1), (tp | fp | tn | fn).sum(axis=1)], axis=1)
+
+
+def _label_points(positive: Array, probability: Array, decision: Array) -> dict[str, Any]:
+    """Point values of one label's known films (n,), by scikit-learn; None where undefined."""
+    n, positives = len(positive), int(positive.sum())
+    both = 0 < positives < n
+    counts = sk.confusion_matrix(positive, decision, labels=[False, True]).ravel() if n else np.zeros(4, dtype=int)
+    tn, fp, fn, tp = (int(count) for count in counts)
+    return {
+        "n": n,
+        "positives": positives,
+        "prevalence": positives / n if n else None,
+        "auc": float(sk.roc_auc_score(positive, probability)) if both else None,
+        "average_precision": float(sk.average_precision_score(positive, probability)) if both else None,
+        "f1": float(sk.f1_score(positive, decision)) if tp + fp + fn else None,
+        "sensitivity": float(sk.recall_score(positive, decision)) if positives else None,
+        "specificity": float(sk.recall_score(positive, decision, pos_label=False)) if positives < n else None,
+        "balanced_accuracy": float(sk.balanced_accuracy_score(positive, decision)) if both else None,
+        "accuracy": float(sk.accuracy_score(positive, decision)) if n else None,
+        "confusion": {"tp": tp, "fp": fp, "tn": tn, "fn": fn},
+    }
+
+
+def _with_interval(value: float | None, resampled: Array) -> dict[str, float | None]:
+    low, high = interval(resampled) if value is not None else (None, None)
+    return {"value": value, "low": low, "high": high}

@@ -1,0 +1,163 @@
+"""Job: where a run reads and writes. The one module that knows /opt/ml, channels, SM_* and the process group."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from thorax.errors import ThoraxError
+
+#: Channel names that the trainer understands, and their other names in the seeds.
+CHANNELS = {
+    "train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing", "eval"),
+    "weights": ("weights", "pretrained"), "model": ("model",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among the run's processes, as torchrun tells it."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Paths of one run.
+
+    Attributes:
+        channels: folder of each channel that was given, by the trainer's name for it.
+        model_dir: the bundle goes here.
+        output_dir: metrics.json, history and report go here (SageMaker: output/data).
+        checkpoint_dir: checkpoints; a run whose folder is not empty is resumed.
+        failure_file: one line that says why a run failed (SageMaker: output/failure).
+        process: rank and world size.
+        host: this machine's name among `hosts`.
+    """
+
+    channels: Mapping[str, Path]
+    model_dir: Path
+    output_dir: Path
+    checkpoint_dir: Path
+    failure_file: Path
+    process: Process = field(default_factory=Process)
+    host: str = "localhost"
+    hosts: tuple[str, ...] = ("localhost",)
+    cpus: int = 1
+
+    @classmethod
+    def from_environment(cls, arguments: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None) -> Job:
+        """The job that command line and environment describe; arguments win.
+
+        Inside SageMaker (or its toolkit) everything lies below SAGEMAKER_BASE_DIR, by default /opt/ml. Started
+        plainly with --model-dir OUT, the rest lies in OUT-job.
+
+        Args:
+            arguments: path arguments as given: train, validation, test, weights, model, model_dir, output_data_dir,
+                checkpoint_dir. Empty texts count as not given.
+            environment: default os.environ.
+
+        Raises:
+            ThoraxError: no train channel, or a channel's folder does not exist.
+        """
+        env = os.environ if environment is None else environment
+        given = {key: text for key, text in (arguments or {}).items() if text}
+        base = Path(env.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+        inside = "SM_MODEL_DIR" in env or "SM_CHANNELS" in env
+        model_dir = Path(given.get("model_dir") or env.get("SM_MODEL_DIR") or ("model" if not inside else base / "model"))
+        plain = Path(f"{model_dir}-job")
+        output = given.get("output_data_dir") or env.get("SM_OUTPUT_DATA_DIR") or (base if inside else plain) / "output" / "data"
+        checkpoints = given.get("checkpoint_dir") or (base if inside else plain) / "checkpoints"
+        failure = base / "output" / "failure" if inside else Path(output).parent / "failure"
+        hosts = tuple(re.findall(r"[\w.-]+", env.get("SM_HOSTS", ""))) or ("localhost",)
+        return cls(
+            channels=_channels(given, env),
+            model_dir=model_dir,
+            output_dir=Path(output),
+            checkpoint_dir=Path(checkpoints),
+            failure_file=failure,
+            process=_process(env),
+            host=env.get("SM_CURRENT_HOST", hosts[0]),
+            hosts=hosts,
+            cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        )
+
+    def channel(self, name: str) -> Path:
+        """Folder (or file) of a channel.
+
+        Raises:
+            ThoraxError: the channel was not given.
+        """
+        if name not in self.channels:
+            raise ThoraxError(f"channel {name} is missing; give --{name} DIR (on SageMaker: an input channel named {name})")
+        return self.channels[name]
+
+    def prepare(self) -> None:
+        """Makes the output folders and proves that they can be written, before hours are spent.
+
+        Raises:
+            ThoraxError: a folder cannot be made or written.
+        """
+        for flag, folder in (("--model-dir", self.model_dir), ("--output-data-dir", self.output_dir), ("--checkpoint-dir", self.checkpoint_dir)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                probe = folder / f".writable-{os.getpid()}"
+                probe.write_bytes(b"")
+                probe.unlink()
+            except OSError as error:
+                raise ThoraxError(f"{flag} {folder} cannot be written: {error.strerror}; choose another folder or make it writable") from None
+
+    def fail(self, message: str) -> None:
+        """Says why the run failed in one line: on standard error, and in the file that SageMaker shows.
+
+        Of several processes the first to fail speaks; an existing file is kept.
+        """
+        try:
+            self.failure_file.parent.mkdir(parents=True, exist_ok=True)
+            with self.failure_file.open("x", encoding="utf-8") as file:
+                file.write(f"{message}\n")
+        except FileExistsError:
+            return
+        except OSError:  # a read-only or full disk: the terminal still tells
+            pass
+        print(f"error: {message}", file=sys.stderr, flush=True)
+
+    def clear_failure(self) -> None:
+        """Takes an earlier run's reason away; best effort."""
+        try:
+            self.failure_file.unlink(missing_ok=True)
+        except OSError:
+            pass
+
+
+def _channels(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Path]:
+    channels: dict[str, Path] = {}
+    for name, others in CHANNELS.items():
+        text = given.get(name) or next((env[key] for other in others if (key := f"SM_CHANNEL_{other.upper()}") in env), None)
+        if not text:
+            continue
+        path = Path(text)
+        if not path.exists():
+            raise ThoraxError(f"channel {name}: {path} does not exist; check --{name}")
+        channels[name] = path
+    return channels
+
+
+def _process(env: Mapping[str, str]) -> Process:
+    if "RANK" not in env or "WORLD_SIZE" not in env:
+        return Process()
+    return Process(
+        rank=int(env["RANK"]), world_size=int(env["WORLD_SIZE"]),
+        local_rank=int(env.get("LOCAL_RANK", "0")), local_world_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
+    )  # fmt: skip

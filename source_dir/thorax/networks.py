@@ -1,0 +1,268 @@
+"""ResNet 18-152, AlexNet and the five-layer CNN: one or three input channels, any number of logits, weights in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from thorax.errors import ThoraxError
+
+
+class FiveLayerCNN(nn.Module):
+    """Five 3x3 convolutions (16 to 256 filters) with batch norm, ReLU and 2x2 max pooling, then two dense layers.
+
+    Made for films of 112x160 pixels, which leave a 3x5 map; other sizes are pooled to it.
+    """
+
+    def __init__(self, channels: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        widths = (channels, 16, 32, 64, 128, 256)
+        self.features = nn.Sequential(*(
+            nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+            for a, b in zip(widths, widths[1:], strict=False)
+        ))  # fmt: skip
+        self.pool = nn.AdaptiveAvgPool2d((3, 5))
+        self.dense = nn.Sequential(nn.Dropout(dropout), nn.Linear(256 * 15, 2048), nn.ReLU(inplace=True), nn.Dropout(dropout))
+        self.fc = nn.Linear(2048, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.dense(torch.flatten(self.pool(self.features(x)), 1)))
+
+
+def build(network: str, channels: int, outputs: int, dropout: float = 0.0, activation_checkpointing: bool = False) -> nn.Module:
+    """A freshly initialised network: (N, channels, H, W) float -> (N, outputs) logits.
+
+    Args:
+        network: resnet18, resnet34, resnet50, resnet101, resnet152, alexnet or cnn5.
+        channels: 1 or 3.
+        dropout: 0..1; before the last layer (ResNets) or in the dense layers.
+        activation_checkpointing: keep only each block's input in the forward pass.
+    """
+    if network == "cnn5":
+        net: nn.Module = FiveLayerCNN(channels, outputs, dropout)
+    elif network == "alexnet":
+        net = torchvision.models.alexnet(num_classes=outputs, dropout=dropout)
+        net.features[0] = _first_layer(net.features[0], channels)
+    else:
+        net = getattr(torchvision.models, network)(num_classes=outputs)
+        net.conv1 = _first_layer(net.conv1, channels)
+        if dropout:
+            net.fc = nn.Sequential(nn.Dropout(dropout), net.fc)
+    if activation_checkpointing:
+        _checkpoint_activations(net)
+    return net
+
+
+def _first_layer(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
+    if channels == conv.in_channels:
+        return conv
+    return nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
+
+
+def stages(net: nn.Module) -> list[nn.Module]:
+    """The network's parts from the input to the head, for freezing and layer-wise learning rates. The last is the head."""
+    if isinstance(net, FiveLayerCNN):
+        return [*net.features, net.dense, net.fc]
+    if isinstance(net, torchvision.models.AlexNet):
+        convs = [nn.ModuleList([layer]) for layer in net.features if isinstance(layer, nn.Conv2d)]
+        return [*convs, net.classifier[1], net.classifier[4], net.classifier[6]]
+    assert isinstance(net, torchvision.models.ResNet)
+    return [nn.ModuleList([net.conv1, net.bn1]), net.layer1, net.layer2, net.layer3, net.layer4, net.fc]
+
+
+def freeze(net: nn.Module, trained: int) -> None:
+    """Leaves the last `trained` stages (1 = the head alone) to be trained; the others keep weights and statistics."""
+    parts = stages(net)
+    for k, stage in enumerate(parts):
+        train = k >= len(parts) - trained
+        for p in stage.parameters():
+            p.requires_grad_(train)
+        for module in stage.modules():
+            module.frozen = not train  # type: ignore[assignment]
+
+
+def train_mode(net: nn.Module) -> None:
+    """net.train(), but with the batch norm of frozen stages left in evaluation mode."""
+    net.train()
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and getattr(module, "frozen", False):
+            module.eval()
+
+
+def _checkpoint_activations(net: nn.Module) -> None:
+    """Makes every residual block (or convolution stage) compute its inside again in the backward pass."""
+    blocks = [m for m in net.modules() if isinstance(m, torchvision.models.resnet.BasicBlock | torchvision.models.resnet.Bottleneck)]
+    if isinstance(net, FiveLayerCNN):
+        blocks = list(net.features)  # type: ignore[arg-type]
+    for block in blocks:
+        block.forward = _again(block.forward)  # type: ignore[method-assign]
+
+
+def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(x: torch.Tensor) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(x)
+        block = forward.__self__  # type: ignore[attr-defined]
+        return checkpoint(forward, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block)))
+
+    return run
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Batch norm's running statistics stay as they are: the second pass over the same films must not count."""
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [(m.momentum, m.num_batches_tracked.clone() if m.num_batches_tracked is not None else None) for m in norms]
+    for m in norms:
+        m.momentum = 0.0
+    try:
+        yield
+    finally:
+        for m, (momentum, tracked) in zip(norms, kept, strict=True):
+            m.momentum = momentum
+            if tracked is not None and m.num_batches_tracked is not None:
+                m.num_batches_tracked.copy_(tracked)
+
+
+# -- Weights in ----------------------------------------------------------------------------------------------------
+
+
+def find_weights(given: Path) -> Path:
+    """The one .pt, .pth or .bin file that `given` is or holds.
+
+    Raises:
+        ThoraxError: it does not exist, or holds none or several.
+    """
+    if given.is_file():
+        return given
+    if not given.is_dir():
+        raise ThoraxError(f"weights={given} does not exist")
+    files = sorted(p for p in given.iterdir() if p.suffix in (".pt", ".pth", ".bin"))
+    if len(files) != 1:
+        raise ThoraxError(f"weights={given} holds {len(files)} weight files (.pt, .pth, .bin); it must hold one")
+    return files[0]
+
+
+def load_weights(net: nn.Module, file: Path) -> list[str]:
+    """Loads a plain state_dict in torchvision's layout into the network.
+
+    A first layer of three channels is adapted to one by summing its filters over the channels (grey in all three gives
+    the same response); one channel to three by a third of it each. A head of another size is left as initialised.
+
+    Returns:
+        What was adapted, one line each, for the log.
+
+    Raises:
+        ThoraxError: not a readable state_dict of tensors, or other layers than the network's (which ones).
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ThoraxError(f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {_first_line(error)}") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ThoraxError(f"weights={file} is not a state_dict (names to tensors)")
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    own = net.state_dict()
+    head = [key for key in own if key.startswith(_head_prefix(net))]
+    if any(k.startswith("fc.1.") for k in own):  # our dropout makes the ResNet's head fc.1
+        state = {("fc.1." + k[3:] if k in ("fc.weight", "fc.bias") else k): v for k, v in state.items()}
+    notes = _adapt(state, own, head)
+    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    extra = [k for k in state if k not in own]
+    other = [f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in own if k in state and state[k].shape != own[k].shape]
+    if missing or extra or other:
+        parts = [(missing, "missing"), (extra, "not in this network"), (other, "of another shape")]
+        told = "; ".join(f"{len(found)} {what}: {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}" for found, what in parts if found)
+        raise ThoraxError(f"weights={file} does not fit the network: {told}; choose the network that the file was saved from")
+    net.load_state_dict(state, strict=False)
+    return notes
+
+
+def _head_prefix(net: nn.Module) -> str:
+    return "classifier.6." if isinstance(net, torchvision.models.AlexNet) else "fc."
+
+
+def _adapt(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor], head: list[str]) -> list[str]:
+    notes = []
+    first = next(k for k, v in own.items() if v.ndim == 4)
+    if first in state and state[first].ndim == 4 and state[first].shape[1] != own[first].shape[1]:
+        channels = state[first].shape[1], own[first].shape[1]
+        if channels == (3, 1):
+            state[first] = state[first].sum(dim=1, keepdim=True)
+        elif channels == (1, 3):
+            state[first] = state[first].expand(-1, 3, -1, -1) / 3
+        notes.append(f"first layer {first} adapted from {channels[0]} input channels to {channels[1]}")
+    replaced = [k for k in head if k not in state or state[k].shape != own[k].shape]
+    if replaced:
+        state.update({k: own[k] for k in head})
+        notes.append(f"head {', '.join(head)} is new")
+    return notes
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+# -- Batch norm over all processes ---------------------------------------------------------------------------------
+
+
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over all processes whose backward pass sums the gradients too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        out = x.clone()
+        torch.distributed.all_reduce(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        out = grad.contiguous().clone()
+        torch.distributed.all_reduce(out)
+        return out
+
+
+class SyncBatchNormCPU(nn.BatchNorm2d):
+    """nn.SyncBatchNorm for CPU tensors (torch's own is for GPUs): statistics over the films of all processes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(x)
+        y = x.float()
+        sums = torch.cat([y.sum((0, 2, 3)), (y * y).sum((0, 2, 3)), y.new_tensor([y.numel() / y.shape[1]])])
+        sums = _AllReduceSum.apply(sums)
+        c = y.shape[1]
+        count = sums[-1].detach()
+        mean = sums[:c] / count
+        var = (sums[c : 2 * c] / count - mean * mean).clamp(min=0)
+        with torch.no_grad():
+            assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+            self.num_batches_tracked += 1
+            m = self.momentum if self.momentum is not None else 0.1
+            self.running_mean.lerp_(mean.detach(), m)
+            self.running_var.lerp_(var.detach() * count / (count - 1).clamp(min=1), m)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        shift = self.bias - mean * scale
+        return (y * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+
+def sync_batchnorm(net: nn.Module, device: str) -> nn.Module:
+    """The network with batch norm over all processes."""
+    if device != "cpu":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    for parent in list(net.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.BatchNorm2d:
+                synced = SyncBatchNormCPU(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+                synced.load_state_dict(child.state_dict())
+                setattr(parent, name, synced)
+    return net

@@ -1,0 +1,196 @@
+"""One run from channels to bundle: reads the parts, builds the trainer, fits, scores, saves."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from thorax import networks
+from thorax.config import TrainingConfig
+from thorax.config.fields import about
+from thorax.config.rules import check_machine
+from thorax.data.images import Preprocessing
+from thorax.data.loading import mean_and_deviation
+from thorax.data.parts import preprocessing, read_parts
+from thorax.data.samples import SampleSet
+from thorax.errors import ThoraxError
+from thorax.evaluation import report, thresholds
+from thorax.evaluation.metrics import score
+from thorax.files import write_whole
+from thorax.job import Job
+from thorax.serving.bundle import write_bundle
+from thorax.tracking.history import write_history
+from thorax.tracking.lines import line
+from thorax.tracking.progress import say
+from thorax.training import distributed, memory
+from thorax.training.checkpoints import Checkpoints
+from thorax.training.losses import class_weights, probabilities
+from thorax.training.precision import resolve
+from thorax.training.stopping import Stop
+from thorax.training.trainer import Trainer
+
+
+class Run:
+    """See the module. All processes of a run walk through it together; the main one alone speaks and writes."""
+
+    def __init__(self, job: Job, config: TrainingConfig, device: torch.device) -> None:
+        self.job, self.config, self.device = job, config, device
+        self.started = time.monotonic()
+
+    def say(self, text: str) -> None:
+        if self.job.process.is_main:
+            say(text)
+
+    # -- Build -----------------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Everything that can be refused is refused here, before an hour is spent."""
+        job, config, process = self.job, self.config, self.job.process
+        check_machine(config, device=self.device.type, processes=process.world_size, processes_here=process.local_world_size)
+        precision = resolve(config.precision_dtype, self.device)
+        self.stop = Stop().listen()
+        job.prepare()
+        threads, workers = _threads_and_workers(config, job, self.device)
+        torch.set_num_threads(threads)
+        torch.manual_seed(config.seed)
+        self.say(f"configuration: {json.dumps(config.to_dict())}")
+        self.say(f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {self.device.type}, {precision}, "
+                 f"{threads} thread(s), {workers} reading worker(s), torch {torch.__version__}")  # fmt: skip
+        self._say_not_yet()
+        self.parts = read_parts(job, config, self.say)
+        self.preprocessing = self._measured(preprocessing(config), workers)
+        if config.use_weighted_loss:
+            weights = class_weights(self.parts.train, config.max_class_weight)
+            self.say("class weights N/N_l: " + ", ".join(f"{name} {w:.3f}" for name, w in weights.items()))
+        net = networks.build(config.network, config.channels, len(self.parts.space.outputs), config.dropout, config.activation_checkpointing)
+        self._load_weights(net)
+        identity = {f: v for f, v in config.to_dict().items() if _affects(f)} | {
+            "split": self.parts.split_hash, "processes": process.world_size, "precision": precision,
+        }  # fmt: skip
+        self.trainer = Trainer(
+            config, process, self.parts.train, self.parts.validation, self.preprocessing,
+            Checkpoints(job.checkpoint_dir, identity, self.say), net,
+            device=self.device, precision=precision, workers=workers, stop=self.stop,
+        )  # fmt: skip
+        self.facts = {"precision": precision, "device": self.device.type, "processes": str(process.world_size), "threads": str(threads)}
+
+    def _say_not_yet(self) -> None:
+        for name in ("wandb_tracking", "debugging", "profiler"):
+            if getattr(self.config, name):
+                self.say(f"warning: {name}=true is not in this version yet; the run goes on without it")
+
+    def _measured(self, prepared: Preprocessing, workers: int) -> Preprocessing:
+        """The preprocessing with mean and deviation of the training films, where normalization=dataset asks for them."""
+        if prepared.normalization != "dataset":
+            return prepared
+        work = lambda: mean_and_deviation(self.parts.train, prepared, workers)  # noqa: E731
+        mean, deviation = distributed.from_main(work, self.job.process)
+        self.say(f"training films: grey mean {mean:.4f}, deviation {deviation:.4f}")
+        return Preprocessing(**{**prepared.to_dict(), "mean": mean, "deviation": deviation})
+
+    def _load_weights(self, net: torch.nn.Module) -> None:
+        given = Path(self.config.weights) if self.config.weights else self.job.channels.get("weights") or self.job.channels.get("model")
+        if given is None:
+            if self.config.use_pretrained_model:
+                raise ThoraxError("use_pretrained_model=true but there are no weights: give --weights FILE or a channel named weights with a "
+                                  "state_dict in torchvision's layout (nothing is downloaded)")  # fmt: skip
+            return
+        file = networks.find_weights(given)
+        for note in networks.load_weights(net, file):
+            self.say(f"weights: {note}")
+        self.say(f"weights: loaded from {file}")
+
+    # -- Fit and save ----------------------------------------------------------------------------------------------
+
+    def fit(self) -> bool:
+        """Trains; False if a signal stopped it."""
+        with memory.advise(self.config, self.device):
+            return self.trainer.fit()
+
+    def save(self, source_dir: Path) -> None:
+        """Scores the best epoch, chooses thresholds on validation, and writes metrics, report and bundle."""
+        trainer, space = self.trainer, self.parts.space
+        best = trainer.load_best()
+        scored = [p for p in (self.parts.validation, self.parts.test) if p is not None]
+        with memory.advise(self.config, self.device):
+            logits = {part.part: trainer.logits(part) for part in scored}
+        self._say_corrupt()
+        if not self.job.process.is_main:
+            return
+        chosen = thresholds.choose(self.parts.validation.targets, logits["validation"])
+        scores, curves = {}, {}
+        for part in scored:
+            kept = _without_corrupt(part, logits[part.part])
+            p = probabilities(torch.from_numpy(logits[part.part][kept]), space.task).numpy()
+            patients = [part.patients[i] for i in kept]
+            scores[part.part] = score(part.targets[kept], p, space, chosen, patients, resamples=self.config.bootstrap_samples, seed=self.config.seed)
+            curves[part.part] = (part.targets[kept], p)
+        row = trainer.state.history[best]
+        metrics = {
+            "objective": f"validation:{self.config.objective}", "best_epoch": best + 1, "epochs": len(trainer.state.history),
+            "labels": space.to_dict(), "at_best_epoch": row, **scores,
+        }  # fmt: skip
+        self._write(metrics, scores, curves, best)
+        write_bundle(
+            self.job.model_dir, trainer.evaluated, network=self.config.network, dropout=self.config.dropout, space=space,
+            preprocessing=self.preprocessing, thresholds=dict(zip(space.outputs, map(float, chosen), strict=True)),
+            about={"configuration": self.config.to_dict(), "split": {"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
+                   "metrics": metrics},
+            split=self.parts.split, source_dir=source_dir,
+        )  # fmt: skip
+        self.say(report.table(scores, space))
+        self.say(f"bundle: {self.job.model_dir}")
+        self.say(f"report: {self.job.output_dir / 'report.html'}")
+        if "test" in scores:
+            macro = scores["test"]["macro"]
+            told = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy") if macro[k]["value"] is not None}
+            self.say(line("test", told))
+        self.say(line(f"best epoch {best + 1}/{len(trainer.state.history)}", {k: v for k, v in row.items() if k.startswith(("train", "validation"))}))
+
+    def _write(self, metrics: dict[str, Any], scores: dict[str, Any], curves: dict[str, Any], best: int) -> None:
+        folder = self.job.output_dir
+        history = [{**row, "best": k == best} for k, row in enumerate(self.trainer.state.history)]
+        write_history(self.trainer.state.history, folder / "history.csv")
+        write_whole(json.dumps(metrics, indent=1).encode(), folder / "metrics.json", "metrics")
+        counts = {p.part: f"{len(p)} films, {len(set(p.patients))} patients" for p in self.parts.all}
+        minutes = (time.monotonic() - self.started) / 60
+        report.write_report(
+            folder, title=f"{self.config.network} on {', '.join(self.parts.space.classes)}", scores=scores,
+            history=[{k.removeprefix("validation_") if k != "validation_loss" else k: v for k, v in row.items()} for row in history],
+            facts={
+                "Data": {**counts, "split sha256": self.parts.split_hash},
+                "Run": {"torch": torch.__version__, **self.facts, "minutes since the last start": f"{minutes:.1f}"},
+                "Configuration": {k: json.dumps(v) if not isinstance(v, str) else v for k, v in self.config.to_dict().items()},
+            },
+            curves=curves, labels=self.parts.space,
+        )  # fmt: skip
+
+    def _say_corrupt(self) -> None:
+        if self.trainer.corrupt:
+            some = ", ".join(sorted(self.trainer.corrupt)[:5])
+            self.say(f"warning: {len(self.trainer.corrupt)} films could not be read and were left out (skip_corrupt=true), e.g. {some}")
+
+
+def _without_corrupt(part: SampleSet, logits: np.ndarray) -> list[int]:
+    kept = np.flatnonzero(~np.isnan(logits).any(axis=1)).tolist()
+    if not kept:
+        raise ThoraxError(f"no film of {part.part} could be read")
+    return kept
+
+
+def _affects(name: str) -> bool:
+    return about(TrainingConfig.__dataclass_fields__[name]).affects_result
+
+
+def _threads_and_workers(config: TrainingConfig, job: Job, device: torch.device) -> tuple[int, int]:
+    """Threads for arithmetic and reading workers of each process, from the CPUs that are really ours."""
+    share = max(1, job.cpus // job.process.local_world_size)
+    threads = config.threads or share
+    if config.num_workers is not None:
+        return threads, config.num_workers
+    return threads, min(8, max(1, share - 1)) if device.type == "cuda" else max(1, min(4, share // 4))

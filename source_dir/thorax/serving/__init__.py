@@ -1,0 +1,1 @@
+"""Serving: the bundle and the classifier that is loaded from it."""

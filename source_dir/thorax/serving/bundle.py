@@ -1,0 +1,123 @@
+"""The bundle: all that a server needs, in one folder. Written whole or not at all.
+
+    model.pt      weights, a plain state_dict (torch.load with weights_only=True reads it)
+    bundle.json   labels, network, preprocessing, thresholds, configuration, split hash, metrics, versions
+    split.csv     id, patient and part of every film the run saw
+    code/         inference.py and the package it needs
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import thorax
+from thorax import networks
+from thorax.data.images import Preprocessing
+from thorax.errors import ThoraxError
+from thorax.files import write_whole
+from thorax.labels import LabelSpace
+
+VERSION = 1
+WEIGHTS, DESCRIPTION, SPLIT, CODE = "model.pt", "bundle.json", "split.csv", "code"
+#: What of source_dir travels with a bundle: the package without the trainer, and the serving entry point.
+_SERVING = ("inference.py", "thorax")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What bundle.json says.
+
+    Attributes:
+        folder: where the bundle is.
+        network, dropout: how to build the network.
+        space: label names and task.
+        preprocessing: how films are prepared.
+        thresholds: by output name, probabilities in 0..1.
+        about: everything else (configuration, split hash, metrics, versions), for people and later tools.
+    """
+
+    folder: Path
+    network: str
+    space: LabelSpace
+    preprocessing: Preprocessing
+    thresholds: dict[str, float]
+    about: dict[str, Any]
+    dropout: float = 0.0
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Raises ThoraxError where the folder is no bundle, or one of a newer version."""
+        file = folder / DESCRIPTION
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            if stored["version"] > VERSION:
+                raise ThoraxError(f"{file} has version {stored['version']}, this program reads up to {VERSION}; update it")
+            return cls(
+                folder, stored["network"]["name"], LabelSpace.from_dict(stored["labels"]),
+                Preprocessing.from_dict(stored["preprocessing"]), stored["thresholds"],
+                {key: stored[key] for key in ("configuration", "split", "metrics", "versions")}, stored["network"]["dropout"],
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise ThoraxError(f"{folder} is not a bundle: it has no {DESCRIPTION}; name the model folder of a finished job") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ThoraxError(f"{file} is damaged ({error}); take the bundle from the job again") from None
+
+    def build_network(self) -> nn.Module:
+        """The network with the bundle's weights, on the CPU, in evaluation mode.
+
+        Raises:
+            ThoraxError: the weights are missing or do not fit.
+        """
+        net = networks.build(self.network, self.preprocessing.channels, len(self.space.outputs), self.dropout)
+        networks.load_weights(net, self.folder / WEIGHTS)
+        return net.eval()
+
+
+def write_bundle(
+    folder: Path, net: nn.Module, *, network: str, dropout: float, space: LabelSpace, preprocessing: Preprocessing,
+    thresholds: dict[str, float], about: dict[str, Any], split: str, source_dir: Path,
+) -> None:  # fmt: skip
+    """Writes the bundle: everything into a hidden folder first, bundle.json last of all.
+
+    Raises:
+        ThoraxError: the folder cannot be written or the disk is full; then there is no bundle.json.
+    """
+    stage = folder / ".partial"
+    description = {
+        "version": VERSION, "network": {"name": network, "dropout": dropout}, "labels": space.to_dict(),
+        "preprocessing": preprocessing.to_dict(), "preprocessing_fingerprint": preprocessing.fingerprint(),
+        "thresholds": thresholds, **about,
+        "versions": {"thorax": thorax.__version__, "torch": torch.__version__},
+    }  # fmt: skip
+    weights = io.BytesIO()
+    torch.save({key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}, weights)
+    try:
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(parents=True)
+        write_whole(weights.getbuffer(), stage / WEIGHTS, "bundle")
+        write_whole(split.encode(), stage / SPLIT, "bundle")
+        (stage / CODE).mkdir()
+        for name in _SERVING:
+            source = source_dir / name
+            if source.is_dir():
+                shutil.copytree(source, stage / CODE / name, ignore=_LEFT_OUT)
+            else:
+                shutil.copyfile(source, stage / CODE / name)
+        (folder / DESCRIPTION).unlink(missing_ok=True)
+        shutil.rmtree(folder / CODE, ignore_errors=True)
+        for part in (WEIGHTS, SPLIT, CODE):
+            (stage / part).replace(folder / part)
+        write_whole(json.dumps(description, indent=1).encode(), folder / DESCRIPTION, "bundle")
+    except (OSError, shutil.Error) as error:
+        raise ThoraxError(f"the bundle cannot be saved in {folder}: {error.strerror or error}; free some space or make it writable") from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

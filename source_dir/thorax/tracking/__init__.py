@@ -1,0 +1,1 @@
+"""What a run says: metric names, log lines and their regexes, history and progress."""

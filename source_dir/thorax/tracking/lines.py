@@ -1,0 +1,61 @@
+"""Metric names, the log lines that carry them, and the regexes that read them back: all in one place.
+
+SageMaker reads metrics from the log by regex and a tuner takes the last value that matched, so the last line of a run
+repeats the best epoch's. Numbers are fixed-point: its pattern would read 7e-05 as 7.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+#: Key in a line -> SageMaker's metric name.
+METRICS = {
+    "train_loss": "train:loss", "validation_loss": "validation:loss", "validation_auc": "validation:auc",
+    "validation_f1": "validation:f1", "validation_accuracy": "validation:accuracy",
+    "validation_balanced_accuracy": "validation:balanced_accuracy", "validation_top_k": "validation:top_k",
+    "test_auc": "test:auc", "test_balanced_accuracy": "test:balanced_accuracy",
+    "learning_rate": "train:learning_rate", "images_per_second": "train:images_per_second", "data_wait": "train:data_wait",
+}  # fmt: skip
+_NUMBER = r"(-?[0-9]+\.[0-9]+)"
+
+
+def regex(key: str) -> str:
+    """The regex that reads a metric from any of our lines."""
+    return rf"\b{re.escape(key)}={_NUMBER}"
+
+
+def metric_definitions() -> list[dict[str, str]]:
+    """SageMaker's MetricDefinitions: name and regex of every metric."""
+    return [{"Name": name, "Regex": regex(key)} for key, name in METRICS.items()]
+
+
+def objective_key(objective: str) -> str:
+    """The key of the tuning objective: auc -> validation_auc."""
+    return f"validation_{objective}"
+
+
+def number(value: float, digits: int = 6) -> str:
+    """Fixed-point; never an exponent, also for small numbers."""
+    return f"{value:.{digits}f}"
+
+
+def line(head: str, values: Mapping[str, float]) -> str:
+    """`head: key=value; key=value`; values that are not finite (an undefined AUC) are left out.
+
+    Raises:
+        KeyError: a key that METRICS does not list.
+    """
+    told = []
+    for key, value in values.items():
+        METRICS[key]
+        if math.isfinite(value):
+            told.append(f"{key}={number(value)}")
+    return f"{head}: {'; '.join(told)}"
+
+
+def read(text: str) -> dict[str, float]:
+    """The last value of every metric in a log, as SageMaker would take it."""
+    found = {key: re.findall(regex(key), text) for key in METRICS}
+    return {key: float(values[-1]) for key, values in found.items() if values}

@@ -1,0 +1,47 @@
+"""Progress of an epoch: a bar on a terminal, now and then a whole line otherwise; only from the main process."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+
+def say(text: str) -> None:
+    """One whole line on standard output, at once."""
+    print(text, flush=True)
+
+
+class Progress:
+    """Counts steps of one epoch.
+
+    Args:
+        title: such as "epoch 3/16".
+        steps: how many there are.
+        start: how many are done (after a resume).
+        shown: whether this process speaks.
+        every: seconds between lines where there is no terminal.
+    """
+
+    def __init__(self, title: str, steps: int, start: int, shown: bool, every: float) -> None:
+        self.title, self.steps, self.done, self.every = title, steps, start, every
+        self.shown, self.last = shown, time.monotonic()
+        self.bar: Any = None
+        if shown and sys.stdout.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=steps, initial=start, desc=title, leave=False, unit="step", dynamic_ncols=True)
+
+    def step(self, loss: float | None = None) -> None:
+        self.done += 1
+        if self.bar is not None:
+            self.bar.update()
+            if loss is not None:
+                self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        elif self.shown and time.monotonic() - self.last > self.every and self.done < self.steps:
+            self.last = time.monotonic()
+            say(f"{self.title}: step {self.done}/{self.steps}" + (f", loss {loss:.4f}" if loss is not None else ""))
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

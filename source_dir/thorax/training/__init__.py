@@ -1,0 +1,1 @@
+"""Training: the trainer's story, and its losses, schedule, precision, process group and checkpoints."""

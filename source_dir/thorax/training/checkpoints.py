@@ -1,0 +1,102 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped. Whole files only; the last two and the best."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thorax.errors import ThoraxError
+from thorax.files import write_whole
+
+FORMAT = "thorax-checkpoint"
+VERSION = 1
+KEPT = 2
+BEST = "best.pt"
+_NAME = re.compile(r"^checkpoint-(\d{9})\.pt$")
+
+
+def save_whole(state: dict[str, Any], file: Path, what: str) -> None:
+    """torch.save, whole or not at all; raises ThoraxError as write_whole does."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_whole(buffer.getbuffer(), file, what)
+
+
+class Checkpoints:
+    """The checkpoint folder of one run.
+
+    Args:
+        folder: where they are.
+        identity: what a checkpoint must have been made with: configuration that affects the result, split, world size.
+        log: takes lines about files that were passed over.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], log: Callable[[str], None]) -> None:
+        self.folder, self.identity, self.log = folder, identity, log
+
+    def save(self, global_step: int, state: dict[str, Any]) -> None:
+        """Writes a checkpoint and removes all but the newest KEPT.
+
+        Raises:
+            ThoraxError: it cannot be written; the earlier ones stay.
+        """
+        whole = {"format": FORMAT, "version": VERSION, "identity": self.identity, **state}
+        save_whole(whole, self.folder / f"checkpoint-{global_step:09d}.pt", "checkpoint")
+        for old in self._files()[KEPT:]:
+            old.unlink(missing_ok=True)
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        save_whole({"format": FORMAT, "version": VERSION, **state}, self.folder / BEST, "best weights")
+
+    def load_best(self) -> dict[str, Any]:
+        """Raises ThoraxError where the file is damaged."""
+        try:
+            return _read(self.folder / BEST)
+        except ValueError as error:
+            raise ThoraxError(f"{self.folder / BEST} {error}; remove the folder's files and train again") from None
+
+    def load_latest(self) -> dict[str, Any] | None:
+        """The newest readable checkpoint, or None. Torn and foreign files are reported and passed over.
+
+        Raises:
+            ThoraxError: it belongs to a run with another configuration, split or number of processes.
+        """
+        for file in self._files():
+            try:
+                state = _read(file)
+            except ValueError as error:
+                self.log(f"warning: {file} {error}; trying the one before it")
+                continue
+            self._check_identity(file, state["identity"])
+            return state
+        return None
+
+    def _check_identity(self, file: Path, theirs: dict[str, Any]) -> None:
+        keys = {**self.identity, **theirs}
+        other = [f"{k}={theirs.get(k)} there, {self.identity.get(k)} here" for k in keys if theirs.get(k) != self.identity.get(k)]
+        if other:
+            told = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
+            raise ThoraxError(f"checkpoint {file} is from another run ({told}); choose another job name or --checkpoint-dir, or remove it")
+
+    def _files(self) -> list[Path]:
+        return sorted((p for p in self.folder.glob("checkpoint-*.pt") if _NAME.match(p.name)), reverse=True)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Raises ValueError that says why the file is not one of our checkpoints."""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError("does not exist") from None
+    except Exception:
+        raise ValueError("is torn or not a checkpoint") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError("is a foreign file, not a checkpoint of this program")
+    if state.get("version") != VERSION:
+        raise ValueError(f"has version {state.get('version')}, this program reads {VERSION}")
+    return state

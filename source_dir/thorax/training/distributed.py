@@ -1,0 +1,92 @@
+"""The process group: start and end, stopping together, and gathering each film's logits exactly once."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from thorax.errors import ThoraxError
+from thorax.job import Process
+
+T = TypeVar("T")
+
+
+def device_of(process: Process) -> torch.device:
+    """This process's GPU, or the CPU where there is none."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", process.local_rank % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+@contextmanager
+def process_group(process: Process, device: torch.device) -> Iterator[None]:
+    """Joins the run's processes (nccl on GPUs, gloo on CPUs) and leaves them; one process alone joins nothing."""
+    if process.world_size == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def vote(flags: tuple[bool, ...], process: Process) -> tuple[bool, ...]:
+    """For each flag, whether it is set in any process; all must call it."""
+    if process.world_size == 1:
+        return flags
+    votes = torch.tensor([int(flag) for flag in flags])
+    dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+    return tuple(bool(v) for v in votes.tolist())
+
+
+def from_main(work: Callable[[], T], process: Process) -> T:
+    """What `work` returns in the main process, in every process; its ThoraxError too. All must call it."""
+    if process.world_size == 1:
+        return work()
+    told: list[Any] = [None, None]
+    if process.is_main:
+        try:
+            told[0] = work()
+        except ThoraxError as error:
+            told[1] = error
+    dist.broadcast_object_list(told)
+    if told[1] is not None:
+        raise told[1]
+    return cast(T, told[0])
+
+
+def total(values: torch.Tensor, process: Process) -> torch.Tensor:
+    """Sum over all processes of a CPU tensor; all must call it."""
+    if process.world_size > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def gather(indices: np.ndarray, logits: np.ndarray, count: int, process: Process) -> np.ndarray:
+    """(count, L) float32: row i holds the logits of film i; films that nobody scored (corrupt ones) are NaN.
+
+    Raises:
+        RuntimeError: a film was scored twice; the samplers are wrong.
+    """
+    parts: list[tuple[np.ndarray, np.ndarray]] = [(indices, logits)]
+    if process.world_size > 1:
+        gathered: list[tuple[np.ndarray, np.ndarray] | None] = [None] * process.world_size
+        dist.all_gather_object(gathered, (indices, logits))
+        parts = [part for part in gathered if part is not None]
+    everyone = np.concatenate([part[0] for part in parts])
+    if len(np.unique(everyone)) != len(everyone):
+        raise RuntimeError(f"{len(everyone) - len(np.unique(everyone))} films were scored more than once")
+    rows = np.full((count, logits.shape[1]), np.nan, np.float32)
+    for some, values in parts:
+        rows[some] = values
+    return rows

@@ -1,0 +1,29 @@
+"""Out of memory, said as advice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from thorax.config import TrainingConfig
+from thorax.errors import ThoraxError
+
+
+@contextmanager
+def advise(config: TrainingConfig, device: torch.device) -> Iterator[None]:
+    """Turns an out-of-memory error inside into a ThoraxError that says which settings to change."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
+        if not isinstance(error, torch.cuda.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        height, width = config.image_size
+        raise ThoraxError(
+            f"out of memory on {device} with batch_size={config.batch_size}, accumulation_steps={config.accumulation_steps}, "
+            f"image_shape={config.channels},{height},{width}; raise accumulation_steps (to {2 * config.accumulation_steps}), "
+            + ("" if config.activation_checkpointing else "set activation_checkpointing=true, ")
+            + "or lower batch_size or image_shape") from None  # fmt: skip
+    except MemoryError:
+        raise ThoraxError(f"out of memory with num_workers={config.num_workers}; lower num_workers or batch_size") from None

@@ -1,0 +1,44 @@
+"""float32, float16 with a gradient scaler, or bfloat16: what the machine has, and what the user asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from thorax.errors import ThoraxError
+
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices itself (AMX or AVX-512 BF16); in software it would be slower."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def resolve(wanted: str, device: torch.device) -> str:
+    """The precision that `precision_dtype` means on this device.
+
+    Raises:
+        ThoraxError: bfloat16 on a device that has it not.
+    """
+    has = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bfloat16()
+    if wanted == "auto":
+        return "bfloat16" if has else ("float16" if device.type == "cuda" else "float32")
+    if wanted == "bfloat16" and not has:
+        other = "float16 or float32" if device.type == "cuda" else "float32"
+        raise ThoraxError(f"precision_dtype=bfloat16 but this {device.type} has no bfloat16 arithmetic; use auto or {other}")
+    return wanted
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=_DTYPES.get(precision, torch.bfloat16), enabled=precision != "float32")
+
+
+def scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
+    """A gradient scaler that does nothing but for float16."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "float16")

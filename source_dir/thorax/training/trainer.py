@@ -1,0 +1,387 @@
+"""The trainer: one story, in the order things happen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from thorax import networks
+from thorax.config import TrainingConfig
+from thorax.data.augment import Augmentation, Ranges
+from thorax.data.images import Preprocessing
+from thorax.data.loading import Batch, EvaluationBatches, Films, TrainingBatches, balanced_weights, epoch_order, loader
+from thorax.data.samples import SampleSet
+from thorax.errors import ThoraxError
+from thorax.evaluation.metrics import epoch_metrics
+from thorax.job import Process
+from thorax.tracking.lines import line, number
+from thorax.tracking.progress import Progress, say
+from thorax.training import distributed
+from thorax.training.checkpoints import Checkpoints
+from thorax.training.losses import Loss, probabilities
+from thorax.training.precision import autocast, scaler
+from thorax.training.schedule import optimizer, rate, set_rate
+from thorax.training.stopping import Stop
+
+#: Losses stay on a GPU for this many steps before they are looked at; a look waits for the device.
+LOOK_EVERY = 20
+
+
+@dataclass
+class State:
+    """Where a run is. All of it is in every checkpoint.
+
+    Attributes:
+        epoch: the epoch being worked on, from 0; `step` steps of it are done, `global_step` of all.
+        loss_sum, loss_count: of the epoch so far.
+        best_epoch, best_value, bad_epochs: best epoch from 0 (-1: none yet), its objective, and epochs since.
+        history: a row per finished epoch.
+        finished: nothing is left to train.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    global_step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    best_epoch: int = -1
+    best_value: float = float("-inf")
+    best_loss: float = float("inf")
+    bad_epochs: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    finished: bool = False
+
+
+class Trainer:
+    """Trains a network on one part, chooses the best epoch on another, and scores any part exactly.
+
+    Args:
+        config: the hyperparameters.
+        process: rank and world size.
+        train, validation: the parts.
+        preprocessing: how films are prepared.
+        checkpoints: where to save and what to resume from.
+        net: the network with its starting weights, on the CPU.
+        device, precision: where and how to compute.
+        workers: processes that read films.
+        stop: asked after every step whether to save and end.
+        log: takes whole lines (main process only).
+    """
+
+    def __init__(
+        self, config: TrainingConfig, process: Process, train: SampleSet, validation: SampleSet, preprocessing: Preprocessing,
+        checkpoints: Checkpoints, net: nn.Module, *, device: torch.device, precision: str, workers: int, stop: Stop,
+        log: Callable[[str], None] = say,
+    ) -> None:  # fmt: skip
+        self.config, self.process, self.device, self.precision, self.workers = config, process, device, precision, workers
+        self.train_films, self.validation_films, self.preprocessing = train, validation, preprocessing
+        self.checkpoints, self.stop, self.log = checkpoints, stop, log
+        self.state = State()
+        if process.world_size > 1 and config.sync_batchnorm:
+            net = networks.sync_batchnorm(net, device.type)
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.net = net.to(device, memory_format=layout)  # type: ignore[call-overload]
+        self.optimizer = optimizer(config, self.net)
+        self.scaler = scaler(precision, device)
+        self.average = AveragedModel(self.net, multi_avg_fn=self._average, use_buffers=True) if config.ema_decay else None
+        self.loss = Loss.build(config, train.space, train, device)
+        self.targets = {part.part: torch.from_numpy(part.targets) for part in (train, validation)}
+        self.augment = Augmentation(Ranges.named(config.augmentation_type, config.augmentation_strength))
+        self.order_weights = balanced_weights(train) if config.balanced_sampler else None
+        self.steps_per_epoch = max(1, len(train) // self.batch_size)
+        self.corrupt: set[str] = set()
+        self._layout = layout
+
+    @property
+    def batch_size(self) -> int:
+        """Films of a global batch: per machine x machines, at most the whole set."""
+        machines = self.process.world_size // self.process.local_world_size
+        return min(self.config.batch_size * machines, len(self.train_films))
+
+    # -- The run ---------------------------------------------------------------------------------------------------
+
+    def fit(self) -> bool:
+        """Trains to the end, from the latest checkpoint if there is one. False if it was told to stop before.
+
+        Raises:
+            ThoraxError: the loss is not finite, a film cannot be read, memory or disk ran out.
+        """
+        self._resume()
+        while not self.state.finished:
+            self._set_trained_stages()
+            if not self._train_epoch():
+                self._save("stopped")
+                return False
+            self._end_epoch()
+        return True
+
+    def _resume(self) -> None:
+        saved = distributed.from_main(self.checkpoints.load_latest, self.process)
+        if saved is None:
+            return
+        self.net.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        torch.set_rng_state(saved["random"])
+        self.state = State(**saved["state"])
+        where = "at its end" if self.state.finished else f"at epoch {self.state.epoch + 1} step {self.state.step}/{self.steps_per_epoch}"
+        self._say(f"resumed from a checkpoint {where}")
+
+    def _save(self, why: str) -> None:
+        self._last_save = time.monotonic()
+        if not self.process.is_main:
+            return
+        self.checkpoints.save(self.state.global_step, {
+            "state": dict(vars(self.state)), "model": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(), "average": self.average.state_dict() if self.average else None,
+            "random": torch.get_rng_state(),
+        })  # fmt: skip
+        if why == "stopped":
+            self._say(f"stopped by {self.stop.reason} at epoch {self.state.epoch + 1} step {self.state.step}/{self.steps_per_epoch}; "
+                      f"checkpoint saved in {self.checkpoints.folder}; the same command goes on from here")  # fmt: skip
+
+    # -- One epoch -------------------------------------------------------------------------------------------------
+
+    def _train_epoch(self) -> bool:
+        c, s = self.config, self.state
+        order = epoch_order(len(self.train_films), c.seed, s.epoch, self.order_weights)
+        batches = TrainingBatches(order, self.batch_size, s.epoch, start=s.step)
+        films = Films(self.train_films, self.preprocessing, seed=c.seed, random_crop=c.augmentation_type != "none",
+                      rank=self.process.rank, world_size=self.process.world_size, skip_corrupt=c.skip_corrupt)  # fmt: skip
+        progress = Progress(f"epoch {s.epoch + 1}/{c.epochs}", self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds)
+        losses = Losses(self)
+        networks.train_mode(self.net)
+        self._seen, self._waited, self._started, self._last_save = 0, 0.0, time.monotonic(), time.monotonic()
+        for batch in self._read(films, batches):
+            due = time.monotonic() - self._last_save > c.checkpoint_minutes * 60
+            told_to_stop, time_to_save = distributed.vote((self.stop.requested, due and self.process.is_main), self.process)
+            if told_to_stop:
+                losses.look()
+                progress.close()
+                return False
+            if time_to_save:
+                losses.look()
+                self._save("time")
+            lr = rate(c, s.epoch + s.step / self.steps_per_epoch)
+            set_rate(self.optimizer, lr)
+            losses.add(self._step(batch), batch, lr)
+            s.step += 1
+            s.global_step += 1
+            self._seen += len(batch.everyone)
+            progress.step(losses.latest)
+        losses.look()
+        progress.close()
+        if s.step < self.steps_per_epoch:  # the workers died of the signal that told us to stop
+            return False
+        return True
+
+    def _read(self, films: Films, batches: TrainingBatches) -> Iterator[Batch]:
+        """Batches as they come, with the time spent waiting for them counted."""
+        source = iter(loader(films, batches, self.workers, pin=self.device.type == "cuda"))
+        while True:
+            start = time.monotonic()
+            try:
+                batch = next(source)
+            except StopIteration:
+                return
+            except RuntimeError:
+                if self.stop.requested:
+                    return
+                raise
+            self._waited += time.monotonic() - start
+            if batch.problem:
+                raise ThoraxError(f"{batch.problem}; mend or remove it, or set skip_corrupt=true")
+            self.corrupt.update(self.train_films.samples[i].id for i in batch.corrupt)
+            yield batch
+
+    def _step(self, batch: Batch) -> torch.Tensor:
+        """One optimiser step on one global batch; returns this process's share of the loss sum, detached."""
+        c = self.config
+        torch.manual_seed((c.seed * 1_000_003 + self.state.global_step) * 4099 + self.process.rank)
+        everyone = self.targets["train"][batch.everyone]
+        count = max(self.loss.count(everyone), 1)
+        targets = self.targets["train"][batch.indices]
+        if batch.corrupt:
+            targets = targets.clone()
+            targets[torch.isin(batch.indices, torch.tensor(batch.corrupt))] = float("nan")
+        targets = targets.to(self.device, non_blocking=True)
+        films, draws = (t.to(self.device, non_blocking=True) for t in (batch.films, batch.draws))
+        told = torch.zeros((), device=self.device)
+        parts = torch.arange(len(films)).chunk(c.accumulation_steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        for k, part in enumerate(parts):
+            rows = slice(int(part[0]), int(part[-1]) + 1)
+            last = k == len(parts) - 1
+            with nullcontext() if last or self.process.world_size == 1 else self.forward.no_sync():
+                with torch.no_grad():
+                    x = self._prepare(self.augment(films[rows], draws[rows]))
+                with autocast(self.precision, self.device):
+                    logits = self.forward(x)
+                loss = self.loss.sum(logits, targets[rows])
+                # DDP averages gradients over processes; the loss is a mean over the global batch.
+                self.scaler.scale(loss * (self.process.world_size / count)).backward()
+            told += loss.detach()
+        if c.clip_grad_norm:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), c.clip_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.net)
+        return told
+
+    def _prepare(self, films: torch.Tensor) -> torch.Tensor:
+        x = self.preprocessing.tensor(films)
+        return x.contiguous(memory_format=self._layout)
+
+    def _average(self, averaged: Any, current: Any, updates: Any) -> None:
+        """Exponential moving average whose decay warms up as (1 + n) / (10 + n)."""
+        n = int(updates)
+        weight = 1 - min(self.config.ema_decay, (1 + n) / (10 + n))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, weight)
+        else:
+            torch._foreach_copy_(averaged, current)
+
+    def _set_trained_stages(self) -> None:
+        """Freezes or unfreezes stages for this epoch, and wraps the network for the processes and the compiler."""
+        c = self.config
+        if c.freeze == "head":
+            networks.freeze(self.net, 1 + sum(self.state.epoch >= e for e in c.unfreeze_epochs))
+        forward: Any = self.net
+        if self.process.world_size > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            forward = nn.parallel.DistributedDataParallel(self.net, device_ids=ids, broadcast_buffers=not c.sync_batchnorm)
+        self.forward = torch.compile(forward) if c.compile else forward
+
+    # -- The end of an epoch ---------------------------------------------------------------------------------------
+
+    def _end_epoch(self) -> None:
+        c, s = self.config, self.state
+        seconds = time.monotonic() - self._started
+        logits = self.logits(self.validation_films)
+        row: dict[str, float] = {
+            "epoch": s.epoch + 1, "train_loss": s.loss_sum / max(s.loss_count, 1), **self._validate(logits),
+            "learning_rate": rate(c, s.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch),
+            "images_per_second": self._seen / max(seconds, 1e-9), "data_wait": self._waited / max(seconds, 1e-9),
+        }  # fmt: skip
+        s.history.append(row)
+        self._say(line(f"epoch {s.epoch + 1}/{c.epochs}", {k: v for k, v in row.items() if k != "epoch"}))
+        self._advise(row)
+        self._keep_best(row)
+        s.epoch, s.step, s.loss_sum, s.loss_count = s.epoch + 1, 0, 0.0, 0
+        early = c.early_stopping and s.epoch >= c.early_stopping_min_epochs and s.bad_epochs >= c.early_stopping_patience
+        s.finished = s.epoch >= c.epochs or early
+        if early and s.epoch < c.epochs:
+            self._say(f"stopped early: {c.objective} has not improved for {s.bad_epochs} epochs")
+        if s.finished or s.epoch % c.checkpoint_frequency == 0:
+            self._save("epoch")
+
+    def _validate(self, logits: np.ndarray) -> dict[str, float]:
+        films = self.validation_films
+        scored = ~np.isnan(logits).any(axis=1)
+        z, targets = torch.from_numpy(logits[scored]), torch.from_numpy(films.targets[scored])
+        criterion = Loss(self.loss.name, None if self.loss.weights is None else self.loss.weights.cpu(), 0.0, self.loss.focal_gamma)
+        loss = float(criterion.sum(z, targets)) / max(criterion.count(targets), 1)
+        told = epoch_metrics(targets.numpy(), probabilities(z, films.space.task).numpy(), films.space.task, **({"top_k": self.config.top_k} if self.config.top_k else {}))
+        return {"validation_loss": loss, **{f"validation_{key}": float(value) for key, value in told.items()}}
+
+    def _keep_best(self, row: dict[str, float]) -> None:
+        """Keeps the weights of the best epoch by the objective; the lower validation loss decides between equals."""
+        c, s = self.config, self.state
+        value = row[f"validation_{c.objective}"] * (-1 if c.objective == "loss" else 1)
+        value = value if np.isfinite(value) else -row["validation_loss"]
+        if value > s.best_value + c.early_stopping_tolerance or s.best_epoch < 0:
+            s.bad_epochs = 0
+        else:
+            s.bad_epochs += 1
+        if s.best_epoch < 0 or value > s.best_value or (value == s.best_value and row["validation_loss"] < s.best_loss):
+            s.best_epoch, s.best_value, s.best_loss = s.epoch, value, row["validation_loss"]
+            if self.process.is_main:
+                self.checkpoints.save_best({"epoch": s.epoch, "model": self.evaluated.state_dict()})
+
+    def _advise(self, row: dict[str, float]) -> None:
+        if row["data_wait"] > 0.05:
+            self._say(f"warning: {row['data_wait'] * 100:.0f} % of the time was spent waiting for films; raise num_workers (now {self.workers}), "
+                      "or store the films near their training size")  # fmt: skip
+
+    # -- Scoring ---------------------------------------------------------------------------------------------------
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is scored and kept: the averaged one where there is one."""
+        return self.average.module if self.average is not None else self.net
+
+    def load_best(self) -> int:
+        """Puts the best epoch's weights into the scored network; returns that epoch, from 0."""
+        best = distributed.from_main(self.checkpoints.load_best, self.process)
+        self.evaluated.load_state_dict(best["model"])
+        return int(best["epoch"])
+
+    @torch.no_grad()
+    def logits(self, films: SampleSet) -> np.ndarray:
+        """(N, L) float32 logits of every film of the part, in its order, in every process; each film scored once.
+
+        Rows of corrupt films are NaN (only with skip_corrupt).
+        """
+        net = self.evaluated
+        net.eval()
+        batches = EvaluationBatches(len(films), max(1, self.config.batch_size // self.process.local_world_size), self.process.rank, self.process.world_size)
+        source = Films(films, self.preprocessing, skip_corrupt=self.config.skip_corrupt)
+        indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(films.space.outputs)), np.float32)]
+        for batch in loader(source, batches, self.workers, pin=self.device.type == "cuda"):
+            if batch.problem:
+                raise ThoraxError(f"{batch.problem}; mend or remove it, or set skip_corrupt=true")
+            with autocast(self.precision, self.device):
+                z = net(self._prepare(batch.films.to(self.device, non_blocking=True))).float().cpu().numpy()
+            z[np.isin(batch.indices.numpy(), batch.corrupt)] = np.nan
+            self.corrupt.update(films.samples[i].id for i in batch.corrupt)
+            indices.append(batch.indices.numpy())
+            rows.append(z)
+        return distributed.gather(np.concatenate(indices), np.concatenate(rows), len(films), self.process)
+
+    def _say(self, text: str) -> None:
+        if self.process.is_main:
+            self.log(text)
+
+
+class Losses:
+    """Losses of the steps since the last look: on a GPU a look waits for the device, so it is not taken every step."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.waiting = trainer, []  # type: ignore[var-annotated]
+        self.every = 1 if trainer.device.type == "cpu" else LOOK_EVERY
+        self.latest: float | None = None
+
+    def add(self, loss_sum: torch.Tensor, batch: Batch, lr: float) -> None:
+        t = self.trainer
+        count = t.loss.count(t.targets["train"][batch.everyone])
+        self.waiting.append((loss_sum, count, t.state.epoch, t.state.step, lr))
+        if len(self.waiting) >= self.every:
+            self.look()
+
+    def look(self) -> None:
+        """Adds the losses up; raises ThoraxError with step and learning rate for the first that is not finite."""
+        if not self.waiting:
+            return
+        values = distributed.total(torch.stack([w[0] for w in self.waiting]).cpu().double(), self.trainer.process)
+        s = self.trainer.state
+        for value, (_, count, epoch, step, lr) in zip(values.tolist(), self.waiting, strict=True):
+            if not np.isfinite(value):
+                raise ThoraxError(
+                    f"the loss is {value} at epoch {epoch + 1} step {step + 1}, learning_rate={number(lr, 8)}; lower learning_rate, set "
+                    "clip_grad_norm=1, or precision_dtype=float32; the last checkpoint is from before")  # fmt: skip
+            s.loss_sum += value
+            s.loss_count += count
+            self.latest = value / max(count, 1)
+        self.waiting.clear()

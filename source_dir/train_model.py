@@ -1,0 +1,47 @@
+"""Trains a classifier: parse, build, fit, save. Starts plainly, under SageMaker's toolkit, or under SDK v3's drivers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from thorax.command_line import read_command_line
+from thorax.config import TrainingConfig
+from thorax.errors import ThoraxError
+from thorax.job import Job
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0: trained, or stopped with a checkpoint; 1: the user's mistake or the machine's limit, said in one line."""
+    try:
+        job = Job.from_environment()
+    except ThoraxError:
+        job = Job.from_environment(environment={})
+    try:
+        paths, hyperparameters = read_command_line(argv)
+        job = Job.from_environment(paths)
+        if job.process.local_rank == 0:
+            job.clear_failure()
+        return train(job, TrainingConfig.parse(hyperparameters))
+    except ThoraxError as error:
+        job.fail(str(error))
+        return 1
+
+
+def train(job: Job, config: TrainingConfig) -> int:
+    """One run: the parts of the data, the network, training, scores, the bundle."""
+    from thorax.run import Run
+    from thorax.training.distributed import device_of, process_group
+
+    device = device_of(job.process)
+    with process_group(job.process, device):
+        run = Run(job, config, device)
+        run.build()
+        if not run.fit():
+            return 0
+        run.save(Path(__file__).parent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

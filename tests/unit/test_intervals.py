@@ -1,0 +1,133 @@
+"""The weighted metrics are scikit-learn's, and the resamples are of patients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from thorax.evaluation.intervals import (
+    METRICS,
+    Ranking,
+    bootstrap,
+    confusion,
+    interval,
+    resample_counts,
+    threshold_metrics,
+)
+
+TIED = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
+
+
+@st.composite
+def weighted_films(draw):
+    """Target with unknowns, probabilities with many ties, and four rows of counts with many zeros."""
+    n = draw(st.integers(1, 30))
+
+    def column(values):
+        return draw(st.lists(values, min_size=n, max_size=n))
+
+    target = np.array(column(st.sampled_from([0.0, 1.0, float("nan")])), dtype=np.float32)
+    scores = column(draw(st.sampled_from([TIED, st.floats(0, 1, width=32)])))
+    weights = np.array([column(st.integers(0, 4)) for _ in range(4)], dtype=np.int32)
+    return target, np.array(scores, dtype=np.float32), weights
+
+
+@given(weighted_films())
+@settings(max_examples=80, deadline=None)
+def test_areas_are_those_of_scikit_learn(films):
+    target, probability, weights = films
+    auc, average_precision = Ranking(target, probability).areas(weights)
+    known = ~np.isnan(target)
+    for row, one_auc, one_precision in zip(weights, auc, average_precision, strict=True):
+        kept = known & (row > 0)
+        if len(np.unique(target[kept])) < 2:
+            assert np.isnan(one_auc) and np.isnan(one_precision)
+            continue
+        films_kept = target[kept], probability[kept]
+        assert one_auc == pytest.approx(sk.roc_auc_score(*films_kept, sample_weight=row[kept]), abs=1e-9)
+        assert one_precision == pytest.approx(
+            sk.average_precision_score(*films_kept, sample_weight=row[kept]), abs=1e-9
+        )
+
+
+@given(weighted_films())
+@settings(max_examples=60, deadline=None)
+def test_threshold_metrics_are_those_of_scikit_learn(films):
+    target, probability, weights = films
+    decision = probability >= 0.25
+    entries = confusion(target[:, None], decision[:, None])
+    values = threshold_metrics(*(weights @ entry[:, 0].astype(float) for entry in entries))
+    for i, row in enumerate(weights):
+        kept = ~np.isnan(target) & (row > 0)
+        positive = target[kept] == 1
+        if not 0 < positive.sum() < kept.sum():
+            continue
+        given_row = {"y_true": positive, "y_pred": decision[kept], "sample_weight": row[kept]}
+        assert values["f1"][i] == pytest.approx(sk.f1_score(**given_row), abs=1e-9)
+        assert values["sensitivity"][i] == pytest.approx(sk.recall_score(**given_row), abs=1e-9)
+        assert values["specificity"][i] == pytest.approx(sk.recall_score(**given_row, pos_label=False), abs=1e-9)
+        assert values["balanced_accuracy"][i] == pytest.approx(sk.balanced_accuracy_score(**given_row), abs=1e-9)
+        assert values["accuracy"][i] == pytest.approx(sk.accuracy_score(**given_row), abs=1e-9)
+
+
+def test_weights_of_owners_reach_all_their_films():
+    target, probability = np.array([1.0, 0, 1, 0, 0]), np.array([0.9, 0.8, 0.3, 0.2, 0.8])
+    owner, counts = np.array([2, 0, 1, 2, 1]), np.array([[1, 3, 0], [2, 1, 1]])
+    ranking = Ranking(target, probability)
+    np.testing.assert_array_equal(ranking.areas(counts, owner), ranking.areas(counts[:, owner]))
+
+
+def test_areas_by_hand():
+    # Falling: + (0.9), then - and + tied (0.6), then - (0.1). Pairs won: 2 + (0.5 + 1) of 4.
+    auc, average_precision = Ranking(np.array([1.0, 0, 1, 0]), np.array([0.9, 0.6, 0.6, 0.1])).areas(np.ones((1, 4)))
+    assert auc[0] == pytest.approx(3.5 / 4)
+    assert average_precision[0] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+
+
+def test_without_known_films_the_areas_are_undefined():
+    ranking = Ranking(np.full(3, np.nan), np.array([0.1, 0.2, 0.3]))
+    assert not ranking.defined
+    assert np.isnan(ranking.areas(np.ones((2, 3)))).all()
+
+
+@given(st.integers(1, 40), st.integers(0, 30), st.integers(1, 31), st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_each_resample_draws_as_many_patients_as_there_are(patients, resamples, at_once, seed):
+    rows = [*resample_counts(patients, resamples, seed, at_once=at_once)]
+    counts = np.concatenate([np.zeros((0, patients), dtype=np.int32), *rows])
+    assert counts.shape == (resamples, patients)
+    assert (counts.sum(axis=1) == patients).all()
+    whole = [*resample_counts(patients, resamples, seed, at_once=1000)]
+    np.testing.assert_array_equal(counts, np.concatenate([counts[:0], *whole]))
+
+
+def test_bootstrap_is_the_metric_of_each_resample(monkeypatch):
+    monkeypatch.setattr("thorax.evaluation.intervals.CHUNK_ENTRIES", 100)  # several chunks
+    random = np.random.default_rng(3)
+    films, resamples = 40, 12
+    targets = random.choice([0.0, 1.0, np.nan], size=(films, 2), p=[0.5, 0.3, 0.2])
+    probabilities = random.random((films, 2)).round(1)
+    patients = np.arange(films) // 3
+    decisions = probabilities >= 0.4
+    answers = np.stack([(decisions == targets).sum(axis=1), (~np.isnan(targets)).sum(axis=1)], axis=1)
+    values, overall = bootstrap(targets, probabilities, decisions, answers, patients, resamples=resamples, seed=5)
+    assert set(values) == set(METRICS)
+
+    (counts,) = resample_counts(14, resamples, 5, at_once=resamples)
+    for row, patients_drawn in enumerate(counts):
+        chosen = np.repeat(np.arange(films), patients_drawn[patients])
+        assert overall[row] == pytest.approx(answers[chosen, 0].sum() / answers[chosen, 1].sum())
+        for i in range(2):
+            kept = chosen[~np.isnan(targets[chosen, i])]
+            expected = sk.roc_auc_score(targets[kept, i], probabilities[kept, i])
+            assert values["auc"][row, i] == pytest.approx(expected, abs=1e-9)
+            assert values["f1"][row, i] == pytest.approx(sk.f1_score(targets[kept, i], decisions[kept, i]), abs=1e-9)
+
+
+def test_interval_is_the_middle_95_percent_of_what_is_defined():
+    assert interval(np.append(np.arange(101.0), np.nan)) == (2.5, 97.5)
+    assert interval(np.array([np.nan])) == (None, None)
+    assert interval(np.array([])) == (None, None)

@@ -1,0 +1,299 @@
+"""The synthetic films: the same seed gives the same bytes, labels are true to pixels, and nothing leaks."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from local import phantoms
+from local.phantoms import FINDINGS, Anatomy, draw_film, write_folders, write_table
+from thorax.errors import ThoraxError
+
+SMALL = (160, 152)
+NAMES = {
+    "NORMAL": r"IM-(\d{4})-\d{4}\.(jpeg|png)",
+    "PNEUMONIA": r"person(\d+)_(?:bacteria|virus)_\d+\.(jpeg|png)",
+}
+
+
+def film(seed: int, *findings: str, anatomy: Anatomy | None = None) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(H, W) grey levels of a small film; the same seed differs only by its findings."""
+    return draw_film(np.random.default_rng(seed), findings, anatomy, SMALL).astype(float)
+
+
+def digests(root: Path) -> dict[str, str]:
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    root = tmp_path_factory.mktemp("phantoms") / "folders"
+    return root, write_folders(root, films=90)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    root = tmp_path_factory.mktemp("phantoms") / "table"
+    return root, write_table(root, films=90)
+
+
+def rows_of(root: Path) -> dict[str, list[dict[str, str]]]:
+    return {part: list(csv.DictReader((root / part / "films.csv").open())) for part in ("train", "test")}
+
+
+# --- one film
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    findings=st.sets(st.sampled_from(FINDINGS)),
+    size=st.tuples(st.integers(64, 200), st.integers(64, 200)),
+)
+def test_any_film_is_grey_levels_of_the_asked_size_and_repeats(
+    seed: int, findings: set[str], size: tuple[int, int]
+) -> None:
+    one = draw_film(np.random.default_rng(seed), findings, None, size)
+    again = draw_film(np.random.default_rng(seed), sorted(findings), None, size)
+    assert one.shape == size and one.dtype == np.uint8
+    assert np.array_equal(one, again)
+    assert one.std() > 20, "a film has contrast"
+
+
+def test_statistics_of_fixed_films() -> None:
+    """Golden: the drawing changed if these move; then raise VERSION. Wide enough for another machine's rounding."""
+    found = [(film(7, *names).mean(), film(7, *names).std()) for names in ((), FINDINGS)]
+    assert np.allclose(found, [(158.71, 51.73), (166.88, 55.37)], atol=0.3)
+
+
+def test_a_film_looks_like_a_chest() -> None:
+    """Over many normal films: lungs darker than the middle and the belly, the corners of the film darkest."""
+    mean = np.mean([film(seed) for seed in range(24)], axis=0)
+    lungs = (mean[60:85, 35:50].mean() + mean[60:85, 102:117].mean()) / 2
+    assert mean[:12, :12].mean() < lungs < mean[60:85, 72:82].mean() - 40
+    assert lungs < mean[140:155, 50:100].mean() - 60
+    heart = mean[85:100]
+    assert heart[:, 86:98].mean() > heart[:, 54:66].mean() + 10, "the heart lies to the image's right"
+
+
+def test_consolidation_brightens_one_lung() -> None:
+    more = np.stack([film(seed, "Consolidation") - film(seed) for seed in range(24)])
+    halves = np.stack([more[:, 40:110, :76].mean((1, 2)), more[:, 40:110, 76:].mean((1, 2))])
+    assert (halves.max(0) > 1.0).all(), "every one can be seen"
+    assert (halves.min(0) < 0.2 * halves.max(0)).all(), "and is on one side"
+    assert 0 < (halves[0] > halves[1]).sum() < 24, "not always the same side"
+    assert halves.max(0).max() > 3 * halves.max(0).min(), "some subtle, some plain"
+
+
+def test_effusion_fills_the_lower_lung_and_spares_the_upper() -> None:
+    more = np.mean([film(seed, "Effusion") - film(seed) for seed in range(24)], axis=0)
+    assert more[85:130].mean() > 2.0
+    assert abs(more[:45].mean()) < 0.1
+
+
+def test_cardiomegaly_widens_the_heart_more_to_the_left() -> None:
+    more = np.stack([film(seed, "Cardiomegaly") - film(seed) for seed in range(24)])
+    assert (more.mean((1, 2)) > 0.1).mean() > 0.9
+    assert more[:, 60:120, 76:].mean() > 1.5 * more[:, 60:120, :76].mean() > 0
+
+
+def test_a_nodule_is_a_small_bright_spot_in_a_lung() -> None:
+    for seed in range(12):
+        spot = film(seed, "Nodule") - film(seed) > 5
+        rows, columns = np.nonzero(spot)
+        assert 10 < len(rows) < 0.02 * spot.size
+        assert max(np.ptp(rows), np.ptp(columns)) < 0.15 * max(SMALL), "one spot"
+        assert abs(columns.mean() - 76) > 15, "off the midline"
+
+
+def test_pneumothorax_darkens_the_rim_and_draws_a_line() -> None:
+    for seed in range(12):
+        more = film(seed, "Pneumothorax") - film(seed)
+        dark = np.nonzero(more < -6)
+        assert len(dark[0]) > 40 and (more > 6).sum() > 10
+        assert abs(dark[1].mean() - 76) > 15, "on one side"
+        assert dark[0].mean() < 95, "upper and middle film"
+
+
+def test_a_patient_keeps_the_build_while_pose_and_exposure_change() -> None:
+    one, other = (Anatomy.draw(np.random.default_rng(seed)) for seed in (1, 2))
+    assert one != other and 0.39 <= one.heart <= 0.49
+    assert not np.array_equal(film(1, anatomy=one), film(2, anatomy=one))
+    assert not np.array_equal(film(1, anatomy=one), film(1, anatomy=other))
+    levels = [film(seed, anatomy=one).mean() for seed in range(12)]
+    assert np.std(levels) > 4, "exposure varies"
+
+
+def test_unknown_findings_and_tiny_films_are_refused() -> None:
+    with pytest.raises(ThoraxError, match="Measles.*Cardiomegaly"):
+        film(0, "Measles")
+    with pytest.raises(ThoraxError, match="size=32x300.*64"):
+        draw_film(np.random.default_rng(0), (), None, (32, 300))
+
+
+# --- sets in folders
+
+
+def test_folders_hold_what_the_counts_say(folders: tuple[Path, dict[str, Any]]) -> None:
+    root, counts = folders
+    assert counts["films"] == 90 == sum(counts["classes"].values())
+    for part in ("train", "test"):
+        found = {folder.name: len(list(folder.iterdir())) for folder in (root / part).iterdir()}
+        assert found == counts[part]["classes"] and set(found) == {"NORMAL", "PNEUMONIA"}
+    assert counts["patients"] == counts["train"]["patients"] + counts["test"]["patients"]
+
+
+def test_patients_read_from_names_have_one_to_four_films_in_one_place(folders: tuple[Path, dict[str, Any]]) -> None:
+    root, counts = folders
+    places: dict[int, Counter[str]] = defaultdict(Counter)
+    for path in root.glob("*/*/*"):
+        match = re.fullmatch(NAMES[path.parent.name], path.name)
+        assert match, path.name
+        places[int(match[1])][f"{path.parts[-3]}/{path.parts[-2]}"] += 1
+    assert len(places) == counts["patients"]
+    assert all(len(place) == 1 for place in places.values()), "a patient is in one part and class"
+    assert {place.total() for place in places.values()} == {1, 2, 3, 4}
+
+
+def test_file_type_mode_and_shape_tell_nothing(folders: tuple[Path, dict[str, Any]]) -> None:
+    root, _ = folders
+    for part in ("train", "test"):
+        shares: dict[str, dict[str, float]] = {}
+        for folder in (root / part).iterdir():
+            seen: Counter[str] = Counter()
+            paths = list(folder.iterdir())
+            for path in paths:
+                with Image.open(path) as picture:
+                    assert picture.format == {".png": "PNG", ".jpeg": "JPEG"}[path.suffix]
+                    assert 220 <= min(picture.size) <= max(picture.size) <= 420
+                    shape = "portrait" if picture.height > picture.width else "landscape"
+                    seen.update({f"type {path.suffix}": 1, f"mode {picture.mode}": 1, shape: 1})
+            shares[folder.name] = {what: count / len(paths) for what, count in seen.items()}
+        assert shares["NORMAL"].keys() == shares["PNEUMONIA"].keys()
+        for what in ("type .png", "mode RGB", "portrait"):
+            few = min(len(list(folder.iterdir())) for folder in (root / part).iterdir())
+            assert abs(shares["NORMAL"][what] - shares["PNEUMONIA"][what]) <= 1.5 / few, (part, what)
+            assert 0.05 < shares["NORMAL"][what] < 0.6
+
+
+# --- sets in a table
+
+
+def test_table_rows_and_files_agree(table: tuple[Path, dict[str, Any]]) -> None:
+    root, counts = table
+    for part, rows in rows_of(root).items():
+        assert list(rows[0]) == ["path", "labels", "patient"]
+        images = {str(path.relative_to(root / part)) for path in (root / part / "images").iterdir()}
+        assert sorted(row["path"] for row in rows) == sorted(images)
+        assert len(rows) == counts[part]["films"]
+        seen = Counter(name for row in rows for name in row["labels"].split("|"))
+        assert dict(seen) == counts[part]["classes"]
+        for row in rows:
+            names = row["labels"].split("|")
+            assert names == ["No Finding"] or (set(names) <= set(FINDINGS) and len(set(names)) == len(names) <= 3)
+
+
+def test_every_finding_is_in_both_parts_and_follows_its_patient(table: tuple[Path, dict[str, Any]]) -> None:
+    root, counts = table
+    parts = rows_of(root)
+    for name in FINDINGS:
+        assert 0.12 < counts["classes"][name] / counts["films"] < 0.36
+        assert counts["train"]["classes"][name] > 0 and counts["test"]["classes"][name] > 0
+    people = {part: {row["patient"] for row in rows} for part, rows in parts.items()}
+    assert not people["train"] & people["test"]
+    assert all(re.fullmatch(r"P\d{4}", patient) for patient in people["train"] | people["test"])
+    films: dict[str, list[set[str]]] = defaultdict(list)
+    for row in parts["train"] + parts["test"]:
+        films[row["patient"]].append(set(row["labels"].split("|")))
+    again = [name in other for first, *rest in films.values() for other in rest for name in first & set(FINDINGS)]
+    assert np.mean(again) > 0.6, "a finding of the first film is on most of the patient's later ones"
+
+
+def test_the_smallest_table_still_has_every_finding_in_both_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blank = np.zeros((8, 8), np.uint8)
+    monkeypatch.setattr(phantoms, "draw_film", lambda *_: blank)
+    for seed in range(20):
+        counts = write_table(tmp_path / str(seed), films=40, seed=seed)
+        assert all(counts[part]["classes"].get(name) for part in ("train", "test") for name in FINDINGS)
+    counts = write_table(tmp_path / "usual", films=400)
+    assert all(0.15 <= counts["classes"][name] / 400 <= 0.30 for name in FINDINGS)
+
+
+# --- writing as a set
+
+
+@pytest.mark.parametrize("write", [write_folders, write_table])
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path: Path, write: Any) -> None:
+    first = write(tmp_path / "a", films=40, seed=3)
+    assert write(tmp_path / "b", films=40, seed=3) == first
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    write(tmp_path / "c", films=40, seed=4)
+    pictures = [{v for k, v in digests(tmp_path / x).items() if not k.endswith(("csv", "json"))} for x in "ac"]
+    assert not pictures[0] & pictures[1]
+
+
+def test_asking_again_returns_the_counts_without_writing(folders: tuple[Path, dict[str, Any]]) -> None:
+    root, counts = folders
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert write_folders(root, films=90) == counts
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_other_parameters_and_foreign_folders_are_refused_untouched(
+    tmp_path: Path, folders: tuple[Path, dict[str, Any]]
+) -> None:
+    root, _ = folders
+    with pytest.raises(ThoraxError, match="'films': 90.*'films': 91"):
+        write_folders(root, films=91)
+    with pytest.raises(ThoraxError, match="'kind': 'folders'.*'kind': 'table'"):
+        write_table(root, films=90)
+    for name in ("mine", "other.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("keep me")
+    for name in ("mine", "other", "mine/notes.txt"):
+        with pytest.raises(ThoraxError, match="no set of phantoms") as caught:
+            write_table(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
+    assert (tmp_path / "other.partial" / "notes.txt").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("wrong", [{"films": 39}, {"seed": -1}])
+def test_wrong_numbers_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+    with pytest.raises(ThoraxError, match="=".join(map(str, *wrong.items()))):
+        write_folders(tmp_path / "set", **wrong)
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_interrupted_write_leaves_no_root_and_the_next_one_finishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blank, calls = np.zeros((8, 8), np.uint8), Counter[str]()
+
+    def draw(*_: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        calls["film"] += 1
+        if calls["film"] == 20:
+            raise KeyboardInterrupt
+        return blank
+
+    monkeypatch.setattr(phantoms, "draw_film", draw)
+    root = tmp_path / "set"
+    with pytest.raises(KeyboardInterrupt):
+        write_folders(root, films=40)
+    assert not root.exists()
+    counts = write_folders(root, films=40)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert len(list(root.glob("*/*/*"))) == counts["films"] == 40
