@@ -192,7 +192,7 @@ def draw_film(
     marks = np.clip(marks * np.exp(-root / 0.26) + 0.7 * _bump(root, 0.09), 0.0, 1.0)
     filled, shadow = np.zeros_like(x), np.zeros_like(x)
     if "Consolidation" in findings:
-        sign, strength = _side(how["Consolidation"]), float(how["Consolidation"].uniform(0.28, 0.95))
+        sign, strength = _side(how["Consolidation"]), float(how["Consolidation"].uniform(0.22, 0.90))
         for _ in range(int(how["Consolidation"].integers(1, 4))):
             across, down, wide, high = _place(how["Consolidation"], patient, (0.11, 0.11), (0.24, 0.24))
             patch = np.exp(-np.square((x - sign * across) / wide) - np.square((y - down - 0.1) / high))
@@ -205,7 +205,7 @@ def draw_film(
         filled = np.maximum(filled, 0.95 * _soft(y - level - meniscus, 0.06) * (x * sign > 0))
     if "Nodule" in findings:
         sign = _side(how["Nodule"])
-        across, down, radius, dense = _place(how["Nodule"], patient, (0.045, 0.12), (0.090, 0.32))
+        across, down, radius, dense = _place(how["Nodule"], patient, (0.055, 0.14), (0.095, 0.42))
         shadow += dense * _soft(radius - _length(x - sign * across, y - down), 0.025)
     if "Pneumothorax" in findings:
         sign, inset = _side(how["Pneumothorax"]), float(how["Pneumothorax"].uniform(0.10, 0.34))
@@ -327,18 +327,20 @@ def _write(root: Path, kind: str, films: int, seed: int) -> dict[str, Any]:
     if films < FEWEST or seed < 0:
         raise ThoraxError(f"films={films} seed={seed}: give {FEWEST} films or more and a seed of 0 or more")
     asked = {"kind": kind, "version": VERSION, "films": films, "seed": seed}
-    root, partial = Path(root), Path(root).with_name(Path(root).name + ".partial")
+    root = Path(root).absolute()
+    partial = root.with_name(root.name + ".partial")
     for folder in (root, partial):
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             continue
         try:
             held = json.loads((folder / MARKER).read_text())
-        except (OSError, ValueError):
+            holds, counts = held["asked"], held["counts"]
+        except (OSError, ValueError, KeyError, TypeError):
             raise ThoraxError(f"{folder} is no set of phantoms; name another folder or move it away") from None
         if folder == root:
-            if held["asked"] == asked:
-                return dict(held["counts"])
-            raise ThoraxError(f"{folder} holds phantoms of {held['asked']}, not {asked}; name another folder")
+            if holds == asked and counts:
+                return dict(counts)
+            raise ThoraxError(f"{folder} holds phantoms of {holds}, not {asked}; name another folder")
         shutil.rmtree(folder)  # an interrupted run of ours
     partial.mkdir(parents=True, exist_ok=True)
     (partial / MARKER).write_text(json.dumps({"asked": asked, "counts": None}))

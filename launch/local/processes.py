@@ -58,12 +58,21 @@ def kill(base: str) -> None:
 
 
 def stop(base: str, program: str, grace: float = GRACE) -> None:
-    """Stops a job: SIGTERM, up to `grace` seconds, then SIGKILL."""
+    """Stops a job: SIGTERM to the script, up to `grace` seconds for its checkpoint, then SIGKILL to all that is left.
+
+    Torchrun and toolkit get a moment to end by themselves, so that their logs do; workers that the script left behind
+    would hold them for ever.
+    """
     if terminate(base, program):
-        end = time.monotonic() + grace
-        while of_job(base) and time.monotonic() < end:
-            time.sleep(0.1)
+        _wait(lambda: of_script(base, program), grace)
+        _wait(lambda: of_job(base), 3.0)
     kill(base)
+
+
+def _wait(left: Callable[[], list[psutil.Process]], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while left() and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def _runs(process: psutil.Process, program: str) -> bool:

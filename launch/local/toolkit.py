@@ -43,7 +43,6 @@ class Toolkit:
         self._program = program
         self._environment = _environment(job)
         self._toolkit: subprocess.Popen[bytes] | None = None
-        self._timer: threading.Timer | None = None
         self._signals = 0
 
     def run(self) -> int:
@@ -63,8 +62,6 @@ class Toolkit:
         try:
             return self._run(command)
         finally:
-            if self._timer:
-                self._timer.cancel()
             processes.kill(self._base)
             guard.communicate()
             for number, handler in before.items():
@@ -95,12 +92,7 @@ class Toolkit:
             processes.kill(self._base)
 
     def _end_script(self) -> None:
-        if processes.terminate(self._base, self._program):
-            self._timer = threading.Timer(processes.GRACE, processes.kill, (self._base,))
-            self._timer.daemon = True
-            self._timer.start()
-        else:  # the script has not begun: there is nothing to save
-            processes.kill(self._base)
+        threading.Thread(target=processes.stop, args=(self._base, self._program), daemon=True).start()
 
 
 def _command() -> list[str]:

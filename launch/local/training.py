@@ -61,19 +61,20 @@ def train(
     resumed = job.exists
     job.lay_out(hyperparameters, channels, source_dir=source_dir, program=program, processes=processes)
     print(f"job {name} {'goes on' if resumed else 'starts'} in {relative(job.base)}", flush=True)
-    began = time.monotonic()
+    began = time.time()
     code = Toolkit(job, program).run()
     if code == INTERRUPTED:
-        job.failure.unlink(missing_ok=True)
-        print(f"job {name} is stopped; to go on: {resume_command.format(name=name)}")
-        return code
-    if code or job.failure.exists():  # the toolkit takes some failures of gloo for a success
+        job.failure.unlink(missing_ok=True)  # the toolkit calls it a failure
+    elif code or job.failure.exists():  # it also takes some failures of gloo for a success
         print(f"log      {relative(job.log)}")
         raise ThoraxError(last_words(job))
-    print(f"job {name} is done in {(time.monotonic() - began) / 60:.1f} min")
-    for what, path in results(job).items():
-        print(f"{what:8} {relative(path)}")
-    return 0
+    elif any(path.stat().st_mtime >= began for path in job.bundle.rglob("*")):
+        print(f"job {name} is done in {(time.time() - began) / 60:.1f} min")
+        for what, path in results(job).items():
+            print(f"{what:8} {relative(path)}")
+        return code
+    print(f"job {name} is stopped; to go on: {resume_command.format(name=name)}")
+    return code
 
 
 def results(job: JobDirectory) -> dict[str, Path]:

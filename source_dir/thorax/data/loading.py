@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -129,12 +130,15 @@ def loader(films: Films, batches: Sampler[tuple[int, np.ndarray]], workers: int,
     """Reads `batches` in order with worker processes; an error in a film arrives as Batch.problem."""
     return DataLoader(
         films, sampler=batches, batch_size=None, num_workers=workers, pin_memory=pin,
-        prefetch_factor=4 if workers else None, worker_init_fn=_one_thread if workers else None,
+        prefetch_factor=4 if workers else None, worker_init_fn=_start_worker if workers else None,
     )  # fmt: skip
 
 
-def _one_thread(_: int) -> None:
+def _start_worker(_: int) -> None:
+    """One thread each; signals to the whole group (Ctrl-C) are the main process's to answer: it saves first."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int = 8) -> dict[int, str]:

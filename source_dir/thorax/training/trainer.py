@@ -181,8 +181,6 @@ class Trainer:
             progress.step(losses.latest)
         losses.look()
         progress.close()
-        if s.step < self.steps_per_epoch:  # the workers died of the signal that told us to stop
-            return False
         return True
 
     def _read(self, films: Films, batches: TrainingBatches) -> Iterator[Batch]:
@@ -194,10 +192,6 @@ class Trainer:
                 batch = next(source)
             except StopIteration:
                 return
-            except RuntimeError:
-                if self.stop.requested:
-                    return
-                raise
             self._waited += time.monotonic() - start
             if batch.problem:
                 raise ThoraxError(f"{batch.problem}; mend or remove it, or set skip_corrupt=true")
