@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from _path import RECIPES
 from thorax.errors import ThoraxError
 
@@ -89,7 +90,9 @@ class Recipe:
         values["expected"] = {str(k): str(v) for k, v in values["expected"].items()}
         pairs = [(str(k), text(str(k), v)) for k, v in values["hyperparameters"].items()]
         values["hyperparameters"] = checked(pairs, f"recipe {path}")
-        return cls(**{k: str(v) if k in ("name", "summary", "command", "machine", "instance_type") else v for k, v in values.items()})
+        for key in {"name", "summary", "command", "machine", "instance_type"} & set(values):
+            values[key] = str(values[key])
+        return cls(**values)
 
     def with_overrides(self, settings: Iterable[str]) -> dict[str, str]:
         """This recipe's hyperparameters, the user's `key=value` settings put over them, all of them checked.
@@ -193,4 +196,5 @@ class _Loader(yaml.SafeLoader):
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping

@@ -1,5 +1,6 @@
 """Train a recipe: on this machine with --local, in a job directory laid out as a SageMaker container's /opt/ml.
 
+examples:
     python launch/train.py pneumonia-resnet18 --local --train DIR --test DIR
     python launch/train.py demo --local --set epochs=3 --job-name first
 """

@@ -37,7 +37,7 @@ def predict_fn(data: bytes, model: Classifier) -> np.ndarray:
 
 def output_fn(prediction: np.ndarray, accept: str | None = "application/json") -> tuple[str, str]:
     """The probabilities of the one film as a JSON list, as the built-in algorithm answers."""
-    kind = (accept or "*/*").split(";")[0].strip().lower()
-    if kind not in ("application/json", "*/*", "application/*"):
-        raise ThoraxError(f"Accept {kind} cannot be given; ask for application/json")
+    kinds = {kind.split(";")[0].strip().lower() for kind in (accept or "*/*").split(",")}
+    if not kinds & {"application/json", "*/*", "application/*"}:
+        raise ThoraxError(f"Accept {accept} cannot be given; ask for application/json")
     return json.dumps([round(float(p), 6) for p in prediction[0]]), "application/json"

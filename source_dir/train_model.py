@@ -12,11 +12,8 @@ from thorax.job import Job
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0: trained, or stopped with a checkpoint; 1: the user's mistake or the machine's limit, said in one line."""
-    try:
-        job = Job.from_environment()
-    except ThoraxError:
-        job = Job.from_environment(environment={})
+    """Exit code 0: trained, or stopped by SIGTERM with a checkpoint (130: by Ctrl-C); 1: the user's mistake or the machine's limit, said in one line."""
+    job = Job.from_environment()
     try:
         paths, hyperparameters = read_command_line(argv)
         job = Job.from_environment(paths)
@@ -38,7 +35,7 @@ def train(job: Job, config: TrainingConfig) -> int:
         run = Run(job, config, device)
         run.build()
         if not run.fit():
-            return 0
+            return 130 if run.stop.by_hand else 0
         run.save(Path(__file__).parent)
     return 0
 

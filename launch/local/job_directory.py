@@ -73,9 +73,7 @@ class JobDirectory:
     def failure(self) -> Path:
         return self.base / "output" / "failure"
 
-    def lay_out(
-        self, hyperparameters: Mapping[str, str], channels: Mapping[str, Path], *, source_dir: Path, program: str, processes: int = 1
-    ) -> None:
+    def lay_out(self, hyperparameters: Mapping[str, str], channels: Mapping[str, Path], *, source_dir: Path, program: str, processes: int = 1) -> None:
         """Makes the folders and the three files that SageMaker puts into input/config.
 
         What an earlier run of the job left in model, output and checkpoints stays, except output/failure and

@@ -39,12 +39,12 @@ def of_script(base: str, program: str) -> list[psutil.Process]:
     return [process for process in running.values() if _parent(process) not in running]
 
 
-def terminate(base: str, program: str) -> bool:
-    """SIGTERM to the script's processes, which save a checkpoint; False where there is none (yet)."""
+def terminate(base: str, program: str) -> list[psutil.Process]:
+    """SIGTERM to the script's processes, which then save a checkpoint; returns them, none where it has not begun."""
     scripts = of_script(base, program)
     for process in scripts:
         _try(process.terminate)
-    return bool(scripts)
+    return scripts
 
 
 def kill(base: str) -> None:
@@ -63,16 +63,23 @@ def stop(base: str, program: str, grace: float = GRACE) -> None:
     Torchrun and toolkit get a moment to end by themselves, so that their logs do; workers that the script left behind
     would hold them for ever.
     """
-    if terminate(base, program):
-        _wait(lambda: of_script(base, program), grace)
-        _wait(lambda: of_job(base), 3.0)
+    if scripts := terminate(base, program):
+        _wait(lambda: any(_alive(process) for process in scripts), grace)
+        _wait(lambda: bool(of_job(base)), 3.0)
     kill(base)
 
 
-def _wait(left: Callable[[], list[psutil.Process]], seconds: float) -> None:
+def _wait(busy: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
-    while left() and time.monotonic() < end:
+    while busy() and time.monotonic() < end:
         time.sleep(0.1)
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _runs(process: psutil.Process, program: str) -> bool:
@@ -86,7 +93,7 @@ def _runs(process: psutil.Process, program: str) -> bool:
 
 def _parent(process: psutil.Process) -> int:
     try:
-        return process.ppid()
+        return int(process.ppid())
     except psutil.Error:
         return 0
 

@@ -70,9 +70,7 @@ class Toolkit:
     def _run(self, command: list[str]) -> int:
         if self._signals:
             return INTERRUPTED
-        self._toolkit = _own_session(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment
-        )
+        self._toolkit = _own_session(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment)
         if self._signals:  # it came while the process was being made
             self._end_script()
         pump = threading.Thread(target=_pump, args=(self._toolkit, self._log), daemon=True)
@@ -103,8 +101,8 @@ def _command() -> list[str]:
     """
     script = Path(sys.executable).with_name("train")
     if not script.is_file():
-        raise ThoraxError(f"the SageMaker training toolkit is not installed in {sys.prefix}; run: pip install 'thorax[train]'")
-    return [sys.executable, str(script)]
+        raise ThoraxError(f"the SageMaker training toolkit is not installed in {sys.prefix}; run: make setup, or pip install -e '.[train]'")
+    return [sys.executable, "-u", str(script)]  # -u: the log is live; as a variable it would shred the script's tracebacks
 
 
 def _environment(job: JobDirectory) -> dict[str, str]:
@@ -115,10 +113,10 @@ def _environment(job: JobDirectory) -> dict[str, str]:
         "SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:main",
         "SM_STUDIO_LOCAL_MODE": "True",  # host names are not looked up
         "TRAINING_JOB_NAME": job.base.name,
-        "PYTHONUNBUFFERED": "1",  # the log is live
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), clean.get("PATH", os.defpath)]),  # torchrun
         "PET_MASTER_PORT": str(_free_port()),  # torchrun's default port serves one run per machine
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_QUIET": "1",  # the toolkit installs requirements.txt; here they are met already
     }
     return {**clean, **own}
 
@@ -159,7 +157,7 @@ def last_words(job: JobDirectory) -> str:
     lines = told.splitlines()
     if len(lines) == 1:
         return lines[0].removeprefix("error: ")
-    causes = [line.strip(' "\\') for line in lines if "Error: " in line or "Exception: " in line]
+    causes = [line.strip().removeprefix("ErrorMessage").strip(' "') for line in lines if "Error: " in line or "Exception: " in line]
     causes = [line for line in causes if not line.startswith(("Framework Error", "sagemaker_training.errors"))]
     if causes:
         return causes[-1]

@@ -53,7 +53,7 @@ def train(
     if processes < 1:
         raise ThoraxError(f"--processes {processes} must be 1 or more")
     hyperparameters = recipe.with_overrides(settings)
-    name = job_name or f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = job_name or new_name(recipe)
     job = JobDirectory.named(runs, name)
     channels = dict(channels or {})
     if "train" not in channels:
@@ -75,6 +75,11 @@ def train(
         return code
     print(f"job {name} is stopped; to go on: {resume_command.format(name=name)}")
     return code
+
+
+def new_name(recipe: Recipe) -> str:
+    """A job name from the recipe's name and the time."""
+    return f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def results(job: JobDirectory) -> dict[str, Path]:

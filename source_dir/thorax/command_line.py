@@ -6,14 +6,9 @@ from collections.abc import Sequence
 
 from thorax.config.document import help_text
 from thorax.config.fields import read_names
-from thorax.config.parse import PLATFORM, canonical, spellings, unknown
+from thorax.config.parse import canonical
 from thorax.errors import ThoraxError
-
-#: Path arguments -> their other spellings.
-PATHS = {
-    "train": (), "validation": ("val",), "test": (), "weights": (), "model": (), "model_dir": (),
-    "output_data_dir": ("output_dir",), "checkpoint_dir": ("checkpoints",),
-}  # fmt: skip
+from thorax.job import PATHS
 
 _USAGE = """usage: python train_model.py --train DIR --model-dir OUT [--validation DIR] [--test DIR] [--weights FILE_OR_DIR]
                       [--output-data-dir DIR] [--checkpoint-dir DIR] [--HYPERPARAMETER VALUE ...]
@@ -39,27 +34,29 @@ def read_command_line(argv: Sequence[str]) -> tuple[dict[str, str], dict[str, st
     if any(word in ("-h", "--help") for word in argv):
         print(_USAGE + "\nHyperparameters" + help_text())
         raise SystemExit(0)
-    words: dict[str, list[str]] = {}
-    name = ""
+    words: list[tuple[str, list[str]]] = []
     for word in argv:
         if _is_option(word):
-            name, _, text = word.partition("=")
-            name = canonical(name)
-            given = [text] if "=" in word else []
-            if name in words and given != words[name]:
-                raise ThoraxError(f"--{name} is given twice; give it once")
-            words[name] = given
-        elif name:
-            words[name].append(word)
+            name, equals, text = word.partition("=")
+            words.append((canonical(name), [text] if equals else []))
+        elif words:
+            words[-1][1].append(word)
         else:
             raise ThoraxError(f"{word!r} belongs to no option; write --name value")
-    texts = {key: _join(values) for key, values in words.items()}
-    others = {other: path for path, names in PATHS.items() for other in (path, *names)}
-    paths = {others[key]: text for key, text in texts.items() if key in others}
+    texts: dict[str, str] = {}
+    for name, values in words:
+        text = _join(values)
+        if texts.setdefault(name, text) != text:
+            raise ThoraxError(f"--{name} is given twice, as {texts[name]!r} and as {text!r}; give it once")
+    others = {other for path, names in PATHS.items() for other in (path, *names)}
     hyperparameters = {key: text for key, text in texts.items() if key not in others}
-    for key in hyperparameters:
-        if key not in spellings() and not PLATFORM.match(key):
-            raise ThoraxError(unknown(key))
+    paths: dict[str, str] = {}
+    for path, names in PATHS.items():
+        given = [name for name in (path, *names) if texts.get(name)]
+        if len({texts[name] for name in given}) > 1:
+            raise ThoraxError(f"--{given[0]} {texts[given[0]]} and --{given[1]} {texts[given[1]]} are two spellings of one path; give one of them")
+        if given:
+            paths[path] = texts[given[0]]
     if paths.get("weights"):
         hyperparameters["weights"] = paths["weights"]
     return paths, hyperparameters
@@ -76,4 +73,3 @@ def _join(values: list[str]) -> str:
     if len(values) == 1:
         return values[0]
     return ",".join(part for value in values for part in read_names(value))
-

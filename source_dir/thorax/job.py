@@ -11,6 +11,11 @@ from pathlib import Path
 
 from thorax.errors import ThoraxError
 
+#: Path arguments -> their other spellings.
+PATHS: dict[str, tuple[str, ...]] = {
+    "train": ("training",), "validation": ("val", "valid"), "test": (), "weights": (), "model": (), "model_dir": (),
+    "output_data_dir": ("output_dir",), "checkpoint_dir": ("checkpoints",),
+}  # fmt: skip
 #: Channel names that the trainer understands, and their other names in the seeds.
 CHANNELS = {
     "train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing", "eval"),
@@ -41,7 +46,7 @@ class Job:
         model_dir: the bundle goes here.
         output_dir: metrics.json, history and report go here (SageMaker: output/data).
         checkpoint_dir: checkpoints; a run whose folder is not empty is resumed.
-        failure_file: one line that says why a run failed (SageMaker: output/failure).
+        failure_file: one line that says why a run failed (SageMaker: output/failure); None where no place is known yet.
         process: rank and world size.
         host: this machine's name among `hosts`.
     """
@@ -50,7 +55,7 @@ class Job:
     model_dir: Path
     output_dir: Path
     checkpoint_dir: Path
-    failure_file: Path
+    failure_file: Path | None
     process: Process = field(default_factory=Process)
     host: str = "localhost"
     hosts: tuple[str, ...] = ("localhost",)
@@ -69,17 +74,20 @@ class Job:
             environment: default os.environ.
 
         Raises:
-            ThoraxError: no train channel, or a channel's folder does not exist.
+            ThoraxError: an argument is an address (s3://...) and not a path.
         """
         env = os.environ if environment is None else environment
         given = {key: text for key, text in (arguments or {}).items() if text}
+        for key, text in given.items():
+            if "://" in text:
+                raise ThoraxError(f"--{key} {text} is not a folder of this machine; S3 places are named in the job's inputs and outputs, not here")
         base = Path(env.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         inside = "SM_MODEL_DIR" in env or "SM_CHANNELS" in env
         model_dir = Path(given.get("model_dir") or env.get("SM_MODEL_DIR") or ("model" if not inside else base / "model"))
         plain = Path(f"{model_dir}-job")
         output = given.get("output_data_dir") or env.get("SM_OUTPUT_DATA_DIR") or (base if inside else plain) / "output" / "data"
         checkpoints = given.get("checkpoint_dir") or (base if inside else plain) / "checkpoints"
-        failure = base / "output" / "failure" if inside else Path(output).parent / "failure"
+        failure = base / "output" / "failure" if inside else Path(output).parent / "failure" if "model_dir" in given else None
         hosts = tuple(re.findall(r"[\w.-]+", env.get("SM_HOSTS", ""))) or ("localhost",)
         return cls(
             channels=_channels(given, env),
@@ -97,18 +105,22 @@ class Job:
         """Folder (or file) of a channel.
 
         Raises:
-            ThoraxError: the channel was not given.
+            ThoraxError: the channel was not given, or does not exist.
         """
         if name not in self.channels:
             raise ThoraxError(f"channel {name} is missing; give --{name} DIR (on SageMaker: an input channel named {name})")
+        if not os.path.exists(self.channels[name]):  # Path.exists raises where a name is too long or a folder closed to us
+            raise ThoraxError(f"channel {name}: {self.channels[name]} does not exist; check --{name}")
         return self.channels[name]
 
     def prepare(self) -> None:
         """Makes the output folders and proves that they can be written, before hours are spent.
 
         Raises:
-            ThoraxError: a folder cannot be made or written.
+            ThoraxError: no --model-dir in a plain start, or a folder cannot be made or written.
         """
+        if self.failure_file is None:
+            raise ThoraxError("--model-dir is missing; it names the folder that the bundle is written to")
         for flag, folder in (("--model-dir", self.model_dir), ("--output-data-dir", self.output_dir), ("--checkpoint-dir", self.checkpoint_dir)):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -123,12 +135,15 @@ class Job:
 
         Of several processes the first to fail speaks; an existing file is kept.
         """
+        message = " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()  # file names may be no UTF-8
         try:
-            self.failure_file.parent.mkdir(parents=True, exist_ok=True)
-            with self.failure_file.open("x", encoding="utf-8") as file:
-                file.write(f"{message}\n")
+            if self.failure_file is not None:
+                self.failure_file.parent.mkdir(parents=True, exist_ok=True)
+                with self.failure_file.open("x", encoding="utf-8") as file:
+                    file.write(f"{message}\n")
         except FileExistsError:
-            return
+            if self.process.world_size > 1:
+                return
         except OSError:  # a read-only or full disk: the terminal still tells
             pass
         print(f"error: {message}", file=sys.stderr, flush=True)
@@ -136,7 +151,8 @@ class Job:
     def clear_failure(self) -> None:
         """Takes an earlier run's reason away; best effort."""
         try:
-            self.failure_file.unlink(missing_ok=True)
+            if self.failure_file is not None:
+                self.failure_file.unlink(missing_ok=True)
         except OSError:
             pass
 
@@ -147,10 +163,7 @@ def _channels(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Pat
         text = given.get(name) or next((env[key] for other in others if (key := f"SM_CHANNEL_{other.upper()}") in env), None)
         if not text:
             continue
-        path = Path(text)
-        if not path.exists():
-            raise ThoraxError(f"channel {name}: {path} does not exist; check --{name}")
-        channels[name] = path
+        channels[name] = Path(text)
     return channels
 
 

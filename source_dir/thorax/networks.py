@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -44,6 +45,9 @@ def build(network: str, channels: int, outputs: int, dropout: float = 0.0, activ
         channels: 1 or 3.
         dropout: 0..1; before the last layer (ResNets) or in the dense layers.
         activation_checkpointing: keep only each block's input in the forward pass.
+
+    Raises:
+        ThoraxError: another network.
     """
     if network == "cnn5":
         net: nn.Module = FiveLayerCNN(channels, outputs, dropout)
@@ -51,7 +55,10 @@ def build(network: str, channels: int, outputs: int, dropout: float = 0.0, activ
         net = torchvision.models.alexnet(num_classes=outputs, dropout=dropout)
         net.features[0] = _first_layer(net.features[0], channels)
     else:
-        net = getattr(torchvision.models, network)(num_classes=outputs)
+        resnet = getattr(torchvision.models, network, None) if network.startswith("resnet") else None
+        if resnet is None:
+            raise ThoraxError(f"network={network} is not known here; choose resnet18, 34, 50, 101 or 152, alexnet or cnn5")
+        net = resnet(num_classes=outputs)
         net.conv1 = _first_layer(net.conv1, channels)
         if dropout:
             net.fc = nn.Sequential(nn.Dropout(dropout), net.fc)
@@ -102,15 +109,15 @@ def _checkpoint_activations(net: nn.Module) -> None:
     if isinstance(net, FiveLayerCNN):
         blocks = list(net.features)  # type: ignore[arg-type]
     for block in blocks:
-        block.forward = _again(block.forward)  # type: ignore[method-assign]
+        # A bound method, so that a deep copy of the network (the average of the weights) has its own.
+        block.forward = MethodType(_again(type(block).forward), block)  # type: ignore[method-assign]
 
 
 def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(x: torch.Tensor) -> Any:
+    def run(block: nn.Module, x: torch.Tensor) -> Any:
         if not torch.is_grad_enabled():
-            return forward(x)
-        block = forward.__self__  # type: ignore[attr-defined]
-        return checkpoint(forward, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block)))
+            return forward(block, x)
+        return checkpoint(forward, block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block)))
 
     return run
 
@@ -175,6 +182,8 @@ def load_weights(net: nn.Module, file: Path) -> list[str]:
     head = [key for key in own if key.startswith(_head_prefix(net))]
     if any(k.startswith("fc.1.") for k in own):  # our dropout makes the ResNet's head fc.1
         state = {("fc.1." + k[3:] if k in ("fc.weight", "fc.bias") else k): v for k, v in state.items()}
+    elif "fc.weight" in own:  # and one saved with dropout is taken without it
+        state = {("fc." + k[5:] if k in ("fc.1.weight", "fc.1.bias") else k): v for k, v in state.items()}
     notes = _adapt(state, own, head)
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     extra = [k for k in state if k not in own]
@@ -238,21 +247,21 @@ class SyncBatchNormCPU(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         y = x.float()
-        sums = torch.cat([y.sum((0, 2, 3)), (y * y).sum((0, 2, 3)), y.new_tensor([y.numel() / y.shape[1]])])
-        sums = _AllReduceSum.apply(sums)
         c = y.shape[1]
+        sums: torch.Tensor = _AllReduceSum.apply(torch.cat([y.sum((0, 2, 3)), y.new_tensor([y.numel() / c])]))
         count = sums[-1].detach()
         mean = sums[:c] / count
-        var = (sums[c : 2 * c] / count - mean * mean).clamp(min=0)
+        centred = y - mean[:, None, None]
+        var: torch.Tensor = _AllReduceSum.apply((centred * centred).sum((0, 2, 3))) / count
         with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
             self.num_batches_tracked += 1
             m = self.momentum if self.momentum is not None else 0.1
             self.running_mean.lerp_(mean.detach(), m)
             self.running_var.lerp_(var.detach() * count / (count - 1).clamp(min=1), m)
-        scale = self.weight * torch.rsqrt(var + self.eps)
-        shift = self.bias - mean * scale
-        return (y * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+        return (centred * (self.weight * torch.rsqrt(var + self.eps))[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 def sync_batchnorm(net: nn.Module, device: str) -> nn.Module:

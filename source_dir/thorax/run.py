@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import time
 from pathlib import Path
@@ -19,8 +21,6 @@ from thorax.data.loading import mean_and_deviation
 from thorax.data.parts import preprocessing, read_parts
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
-from thorax.evaluation import report, thresholds
-from thorax.evaluation.metrics import score
 from thorax.files import write_whole
 from thorax.job import Job
 from thorax.serving.bundle import write_bundle
@@ -41,6 +41,7 @@ class Run:
     def __init__(self, job: Job, config: TrainingConfig, device: torch.device) -> None:
         self.job, self.config, self.device = job, config, device
         self.started = time.monotonic()
+        self.ids: dict[str, list[str]] = {}
 
     def say(self, text: str) -> None:
         if self.job.process.is_main:
@@ -114,6 +115,9 @@ class Run:
 
     def save(self, source_dir: Path) -> None:
         """Scores the best epoch, chooses thresholds on validation, and writes metrics, report and bundle."""
+        from thorax.evaluation import report, thresholds  # matplotlib and scikit-learn take a second: not before they are needed
+        from thorax.evaluation.metrics import score
+
         trainer, space = self.trainer, self.parts.space
         best = trainer.load_best()
         scored = [p for p in (self.parts.validation, self.parts.test) if p is not None]
@@ -130,6 +134,7 @@ class Run:
             patients = [part.patients[i] for i in kept]
             scores[part.part] = score(part.targets[kept], p, space, chosen, patients, resamples=self.config.bootstrap_samples, seed=self.config.seed)
             curves[part.part] = (part.targets[kept], p)
+            self.ids[part.part] = [part.ids[i] for i in kept]
         row = trainer.state.history[best]
         metrics = {
             "objective": f"validation:{self.config.objective}", "best_epoch": best + 1, "epochs": len(trainer.state.history),
@@ -153,10 +158,13 @@ class Run:
         self.say(line(f"best epoch {best + 1}/{len(trainer.state.history)}", {k: v for k, v in row.items() if k.startswith(("train", "validation"))}))
 
     def _write(self, metrics: dict[str, Any], scores: dict[str, Any], curves: dict[str, Any], best: int) -> None:
+        from thorax.evaluation import report
+
         folder = self.job.output_dir
         history = [{**row, "best": k == best} for k, row in enumerate(self.trainer.state.history)]
         write_history(self.trainer.state.history, folder / "history.csv")
         write_whole(json.dumps(metrics, indent=1).encode(), folder / "metrics.json", "metrics")
+        write_whole(self._predictions(curves).encode(), folder / "predictions.csv", "predictions")
         counts = {p.part: f"{len(p)} films, {len(set(p.patients))} patients" for p in self.parts.all}
         minutes = (time.monotonic() - self.started) / 60
         report.write_report(
@@ -169,6 +177,17 @@ class Run:
             },
             curves=curves, labels=self.parts.space,
         )  # fmt: skip
+
+    def _predictions(self, curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
+        """CSV: part, id, then target (blank: unknown) and probability of every label."""
+        names = self.parts.space.outputs
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["part", "id", *(f"target:{n}" for n in names), *(f"probability:{n}" for n in names)])
+        for part, (targets, p) in curves.items():
+            for name, y, row in zip(self.ids[part], targets, p, strict=True):
+                writer.writerow([part, name, *("" if np.isnan(v) else int(v) for v in y), *(f"{v:.6f}" for v in row)])
+        return text.getvalue()
 
     def _say_corrupt(self) -> None:
         if self.trainer.corrupt:

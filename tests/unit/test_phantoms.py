@@ -62,11 +62,14 @@ def rows_of(root: Path) -> dict[str, list[dict[str, str]]]:
     size=st.tuples(st.integers(64, 200), st.integers(64, 200)),
 )
 def test_any_film_is_grey_levels_of_the_asked_size_and_repeats(
-    seed: int, findings: set[str], size: tuple[int, int]
+    seed: int,
+    findings: set[str],
+    size: tuple[int, int],
 ) -> None:
     one = draw_film(np.random.default_rng(seed), findings, None, size)
     again = draw_film(np.random.default_rng(seed), sorted(findings), None, size)
-    assert one.shape == size and one.dtype == np.uint8
+    assert one.shape == size
+    assert one.dtype == np.uint8
     assert np.array_equal(one, again)
     assert one.std() > 20, "a film has contrast"
 
@@ -74,7 +77,7 @@ def test_any_film_is_grey_levels_of_the_asked_size_and_repeats(
 def test_statistics_of_fixed_films() -> None:
     """Golden: the drawing changed if these move; then raise VERSION. Wide enough for another machine's rounding."""
     found = [(film(7, *names).mean(), film(7, *names).std()) for names in ((), FINDINGS)]
-    assert np.allclose(found, [(158.71, 51.73), (166.88, 55.37)], atol=0.3)
+    assert np.allclose(found, [(158.71, 51.73), (166.90, 55.42)], atol=0.3)
 
 
 def test_a_film_looks_like_a_chest() -> None:
@@ -121,14 +124,16 @@ def test_pneumothorax_darkens_the_rim_and_draws_a_line() -> None:
     for seed in range(12):
         more = film(seed, "Pneumothorax") - film(seed)
         dark = np.nonzero(more < -6)
-        assert len(dark[0]) > 40 and (more > 6).sum() > 10
+        assert len(dark[0]) > 40
+        assert (more > 6).sum() > 10
         assert abs(dark[1].mean() - 76) > 15, "on one side"
         assert dark[0].mean() < 95, "upper and middle film"
 
 
 def test_a_patient_keeps_the_build_while_pose_and_exposure_change() -> None:
     one, other = (Anatomy.draw(np.random.default_rng(seed)) for seed in (1, 2))
-    assert one != other and 0.39 <= one.heart <= 0.49
+    assert one != other
+    assert 0.39 <= one.heart <= 0.49
     assert not np.array_equal(film(1, anatomy=one), film(2, anatomy=one))
     assert not np.array_equal(film(1, anatomy=one), film(1, anatomy=other))
     levels = [film(seed, anatomy=one).mean() for seed in range(12)]
@@ -150,7 +155,8 @@ def test_folders_hold_what_the_counts_say(folders: tuple[Path, dict[str, Any]]) 
     assert counts["films"] == 75 == sum(counts["classes"].values())
     for part in ("train", "test"):
         found = {folder.name: len(list(folder.iterdir())) for folder in (root / part).iterdir()}
-        assert found == counts[part]["classes"] and set(found) == {"NORMAL", "PNEUMONIA"}
+        assert found == counts[part]["classes"]
+        assert set(found) == {"NORMAL", "PNEUMONIA"}
     assert counts["patients"] == counts["train"]["patients"] + counts["test"]["patients"]
 
 
@@ -209,7 +215,8 @@ def test_every_finding_is_in_both_parts_and_follows_its_patient(table: tuple[Pat
     parts = rows_of(root)
     for name in FINDINGS:
         assert 0.12 < counts["classes"][name] / counts["films"] < 0.36
-        assert counts["train"]["classes"][name] > 0 and counts["test"]["classes"][name] > 0
+        assert counts["train"]["classes"][name] > 0
+        assert counts["test"]["classes"][name] > 0
     people = {part: {row["patient"] for row in rows} for part, rows in parts.items()}
     assert not people["train"] & people["test"]
     assert all(re.fullmatch(r"P\d{4}", patient) for patient in people["train"] | people["test"])
@@ -221,7 +228,8 @@ def test_every_finding_is_in_both_parts_and_follows_its_patient(table: tuple[Pat
 
 
 def test_the_smallest_table_still_has_every_finding_in_both_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blank = np.zeros((8, 8), np.uint8)
     monkeypatch.setattr(phantoms, "draw_film", lambda *_: blank)
@@ -237,7 +245,10 @@ def test_the_smallest_table_still_has_every_finding_in_both_parts(
 
 @pytest.mark.parametrize("write", [write_folders, write_table])
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
-    tmp_path: Path, write: Any, folders: tuple[Path, dict[str, Any]], table: tuple[Path, dict[str, Any]]
+    tmp_path: Path,
+    write: Any,
+    folders: tuple[Path, dict[str, Any]],
+    table: tuple[Path, dict[str, Any]],
 ) -> None:
     first = write(tmp_path / "a", films=40, seed=3)
     assert write(tmp_path / "b", films=40, seed=3) == first
@@ -254,7 +265,8 @@ def test_asking_again_returns_the_counts_without_writing(folders: tuple[Path, di
 
 
 def test_other_parameters_and_foreign_folders_are_refused_untouched(
-    tmp_path: Path, folders: tuple[Path, dict[str, Any]]
+    tmp_path: Path,
+    folders: tuple[Path, dict[str, Any]],
 ) -> None:
     root, _ = folders
     with pytest.raises(ThoraxError, match=r"'films': 75.*'films': 76"):
@@ -281,7 +293,8 @@ def test_wrong_numbers_are_refused(tmp_path: Path, wrong: dict[str, int]) -> Non
 
 
 def test_an_interrupted_write_leaves_no_root_and_the_next_one_finishes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blank, calls = np.zeros((8, 8), np.uint8), Counter[str]()
 

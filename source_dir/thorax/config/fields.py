@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from thorax.errors import ThoraxError
@@ -70,9 +71,9 @@ def range_text(a: About) -> str:
 
 def plain(number: float) -> str:
     """A number as people write it: fixed-point, no exponent, no trailing zeros."""
-    if isinstance(number, int) or float(number).is_integer():
-        return str(int(number))
-    return f"{number:.12f}".rstrip("0")
+    if abs(number) >= 1e15:
+        return f"{number:.6g}"  # only in errors; hundreds of digits help nobody
+    return str(int(number)) if float(number).is_integer() else f"{Decimal(str(number)):f}"
 
 
 def read_bool(name: str, text: str) -> bool:
@@ -110,7 +111,10 @@ def read_names(text: str) -> tuple[str, ...]:
 
 
 def read_ints(name: str, text: str) -> tuple[int, ...]:
-    return tuple(read_int(name, part) for part in re.split(r"[,\s]+", text.strip().strip("()[]")) if part)
+    try:
+        return tuple(read_int(name, part) for part in re.split(r"[,\s]+", text.strip().strip("()[]")) if part)
+    except ThoraxError:
+        raise ThoraxError(f"{name}={text!r} is not a comma list of whole numbers") from None
 
 
 _READERS: dict[str, Callable[[str, str], Any]] = {
@@ -134,11 +138,9 @@ def read(field: dataclasses.Field[Any], name: str, text: str) -> Any:
     Raises:
         ThoraxError: of another type, out of range, or not one of the choices.
     """
-    optional = str(field.type).endswith("| None")
-    if text in UNSET and text not in about(field).choices:
-        if optional or text in ("", "null"):
-            return field.default
-        raise ThoraxError(f"{name}={text!r}: this hyperparameter needs a value ({kind(field)})")
+    may_be_unset = text in ("", "null") or field.default in (None, ())
+    if text in UNSET and may_be_unset and text not in about(field).choices:
+        return field.default
     value = _READERS[kind(field)](name, text)
     check(field, name, value)
     return value
@@ -150,7 +152,7 @@ def check(field: dataclasses.Field[Any], name: str, value: Any) -> None:
     values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
     for each in values:
         if a.choices and each not in a.choices:
-            raise ThoraxError(f"{name}={each} is not one of {', '.join(a.choices)}")
+            raise ThoraxError(f"{name}={each} is not {'one of ' if len(a.choices) > 1 else 'offered, only '}{', '.join(a.choices)}")
         below = a.low is not None and (each <= a.low if a.open_low else each < a.low)
         if not a.choices and (below or (a.high is not None and each > a.high)):
             raise ThoraxError(f"{name}={plain(each)} is out of range: it must be {range_text(a)}")

@@ -11,6 +11,7 @@ from typing import Any
 from thorax.config.fields import about, read
 from thorax.config.training_config import TrainingConfig
 from thorax.errors import ThoraxError
+from thorax.job import PATHS
 
 #: Keys that the platform adds to a job's hyperparameters; they are not ours to judge.
 PLATFORM = re.compile(r"^(sagemaker_\w+|_tuning_objective_metric)$")
@@ -45,6 +46,8 @@ def parse(texts: dict[str, str]) -> dict[str, Any]:
             continue
         if name not in spellings():
             raise ThoraxError(unknown(name))
+        if text in ("", "null"):
+            continue
         field, translate = spellings()[name]
         value = _read(field, name, text, translate)
         if field.name in given and given[field.name][2] != value:
@@ -64,7 +67,8 @@ def _read(field: dataclasses.Field[Any], name: str, text: str, translate: Any) -
 
 
 def unknown(name: str) -> str:
-    """The message for a hyperparameter that nobody knows, with the nearest known name."""
-    nearest = difflib.get_close_matches(name, list(spellings()), n=1, cutoff=0.5)
+    """The message for a name that nobody knows, with the nearest known one; it may be a path's."""
+    known = [*spellings(), *PATHS, *(other for names in PATHS.values() for other in names)]
+    nearest = sorted((k for k in known if len(name) > 3 and name in k), key=len) or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]}?" if nearest else "; see `python source_dir/train_model.py --help` for the list"
     return f"unknown hyperparameter {name}{hint}"

@@ -50,7 +50,7 @@ def check_rules(c: TrainingConfig) -> None:
     if c.accumulation_steps > c.batch_size:
         raise ThoraxError(f"accumulation_steps={c.accumulation_steps} is more than batch_size={c.batch_size}: a part would be empty")
     if c.early_stopping and c.early_stopping_min_epochs > c.epochs:
-        raise ThoraxError(f"early_stopping_min_epochs={c.early_stopping_min_epochs} is more than epochs={c.epochs}: it could never stop early")
+        raise ThoraxError(f"early_stopping_min_epochs={c.early_stopping_min_epochs} is more than epochs={c.epochs}: it could never stop early; lower it")
 
 
 def check_machine(c: TrainingConfig, *, device: str, processes: int, processes_here: int) -> None:
@@ -78,9 +78,9 @@ def _check_schedule(c: TrainingConfig) -> None:
         raise ThoraxError(f"lr_scheduler_step={_list(steps)} with lr_scheduler={c.lr_scheduler}: only lr_scheduler=step has steps")
     if c.resolved_scheduler == "step" and steps[0] >= c.epochs:
         raise ThoraxError(f"lr_scheduler_step={_list(steps)} begins after epochs={c.epochs}: the rate would never change; "
-                          "lower it or use lr_scheduler=constant")  # fmt: skip
+                          "lower it or leave it out")  # fmt: skip
     if c.warmup_epochs >= c.epochs and c.epochs > 1:
-        raise ThoraxError(f"warmup_epochs={plain(c.warmup_epochs)} takes up all of epochs={c.epochs}")
+        raise ThoraxError(f"warmup_epochs={plain(c.warmup_epochs)} takes up all of epochs={c.epochs}; lower it")
 
 
 def _check_labels(c: TrainingConfig) -> None:

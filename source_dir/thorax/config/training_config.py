@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from thorax.config.fields import Spelling, parameter
+from thorax.config.fields import Spelling, parameter, read_bool
+from thorax.errors import ThoraxError
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 NETWORKS = (*RESNETS, "alexnet", "cnn5")
@@ -20,18 +21,18 @@ def _builtin(name: str) -> tuple[Spelling, ...]:
 
 
 def _layers(text: str) -> str:
-    return text if text in ("", "null") else f"resnet{text}"
+    if f"resnet{text}" not in RESNETS:
+        raise ThoraxError(f"num_layers={text!r} is not offered; choose 18, 34, 50, 101 or 152")
+    return f"resnet{text}"
 
 
 def _amp(text: str) -> str:
-    from thorax.config.fields import read_bool
-
     return "auto" if read_bool("amp", text) else "float32"
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The hyperparameters of one run. Build it with `parse` (texts) or `of` (values); both check everything."""
+    """The hyperparameters of one run. Build it with `parse` (texts) or by field names (values); both check everything."""
 
     # -- Network ---------------------------------------------------------------------------------------------------
     network: str = parameter(
@@ -161,7 +162,8 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> TrainingConfig:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        return cls(**values)
 
     @property
     def channels(self) -> int:

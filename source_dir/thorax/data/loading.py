@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from thorax.data.augment import DOWN, DRAWS, RIGHT, draws_for
@@ -151,11 +151,10 @@ def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int
         path = samples.samples[index].source
         try:
             with Image.open(path, formats=FORMATS) as image:
-                if preprocessing.fit == "crop" and not preprocessing.resize and (
-                    min(image.size) < min(preprocessing.height, preprocessing.width)
-                    or max(image.size) < max(preprocessing.height, preprocessing.width)
-                ):  # fmt: skip
-                    preprocessing.film(path)
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+                width, height = reversed(image.size) if turned else image.size
+                if preprocessing.fit == "crop" and not preprocessing.resize and (height < preprocessing.height or width < preprocessing.width):
+                    preprocessing.film(path)  # says so
                 return index, ""
         except UnreadableFilm as error:
             return index, str(error)

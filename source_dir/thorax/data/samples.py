@@ -115,9 +115,12 @@ def sample_set(part: str, listing: Listing, space: LabelSpace) -> SampleSet:
     """The listing's films with label vectors in the space's order.
 
     Raises:
-        ThoraxError: the listing has a class that the space has not.
+        ThoraxError: the listing has a class that the space has not, or a film that is not of exactly one class.
     """
     if space.task != "multilabel":
+        if not listing.exclusive:
+            raise ThoraxError(f"channel {part} has films with several labels, unknown ones or none, but training has the classes "
+                              f"{', '.join(space.classes)}; give each film one of them, or set multi_label=true")  # fmt: skip
         others = [name for name in listing.names if name not in space.classes]
         if others:
             raise ThoraxError(f"channel {part} has the classes {', '.join(listing.names)}, but training knows {', '.join(space.classes)}")

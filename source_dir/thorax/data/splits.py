@@ -27,7 +27,7 @@ def cut_by_patient(films: SampleSet, fraction: float, seed: int) -> tuple[Sample
         seed: the same seed gives the same cut for the same films, whatever their order.
 
     Raises:
-        ThoraxError: fewer than two patients, or a class that one of the parts cannot get.
+        ThoraxError: fewer than two patients.
     """
     patients = sorted(set(films.patients))
     if len(patients) < 2:
@@ -58,7 +58,9 @@ def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> 
         mine.sort(key=lambda p: -counts[p, label])  # the largest patients first, while there is room to balance them
         for p in mine:
             need = wanted[:, label] / np.maximum([total[label] * (1 - fraction), total[label] * fraction], 1e-9)
-            part = int(need[1] > need[0]) if need[0] != need[1] else int(rng.random() < fraction)
+            part = int(need[1] > need[0])
+            if need[0] == need[1] and len(mine) > 1:  # one patient alone stays in train, where a label must not be empty
+                part = int(rng.random() < fraction)
             held_out[p], free[p] = bool(part), False
             wanted[part] -= counts[p]
     if held_out.all() or not held_out.any():
@@ -93,7 +95,9 @@ def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> li
             if count:
                 continue
             if part.part == "train" or (part.part == "validation" and part.space.task != "multilabel"):
-                raise ThoraxError(f"class {name} has no films in {part.part} ({len(part)} films, {len(set(part.patients))} patients); add some, or leave the class out")
+                raise ThoraxError(
+                    f"class {name} has no films in {part.part} ({len(part)} films, {len(set(part.patients))} patients); add some, or leave the class out"
+                )
             warnings.append(f"label {name} has no films in {part.part}: its AUC there is undefined")
     return warnings
 

@@ -78,7 +78,8 @@ class Bundle:
             ThoraxError: the weights are missing or do not fit.
         """
         net = networks.build(self.network, self.preprocessing.channels, len(self.space.outputs), self.dropout)
-        networks.load_weights(net, self.folder / WEIGHTS)
+        if adapted := networks.load_weights(net, self.folder / WEIGHTS):  # right for fine-tuning; here it would be another network
+            raise ThoraxError(f"{self.folder / WEIGHTS} does not fit {DESCRIPTION} ({'; '.join(adapted)}); take the bundle from the job again")
         return net.eval()
 
 

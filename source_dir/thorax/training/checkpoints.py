@@ -47,7 +47,7 @@ class Checkpoints:
         """
         whole = {"format": FORMAT, "version": VERSION, "identity": self.identity, **state}
         save_whole(whole, self.folder / f"checkpoint-{global_step:09d}.pt", "checkpoint")
-        for old in self._files()[KEPT:]:
+        for old in [*self._files()[KEPT:], *self.folder.glob(".checkpoint-*.pt.partial")]:  # and what a killed run left half written
             old.unlink(missing_ok=True)
 
     def save_best(self, state: dict[str, Any]) -> None:
@@ -69,6 +69,8 @@ class Checkpoints:
         for file in self._files():
             try:
                 state = _read(file)
+                if not isinstance(state.get("identity"), dict):
+                    raise ValueError("is a foreign file, not a checkpoint of this program")
             except ValueError as error:
                 self.log(f"warning: {file} {error}; trying the one before it")
                 continue

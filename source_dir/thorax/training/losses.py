@@ -82,7 +82,8 @@ class Loss:
         each = F.binary_cross_entropy_with_logits(logits, soft, reduction="none")
         if self.name == "focal":
             p = torch.sigmoid(logits)
-            each = each * (clean * (1 - p) + (1 - clean) * p).pow(self.focal_gamma)
+            wrong = clean * (1 - p) + (1 - clean) * p
+            each = each * wrong.clamp(min=1e-12).pow(self.focal_gamma)  # at 0 the gradient of a power below 1 is infinite
         if self.weights is not None:
             each = each * self._binary_weights(clean)
         return (each * known).sum()

@@ -44,13 +44,13 @@ def optimizer(config: TrainingConfig, net: nn.Module) -> torch.optim.Optimizer:
     lr = config.learning_rate
     match config.optimizer:
         case "sgd":
-            return torch.optim.SGD(groups, lr=lr, momentum=config.momentum)
+            return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, fused=True)
         case "nag":
-            return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.momentum > 0)
+            return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
         case "adam":
-            return torch.optim.Adam(groups, lr=lr, betas=(config.beta_1, config.beta_2), eps=config.eps)
+            return torch.optim.Adam(groups, lr=lr, betas=(config.beta_1, config.beta_2), eps=config.eps, fused=True)
         case "adamw":
-            return torch.optim.AdamW(groups, lr=lr, betas=(config.beta_1, config.beta_2), eps=config.eps)
+            return torch.optim.AdamW(groups, lr=lr, betas=(config.beta_1, config.beta_2), eps=config.eps, fused=True)
         case _:
             return torch.optim.RMSprop(groups, lr=lr, alpha=config.gamma, eps=config.eps)
 

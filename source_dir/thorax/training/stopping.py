@@ -27,5 +27,9 @@ class Stop:
         return self.signal is not None
 
     @property
+    def by_hand(self) -> bool:
+        return self.signal == signal.SIGINT
+
+    @property
     def reason(self) -> str:
         return signal.Signals(self.signal).name if self.signal is not None else "another process"

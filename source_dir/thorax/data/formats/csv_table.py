@@ -43,28 +43,29 @@ def read(folder: Path) -> Listing:
     table = tables[0]
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+            reader = csv.reader(file)
+            numbered = [(reader.line_num, row) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ThoraxError(f"{table} is not a CSV in UTF-8: {error}") from None
-    if len(rows) < 2:
+    if len(numbered) < 2:
         raise ThoraxError(f"{table} has no rows below its header")
-    header = [name.strip() for name in rows[0]]
-    for number, row in enumerate(rows[1:], 2):
+    header = [name.strip() for name in numbered[0][1]]
+    lines, body = [number for number, _ in numbered[1:]], [row for _, row in numbered[1:]]
+    for number, row in zip(lines, body, strict=True):
         if len(row) != len(header):
             raise ThoraxError(f"{table} line {number} has {len(row)} values, the header has {len(header)}")
     column = {name.lower(): k for k, name in enumerate(header)}
     at = next((column[name] for name in PATH_COLUMNS if name in column), None)
     if at is None:
         raise ThoraxError(f"{table} has no path column (one of {', '.join(PATH_COLUMNS)}); it has {', '.join(header)}")
-    body = rows[1:]
     ids = [row[at].strip() for row in body]
-    names, targets, exclusive = _labels(table, header, body, column)
+    names, targets, exclusive = _labels(table, header, body, column, lines)
     who = next((column[name] for name in PATIENT_COLUMNS if name in column), None)
     patients = [patient_of(i) for i in ids] if who is None else [row[who].strip() or patient_of(i) for row, i in zip(body, ids, strict=True)]
-    return Listing(names, ids, _paths(table, ids), targets, patients, exclusive)
+    return Listing(names, ids, _paths(table, ids, lines), targets, patients, exclusive)
 
 
-def _labels(table: Path, header: list[str], body: list[list[str]], column: dict[str, int]) -> tuple[tuple[str, ...], np.ndarray, bool]:
+def _labels(table: Path, header: list[str], body: list[list[str]], column: dict[str, int], lines: list[int]) -> tuple[tuple[str, ...], np.ndarray, bool]:
     joined = next((column[name] for name in LABELS_COLUMNS if name in column), None)
     if joined is not None:
         return _joined(body, joined)
@@ -77,7 +78,7 @@ def _labels(table: Path, header: list[str], body: list[list[str]], column: dict[
         for j, k in enumerate(wide):
             value = _VALUES.get(row[k].strip())
             if value is None:
-                raise ThoraxError(f"{table} line {n + 2}: {header[k]}={row[k]!r} is not a label value; write 1, 0, or blank for unknown")
+                raise ThoraxError(f"{table} line {lines[n]}: {header[k]}={row[k]!r} is not a label value; write 1, 0, or blank for unknown")
             targets[n, j] = value
     return tuple(header[k] for k in wide), targets, False
 
@@ -86,7 +87,7 @@ def _joined(body: list[list[str]], at: int) -> tuple[tuple[str, ...], np.ndarray
     each = [[part.strip() for part in row[at].split("|") if part.strip()] for row in body]
     exclusive = all(len(parts) == 1 and not parts[0].endswith("?") for parts in each)
     if exclusive and any(parts[0].lower() == "no finding" for parts in each):
-        exclusive = len({parts[0] for parts in each}) == 2
+        exclusive = len({parts[0] for parts in each}) <= 2
     names = tuple(sorted({part.removesuffix("?") for parts in each for part in parts if exclusive or part.lower() not in NEGATIVE_NAMES}))
     index = {name: k for k, name in enumerate(names)}
     targets = np.zeros((len(body), len(names)), np.float32)
@@ -97,10 +98,10 @@ def _joined(body: list[list[str]], at: int) -> tuple[tuple[str, ...], np.ndarray
     return names, targets, exclusive
 
 
-def _paths(table: Path, ids: list[str]) -> list[Path]:
+def _paths(table: Path, ids: list[str], lines: list[int]) -> list[Path]:
     seen: set[str] = set()
     paths = []
-    for number, name in enumerate(ids, 2):
+    for number, name in zip(lines, ids, strict=True):
         if not name:
             raise ThoraxError(f"{table} line {number} has no path")
         if name in seen:

@@ -16,8 +16,13 @@ NAME = "folder"
 
 
 def finds(folder: Path) -> str:
-    """What it saw: at least one sub-folder with a film, or several sub-folders and no table."""
+    """What it saw: at least one sub-folder with a film, or several sub-folders and no table.
+
+    One sub-folder beside a table holds the table's films: one class would be none.
+    """
     classes = _classes(folder)
+    if len(classes) == 1 and any(folder.glob("*.csv")):
+        return ""
     if any(_films(c) for c in classes) or (len(classes) > 1 and not any(folder.glob("*.csv"))):
         return f"class folders ({', '.join(c.name for c in classes[:4])}{', ...' if len(classes) > 4 else ''})"
     return ""
@@ -48,8 +53,12 @@ def _classes(folder: Path) -> list[Path]:
 
 
 def _films(folder: Path) -> list[Path]:
-    films = []
+    films, seen = [], set()
     for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        if (real := os.path.realpath(root)) in seen:  # a link back, or a second one to the same films
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         films += [Path(root) / name for name in files if Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".")]
     return sorted(films)

@@ -1,0 +1,62 @@
+"""Small films and the trainer's command line, for all tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "source_dir" / "train_model.py"
+#: The smallest settings that still train: seconds on one core.
+TINY = {
+    "network": "cnn5", "image_shape": "1,32,32", "epochs": "2", "batch_size": "8", "precision_dtype": "float32", "threads": "1",
+    "num_workers": "0", "bootstrap_samples": "20", "warmup_epochs": "0", "seed": "3",
+}  # fmt: skip
+
+
+def write_films(folder: Path, count: int, seed: int, classes: Sequence[str] = ("NORMAL", "PNEUMONIA")) -> None:
+    """`count` grey PNGs of 40x40 pixels per class; a class is told by where a bright square lies."""
+    rng = np.random.default_rng(seed)
+    for k, name in enumerate(classes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            pixels = rng.normal(90, 25, (40, 40))
+            pixels[6 + 14 * k : 18 + 14 * k, 10:26] += 60
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{seed}{name}{i}_{i}.png")
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train/ (24 films of each of two classes) and test/ (8 of each); tests must not change it."""
+    root = tmp_path_factory.mktemp("films")
+    write_films(root / "train", 24, seed=1)
+    write_films(root / "test", 8, seed=2)
+    return root
+
+
+def options(settings: dict[str, str]) -> list[str]:
+    """As command-line words: --name value."""
+    return [word for name, value in settings.items() for word in (f"--{name}", value)]
+
+
+def command(films: Path, out: Path, **settings: str) -> list[str]:
+    """The plain start: python train_model.py ... with the TINY settings, changed by `settings`."""
+    paths = {"train": str(films / "train"), "test": str(films / "test"), "model-dir": str(out)}
+    return [sys.executable, str(SCRIPT), *options({**paths, **TINY, **settings})]
+
+
+def run(words: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a process to its end with one thread and no leftovers of this process's SageMaker variables."""
+    return subprocess.run(words, capture_output=True, text=True, timeout=240, env=clean_environment(**environment))
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SM_", "SAGEMAKER_")) and k not in ("RANK", "WORLD_SIZE")}
+    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}

@@ -1,0 +1,349 @@
+"""launch/train.py: what it refuses, what it lays out, and that nothing is lost or left running when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from contract.tiny import REPO, SETTINGS, processes_naming, result, run_plain, write_films
+
+TRAIN = [sys.executable, str(REPO / "launch" / "train.py")]
+
+#: A stand-in for train_model.py; its mode is the hyperparameter `objective`, which TrainingConfig lets through.
+SCRIPT = """
+import json, os, signal, sys, time
+base, rank = os.environ["SAGEMAKER_BASE_DIR"], os.environ.get("RANK", "0")
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+mode = options["--objective"]
+def leave(place, text=""):
+    with open(f"{base}/{place}", "w") as file:
+        file.write(text)
+if mode == "auc":
+    leave(f"model/argv{rank}.json", json.dumps(sys.argv[1:]))
+elif mode == "f1":
+    leave("output/failure", "labels=A names one label\\n")
+    sys.exit(3)
+elif mode == "accuracy":
+    raise KeyError("eight")
+elif mode == "balanced_accuracy":  # what the toolkit takes for a success
+    leave("output/failure", "a peer is gone\\n")
+    print("terminate called after throwing an instance of 'gloo::EnforceNotMet'", file=sys.stderr)
+    sys.exit(1)
+elif mode == "loss":
+    stop = []
+    if options["--seed"] == "1":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    if os.fork() == 0:  # a worker that nobody tells: it holds the log open and outlives its parent
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(300)
+    sys.stdout.write("ready\\n")
+    sys.stdout.flush()
+    while not stop:
+        time.sleep(0.05)
+    leave(f"checkpoints/{rank}", "saved")
+    os._exit(0)
+"""
+
+#: launch/train.py with other code to run.
+DRIVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {launch!r})
+import _path
+from local.training import train
+from recipe import Recipe
+from thorax.errors import ThoraxError
+try:
+    sys.exit(train(Recipe.load("demo"), runs=Path("runs"), job_name="it", channels={{"train": Path("films")}},
+                   settings=sys.argv[2:], processes=int(sys.argv[1]), source_dir=Path("source")))
+except ThoraxError as error:
+    print("error:", error, file=sys.stderr)
+    sys.exit(1)
+"""
+
+
+def launch(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """launch/train.py with these arguments, to its end."""
+    return subprocess.run([*TRAIN, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=200, check=False)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder with films and stand-in code; afterwards nothing that was started in it may be alive."""
+    (tmp_path / "films").mkdir()
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "train_model.py").write_text(SCRIPT)
+    (tmp_path / "driver.py").write_text(DRIVER.format(launch=str(REPO / "launch")))
+    yield tmp_path
+    left = list(processes_naming(str(tmp_path)))
+    for process in left:
+        process.kill()
+    assert left == []
+
+
+class Running:
+    """A launcher in a session of its own, as a shell's job is, with its output as it comes."""
+
+    def __init__(self, command: list[str], cwd: Path) -> None:
+        self.process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        until(lambda: sum(text in line for line in self.lines) >= times, f"{text!r} in {self.lines}")
+
+    def ctrl_c(self) -> None:
+        """As the terminal does: SIGINT to the whole group in the foreground."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> int:
+        code = self.process.wait(timeout=60)
+        self._reader.join(timeout=10)
+        return code
+
+
+def until(done: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.05)
+
+
+def start(place: Path, *settings: str, processes: int = 1) -> Running:
+    return Running([sys.executable, "driver.py", str(processes), *settings], place)
+
+
+# -- The command line ----------------------------------------------------------------------------------------------
+
+
+def test_help_is_instant(tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert launch("--help", cwd=tmp_path).returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+
+
+def test_without_local_it_says_what_it_can_do(tmp_path: Path) -> None:
+    done = launch("demo", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: this version runs jobs on this machine only; add --local\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["pneumonia-resnet81"], "unknown recipe pneumonia-resnet81; did you mean pneumonia-resnet18?; the recipes are chestxray14-224, demo,"),
+        (["nowhere.yaml"], "unknown recipe nowhere.yaml"),
+        (["demo", "--set", "epochs=$(touch hacked)"], "--set: the value of epochs holds space $ ( ); only A-Za-z0-9._,:/=+- pass"),
+        (["demo", "--set", "labels=A;B"], "--set: the value of labels holds ;"),
+        (["demo", "--set", "labels=a'b"], "--set: the value of labels holds '"),
+        (["demo", "--set", "weights=/a\nb"], "--set: the value of weights holds '\\n'"),
+        (["demo", "--set", "$x=1"], "--set: '$x' is not a hyperparameter's name"),
+        (["demo", "--set", "epochs"], "--set epochs must be key=value"),
+        (["demo", "--set", "epochs="], "--set: epochs has no value"),
+        (["demo", "--set", "batch-size=8", "--set", "batch_size=9"], "--set: batch_size is given twice, 8 and 9"),
+        (["demo", "--set", "epochz=3"], "unknown hyperparameter epochz; did you mean epochs?"),
+        (["demo", "--set", "epochs=many"], "epochs="),
+        (["demo", "--set", "num_layers=18", "--set", "network=cnn5"], "num_layers=18 and network=cnn5 are two spellings of network"),
+        (["demo", "--job-name", "a_b"], "--job-name a_b must be 1 to 63 letters, digits and hyphens"),
+        (["demo", "--job-name", "-a"], "--job-name"),
+        (["demo", "--job-name", "a" * 64], "--job-name"),
+        (["demo", "--job-name", "films"], "--job-name films is taken"),
+        (["demo", "--train", "nowhere"], "--train nowhere does not exist"),
+        (["demo", "--test", "."], "--test without --train"),
+        (["demo", "--train", ".", "--weights", "none.pt"], "--weights none.pt does not exist"),
+        (["demo", "--train", ".", "--processes", "0"], "--processes 0 must be 1 or more"),
+    ],
+)
+def test_what_it_refuses_before_it_starts_anything(arguments: list[str], told: str, tmp_path: Path) -> None:
+    if arguments[-2:] == ["--job-name", "-a"]:
+        arguments = [*arguments[:-2], "--job-name=-a"]
+    done = launch(*arguments, "--local", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {told}")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_a_job_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "code").mkdir(parents=True)
+    (tmp_path / "mine" / "code" / "thesis.tex").write_text("years")
+    done = launch("demo", "--local", "--train", ".", "--runs", ".", "--job-name", "mine", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "exists and is not a job's folder" in done.stderr
+    assert (tmp_path / "mine" / "code" / "thesis.tex").read_text() == "years"
+
+
+# -- The job directory ---------------------------------------------------------------------------------------------
+
+
+def test_the_job_directory_is_that_of_a_container(place: Path) -> None:
+    run = start(place, "objective=auc", "num_layers=50", "labels=NORMAL,PNEUMONIA", "use_weighted_loss=false")
+    assert run.end() == 0
+    job = place / "runs" / "it"
+    config = {file.stem: json.loads(file.read_text()) for file in (job / "input" / "config").iterdir()}
+    assert set(config) == {"hyperparameters", "inputdataconfig", "resourceconfig"}
+    assert all(isinstance(value, str) for value in config["hyperparameters"].values())
+    assert set(config["inputdataconfig"]) == {"train"}
+    assert config["resourceconfig"]["hosts"] == [config["resourceconfig"]["current_host"]]
+    assert (job / "input" / "data" / "train").resolve() == place / "films"
+    words = json.loads((job / "model" / "argv0.json").read_text())
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert options["--num_layers"] == "50"  # the recipe's `network` has made way for it
+    assert "--network" not in options
+    assert (options["--labels"], options["--use_weighted_loss"]) == ("NORMAL,PNEUMONIA", "false")
+    assert run.lines[0] == "job it starts in runs/it"
+    assert run.lines[-2:] == ["bundle   runs/it/model", "log      runs/it/output/train.log"]
+
+
+def test_the_same_name_goes_on_with_new_code(place: Path) -> None:
+    assert start(place, "objective=f1").end() == 1
+    job = place / "runs" / "it"
+    (job / "checkpoints" / "kept").write_text("1")
+    (place / "source" / "train_model.py").write_text(SCRIPT.replace("argv{rank}", "again{rank}"))
+    run = start(place, "objective=auc")
+    assert run.end() == 0
+    assert run.lines[0] == "job it goes on in runs/it"
+    assert (job / "model" / "again0.json").exists()
+    assert (job / "checkpoints" / "kept").exists()
+    assert not (job / "output" / "failure").exists()
+    assert (job / "output" / "train.log").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [("f1", "labels=A names one label"), ("accuracy", "KeyError: 'eight'"), ("balanced_accuracy", "a peer is gone")],
+)
+def test_the_last_line_of_a_failed_run_says_why(mode: str, told: str, place: Path) -> None:
+    run = start(place, f"objective={mode}")
+    assert run.end() == 1
+    assert run.lines[-2:] == ["log      runs/it/output/train.log", f"error: {told}"]
+
+
+# -- Stopping ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGHUP, 1)])
+def test_a_stopped_run_saves_and_ends_whole(number: signal.Signals, processes: int, place: Path) -> None:
+    run = start(place, "objective=loss", processes=processes)
+    run.wait_for("ready", processes)
+    if number == signal.SIGINT:
+        run.ctrl_c()
+    else:
+        run.process.send_signal(number)
+    began = time.monotonic()
+    assert run.end() == 130
+    assert time.monotonic() - began < 20
+    job = place / "runs" / "it"
+    assert {file.name for file in (job / "checkpoints").iterdir()} == {str(rank) for rank in range(processes)}
+    assert not (job / "output" / "failure").exists()
+    assert run.lines[-1] == "job it is stopped; to go on: the same command with --job-name it"
+
+
+def test_a_second_ctrl_c_kills_at_once(place: Path) -> None:
+    run = start(place, "objective=loss", "seed=1", processes=2)  # deaf to SIGTERM
+    run.wait_for("ready", 2)
+    run.ctrl_c()
+    run.wait_for("stopping: a checkpoint is being saved")
+    run.ctrl_c()
+    began = time.monotonic()
+    assert run.end() == 130
+    assert time.monotonic() - began < 10
+
+
+def test_ctrl_c_before_the_script_has_begun(place: Path) -> None:
+    run = start(place, "objective=loss")
+    run.wait_for("job it starts")
+    until(lambda: any("train" in " ".join(p.cmdline()) for p in processes_naming(str(place / "runs"))), "the toolkit runs")
+    run.ctrl_c()
+    assert run.end() == 130
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_nothing_outlives_a_launcher_that_is_killed(processes: int, place: Path) -> None:
+    run = start(place, "objective=loss", processes=processes)
+    run.wait_for("ready", processes)
+    run.process.kill()
+    until(lambda: not list(processes_naming(str(place))), "all are gone", 20)
+    assert len(list((place / "runs" / "it" / "checkpoints").iterdir())) == processes  # told, not killed
+
+
+def test_one_job_is_not_run_twice_at_once(place: Path) -> None:
+    first = start(place, "objective=loss")
+    first.wait_for("ready")
+    second = start(place, "objective=auc")
+    assert second.end() == 1
+    assert second.lines[-1].startswith("error: job it is still running (process ")
+    first.ctrl_c()
+    assert first.end() == 130
+    assert (place / "runs" / "it" / "checkpoints" / "0").exists()
+
+
+# -- The real trainer ----------------------------------------------------------------------------------------------
+
+
+def test_a_real_run_stopped_and_resumed_ends_as_if_never_stopped(tmp_path: Path) -> None:
+    films = write_films(tmp_path / "films")
+    settings = SETTINGS | {"epochs": "6"}
+    plain = run_plain(films, tmp_path / "plain", settings)
+    changes = [word for key, text in settings.items() for word in ("--set", f"{key}={text}")]
+    folders = ["--train", str(films / "train"), "--test", str(films / "test")]
+    (tmp_path / "own.yaml").write_text("hyperparameters: {}\n")
+    command = [*TRAIN, "own.yaml", "--local", "--job-name", "real", *folders, *changes]
+    first = Running(command, tmp_path)
+    first.wait_for("epoch 1/6")
+    first.ctrl_c()
+    assert first.end() == 130
+    job = tmp_path / "runs" / "real"
+    assert any((job / "checkpoints").iterdir())
+    assert not any((job / "model").iterdir())
+    assert first.lines[-1].startswith(f"job real is stopped; to go on: python {REPO / 'launch' / 'train.py'} own.yaml --local --job-name real ")
+    second = Running(command, tmp_path)
+    assert second.end() == 0, second.lines
+    ours = result(job / "model", job / "output" / "data")
+    assert ours["losses"] == plain["losses"]
+    assert ours["weights"] == plain["weights"]
+    assert [line.split()[0] for line in second.lines[-4:]] == ["bundle", "report", "metrics", "log"]
+    assert (job / "output" / "data" / "report.html").is_file()
+    assert list(processes_naming(str(tmp_path))) == []
+
+
+@pytest.mark.parametrize("weights", ["file", "folder"])
+def test_weights_are_a_channel(weights: str, tmp_path: Path) -> None:
+    """A file that is no state_dict is refused by the trainer by the channel's path, which shows that it got there."""
+    films = write_films(tmp_path / "films", 6, 2)
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "bad.pt").write_bytes(b"no weights")
+    path = tmp_path / "given" / ("bad.pt" if weights == "file" else "")
+    done = launch("demo", "--local", "--train", films / "train", "--weights", path, "--set", "epochs=1", "--job-name", "w", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "bad.pt" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.slow
+def test_the_demo_and_its_table(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPO / "launch" / "demo.py"), "--set", "epochs=1", "--set", "image_shape=1,48,48"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\nvalidation: " in done.stdout
+    assert "\ntest: 96 films" in done.stdout
+    assert "report.html" in done.stdout

@@ -1,0 +1,218 @@
+"""Every mistake gets one line, exit code 1, output/failure, and leaves nothing half done."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, clean_environment, command, options, run, write_films
+from PIL import Image
+
+import train_model
+from thorax import networks
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def own(films: Path, tmp_path: Path) -> Path:
+    """A copy of the films that the test may spoil."""
+    shutil.copytree(films, tmp_path / "films")
+    return tmp_path / "films"
+
+
+def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str]) -> str:
+    """Runs the trainer, which must refuse; returns its one line."""
+    out = tmp_path / "model"
+    assert train_model.main([*words, "--model-dir", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert len(error.splitlines()) == 1
+    assert (tmp_path / "model-job/output/failure").read_text() == error.removeprefix("error: ")
+    assert not (out / "bundle.json").exists()
+    assert not list(tmp_path.rglob("*.partial"))
+    return error
+
+
+def trainer(train: Path | str, **settings: str) -> list[str]:
+    return ["--train", str(train), *options({**TINY, "epochs": "1", **settings})]
+
+
+def test_missing_channel(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "channel train is missing; give --train DIR" in refused(capsys, tmp_path, options(TINY))
+
+
+def test_channel_that_does_not_exist(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "/nowhere/films does not exist; check --train" in refused(capsys, tmp_path, trainer("/nowhere/films"))
+
+
+def test_empty_channel(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert f"channel train: {tmp_path / 'empty'} is empty" in refused(capsys, tmp_path, trainer(tmp_path / "empty"))
+
+
+def test_one_class(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write_films(tmp_path / "one", 3, seed=1, classes=["NORMAL"])
+    assert "has one class folder only (NORMAL)" in refused(capsys, tmp_path, trainer(tmp_path / "one"))
+
+
+def test_empty_class(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
+    (own / "train/TUBERCULOSIS").mkdir()
+    assert "TUBERCULOSIS has no JPEG or PNG films" in refused(capsys, tmp_path, trainer(own / "train"))
+
+
+def test_zero_byte_film(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
+    film = next((own / "train/NORMAL").iterdir())
+    film.write_bytes(b"")
+    error = refused(capsys, tmp_path, trainer(own / "train"))
+    assert f"{film} cannot be read as JPEG or PNG: the file is empty (0 bytes)" in error
+    assert "skip_corrupt=true" in error
+
+
+def cut_short(film: Path) -> Path:
+    """A JPEG whose header is right and whose end is missing, in place of the film."""
+    whole = film.with_suffix(".jpeg")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8)).save(whole)
+    film.unlink()
+    whole.write_bytes(whole.read_bytes()[:9000])
+    return whole
+
+
+def test_film_that_is_cut_short_is_named_when_it_is_read(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
+    film = cut_short(next((own / "train/NORMAL").iterdir()))
+    assert f"{film} cannot be read as JPEG or PNG" in refused(capsys, tmp_path, trainer(own / "train"))
+
+
+def test_corrupt_films_are_skipped_and_counted_where_the_user_says_so(own: Path, tmp_path: Path) -> None:
+    first, second, *_ = sorted((own / "train/NORMAL").iterdir())
+    first.write_bytes(b"not a film")
+    second = cut_short(second)
+    done = run(command(own, tmp_path / "model", skip_corrupt="true", epochs="2"))
+    assert done.returncode == 0, done.stderr
+    assert "train: 1 films left out (skip_corrupt=true)" in done.stdout
+    assert "1 films could not be read and were left out (skip_corrupt=true)" in done.stdout
+    assert second.name in done.stdout
+
+
+def test_image_smaller_than_the_crop(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path) -> None:
+    error = refused(capsys, tmp_path, trainer(films / "train", image_shape="1,64,64", augmentation_type="crop"))
+    assert "has 40x40 pixels, less than the crop of 64x64; set resize=64 or more" in error
+
+
+def test_wrong_label_count(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path) -> None:
+    assert "num_classes=5 but the train channel has 2: NORMAL, PNEUMONIA" in refused(capsys, tmp_path, trainer(films / "train", num_classes="5"))
+
+
+def test_table_row_of_another_length(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/films.csv").write_text("path,Mass,Edema\na.png,1\n")
+    assert "films.csv line 2 has 2 values, the header has 3" in refused(capsys, tmp_path, trainer(tmp_path / "t"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"learning_rte": "0.1"}, "unknown hyperparameter learning_rte; did you mean learning_rate?"),
+        ({"epochs": "many"}, "epochs='many' is not a whole number"),
+        ({"use_weighted_loss": "maybe"}, "use_weighted_loss='maybe' is not a boolean"),
+        ({"lr": "0.1", "learning_rate": "0.2"}, "lr=0.1 and learning_rate=0.2"),
+        ({"precision_dtype": "float16"}, "precision_dtype=float16 needs a GPU"),
+        ({"multi_label": "false", "labels": "A"}, "labels=A with multi_label=false"),
+    ],
+)
+def test_hyperparameters(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path, settings: dict[str, str], told: str) -> None:
+    if "precision_dtype" in settings and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU, where float16 is right")
+    assert told in refused(capsys, tmp_path, trainer(films / "train", **settings))
+
+
+def test_weights_that_are_none_and_weights_of_another_network(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"no weights")
+    assert "is not a state_dict" in refused(capsys, tmp_path, trainer(films / "train", weights=str(tmp_path / "w.pt")))
+    torch.save(networks.build("resnet18", 1, 1).state_dict(), tmp_path / "r.pt")
+    assert "does not fit the network" in refused(capsys, tmp_path, trainer(films / "train", weights=str(tmp_path / "r.pt")))
+
+
+def test_pretrained_without_weights(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path) -> None:
+    error = refused(capsys, tmp_path, trainer(films / "train", network="resnet18", use_pretrained_model="1"))
+    assert "use_pretrained_model=true but there are no weights" in error
+
+
+def test_a_patient_in_two_parts(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        folder = tmp_path / "tables" / part
+        shutil.copytree(films / part, folder / "images")
+        with (folder / "films.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "labels", "patient"])
+            for k, film in enumerate(sorted((folder / "images").rglob("*.png"))):
+                writer.writerow([film.relative_to(folder), film.parent.name, f"P{k}" if part == "train" else f"P{k + 14}"])
+    error = refused(capsys, tmp_path, [*trainer(tmp_path / "tables/train"), "--test", str(tmp_path / "tables/test")])
+    assert "patients are in both" in error
+    assert "P1" in error
+
+
+def test_loss_that_is_not_finite(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path) -> None:
+    net = networks.build("cnn5", 1, 1)
+    with torch.no_grad():
+        next(net.parameters()).fill_(float("nan"))
+    torch.save(net.state_dict(), tmp_path / "nan.pt")
+    error = refused(capsys, tmp_path, trainer(films / "train", weights=str(tmp_path / "nan.pt")))
+    assert "the loss is nan at epoch 1 step 1, learning_rate=0.00100000" in error
+    assert not list((tmp_path / "model-job/checkpoints").iterdir())
+
+
+def test_model_directory_that_cannot_be_made(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert train_model.main([*trainer(films / "train"), "--model-dir", str(tmp_path / "file/model")]) == 1
+    assert "--model-dir" in (error := capsys.readouterr().err)
+    assert "cannot be written" in error
+
+
+def may_mount() -> bool:
+    probe = ["unshare", "-r", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True).returncode == 0
+
+
+needs_mount = pytest.mark.skipif(not may_mount(), reason="unshare may not mount here")
+
+
+def in_mount(folder: Path, mount: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a mount namespace of its own, with a tmpfs of those options on `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = f'mount -t tmpfs -o {mount} tmpfs "{folder}" && "$@"; code=$?; ls -A "{folder}"; exit $code'
+    return subprocess.run(["unshare", "-r", "-m", "bash", "-c", script, "sh", *words], capture_output=True, text=True, env=clean_environment())
+
+
+@needs_mount
+@pytest.mark.parametrize("where", ["model-job/checkpoints", "model"])
+def test_full_disk_while_saving(films: Path, tmp_path: Path, where: str) -> None:
+    done = in_mount(tmp_path / where, "size=20m", command(films, tmp_path / "model", epochs="1"))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+    assert "free some space" in done.stderr
+    assert not [line for line in done.stdout.splitlines() if "partial" in line or line == "bundle.json"]
+
+
+@needs_mount
+def test_read_only_model_directory(films: Path, tmp_path: Path) -> None:
+    done = in_mount(tmp_path / "model", "ro", command(films, tmp_path / "model"))
+    assert done.returncode == 1
+    assert f"--model-dir {tmp_path / 'model'} cannot be written: Read-only file system" in done.stderr
+    assert "epoch" not in done.stdout, "it must be found before training"
+
+

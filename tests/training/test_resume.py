@@ -1,0 +1,135 @@
+"""A run that is killed or stopped goes on as if it never had been."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import clean_environment, command, run
+
+#: EMA, dropout (random numbers in the step), two epochs of many steps, checkpoints all the time.
+SETTINGS = {"ema_decay": "0.9", "dropout": "0.3", "epochs": "3", "batch_size": "2", "checkpoint_minutes": "0", "augmentation_type": "xray"}
+
+
+def weights(bundle: Path) -> dict[str, torch.Tensor]:
+    return torch.load(bundle / "model.pt", weights_only=True)
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def history(bundle: Path) -> list[str]:
+    """Losses and scores by epoch, without the columns that tell time."""
+    lines = (bundle.with_name(bundle.name + "-job") / "output/data/history.csv").read_text().splitlines()
+    return [",".join(line.split(",")[:-2]) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbs."""
+    out = tmp_path_factory.mktemp("whole") / "model"
+    done = run(command(films, out, **SETTINGS))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def start(films: Path, out: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(films, out, **SETTINGS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
+
+
+def wait_for_checkpoints(process: subprocess.Popen[str], folder: Path, steps: int) -> None:
+    """Until the newest checkpoint is at least `steps` global steps on, or the process ends."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if any(int(p.stem.split("-")[1]) >= steps for p in folder.glob("checkpoint-*.pt")):
+            return
+        time.sleep(0.01)
+
+
+def test_kill_9_at_five_random_moments_changes_no_bit(films: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    chosen = random.Random(5)
+    kills = 0
+    for target in sorted(chosen.sample(range(1, 55), 5)):  # 3 epochs of 20 steps
+        process = start(films, out)
+        wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", target)
+        time.sleep(chosen.random() * 0.1)
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        process.communicate()
+    assert kills == 5
+    assert not (out / "bundle.json").exists()
+    done = run(command(films, out, **SETTINGS))
+    assert done.returncode == 0, done.stderr
+    assert "resumed from a checkpoint at epoch" in done.stdout
+    assert equal(weights(out), weights(whole))
+    assert history(out) == history(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_cleanly_and_the_same_command_goes_on(films: Path, whole: Path, tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "model"
+    process = start(films, out)
+    wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", 23)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == (0 if number == signal.SIGTERM else 130)
+    assert f"stopped by {number.name} at epoch 2 step" in stdout
+    assert stderr == ""
+    assert not (out / "bundle.json").exists()
+    done = run(command(films, out, **SETTINGS))
+    assert done.returncode == 0, done.stderr
+    assert equal(weights(out), weights(whole))
+
+
+def test_a_finished_run_started_again_scores_again_and_gives_the_same_bundle(films: Path, whole: Path) -> None:
+    before, described = weights(whole), (whole / "bundle.json").read_text()
+    done = run(command(films, whole, **SETTINGS))
+    assert done.returncode == 0, done.stderr
+    assert "resumed from a checkpoint at its end" in done.stdout
+    assert equal(weights(whole), before)
+    assert (whole / "bundle.json").read_text() == described
+
+
+def test_a_torn_newest_checkpoint_is_reported_and_the_one_before_it_used(films: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    process = start(films, out)
+    wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", 12)
+    process.kill()
+    process.communicate()
+    newest = max((tmp_path / "model-job/checkpoints").glob("checkpoint-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:5000])
+    done = run(command(films, out, **SETTINGS))
+    assert done.returncode == 0, done.stderr
+    assert f"{newest} is torn or not a checkpoint; trying the one before it" in done.stdout
+    assert equal(weights(out), weights(whole))
+
+
+def test_another_configuration_is_refused_with_both_values(films: Path, whole: Path) -> None:
+    done = run(command(films, whole, **{**SETTINGS, "learning_rate": "0.5"}))
+    assert done.returncode == 1
+    assert "learning_rate=0.001 there, 0.5 here" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert (whole / "bundle.json").exists()
+
+
+def test_one_process_and_two_give_the_same_loss_curve(films: Path, tmp_path: Path) -> None:
+    settings = {"network": "resnet18", "optimizer": "sgd", "learning_rate": "0.0005", "use_weighted_loss": "true", "augmentation_type": "xray"}
+    one, two = tmp_path / "one", tmp_path / "two"
+    words = command(films, two, **settings)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+    for done in (run(command(films, one, **settings)), run([*launcher, *words[1:]])):
+        assert done.returncode == 0, done.stderr
+    curves = [[[float(v) for v in line.split(",")[1:3]] for line in history(out)[1:]] for out in (one, two)]
+    assert len(curves[0]) == 2
+    assert torch.allclose(torch.tensor(curves[0]), torch.tensor(curves[1]), rtol=2e-3), curves
+    ids = [[line.split(",")[1] for line in (o.with_name(o.name + "-job") / "output/data/predictions.csv").read_text().splitlines()] for o in (one, two)]
+    assert ids[0] == ids[1]
+    assert len(set(ids[1])) == len(ids[1])

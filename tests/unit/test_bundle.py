@@ -1,0 +1,312 @@
+"""The bundle: what is written is what is loaded, half a bundle is none, and its own code is enough to serve it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import films
+import numpy as np
+import pytest
+import torch
+
+from thorax.data.images import Preprocessing, UnreadableFilm
+from thorax.errors import ThoraxError
+from thorax.labels import LabelSpace
+from thorax.networks import build
+from thorax.serving.bundle import Bundle, write_bundle
+from thorax.serving.classifier import Classifier
+
+ROOT = Path(__file__).resolve().parents[2]
+THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
+PREPARED = Preprocessing(32, 40)
+ABOUT = {"configuration": {"network": "cnn5", "epochs": 2}, "split": {"sha256": "ab" * 32}, "metrics": {"validation": {"auc": 0.9}}}
+SPLIT = "id,patient,part\nf0,p0,train\n"
+
+
+def network(outputs: int, dropout: float = 0.0, name: str = "cnn5", channels: int = 1) -> torch.nn.Module:
+    torch.manual_seed(outputs)
+    net = build(name, channels, outputs, dropout)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return net.eval()
+
+
+def write(folder: Path, net: torch.nn.Module, space: LabelSpace = films.BINARY, prepared: Preprocessing = PREPARED, **more) -> None:
+    values = {
+        "network": "cnn5", "dropout": 0.0, "space": space, "preprocessing": prepared, "thresholds": dict.fromkeys(space.outputs, 0.4),
+        "about": ABOUT, "split": SPLIT, "source_dir": ROOT / "source_dir", **more,
+    }  # fmt: skip
+    write_bundle(folder, net, **values)
+
+
+@pytest.fixture(scope="module")
+def net() -> torch.nn.Module:
+    return network(1)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, net) -> Path:
+    """A bundle that tests must not change."""
+    folder = tmp_path_factory.mktemp("bundle") / "model"
+    write(folder, net)
+    return folder
+
+
+@pytest.fixture
+def copied(bundle, tmp_path) -> Path:
+    """The bundle without its code, to be damaged; the weights are a link."""
+    for name in ("bundle.json", "split.csv"):
+        shutil.copy(bundle / name, tmp_path / name)
+    (tmp_path / "model.pt").symlink_to(bundle / "model.pt")
+    return tmp_path
+
+
+def described(folder: Path, **changes) -> None:
+    """Changes fields of bundle.json; None removes one."""
+    stored = json.loads((folder / "bundle.json").read_text())
+    for key, value in changes.items():
+        stored[key] = value
+        if value is None:
+            del stored[key]
+    (folder / "bundle.json").write_text(json.dumps(stored))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(ThoraxError) as caught:
+        Classifier.load(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- what is written
+
+
+def test_what_a_bundle_holds(bundle, net):
+    assert sorted(p.name for p in bundle.iterdir()) == ["bundle.json", "code", "model.pt", "split.csv"]
+    assert (bundle / "split.csv").read_text() == SPLIT
+    state = torch.load(bundle / "model.pt", weights_only=True)
+    assert list(state) == list(net.state_dict())
+    assert all(torch.equal(state[k], v) for k, v in net.state_dict().items())
+    stored = json.loads((bundle / "bundle.json").read_text())
+    assert stored["labels"] == {"classes": ["NORMAL", "PNEUMONIA"], "task": "binary"}
+    assert stored["thresholds"] == {"PNEUMONIA": 0.4}
+    assert stored["preprocessing"] == PREPARED.to_dict()
+    assert stored["preprocessing_fingerprint"] == PREPARED.fingerprint()
+    assert stored["versions"]["torch"] == torch.__version__
+    assert {k: stored[k] for k in ABOUT} == ABOUT
+
+
+def test_what_is_written_is_what_is_loaded(bundle):
+    loaded = Bundle.load(bundle)
+    assert (loaded.network, loaded.dropout, loaded.space, loaded.preprocessing) == ("cnn5", 0.0, films.BINARY, PREPARED)
+    assert loaded.thresholds == {"PNEUMONIA": 0.4}
+    assert loaded.about["configuration"] == ABOUT["configuration"]
+    assert loaded.about["split"] == ABOUT["split"]
+
+
+def test_only_serving_code_travels(bundle):
+    names = {p.relative_to(bundle / "code").as_posix() for p in (bundle / "code").rglob("*")}
+    assert {"inference.py", "thorax/networks.py", "thorax/data/images.py", "thorax/serving/classifier.py"} <= names
+    assert not any(n.startswith("thorax/training") or "__pycache__" in n or n.endswith(".pyc") or n == "train_model.py" for n in names)
+
+
+# --- the classifier answers as the network did
+
+
+@pytest.mark.parametrize(
+    ("space", "prepared", "name", "dropout"),
+    [
+        (films.BINARY, PREPARED, "cnn5", 0.0),
+        (films.FINDINGS, Preprocessing(32, 40, fit="pad", normalization="dataset", mean=0.4, deviation=0.2), "cnn5", 0.5),
+        (THREE, Preprocessing(32, 32, channels=3, fit="crop", resize=36, normalization="fixed"), "resnet18", 0.5),
+    ],
+    ids=["binary", "multilabel", "multiclass"],
+)
+def test_the_same_probabilities_as_the_network(tmp_path, space, prepared, name, dropout):
+    trained = network(len(space.outputs), dropout, name, prepared.channels)
+    write(tmp_path / "model", trained, space, prepared, network=name, dropout=dropout)
+    paths = films.written(tmp_path, 3, (50, 60))
+    classifier = Classifier.load(tmp_path / "model")
+    got = classifier.predict([paths[0], paths[1].read_bytes(), paths[2]])
+    with torch.no_grad():
+        logits = trained(prepared.tensor(torch.from_numpy(np.stack([prepared.film(p) for p in paths]))))
+    want = logits.softmax(1) if space.task == "multiclass" else logits.sigmoid()
+    assert (got.dtype, got.shape) == (np.float32, (3, len(space.outputs)))
+    np.testing.assert_allclose(got, want.numpy(), atol=2e-5)
+    assert np.ptp(got, axis=0).max() > 1e-4  # the films are told apart
+    alone = np.concatenate([classifier.predict([p]) for p in paths])
+    np.testing.assert_allclose(alone, got, atol=2e-5)
+
+
+def test_no_films_no_rows(bundle):
+    assert Classifier.load(bundle).predict([]).shape == (0, 1)
+
+
+def test_an_unreadable_film_is_named(bundle, tmp_path):
+    with pytest.raises(UnreadableFilm, match=r"gone\.png does not exist"):
+        Classifier.load(bundle).predict([films.put(tmp_path / "a.png"), tmp_path / "gone.png"])
+
+
+def test_the_classifier_is_in_evaluation_mode(bundle):
+    assert not any(module.training for module in Classifier.load(bundle).net.modules())
+
+
+# --- no bundle, half a bundle, a damaged one
+
+
+def test_a_folder_that_is_no_bundle(tmp_path):
+    assert "is not a bundle: it has no bundle.json; name the model folder of a finished job" in refused(tmp_path)
+    assert "is not a bundle" in refused(tmp_path / "gone")
+
+
+def test_without_its_description_it_is_no_bundle(copied):
+    """bundle.json is written last of all: a run killed before has left none."""
+    (copied / "bundle.json").unlink()
+    assert "is not a bundle" in refused(copied)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"version": 1}', '{"version": "one"}', "\x00\x01"])
+def test_a_damaged_description(copied, text):
+    (copied / "bundle.json").write_text(text)
+    assert "bundle.json is damaged" in refused(copied)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": None}, {"network": "cnn5"}, {"network": {"name": "cnn5"}}, {"labels": None}, {"labels": ["a", "b"]}, {"preprocessing": {"height": 3}},
+        {"preprocessing": {**PREPARED.to_dict(), "rotate": 9}}, {"thresholds": None}, {"metrics": None}, {"split": None},
+    ],
+)  # fmt: skip
+def test_a_description_with_other_fields(copied, changes):
+    described(copied, **changes)
+    assert "bundle.json is damaged" in refused(copied)
+
+
+def test_a_newer_version_says_so(copied):
+    described(copied, version=2)
+    assert "has version 2, this program reads up to 1; update it" in refused(copied)
+
+
+def test_a_network_that_is_not_known(copied):
+    described(copied, network={"name": "resnet19", "dropout": 0.0})
+    assert "resnet19" in refused(copied)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"labels": films.FINDINGS.to_dict()}, {"preprocessing": {**PREPARED.to_dict(), "channels": 3}}],
+    ids=["more labels", "more channels"],
+)
+def test_weights_of_other_labels_or_channels_are_not_adapted(copied, changes):
+    """What fine-tuning allows, a server must not: it would answer with a head that was never trained."""
+    described(copied, **changes)
+    assert "model.pt does not fit" in refused(copied)
+
+
+def test_weights_of_another_network(copied):
+    described(copied, network={"name": "resnet18", "dropout": 0.0})
+    assert "does not fit the network" in refused(copied)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 torn"])
+def test_missing_or_torn_weights(copied, content):
+    (copied / "model.pt").unlink()
+    if content is not None:
+        (copied / "model.pt").write_bytes(content)
+    assert f"{copied / 'model.pt'} is not a state_dict" in refused(copied)
+
+
+# --- written whole or not at all
+
+
+@pytest.fixture
+def small() -> torch.nn.Module:
+    """Not a network that could be served, but quick to write."""
+    return torch.nn.Linear(2, 1)
+
+
+def test_a_full_disk_leaves_no_bundle(tmp_path, monkeypatch, small):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ThoraxError, match=r"bundle cannot be saved in .*No space left on device.*free some space"):
+        write(tmp_path / "model", small)
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_failed_save_leaves_the_bundle_before_it(tmp_path, monkeypatch, small):
+    write(tmp_path / "model", small)
+    before = {p: p.read_bytes() for p in (tmp_path / "model").rglob("*") if p.is_file()}
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(shutil, "copytree", fail)
+    with pytest.raises(ThoraxError, match="the bundle cannot be saved in .*Input/output error"):
+        write(tmp_path / "model", torch.nn.Linear(3, 1))
+    assert {p: p.read_bytes() for p in (tmp_path / "model").rglob("*") if p.is_file()} == before
+
+
+def test_what_is_in_the_way_leaves_no_description(tmp_path, small):
+    (tmp_path / "model" / "model.pt").mkdir(parents=True)
+    (tmp_path / "model" / "bundle.json").write_text("{}")
+    with pytest.raises(ThoraxError, match="the bundle cannot be saved in"):
+        write(tmp_path / "model", small)
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.pt"]
+
+
+def test_a_model_directory_that_is_a_file(tmp_path, small):
+    (tmp_path / "model").write_text("")
+    with pytest.raises(ThoraxError, match="the bundle cannot be saved in"):
+        write(tmp_path / "model", small)
+
+
+def test_a_bundle_is_replaced_and_leftovers_are_cleared(tmp_path, small):
+    write(tmp_path / "model", small)
+    (tmp_path / "model" / "code" / "stale.py").touch()
+    (tmp_path / "model" / ".partial" / "code").mkdir(parents=True)
+    write(tmp_path / "model", small, thresholds={"PNEUMONIA": 0.7})
+    assert Bundle.load(tmp_path / "model").thresholds == {"PNEUMONIA": 0.7}
+    assert not (tmp_path / "model" / "code" / "stale.py").exists()
+    assert not (tmp_path / "model" / ".partial").exists()
+
+
+# --- the bundle's own code is enough
+
+SERVE = """
+import json, sys
+code, model, film = sys.argv[1:]
+sys.path = [code] + [p for p in sys.path if not p.endswith("source_dir")]
+import inference, thorax
+assert inference.__file__.startswith(code), inference.__file__
+assert thorax.__file__.startswith(code), thorax.__file__
+classifier = inference.model_fn(model)
+data = inference.input_fn(open(film, "rb").read(), "image/png")
+body, kind = inference.output_fn(inference.predict_fn(data, classifier), "application/json")
+heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "thorax.job", "tqdm") if m in sys.modules]
+print(json.dumps({"body": json.loads(body), "kind": kind, "heavy": heavy}))
+"""
+
+
+def test_the_code_folder_alone_serves(bundle, net, tmp_path):
+    film = films.put(tmp_path / "film.png")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    words = [sys.executable, "-I", "-c", SERVE, str(bundle / "code"), str(bundle), str(film)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=tmp_path, env={**clean, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    with torch.no_grad():
+        want = net(PREPARED.tensor(torch.from_numpy(PREPARED.film(film).copy())[None])).sigmoid()
+    assert answer["body"] == pytest.approx(want.flatten().tolist(), abs=2e-5)
+    assert answer["kind"] == "application/json"
+    assert answer["heavy"] == []

@@ -1,0 +1,437 @@
+"""Hyperparameters from texts: every spelling, type and range, and the names of the built-in algorithm and the seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from thorax.config import TrainingConfig
+from thorax.config.fields import FALSE, TRUE, about, kind, plain
+from thorax.config.parse import parse, spellings
+from thorax.errors import ThoraxError
+
+FIELDS = {field.name: field for field in dataclasses.fields(TrainingConfig)}
+#: Spellings whose values differ from the field's; they have tests of their own.
+TRANSLATED = {"num_layers", "amp"}
+PLAIN = sorted(set(spellings()) - TRANSLATED)
+LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,8}[A-Za-z0-9]", fullmatch=True).filter(lambda name: name not in ("null", "None", "none"))
+
+
+def values(field):
+    """Values that a field takes."""
+    a, type_ = about(field), kind(field)
+    if a.choices:
+        return st.sampled_from(a.choices)
+    if type_ == "bool":
+        return st.booleans()
+    if type_ == "float":
+        return st.floats(a.low, a.high, exclude_min=a.open_low, allow_infinity=False)
+    whole = st.integers(int(a.low or 0), int(10**6 if a.high is None else a.high))
+    some = {"min_size": 1 if field.default else 0, "max_size": 4}
+    return {"int": whole, "tuple[int, ...]": st.lists(whole, **some).map(tuple), "tuple[str, ...]": st.lists(LABEL, **some).map(tuple), "str": LABEL}[type_]
+
+
+def texts(value):
+    """Every text that means a value."""
+    if isinstance(value, bool):
+        return list(TRUE if value else FALSE)
+    if isinstance(value, tuple) and not value:
+        return ["", "[]", "null"]
+    if isinstance(value, tuple):
+        ints = [" ".join(map(str, value)), str(value)] if isinstance(value[0], int) else []
+        return [",".join(map(str, value)), ", ".join(map(str, value)), str(list(value)), json.dumps(value), *ints]
+    if isinstance(value, float):
+        return [repr(value), f" {value!r} ", f"{value:.17e}"]
+    return [str(value), f"{value}.0"] if isinstance(value, int) else [value]
+
+
+@st.composite
+def given_texts(draw, names=PLAIN):
+    """(spelling, text, field name, value) of one hyperparameter."""
+    name = draw(st.sampled_from(names))
+    field = spellings()[name][0]
+    value = draw(values(field))
+    return name, draw(st.sampled_from(texts(value))), field.name, value
+
+
+def message(texts):
+    with pytest.raises(ThoraxError) as caught:
+        TrainingConfig.parse(texts)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+# -- Spellings ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_the_known_spellings_translate_their_values():
+    assert {name for name, (_, translate) in spellings().items() if translate} == TRANSLATED
+
+
+@settings(max_examples=400)
+@given(given_texts(), st.booleans(), st.sampled_from(["", "--", "-"]))
+def test_every_spelling_reads_every_value(one, hyphens, dashes):
+    name, text, field, value = one
+    key = dashes + (name.replace("_", "-") if hyphens else name)
+    assert parse({key: text}).get(field, FIELDS[field].default) == value
+
+
+@pytest.mark.parametrize("name", sorted(spellings()))
+@pytest.mark.parametrize("text", ["", "null"])
+def test_an_empty_text_and_null_leave_any_hyperparameter_at_its_default(name, text):
+    assert TrainingConfig.parse({name: text}) == TrainingConfig()
+
+
+@pytest.mark.parametrize("text", ["None", "none"])
+def test_none_unsets_what_may_be_unset_and_nothing_else(text):
+    for name, field in FIELDS.items():
+        if field.default in (None, ()):
+            assert parse({name: text}) == {name: field.default}
+        elif text in about(field).choices:
+            assert parse({name: text}) == {name: text}
+        else:
+            with pytest.raises(ThoraxError, match=name):
+                parse({name: text})
+
+
+def test_an_empty_text_beside_another_spelling_is_no_second_value():
+    assert TrainingConfig.parse({"lr": "", "learning_rate": "0.5"}).learning_rate == 0.5
+    assert TrainingConfig.parse({"num_layers": "18", "network": "null"}).network == "resnet18"
+
+
+@settings(max_examples=200)
+@given(st.data(), st.sampled_from([name for name in FIELDS if sum(f.name == name for f, _ in spellings().values()) > 1]))
+def test_two_spellings_with_two_values_are_refused_and_named_with_their_values(data, name):
+    names = [s for s, (field, translate) in spellings().items() if field.name == name and not translate]
+    assume(len(names) > 1)
+    first, second = data.draw(st.permutations(names))[:2]
+    one, other = data.draw(values(FIELDS[name])), data.draw(values(FIELDS[name]))
+    given_ = {first: texts(one)[0], second: texts(other)[0]}
+    if one == other:
+        assert parse(given_) == {name: one}
+        return
+    with pytest.raises(ThoraxError) as caught:
+        parse(given_)
+    assert f"{first}={given_[first]} and {second}={given_[second]}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("lr", "0.1"), ("learning_rate", "0.2")),
+        (("batch_size", "8"), ("mini_batch_size", "16")),
+        (("num_layers", "18"), ("network", "resnet50")),
+        (("num_layers", "18"), ("arch", "alexnet")),
+        (("amp", "false"), ("precision_dtype", "bfloat16")),
+        (("workers", "2"), ("num_workers", "3")),
+        (("beta1", "0.8"), ("beta_1", "0.9")),
+    ],
+)
+def test_both_spellings_are_named_whichever_comes_first(one, other):
+    for first, second in ((one, other), (other, one)):
+        told = message(dict([first, second]))
+        assert f"{first[0]}={first[1]} and {second[0]}={second[1]}" in told
+        assert "give one of them" in told
+
+
+def test_two_spellings_with_one_value_are_taken():
+    config = TrainingConfig.parse({"lr": "1e-1", "learning_rate": "0.10", "batch-size": "8", "mini_batch_size": "8.0", "num_layers": "18", "arch": "resnet18"})
+    assert (config.learning_rate, config.batch_size, config.network) == (0.1, 8, "resnet18")
+
+
+# -- Types -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "value"), [*((t, True) for t in ("true", "True", "1", "yes")), *((f, False) for f in ("false", "False", "0", "no"))])
+@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if kind(field) == "bool"])
+def test_a_boolean_takes_exactly_eight_texts(name, text, value):
+    assert parse({name: text}) == {name: value}
+
+
+@given(st.one_of(st.text(max_size=6), st.sampled_from(["TRUE", "FALSE", "t", "f", "y", "n", "on", "off", "Yes", "No", " true", "1.0", "2", "-1"])))
+def test_a_boolean_takes_nothing_else(text):
+    assume(text not in ("true", "True", "1", "yes", "false", "False", "0", "no", "", "null"))
+    with pytest.raises(ThoraxError) as caught:
+        parse({"use_weighted_loss": text})
+    assert f"use_weighted_loss={text!r}" in str(caught.value)
+    assert "true, True, 1, yes, false, False, 0, no" in str(caught.value)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(spellings())), st.one_of(st.text(max_size=20), st.floats().map(str), st.integers().map(str)))
+def test_any_text_at_all_is_a_value_or_a_users_error(name, text):
+    try:
+        found, told = parse({name: text}), name
+    except ThoraxError as error:
+        found, told = {}, str(error)
+    assert set(found) <= set(FIELDS)
+    assert name in told
+    assert len(told) < 600
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("epochs", "5.5", "epochs='5.5' is not a whole number"),
+        ("epochs", "many", "epochs='many' is not a whole number"),
+        ("epochs", "inf", "epochs='inf' is not a whole number"),
+        ("epochs", "None", "epochs='None' is not a whole number"),
+        ("lr", "fast", "lr='fast' is not a number"),
+        ("lr", "nan", "lr='nan' is not a finite number"),
+        ("lr", "-inf", "lr='-inf' is not a finite number"),
+        ("image_shape", "224x224", "image_shape='224x224' is not a comma list of whole numbers"),
+        ("lr_scheduler_step", "10,x", "lr_scheduler_step='10,x' is not a comma list of whole numbers"),
+        ("optimizer", "lion", "optimizer=lion is not one of sgd, nag, adam, adamw, rmsprop"),
+        ("augmentation_type", "None", "augmentation_type=None is not one of none, crop, crop_color, crop_color_transform, xray"),
+        ("debugging", "TRUE", "debugging='TRUE' is not a boolean"),
+        ("amp", "maybe", "amp='maybe' is not a boolean"),
+        ("seed", "-1", "seed=-1 is out of range: it must be 0 to 2147483647"),
+        ("mini_batch_size", "0", "mini_batch_size=0 is out of range: it must be 1 to 65536"),
+        ("learning_rate", "0", "learning_rate=0 is out of range: it must be above 0 to 10"),
+        ("eps", "-1e-20", "eps=-0.00000000000000000001 is out of range: it must be above 0 to 1"),
+        ("lr", "1e300", "lr=1e+300 is out of range"),
+        ("image_shape", "1,0,224", "image_shape=0 is out of range: it must be at least 1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_with_what_would_be_right(name, text, told):
+    assert told in message({name: text})
+
+
+@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if about(field).low is not None])
+def test_the_ends_of_a_range_are_as_documented(name):
+    a, whole = about(FIELDS[name]), "int" in kind(FIELDS[name])
+    many = kind(FIELDS[name]).startswith("tuple")
+
+    def reads(number):
+        try:
+            value = parse({name: plain(number)})[name]
+        except ThoraxError as error:
+            assert f"{name}={plain(number)}" in str(error)  # noqa: PT017
+            return False
+        assert value == ((number,) if many else number)
+        return True
+
+    assert reads(a.low) is not a.open_low
+    assert not reads(a.low - 1 if whole else math.nextafter(a.low, -math.inf))
+    if a.open_low:
+        assert reads(math.nextafter(a.low, math.inf))
+    if a.high is not None:
+        assert reads(a.high)
+        assert not reads(a.high + 1 if whole else math.nextafter(a.high, math.inf))
+
+
+@given(st.floats(-1e14, 1e14))
+def test_numbers_are_written_out_exactly_and_without_exponent(number):
+    text = plain(number)
+    assert set(text) <= set("-0123456789.")
+    assert text[-1] != "."
+    assert float(text) == number
+
+
+# -- Names -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("lerning_rate", "learning_rate"), ("batchsize", "batch_size"), ("num-class", "num_classes"), ("epoch", "epochs"), ("wandb", "wandb_tracking"),
+        ("precision", "precision_dtype"), ("optimiser", "optimizer"), ("patience", "early_stopping_patience"), ("mini-batch", "mini_batch_size"),
+        ("weighted_loss", "use_weighted_loss"), ("multilabel", "multi_label"), ("imageshape", "image_shape"), ("beta3", "beta2"),
+    ],
+)  # fmt: skip
+def test_an_unknown_name_is_told_the_nearest_known_one(name, nearest):
+    assert message({name: "1"}) == f"unknown hyperparameter {name.replace('-', '_')}; did you mean {nearest}?"
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([name for name in sorted(spellings()) if len(name) > 5]), st.data())
+def test_a_slip_of_one_letter_is_understood(name, data):
+    at = data.draw(st.integers(1, len(name) - 2))
+    slip = name[:at] + name[at + 1 :]
+    assume(slip not in spellings() and not name[at].isdigit())
+    nearest = message({slip: "1"}).split("did you mean ")[1].removesuffix("?")
+    assert spellings()[nearest][0].name == spellings()[name][0].name
+
+
+def test_a_name_like_nothing_known_points_to_the_list():
+    assert message({"zzzz": "1"}) == "unknown hyperparameter zzzz; see `python source_dir/train_model.py --help` for the list"
+
+
+@pytest.mark.parametrize("name", ["sagemaker_program", "sagemaker-submit-directory", "sagemaker_torch_distributed_enabled", "_tuning_objective_metric"])
+def test_the_platforms_own_keys_are_left_alone(name):
+    assert TrainingConfig.parse({name: "anything; at all", "epochs": "3"}) == TrainingConfig(epochs=3)
+
+
+@pytest.mark.parametrize("name", ["sagemaker", "my_sagemaker_program", "tuning_objective_metric", "_tuning_objective_metrics"])
+def test_names_that_only_look_like_the_platforms_are_unknown(name):
+    assert "unknown hyperparameter" in message({name: "1"})
+
+
+# -- The whole configuration -------------------------------------------------------------------------------------------
+
+
+def test_it_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainingConfig().epochs = 3
+
+
+@settings(max_examples=200)
+@given(st.lists(given_texts([name for name in PLAIN if name != "image_shape"]), max_size=4))
+def test_a_configuration_survives_json(some):
+    try:
+        config = TrainingConfig(**{field: value for _, _, field, value in some})
+    except ThoraxError:
+        assume(False)
+    stored = json.loads(json.dumps(config.to_dict()))
+    assert list(stored) == list(FIELDS)
+    assert TrainingConfig.from_dict(stored) == config
+
+
+def test_what_was_given_in_python_is_checked_as_texts_are():
+    with pytest.raises(ThoraxError, match="optimizer=lion is not one of"):
+        TrainingConfig(optimizer="lion")
+    with pytest.raises(ThoraxError, match="epochs=0 is out of range"):
+        TrainingConfig.from_dict({**TrainingConfig().to_dict(), "epochs": 0})
+
+
+@pytest.mark.parametrize(
+    ("settings_", "scheduler", "fit"),
+    [
+        ({}, "cosine", "stretch"),
+        ({"lr_scheduler_step": "10,20"}, "step", "stretch"),
+        ({"lr_scheduler": "constant", "resize": "256"}, "constant", "crop"),
+        ({"augmentation_type": "crop_color"}, "cosine", "crop"),
+        ({"fit": "pad"}, "cosine", "pad"),
+    ],
+)
+def test_what_auto_stands_for(settings_, scheduler, fit):
+    config = TrainingConfig.parse(settings_)
+    assert (config.resolved_scheduler, config.resolved_fit) == (scheduler, fit)
+
+
+def test_image_shape_is_channels_height_width():
+    config = TrainingConfig.parse({"image_shape": "3,112,160", "network": "cnn5"})
+    assert (config.channels, config.image_size) == (3, (112, 160))
+
+
+# -- The built-in Image Classification algorithm -----------------------------------------------------------------------
+
+#: Every hyperparameter of the algorithm: its documented default (or a usual value where there is none), our field and value.
+BUILT_IN = [
+    ("num_classes", "14", "num_classes", 14), ("num_training_samples", "80000", "num_training_samples", 80000),
+    ("image_shape", "3,224,224", "image_shape", (3, 224, 224)), ("resize", "256", "resize", 256), ("augmentation_type", "none", "augmentation_type", "none"),
+    ("num_layers", "152", "network", "resnet152"), ("use_pretrained_model", "0", "use_pretrained_model", False), ("multi_label", "0", "multi_label", False),
+    ("use_weighted_loss", "0", "use_weighted_loss", False), ("precision_dtype", "float32", "precision_dtype", "float32"), ("epochs", "30", "epochs", 30),
+    ("mini_batch_size", "32", "batch_size", 32), ("learning_rate", "0.1", "learning_rate", 0.1), ("lr_scheduler_factor", "0.1", "lr_scheduler_factor", 0.1),
+    ("lr_scheduler_step", "10,20", "lr_scheduler_step", (10, 20)), ("optimizer", "sgd", "optimizer", "sgd"), ("momentum", "0.9", "momentum", 0.9),
+    ("weight_decay", "0.0001", "weight_decay", 0.0001), ("beta_1", "0.9", "beta_1", 0.9), ("beta_2", "0.999", "beta_2", 0.999),
+    ("eps", "1e-08", "eps", 1e-8), ("gamma", "0.9", "gamma", 0.9), ("early_stopping", "False", "early_stopping", False),
+    ("early_stopping_min_epochs", "10", "early_stopping_min_epochs", 10), ("early_stopping_patience", "5", "early_stopping_patience", 5),
+    ("early_stopping_tolerance", "0.0", "early_stopping_tolerance", 0.0), ("checkpoint_frequency", "1", "checkpoint_frequency", 1),
+    ("kv_store", "dist_sync", "kv_store", "dist_sync"), ("top_k", "5", "top_k", 5),
+]  # fmt: skip
+#: Where our default is another than the algorithm's, on purpose.
+OUR_OWN = {"network": "resnet50", "image_shape": (1, 224, 224), "augmentation_type": "xray", "precision_dtype": "auto", "learning_rate": 0.001,
+           "optimizer": "adamw", "lr_scheduler_step": (), "num_classes": None, "num_training_samples": None, "resize": None, "multi_label": None,
+           "top_k": None}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "field", "value"), BUILT_IN)
+def test_each_hyperparameter_of_the_built_in_algorithm_is_taken(name, text, field, value):
+    assert getattr(TrainingConfig.parse({name: text}), field) == value
+    assert getattr(TrainingConfig(), field) == OUR_OWN.get(field, value)
+
+
+def test_all_hyperparameters_of_the_built_in_algorithm_are_taken_together():
+    config = TrainingConfig.parse({name: text for name, text, _, _ in BUILT_IN})
+    assert config == TrainingConfig(**{field: value for _, _, field, value in BUILT_IN})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [
+        *(("num_layers", str(n), "network", f"resnet{n}") for n in (18, 34, 50, 101, 152)),
+        *(("augmentation_type", t, "augmentation_type", t) for t in ("none", "crop", "crop_color", "crop_color_transform")),
+        *(("optimizer", o, "optimizer", o) for o in ("sgd", "adam", "rmsprop", "nag")),
+        *(("precision_dtype", p, "precision_dtype", p) for p in ("float32", "float16")),
+        *((b, "1", b, True) for b in ("use_pretrained_model", "multi_label", "use_weighted_loss")),
+        ("early_stopping", "True", "early_stopping", True),
+    ],
+)
+def test_each_choice_of_the_built_in_algorithm_is_taken(name, text, field, value):
+    assert getattr(TrainingConfig.parse({name: text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("mini_batch_size", 8, 512), ("learning_rate", 1e-6, 0.5), ("weight_decay", 0.0, 0.999), ("momentum", 0.0, 0.999), ("beta_1", 1e-6, 0.999),
+        ("beta_2", 1e-6, 0.999), ("eps", 1e-8, 1.0), ("gamma", 1e-8, 0.999),
+    ],
+)  # fmt: skip
+def test_the_ranges_that_the_built_in_algorithm_recommends_for_tuning_are_taken(name, low, high):
+    field = spellings()[name][0].name
+    assert getattr(TrainingConfig.parse({name: str(low)}), field) == low
+    assert getattr(TrainingConfig.parse({name: str(high)}), field) == high
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        *(("num_layers", n, f"num_layers='{n}' is not offered; choose 18, 34, 50, 101 or 152") for n in ("200", "20", "32", "44", "56", "110", "1", "None")),
+        ("kv_store", "dist_async", "kv_store=dist_async is not offered, only dist_sync"),
+    ],
+)
+def test_what_the_built_in_algorithm_has_and_we_have_not_is_said(name, text, told):
+    assert message({name: text}) == told
+
+
+# -- The seeds ---------------------------------------------------------------------------------------------------------
+
+_FIRST = {
+    "num_layers": "50", "use_pretrained_model": "1", "image_shape": "3,224,224", "num_classes": "14", "mini_batch_size": "256", "resize": "256",
+    "epochs": "100", "learning_rate": "0.0005", "optimizer": "adam", "num_training_samples": "80000", "augmentation_type": "crop_color_transform",
+    "precision_dtype": "float32", "multi_label": "1",
+}  # fmt: skip
+SEEDS = {
+    "first": _FIRST,
+    "first, weighted": {**_FIRST, "use_weighted_loss": "1"},
+    "first, float16": {**_FIRST, "use_weighted_loss": "1", "precision_dtype": "float16"},
+    "first, 896": {**{k: v for k, v in _FIRST.items() if k != "resize"}, "image_shape": "3,896,896", "mini_batch_size": "64", "learning_rate": "0.00025"},
+    "second": {**_FIRST, "num_layers": "18", "num_classes": "2", "mini_batch_size": "128", "epochs": "25", "num_training_samples": "5112", "multi_label": "0"},
+    "third": {"epochs": "25", "batch-size": "1"},
+    "fourth": {"wandb_tracking": "true", "debugging": "false", "profiler": "false", "lr": "0.0001", "batch_size": "32", "epochs": "10"},
+    "fifth": {**_FIRST, "num_layers": "18", "num_classes": "5", "mini_batch_size": "128", "epochs": "5", "learning_rate": "0.001",
+              "num_training_samples": "2500", "use_weighted_loss": "1"},
+}  # fmt: skip
+_FIRST_MEANS = TrainingConfig(
+    network="resnet50", use_pretrained_model=True, image_shape=(3, 224, 224), num_classes=14, batch_size=256, resize=256, epochs=100, learning_rate=0.0005,
+    optimizer="adam", num_training_samples=80000, augmentation_type="crop_color_transform", precision_dtype="float32", multi_label=True,
+)  # fmt: skip
+SEEDS_MEAN = {
+    "first": _FIRST_MEANS,
+    "first, weighted": dataclasses.replace(_FIRST_MEANS, use_weighted_loss=True),
+    "first, float16": dataclasses.replace(_FIRST_MEANS, use_weighted_loss=True, precision_dtype="float16"),
+    "first, 896": dataclasses.replace(_FIRST_MEANS, image_shape=(3, 896, 896), resize=None, batch_size=64, learning_rate=0.00025),
+    "second": dataclasses.replace(_FIRST_MEANS, network="resnet18", num_classes=2, batch_size=128, epochs=25, num_training_samples=5112, multi_label=False),
+    "third": TrainingConfig(epochs=25, batch_size=1),
+    "fourth": TrainingConfig(wandb_tracking=True, learning_rate=0.0001, batch_size=32, epochs=10),
+    "fifth": dataclasses.replace(
+        _FIRST_MEANS, network="resnet18", num_classes=5, batch_size=128, epochs=5, learning_rate=0.001, num_training_samples=2500, use_weighted_loss=True
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_hyperparameters_of_each_seed_are_taken_as_they_stand(seed):
+    assert TrainingConfig.parse(SEEDS[seed]) == SEEDS_MEAN[seed]
+
+
+@pytest.mark.parametrize(("text", "precision"), [("true", "auto"), ("True", "auto"), ("0", "float32"), ("no", "float32")])
+def test_amp_chooses_the_precision(text, precision):
+    assert TrainingConfig.parse({"amp": text}).precision_dtype == precision

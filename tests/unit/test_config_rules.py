@@ -1,0 +1,125 @@
+"""Hyperparameters that do not go together: each rule names both, with both values, and lets their neighbours pass."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thorax.config import TrainingConfig, rules
+from thorax.errors import ThoraxError
+
+#: Texts that are refused -> what the error must name.
+REFUSED = [
+    ({"image_shape": "224,224"}, ["image_shape=224,224", "channels,height,width"]),
+    ({"image_shape": "2,224,224"}, ["image_shape=2,224,224", "choose 1 or 3"]),
+    ({"image_shape": "1,31,224"}, ["image_shape=1,31,224", "network=resnet50", "at least 32"]),
+    ({"image_shape": "3,62,63", "network": "alexnet"}, ["image_shape=3,62,63", "network=alexnet", "at least 63"]),
+    ({"image_shape": "1,8193,224"}, ["image_shape=1,8193,224", "at most 8192"]),
+    ({"image_shape": "1,224,256", "resize": "255"}, ["image_shape=1,224,256", "resize=255", "256 or more"]),
+    ({"resize": "256", "fit": "pad"}, ["resize=256", "fit=pad"]),
+    ({"augmentation_type": "crop_color", "fit": "stretch"}, ["augmentation_type=crop_color", "fit=stretch"]),
+    ({"use_pretrained_model": "1", "network": "cnn5"}, ["use_pretrained_model=true", "network=cnn5", "weights=FILE"]),
+    ({"unfreeze_epochs": "3"}, ["unfreeze_epochs=3", "freeze=none", "freeze=head"]),
+    ({"unfreeze_epochs": "5,3", "freeze": "head"}, ["unfreeze_epochs=5,3", "must rise"]),
+    ({"accumulation_steps": "16", "batch_size": "8"}, ["accumulation_steps=16", "batch_size=8"]),
+    ({"early_stopping": "true", "epochs": "5"}, ["early_stopping_min_epochs=10", "epochs=5", "lower it"]),
+    ({"lr_scheduler_step": "20,10"}, ["lr_scheduler_step=20,10", "must rise"]),
+    ({"lr_scheduler": "step"}, ["lr_scheduler=step", "lr_scheduler_step"]),
+    ({"lr_scheduler_step": "10,20", "lr_scheduler": "cosine"}, ["lr_scheduler_step=10,20", "lr_scheduler=cosine"]),
+    ({"lr_scheduler_step": "10,20", "lr_scheduler": "constant"}, ["lr_scheduler_step=10,20", "lr_scheduler=constant"]),
+    ({"lr_scheduler_step": "10,20", "epochs": "10"}, ["lr_scheduler_step=10,20", "epochs=10", "lower it or leave it out"]),
+    ({"warmup_epochs": "2.5", "epochs": "2"}, ["warmup_epochs=2.5", "epochs=2"]),
+    ({"labels": "Mass,Mass"}, ["labels=Mass,Mass", "twice"]),
+    ({"labels": "Mass,Nodule", "num_classes": "3"}, ["num_classes=3", "labels=Mass,Nodule", "names 2"]),
+    ({"labels": "Mass", "multi_label": "0"}, ["labels=Mass", "multi_label=false"]),
+    ({"loss": "cross_entropy", "multi_label": "1"}, ["loss=cross_entropy", "multi_label=true"]),
+    ({"top_k": "2", "multi_label": "1"}, ["top_k=2", "multi_label=true"]),
+]
+
+#: Just inside the rules.
+TAKEN = [
+    {"image_shape": "1,32,32"},
+    {"image_shape": "3,63,63", "network": "alexnet"},
+    {"image_shape": "1,8192,8192"},
+    {"image_shape": "1,224,256", "resize": "256"},
+    {"resize": "256", "fit": "crop"},
+    {"augmentation_type": "crop", "fit": "crop"},
+    {"use_pretrained_model": "1", "network": "cnn5", "weights": "cnn5.pt"},
+    {"unfreeze_epochs": "3,5", "freeze": "head"},
+    {"accumulation_steps": "8", "batch_size": "8"},
+    {"early_stopping": "true", "epochs": "10"},
+    {"early_stopping_min_epochs": "40"},
+    {"lr_scheduler_step": "10,20", "lr_scheduler": "step"},
+    {"lr_scheduler_step": "10,20", "epochs": "11"},
+    {"warmup_epochs": "1.9", "epochs": "2"},
+    {"warmup_epochs": "1", "epochs": "1"},
+    {"labels": "Mass,Nodule", "num_classes": "2"},
+    {"labels": "Mass", "multi_label": "1"},
+    {"labels": "Mass"},
+    {"loss": "focal", "multi_label": "1"},
+    {"top_k": "2", "multi_label": "0"},
+]
+
+
+@pytest.mark.parametrize(("texts", "told"), REFUSED, ids=str)
+def test_what_does_not_go_together_is_refused_with_both_values(texts, told):
+    with pytest.raises(ThoraxError) as caught:
+        TrainingConfig.parse(texts)
+    assert [words for words in told if words not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("texts", TAKEN, ids=str)
+def test_its_neighbours_are_taken(texts):
+    TrainingConfig.parse(texts)
+
+
+def test_every_rule_has_a_case():
+    source = ast.parse(inspect.getsource(rules))
+    machine = next(node for node in source.body if isinstance(node, ast.FunctionDef) and node.name == "check_machine")
+    in_machine = range(machine.lineno, (machine.end_lineno or 0) + 1)
+    written = {node.lineno for node in ast.walk(source) if isinstance(node, ast.Raise)} - set(in_machine)
+    hit = set()
+    for texts, _ in REFUSED:
+        with pytest.raises(ThoraxError) as caught:
+            TrainingConfig.parse(texts)
+        hit.add(caught.traceback[-1].lineno + 1)
+    assert hit == written, "a rule in thorax/config/rules.py has no case in REFUSED (or a case was refused elsewhere)"
+
+
+# -- The machine -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("texts", "machine", "told"),
+    [
+        ({"precision_dtype": "float16"}, {"device": "cpu"}, ["precision_dtype=float16", "device=cpu", "bfloat16, auto or float32"]),
+        ({"batch_size": "10"}, {"processes": 8, "processes_here": 4}, ["batch_size=10", "processes=4", "multiple of 4"]),
+        ({"batch_size": "2"}, {"processes": 4, "processes_here": 4}, ["batch_size=2", "processes=4"]),
+        ({"batch_size": "8", "accumulation_steps": "4"}, {"processes": 4, "processes_here": 4}, ["accumulation_steps=4", "batch_size=8", "2 films", "4 proc"]),
+    ],
+)
+def test_what_the_machine_cannot_do_is_refused(texts, machine, told):
+    with pytest.raises(ThoraxError) as caught:
+        rules.check_machine(TrainingConfig.parse(texts), **{"device": "cuda", "processes": 1, "processes_here": 1, **machine})
+    assert [words for words in told if words not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_the_cpu_takes_every_precision_but_float16(precision):
+    rules.check_machine(TrainingConfig(precision_dtype=precision), device="cpu", processes=1, processes_here=1)
+
+
+@given(st.integers(1, 512), st.integers(1, 16), st.integers(1, 8), st.integers(1, 4))
+def test_a_batch_divides_over_the_processes_of_one_machine(batch, here, accumulation, machines):
+    try:
+        config = TrainingConfig(batch_size=batch, accumulation_steps=accumulation)
+        rules.check_machine(config, device="cuda", processes=here * machines, processes_here=here)
+    except ThoraxError:
+        assert batch % here != 0 or accumulation > batch // here
+    else:
+        assert batch % here == 0
+        assert accumulation <= batch // here
