@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-FILMS ?=
+# Folders per class with real films for `make bench`; without them it draws its own. BENCH: more of its options.
+FILMS224 ?=
+NATIVE ?=
+BENCH ?=
 
 .PHONY: demo demo-train test check bench docs setup clean
 
@@ -24,7 +27,7 @@ test: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy source_dir launch
+	$(BIN)/mypy source_dir launch bench
 	$(BIN)/codespell
 
 docs: $(STAMP)
@@ -32,7 +35,7 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
-	$(BIN)/python bench/bench.py $(if $(FILMS),--films $(FILMS))
+	$(BIN)/python bench/bench.py $(if $(FILMS224),--films224 $(FILMS224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache

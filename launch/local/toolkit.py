@@ -20,7 +20,7 @@ INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: A run's own variables, which must not leak in from the shell, the notebook or the job that the launcher runs in.
 _FOREIGN = ("SM_", "SAGEMAKER_", "TORCHELASTIC_", "PET_")
-_FOREIGN_NAMES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
+_FOREIGN_NAMES = {"PYTHONUNBUFFERED", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
 
 
 class Toolkit:
@@ -58,7 +58,7 @@ class Toolkit:
             raise ThoraxError(f"job {Path(self._base).name} is still running (process {running[0].pid}); wait for it or choose another --job-name")
         command = _command()
         before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
-        guard = _own_session([sys.executable, processes.__file__, self._base, self._program], stdin=subprocess.PIPE)
+        guard = _own_session([sys.executable, "-P", processes.__file__, self._base, self._program], stdin=subprocess.PIPE)
         try:
             return self._run(command)
         finally:
@@ -102,7 +102,7 @@ def _command() -> list[str]:
     script = Path(sys.executable).with_name("train")
     if not script.is_file():
         raise ThoraxError(f"the SageMaker training toolkit is not installed in {sys.prefix}; run: make setup, or pip install -e '.[train]'")
-    return [sys.executable, "-u", str(script)]  # -u: the log is live; as a variable it would shred the script's tracebacks
+    return [sys.executable, "-u", str(script)]  # -u: the log is live; PYTHONUNBUFFERED would also shred the script's lines
 
 
 def _environment(job: JobDirectory) -> dict[str, str]:
@@ -136,9 +136,14 @@ def _pump(toolkit: subprocess.Popen[bytes], log: Path) -> None:
     """Copies the run's output, as it comes, to the log file and to stdout until the last process closes it."""
     assert toolkit.stdout
     with log.open("ab", buffering=0) as file:
+        full = False
         for line in toolkit.stdout:
-            file.write(line)
             _say(line.decode("utf-8", "replace").rstrip("\n"))
+            try:
+                full = full or not file.write(line)
+            except OSError as error:  # the run goes on: who does not read its pipe would stop it
+                full = True
+                _say(f"warning: {log} is not written any more: {error.strerror}")
 
 
 def _say(line: str) -> None:

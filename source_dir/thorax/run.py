@@ -123,10 +123,12 @@ class Run:
         scored = [p for p in (self.parts.validation, self.parts.test) if p is not None]
         with memory.advise(self.config, self.device):
             logits = {part.part: trainer.logits(part) for part in scored}
+            several = self.config.threshold_views if self.config.augmentation_type != "none" else 0
+            views = [logits["validation"], *(trainer.logits(self.parts.validation, view) for view in range(1, several + 1))]
         self._say_corrupt()
         if not self.job.process.is_main:
             return
-        chosen = thresholds.choose(self.parts.validation.targets, logits["validation"])
+        chosen = thresholds.choose(self.parts.validation.targets, views)
         scores, curves = {}, {}
         for part in scored:
             kept = _without_corrupt(part, logits[part.part])

@@ -114,12 +114,12 @@ class Running:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self) -> int:
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=200)
         self._reader.join(timeout=10)
         return code
 
 
-def until(done: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def until(done: Callable[[], bool], what: str, seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, f"never: {what}"
@@ -237,6 +237,18 @@ def test_the_last_line_of_a_failed_run_says_why(mode: str, told: str, place: Pat
     assert run.lines[-2:] == ["log      runs/it/output/train.log", f"error: {told}"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_log_does_not_stop_the_run(place: Path) -> None:
+    assert start(place, "objective=f1").end() == 1
+    log = place / "runs" / "it" / "output" / "train.log"
+    log.unlink()
+    log.symlink_to("/dev/full")
+    run = start(place, "objective=f1")
+    assert run.end() == 1
+    assert sum("train.log is not written any more: No space left on device" in line for line in run.lines) == 1
+    assert run.lines[-1] == "error: labels=A names one label"
+
+
 # -- Stopping ------------------------------------------------------------------------------------------------------
 
 
@@ -250,7 +262,7 @@ def test_a_stopped_run_saves_and_ends_whole(number: signal.Signals, processes: i
         run.process.send_signal(number)
     began = time.monotonic()
     assert run.end() == 130
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50  # well below GRACE, on a busy machine too
     job = place / "runs" / "it"
     assert {file.name for file in (job / "checkpoints").iterdir()} == {str(rank) for rank in range(processes)}
     assert not (job / "output" / "failure").exists()
@@ -265,7 +277,7 @@ def test_a_second_ctrl_c_kills_at_once(place: Path) -> None:
     run.ctrl_c()
     began = time.monotonic()
     assert run.end() == 130
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
 
 
 def test_ctrl_c_before_the_script_has_begun(place: Path) -> None:
@@ -281,7 +293,7 @@ def test_nothing_outlives_a_launcher_that_is_killed(processes: int, place: Path)
     run = start(place, "objective=loss", processes=processes)
     run.wait_for("ready", processes)
     run.process.kill()
-    until(lambda: not list(processes_naming(str(place))), "all are gone", 20)
+    until(lambda: not list(processes_naming(str(place))), "all are gone", 50)
     assert len(list((place / "runs" / "it" / "checkpoints").iterdir())) == processes  # told, not killed
 
 

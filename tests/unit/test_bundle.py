@@ -252,7 +252,7 @@ def test_a_failed_save_leaves_the_bundle_before_it(tmp_path, monkeypatch, small)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(shutil, "copytree", fail)
-    with pytest.raises(ThoraxError, match="the bundle cannot be saved in .*Input/output error"):
+    with pytest.raises(ThoraxError, match=r"the bundle cannot be saved in .*Input/output error"):
         write(tmp_path / "model", torch.nn.Linear(3, 1))
     assert {p: p.read_bytes() for p in (tmp_path / "model").rglob("*") if p.is_file()} == before
 
@@ -293,7 +293,7 @@ assert thorax.__file__.startswith(code), thorax.__file__
 classifier = inference.model_fn(model)
 data = inference.input_fn(open(film, "rb").read(), "image/png")
 body, kind = inference.output_fn(inference.predict_fn(data, classifier), "application/json")
-heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "thorax.job", "tqdm") if m in sys.modules]
+heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "thorax.job", "yaml") if m in sys.modules]
 print(json.dumps({"body": json.loads(body), "kind": kind, "heavy": heavy}))
 """
 

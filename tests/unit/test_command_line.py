@@ -114,6 +114,7 @@ def test_a_negative_number_is_a_value(text):
     assert read_command_line(["--seed", text, "--lr", "0.1"])[1] == {"seed": text, "lr": "0.1"}
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_is_a_value(number):
     assert read_command_line(["--lr", str(number), "--eps", repr(number)])[1] == {"lr": str(number), "eps": repr(number)}
@@ -171,6 +172,7 @@ def test_help_lists_every_path_and_spelling_and_ends_well(words, capsys):
     assert [name for name in PATHS if f"--{name.replace('_', '-')} " not in told and name != "model"] == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from(["--lr", "--train", "--labels=", "-k", "--", "-5", "['a',", "--=x", "---lr"])), max_size=8))
 def test_any_words_at_all_are_read_or_are_a_users_error(words):
     if any(word in ("-h", "--help") for word in words):
@@ -201,7 +203,7 @@ def drivers(notebook):
     return [word for key, value in notebook.items() for word in (f"--{key}", value if isinstance(value, str) else json.dumps(value))]
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(NOTEBOOK, st.sampled_from([classic, shell, drivers]))
 def test_each_dialect_of_the_platform_means_what_the_notebook_said(notebook, dialect):
     fields = {spellings()[key][0].name: value for key, value in notebook.items()}

@@ -73,7 +73,7 @@ def test_only_the_known_spellings_translate_their_values():
     assert {name for name, (_, translate) in spellings().items() if translate} == TRANSLATED
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(given_texts(), st.booleans(), st.sampled_from(["", "--", "-"]))
 def test_every_spelling_reads_every_value(one, hyphens, dashes):
     name, text, field, value = one
@@ -104,7 +104,7 @@ def test_an_empty_text_beside_another_spelling_is_no_second_value():
     assert TrainingConfig.parse({"num_layers": "18", "network": "null"}).network == "resnet18"
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), st.sampled_from([name for name in FIELDS if sum(f.name == name for f, _ in spellings().values()) > 1]))
 def test_two_spellings_with_two_values_are_refused_and_named_with_their_values(data, name):
     names = [s for s, (field, translate) in spellings().items() if field.name == name and not translate]
@@ -153,6 +153,7 @@ def test_a_boolean_takes_exactly_eight_texts(name, text, value):
     assert parse({name: text}) == {name: value}
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=6), st.sampled_from(["TRUE", "FALSE", "t", "f", "y", "n", "on", "off", "Yes", "No", " true", "1.0", "2", "-1"])))
 def test_a_boolean_takes_nothing_else(text):
     assume(text not in ("true", "True", "1", "yes", "false", "False", "0", "no", "", "null"))
@@ -162,7 +163,7 @@ def test_a_boolean_takes_nothing_else(text):
     assert "true, True, 1, yes, false, False, 0, no" in str(caught.value)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(spellings())), st.one_of(st.text(max_size=20), st.floats().map(str), st.integers().map(str)))
 def test_any_text_at_all_is_a_value_or_a_users_error(name, text):
     try:
@@ -225,6 +226,7 @@ def test_the_ends_of_a_range_are_as_documented(name):
         assert not reads(a.high + 1 if whole else math.nextafter(a.high, math.inf))
 
 
+@settings(deadline=None)
 @given(st.floats(-1e14, 1e14))
 def test_numbers_are_written_out_exactly_and_without_exponent(number):
     text = plain(number)
@@ -248,7 +250,7 @@ def test_an_unknown_name_is_told_the_nearest_known_one(name, nearest):
     assert message({name: "1"}) == f"unknown hyperparameter {name.replace('-', '_')}; did you mean {nearest}?"
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from([name for name in sorted(spellings()) if len(name) > 5]), st.data())
 def test_a_slip_of_one_letter_is_understood(name, data):
     at = data.draw(st.integers(1, len(name) - 2))
@@ -280,7 +282,7 @@ def test_it_cannot_be_changed():
         TrainingConfig().epochs = 3
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(given_texts([name for name in PLAIN if name != "image_shape"]), max_size=4))
 def test_a_configuration_survives_json(some):
     try:

@@ -6,7 +6,7 @@ import ast
 import inspect
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thorax.config import TrainingConfig, rules
@@ -113,6 +113,7 @@ def test_the_cpu_takes_every_precision_but_float16(precision):
     rules.check_machine(TrainingConfig(precision_dtype=precision), device="cpu", processes=1, processes_here=1)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 512), st.integers(1, 16), st.integers(1, 8), st.integers(1, 4))
 def test_a_batch_divides_over_the_processes_of_one_machine(batch, here, accumulation, machines):
     try:

@@ -6,7 +6,7 @@ import errno
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thorax.errors import ThoraxError
@@ -20,6 +20,7 @@ def fails_with(code):
     return fail
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=5000))
 def test_what_is_written_is_what_is_read(tmp_path_factory, data):
     folder = tmp_path_factory.getbasetemp()

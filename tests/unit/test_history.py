@@ -7,7 +7,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thorax.errors import ThoraxError
@@ -44,6 +44,7 @@ def test_a_file_that_cannot_be_written_is_a_users_error(tmp_path):
         write_history([{"epoch": 1}], tmp_path / "file" / "history.csv")
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["a", "b", 'c,"d"']), st.one_of(st.integers(), st.floats(allow_infinity=False))), max_size=5))
 def test_every_number_comes_back_and_none_has_an_exponent(tmp_path_factory, rows):
     file = tmp_path_factory.getbasetemp() / "history.csv"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import films
-import inference
 import numpy as np
 import pytest
 import torch
 
+import inference
 from thorax.data.images import Preprocessing, UnreadableFilm
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thorax.errors import ThoraxError
@@ -80,6 +80,7 @@ def test_classes_that_do_not_fit_the_task_are_refused(classes, task, told):
     assert told in str(caught.value)
 
 
+@settings(deadline=None)
 @given(NAMES, st.randoms())
 def test_the_space_does_not_depend_on_the_order_of_the_films(names, random):
     shuffled = names + names[:2]
@@ -96,6 +97,7 @@ def test_the_space_does_not_depend_on_the_order_of_the_films(names, random):
         assert space.classes[0].lower() in NEGATIVE_NAMES
 
 
+@settings(deadline=None)
 @given(NAMES.filter(bool), st.sampled_from(["binary", "multiclass", "multilabel"]))
 def test_a_space_survives_json(names, task):
     try:

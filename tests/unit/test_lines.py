@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from thorax.config import TrainingConfig
@@ -28,6 +28,7 @@ def near(value):
     return pytest.approx(value, rel=1e-12, abs=5.1e-7)
 
 
+@settings(deadline=None)
 @given(VALUES)
 @example({"learning_rate": 7e-05, "validation_loss": 5e-324, "train_loss": -1e-9, "validation_auc": 1e300})
 @example({"validation_accuracy": 0.1, "validation_balanced_accuracy": 0.9, "test_balanced_accuracy": 0.8})
@@ -39,6 +40,7 @@ def test_every_metric_survives_its_line_and_its_regex(values):
     assert read(log) == {key: near(value) for key, value in values.items() if math.isfinite(value)}
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_no_number_has_an_exponent_or_is_not_one(values):
     told = line("epoch 1/1", values)
@@ -48,6 +50,7 @@ def test_no_number_has_an_exponent_or_is_not_one(values):
     assert all(re.fullmatch(r"-?[0-9]+\.[0-9]{6}", text) for text in written)
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 12))
 def test_numbers_are_fixed_point(value, digits):
     assert re.fullmatch(rf"-?[0-9]+\.[0-9]{{{digits}}}", number(value, digits))
@@ -70,6 +73,7 @@ def test_an_undefined_value_does_not_hide_the_one_before():
     assert read(log) == {"validation_auc": 0.7, "validation_loss": 1.0}
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6))
 def test_the_last_value_wins(values):
     log = "\n".join(line(f"epoch {k}", {"validation_auc": value}) for k, value in enumerate(values))

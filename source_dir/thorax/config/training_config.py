@@ -126,6 +126,7 @@ class TrainingConfig:
     # -- Scores ----------------------------------------------------------------------------------------------------
     objective: str = parameter("auc", "validation metric that chooses the best epoch and that a tuner is told", SCORE, choices=("auc", "f1", "accuracy", "balanced_accuracy", "loss"))  # fmt: skip
     top_k: int | None = parameter(None, "also report top-k accuracy (exclusive classes)", SCORE, low=2)
+    threshold_views: int = parameter(4, "augmented views of each validation film, besides the film as served, that thresholds are fitted on", SCORE, low=0, high=100)
     bootstrap_samples: int = parameter(1000, "patients are resampled this often for the intervals", SCORE, low=0, high=100000)
 
     # -- Checkpoints -----------------------------------------------------------------------------------------------

@@ -75,21 +75,24 @@ class TrainingBatches(Sampler[tuple[int, np.ndarray]]):
 
 
 class EvaluationBatches(Sampler[tuple[int, np.ndarray]]):
-    """This process's films in order, each film of the set in exactly one process: no padding, no duplicates."""
+    """This process's films in order, each film of the set in exactly one process: no padding, no duplicates.
 
-    def __init__(self, count: int, batch_size: int, rank: int, world_size: int) -> None:
-        self.mine, self.batch_size = np.arange(rank, count, world_size), batch_size
+    View 0 is the film as it is served; views 1, 2, ... are augmented, each film always in the same way.
+    """
+
+    def __init__(self, count: int, batch_size: int, rank: int, world_size: int, view: int = 0) -> None:
+        self.mine, self.batch_size, self.view = np.arange(rank, count, world_size), batch_size, view
 
     def __len__(self) -> int:
         return -(-len(self.mine) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(self.mine), self.batch_size):
-            yield -1, self.mine[start : start + self.batch_size]
+            yield -1 - self.view, self.mine[start : start + self.batch_size]
 
 
 class Films(Dataset[Batch]):
-    """Reads whole batches: index it with (epoch, global batch); epoch -1 is evaluation, where nothing is random."""
+    """Reads whole batches: index it with (epoch, global batch); epoch -1 is evaluation as served, -2, -3, ... its augmented views."""
 
     def __init__(
         self, samples: SampleSet, preprocessing: Preprocessing, *, seed: int = 0, random_crop: bool = False,
@@ -100,15 +103,15 @@ class Films(Dataset[Batch]):
 
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
         epoch, everyone = item
-        training = epoch >= 0
+        training, random = epoch >= 0, epoch != -1
         mine = everyone[self.rank :: self.world_size] if training else everyone
         films = np.zeros((len(mine), self.preprocessing.height, self.preprocessing.width), np.uint8)
-        draws = np.stack([draws_for(self.seed, epoch, int(i)) for i in mine]) if training and len(mine) else np.zeros((0, DRAWS), np.float32)
+        draws = np.stack([draws_for(self.seed, epoch % 2**32, int(i)) for i in mine]) if random and len(mine) else np.zeros((0, DRAWS), np.float32)
         corrupt: list[int] = []
         for row, index in enumerate(mine):
             sample = self.samples.samples[int(index)]
             try:
-                if training and self.random_crop and self.preprocessing.fit == "crop":
+                if random and self.random_crop and self.preprocessing.fit == "crop":
                     whole = self.preprocessing.uncropped(sample.source, str(sample.source))
                     films[row] = self.preprocessing.crop(whole, str(sample.source), float(draws[row, DOWN]), float(draws[row, RIGHT]))
                 else:

@@ -323,21 +323,25 @@ class Trainer:
         return int(best["epoch"])
 
     @torch.no_grad()
-    def logits(self, films: SampleSet) -> np.ndarray:
+    def logits(self, films: SampleSet, view: int = 0) -> np.ndarray:
         """(N, L) float32 logits of every film of the part, in its order, in every process; each film scored once.
 
-        Rows of corrupt films are NaN (only with skip_corrupt).
+        View 0 is the film as served; others are augmented as in training. Rows of corrupt films are NaN (only with
+        skip_corrupt).
         """
         net = self.evaluated
         net.eval()
-        batches = EvaluationBatches(len(films), max(1, self.config.batch_size // self.process.local_world_size), self.process.rank, self.process.world_size)
-        source = Films(films, self.preprocessing, skip_corrupt=self.config.skip_corrupt)
+        batches = EvaluationBatches(len(films), max(1, self.config.batch_size // self.process.local_world_size), self.process.rank, self.process.world_size, view)
+        source = Films(films, self.preprocessing, seed=self.config.seed, random_crop=view > 0, skip_corrupt=self.config.skip_corrupt)
         indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(films.space.outputs)), np.float32)]
         for batch in loader(source, batches, self.workers, pin=self.device.type == "cuda"):
             if batch.problem:
                 raise ThoraxError(f"{batch.problem}; mend or remove it, or set skip_corrupt=true")
+            shown = batch.films.to(self.device, non_blocking=True)
+            if view:
+                shown = self.augment(shown, batch.draws.to(self.device))
             with autocast(self.precision, self.device):
-                z = net(self._prepare(batch.films.to(self.device, non_blocking=True))).float().cpu().numpy()
+                z = net(self._prepare(shown)).float().cpu().numpy()
             z[np.isin(batch.indices.numpy(), batch.corrupt)] = np.nan
             self.corrupt.update(films.samples[i].id for i in batch.corrupt)
             indices.append(batch.indices.numpy())

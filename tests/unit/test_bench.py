@@ -1,0 +1,57 @@
+"""The benchmark: it runs to the end on tiny films and writes a whole table. What it measures is nobody's test."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("timm", reason="timm is in the extra bench")
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])
+    threads = torch.get_num_threads()
+    import bench
+
+    yield bench
+    torch.set_num_threads(threads)
+
+
+def test_every_row_is_measured_against_its_peer(bench, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "NATIVE", (96, 128))
+    out = tmp_path / "results" / "table.md"
+    bench.main(["--quick", "--size", "64", "--batch", "4", "--epoch-films", "8", "--native-films", "4", "--rounds", "1", "--workers", "0", "--out", str(out)])
+    text = out.read_text(encoding="utf-8")
+    assert text in capsys.readouterr().out
+    head, _, table = text.partition("\n\n")
+    assert f"torch {torch.__version__}" in head
+    assert "1 thread(s) and 0 reading worker(s)" in head
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert all(line.count("|") == 7 for line in table.splitlines())
+    assert [row[0].split(",")[0] for row in rows] == [
+        "Training step", "Training step", "Training epoch with loading", "Share of our epoch spent waiting for films", "Reading 4 native-size JPEGs to 256 px",
+    ]  # fmt: skip
+    peers = [row[2] for row in rows]
+    assert all(name in peer for name, peer in zip(("plain step", "plain step", "timm 1.0", "", "ImageFolder"), peers, strict=True))
+
+
+def test_given_films_are_shared_out_over_the_classes(bench, tmp_path):
+    for name, films in (("A", 9), ("B", 3)):
+        (tmp_path / "source" / name).mkdir(parents=True)
+        for k in range(films):
+            (tmp_path / "source" / name / f"{k}.jpeg").write_bytes(b"film")
+    chosen = bench.prepare(tmp_path / "chosen", tmp_path / "source", 8, (64, 64))
+    assert {d.name: sorted(f.name for f in d.iterdir()) for d in chosen.iterdir()} == {
+        "A": ["0.jpeg", "2.jpeg", "4.jpeg", "6.jpeg"], "B": ["0.jpeg", "1.jpeg", "2.jpeg"],
+    }  # fmt: skip
+
+
+def test_an_epoch_smaller_than_a_batch_is_refused(bench, capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["--batch", "32", "--epoch-films", "8"])
+    assert "--batch 32 with --epoch-films 8" in capsys.readouterr().err
