@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL
 import torch
 import torchvision
 from PIL import Image
@@ -78,7 +79,7 @@ def machine(a: argparse.Namespace) -> str:
     given = ("given" if folder else "synthetic" for folder in (a.films224, a.native))
     return (
         f"{model} ({kind}), {cores} core(s), load {os.getloadavg()[0]:.1f} at the end of the run.\n"
-        f"torch {torch.__version__}, torchvision {torchvision.__version__}, Pillow {Image.__version__}; "
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}, Pillow {PIL.__version__}; "
         f"{a.threads} thread(s) and {a.workers} reading worker(s) on each side.\n"
         f"Films: {next(given)} for training, {next(given)} for reading. Medians over rounds, ours and peer in turn; "
         "in brackets the lowest and the highest round."
@@ -102,11 +103,11 @@ def prepare(target: Path, source: Path | None, count: int, size: tuple[int, int]
         rng = np.random.default_rng(0)
         drawn = [Image.fromarray(draw_film(rng, ["Consolidation"] * (k % 2))) for k in range(min(count, 32))]
         for k in range(count):
-            film = drawn[k % len(drawn)].resize(size[::-1], Image.Resampling.BICUBIC)
+            large = drawn[k % len(drawn)].resize(size[::-1], Image.Resampling.BICUBIC)
             grain = rng.standard_normal(size, dtype=np.float32) * 2.0
             file = target / ("NORMAL", "PNEUMONIA")[k % 2] / f"{k:05d}.jpeg"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray((np.asarray(film) + grain).clip(0, 255).astype(np.uint8)).save(file, quality=80)
+            Image.fromarray((np.asarray(large) + grain).clip(0, 255).astype(np.uint8)).save(file, quality=80)
     return target
 
 

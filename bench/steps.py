@@ -12,10 +12,10 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
-from reading import Row, compare, timed
-from timm.data import create_dataset, create_loader, resolve_data_config
-from timm.optim import create_optimizer_v2
+from timm.data import create_dataset, create_loader, resolve_data_config  # type: ignore[attr-defined]
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
+from reading import Row, compare, timed
 from thorax import networks
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
@@ -62,12 +62,12 @@ def plain_step(films: torch.Tensor, targets: torch.Tensor) -> Callable[[], objec
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     x = ((films.float() / 255 - 0.5) / 0.25).unsqueeze(1).repeat(1, 3, 1, 1)
 
-    def step() -> float:
+    def step() -> None:
         optimizer.zero_grad()
         loss = F.binary_cross_entropy_with_logits(net(x), targets)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        return loss.item()
+        loss.item()
 
     return step
 
@@ -99,7 +99,7 @@ def measure_step(folder: Path, *, size: int, batch: int, rounds: int, steps: int
 def timm_epoch(folder: Path, *, size: int, batch: int, workers: int) -> Callable[[], object]:
     """One epoch of timm's model, loader and optimiser with the defaults of its train script; one logit, so the loss is BCE."""
     net = timm.create_model("resnet18", num_classes=1).train()
-    data = resolve_data_config({"input_size": (3, size, size)}, model=net)
+    data = resolve_data_config({"input_size": (3, size, size)}, model=net)  # type: ignore[no-untyped-call]
     loader = create_loader(
         create_dataset("", root=str(folder), is_training=True, batch_size=batch), input_size=data["input_size"], batch_size=batch,
         is_training=True, re_mode="pixel", color_jitter=0.4, interpolation="random", mean=data["mean"], std=data["std"],
@@ -111,7 +111,7 @@ def timm_epoch(folder: Path, *, size: int, batch: int, workers: int) -> Callable
         for x, target in loader:
             loss = F.binary_cross_entropy_with_logits(net(x), target.float().unsqueeze(1))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             loss.item()
 

@@ -41,4 +41,6 @@ def train(job: Job, config: TrainingConfig) -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):  # whole lines, also under python -u: the toolkit relays what it gets, piece by piece
+        stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -27,14 +28,15 @@ class FiveLayerCNN(nn.Module):
         widths = (channels, 16, 32, 64, 128, 256)
         self.features = nn.Sequential(*(
             nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True), nn.MaxPool2d(2))
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in pairwise(widths)
         ))  # fmt: skip
         self.pool = nn.AdaptiveAvgPool2d((3, 5))
         self.dense = nn.Sequential(nn.Dropout(dropout), nn.Linear(256 * 15, 2048), nn.ReLU(inplace=True), nn.Dropout(dropout))
         self.fc = nn.Linear(2048, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.dense(torch.flatten(self.pool(self.features(x)), 1)))
+        logits: torch.Tensor = self.fc(self.dense(torch.flatten(self.pool(self.features(x)), 1)))
+        return logits
 
 
 def build(network: str, channels: int, outputs: int, dropout: float = 0.0, activation_checkpointing: bool = False) -> nn.Module:
@@ -50,7 +52,7 @@ def build(network: str, channels: int, outputs: int, dropout: float = 0.0, activ
         ThoraxError: another network.
     """
     if network == "cnn5":
-        net: nn.Module = FiveLayerCNN(channels, outputs, dropout)
+        net: Any = FiveLayerCNN(channels, outputs, dropout)
     elif network == "alexnet":
         net = torchvision.models.alexnet(num_classes=outputs, dropout=dropout)
         net.features[0] = _first_layer(net.features[0], channels)
@@ -64,6 +66,7 @@ def build(network: str, channels: int, outputs: int, dropout: float = 0.0, activ
             net.fc = nn.Sequential(nn.Dropout(dropout), net.fc)
     if activation_checkpointing:
         _checkpoint_activations(net)
+    assert isinstance(net, nn.Module)
     return net
 
 
@@ -240,6 +243,11 @@ class _AllReduceSum(torch.autograd.Function):
         return out
 
 
+def _sum_over_processes(x: torch.Tensor) -> torch.Tensor:
+    summed: torch.Tensor = _AllReduceSum.apply(x)  # type: ignore[no-untyped-call]
+    return summed
+
+
 class SyncBatchNormCPU(nn.BatchNorm2d):
     """nn.SyncBatchNorm for CPU tensors (torch's own is for GPUs): statistics over the films of all processes."""
 
@@ -248,11 +256,11 @@ class SyncBatchNormCPU(nn.BatchNorm2d):
             return super().forward(x)
         y = x.float()
         c = y.shape[1]
-        sums: torch.Tensor = _AllReduceSum.apply(torch.cat([y.sum((0, 2, 3)), y.new_tensor([y.numel() / c])]))
+        sums = _sum_over_processes(torch.cat([y.sum((0, 2, 3)), y.new_tensor([y.numel() / c])]))
         count = sums[-1].detach()
         mean = sums[:c] / count
         centred = y - mean[:, None, None]
-        var: torch.Tensor = _AllReduceSum.apply((centred * centred).sum((0, 2, 3))) / count
+        var = _sum_over_processes((centred * centred).sum((0, 2, 3))) / count
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -267,11 +275,12 @@ class SyncBatchNormCPU(nn.BatchNorm2d):
 def sync_batchnorm(net: nn.Module, device: str) -> nn.Module:
     """The network with batch norm over all processes."""
     if device != "cpu":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        synced: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+        return synced
     for parent in list(net.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:
-                synced = SyncBatchNormCPU(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
-                synced.load_state_dict(child.state_dict())
-                setattr(parent, name, synced)
+                norm = SyncBatchNormCPU(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+                norm.load_state_dict(child.state_dict())
+                setattr(parent, name, norm)
     return net

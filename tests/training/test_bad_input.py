@@ -214,5 +214,3 @@ def test_read_only_model_directory(films: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"--model-dir {tmp_path / 'model'} cannot be written: Read-only file system" in done.stderr
     assert "epoch" not in done.stdout, "it must be found before training"
-
-

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thorax.data.augment import BLUR, BLUR_MIX, DRAWS, ERASE, FIELD, FIELD_TERMS, FLIP, NOISE, ROTATE, SHIFT_X, SHIFT_Y, Augmentation, Ranges, draws_for
+from thorax.data.augment import BLUR, BLUR_MIX, DRAWS, ERASE, FLIP, NOISE, ROTATE, SHIFT_X, SHIFT_Y, Augmentation, Ranges, draws_for
 
 NAMES = ("none", "crop", "crop_color", "crop_color_transform", "xray")
 FILMS = torch.from_numpy(np.stack([films.grey(40, 56, seed=k) for k in range(4)]))
@@ -26,7 +26,7 @@ def still(**changed: float) -> torch.Tensor:
     """(1, DRAWS) draws that change nothing but what is named."""
     u = torch.full((1, DRAWS), MIDDLE)
     u[0, [FLIP, BLUR, ERASE]] = 0.999
-    u[0, [NOISE, FIELD]] = 0.0
+    u[0, NOISE] = 0.0
     for name, value in changed.items():
         u[0, {"flip": FLIP, "rotate": ROTATE, "shift_x": SHIFT_X, "shift_y": SHIFT_Y}[name]] = value
     return u
@@ -229,19 +229,16 @@ def test_gamma_keeps_order_and_ends():
     assert float(dark) == pytest.approx(255 * (128 / 255) ** math.exp(0.5), abs=0.01)
 
 
-@pytest.mark.parametrize("mix", [0.0, 0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("mix", [0.0, 0.25, 1.0])
 def test_blur_is_binomial(mix):
-    """From the film as it is (0) by 5x5 (a half) to 9x9 pixels (1)."""
-    point = torch.zeros(1, 13, 13, dtype=torch.uint8)
-    point[0, 6, 6] = 255
+    """From the film as it is (0) to 5x5 pixels (1)."""
+    point = torch.zeros(1, 9, 9, dtype=torch.uint8)
+    point[0, 4, 4] = 255
     u = still()
     u[0, [BLUR, BLUR_MIX]] = torch.tensor([0.0, mix])
-    five = np.array([0, 0, 0, 0, 1, 4, 6, 4, 1, 0, 0, 0, 0]) / 16
-    nine = np.convolve(five, five, "same")
-    kernels = [np.outer(row, row) for row in (np.eye(13)[6], five, nine)]
-    want = kernels[0] + 2 * mix * (kernels[1] - kernels[0]) if mix < 0.5 else kernels[1] + (2 * mix - 1) * (kernels[2] - kernels[1])
+    row = np.array([0, 0, 1, 4, 6, 4, 1, 0, 0]) / 16
     got = Augmentation(Ranges(blur_chance=0.5))(point, u)[0]
-    np.testing.assert_allclose(got.numpy(), 255 * want, atol=0.01)
+    np.testing.assert_allclose(got.numpy(), (1 - mix) * point[0].numpy() + mix * 255 * np.outer(row, row), atol=0.01)
 
 
 def test_blur_has_its_chance():
@@ -249,19 +246,6 @@ def test_blur_has_its_chance():
     got = Augmentation(Ranges(blur_chance=0.3))(FILMS[:1].expand(400, -1, -1), u)
     changed = (got - FILMS[:1]).abs().amax((1, 2)) > 0.01
     assert 80 < int(changed.sum()) < 160
-
-
-def test_uneven_exposure_is_smooth_and_of_its_strength():
-    flat = torch.full((200, 40, 56), 128, dtype=torch.uint8)
-    shade = (Augmentation(Ranges(field=0.1))(flat, draws(200)) - 128) / 255
-    assert shade.diff(dim=1).abs().max() < 0.03
-    assert shade.diff(dim=2).abs().max() < 0.03
-    assert 0.05 < shade.abs().max() <= 0.2
-    assert shade.mean().abs() < 0.01
-    u = still()
-    u[0, FIELD], u[0, FIELD_TERMS] = 1.0, torch.tensor([1.0, 0.5, 0.5, 0.5])
-    slope = (Augmentation(Ranges(field=0.1))(flat[:1], u)[0, :, 0] - 128) / 255
-    np.testing.assert_allclose(slope, np.linspace(-0.05, 0.05, 40), atol=1e-4)
 
 
 @pytest.mark.parametrize("chance", [0.25, 0.75])

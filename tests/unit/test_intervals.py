@@ -48,9 +48,7 @@ def test_areas_are_those_of_scikit_learn(films):
             continue
         films_kept = target[kept], probability[kept]
         assert one_auc == pytest.approx(sk.roc_auc_score(*films_kept, sample_weight=row[kept]), abs=1e-9)
-        assert one_precision == pytest.approx(
-            sk.average_precision_score(*films_kept, sample_weight=row[kept]), abs=1e-9
-        )
+        assert one_precision == pytest.approx(sk.average_precision_score(*films_kept, sample_weight=row[kept]), abs=1e-9)
 
 
 @given(weighted_films())

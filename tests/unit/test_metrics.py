@@ -131,9 +131,7 @@ def test_auc_does_not_change_when_the_order_stays(seed, how):
 def test_swapping_the_two_answers_mirrors_the_metrics(seed):
     targets, probabilities = some_films(seed=seed)
     probabilities = np.where(probabilities == 0.5, 0.51, probabilities)  # a tie with the threshold is positive
-    got, mirrored = (
-        epoch_metrics(*pair, "multilabel") for pair in ((targets, probabilities), (1 - targets, 1 - probabilities))
-    )
+    got, mirrored = (epoch_metrics(*pair, "multilabel") for pair in ((targets, probabilities), (1 - targets, 1 - probabilities)))
     for name in ("auc", "accuracy", "balanced_accuracy"):
         assert close(got[name], mirrored[name])
 
@@ -178,9 +176,7 @@ def test_masking_is_the_same_as_dropping_the_films_of_that_label():
     for i, (name, threshold) in enumerate(zip(TWO.outputs, [0.5, 0.3], strict=True)):
         known = ~np.isnan(targets[:, i])
         alone = LabelSpace(("none", name), "binary")
-        one = score(
-            targets[known, i : i + 1], probabilities[known, i : i + 1], alone, [threshold], patients[known], resamples=0
-        )
+        one = score(targets[known, i : i + 1], probabilities[known, i : i + 1], alone, [threshold], patients[known], resamples=0)
         assert one["labels"][name] == got["labels"][name]
     known = ~np.isnan(targets)
     right = (probabilities >= [0.5, 0.3])[known] == (targets[known] == 1)

@@ -69,6 +69,6 @@ def _read(field: dataclasses.Field[Any], name: str, text: str, translate: Any) -
 def unknown(name: str) -> str:
     """The message for a name that nobody knows, with the nearest known one; it may be a path's."""
     known = [*spellings(), *PATHS, *(other for names in PATHS.values() for other in names)]
-    nearest = sorted((k for k in known if len(name) > 3 and name in k), key=len) or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    nearest = sorted((k for k in known if len(name) > 3 and name in k), key=len) or difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else "; see `python source_dir/train_model.py --help` for the list"
     return f"unknown hyperparameter {name}{hint}"

@@ -36,21 +36,25 @@ class TrainingConfig:
 
     # -- Network ---------------------------------------------------------------------------------------------------
     network: str = parameter(
-        "resnet50", "network to train", NET, choices=NETWORKS,
+        "resnet50",
+        "network to train",
+        NET,
+        choices=NETWORKS,
         spellings=(Spelling("num_layers", "built-in", _layers), Spelling("arch", "torchvision"), Spelling("model_name", "timm")),
-    )  # fmt: skip
+    )
     image_shape: tuple[int, ...] = parameter(
-        (1, 224, 224), "channels,height,width of what the network sees; films are grey, so 3 channels repeat one", NET, low=1)  # fmt: skip
-    use_pretrained_model: bool = parameter(
-        False, "start from weights: a state_dict file in torchvision's layout, given by `weights`", NET)  # fmt: skip
+        (1, 224, 224), "channels,height,width of what the network sees; films are grey, so 3 channels repeat one", NET, low=1
+    )
+    use_pretrained_model: bool = parameter(False, "start from weights: a state_dict file in torchvision's layout, given by `weights`", NET)
     weights: str | None = parameter(
-        None, "state_dict file or its folder to start from; default: the channel `weights`, then `model`", NET,
-        spellings=(Spelling("checkpoint", "timm"),))  # fmt: skip
-    dropout: float = parameter(0.0, "dropout before the last layer (AlexNet and cnn5: in their dense layers, there 0.5 is usual)", NET, low=0.0, high=0.95)  # fmt: skip
-    freeze: str = parameter("none", "none, or head: only the last layer is trained (until `unfreeze_epochs` says more)", NET, choices=("none", "head"))  # fmt: skip
+        None, "state_dict file or its folder to start from; default: the channel `weights`, then `model`", NET, spellings=(Spelling("checkpoint", "timm"),)
+    )
+    dropout: float = parameter(0.0, "dropout before the last layer (AlexNet and cnn5: in their dense layers, there 0.5 is usual)", NET, low=0.0, high=0.95)
+    freeze: str = parameter("none", "none, or head: only the last layer is trained (until `unfreeze_epochs` says more)", NET, choices=("none", "head"))
     unfreeze_epochs: tuple[int, ...] = parameter(
-        (), "staged unfreezing: epochs at whose start the next stage, from the head down, is trained too; needs freeze=head", NET, low=1)  # fmt: skip
-    layer_decay: float = parameter(1.0, "learning rate of each stage = the stage above it x this (1 = all alike)", NET, low=0.0, high=1.0, open_low=True)  # fmt: skip
+        (), "staged unfreezing: epochs at whose start the next stage, from the head down, is trained too; needs freeze=head", NET, low=1
+    )
+    layer_decay: float = parameter(1.0, "learning rate of each stage = the stage above it x this (1 = all alike)", NET, low=0.0, high=1.0, open_low=True)
 
     # -- Data ------------------------------------------------------------------------------------------------------
     data_format: str = parameter("auto", "format of the channels; auto looks at them", DATA, choices=("auto", "folder", "csv"))
@@ -58,47 +62,72 @@ class TrainingConfig:
     num_classes: int | None = parameter(None, "checked against the data when given", DATA, low=1)
     num_training_samples: int | None = parameter(None, "compared with the data when given; a difference is a warning", DATA, low=1)
     multi_label: bool | None = parameter(None, "a film may have several labels or none; default: as the data says", DATA)
-    resize: int | None = parameter(None, "short side in pixels that films are scaled to, aspect kept, before the crop to image_shape", DATA, low=8, high=8192)  # fmt: skip
+    resize: int | None = parameter(None, "short side in pixels that films are scaled to, aspect kept, before the crop to image_shape", DATA, low=8, high=8192)
     fit: str = parameter(
-        "auto", "how a film becomes image_shape: stretch (whole film, aspect given up), crop (centre), pad (whole film, black bars); "
-        "auto = crop with `resize` or augmentation_type=crop*, else stretch", DATA, choices=("auto", "stretch", "crop", "pad"))  # fmt: skip
+        "auto",
+        "how a film becomes image_shape: stretch (whole film, aspect given up), crop (centre), pad (whole film, black bars); "
+        "auto = crop with `resize` or augmentation_type=crop*, else stretch",
+        DATA,
+        choices=("auto", "stretch", "crop", "pad"),
+    )
     normalization: str = parameter(
-        "film", "film: each film to mean 0, deviation 1; fixed: (grey/255-0.5)/0.25; dataset: by mean and deviation over the pixels of the training films",
-        DATA, choices=("film", "fixed", "dataset"))  # fmt: skip
-    validation_fraction: float = parameter(0.15, "share of the training patients held out where there is no validation channel", DATA, low=0.02, high=0.5)  # fmt: skip
+        "film",
+        "film: each film to mean 0, deviation 1; fixed: (grey/255-0.5)/0.25; dataset: by mean and deviation over the pixels of the training films",
+        DATA,
+        choices=("film", "fixed", "dataset"),
+    )
+    validation_fraction: float = parameter(0.15, "share of the training patients held out where there is no validation channel", DATA, low=0.02, high=0.5)
     patient_scope: str = parameter(
-        "global", "global: one patient id is one person in all channels; channel: ids are counted anew in each channel (the Kaggle set's file names)",
-        DATA, choices=("global", "channel"))  # fmt: skip
+        "global",
+        "global: one patient id is one person in all channels; channel: ids are counted anew in each channel (the Kaggle set's file names)",
+        DATA,
+        choices=("global", "channel"),
+    )
     skip_corrupt: bool = parameter(False, "leave films out that cannot be read (counted in the log) instead of stopping", DATA)
     balanced_sampler: bool = parameter(False, "draw films so that every class (label combination) is seen equally often", DATA)
 
     # -- Augmentation ----------------------------------------------------------------------------------------------
     augmentation_type: str = parameter(
-        "xray", "none | crop (random crop + flip) | crop_color | crop_color_transform, as in the built-in algorithm, or xray: "
+        "xray",
+        "none | crop (random crop + flip) | crop_color | crop_color_transform, as in the built-in algorithm, or xray: "
         "small rotation, shift, scale, gamma, blur, noise, erasing; never a flip, the heart has a side",
-        AUGMENT, choices=("none", "crop", "crop_color", "crop_color_transform", "xray"))  # fmt: skip
+        AUGMENT,
+        choices=("none", "crop", "crop_color", "crop_color_transform", "xray"),
+    )
     augmentation_strength: float = parameter(1.0, "scales the ranges of augmentation_type=xray", AUGMENT, low=0.0, high=2.0)
 
     # -- Optimisation ----------------------------------------------------------------------------------------------
     epochs: int = parameter(30, "passes over the training films", OPT, low=1, high=100000)
-    batch_size: int = parameter(32, "films per step and machine, split over its processes", OPT, low=1, high=65536,
-                                spellings=_builtin("mini_batch_size"))  # fmt: skip
-    accumulation_steps: int = parameter(1, "parts that a batch is worked off in, to save memory; the result is that of the whole batch but for batch norm", OPT, low=1, high=4096)  # fmt: skip
+    batch_size: int = parameter(32, "films per step and machine, split over its processes", OPT, low=1, high=65536, spellings=_builtin("mini_batch_size"))
+    accumulation_steps: int = parameter(
+        1, "parts that a batch is worked off in, to save memory; the result is that of the whole batch but for batch norm", OPT, low=1, high=4096
+    )
     optimizer: str = parameter("adamw", "optimiser", OPT, choices=("sgd", "nag", "adam", "adamw", "rmsprop"))
     learning_rate: float = parameter(0.001, "peak learning rate", OPT, low=0.0, high=10.0, open_low=True, spellings=(Spelling("lr", "seed"),))
-    weight_decay: float = parameter(0.0001, "weight decay of matrices and filters (never of biases and norms)", OPT, low=0.0, high=0.999, spellings=(Spelling("wd", "built-in"),))  # fmt: skip
+    weight_decay: float = parameter(
+        0.0001, "weight decay of matrices and filters (never of biases and norms)", OPT, low=0.0, high=0.999, spellings=(Spelling("wd", "built-in"),)
+    )
     momentum: float = parameter(0.9, "momentum of sgd and nag", OPT, low=0.0, high=0.999)
     beta_1: float = parameter(0.9, "first moment decay of adam and adamw", OPT, low=0.0, high=0.9999, spellings=(Spelling("beta1", "seed"),))
     beta_2: float = parameter(0.999, "second moment decay of adam and adamw", OPT, low=0.0, high=0.999999, spellings=(Spelling("beta2", "seed"),))
     eps: float = parameter(0.00000001, "added to the denominator of adam, adamw and rmsprop", OPT, low=0.0, high=1.0, open_low=True)
     gamma: float = parameter(0.9, "moving average decay of rmsprop", OPT, low=0.0, high=0.9999)
-    lr_scheduler: str = parameter("auto", "cosine, step (lr_scheduler_step, lr_scheduler_factor) or constant, all after the warm-up; auto: step where lr_scheduler_step is given, else cosine", OPT, choices=("auto", "cosine", "step", "constant"))  # fmt: skip
+    lr_scheduler: str = parameter(
+        "auto",
+        "cosine, step (lr_scheduler_step, lr_scheduler_factor) or constant, all after the warm-up; auto: step where lr_scheduler_step is given, else cosine",
+        OPT,
+        choices=("auto", "cosine", "step", "constant"),
+    )
     lr_scheduler_step: tuple[int, ...] = parameter((), "epochs after which the rate is multiplied by lr_scheduler_factor", OPT, low=1)
     lr_scheduler_factor: float = parameter(0.1, "factor of each step", OPT, low=0.0, high=1.0, open_low=True)
     warmup_epochs: float = parameter(1.0, "epochs of linear warm-up; parts of epochs are allowed", OPT, low=0.0)
-    loss: str = parameter("auto", "auto: bce for one logit and multi-label, cross_entropy for exclusive classes; or focal", OPT, choices=("auto", "bce", "cross_entropy", "focal"))  # fmt: skip
+    loss: str = parameter(
+        "auto", "auto: bce for one logit and multi-label, cross_entropy for exclusive classes; or focal", OPT, choices=("auto", "bce", "cross_entropy", "focal")
+    )
     focal_gamma: float = parameter(2.0, "focusing exponent of the focal loss", OPT, low=0.0, high=10.0)
-    use_weighted_loss: bool = parameter(False, "weigh each label's positives by N/N_l, as the built-in algorithm does (negatives by N/(N-N_l) where there is one logit)", OPT)  # fmt: skip
+    use_weighted_loss: bool = parameter(
+        False, "weigh each label's positives by N/N_l, as the built-in algorithm does (negatives by N/(N-N_l) where there is one logit)", OPT
+    )
     max_class_weight: float = parameter(20.0, "cap of those weights", OPT, low=1.0)
     label_smoothing: float = parameter(0.0, "targets 0 and 1 become s/2 and 1-s/2", OPT, low=0.0, high=0.5)
     clip_grad_norm: float | None = parameter(None, "largest norm of the gradient; longer ones are scaled down", OPT, low=0.0, open_low=True)
@@ -114,19 +143,39 @@ class TrainingConfig:
 
     # -- Speed and memory ------------------------------------------------------------------------------------------
     precision_dtype: str = parameter(
-        "auto", "auto: bfloat16 where the hardware has it, else float16 on a GPU, else float32", SPEED,
-        choices=("auto", "float32", "float16", "bfloat16"), spellings=(Spelling("amp", "torchvision", _amp),))  # fmt: skip
+        "auto",
+        "auto: bfloat16 where the hardware has it, else float16 on a GPU, else float32",
+        SPEED,
+        choices=("auto", "float32", "float16", "bfloat16"),
+        spellings=(Spelling("amp", "torchvision", _amp),),
+    )
     channels_last: bool = parameter(True, "memory layout that convolutions are fastest in", SPEED, affects_result=False)
-    activation_checkpointing: bool = parameter(False, "keep only each block's input and compute the rest again in the backward pass: less memory, a third more time", SPEED, affects_result=False)  # fmt: skip
+    activation_checkpointing: bool = parameter(
+        False, "keep only each block's input and compute the rest again in the backward pass: less memory, a third more time", SPEED, affects_result=False
+    )
     compile: bool = parameter(False, "torch.compile the network", SPEED, affects_result=False)
     sync_batchnorm: bool = parameter(True, "batch norm over all processes, so that N processes train as one does", SPEED)
-    num_workers: int | None = parameter(None, "processes that read films, per training process; default: from the CPUs", SPEED, low=0, high=256, affects_result=False, spellings=(Spelling("workers", "timm"),))  # fmt: skip
-    threads: int | None = parameter(None, "threads per training process for CPU arithmetic; default: from the CPUs", SPEED, low=1, high=1024, affects_result=False)  # fmt: skip
+    num_workers: int | None = parameter(
+        None,
+        "processes that read films, per training process; default: from the CPUs",
+        SPEED,
+        low=0,
+        high=256,
+        affects_result=False,
+        spellings=(Spelling("workers", "timm"),),
+    )
+    threads: int | None = parameter(
+        None, "threads per training process for CPU arithmetic; default: from the CPUs", SPEED, low=1, high=1024, affects_result=False
+    )
 
     # -- Scores ----------------------------------------------------------------------------------------------------
-    objective: str = parameter("auc", "validation metric that chooses the best epoch and that a tuner is told", SCORE, choices=("auc", "f1", "accuracy", "balanced_accuracy", "loss"))  # fmt: skip
+    objective: str = parameter(
+        "auc", "validation metric that chooses the best epoch and that a tuner is told", SCORE, choices=("auc", "f1", "accuracy", "balanced_accuracy", "loss")
+    )
     top_k: int | None = parameter(None, "also report top-k accuracy (exclusive classes)", SCORE, low=2)
-    threshold_views: int = parameter(4, "augmented views of each validation film, besides the film as served, that thresholds are fitted on", SCORE, low=0, high=100)
+    threshold_views: int = parameter(
+        4, "augmented views of each validation film, besides the film as served, that thresholds are fitted on", SCORE, low=0, high=100
+    )
     bootstrap_samples: int = parameter(1000, "patients are resampled this often for the intervals", SCORE, low=0, high=100000)
 
     # -- Checkpoints -----------------------------------------------------------------------------------------------

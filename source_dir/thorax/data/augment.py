@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 
 #: Uniform numbers in [0, 1) that one film needs; each has one meaning, listed where it is used.
-DRAWS = 32
+DRAWS = 24
 DOWN, RIGHT, FLIP, ROTATE, SCALE, ASPECT, SHIFT_X, SHIFT_Y, SHEAR, GAMMA, BLUR, BLUR_MIX, NOISE = range(13)
-NOISE_X, NOISE_Y, ERASE, ERASE_X, ERASE_Y, ERASE_W, ERASE_H, ERASE_GREY, LIGHT, CONTRAST, FIELD = range(13, 24)
-FIELD_TERMS = slice(24, 28)
+NOISE_X, NOISE_Y, ERASE, ERASE_X, ERASE_Y, ERASE_W, ERASE_H, ERASE_GREY, LIGHT, CONTRAST = range(13, 23)
 
 
 def draws_for(seed: int, epoch: int, film: int) -> np.ndarray:
@@ -39,7 +38,6 @@ class Ranges:
     blur_chance: float = 0.0
     noise: float = 0.0
     erase_chance: float = 0.0
-    field: float = 0.0
     lightness: float = 0.0
     contrast: float = 0.0
     flip: bool = False
@@ -50,8 +48,8 @@ class Ranges:
         if name == "xray":
             s = strength
             return cls(
-                rotation=15 * s, scale=(1 - 0.25 * min(s, 2.0), 1 + 0.15 * s), log_aspect=0.3 * s, shift=0.12 * s, shear=0.1 * s,
-                log_gamma=0.5 * s, field=0.2 * s, blur_chance=min(1.0, 0.5 * s), noise=0.03 * s, erase_chance=min(1.0, 0.4 * s),
+                rotation=15 * s, scale=(1 - 0.25 * min(s, 2.0), 1 + 0.15 * s), log_aspect=0.15 * s, shift=0.12 * s,
+                log_gamma=0.5 * s, blur_chance=min(1.0, 0.3 * s), noise=0.03 * s, erase_chance=min(1.0, 0.4 * s),
             )  # fmt: skip
         flip = name.startswith("crop")
         colour = name in ("crop_color", "crop_color_transform")
@@ -98,8 +96,6 @@ class Augmentation:
         if r.contrast or r.lightness:
             gain = 1 + (2 * u[:, CONTRAST] - 1) * r.contrast
             x = ((x - 0.5) * gain[:, None, None] + 0.5 + ((2 * u[:, LIGHT] - 1) * r.lightness)[:, None, None]).clamp(0, 1)
-        if r.field:
-            x = _shade(x, u, r.field)
         if r.blur_chance:
             x = _blur(x, u, r.blur_chance)
         if r.noise:
@@ -110,7 +106,7 @@ class Augmentation:
 
     def _add_noise(self, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Gaussian grain cut at a random place from one tile twice the film's size, up to `noise` strong."""
-        n, h, w = x.shape
+        _, h, w = x.shape
         if self._noise is None or self._noise.shape != (2 * h, 2 * w) or self._noise.device != x.device:
             self._noise = torch.randn(2 * h, 2 * w, generator=torch.Generator().manual_seed(20260)).to(x.device)
         top, left = (u[:, NOISE_Y] * h).long().tolist(), (u[:, NOISE_X] * w).long().tolist()
@@ -139,41 +135,28 @@ def _move(x: torch.Tensor, u: torch.Tensor, r: Ranges) -> torch.Tensor:
     return F.grid_sample(x.unsqueeze(1), grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
 
 
-def _shade(x: torch.Tensor, u: torch.Tensor, strength: float) -> torch.Tensor:
-    """Adds a smooth field (two slopes, a saddle and a bowl with random weights) up to `strength` grey: uneven exposure."""
-    n, h, w = x.shape
-    down = torch.linspace(-1, 1, h, device=x.device)[:, None]
-    right = torch.linspace(-1, 1, w, device=x.device)[None, :]
-    terms = torch.stack([down.expand(h, w), right.expand(h, w), down * right, down**2 + right**2 - 1]).reshape(4, h * w)
-    weights = (2 * u[:, FIELD_TERMS] - 1) * (u[:, FIELD] * strength / 2)[:, None]
-    return (x + (weights @ terms).view(n, h, w)).clamp(0, 1)
-
-
 def _blur(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
-    """A binomial blur of 5x5 or (the half of the films with the larger shares) 9x9 pixels, on `chance` of the films."""
-    soft = _smooth(x)
-    softer = _smooth(soft)
-    share = torch.where(u[:, BLUR] < chance, 2 * u[:, BLUR_MIX], torch.zeros_like(u[:, BLUR]))[:, None, None]
-    return torch.where(share < 1, x + share * (soft - x), soft + (share - 1) * (softer - soft))
+    """A binomial 5x5 blur, (1 4 6 4 1)/16 along both sides, mixed in by a random share on `chance` of the films.
 
-
-def _smooth(x: torch.Tensor) -> torch.Tensor:
-    """(1 4 6 4 1)/16 along both sides, edges repeated: sums of slices, far faster on a CPU than a one-channel convolution."""
+    Sums of slices: far faster on a CPU than a convolution of one channel.
+    """
     h, w = x.shape[-2:]
     p = F.pad(x.unsqueeze(1), (2, 2, 2, 2), mode="replicate").squeeze(1)
     p = (p[:, :h] + p[:, 4:] + 4 * (p[:, 1 : h + 1] + p[:, 3 : h + 3]) + 6 * p[:, 2 : h + 2]) / 16
-    return (p[:, :, :w] + p[:, :, 4:] + 4 * (p[:, :, 1 : w + 1] + p[:, :, 3 : w + 3]) + 6 * p[:, :, 2 : w + 2]) / 16
+    soft = (p[:, :, :w] + p[:, :, 4:] + 4 * (p[:, :, 1 : w + 1] + p[:, :, 3 : w + 3]) + 6 * p[:, :, 2 : w + 2]) / 16
+    share = torch.where(u[:, BLUR] < chance, u[:, BLUR_MIX], torch.zeros_like(u[:, BLUR]))[:, None, None]
+    return x + share * (soft - x)
 
 
 def _erase(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
     """A box of 10 to 40 % of each side, filled with one grey, on `chance` of the films."""
-    n, h, w = x.shape
+    _, h, w = x.shape
     rows = torch.arange(h, device=x.device)[None, :] / h
     columns = torch.arange(w, device=x.device)[None, :] / w
     tall, wide = 0.1 + 0.3 * u[:, ERASE_H], 0.1 + 0.3 * u[:, ERASE_W]
     top, left = u[:, ERASE_Y] * (1 - tall), u[:, ERASE_X] * (1 - wide)
-    inside = ((rows >= top[:, None]) & (rows < (top + tall)[:, None]))[:, :, None] & (
-        (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-    )[:, None, :]
+    inside = ((rows >= top[:, None]) & (rows < (top + tall)[:, None]))[:, :, None] & ((columns >= left[:, None]) & (columns < (left + wide)[:, None]))[
+        :, None, :
+    ]
     inside &= (u[:, ERASE] < chance)[:, None, None]
     return torch.where(inside, u[:, ERASE_GREY, None, None].expand_as(x), x)

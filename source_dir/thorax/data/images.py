@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from thorax.errors import ThoraxError
 
@@ -22,7 +22,7 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png"})
 _OPAQUE = {"1", "L", "RGB", "CMYK", "YCbCr", "I;16", "I;16B", "I;16L", "I;16N", "I"}
 
 
-class UnreadableFilm(ThoraxError):
+class UnreadableFilm(ThoraxError):  # noqa: N818  a film, said as the field says it
     """A film that cannot be decoded, or does not fit the preprocessing. The message names it."""
 
 
@@ -197,6 +197,6 @@ def _reason(source: Path | bytes, error: Exception) -> str:
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     if size == 0:
         return "the file is empty (0 bytes)"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "its content is neither"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -112,9 +112,7 @@ def score(
     cutoffs = np.asarray(thresholds, dtype=np.float64)
     films, columns = targets.shape
     if columns != len(labels.outputs):
-        raise ThoraxError(
-            f"targets have {columns} columns for {len(labels.outputs)} labels: {', '.join(labels.outputs)}"
-        )
+        raise ThoraxError(f"targets have {columns} columns for {len(labels.outputs)} labels: {', '.join(labels.outputs)}")
     if cutoffs.shape != (columns,) or not np.isfinite(cutoffs).all():
         raise ThoraxError(f"thresholds={list(thresholds)} must be {columns} numbers, one for each label")
     if len(patients) != films:
@@ -123,9 +121,7 @@ def score(
     names, owner = np.unique([str(patient) for patient in patients], return_inverse=True)
     decisions = probabilities.astype(np.float64) >= cutoffs
     answers = _answers(targets, probabilities, decisions, labels.task)
-    values, overall = bootstrap(
-        targets, probabilities, decisions, answers, owner, resamples=resamples if len(names) > 1 else 0, seed=seed
-    )
+    values, overall = bootstrap(targets, probabilities, decisions, answers, owner, resamples=resamples if len(names) > 1 else 0, seed=seed)
 
     by_label = {}
     for i, name in enumerate(labels.outputs):
@@ -161,9 +157,7 @@ def check_arrays(targets: Array, probabilities: Array, task: Task) -> tuple[Arra
     if not targets.size or not probabilities.size:
         raise ThoraxError("there are no films to evaluate; check the channel and the split sizes")
     if targets.ndim != 2 or targets.shape != probabilities.shape:
-        raise ThoraxError(
-            f"targets have shape {targets.shape} and probabilities {probabilities.shape}; both must be (films, labels)"
-        )
+        raise ThoraxError(f"targets have shape {targets.shape} and probabilities {probabilities.shape}; both must be (films, labels)")
     missing = int(np.isnan(probabilities).sum())
     outside = int(((probabilities < 0) | (probabilities > 1)).sum())
     if missing or outside:
@@ -173,9 +167,7 @@ def check_arrays(targets: Array, probabilities: Array, task: Task) -> tuple[Arra
         )
     wrong: Array = targets[~(np.isnan(targets) | np.isin(targets, (0, 1)))]
     if len(wrong):
-        raise ThoraxError(
-            f"{len(wrong)} of {targets.size} targets are not 0, 1 or NaN (unknown); the first is {wrong[0]:g}"
-        )
+        raise ThoraxError(f"{len(wrong)} of {targets.size} targets are not 0, 1 or NaN (unknown); the first is {wrong[0]:g}")
     if task == "multiclass":
         sums = targets.sum(axis=1)
         odd = int(((sums != 1) & ~np.isnan(sums)).sum())

@@ -210,9 +210,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters.update(number=number, span=span, cell=cell)
     return environment.get_template("report.html.jinja")
 

@@ -1,9 +1,9 @@
 """The bundle: all that a server needs, in one folder. Written whole or not at all.
 
-    model.pt      weights, a plain state_dict (torch.load with weights_only=True reads it)
-    bundle.json   labels, network, preprocessing, thresholds, configuration, split hash, metrics, versions
-    split.csv     id, patient and part of every film the run saw
-    code/         inference.py and the package it needs
+model.pt      weights, a plain state_dict (torch.load with weights_only=True reads it)
+bundle.json   labels, network, preprocessing, thresholds, configuration, split hash, metrics, versions
+split.csv     id, patient and part of every film the run saw
+code/         inference.py and the package it needs
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch.amp.grad_scaler import GradScaler
 
 from thorax.errors import ThoraxError
 
@@ -39,6 +40,6 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=_DTYPES.get(precision, torch.bfloat16), enabled=precision != "float32")
 
 
-def scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
+def scaler(precision: str, device: torch.device) -> GradScaler:
     """A gradient scaler that does nothing but for float16."""
-    return torch.amp.GradScaler(device.type, enabled=precision == "float16")
+    return GradScaler(device.type, enabled=precision == "float16")

@@ -216,14 +216,14 @@ class Trainer:
         for k, part in enumerate(parts):
             rows = slice(int(part[0]), int(part[-1]) + 1)
             last = k == len(parts) - 1
-            with nullcontext() if last or self.process.world_size == 1 else self.forward.no_sync():
+            with nullcontext() if last or self.parallel is None else self.parallel.no_sync():
                 with torch.no_grad():
                     x = self._prepare(self.augment(films[rows], draws[rows]))
                 with autocast(self.precision, self.device):
                     logits = self.forward(x)
                 loss = self.loss.sum(logits, targets[rows])
                 # DDP averages gradients over processes; the loss is a mean over the global batch.
-                self.scaler.scale(loss * (self.process.world_size / count)).backward()
+                self.scaler.scale(loss * (self.process.world_size / count)).backward()  # type: ignore[no-untyped-call]
             told += loss.detach()
         if c.clip_grad_norm:
             self.scaler.unscale_(self.optimizer)
@@ -252,11 +252,12 @@ class Trainer:
         c = self.config
         if c.freeze == "head":
             networks.freeze(self.net, 1 + sum(self.state.epoch >= e for e in c.unfreeze_epochs))
-        forward: Any = self.net
+        self.parallel = None
         if self.process.world_size > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None
-            forward = nn.parallel.DistributedDataParallel(self.net, device_ids=ids, broadcast_buffers=not c.sync_batchnorm)
-        self.forward = torch.compile(forward) if c.compile else forward
+            self.parallel = nn.parallel.DistributedDataParallel(self.net, device_ids=ids, broadcast_buffers=not c.sync_batchnorm)
+        forward = self.parallel or self.net
+        self.forward: Any = torch.compile(forward) if c.compile else forward
 
     # -- The end of an epoch ---------------------------------------------------------------------------------------
 
@@ -287,7 +288,9 @@ class Trainer:
         z, targets = torch.from_numpy(logits[scored]), torch.from_numpy(films.targets[scored])
         criterion = Loss(self.loss.name, None if self.loss.weights is None else self.loss.weights.cpu(), 0.0, self.loss.focal_gamma)
         loss = float(criterion.sum(z, targets)) / max(criterion.count(targets), 1)
-        told = epoch_metrics(targets.numpy(), probabilities(z, films.space.task).numpy(), films.space.task, **({"top_k": self.config.top_k} if self.config.top_k else {}))
+        told = epoch_metrics(
+            targets.numpy(), probabilities(z, films.space.task).numpy(), films.space.task, **({"top_k": self.config.top_k} if self.config.top_k else {})
+        )
         return {"validation_loss": loss, **{f"validation_{key}": float(value) for key, value in told.items()}}
 
     def _keep_best(self, row: dict[str, float]) -> None:
@@ -331,7 +334,9 @@ class Trainer:
         """
         net = self.evaluated
         net.eval()
-        batches = EvaluationBatches(len(films), max(1, self.config.batch_size // self.process.local_world_size), self.process.rank, self.process.world_size, view)
+        batches = EvaluationBatches(
+            len(films), max(1, self.config.batch_size // self.process.local_world_size), self.process.rank, self.process.world_size, view
+        )
         source = Films(films, self.preprocessing, seed=self.config.seed, random_crop=view > 0, skip_corrupt=self.config.skip_corrupt)
         indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(films.space.outputs)), np.float32)]
         for batch in loader(source, batches, self.workers, pin=self.device.type == "cuda"):

@@ -45,7 +45,7 @@ def read_channel(name: str, folder: Path, data_format: str = "auto") -> Listing:
 
 def _read(name: str, folder: Path, key: str) -> Listing:
     try:
-        listing = FORMATS[key].read(folder)
+        listing: Listing = FORMATS[key].read(folder)
     except ThoraxError as error:
         raise ThoraxError(f"channel {name}: {error}") from None
     if not listing.ids:
