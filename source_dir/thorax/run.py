@@ -54,6 +54,8 @@ class Run:
         job, config, process = self.job, self.config, self.job.process
         check_machine(config, device=self.device.type, processes=process.world_size, processes_here=process.local_world_size)
         precision = resolve(config.precision_dtype, self.device)
+        job.channel("train")
+        weights_file = self._weights_file()
         self.stop = Stop().listen()
         job.prepare()
         threads, workers = _threads_and_workers(config, job, self.device)
@@ -69,7 +71,10 @@ class Run:
             weights = class_weights(self.parts.train, config.max_class_weight)
             self.say("class weights N/N_l: " + ", ".join(f"{name} {w:.3f}" for name, w in weights.items()))
         net = networks.build(config.network, config.channels, len(self.parts.space.outputs), config.dropout, config.activation_checkpointing)
-        self._load_weights(net)
+        if weights_file is not None:
+            for note in networks.load_weights(net, weights_file):
+                self.say(f"weights: {note}")
+            self.say(f"weights: loaded from {weights_file}")
         identity = {f: v for f, v in config.to_dict().items() if _affects(f)} | {
             "split": self.parts.split_hash, "processes": process.world_size, "precision": precision,
         }  # fmt: skip
@@ -94,17 +99,15 @@ class Run:
         self.say(f"training films: grey mean {mean:.4f}, deviation {deviation:.4f}")
         return Preprocessing(**{**prepared.to_dict(), "mean": mean, "deviation": deviation})
 
-    def _load_weights(self, net: torch.nn.Module) -> None:
+    def _weights_file(self) -> Path | None:
+        """The file to start from: the hyperparameter's, then the channel `weights`, then the channel `model`."""
         given = Path(self.config.weights) if self.config.weights else self.job.channels.get("weights") or self.job.channels.get("model")
         if given is None:
             if self.config.use_pretrained_model:
                 raise ThoraxError("use_pretrained_model=true but there are no weights: give --weights FILE or a channel named weights with a "
                                   "state_dict in torchvision's layout (nothing is downloaded)")  # fmt: skip
-            return
-        file = networks.find_weights(given)
-        for note in networks.load_weights(net, file):
-            self.say(f"weights: {note}")
-        self.say(f"weights: loaded from {file}")
+            return None
+        return networks.find_weights(given)
 
     # -- Fit and save ----------------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ def line(head: str, values: Mapping[str, float]) -> str:
     for key, value in values.items():
         METRICS[key]
         if math.isfinite(value):
-            told.append(f"{key}={number(value)}")
+            told.append(f"{key}={number(value, 9 if key == 'learning_rate' else 6)}")
     return f"{head}: {'; '.join(told)}"
 
 

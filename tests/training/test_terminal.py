@@ -1,0 +1,38 @@
+"""On a terminal a run shows a bar, elsewhere whole lines."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
+from pathlib import Path
+
+from conftest import clean_environment, command, run
+
+
+def test_a_bar_on_a_terminal(films: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen(command(films, tmp_path / "model", epochs="1", batch_size="2"), stdout=theirs, stderr=theirs, env=clean_environment())
+    os.close(theirs)
+    seen = b""
+    try:
+        while block := os.read(ours, 4096):
+            seen += block
+    except OSError:  # the terminal is gone when the process ends
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"epoch 1/1:" in seen
+    assert b"\r" in seen.replace(b"\r\n", b"\n"), "a bar redraws its line"
+    assert b"step/s" in seen or b"s/step" in seen
+
+
+def test_whole_lines_elsewhere(films: Path, tmp_path: Path) -> None:
+    done = run(command(films, tmp_path / "model", epochs="1", batch_size="2", log_seconds="0.1"))
+    assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("best epoch 1/1: train_loss=")
