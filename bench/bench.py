@@ -37,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--workers", type=int, default=1, help="processes that read films, ours and timm's (default: 1)")
     p.add_argument("--batch", type=int, default=32, help="films per step (default: 32)")
     p.add_argument("--size", type=int, default=224, help="pixels a side that the network sees (default: 224)")
-    p.add_argument("--rounds", type=int, default=7, help="rounds of every comparison but epochs, which have half (default: 7)")
+    p.add_argument("--rounds", type=int, default=7, help="rounds of reading; steps have 3 times as many, epochs half (default: 7)")
     p.add_argument("--epoch-films", type=int, default=640, metavar="N", help="films of an epoch (default: 640)")
-    p.add_argument("--native-films", type=int, default=100, metavar="N", help="films to read (default: 100)")
+    p.add_argument("--native-films", type=int, default=104, metavar="N", help="films to read (default: 104)")
     p.add_argument("--quick", action="store_true", help="at most 3 rounds of 5 batches and 20 native films")
     p.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "latest.md", help="where to keep the table")
     a = p.parse_args(arguments)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         a.rounds, a.epoch_films, a.native_films = min(a.rounds, 3), min(a.epoch_films, 5 * a.batch), min(a.native_films, 20)
     torch.set_num_threads(a.threads)
     with TemporaryDirectory(prefix="bench-") as scratch:
-        films = prepare(Path(scratch) / "films", a.films224, a.epoch_films, (a.size, a.size))
+        films = prepare(Path(scratch) / "films", a.films224, a.epoch_films, (a.size, a.size), least=a.batch)
         native = prepare(Path(scratch) / "native", a.native, a.native_films, NATIVE)
         rows = [("What", "Ours", "Peer", "Ratio", "Target", "Note"), ("---",) * 6, *measure(a, films, native)]
     text = "\n".join([machine(a), "", *(f"| {' | '.join(row)} |" for row in rows), ""])
@@ -63,7 +63,7 @@ def measure(a: argparse.Namespace, films: Path, native: Path) -> list[Row]:
     import steps
 
     return [
-        *steps.measure_step(films, size=a.size, batch=a.batch, rounds=a.rounds, steps=1 if a.quick else 3),
+        *steps.measure_step(films, size=a.size, batch=a.batch, rounds=a.rounds * (1 if a.quick else 3)),
         *steps.measure_epoch(films, size=a.size, batch=a.batch, workers=a.workers, rounds=max(1, a.rounds // 2)),
         reading.measure(native, rounds=a.rounds),
     ]
@@ -86,17 +86,17 @@ def machine(a: argparse.Namespace) -> str:
     )
 
 
-def prepare(target: Path, source: Path | None, count: int, size: tuple[int, int]) -> Path:
-    """A folder per class with `count` films for every side to read: links to a spread of the source's, or drawn ones.
+def prepare(target: Path, source: Path | None, count: int, size: tuple[int, int], least: int = 1) -> Path:
+    """A folder per class with `count` films for every side to read: links to the source's, evenly spread, or drawn ones.
 
     Drawn films are enlarged to (height, width), with grain laid on so that a JPEG takes about a real film's bytes.
     """
-    for folder in sorted(d for d in source.iterdir() if d.is_dir()) if source else ():
-        films = sorted(f for f in folder.iterdir() if f.suffix.lower() in (".jpg", ".jpeg"))
-        wanted = min(len(films), count // 2)
-        (target / folder.name).mkdir(parents=True)
-        for film in (films[k * len(films) // wanted] for k in range(wanted)):
-            (target / folder.name / film.name).symlink_to(film.resolve())
+    found = sorted(f for f in source.glob("*/*") if f.suffix.lower() in (".jpg", ".jpeg")) if source else []
+    if source and len(found) < least:
+        sys.exit(f"error: {source} has {len(found)} JPEGs in folders per class; {least} or more are needed")
+    for film in (found[k * len(found) // count] for k in range(count)) if len(found) > count else found:
+        (target / film.parent.name).mkdir(parents=True, exist_ok=True)
+        (target / film.parent.name / film.name).symlink_to(film.resolve())
     if source is None:
         from local.phantoms import draw_film
 

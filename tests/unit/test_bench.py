@@ -40,14 +40,14 @@ def test_every_row_is_measured_against_its_peer(bench, monkeypatch, tmp_path, ca
     assert all(name in peer for name, peer in zip(("plain step", "plain step", "timm 1.0", "", "ImageFolder"), peers, strict=True))
 
 
-def test_given_films_are_shared_out_over_the_classes(bench, tmp_path):
+def test_given_films_are_taken_evenly_spread(bench, tmp_path):
     for name, films in (("A", 9), ("B", 3)):
         (tmp_path / "source" / name).mkdir(parents=True)
         for k in range(films):
             (tmp_path / "source" / name / f"{k}.jpeg").write_bytes(b"film")
     chosen = bench.prepare(tmp_path / "chosen", tmp_path / "source", 8, (64, 64))
     assert {d.name: sorted(f.name for f in d.iterdir()) for d in chosen.iterdir()} == {
-        "A": ["0.jpeg", "2.jpeg", "4.jpeg", "6.jpeg"], "B": ["0.jpeg", "1.jpeg", "2.jpeg"],
+        "A": ["0.jpeg", "1.jpeg", "3.jpeg", "4.jpeg", "6.jpeg", "7.jpeg"], "B": ["0.jpeg", "1.jpeg"],
     }  # fmt: skip
 
 
@@ -55,3 +55,9 @@ def test_an_epoch_smaller_than_a_batch_is_refused(bench, capsys):
     with pytest.raises(SystemExit):
         bench.main(["--batch", "32", "--epoch-films", "8"])
     assert "--batch 32 with --epoch-films 8" in capsys.readouterr().err
+
+
+def test_too_few_films_are_told(bench, tmp_path):
+    (tmp_path / "A").mkdir()
+    with pytest.raises(SystemExit, match="0 JPEGs in folders per class; 4 or more"):
+        bench.prepare(tmp_path / "chosen", tmp_path, 8, (64, 64), least=4)
