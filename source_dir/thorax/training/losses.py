@@ -55,8 +55,9 @@ class Loss:
         return cls(name, weights, config.label_smoothing, config.focal_gamma)
 
     def count(self, targets: torch.Tensor) -> int:
-        """What the sum is divided by to be a mean: known labels, or films for cross entropy."""
-        return len(targets) if self.name == "cross_entropy" else int((~torch.isnan(targets)).sum())
+        """What the sum is divided by to be a mean: known labels, or known films for cross entropy."""
+        known = ~torch.isnan(targets)
+        return int(known.all(dim=1).sum() if self.name == "cross_entropy" else known.sum())
 
     def sum(self, logits: torch.Tensor, targets: torch.Tensor, smooth: bool = True) -> torch.Tensor:
         """The loss summed over films and known labels, a float32 scalar.
