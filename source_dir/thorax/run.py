@@ -25,7 +25,7 @@ from thorax.files import write_whole
 from thorax.job import Job
 from thorax.serving.bundle import write_bundle
 from thorax.tracking.history import write_history
-from thorax.tracking.lines import line
+from thorax.tracking.lines import METRICS, line, objective_key
 from thorax.tracking.progress import say
 from thorax.training import distributed, memory
 from thorax.training.checkpoints import Checkpoints
@@ -142,7 +142,7 @@ class Run:
             self.ids[part.part] = [part.ids[i] for i in kept]
         row = trainer.state.history[best]
         metrics = {
-            "objective": f"validation:{self.config.objective}", "best_epoch": best + 1, "epochs": len(trainer.state.history),
+            "objective": METRICS[objective_key(self.config.objective)], "best_epoch": best + 1, "epochs": len(trainer.state.history),
             "labels": space.to_dict(), "at_best_epoch": row, **scores,
         }  # fmt: skip
         self._write(metrics, scores, curves, best)

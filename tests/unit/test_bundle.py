@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import films
@@ -25,6 +26,7 @@ from thorax.serving.classifier import Classifier
 ROOT = Path(__file__).resolve().parents[2]
 THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
 PREPARED = Preprocessing(32, 40)
+THREE_CHANNELS = replace(PREPARED, channels=3)
 ABOUT = {"configuration": {"network": "cnn5", "epochs": 2}, "split": {"sha256": "ab" * 32}, "metrics": {"validation": {"auc": 0.9}}}
 SPLIT = "id,patient,part\nf0,p0,train\n"
 
@@ -191,6 +193,11 @@ def test_a_description_with_other_fields(copied, changes):
     assert "bundle.json is damaged" in refused(copied)
 
 
+def test_a_preprocessing_that_was_changed_by_hand(copied):
+    described(copied, preprocessing={**PREPARED.to_dict(), "normalization": "fixed"})
+    assert "bundle.json is damaged (its preprocessing was changed by hand)" in refused(copied)
+
+
 def test_a_newer_version_says_so(copied):
     described(copied, version=2)
     assert "has version 2, this program reads up to 1; update it" in refused(copied)
@@ -203,7 +210,10 @@ def test_a_network_that_is_not_known(copied):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"labels": films.FINDINGS.to_dict()}, {"preprocessing": {**PREPARED.to_dict(), "channels": 3}}],
+    [
+        {"labels": films.FINDINGS.to_dict()},
+        {"preprocessing": THREE_CHANNELS.to_dict(), "preprocessing_fingerprint": THREE_CHANNELS.fingerprint()},
+    ],
     ids=["more labels", "more channels"],
 )
 def test_weights_of_other_labels_or_channels_are_not_adapted(copied, changes):

@@ -25,9 +25,8 @@ class Batch:
         films: (n, H, W) uint8.
         draws: (n, DRAWS) float32; empty where nothing is random.
         indices: (n,) int64, places in the SampleSet.
-        known: films (rows) of the whole global batch, before it was shared out.
-        everyone: (known,) int64, indices of the whole global batch.
-        corrupt: ids of films that could not be read (only with skip_corrupt); their rows are all black.
+        everyone: (N,) int64, places of the whole global batch, before it was shared out.
+        corrupt: places of films that could not be read (only with skip_corrupt); their rows are all black.
         problem: why the batch could not be read; then the run ends with this line.
     """
 

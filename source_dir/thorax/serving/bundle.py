@@ -61,9 +61,11 @@ class Bundle:
             stored = json.loads(file.read_text(encoding="utf-8"))
             if stored["version"] > VERSION:
                 raise ThoraxError(f"{file} has version {stored['version']}, this program reads up to {VERSION}; update it")
+            preprocessing = Preprocessing.from_dict(stored["preprocessing"])
+            if preprocessing.fingerprint() != stored["preprocessing_fingerprint"]:
+                raise ValueError("its preprocessing was changed by hand")
             return cls(
-                folder, stored["network"]["name"], LabelSpace.from_dict(stored["labels"]),
-                Preprocessing.from_dict(stored["preprocessing"]), stored["thresholds"],
+                folder, stored["network"]["name"], LabelSpace.from_dict(stored["labels"]), preprocessing, stored["thresholds"],
                 {key: stored[key] for key in ("configuration", "split", "metrics", "versions")}, stored["network"]["dropout"],
             )  # fmt: skip
         except FileNotFoundError:

@@ -22,7 +22,7 @@ from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.evaluation.metrics import epoch_metrics
 from thorax.job import Process
-from thorax.tracking.lines import line, number
+from thorax.tracking.lines import line, number, objective_key
 from thorax.tracking.progress import Progress, say
 from thorax.training import distributed
 from thorax.training.checkpoints import Checkpoints
@@ -296,7 +296,7 @@ class Trainer:
     def _keep_best(self, row: dict[str, float]) -> None:
         """Keeps the weights of the best epoch by the objective; the lower validation loss decides between equals."""
         c, s = self.config, self.state
-        value = row[f"validation_{c.objective}"] * (-1 if c.objective == "loss" else 1)
+        value = row[objective_key(c.objective)] * (-1 if c.objective == "loss" else 1)
         value = value if np.isfinite(value) else -row["validation_loss"]
         if value > s.best_value + c.early_stopping_tolerance or s.best_epoch < 0:
             s.bad_epochs = 0
