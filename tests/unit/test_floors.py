@@ -14,7 +14,7 @@ SOURCE, LAUNCH = ROOT / "source_dir", ROOT / "launch"
 #: From the ground up. A module's part is the name below thorax/, or its own where it lies at the top of source_dir.
 FLOORS = (
     {"thorax", "labels", "errors", "files", "job", "tracking"},
-    {"config", "data", "evaluation", "networks"},
+    {"config", "data", "evaluation", "networks", "heatmaps"},
     {"training", "serving"},
     {"run", "command_line", "train_model", "inference", "deployment"},
 )
