@@ -10,11 +10,9 @@ from torch import nn
 
 def last_feature_map(net: nn.Module) -> nn.Module:
     """The module whose output is the last map of features (N, C, h, w) of a network of `networks.build`."""
-    if isinstance(net, torchvision.models.ResNet):
-        return net.layer4
-    features = net.features
-    assert isinstance(features, nn.Sequential)
-    return features
+    module = net.layer4 if isinstance(net, torchvision.models.ResNet) else net.features
+    assert isinstance(module, nn.Module)
+    return module
 
 
 def heat_maps(net: nn.Module, x: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
