@@ -30,14 +30,17 @@ def train(job: Job, config: TrainingConfig) -> int:
     from thorax.run import Run
     from thorax.training.distributed import device_of, process_group
 
-    device = device_of(job.process)
-    with process_group(job.process, device):
+    def walk() -> int:
         run = Run(job, config, device)
         run.build()
         if not run.fit():
             return 130 if run.stop.by_hand else 0
         run.save(Path(__file__).parent)
-    return 0
+        return 0
+
+    device = device_of(job.process)
+    with process_group(job.process, device):
+        return walk()  # in a function, so that nothing of the run outlives the group
 
 
 if __name__ == "__main__":

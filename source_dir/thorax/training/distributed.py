@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -26,7 +27,11 @@ def device_of(process: Process) -> torch.device:
 
 @contextmanager
 def process_group(process: Process, device: torch.device) -> Iterator[None]:
-    """Joins the run's processes (nccl on GPUs, gloo on CPUs) and leaves them; one process alone joins nothing."""
+    """Joins the run's processes (nccl on GPUs, gloo on CPUs) and leaves them; one process alone joins nothing.
+
+    Before it leaves, what still refers to the group (a DistributedDataParallel in a cycle) is collected: the group's
+    threads end with its last reference, and one that lives on while Python shuts down aborts the process.
+    """
     if process.world_size == 1:
         yield
         return
@@ -37,6 +42,7 @@ def process_group(process: Process, device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()
         dist.destroy_process_group()
 
 
