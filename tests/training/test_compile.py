@@ -1,0 +1,27 @@
+"""torch.compile: the same training, but for rounding."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import command, run
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (g++) on a CPU"),
+]
+
+
+def losses(films: Path, out: Path, **settings: str) -> list[float]:
+    done = run(command(films, out, **settings))
+    assert done.returncode == 0, done.stderr
+    with (Path(f"{out}-job") / "output" / "data" / "history.csv").open() as file:
+        return [float(row["train_loss"]) for row in csv.DictReader(file)]
+
+
+def test_a_compiled_network_has_the_same_losses(films: Path, tmp_path: Path) -> None:
+    plain = losses(films, tmp_path / "plain")
+    assert losses(films, tmp_path / "compiled", compile="true") == pytest.approx(plain, rel=1e-3)
