@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from thorax.data.source import ByteRange, Source
 from thorax.errors import ThoraxError
 
 #: No film is larger than this many pixels (about 22,000 x 22,000 / 3); a file that claims more is refused unread.
@@ -48,12 +49,12 @@ class Preprocessing:
     mean: float = 0.5
     deviation: float = 0.25
 
-    def film(self, source: Path | bytes, name: str = "") -> np.ndarray:
+    def film(self, source: Source | bytes, name: str = "") -> np.ndarray:
         """Decodes one film and brings it to its size.
 
         Args:
-            source: a path, or the bytes of the file.
-            name: what to call the film in errors; default: the path.
+            source: a path, a stretch of a larger file, or the bytes of the film.
+            name: what to call the film in errors; default: the source.
 
         Returns:
             (height, width) uint8: 0 black to 255 white.
@@ -61,7 +62,7 @@ class Preprocessing:
         Raises:
             UnreadableFilm: not a readable JPEG or PNG, or smaller than the crop.
         """
-        name = name or (str(source) if isinstance(source, Path) else f"a film of {len(source)} bytes")
+        name = name or (f"a film of {len(source)} bytes" if isinstance(source, bytes) else str(source))
         size = self._scaled_for if self.fit != "crop" or self.resize else None
         return self._place(decode(source, name, size), name)
 
@@ -101,7 +102,7 @@ class Preprocessing:
         top, left = round(down * spare_h), round(right * spare_w)
         return np.ascontiguousarray(film[top : top + self.height, left : left + self.width])
 
-    def uncropped(self, source: Path | bytes, name: str) -> np.ndarray:
+    def uncropped(self, source: Source | bytes, name: str) -> np.ndarray:
         """The scaled film before the crop, (h, w) uint8, for training's random crops."""
         return decode(source, name, self._scaled_for if self.resize else None)
 
@@ -134,7 +135,7 @@ class Preprocessing:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def decode(source: Path | bytes, name: str, scaled: Any = None) -> np.ndarray:
+def decode(source: Source | bytes, name: str, scaled: Any = None) -> np.ndarray:
     """One grey film.
 
     JPEGs are decoded at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that is not below the wanted size, from
@@ -142,7 +143,7 @@ def decode(source: Path | bytes, name: str, scaled: Any = None) -> np.ndarray:
     to 8 bits. EXIF orientation is applied; transparency is laid on black.
 
     Args:
-        source: a path, or the bytes of the file.
+        source: a path, a stretch of a larger file, or the bytes of the film.
         name: what to call the film in errors.
         scaled: maps (width, height) to the wanted (width, height); None keeps the film's own size.
 
@@ -152,6 +153,11 @@ def decode(source: Path | bytes, name: str, scaled: Any = None) -> np.ndarray:
     Raises:
         UnreadableFilm: empty, not JPEG or PNG, damaged, cut short, or larger than MAX_PIXELS.
     """
+    if isinstance(source, ByteRange):
+        try:
+            source = source.read()
+        except ThoraxError as error:
+            raise UnreadableFilm(str(error)) from None
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as image:
             return _grey(image, scaled)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -152,7 +154,7 @@ def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int
     def look(index: int) -> tuple[int, str]:
         path = samples.samples[index].source
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path if isinstance(path, Path) else io.BytesIO(path.read()), formats=FORMATS) as image:
                 turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
                 width, height = reversed(image.size) if turned else image.size
                 if preprocessing.fit == "crop" and not preprocessing.resize and (height < preprocessing.height or width < preprocessing.width):
