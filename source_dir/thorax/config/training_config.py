@@ -57,7 +57,7 @@ class TrainingConfig:
     layer_decay: float = parameter(1.0, "learning rate of each stage = the stage above it x this (1 = all alike)", NET, low=0.0, high=1.0, open_low=True)
 
     # -- Data ------------------------------------------------------------------------------------------------------
-    data_format: str = parameter("auto", "format of the channels; auto looks at them", DATA, choices=("auto", "folder", "csv"))
+    data_format: str = parameter("auto", "format of the channels; auto looks at them", DATA, choices=("auto", "folder", "csv", "shards"))
     labels: tuple[str, ...] = parameter((), "label names in order; of two classes the second is the positive one; default: as found", DATA)
     num_classes: int | None = parameter(None, "checked against the data when given", DATA, low=1)
     num_training_samples: int | None = parameter(None, "compared with the data when given; a difference is a warning", DATA, low=1)
@@ -84,6 +84,10 @@ class TrainingConfig:
         choices=("global", "channel"),
     )
     skip_corrupt: bool = parameter(False, "leave films out that cannot be read (counted in the log) instead of stopping", DATA)
+    streaming: bool | None = parameter(
+        None, "read shards (or RecordIO) in order, forward only, instead of film by film at random places; default: where the train channel holds shards", DATA
+    )
+    shuffle_buffer: int = parameter(1024, "with streaming: films that wait in memory to be shuffled, of all processes together", DATA, low=1)
     balanced_sampler: bool = parameter(False, "draw films so that every class (label combination) is seen equally often", DATA)
 
     # -- Augmentation ----------------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thorax.data.formats import csv_table, folders
+from thorax.data.formats import csv_table, folders, shards
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
-FORMATS = {module.NAME: module for module in (folders, csv_table)}
+FORMATS = {module.NAME: module for module in (folders, csv_table, shards)}
 
 
 def read_channel(name: str, folder: Path, data_format: str = "auto") -> Listing:
