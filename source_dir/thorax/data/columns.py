@@ -149,6 +149,11 @@ class Ranges:
     def __iter__(self) -> Iterator[ByteRange]:
         return (self[k] for k in range(len(self)))
 
+    @property
+    def columns(self) -> tuple[list[Path], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(files, which, offsets, sizes, split), as they were given; not to be changed."""
+        return self._files, self._which, self._offsets, self._sizes, self._split
+
     def take(self, places: np.ndarray) -> Ranges:
         return Ranges(self._files, *(column[places] for column in (self._which, self._offsets, self._sizes, self._split)))
 
