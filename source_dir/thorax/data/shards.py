@@ -180,7 +180,7 @@ def read_index(folder: Path) -> ShardIndex:
         raise ThoraxError(f"{file} is damaged or not an index of shards ({error}); {advice}") from None
     targets[targets < 0] = np.nan
     index = ShardIndex(texts["shards"], arrays.pop("lengths"), tuple(texts["names"]), exclusive, texts["ids"], texts["patients"], **arrays, targets=targets)
-    there = {path.name: path.stat().st_size for path in folder.glob("*.tar")}
+    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.suffix.lower() == ".tar" and not path.name.startswith(".")}
     for name, length in zip(index.shards, index.lengths.tolist(), strict=True):
         if name not in there:
             raise ThoraxError(f"{folder / name} is in {INDEX} but not in the folder; {advice}")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from thorax.data.columns import Ranges
+from thorax.data.formats.channel import Channel
 from thorax.data.images import EXTENSIONS
 from thorax.data.patients import patient_of
 from thorax.data.samples import Listing
@@ -27,28 +28,27 @@ NAME = "shards"
 LARGEST_TEXT = 1 << 20
 
 
-def finds(folder: Path) -> str:
-    tars = sorted(path.name for path in folder.glob("*.tar"))
+def finds(channel: Channel) -> str:
+    tars = channel.ending(".tar")
     return f"{len(tars)} tar shards ({', '.join(tars[:2])}{', ...' if len(tars) > 2 else ''})" if tars else ""
 
 
-def read(folder: Path) -> Listing:
+def read(channel: Channel) -> Listing:
     """Films of all shards, in the order of names and of places in them.
 
     Raises:
         ThoraxError: a shard is damaged or holds what it must not (see data.shards), a film has no label, or an id
             comes twice.
     """
-    if not (folder / INDEX).is_file():
-        return _scan(folder)
-    index = read_index(folder)
-    sources = Ranges([folder / name for name in index.shards], index.which, index.offsets, index.sizes)
+    if not (channel.folder / INDEX).is_file():
+        return _scan([channel.folder / name for name in channel.ending(".tar")])
+    index = read_index(channel.folder)
+    sources = Ranges([channel.folder / name for name in index.shards], index.which, index.offsets, index.sizes)
     return Listing(index.names, index.ids, sources, index.targets, index.patients, index.exclusive)
 
 
-def _scan(folder: Path) -> Listing:
+def _scan(shards: list[Path]) -> Listing:
     ids, patients, labels, places = [], [], [], []
-    shards = sorted(folder.glob("*.tar"))
     seen: set[str] = set()
     for k, shard in enumerate(shards):
         for key, group in groupby(members(shard), key=_key):
