@@ -52,7 +52,7 @@ def test_sub_folders_belong_to_their_class(tmp_path):
 def test_hidden_and_other_files_are_passed_over(tmp_path):
     root = films.folders(tmp_path, A=["a.png", ".a.png", "._a.png", ".cache/x.png", "__MACOSX/a.png"], B=["b.png"])
     films.folders(root, **{".ipynb_checkpoints": ["z.png"], "__MACOSX": ["y.png"]})
-    for name in ("A/Thumbs.db", "A/notes.txt", "README", "A/a.tiff"):
+    for name in ("A/Thumbs.db", "A/notes.txt", "README", "A/a.gif"):
         (root / name).write_text("not a film")
     assert read(root).ids == ["A/a.png", "B/b.png"]
 
@@ -221,7 +221,7 @@ def test_both_formats_must_be_chosen_from(tmp_path):
     films.folders(tmp_path, A=["a.png"], B=["b.png"])
     films.table(tmp_path, "path,labels\nA/a.png,X\nB/b.png,Y\n")
     told = refused(tmp_path)
-    assert "class folders (A, B) and a table (films.csv); choose one by data_format=folder|csv" in told
+    assert "class folders (A, B) and a table (films.csv); choose one by data_format=folder|table" in told
     assert read(tmp_path, "folder").names == ("A", "B")
     assert read(tmp_path, "csv").names == ("X", "Y")
 

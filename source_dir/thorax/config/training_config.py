@@ -57,11 +57,29 @@ class TrainingConfig:
     layer_decay: float = parameter(1.0, "learning rate of each stage = the stage above it x this (1 = all alike)", NET, low=0.0, high=1.0, open_low=True)
 
     # -- Data ------------------------------------------------------------------------------------------------------
-    data_format: str = parameter("auto", "format of the channels; auto looks at them", DATA, choices=("auto", "folder", "csv", "shards"))
-    labels: tuple[str, ...] = parameter((), "label names in order; of two classes the second is the positive one; default: as found", DATA)
+    data_format: str = parameter(
+        "auto",
+        "format of the channels; auto looks at them; csv and parquet are table",
+        DATA,
+        choices=("auto", "folder", "lst", "recordio", "manifest", "table", "nih", "coco", "shards", "csv", "parquet"),
+    )
+    labels: tuple[str, ...] = parameter(
+        (),
+        "label names in order; of two classes the second is the positive one; names the numbers of .lst and .rec, picks categories of COCO; default: as found",
+        DATA,
+    )
     num_classes: int | None = parameter(None, "checked against the data when given", DATA, low=1)
     num_training_samples: int | None = parameter(None, "compared with the data when given; a difference is a warning", DATA, low=1)
     multi_label: bool | None = parameter(None, "a film may have several labels or none; default: as the data says", DATA)
+    keep_unlabelled: bool = parameter(True, "with several labels: keep films that have none of them, as negatives", DATA)
+    count_crowds: bool = parameter(True, "COCO: a box of a crowd counts as one of its category", DATA)
+    label_format: str = parameter(
+        "auto",
+        "manifest: a list of numbers is 0 and 1 per label (multi-hot) or class indices (class-id); auto looks at them",
+        DATA,
+        choices=("auto", "multi-hot", "class-id"),
+    )
+    attribute_names: tuple[str, ...] = parameter((), "manifest: the image's and the label's attribute; default: source-ref and the one label", DATA)
     resize: int | None = parameter(None, "short side in pixels that films are scaled to, aspect kept, before the crop to image_shape", DATA, low=8, high=8192)
     fit: str = parameter(
         "auto",

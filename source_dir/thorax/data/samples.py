@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -174,11 +175,15 @@ def label_space(listing: Listing, order: Sequence[str], multi_label: bool | None
     if multi_label or not listing.exclusive:
         unknown = [name for name in order if name not in listing.names]
         if unknown:
-            raise ThoraxError(f"labels={','.join(order)}: {', '.join(unknown)} not in the data, which has {', '.join(listing.names)}")
+            match = difflib.get_close_matches(unknown[0], listing.names, n=1, cutoff=0.5)
+            hint = f"; did you mean {match[0]}?" if match else ""
+            raise ThoraxError(f"labels={','.join(order)}: {', '.join(unknown)} not in the data, which has {', '.join(listing.names)}{hint}")
         names = tuple(order) or listing.names
         if not names:
             raise ThoraxError("no film of the train channel has a label; a classifier needs at least one")
         return LabelSpace(names, "multilabel")
+    if not order and all(name.isdigit() for name in listing.names):  # 10 comes after 9, not after 1
+        order = sorted(listing.names, key=int)
     return LabelSpace.of_classes(listing.names, order)
 
 
