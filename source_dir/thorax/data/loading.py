@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from thorax.data.augment import DOWN, DRAWS, RIGHT, draws_for
 from thorax.data.columns import Ranges
-from thorax.data.images import FORMATS, Preprocessing, UnreadableFilm, decode
+from thorax.data.images import DecoderMissing, Preprocessing, UnreadableFilm, header
 from thorax.data.samples import SampleSet
 from thorax.data.shards import INDEX
-from thorax.data.source import ByteRange
-
-#: Bytes of a film in a larger file that are read to look at its header.
-HEAD = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -162,6 +155,9 @@ def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int
 
     Films that are damaged further on are found when they are read. Shards with an index are passed over: all of their
     films were decoded when they were packed, and to look at each again would be to read a set that may not fit twice.
+
+    Raises:
+        DecoderMissing: a film needs a package that is not installed; to leave such films out would hide it.
     """
     sources = samples.table.sources
     if isinstance(sources, Ranges) and all((file.parent / INDEX).is_file() for file in sources.columns[0]):
@@ -170,21 +166,14 @@ def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int
     def look(index: int) -> tuple[int, str]:
         source = sources[index]
         try:
-            head = source if isinstance(source, Path) else io.BytesIO(ByteRange(source.path, source.offset, min(source.size, HEAD)).read())
-            with Image.open(head, formats=FORMATS) as image:
-                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-                width, height = reversed(image.size) if turned else image.size
-                if preprocessing.fit == "crop" and not preprocessing.resize and (height < preprocessing.height or width < preprocessing.width):
-                    preprocessing.film(source)  # says so
-                return index, ""
+            told = header(source, str(source))
+            if preprocessing.fit == "crop" and not preprocessing.resize and (told.height < preprocessing.height or told.width < preprocessing.width):
+                preprocessing.film(source)  # says so
+        except DecoderMissing:
+            raise
         except UnreadableFilm as error:
             return index, str(error)
-        except Exception:
-            try:
-                decode(source, str(source))
-            except UnreadableFilm as error:
-                return index, str(error)
-            return index, ""
+        return index, ""
 
     with ThreadPoolExecutor(threads) as pool:
         return {index: reason for index, reason in pool.map(look, range(len(samples)), chunksize=64) if reason}
