@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from thorax.data.images import EXTENSIONS
+from thorax.data.images import EXTENSIONS, is_film
 from thorax.errors import ThoraxError
 
 #: Names of missing films that an error tells.
@@ -75,7 +75,12 @@ class Channel:
 
     def films(self) -> list[str]:
         """Every film at any depth, in the order of its path."""
-        return sorted((name for name in self.everything if posixpath.splitext(name)[1].lower() in EXTENSIONS), key=lambda name: name.split("/"))
+        return self._films
+
+    @cached_property
+    def _films(self) -> list[str]:
+        found = (n for n in self.everything if posixpath.splitext(n)[1].lower() in EXTENSIONS or is_film(self.folder / n))
+        return sorted(found, key=lambda name: name.split("/"))
 
     def paths(self, names: Iterable[str]) -> list[str]:
         return [f"{self.folder}{os.sep}{name}" for name in names]
@@ -117,10 +122,9 @@ class Channel:
         if missing:
             line, name = missing[0]
             others = " or its folder images" if "images/" in below else ""
-            more = (
-                f"; {len(missing)} of {len(names)} films are missing: " + ", ".join(f"line {n} {m}" for n, m in missing[:EXAMPLES]) if len(missing) > 1 else ""
-            )
-            raise ThoraxError(f"{table} line {line}: {name} does not exist in {self.folder}{others}{more}{', ...' if len(missing) > EXAMPLES else ''}")
+            told = ", ".join(f"line {n} {m}" for n, m in missing[:EXAMPLES]) + (", ..." if len(missing) > EXAMPLES else "")
+            more = f"; {len(missing)} of {len(names)} films are missing: {told}" if len(missing) > 1 else ""
+            raise ThoraxError(f"{table} line {line}: {name} does not exist in {self.folder}{others}{more}")
         return found
 
     def inventory(self) -> str:
