@@ -1,0 +1,90 @@
+"""What the commands share: the films of a folder in any format, some of them, and tables of them."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thorax.errors import ThoraxError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from thorax.data.samples import Listing, SampleSet
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("films", type=Path, metavar="FILMS", help="folder with films in any format that training takes")
+    add_format(parser)
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-format", default="auto", metavar="NAME", help="format of the folder (folder, table, lst, recordio, ...); default: looked for")
+    parser.add_argument("--labels", default="", metavar="A,B,...", help="names of numbered labels (.lst, RecordIO), in their order")
+
+
+def read_films(args: argparse.Namespace) -> Listing:
+    """The films of args.films; what the format has to say about them is printed.
+
+    Raises:
+        ThoraxError: see read_channel.
+    """
+    from thorax.data.formats import ALIASES, FORMATS, read_channel
+    from thorax.data.formats.channel import Options
+
+    known = ["auto", *FORMATS, *ALIASES]
+    if args.data_format not in known:
+        raise ThoraxError(f"--data-format {args.data_format} is not known; choose one of {', '.join(known)}")
+    listing = read_channel(args.films.name or str(args.films), args.films, args.data_format, Options(labels=tuple(filter(None, args.labels.split(",")))))
+    for note in listing.notes:
+        print(f"note: {note}")
+    return listing
+
+
+def some(listing: Listing, rows: np.ndarray) -> Listing:
+    """The films at (n,) `rows`, in their order."""
+    import dataclasses
+
+    from thorax.data.columns import Texts, pack
+
+    def pick(column: Sequence[str]) -> list[str]:
+        return [column[int(k)] for k in rows]
+
+    sources = pack(listing.sources, Texts(listing.ids)).take(rows)
+    parts = pick(listing.parts) if listing.parts is not None else None
+    return dataclasses.replace(listing, ids=pick(listing.ids), sources=sources, targets=listing.targets[rows], patients=pick(listing.patients), parts=parts)
+
+
+def whole_set(listing: Listing) -> SampleSet:
+    """All films as one set, for what the trainer does with sets: cutting by patient, counting."""
+    from thorax.data.samples import label_space, sample_set
+
+    return sample_set("films", listing, label_space(listing, (), None))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_text(text: str, file: Path, what: str) -> None:
+    """Writes the file, whole or not at all, in a folder that is made where it lacks."""
+    from thorax.files import write_whole
+
+    make_folder(file.parent)
+    write_whole(text.encode(), file, what)
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ThoraxError(f"the folder {folder} cannot be made: {error.strerror}") from None
