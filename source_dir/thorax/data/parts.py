@@ -116,6 +116,8 @@ def _labelled(part: SampleSet, config: TrainingConfig, say: Callable[[str], None
     if config.keep_unlabelled or part.space.task != "multilabel":
         return part
     kept = np.flatnonzero((part.targets != 0).any(axis=1))
+    if len(kept) == len(part):
+        return part
     say(f"{part.part}: {len(part) - len(kept)} films without any of the labels are left out (keep_unlabelled=false)")
     if not len(kept):
         raise ThoraxError(f"channel {part.part}: no film has any of {', '.join(part.space.classes)}; check labels, or set keep_unlabelled=true")

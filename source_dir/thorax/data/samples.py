@@ -177,7 +177,8 @@ def label_space(listing: Listing, order: Sequence[str], multi_label: bool | None
         if unknown:
             match = difflib.get_close_matches(unknown[0], listing.names, n=1, cutoff=0.5)
             hint = f"; did you mean {match[0]}?" if match else ""
-            raise ThoraxError(f"labels={','.join(order)}: {', '.join(unknown)} not in the data, which has {', '.join(listing.names)}{hint}")
+            has = ", ".join(listing.names[:20]) + (f" and {len(listing.names) - 20} more" if len(listing.names) > 20 else "")
+            raise ThoraxError(f"labels={','.join(order)}: {', '.join(unknown)} not in the data, which has {has}{hint}")
         names = tuple(order) or listing.names
         if not names:
             raise ThoraxError("no film of the train channel has a label; a classifier needs at least one")

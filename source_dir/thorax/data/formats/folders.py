@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from thorax.data.columns import Files
+from thorax.data.formats import coco, nih
 from thorax.data.formats.channel import PARTS, Channel
 from thorax.data.patients import patient_of
 from thorax.data.samples import Listing
@@ -21,10 +22,10 @@ FEWEST = 50
 def finds(channel: Channel) -> str:
     """What it saw: at least one sub-folder with a film, or several sub-folders and no table.
 
-    One sub-folder beside a table holds the table's films: one class would be none.
+    One sub-folder beside a table holds the table's films: one class would be none. So do those of NIH and COCO.
     """
     folders, tables = channel.folders, bool(channel.ending(".csv", ".csv.gz", ".parquet", ".lst", ".manifest", ".jsonl", ".json", ".rec", ".tar"))
-    if len(folders) == 1 and tables:
+    if (len(folders) == 1 and tables) or nih.finds(channel) or coco.finds(channel):
         return ""
     if (len(folders) > 1 and not tables) or any("/" in film for film in channel.films()):
         if _is_root(channel):

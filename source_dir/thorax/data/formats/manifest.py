@@ -81,9 +81,7 @@ def _attributes(file: Path, row: dict[str, Any], line: int, given: Sequence[str]
         return given[0], given[1]
     labels = [name for name, value in row.items() if name not in (IMAGE, PATIENT) and not name.endswith("-metadata") and _numbers(value) is not None]
     if IMAGE not in row or len(labels) != 1:
-        what = (
-            f"no attribute {IMAGE}" if IMAGE not in row else f"{len(labels)} attributes that can be a label" if labels else "no attribute that can be a label"
-        )
+        what = f"no attribute {IMAGE}" if IMAGE not in row else f"{len(labels) or 'no'} attributes that can be a label"
         raise ThoraxError(f"{file} line {line} has {what}; it has {', '.join(row)}; name image and label by attribute_names=IMAGE,LABEL")
     return IMAGE, labels[0]
 
