@@ -43,9 +43,7 @@ def parser(wanted: str = "") -> argparse.ArgumentParser:
     commands = p.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in [wanted] if wanted in COMMANDS else COMMANDS:
         module: Any = importlib.import_module(f"dataset.{COMMANDS[name]}")
-        one = commands.add_parser(
-            name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-        )
+        one = commands.add_parser(name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
         module.add_arguments(one)
         one.set_defaults(run=module.run)
     return p

@@ -12,7 +12,6 @@ import dataclasses
 from pathlib import Path
 
 from dataset.reading import some
-
 from thorax.errors import ThoraxError
 
 HELP = "turn COCO annotations into a table of labels"
@@ -28,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import numpy as np
-    from dataset.tables import write_table
 
+    from dataset.tables import write_table
     from thorax.data.formats import read_channel
     from thorax.data.formats.channel import Options, nearest
 

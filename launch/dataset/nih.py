@@ -23,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from dataset.tables import write_table
-
     from thorax.data.formats import nih, read_channel
     from thorax.data.formats.channel import Channel, Options
     from thorax.data.formats.tabular import read_csv

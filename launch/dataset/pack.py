@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.reading import add_source, read_films, some
-
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder to write to, empty or of an unfinished run")
     parser.add_argument("--to", choices=("shards", "rec"), default="shards", help="tar shards (default) or one RecordIO file")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="short side that films are scaled to, aspect kept; default: files as they are")
-    parser.add_argument("--encode", choices=("keep", "jpeg", "png"), help="how films are stored (default: keep; with --size: jpeg); other than keep: grey, 8 bits")
+    parser.add_argument("--encode", choices=("keep", "jpeg", "png"), help="how films are stored: as they are (default), or grey in 8 bits (with --size: jpeg)")
     parser.add_argument("--quality", type=int, default=95, metavar="1..100", help="of JPEGs that are written (default: 95)")
     parser.add_argument("--shard-films", type=int, default=1000, metavar="N", help="films in a shard (default: 1000)")
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="shuffle the films first, by this seed; default: the order in which they are found")
@@ -63,7 +62,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out.resolve() == args.films.resolve() or args.films.resolve() in args.out.resolve().parents:
         raise ThoraxError(f"{args.out} lies in the folder that is packed; choose one outside of {args.films}")
     listing = read_films(args)
-    options = packing.Options(args.to, args.size, args.encode or ("jpeg" if args.size else "keep"), args.quality, args.shard_films, args.shuffle, args.skip_corrupt)
+    encode = args.encode or ("jpeg" if args.size else "keep")
+    if args.size and encode == "keep":
+        raise ThoraxError(f"--size {args.size} with --encode keep: a scaled film must be encoded anew; choose jpeg or png")
+    options = packing.Options(args.to, args.size, encode, args.quality, args.shard_films, args.shuffle, args.skip_corrupt)
     for part, films in _parts(listing, args.split).items():
         for told in packing.pack(films, args.out / part, part or args.films.resolve().name, options, args.processes):
             print(f"{part}: {told}" if part else told, flush=True)
@@ -97,5 +99,5 @@ def _read_split(file: Path, ids: list[str]) -> list[str]:
     part = {row["id"]: row["part"] for row in rows}
     lacking = [name for name in ids if part.get(name) not in ("train", "validation", "test")]
     if lacking:
-        raise ThoraxError(f"--split {file} says no part (train, validation or test) of {len(lacking)} films, e.g. {', '.join(lacking[:3])}; split this folder again")
+        raise ThoraxError(f"--split {file} says no part (train, validation or test) of {len(lacking)} films, e.g. {', '.join(lacking[:3])}; split again")
     return [part[name] for name in ids]

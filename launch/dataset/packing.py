@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from dataset.encoding import Encoded, encoded
 from dataset.reading import make_folder, some, write_text
-
 from thorax.data import recordio, shards
 from thorax.data.source import ByteRange
 from thorax.errors import ThoraxError
@@ -102,7 +102,8 @@ def pack(listing: Listing, out: Path, name: str, options: Options, processes: in
     shutil.rmtree(out / STATE)
     size = sum((out / file).stat().st_size for file in files)
     packed = sum(len(unit.films) for unit in finished)
-    yield f"packed {packed} films into {f'{len(finished)} shards in {out}' if options.to == 'shards' else out / f'{name}.rec'}, {size / 1e6:.1f} MB; checksums in {SUMS}"
+    where = f"{len(finished)} shards in {out}" if options.to == "shards" else str(out / f"{name}.rec")
+    yield f"packed {packed} films into {where}, {size / 1e6:.1f} MB; checksums in {SUMS}"
     yield from _about_labels(listing, options)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.reading import add_source, read_films, table, whole_set, write_text
-
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from dataset.reading import make_folder, table, write_text
 
+from dataset.reading import make_folder, table, write_text
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
 

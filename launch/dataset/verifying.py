@@ -10,7 +10,6 @@ from pathlib import Path
 from dataset.encoding import encoded
 from dataset.packing import SUMS, Options
 from dataset.reading import read_films
-
 from thorax.errors import ThoraxError
 from thorax.tracking.progress import Progress
 

@@ -153,11 +153,11 @@ def write_index(index: ShardIndex, folder: Path) -> None:
 def _columns(index: ShardIndex) -> dict[str, np.ndarray]:
     texts = {"shards": index.shards, "names": list(index.names), "ids": index.ids, "patients": index.patients}
     return {
-        "version": np.int64(VERSION), "exclusive": np.bool_(index.exclusive), "lengths": index.lengths.astype(np.int64),
+        "version": np.array(VERSION), "exclusive": np.array(index.exclusive), "lengths": index.lengths.astype(np.int64),
         "which": index.which.astype(np.int32), "offsets": index.offsets.astype(np.int64), "sizes": index.sizes.astype(np.int64),
         "targets": np.where(np.isnan(index.targets), -1, index.targets).astype(np.int8),
         **{name: np.frombuffer(json.dumps(column, ensure_ascii=False).encode(), np.uint8) for name, column in texts.items()},
-    }  # type: ignore[dict-item]  # fmt: skip
+    }  # fmt: skip
 
 
 def read_index(folder: Path) -> ShardIndex:
