@@ -28,6 +28,7 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
+_JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 _JPEG_2000 = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"
 #: In the order they are tried: the first that is installed and can decode the film.
 _PLUGINS = ("pydicom", "pillow", "pylibjpeg", "pyjpegls", "gdcm")
@@ -140,17 +141,18 @@ def _samples(dataset: Any, syntax: str) -> np.ndarray:
             _check_rle(frame, shape[0] * shape[1])
         elif (found := _stream_size(frame, syntax)) != shape[::-1]:
             raise Refused(f"its header says {shape[1]}x{shape[0]} pixels, its compressed film {found[0]}x{found[1]}")
-    failed: Exception | None = None
-    for plugin in [p for p in _PLUGINS if p in decoder.available_plugins] or [""]:
+    plugins = [p for p in _PLUGINS if p in decoder.available_plugins] if uid.is_encapsulated else [""]
+    if syntax == _JPEG_EXTENDED and int(dataset.BitsStored) > 8:  # Pillow decodes 8 bits
+        plugins = [p for p in plugins if p != "pillow"]
+        if not plugins:
+            raise NotInstalled(f"its transfer syntax {uid.name} with {dataset.BitsStored} bits needs a decoder; pip install python-gdcm")
+    for plugin in plugins:
         try:
             samples, told = decoder.as_array(dataset, index=0, decoding_plugin=plugin)
             break
-        except Exception as error:
-            failed = failed or error.__cause__ or error  # type: ignore[assignment]
-    else:
-        if isinstance(failed, NotImplementedError):  # Pillow: JPEG of 12 bits
-            raise NotInstalled(f"its transfer syntax {uid.name} with {dataset.BitsStored} bits needs a decoder; pip install python-gdcm")
-        raise failed or Refused("no decoder")
+        except RuntimeError as error:
+            if plugin == plugins[-1]:
+                raise Refused(str(error).strip().splitlines()[-1].strip()) from None
     grey = samples.ndim == 2 and samples.dtype.itemsize <= 2
     if samples.shape[:2] != shape or not (grey or (samples.shape[2:] == (3,) and samples.dtype == np.uint8 and told["photometric_interpretation"] == "RGB")):
         raise Refused(f"its pixels are {samples.dtype} of shape {samples.shape}, its header says otherwise")
