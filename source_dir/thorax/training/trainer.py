@@ -97,6 +97,7 @@ class Trainer:
         self.targets = {part.part: torch.from_numpy(part.targets) for part in (train, validation)}
         self.augment = Augmentation(Ranges.named(config.augmentation_type, config.augmentation_strength))
         self.order_weights = balanced_weights(train) if config.balanced_sampler else None
+        self.streamed = streams(config.streaming, config.balanced_sampler, train)
         self.steps_per_epoch = max(1, len(train) // self.batch_size)
         self.corrupt: set[str] = set()
         self._layout = layout
@@ -115,6 +116,8 @@ class Trainer:
         Raises:
             ThoraxError: the loss is not finite, a film cannot be read, memory or disk ran out.
         """
+        if self.streamed:
+            self._say(f"streaming: shards are read in order, {self.config.shuffle_buffer} films wait in memory to be shuffled")
         self._resume()
         while not self.state.finished:
             self._set_trained_stages()
@@ -185,7 +188,7 @@ class Trainer:
 
     def _batches(self, epoch: int, start: int) -> TrainingBatches:
         c, films = self.config, self.train_films
-        if not streams(c.streaming, c.balanced_sampler, films):
+        if not self.streamed:
             return TrainingBatches(epoch_order(len(films), c.seed, epoch, self.order_weights), self.batch_size, epoch, start)
         return StreamedBatches(films, self.batch_size, c.shuffle_buffer, c.seed, epoch, start, self.process.rank, self.process.world_size)
 
