@@ -74,11 +74,11 @@ def _draw(root: Path, scenes: int, seed: int) -> None:
 
 
 def _scene(rng: np.random.Generator, shown: np.ndarray) -> Image.Image:
-    """160 x 200 pixels, each object at its own place in a random order of places, dark on a light, noisy ground."""
-    picture = Image.new("L", (200, 160), int(rng.integers(150, 200)))
+    """200 x 200 pixels, each object at its own place in a random order of places, dark on a light, noisy ground."""
+    picture = Image.new("L", (200, 200), int(rng.integers(150, 200)))
     pen = ImageDraw.Draw(picture)
     for place, kind in zip(rng.permutation(6), np.flatnonzero(shown), strict=False):
-        x, y = 10 + 62 * (place % 3) + rng.integers(0, 8), 12 + 74 * (place // 3) + rng.integers(0, 8)
+        x, y = 12 + 60 * (place % 3) + rng.integers(0, 6), 30 + 80 * (place // 3) + rng.integers(0, 12)
         grey = int(rng.integers(10, 90))
 
         def box(left: float, top: float, right: float, bottom: float, x: float = x, y: float = y) -> tuple[float, float, float, float]:
@@ -97,5 +97,5 @@ def _scene(rng: np.random.Generator, shown: np.ndarray) -> Image.Image:
         else:
             pen.polygon([x, y + 26, x + 50, y + 22, x + 50, y + 30], fill=grey)
             pen.polygon([x + 20, y + 2, x + 34, y + 26, x + 20, y + 50], fill=grey)
-    noisy = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.8)), np.float32) + rng.normal(0, 6, (160, 200))
+    noisy = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.8)), np.float32) + rng.normal(0, 6, (200, 200))
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
