@@ -95,6 +95,12 @@ class TrainingConfig:
         choices=("film", "fixed", "dataset"),
     )
     validation_fraction: float = parameter(0.15, "share of the training patients held out where there is no validation channel", DATA, low=0.02, high=0.5)
+    own_split: bool = parameter(
+        True,
+        "use the parts that a channel itself marks: a split column, NIH's official lists, folders train/val/test, COCO's two files; "
+        "false: all its films belong to the channel's part",
+        DATA,
+    )
     patient_scope: str = parameter(
         "global",
         "global: one patient id is one person in all channels; channel: ids are counted anew in each channel (the Kaggle set's file names)",

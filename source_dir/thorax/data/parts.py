@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def _read(job: Job, config: TrainingConfig, name: str, say: Callable[[str], None
     listing = read_channel(name, job.channel(name), config.data_format, options, lists)
     for note in listing.notes:
         say(f"warning: {name}: {note}")
-    return listing
+    return listing if config.own_split else dataclasses.replace(listing, parts=None)
 
 
 def _marked(films: SampleSet, marks: Sequence[str] | None) -> dict[str, SampleSet]:
