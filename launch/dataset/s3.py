@@ -13,7 +13,7 @@ from typing import Any
 from thorax.errors import ThoraxError
 from thorax.tracking.progress import Progress
 
-#: Error codes of S3 and KMS -> what to tell; {} is bucket and what was done.
+#: Error codes of S3 and KMS -> what to tell.
 _TOLD = {
     **dict.fromkeys(("NoSuchBucket", "404"), "there is no bucket {bucket}; create it, or mend the name or --region"),
     **dict.fromkeys(("AccessDenied", "403", "AllAccessDisabled", "AccessDeniedException"),
@@ -125,6 +125,6 @@ def one_line(bucket: str, what: str) -> Iterator[None]:
             raise ThoraxError(f"{cause}; choose another --profile") from None
         if isinstance(cause, ClientError):
             code = str(cause.response.get("Error", {}).get("Code", ""))
-            told = _TOLD.get(code, "bucket {bucket}: {what} failed: " + str(cause).replace("{", "(").replace("}", ")"))
-            raise ThoraxError(told.format(bucket=bucket, what=what, code=code)) from None
+            if code in _TOLD:
+                raise ThoraxError(_TOLD[code].format(bucket=bucket, what=what, code=code)) from None
         raise ThoraxError(f"bucket {bucket}: {what} failed: {' '.join(str(cause).split())}; look at the network, then start again to go on") from None
