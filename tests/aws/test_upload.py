@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import boto3
 import prepare
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from dataset import s3
 from moto import mock_aws
 
+BUCKET = "films-of-a-test"
 FILES = {"a/1.png": b"one", "a/2.png": b"two", "b.idx": b"index", ".hidden/x": b"secret", "a/.partial": b"half"}
 
 
@@ -35,17 +35,27 @@ def no_account(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
 
+@pytest.fixture(scope="module")
+def simulated():
+    """A client of a simulated S3; one for all tests, for making it takes half a second."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield s3.client(None, "us-east-1")
+
+
 @pytest.fixture
-def bucket(no_account):
-    with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
-        client.create_bucket(Bucket="films-of-a-test")
-        yield client
+def bucket(simulated, no_account, monkeypatch):
+    simulated.create_bucket(Bucket=BUCKET)
+    monkeypatch.setattr(s3, "client", lambda *_: simulated)
+    yield simulated
+    for key in objects(simulated):
+        simulated.delete_object(Bucket=BUCKET, Key=key)
+    simulated.delete_bucket(Bucket=BUCKET)
 
 
 def objects(client) -> dict[str, bytes]:
-    listed = client.list_objects_v2(Bucket="films-of-a-test").get("Contents", [])
-    return {entry["Key"]: client.get_object(Bucket="films-of-a-test", Key=entry["Key"])["Body"].read() for entry in listed}
+    listed = client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    return {entry["Key"]: client.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read() for entry in listed}
 
 
 def run(folder: Path, *words: str, target: str = "s3://films-of-a-test/set/x") -> int:
@@ -68,26 +78,24 @@ def test_everything_goes_up_once_and_then_only_what_changed(folder, bucket, caps
 def test_an_interrupted_upload_goes_on(folder, bucket, capsys, monkeypatch):
     send = s3._send
 
-    def failing(client, name, key, *others):
+    def interrupted(client, name, key, *others):
         if key.endswith("b.idx"):
             raise s3.ThoraxError("the network is gone")
         return send(client, name, key, *others)
 
-    monkeypatch.setattr(s3, "_send", failing)
+    monkeypatch.setattr(s3, "_send", interrupted)
     assert run(folder, "--processes", "1") == 1
     assert len(objects(bucket)) == 2
-    monkeypatch.undo()
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setattr(s3, "_send", send)
     assert run(folder) == 0
     assert "1 files uploaded (0.0 MB), 2 unchanged" in capsys.readouterr().out
 
 
 def test_exclude_prefix_and_kms_key(folder, bucket):
-    key = boto3.client("kms", region_name="us-east-1").create_key()["KeyMetadata"]["KeyId"]
+    key = "0d990263-018e-4e65-a703-eff731de951e"
     assert run(folder, "--exclude", "*.idx", "--exclude", "a/2*", "--kms-key", key, target="s3://films-of-a-test") == 0
     assert set(objects(bucket)) == {"a/1.png"}
-    head = bucket.head_object(Bucket="films-of-a-test", Key="a/1.png")
+    head = bucket.head_object(Bucket=BUCKET, Key="a/1.png")
     assert (head["ServerSideEncryption"], head["SSEKMSKeyId"].rpartition("/")[2]) == ("aws:kms", key)
     assert set(head["Metadata"]) == {"sha256"}
 
@@ -105,7 +113,7 @@ def test_sha256_tells_an_unchanged_file_where_the_etag_cannot(folder, bucket, ca
 
 
 def test_files_that_another_program_uploaded_count_by_their_etag(folder, bucket, capsys):
-    bucket.put_object(Bucket="films-of-a-test", Key="set/x/a/1.png", Body=b"one")
+    bucket.put_object(Bucket=BUCKET, Key="set/x/a/1.png", Body=b"one")
     assert run(folder) == 0
     assert "2 files uploaded (0.0 MB), 1 unchanged" in capsys.readouterr().out
 
@@ -124,6 +132,15 @@ def told(capsys) -> str:
     return lines[0]
 
 
+def failing(error: Exception):
+    """What a method does that S3 refuses."""
+
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
 def test_missing_credentials_are_one_line(folder, capsys):
     assert run(folder) == 1
     assert told(capsys).startswith("error: there are no AWS credentials; sign in")
@@ -140,25 +157,9 @@ def test_no_such_bucket_is_one_line(folder, bucket, capsys):
 
 
 def test_a_missing_kms_key_is_one_line(folder, bucket, capsys, monkeypatch):
-    failing(monkeypatch, "put_object", ClientError({"Error": {"Code": "KMS.NotFoundException", "Message": "no"}}, "PutObject"))
+    monkeypatch.setattr(bucket, "put_object", failing(ClientError({"Error": {"Code": "KMS.NotFoundException", "Message": "no"}}, "PutObject")))
     assert run(folder, "--kms-key", "alias/none") == 1
     assert "--kms-key cannot be used with bucket films-of-a-test (KMS.NotFoundException)" in told(capsys)
-
-
-def failing(monkeypatch, method: str, error: Exception) -> None:
-    """Clients whose `method` fails so, as the real one does."""
-    make = s3.client
-
-    def client(*given):
-        real = make(*given)
-
-        def fail(*_, **__):
-            raise error
-
-        setattr(real, method, fail)
-        return real
-
-    monkeypatch.setattr(s3, "client", client)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,6 @@ def failing(monkeypatch, method: str, error: Exception) -> None:
     ],
 )  # fmt: skip
 def test_what_s3_refuses_is_one_line(folder, bucket, capsys, monkeypatch, error, line):
-    failing(monkeypatch, "put_object", error)
+    monkeypatch.setattr(bucket, "put_object", failing(error))
     assert run(folder) == 1
     assert line in told(capsys)
