@@ -147,7 +147,7 @@ def _told(name: str, kind: str, error: Exception) -> UnreadableFilm:
     if isinstance(error, Image.DecompressionBombError):
         reason = f"it claims more than the {MAX_PIXELS} pixels that are read"
     elif isinstance(error, UnidentifiedImageError):
-        reason = "its first bytes are damaged, or it is cut short"
+        reason = "it is damaged, cut short or of a kind that is not read"
     elif isinstance(error, MemoryError):
         reason = "there is not enough memory for it"
     else:

@@ -142,10 +142,10 @@ def _samples(dataset: Any, syntax: str) -> np.ndarray:
         elif (found := _stream_size(frame, syntax)) != shape[::-1]:
             raise Refused(f"its header says {shape[1]}x{shape[0]} pixels, its compressed film {found[0]}x{found[1]}")
     plugins = [p for p in _PLUGINS if p in decoder.available_plugins] if uid.is_encapsulated else [""]
-    if syntax == _JPEG_EXTENDED and int(dataset.BitsStored) > 8:  # Pillow decodes 8 bits
-        plugins = [p for p in plugins if p != "pillow"]
+    if syntax == _JPEG_EXTENDED and int(dataset.BitsStored) > 8:  # Pillow and GDCM decode 8 bits
+        plugins = [p for p in plugins if p == "pylibjpeg"]
         if not plugins:
-            raise NotInstalled(f"its transfer syntax {uid.name} with {dataset.BitsStored} bits needs a decoder; pip install python-gdcm")
+            raise NotInstalled(f"its transfer syntax {uid.name} with {dataset.BitsStored} bits needs a decoder; pip install pylibjpeg pylibjpeg-libjpeg (GPL)")
     for plugin in plugins:
         try:
             samples, told = decoder.as_array(dataset, index=0, decoding_plugin=plugin)

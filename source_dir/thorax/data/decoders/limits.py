@@ -19,6 +19,7 @@ MAX_BYTES = 2**28
 Scaled = Callable[[int, int], tuple[int, int]]
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF and the like
 
 
 class UnreadableFilm(ThoraxError):  # noqa: N818  a film, said as the field says it
