@@ -95,7 +95,16 @@ def test_webdataset_shards_of_others_are_read(tmp_path):
     long = "deep/" * 30 + "person7_bacteria_2"
     folder = tarfile.TarInfo("deep")
     folder.type = tarfile.DIRTYPE
-    shard(tmp_path / "a.tar", folder, ("b/1.jpg", film(1)), ("b/1.cls", b"1"), ("b/1.txt", b"x"), (f"{long}.cls", b"0\n"), (f"{long}.png", film(2)), ("notes.txt", b""))
+    shard(
+        tmp_path / "a.tar",
+        folder,
+        ("b/1.jpg", film(1)),
+        ("b/1.cls", b"1"),
+        ("b/1.txt", b"x"),
+        (f"{long}.cls", b"0\n"),
+        (f"{long}.png", film(2)),
+        ("notes.txt", b""),
+    )
     listing = read_channel("train", tmp_path)
     assert (list(listing.ids), listing.names, listing.exclusive) == (["b/1", long], ("0", "1"), True)
     assert listing.targets.tolist() == [[0, 1], [1, 0]]

@@ -114,7 +114,14 @@ def test_neighbours_are_parted_by_the_buffer():
 
 
 @settings(max_examples=40, deadline=None)
-@given(batch=st.integers(1, 30), world=st.integers(1, 9), buffer=st.integers(1, 100), start=st.integers(0, 5), kept=st.integers(1, 70), ahead=st.sampled_from([1, 300, 10**6]))
+@given(
+    batch=st.integers(1, 30),
+    world=st.integers(1, 9),
+    buffer=st.integers(1, 100),
+    start=st.integers(0, 5),
+    kept=st.integers(1, 70),
+    ahead=st.sampled_from([1, 300, 10**6]),
+)
 def test_every_process_gets_its_films_and_no_byte_is_read_twice(set_of_70, batch, world, buffer, start, kept, ahead):
     """For any part of the set, batch, world size, buffer and step to go on at."""
     part = set_of_70.subset(np.sort(np.random.default_rng(kept).permutation(70)[:kept]), "train")
