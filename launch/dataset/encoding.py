@@ -18,20 +18,21 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image
 
-from thorax.data.images import UnreadableFilm, decode
+from thorax.data.decoders import UnreadableFilm, decode
+from thorax.data.decoders.limits import Scaled
 from thorax.data.source import Source
 from thorax.errors import ThoraxError
 
 #: Films that a process is given at once, and how many such tasks wait for each process.
 CHUNK, WAITING = 8, 4
-_MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"))
+_MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"P5", ".pgm"))
 
 
 class Wanted(Protocol):
     """How films are to be stored; see the command's arguments."""
 
     @property
-    def size(self) -> int | None: ...
+    def size(self) -> str: ...
     @property
     def encode(self) -> str: ...
     @property
@@ -87,40 +88,45 @@ def _end_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def _encode_all(films: list[tuple[int, Source]], settings: tuple[int | None, str, int]) -> list[Encoded]:
+def _encode_all(films: list[tuple[int, Source]], settings: tuple[str, str, int]) -> list[Encoded]:
     return [encode(place, source, *settings) for place, source in films]
 
 
-def encode(place: int, source: Source, size: int | None, kind: str, quality: int) -> Encoded:
+def encode(place: int, source: Source, size: str, kind: str, quality: int) -> Encoded:
     """One film.
 
     Args:
         place: in the listing.
         source: where it is.
-        size: short side in pixels; None: its own.
-        kind: keep (the file as it is), jpeg or png (one grey channel of 8 bits).
+        size: short side in pixels, such as 256; WIDTHxHEIGHT for a stretched film; "" for its own size.
+        kind: keep (the file as it is), or jpeg, png or raw (PGM): one grey channel of 8 bits.
         quality: of a JPEG, 1..100.
     """
     try:
         data = source.read_bytes() if isinstance(source, Path) else source.read()
-        pixels = decode(data, str(source), None if size is None else lambda width, height: _short_side(width, height, size))
+        pixels = decode(data, str(source), scaled_to(size))
     except OSError as error:
         return Encoded(place, "", b"", f"{source} cannot be read: {error.strerror}")
     except (UnreadableFilm, ThoraxError) as error:
         return Encoded(place, "", b"", str(error))
     if kind == "keep":
         return Encoded(place, _suffix(source, data), data)
+    if kind == "raw":
+        return Encoded(place, ".pgm", b"P5 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes())
     out = io.BytesIO()
-    if kind == "png":
-        Image.fromarray(pixels).save(out, "PNG")
-        return Encoded(place, ".png", out.getvalue())
-    Image.fromarray(pixels).save(out, "JPEG", quality=quality)
-    return Encoded(place, ".jpg", out.getvalue())
+    Image.fromarray(pixels).save(out, kind.upper(), **({"quality": quality} if kind == "jpeg" else {}))
+    return Encoded(place, ".jpg" if kind == "jpeg" else ".png", out.getvalue())
 
 
-def _short_side(width: int, height: int, size: int) -> tuple[int, int]:
-    scale = size / min(width, height)
-    return max(size, round(width * scale)), max(size, round(height * scale))
+def scaled_to(size: str) -> Scaled | None:
+    """Maps (width, height) of a film to those that it is packed with; see `encode`."""
+    if not size:
+        return None
+    if "x" in size:
+        width, height = map(int, size.split("x"))
+        return lambda *_: (width, height)
+    short = int(size)
+    return lambda width, height: (max(short, round(width * short / min(width, height))), max(short, round(height * short / min(width, height))))
 
 
 def _suffix(source: Source, data: bytes) -> str:

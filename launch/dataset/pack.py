@@ -6,6 +6,7 @@ start the same command again. The same films and options give the same bytes.
 examples:
     python launch/prepare.py pack films/ packed/ --size 256                     # packed/shard-000000.tar ... + index
     python launch/prepare.py pack films/ packed/ --to rec --size 256            # packed/films.rec + .idx + .lst
+    python launch/prepare.py pack films/ packed/ --size 256x256 --encode raw    # just what image_shape=1,256,256 sees
     python launch/prepare.py pack films/ packed/ --split split.csv --size 256   # packed/train, packed/validation ...
     python launch/prepare.py pack packed/ --verify                              # checksums, and every film decoded
 """
@@ -31,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder to write to, empty or of an unfinished run")
     parser.add_argument("--to", choices=("shards", "rec"), default="shards", help="tar shards (default) or one RecordIO file")
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="short side that films are scaled to, aspect kept; default: files as they are")
-    parser.add_argument("--encode", choices=("keep", "jpeg", "png"), help="how films are stored: as they are (default), or grey in 8 bits (with --size: jpeg)")
+    parser.add_argument("--size", default="", metavar="N or WxH", help="N: short side, aspect kept; WxH: stretched as fit=stretch does; default: as they are")
+    parser.add_argument("--encode", choices=("keep", "jpeg", "png", "raw"), help="how films are stored: as they are (default), or grey in 8 bits "
+                        "(with --size: jpeg); raw (PGM) is the largest and by far the fastest to read")  # fmt: skip
     parser.add_argument("--quality", type=int, default=95, metavar="1..100", help="of JPEGs that are written (default: 95)")
     parser.add_argument("--shard-films", type=int, default=1000, metavar="N", help="films in a shard (default: 1000)")
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="shuffle the films first, by this seed; default: the order in which they are found")
@@ -55,10 +57,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out is None:
         raise ThoraxError("OUT is missing: the folder to write to")
-    for name, low, high in (("size", 8, 8192), ("quality", 1, 100), ("shard_films", 1, 10**9), ("processes", 1, 1024)):
+    for name, low, high in (("quality", 1, 100), ("shard_films", 1, 10**9), ("processes", 1, 1024)):
         value = getattr(args, name)
-        if value is not None and not low <= value <= high:
+        if not low <= value <= high:
             raise ThoraxError(f"--{name.replace('_', '-')} {value} is out of range; choose {low} to {high}")
+    if args.size and not all(side.isdecimal() and 8 <= int(side) <= 8192 for side in args.size.split("x", 1)):
+        raise ThoraxError(f"--size {args.size} is out of range; write the short side, such as 256, or WIDTHxHEIGHT, such as 256x256 (8 to 8192)")
     if args.out.resolve() == args.films.resolve() or args.films.resolve() in args.out.resolve().parents:
         raise ThoraxError(f"{args.out} lies in the folder that is packed; choose one outside of {args.films}")
     listing = read_films(args)

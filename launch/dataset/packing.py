@@ -38,7 +38,7 @@ class Options:
     """See the command's arguments of the same names."""
 
     to: str
-    size: int | None
+    size: str
     encode: str
     quality: int
     shard_films: int

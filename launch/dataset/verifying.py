@@ -25,7 +25,7 @@ def verify(args: argparse.Namespace) -> Iterator[str]:
         files = _checksums(folder)
         listing = read_films(argparse.Namespace(**{**vars(args), "films": folder}))
         progress = Progress(f"decoding {folder}", len(listing.ids), 0, True, 30.0, "film")
-        for film in encoded(((k, listing.sources[k]) for k in range(len(listing.ids))), Options("shards", None, "keep", 95, 1, None, False), args.processes):
+        for film in encoded(((k, listing.sources[k]) for k in range(len(listing.ids))), Options("shards", "", "keep", 95, 1, None, False), args.processes):
             progress.step()
             if film.problem:
                 raise ThoraxError(f"{film.problem}; pack it again")

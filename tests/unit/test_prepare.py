@@ -13,15 +13,16 @@ from pathlib import Path
 
 import films
 import numpy as np
-import prepare
 import psutil
 import pytest
 from conftest import clean_environment
 from PIL import Image
 
+import prepare
 from thorax.data import recordio
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import Options
+from thorax.data.preprocessing import Preprocessing
 
 SCRIPT = Path(prepare.__file__)
 
@@ -180,6 +181,17 @@ def test_packed_films_have_the_wanted_short_side(channel, tmp_path, encode, kind
             assert image.size[0] / image.size[1] == pytest.approx(width / 60, rel=0.03)
 
 
+@pytest.mark.parametrize("encode", ["raw", "png"])
+def test_stretched_films_are_packed_as_training_sees_them(channel, tmp_path, encode):
+    """--size 32x24 without loss is image_shape=1,24,32 done ahead: not one grey level differs."""
+    assert run("pack", channel, tmp_path / "out", "--size", "32x24", "--encode", encode, "--processes", 1) == 0
+    there, packed = read_channel("a", channel), read_channel("b", tmp_path / "out")
+    seen = Preprocessing(24, 32)
+    for original, copy in zip(there.sources, packed.sources, strict=True):
+        np.testing.assert_array_equal(seen.film(original), seen.film(copy))
+    assert run("pack", tmp_path / "out", "--verify", "--processes", 1) == 0
+
+
 def test_packed_records_are_what_the_built_in_algorithm_takes(channel, tmp_path, capsys):
     for out, processes, films_ in (("one", 1, 1000), ("two", 2, 3)):  # part files leave no trace
         assert run("pack", channel, tmp_path / out, "--to", "rec", "--processes", processes, "--shard-films", films_) == 0
@@ -317,7 +329,8 @@ def test_coco_to_a_table(tmp_path, capsys):
 
 def test_nih_to_a_table(tmp_path):
     (tmp_path / "Data_Entry_2017.csv").write_text(
-        "Image Index,Finding Labels,Follow-up #,Patient ID\n00000001_000.png,Mass|Edema,0,1\n00000001_001.png,No Finding,1,1\n00000002_000.png,Hernia,0,2\n")  # fmt: skip
+        "Image Index,Finding Labels,Follow-up #,Patient ID\n00000001_000.png,Mass|Edema,0,1\n00000001_001.png,No Finding,1,1\n00000002_000.png,Hernia,0,2\n"
+    )
     (tmp_path / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
     (tmp_path / "test_list.txt").write_text("00000002_000.png\n")
     films.put(tmp_path / "images" / "00000001_001.png")
@@ -346,7 +359,8 @@ def test_nih_to_a_table(tmp_path):
         (["split", "FILMS", "--out", "OUT", "--test-list", "SPLIT"], "none of its 2 films is in the set"),
         (["pack", "FILMS"], "OUT is missing"),
         (["pack", "FILMS", "OUT", "--verify"], "--verify checks one packed folder and writes nothing"),
-        (["pack", "FILMS", "OUT", "--size", "3"], "--size 3 is out of range; choose 8 to 8192"),
+        (["pack", "FILMS", "OUT", "--size", "3"], "--size 3 is out of range; write the short side"),
+        (["pack", "FILMS", "OUT", "--size", "64x"], "--size 64x is out of range"),
         (["pack", "FILMS", "OUT", "--quality", "101"], "--quality 101 is out of range"),
         (["pack", "FILMS", "OUT", "--size", "64", "--encode", "keep"], "--size 64 with --encode keep"),
         (["pack", "FILMS", "FILMS/packed"], "lies in the folder that is packed"),

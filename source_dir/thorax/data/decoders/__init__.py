@@ -17,9 +17,9 @@ from thorax.errors import ThoraxError
 
 __all__ = ["EXTENSIONS", "FORMATS", "MAX_BYTES", "MAX_PIXELS", "DecoderMissing", "Header", "UnreadableFilm", "decode", "header", "is_film"]
 
-FORMATS = ("JPEG", "PNG", "TIFF", "DICOM")
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom"})
-_DECODERS = {"JPEG": "raster", "PNG": "raster", "TIFF": "tiff", "DICOM": "dicom"}
+FORMATS = ("JPEG", "PNG", "TIFF", "DICOM", "PGM")
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom", ".pgm"})
+_DECODERS = {"JPEG": "raster", "PNG": "raster", "TIFF": "tiff", "DICOM": "dicom", "PGM": "pgm"}
 #: Bytes that hold the header of nearly every film.
 HEAD = 2**16
 _FIRST = 132
@@ -27,6 +27,7 @@ _DICOM_MARK = b"DICM"
 _STARTS = {
     b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG",
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
+    b"P5\n": "PGM", b"P5 ": "PGM",
 }  # fmt: skip
 _OTHERS = {
     b"PK": "a ZIP archive", b"GIF8": "a GIF", b"BM": "a BMP", b"\x1f\x8b": "a gzip file", b"%PDF": "a PDF", b"\x80": "a Python pickle",
@@ -38,7 +39,7 @@ _OTHERS = {
 def decode(source: Source | bytes, name: str, scaled: Scaled | None = None) -> np.ndarray:
     """One grey film.
 
-    JPEG and PNG of any mode, TIFF of one page, DICOM of one frame. Films of 8 bits keep their grey levels; of more bits
+    JPEG and PNG of any mode, TIFF of one page, DICOM of one frame, binary PGM. Films of 8 bits keep their grey levels; of more bits
     see `limits.full_scale`; DICOM see `dicom`. A smaller size is made with an antialiasing bilinear filter.
 
     Args:

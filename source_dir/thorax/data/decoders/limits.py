@@ -43,7 +43,7 @@ class Header:
     """What a film's first bytes tell.
 
     Attributes:
-        kind: JPEG, PNG, TIFF or DICOM.
+        kind: JPEG, PNG, TIFF, DICOM or PGM.
         width, height: pixels of the upright film.
         mode: Pillow's name of the colour mode (L for any single grey channel), or DICOM's photometric interpretation.
         bits: bits of one sample.
