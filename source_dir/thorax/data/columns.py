@@ -13,6 +13,9 @@ import numpy as np
 from thorax.data.recordio import SplitRecord
 from thorax.data.source import ByteRange, Source
 
+#: File names may be no UTF-8.
+CODE = ("utf-8", "surrogateescape")
+
 
 class Sources(Protocol):
     """A column of places; row k is where film k's bytes are."""
@@ -29,7 +32,7 @@ class Texts:
     """Texts in one buffer: 4 bytes each beside their own UTF-8 (8 above 4 GiB)."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        encoded = [os.fsencode(text) for text in texts]  # file names may be no UTF-8
+        encoded = [text.encode(*CODE) for text in texts]
         self._hold(np.frombuffer(b"".join(encoded), np.uint8), np.fromiter(accumulate(map(len, encoded), initial=0), np.int64, len(encoded) + 1))
 
     def _hold(self, buffer: np.ndarray, ends: np.ndarray) -> None:
@@ -40,11 +43,11 @@ class Texts:
 
     def __getitem__(self, index: int) -> str:
         k = range(len(self))[index]
-        return os.fsdecode(self._buffer[self._ends[k] : self._ends[k + 1]].tobytes())
+        return str(self._buffer[self._ends[k] : self._ends[k + 1]].tobytes(), *CODE)
 
     def __iter__(self) -> Iterator[str]:
         whole, ends = self._buffer.tobytes(), self._ends.tolist()
-        return (os.fsdecode(whole[a:b]) for a, b in pairwise(ends))
+        return (str(whole[a:b], *CODE) for a, b in pairwise(ends))
 
     def take(self, places: np.ndarray) -> Texts:
         """The texts at (n,) `places`, in their order."""
@@ -95,8 +98,8 @@ class Files:
             self._names = ids
             folders = Codes(text[: -len(name) - 1] for text, name in zip(texts, ids, strict=True))
         else:
-            pairs = [os.path.split(text) for text in texts]
-            self._names, folders = Texts(name for _, name in pairs), Codes(folder for folder, _ in pairs)
+            pairs = [text.rpartition(os.sep) for text in texts]
+            self._names, folders = Texts(name for _, _, name in pairs), Codes(folder + separator for folder, separator, _ in pairs)
         self._folders, self._folder = [Path(f or os.curdir) for f in folders.names], folders.codes.astype(np.min_scalar_type(len(folders.names)))
 
     def __len__(self) -> int:

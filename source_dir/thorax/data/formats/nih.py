@@ -96,12 +96,13 @@ def _targets(file: Path, findings: Sequence[str], lines: Sequence[int]) -> np.nd
 
 
 def _places(channel: Channel) -> dict[str, str]:
-    """Film name -> place below the channel."""
+    """File name -> place below the channel."""
     place: dict[str, str] = {}
-    for film in channel.films():
-        name = posixpath.basename(film)
-        if (other := place.setdefault(name, film)) != film:
-            raise ThoraxError(f"{name} is in {posixpath.dirname(other) or '.'} and in {posixpath.dirname(film)} of {channel.folder}; leave one of them")
+    for film in channel.everything:
+        name = film.rpartition("/")[2]
+        if (other := place.setdefault(name, film)) != film and name.lower().endswith(".png"):
+            one, two = sorted(posixpath.dirname(path) or "." for path in (film, other))
+            raise ThoraxError(f"{name} is in {one} and in {two} of {channel.folder}; leave one of them")
     return place
 
 

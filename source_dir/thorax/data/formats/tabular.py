@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Sequence
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 from thorax.errors import ThoraxError
+
+_AT_ONCE = 4096  #: rows that are turned into columns together
 
 
 class Table(NamedTuple):
@@ -34,21 +37,26 @@ def read_csv(file: Path, *, ragged: bool = False) -> Table:
     Raises:
         ThoraxError: not a CSV in UTF-8, no rows, or a row of another length than the header's; with its line.
     """
+    columns: list[list[str]] = []
+    lines: list[int] = []
     try:
         with gzip.open(file, "rt", newline="", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
             header = [name.strip() for name in next((row for row in reader if row), [])]
-            numbered = [(reader.line_num, row) for row in reader if row]
+            columns = [[] for _ in header]
+            numbered = ((reader.line_num, row) for row in reader if row)
+            while some := list(islice(numbered, _AT_ONCE)):
+                for number, row in some:
+                    if len(row) != len(header) and not ragged:
+                        raise ThoraxError(f"{file} line {number} has {len(row)} values, the header has {len(header)}")
+                lines += [number for number, _ in some]
+                for column, (_, *values) in zip(columns, zip_longest(header, *(row for _, row in some), fillvalue=""), strict=False):
+                    column += values
     except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
         raise ThoraxError(f"{file} is not a CSV in UTF-8: {error}") from None
-    if not numbered:
+    if not lines:
         raise ThoraxError(f"{file} has no rows below its header")
-    width = len(header)
-    for number, row in numbered:
-        if len(row) != width and not ragged:
-            raise ThoraxError(f"{file} line {number} has {len(row)} values, the header has {width}")
-    columns = [[row[k] if k < len(row) else "" for _, row in numbered] for k in range(width)]
-    return Table(file, header, columns, [number for number, _ in numbered])
+    return Table(file, header, columns, lines)
 
 
 def read_parquet(file: Path) -> Table:
