@@ -69,3 +69,8 @@ def test_no_film_for_training(marked, tmp_path):
     (tmp_path / "images").symlink_to(marked[1] / "images")
     with pytest.raises(ThoraxError, match="channel train: its films are marked test, none train"):
         parts(train=tmp_path)
+
+
+def test_a_list_without_its_films(marked):
+    with pytest.raises(ThoraxError, match="channel validation_lst is given without channel validation: a list needs its films; give --validation DIR"):
+        parts(train=marked[1], validation_lst=marked[1])

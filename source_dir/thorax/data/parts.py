@@ -53,6 +53,9 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
         ThoraxError: a channel is missing or empty, labels do not fit, a patient is in two parts, a class is empty, a film
             cannot be used.
     """
+    for name in ("train", "validation", "test"):
+        if f"{name}_lst" in job.channels and name not in job.channels:
+            raise ThoraxError(f"channel {name}_lst is given without channel {name}: a list needs its films; give --{name} DIR")
     listing = _read(job, config, "train", say)
     space = label_space(listing, config.labels, config.multi_label)
     films = _marked(sample_set("train", listing, space), listing.parts)
