@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(a: argparse.Namespace, films: Path, native: Path) -> list[Row]:
     import labels
+    import packed
     import reading
     import steps
 
@@ -68,6 +69,7 @@ def measure(a: argparse.Namespace, films: Path, native: Path) -> list[Row]:
         *steps.measure_step(films, size=a.size, batch=a.batch, rounds=a.rounds * (1 if a.quick else 3)),
         *steps.measure_epoch(films, size=a.size, batch=a.batch, workers=a.workers, rounds=max(1, a.rounds // 2)),
         reading.measure(native, rounds=a.rounds),
+        *packed.measure(native, rounds=a.rounds),
         *labels.measure(rounds=min(a.rounds, 3), table=a.nih_table),
     ]
 

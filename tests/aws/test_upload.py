@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import prepare
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
-from dataset import s3
 from moto import mock_aws
+
+import prepare
+from dataset import s3
 
 BUCKET = "films-of-a-test"
 FILES = {"a/1.png": b"one", "a/2.png": b"two", "b.idx": b"index", ".hidden/x": b"secret", "a/.partial": b"half"}
