@@ -10,7 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+settings.register_profile("no-deadline", deadline=None)  # a busy machine is no failure
+settings.load_profile("no-deadline")
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "source_dir" / "train_model.py"
