@@ -11,7 +11,7 @@ import channels
 import films
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thorax.data.formats import read_channel
@@ -94,8 +94,10 @@ def test_classes_are_counted_not_spelled(tmp_path):
          "line 1 g0.png, line 2 g1.png, line 3 g2.png, line 4 g3.png, line 5 g4.png, ...", {}),
         ("0\t1\ta.png\n1\t5\tb.png\n", "x.lst line 2: class 5 is out of range; it must be 0 to 1 (num_classes=2)", {"num_classes": 2}),
         ("0\t2\ta.png\n", "line 1: class 2 is out of range; it must be 0 to 1 (labels=A,B)", {"labels": ("A", "B")}),
-        ("0\t-1\ta.png\n", "line 1: class -1 is out of range; it must be a whole number from 0", {}),
+        ("0\t-1\ta.png\n", "line 1: class -1 is out of range; it must be a whole number from 0 to 999; set num_classes for more", {}),
         ("0\t0.5\ta.png\n", "line 1: class 0.5 is out of range", {}),
+        ("0\t99999999\ta.png\n", "line 1: class 1e+08 is out of range", {}),
+        ("0\tnan\ta.png\n", "line 1: class nan is out of range", {}),
         ("0\t1\t2\ta.png\n", "line 1: label 2 of 2 is 2, which is out of range; it must be 1, 0, or -1 for unknown", {}),
         ("0\t1\t1\ta.png\n", "line 1 has 2 labels, but num_classes=5 says 5", {"num_classes": 5}),
         ("0\t1\t1\ta.png\n", "line 1 has 2 labels, but labels=A,B,C says 3", {"labels": ("A", "B", "C")}),
@@ -277,6 +279,8 @@ def test_attributes_that_the_user_names(tmp_path):
         (rows([0, 9], [1]), "line 1: class 9 is out of range; known are 0 A, 1 B", {"labels": ("A", "B")}),
         (rows(0) + [{"source-ref": "s3://bucket/gone.png", "class": 1}], "line 2: gone.png does not exist", {}),
         (rows(0) + [{"source-ref": "s3://bucket/../../gone.png", "class": 1}], "line 2: ../../gone.png leads out of the channel", {}),
+        (rows([0, 1e300], [1]), "line 1: class 1e+300 is out of range; known are 0 0, 1 1", {}),
+        (rows(0, float("inf")), "line 2: the label inf is not a class index", {}),
         ([], "x.manifest has no lines", {}),
         (rows(0, **{"class-metadata": {"class-map": {"x": "A"}}}), "'x' in class-metadata is no class index", {}),
     ],
@@ -546,3 +550,68 @@ def test_a_channel_that_may_not_be_read(tmp_path, monkeypatch):
     (root / "x.lst").unlink()
     (root / "x.lst").symlink_to(root / "x.lst")
     assert "cannot be read: " in refused(root)
+
+
+# --- whatever a file holds
+
+numbers = st.one_of(st.integers(-2, 5), st.floats(), st.booleans(), st.none(), st.text("01 []{},:ab", max_size=6))
+values = st.recursive(
+    numbers, lambda v: st.one_of(st.lists(v, max_size=3), st.dictionaries(st.sampled_from(["class-map", "class-name", "0", "x"]), v, max_size=3)), max_leaves=6
+)
+lines = st.dictionaries(
+    st.sampled_from(["source-ref", "class", "class-metadata", "patient", "y"]), st.one_of(values, st.sampled_from(["a.png", "b.png"])), max_size=4
+)
+cells = st.sampled_from(
+    [
+        "a.png",
+        "b.png",
+        "path",
+        "label",
+        "split",
+        "patient",
+        "Mass",
+        "1",
+        "0",
+        "-1",
+        "",
+        "\t",
+        ",",
+        "\n",
+        "|",
+        ";",
+        '"',
+        "?",
+        "train",
+        "99",
+        "nan",
+        "\x00",
+        "é",
+        "../",
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.manifest", st.lists(lines.map(lambda row: {"source-ref": "a.png"} | row).map(json.dumps), max_size=3).map("\n".join)),
+        ("x.lst", st.lists(cells, max_size=14).map("".join)),
+        ("x.csv", st.lists(cells, max_size=14).map(lambda c: "path,label,split\n" + "".join(c))),
+        ("Data_Entry_2017.csv", st.lists(cells, max_size=14).map(lambda c: "Image Index,Finding Labels,Patient ID\n" + "".join(c))),
+        ("x.json", values.flatmap(lambda v: st.sampled_from(["images", "annotations", "categories"]).map(lambda key: json.dumps(
+            {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [], "categories": [{"id": 1, "name": "x"}]} | {key: v})))),
+    ],
+)  # fmt: skip
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data())
+def test_whatever_a_file_holds_is_read_or_refused_in_one_line(tmp_path_factory, name, content, data):
+    root = channel(tmp_path_factory.mktemp("c"), ("a.png", "b.png"))
+    (root / name).write_text(data.draw(content))
+    try:
+        listing = read(root)
+    except ThoraxError as error:
+        assert str(error).startswith("channel train: ")
+    else:
+        assert len(listing.ids) == len(listing.targets) == len(listing.patients) > 0
+        assert listing.targets.shape[1] == len(listing.names)
+        assert np.isin(listing.targets[~np.isnan(listing.targets)], [0, 1]).all()

@@ -8,6 +8,7 @@ the channel holds.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from thorax.data.columns import Files
 from thorax.data.formats.channel import Channel, nearest
-from thorax.data.formats.numbered import classes, labelled
+from thorax.data.formats.numbered import MANY, classes, labelled
 from thorax.data.patients import patient_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
@@ -93,11 +94,13 @@ def _numbers(value: Any) -> list[float] | float | None:
             value = json.loads(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float | list):
-        return None
     if isinstance(value, list):
-        return None if any(isinstance(v, bool) or not isinstance(v, int | float) for v in value) else value
-    return value
+        return value if all(_number(v) for v in value) else None
+    return value if _number(value) else None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _class_names(file: Path, rows: Sequence[dict[str, Any]], label: str) -> dict[int, str]:
@@ -107,11 +110,15 @@ def _class_names(file: Path, rows: Sequence[dict[str, Any]], label: str) -> dict
         about = row.get(f"{label}-metadata")
         if not isinstance(about, dict):
             continue
-        told = dict(about["class-map"]) if isinstance(about.get("class-map"), dict) else {row[label]: about["class-name"]} if "class-name" in about else {}
-        for key, name in told.items():
+        told: list[tuple[Any, Any]] = []
+        if isinstance(about.get("class-map"), dict):
+            told = list(about["class-map"].items())
+        elif "class-name" in about:
+            told = [(row[label], about["class-name"])]
+        for key, name in told:
             try:
                 index = int(key)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ThoraxError(f"{file}: {key!r} in {label}-metadata is no class index") from None
             if names.setdefault(index, str(name)) != str(name):
                 raise ThoraxError(f"{file}: class {index} is called {names[index]} and {name} in {label}-metadata")
@@ -141,7 +148,8 @@ def _labels(file: Path, lines: Sequence[int], values: Sequence[Any], known: dict
         names, targets, _ = labelled(np.array(lists).reshape(len(lists), width), options, where) if width > 1 else (("0",), np.array(lists, np.float32), False)
         return names, targets, False
     if not known:
-        count = len(options.labels) or options.num_classes or int(max((max(row, default=0) for row in lists), default=0)) + 1
+        largest = int(max((max(row, default=0) for row in lists), default=0))
+        count = len(options.labels) or options.num_classes or min(largest + 1, MANY)
         known = dict(enumerate(options.labels or map(str, range(count))))
     return (*_named(lists, known, where), False)
 

@@ -10,6 +10,8 @@ from thorax.data.formats.channel import Options
 from thorax.errors import ThoraxError
 
 Where = Callable[[int], str]
+#: A class index from here on is taken for a mistake, such as columns that changed places, unless num_classes says otherwise.
+MANY = 1000
 
 
 def labelled(values: np.ndarray, options: Options, where: Where) -> tuple[tuple[str, ...], np.ndarray, bool]:
@@ -32,10 +34,10 @@ def classes(numbers: np.ndarray, options: Options, where: Where) -> tuple[tuple[
     """As `labelled`, for (N,) class indices."""
     count = len(options.labels) or options.num_classes
     told = f"labels={','.join(options.labels)}" if options.labels else f"num_classes={options.num_classes}"
-    bad = (numbers < 0) | (numbers != np.floor(numbers)) | ~np.isfinite(numbers) | (numbers > 1e6 if count is None else numbers >= count)
+    bad = (numbers < 0) | (numbers != np.floor(numbers)) | ~np.isfinite(numbers) | (numbers >= (count or MANY))
     if bad.any():
         n = int(np.flatnonzero(bad)[0])
-        limit = f"0 to {count - 1} ({told})" if count else "a whole number from 0"
+        limit = f"0 to {count - 1} ({told})" if count else f"a whole number from 0 to {MANY - 1}; set num_classes for more"
         raise ThoraxError(f"{where(n)}: class {numbers[n]:g} is out of range; it must be {limit}")
     names = options.labels or tuple(str(k) for k in range(count or int(numbers.max(initial=0)) + 1))
     targets = np.zeros((len(numbers), len(names)), np.float32)
