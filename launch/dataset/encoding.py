@@ -72,7 +72,7 @@ def encoded(films: Iterable[tuple[int, Source]], wanted: Wanted, processes: int)
         except BrokenProcessPool:
             raise ThoraxError("a process that reads films died, perhaps for want of memory; give --processes 1 to see at which film") from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _start() -> None:
