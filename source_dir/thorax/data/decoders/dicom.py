@@ -139,8 +139,8 @@ def _samples(dataset: Any, syntax: str) -> np.ndarray:
         frame = pydicom.encaps.get_frame(dataset.PixelData, 0, number_of_frames=1)
         if syntax == _RLE:
             _check_rle(frame, shape[0] * shape[1])
-        elif (found := _stream_size(frame, syntax)) != shape[::-1]:
-            raise Refused(f"its header says {shape[1]}x{shape[0]} pixels, its compressed film {found[0]}x{found[1]}")
+        else:
+            dataset.PixelData = pydicom.encaps.encapsulate([_checked_stream(frame, dataset, syntax)])
     plugins = [p for p in _PLUGINS if p in decoder.available_plugins] if uid.is_encapsulated else [""]
     if syntax == _JPEG_EXTENDED and int(dataset.BitsStored) > 8:  # Pillow and GDCM decode 8 bits
         plugins = [p for p in plugins if p == "pylibjpeg"]
@@ -174,24 +174,33 @@ def _check_rle(frame: bytes, pixels: int) -> None:
             raise Refused(f"its run lengths unpack to more than {pixels} pixels")
 
 
-def _stream_size(frame: bytes, syntax: str) -> tuple[int, int]:
-    """(width, height) that a JPEG, JPEG-LS or JPEG 2000 stream itself claims.
+def _checked_stream(frame: bytes, dataset: Any, syntax: str) -> bytes:
+    """A JPEG, JPEG-LS or JPEG 2000 stream that claims what the data set says; a JP2 box around it is taken off.
 
     Markers of ISO/IEC 10918-1 B.1.1 (SOF0..15 without DHT, JPG, DAC; SOF55 of JPEG-LS) and 15444-1 A.5.1 (SIZ).
     """
+    claimed: tuple[int, ...] = ()
     if syntax in _JPEG_2000:
-        if (at := frame.find(b"\xff\x4f\xff\x51")) < 0 or len(frame) < at + 24:
-            raise Refused("its compressed film has no size")
-        right, bottom, left, top = struct.unpack(">4L", frame[at + 8 : at + 24])
-        return right - left, bottom - top
-    at = 2
-    while at + 9 < len(frame) and frame[at] == 0xFF:
-        marker, length = frame[at + 1], struct.unpack(">H", frame[at + 2 : at + 4])[0]
-        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            height, width = struct.unpack(">2H", frame[at + 5 : at + 9])
-            return width, height
-        at += 1 if marker == 0xFF else 2 + length
-    raise Refused("its compressed film has no size")
+        if (start := frame.find(b"\xff\x4f\xff\x51")) >= 0 and len(frame) > start + 43:
+            frame = frame[start:]
+            right, bottom, left, top = struct.unpack(">4L", frame[8:24])
+            claimed = right - left, bottom - top, int.from_bytes(frame[40:42], "big"), (frame[42] & 127) + 1
+    else:
+        at = 2
+        while not claimed and at + 10 <= len(frame) and frame[at] == 0xFF:
+            marker, length = frame[at + 1], struct.unpack(">H", frame[at + 2 : at + 4])[0]
+            if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+                bits, height, width, samples = struct.unpack(">BHHB", frame[at + 4 : at + 10])
+                claimed = width, height, samples, bits
+            at += 1 if marker == 0xFF else 2 + length
+    if not claimed:
+        raise Refused("its compressed film has no size")
+    said = int(dataset.Columns), int(dataset.Rows), int(dataset.SamplesPerPixel)
+    if claimed[:3] != said:
+        raise Refused(f"its header says {said[0]}x{said[1]} pixels of {said[2]} samples, its compressed film {claimed[0]}x{claimed[1]} of {claimed[2]}")
+    if not 2 <= claimed[3] <= int(dataset.BitsAllocated):
+        raise Refused(f"its compressed film has {claimed[3]} bits a sample, its header {dataset.BitsAllocated}")
+    return frame
 
 
 def _table(dataset: Any, samples: np.ndarray) -> np.ndarray:
