@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import prepare
 from thorax.data.recordio import Writer, pack
 
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -123,6 +124,12 @@ def as_root(films: Path, root: Path) -> dict[str, Path]:
     return {"train": root / "all"}
 
 
+def as_shards(films: Path, root: Path) -> dict[str, Path]:
+    for part in ("train", "test"):
+        assert prepare.main(["pack", str(films / part), str(root / part), "--shard-films", "10", "--processes", "1"]) == 0
+    return {part: root / part for part in ("train", "test")}
+
+
 #: Format -> (writer, hyperparameters that it needs).
 FORMATS: dict[str, tuple[Callable[[Path, Path], dict[str, Path]], dict[str, str]]] = {
     "lst": (as_lst, {"labels": "NORMAL,PNEUMONIA", "num_classes": "2"}),
@@ -133,4 +140,5 @@ FORMATS: dict[str, tuple[Callable[[Path, Path], dict[str, Path]], dict[str, str]
     "nih": (as_nih, {"labels": "Mass,Nodule"}),
     "coco": (as_coco, {"labels": "dog,person", "keep_unlabelled": "false"}),
     "root": (as_root, {}),
+    "shards": (as_shards, {"shuffle_buffer": "16"}),
 }

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from conftest import ROOT, TINY, clean_environment, options
 
 import train_model
 
+pytestmark = pytest.mark.usefixtures("signals_as_before")
 QUICK = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
 #: What a job of each format must have seen: films of every part, classes.
 SEEN = {
@@ -26,15 +25,8 @@ SEEN = {
     "nih": ({"test": 16}, ["Mass", "Nodule"]),
     "coco": ({"train": 32, "validation": 11}, ["dog", "person"]),
     "root": ({"test": 16}, ["NORMAL", "PNEUMONIA"]),
+    "shards": ({"test": 16}, ["NORMAL", "PNEUMONIA"]),
 }
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def check(kind: str, bundle: Path, data: Path) -> None:
@@ -74,7 +66,7 @@ def test_trains_through_the_launcher(kind: str, films: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--channel", "trian=."], "--channel trian=. must be NAME=PATH with a name of train, validation, test, train_lst,"),
+        (["--channel", "trail=."], "--channel trail=. must be NAME=PATH with a name of train, validation, test, train_lst,"),
         (["--channel", "train_lst"], "--channel train_lst must be NAME=PATH"),
         (["--train", ".", "--channel", "training=films"], "channel train is given twice, . and films; give it once"),
         (["--channel", "train=nowhere"], "--train nowhere does not exist"),
