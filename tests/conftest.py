@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,15 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_films(root / "train", 24, seed=1)
     write_films(root / "test", 8, seed=2)
     return root
+
+
+@pytest.fixture
+def signals_as_before() -> Iterator[None]:
+    """For tests that run the trainer in this process: it answers signals, and nobody takes that back."""
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def options(settings: dict[str, str]) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,11 @@ import train_model
 
 DATA = Path(os.environ.get("THORAX_REALDATA", ROOT.parent / "shared" / "data"))
 pytestmark = [
+    pytest.mark.usefixtures("signals_as_before"),
     pytest.mark.realdata,
     pytest.mark.skipif(not (DATA / "nih14").is_dir(), reason=f"no public film sets in {DATA}; set THORAX_REALDATA"),
 ]
 QUICK = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0", "image_shape": "1,48,48"}
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def trained(out: Path, channel: Path, **settings: str) -> dict[str, Any]:
