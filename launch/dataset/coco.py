@@ -8,11 +8,9 @@ examples:
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 
-from dataset.reading import some
-from thorax.errors import ThoraxError
+from dataset.reading import label_names, some, with_labels
 
 HELP = "turn COCO annotations into a table of labels"
 
@@ -30,20 +28,15 @@ def run(args: argparse.Namespace) -> int:
 
     from dataset.tables import write_table
     from thorax.data.formats import read_channel
-    from thorax.data.formats.channel import Options, nearest
+    from thorax.data.formats.channel import Options
 
     listing = read_channel(str(args.films), args.films, "coco", Options(count_crowds=not args.no_crowds))
     for note in listing.notes:
         print(f"note: {note}")
-    wanted = [name.strip() for name in args.labels.split(",") if name.strip()] or list(listing.names)
-    for name in wanted:
-        if name not in listing.names:
-            raise ThoraxError(f"--labels: the category {name!r} is unknown in {args.films}{nearest(name, listing.names)}")
-    targets = listing.targets[:, [listing.names.index(name) for name in wanted]]
-    listing = dataclasses.replace(listing, names=tuple(wanted), targets=targets)
+    listing = with_labels(listing, label_names(args.labels))
     if args.drop_empty:
-        rows = np.flatnonzero(targets.any(axis=1))
-        print(f"note: {len(targets) - len(rows)} images have none of the categories and are left out")
+        rows = np.flatnonzero(listing.targets.any(axis=1))
+        print(f"note: {len(listing.ids) - len(rows)} images have none of the categories and are left out")
         listing = some(listing, rows)
     write_table(listing, args.films, args.out)
     return 0

@@ -24,7 +24,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-format", default="auto", metavar="NAME", help="format of the folder (folder, table, lst, recordio, ...); default: looked for")
-    parser.add_argument("--labels", default="", metavar="A,B,...", help="names of numbered labels (.lst, RecordIO), in their order")
+    parser.add_argument("--labels", default="", metavar="A,B,...", help="labels to keep, in this order; names of numbered ones (.lst, RecordIO)")
 
 
 def read_films(args: argparse.Namespace) -> Listing:
@@ -39,10 +39,36 @@ def read_films(args: argparse.Namespace) -> Listing:
     known = ["auto", *FORMATS, *ALIASES]
     if args.data_format not in known:
         raise ThoraxError(f"--data-format {args.data_format} is not known; choose one of {', '.join(known)}")
-    listing = read_channel(args.films.name or str(args.films), args.films, args.data_format, Options(labels=tuple(filter(None, args.labels.split(",")))))
+    wanted = label_names(args.labels)
+    listing = read_channel(args.films.name or str(args.films), args.films, args.data_format, Options(labels=wanted))
     for note in listing.notes:
         print(f"note: {note}")
-    return listing
+    return with_labels(listing, wanted)
+
+
+def label_names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+def with_labels(listing: Listing, wanted: tuple[str, ...]) -> Listing:
+    """The films with these labels, in this order; all of them where none is named.
+
+    Raises:
+        ThoraxError: a label is unknown, or films would be left with no class.
+    """
+    import dataclasses
+
+    from thorax.data.formats.channel import nearest
+
+    if not wanted or wanted == listing.names:
+        return listing
+    for name in wanted:
+        if name not in listing.names:
+            raise ThoraxError(f"--labels: {name!r} is unknown; the films have {', '.join(listing.names[:20])}{nearest(name, listing.names)}")
+    lacking = [name for name in listing.names if name not in wanted]
+    if listing.exclusive and lacking:
+        raise ThoraxError(f"--labels leaves out the class {lacking[0]}, and its films would have none; name all of {', '.join(listing.names)}")
+    return dataclasses.replace(listing, names=wanted, targets=listing.targets[:, [listing.names.index(name) for name in wanted]])
 
 
 def some(listing: Listing, rows: np.ndarray) -> Listing:

@@ -99,6 +99,15 @@ def test_list_parts_are_whole_patients_and_follow_from_the_seed(channel, tmp_pat
     assert not people[0] & people[1] and len(people[0] | people[1]) == 8
 
 
+def test_labels_are_kept_and_numbered_in_the_order_that_is_given(channel, tmp_path, capsys):
+    assert run("list", channel, "--out", tmp_path / "x", "--labels", "PNEUMONIA,NORMAL") == 0
+    assert {line.split("\t")[1] for line in (tmp_path / "x.lst").read_text().splitlines() if "\tNORMAL/" in line} == {"1"}
+    films.table(tmp_path / "in", "path,Mass,Nodule,Edema\na.png,1,0,1\n", ["a.png"])
+    assert run("list", tmp_path / "in", "--out", tmp_path / "y", "--labels", "Edema,Nodule") == 0
+    assert (tmp_path / "y.lst").read_text() == "0\t1\t0\ta.png\n"
+    assert "--labels leaves out the class PNEUMONIA" in refused(capsys, "list", channel, "--out", tmp_path / "z", "--labels", "NORMAL")
+
+
 def test_list_of_many_labels_has_a_column_for_each(tmp_path):
     films.table(tmp_path, "path,Mass,Nodule\na.png,1,0\nb.png,,1\n", ["a.png", "b.png"])
     assert run("list", tmp_path, "--out", tmp_path / "out" / "x") == 0
@@ -323,7 +332,7 @@ def test_coco_to_a_table(tmp_path, capsys):
     assert list(read_channel("x", root, "csv").names) == ["dog", "person"]
     assert run("coco", root, "--labels", "dog,person", "--no-crowds", "--drop-empty", "--out", root / "u.csv") == 0
     assert [row["path"] for row in rows(root / "u.csv")] == ["val2017/0.jpg"]
-    assert "the category 'persn' is unknown" in (told := refused(capsys, "coco", root, "--labels", "persn", "--out", root / "v.csv"))
+    assert "--labels: 'persn' is unknown" in (told := refused(capsys, "coco", root, "--labels", "persn", "--out", root / "v.csv"))
     assert "did you mean person?" in told and not (root / "v.csv").exists()
 
 
