@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from thorax.data.images import EXTENSIONS, is_film
+from thorax.data.decoders import EXTENSIONS, is_film
 from thorax.errors import ThoraxError
 
 #: Names of missing films that an error tells.
