@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--rounds", type=int, default=7, help="rounds of reading; steps have 3 times as many, epochs half (default: 7)")
     p.add_argument("--epoch-films", type=int, default=640, metavar="N", help="films of an epoch (default: 640)")
     p.add_argument("--native-films", type=int, default=104, metavar="N", help="films to read (default: 104)")
+    p.add_argument("--nih-table", type=Path, metavar="FILE", help="NIH's Data_Entry_2017 table (default: one of its size is drawn)")
     p.add_argument("--quick", action="store_true", help="at most 3 rounds of 5 batches and 20 native films")
     p.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "latest.md", help="where to keep the table")
     a = p.parse_args(arguments)
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(a: argparse.Namespace, films: Path, native: Path) -> list[Row]:
+    import labels
+    import packed
     import reading
     import steps
 
@@ -66,6 +69,8 @@ def measure(a: argparse.Namespace, films: Path, native: Path) -> list[Row]:
         *steps.measure_step(films, size=a.size, batch=a.batch, rounds=a.rounds * (1 if a.quick else 3)),
         *steps.measure_epoch(films, size=a.size, batch=a.batch, workers=a.workers, rounds=max(1, a.rounds // 2)),
         reading.measure(native, rounds=a.rounds),
+        *packed.measure(native, rounds=a.rounds),
+        *labels.measure(rounds=min(a.rounds, 3), table=a.nih_table),
     ]
 
 

@@ -18,7 +18,7 @@ from thorax.errors import ThoraxError
 
 #: What a value may hold: a container's toolkit (5.1.1) hands values to a shell, the SDK's drivers to `export`.
 SAFE = "A-Za-z0-9._,:/=+-"
-FILMS = ("folders", "table")
+FILMS = ("folders", "table", "records", "scenes")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Recipe:
         machine: the machine that `minutes` and `expected` were measured on.
         minutes: how long it takes there.
         expected: metric -> its value there, as text.
-        films: synthetic films to train on where no --train is given: folders or table.
+        films: synthetic films to train on where no --train is given: one of FILMS.
         hyperparameters: name -> text, as train_model.py takes them.
         instance_type: SageMaker's machine for it.
         instance_count: how many of them.

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             Recipe.load(args.recipe),
             runs=args.runs,
             job_name=args.job_name,
-            channels={name: path for name in CHANNELS if (path := getattr(args, name))},
+            channels=channels(args),
             settings=args.set,
             processes=args.processes,
             resume_command=again(given, args.job_name),
@@ -53,11 +53,32 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--validation", type=Path, metavar="DIR", help="default: cut from the training films, by patient")
     p.add_argument("--test", type=Path, metavar="DIR", help="films to score the best epoch on")
     p.add_argument("--weights", type=Path, metavar="FILE_OR_DIR", help="weights to start from, a torchvision state_dict")
+    p.add_argument("--channel", action="append", default=[], metavar="NAME=PATH", help="any other channel, such as train_lst=DIR; may be repeated")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
     p.add_argument("--job-name", metavar="NAME", help="default: recipe and time; the name of a stopped job resumes it")
     p.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all local jobs (default: runs)")
     p.add_argument("--processes", type=int, default=1, metavar="N", help="processes that train together, under torchrun")
     return p
+
+
+def channels(args: argparse.Namespace) -> dict[str, Path]:
+    """Every channel that the command line names, by the trainer's name for it.
+
+    Raises:
+        ThoraxError: a --channel without a path, of an unknown name, or given twice.
+    """
+    from thorax.job import CHANNELS as KNOWN
+
+    names = {other: name for name, others in KNOWN.items() for other in others}
+    found: dict[str, Path] = {name: path for name in CHANNELS if (path := getattr(args, name))}
+    for text in args.channel:
+        name, _, path = text.partition("=")
+        if not path or name not in names:
+            raise ThoraxError(f"--channel {text} must be NAME=PATH with a name of {', '.join(KNOWN)}")
+        if names[name] in found:
+            raise ThoraxError(f"channel {names[name]} is given twice, {found[names[name]]} and {path}; give it once")
+        found[names[name]] = Path(path)
+    return found
 
 
 def again(arguments: list[str], job_name: str | None) -> str:

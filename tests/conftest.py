@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+settings.register_profile("no-deadline", deadline=None)  # a busy machine is no failure
+settings.load_profile("no-deadline")
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "source_dir" / "train_model.py"
@@ -39,6 +44,15 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_films(root / "train", 24, seed=1)
     write_films(root / "test", 8, seed=2)
     return root
+
+
+@pytest.fixture
+def signals_as_before() -> Iterator[None]:
+    """For tests that run the trainer in this process: it answers signals, and nobody takes that back."""
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def options(settings: dict[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from local.job_directory import JobDirectory
 from local.toolkit import INTERRUPTED, Toolkit, last_words
 from recipe import Recipe
 from thorax.errors import ThoraxError
+from thorax.job import CHANNELS
 
 PROGRAM = "train_model.py"
 
@@ -99,12 +100,14 @@ def synthetic(recipe: Recipe, runs: Path, given: Mapping[str, Path]) -> dict[str
         raise ThoraxError(f"{flags} without --train: give the training films too, --train DIR")
     if recipe.films is None:
         raise ThoraxError(f"recipe {recipe.name} has no synthetic films; give --train DIR")
+    from local.channels import write_records, write_scenes
     from local.phantoms import write_folders, write_table
 
     root = runs.absolute() / "films" / recipe.films
     print(f"no --train: synthetic films in {relative(root)}", flush=True)
-    {"folders": write_folders, "table": write_table}[recipe.films](root)
-    return {name: root / name for name in ("train", "validation", "test") if (root / name).is_dir()}
+    writers: dict[str, Callable[[Path], object]] = {"folders": write_folders, "table": write_table, "records": write_records, "scenes": write_scenes}
+    writers[recipe.films](root)
+    return {name: root / name for name in CHANNELS if (root / name).is_dir()}
 
 
 def relative(path: Path) -> str:

@@ -16,9 +16,12 @@ _USAGE = """usage: python train_model.py --train DIR --model-dir OUT [--validati
 Trains a chest X-ray (or other image) classifier and writes a bundle into OUT. Without --output-data-dir and
 --checkpoint-dir, those lie in OUT-job. A run whose checkpoint folder is not empty is resumed.
 
-  --train DIR            films for training: a folder per class, or a .csv with path, labels, patient
+  --train DIR            films for training, in any format of docs/data.md: a folder per class, a table, .lst, .rec, COCO ...
   --validation DIR       films that choose epoch and threshold (default: cut from train by patient)
   --test DIR             films that are scored once, at the end
+  --train-lst DIR        the .lst of --train, where it lies in a folder of its own
+  --validation-lst DIR   the same of --validation
+  --test-lst DIR         the same of --test
   --weights FILE_OR_DIR  state_dict in torchvision's layout to start from
 """
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from thorax.errors import ThoraxError
 
@@ -20,10 +23,26 @@ def write_whole(data: bytes | memoryview, file: Path, what: str) -> None:
     Raises:
         ThoraxError: the disk is full or the folder cannot be written. What was there before stays.
     """
+    with open_whole(file, what, needed=len(data)) as out:
+        out.write(data)
+
+
+@contextmanager
+def open_whole(file: Path, what: str, needed: int | None = None) -> Iterator[BinaryIO]:
+    """A file to write piece by piece; it appears whole when the block ends well, and not at all when it ends by an error.
+
+    Args:
+        file: where it goes; its folder exists.
+        what: what to call it in errors.
+        needed: bytes that it will have, where that is known.
+
+    Raises:
+        ThoraxError: the disk is full or the folder cannot be written. What was there before stays.
+    """
     partial = file.with_name(f".{file.name}.partial")
     try:
         with partial.open("wb") as out:
-            out.write(data)
+            yield out
             out.flush()
             os.fsync(out.fileno())
         os.replace(partial, file)
@@ -33,10 +52,17 @@ def write_whole(data: bytes | memoryview, file: Path, what: str) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        try:
-            partial.unlink(missing_ok=True)
-        except OSError:
-            pass
-        reason = f"{error.strerror}; {len(data) / 2**20:.1f} MiB are needed"
+        _remove(partial)
+        size = f"; {needed / 2**20:.1f} MiB are needed" if needed is not None else ""
         advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
-        raise ThoraxError(f"{what} cannot be saved in {file.parent}: {reason}; {advice} and run again") from None
+        raise ThoraxError(f"{what} cannot be saved in {file.parent}: {error.strerror}{size}; {advice} and run again") from None
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError:
+        pass

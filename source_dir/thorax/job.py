@@ -13,12 +13,14 @@ from thorax.errors import ThoraxError
 
 #: Path arguments -> their other spellings.
 PATHS: dict[str, tuple[str, ...]] = {
-    "train": ("training",), "validation": ("val", "valid"), "test": (), "weights": (), "model": (), "model_dir": (),
+    "train": ("training",), "validation": ("val", "valid"), "test": (), "train_lst": (), "validation_lst": (), "test_lst": (),
+    "weights": (), "model": (), "model_dir": (),
     "output_data_dir": ("output_dir",), "checkpoint_dir": ("checkpoints",),
 }  # fmt: skip
 #: Channel names that the trainer understands, and their other names in the seeds.
 CHANNELS = {
     "train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing", "eval"),
+    "train_lst": ("train_lst",), "validation_lst": ("validation_lst", "val_lst"), "test_lst": ("test_lst",),
     "weights": ("weights", "pretrained"), "model": ("model",),
 }  # fmt: skip
 

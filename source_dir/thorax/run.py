@@ -136,10 +136,10 @@ class Run:
         for part in scored:
             kept = _without_corrupt(part, logits[part.part])
             p = probabilities(torch.from_numpy(logits[part.part][kept]), space.task).numpy()
-            patients = [part.patients[i] for i in kept]
+            ids, patients = ([column[i] for i in kept] for column in (part.ids, part.patients))
             scores[part.part] = score(part.targets[kept], p, space, chosen, patients, resamples=self.config.bootstrap_samples, seed=self.config.seed)
             curves[part.part] = (part.targets[kept], p)
-            self.ids[part.part] = [part.ids[i] for i in kept]
+            self.ids[part.part] = ids
         row = trainer.state.history[best]
         metrics = {
             "objective": METRICS[objective_key(self.config.objective)], "best_epoch": best + 1, "epochs": len(trainer.state.history),

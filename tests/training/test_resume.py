@@ -12,23 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import clean_environment, command, run
+from runs import equal, history, wait_for_checkpoints, weights
 
 #: EMA, dropout (random numbers in the step), two epochs of many steps, checkpoints all the time.
 SETTINGS = {"ema_decay": "0.9", "dropout": "0.3", "epochs": "3", "batch_size": "2", "checkpoint_minutes": "0", "augmentation_type": "xray"}
-
-
-def weights(bundle: Path) -> dict[str, torch.Tensor]:
-    return torch.load(bundle / "model.pt", weights_only=True)
-
-
-def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-def history(bundle: Path) -> list[str]:
-    """Losses and scores by epoch, without the columns that tell time."""
-    lines = (bundle.with_name(bundle.name + "-job") / "output/data/history.csv").read_text().splitlines()
-    return [",".join(line.split(",")[:-2]) for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +29,6 @@ def whole(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(films: Path, out: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command(films, out, **SETTINGS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
-
-
-def wait_for_checkpoints(process: subprocess.Popen[str], folder: Path, steps: int) -> None:
-    """Until the newest checkpoint is at least `steps` global steps on, or the process ends."""
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if any(int(p.stem.split("-")[1]) >= steps for p in folder.glob("checkpoint-*.pt")):
-            return
-        time.sleep(0.01)
 
 
 def test_kill_9_at_five_random_moments_changes_no_bit(films: Path, whole: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ FLOORS = (
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 #: Imported where they are used, with a message that says what to install.
-OPTIONAL = {"wandb", "smdebug", "ray", "pydicom"}
+OPTIONAL = {"wandb", "smdebug", "ray", "pydicom", "pyarrow"}
 #: They run code that a file holds.
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 

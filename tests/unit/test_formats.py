@@ -40,7 +40,7 @@ def test_folders(tmp_path):
     assert listing.patients == ["IM-0001", "NORMAL/b.PNG", "person1", "person1"]
     np.testing.assert_array_equal(listing.targets, [[1, 0], [1, 0], [0, 1], [0, 1]])
     assert listing.targets.dtype == np.float32
-    assert all(path.is_file() for path in listing.paths)
+    assert all(path.is_file() for path in listing.sources)
 
 
 def test_sub_folders_belong_to_their_class(tmp_path):
@@ -52,7 +52,7 @@ def test_sub_folders_belong_to_their_class(tmp_path):
 def test_hidden_and_other_files_are_passed_over(tmp_path):
     root = films.folders(tmp_path, A=["a.png", ".a.png", "._a.png", ".cache/x.png", "__MACOSX/a.png"], B=["b.png"])
     films.folders(root, **{".ipynb_checkpoints": ["z.png"], "__MACOSX": ["y.png"]})
-    for name in ("A/Thumbs.db", "A/notes.txt", "README", "A/a.tiff"):
+    for name in ("A/Thumbs.db", "A/notes.txt", "README", "A/a.gif"):
         (root / name).write_text("not a film")
     assert read(root).ids == ["A/a.png", "B/b.png"]
 
@@ -65,7 +65,7 @@ def test_links_are_followed(tmp_path):
     (root / "B").symlink_to(real / "B")
     listing = read(root)
     assert listing.ids == ["A/film.png", "B/b.png", "B/c.png"]
-    assert all(path.is_file() for path in listing.paths)
+    assert all(path.is_file() for path in listing.sources)
 
 
 def test_a_link_back_does_not_double_films(tmp_path):
@@ -164,7 +164,7 @@ def test_films_beside_the_table_or_in_images(tmp_path, where):
         films.table(root, f"path,labels\n{listed}a.png,A\n{listed}b.png,B\n", [f"{where}a.png", f"{where}b.png"])
         listing = read(root)
         assert listing.ids == [f"{listed}a.png", f"{listed}b.png"]
-        assert all(path.is_file() for path in listing.paths)
+        assert all(path.is_file() for path in listing.sources)
 
 
 def test_the_tables_that_the_demo_writes_are_read(tmp_path):
@@ -221,7 +221,7 @@ def test_both_formats_must_be_chosen_from(tmp_path):
     films.folders(tmp_path, A=["a.png"], B=["b.png"])
     films.table(tmp_path, "path,labels\nA/a.png,X\nB/b.png,Y\n")
     told = refused(tmp_path)
-    assert "class folders (A, B) and a table (films.csv); choose one by data_format=folder|csv" in told
+    assert "class folders (A, B) and a table (films.csv); choose one by data_format=folder|table" in told
     assert read(tmp_path, "folder").names == ("A", "B")
     assert read(tmp_path, "csv").names == ("X", "Y")
 

@@ -196,15 +196,14 @@ def test_a_path_and_its_bytes_are_the_same_film(tmp_path):
         (films.data(FILM)[:300], "truncated"),
         (films.data(films.smooth(), "JPEG")[:4000], "truncated"),
         (films.data(FILM, "GIF"), "its content is neither"),
-        (films.data(FILM, "TIFF"), "its content is neither"),
     ],
-    ids=["empty", "text", "cut png", "cut jpeg", "gif", "tiff"],
+    ids=["empty", "text", "cut png", "cut jpeg", "gif"],
 )
 @pytest.mark.parametrize("from_path", [True, False])
 def test_unreadable_films_are_named(tmp_path, content, reason, from_path):
     path = tmp_path / "film.png"
     path.write_bytes(content)
-    with pytest.raises(UnreadableFilm, match=rf"film\.png cannot be read as JPEG or PNG: .*{reason}") as caught:
+    with pytest.raises(UnreadableFilm, match=rf"film\.png cannot be read.*: .*{reason}") as caught:
         Preprocessing(16, 16).film(path if from_path else content, str(path))
     assert "\n" not in str(caught.value)
 
@@ -236,10 +235,9 @@ def test_a_folder_is_no_film(tmp_path):
         Preprocessing(8, 8).film(tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_decompression_bomb_is_not_read():
     side = int(MAX_PIXELS**0.5) + 1
-    with pytest.raises(UnreadableFilm, match=f"bomb claims more than {MAX_PIXELS} pixels and is not read"):
+    with pytest.raises(UnreadableFilm, match=f"bomb cannot be read as PNG: it claims {side}x{side} pixels, more than the {MAX_PIXELS} that are read"):
         Preprocessing(8, 8).film(films.huge(side, side), "bomb")
 
 

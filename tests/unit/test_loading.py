@@ -196,7 +196,7 @@ def test_a_worker_process_reads_the_same(good):
 @pytest.mark.parametrize("epoch", [-1, 0])
 def test_a_corrupt_film_is_named(damaged, epoch):
     batch = Films(damaged, SMALL)[epoch, np.array([0, 3, 1])]
-    assert batch.problem == f"{damaged.samples[3].source} cannot be read as JPEG or PNG: the file is empty (0 bytes)"
+    assert batch.problem == f"{damaged.samples[3].source} cannot be read: the file is empty (0 bytes)"
     assert len(batch.films) == 0
 
 
@@ -218,7 +218,7 @@ def test_a_problem_comes_through_a_worker_process(damaged):
 def test_headers_tell_the_bad_films(damaged):
     bad = check_headers(damaged, SMALL)
     assert set(bad) - {2} == {3, 5, 6}  # a film that is cut short may look well from its header
-    assert "f3.png cannot be read as JPEG or PNG: the file is empty (0 bytes)" in bad[3]
+    assert "f3.png cannot be read: the file is empty (0 bytes)" in bad[3]
     assert "its content is neither" in bad[5]
     assert "does not exist" in bad[6]
 

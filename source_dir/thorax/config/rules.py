@@ -39,6 +39,10 @@ def check_rules(c: TrainingConfig) -> None:
         raise ThoraxError(f"resize={c.resize} with fit={c.fit}: resize is for fit=crop; leave one of them out")
     if c.augmentation_type.startswith("crop") and c.resolved_fit != "crop":
         raise ThoraxError(f"augmentation_type={c.augmentation_type} with fit={c.fit}: a random crop needs fit=crop")
+    if c.streaming and c.balanced_sampler:
+        raise ThoraxError(
+            "streaming=true with balanced_sampler=true: films read in order cannot be drawn by class; use use_weighted_loss=true, or streaming=false"
+        )
     _check_schedule(c)
     _check_labels(c)
     if c.use_pretrained_model and c.network == "cnn5" and not c.weights:

@@ -57,11 +57,29 @@ class TrainingConfig:
     layer_decay: float = parameter(1.0, "learning rate of each stage = the stage above it x this (1 = all alike)", NET, low=0.0, high=1.0, open_low=True)
 
     # -- Data ------------------------------------------------------------------------------------------------------
-    data_format: str = parameter("auto", "format of the channels; auto looks at them", DATA, choices=("auto", "folder", "csv"))
-    labels: tuple[str, ...] = parameter((), "label names in order; of two classes the second is the positive one; default: as found", DATA)
+    data_format: str = parameter(
+        "auto",
+        "format of the channels; auto looks at them; csv and parquet are table",
+        DATA,
+        choices=("auto", "folder", "lst", "recordio", "manifest", "table", "nih", "coco", "shards", "csv", "parquet"),
+    )
+    labels: tuple[str, ...] = parameter(
+        (),
+        "label names in order; of two classes the second is the positive one; names the numbers of .lst and .rec, picks categories of COCO; default: as found",
+        DATA,
+    )
     num_classes: int | None = parameter(None, "checked against the data when given", DATA, low=1)
     num_training_samples: int | None = parameter(None, "compared with the data when given; a difference is a warning", DATA, low=1)
     multi_label: bool | None = parameter(None, "a film may have several labels or none; default: as the data says", DATA)
+    keep_unlabelled: bool = parameter(True, "with several labels: keep films that have none of them, as negatives", DATA)
+    count_crowds: bool = parameter(True, "COCO: a box of a crowd counts as one of its category", DATA)
+    label_format: str = parameter(
+        "auto",
+        "manifest: a list of numbers is 0 and 1 per label (multi-hot) or class indices (class-id); auto looks at them",
+        DATA,
+        choices=("auto", "multi-hot", "class-id"),
+    )
+    attribute_names: tuple[str, ...] = parameter((), "manifest: the image's and the label's attribute; default: source-ref and the one label", DATA)
     resize: int | None = parameter(None, "short side in pixels that films are scaled to, aspect kept, before the crop to image_shape", DATA, low=8, high=8192)
     fit: str = parameter(
         "auto",
@@ -77,6 +95,12 @@ class TrainingConfig:
         choices=("film", "fixed", "dataset"),
     )
     validation_fraction: float = parameter(0.15, "share of the training patients held out where there is no validation channel", DATA, low=0.02, high=0.5)
+    own_split: bool = parameter(
+        True,
+        "use the parts that a channel itself marks: a split column, NIH's official lists, folders train/val/test, COCO's two files; "
+        "false: all its films belong to the channel's part",
+        DATA,
+    )
     patient_scope: str = parameter(
         "global",
         "global: one patient id is one person in all channels; channel: ids are counted anew in each channel (the Kaggle set's file names)",
@@ -84,6 +108,10 @@ class TrainingConfig:
         choices=("global", "channel"),
     )
     skip_corrupt: bool = parameter(False, "leave films out that cannot be read (counted in the log) instead of stopping", DATA)
+    streaming: bool | None = parameter(
+        None, "read shards (or RecordIO) in order, forward only, instead of film by film at random places; default: where the train channel holds shards", DATA
+    )
+    shuffle_buffer: int = parameter(1024, "with streaming: films that wait in memory to be shuffled, of all processes together", DATA, low=1)
     balanced_sampler: bool = parameter(False, "draw films so that every class (label combination) is seen equally often", DATA)
 
     # -- Augmentation ----------------------------------------------------------------------------------------------

@@ -6,15 +6,17 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from thorax.data.augment import DOWN, DRAWS, RIGHT, draws_for
-from thorax.data.images import FORMATS, Preprocessing, UnreadableFilm, decode
+from thorax.data.columns import Ranges
+from thorax.data.images import DecoderMissing, Preprocessing, UnreadableFilm, header
 from thorax.data.samples import SampleSet
+from thorax.data.shards import INDEX
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,11 @@ def balanced_weights(films: SampleSet) -> np.ndarray:
     return 1.0 / counts[inverse.ravel()]
 
 
-class TrainingBatches(Sampler[tuple[int, np.ndarray]]):
+#: What Films is asked for: epoch, places of a global batch and, where they were read already, the bytes of this process's films.
+Item: TypeAlias = tuple[int, np.ndarray] | tuple[int, np.ndarray, list[bytes]]
+
+
+class TrainingBatches(Sampler[Item]):
     """The global batches of one epoch from some step on; every process walks the same list.
 
     The last films of an epoch that do not fill a batch are left out (another epoch's order takes them in); a set smaller
@@ -68,12 +74,12 @@ class TrainingBatches(Sampler[tuple[int, np.ndarray]]):
     def __len__(self) -> int:
         return len(self.order) // self.batch_size - self.start
 
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+    def __iter__(self) -> Iterator[Item]:
         for step in range(self.start, len(self.order) // self.batch_size):
             yield self.epoch, self.order[step * self.batch_size : (step + 1) * self.batch_size]
 
 
-class EvaluationBatches(Sampler[tuple[int, np.ndarray]]):
+class EvaluationBatches(Sampler[Item]):
     """This process's films in order, each film of the set in exactly one process: no padding, no duplicates.
 
     View 0 is the film as it is served; views 1, 2, ... are augmented, each film always in the same way.
@@ -85,7 +91,7 @@ class EvaluationBatches(Sampler[tuple[int, np.ndarray]]):
     def __len__(self) -> int:
         return -(-len(self.mine) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+    def __iter__(self) -> Iterator[Item]:
         for start in range(0, len(self.mine), self.batch_size):
             yield -1 - self.view, self.mine[start : start + self.batch_size]
 
@@ -100,21 +106,22 @@ class Films(Dataset[Batch]):
         self.samples, self.preprocessing, self.seed = samples, preprocessing, seed
         self.random_crop, self.rank, self.world_size, self.skip_corrupt = random_crop, rank, world_size, skip_corrupt
 
-    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
-        epoch, everyone = item
+    def __getitem__(self, item: Item) -> Batch:
+        epoch, everyone, *read = item
         training, random = epoch >= 0, epoch != -1
         mine = everyone[self.rank :: self.world_size] if training else everyone
         films = np.zeros((len(mine), self.preprocessing.height, self.preprocessing.width), np.uint8)
         draws = np.stack([draws_for(self.seed, epoch % 2**32, int(i)) for i in mine]) if random and len(mine) else np.zeros((0, DRAWS), np.float32)
         corrupt: list[int] = []
         for row, index in enumerate(mine):
-            sample = self.samples.samples[int(index)]
+            source = self.samples.table.sources[int(index)]
+            film, name = read[0][row] if read else source, str(source)
             try:
                 if random and self.random_crop and self.preprocessing.fit == "crop":
-                    whole = self.preprocessing.uncropped(sample.source, str(sample.source))
-                    films[row] = self.preprocessing.crop(whole, str(sample.source), float(draws[row, DOWN]), float(draws[row, RIGHT]))
+                    whole = self.preprocessing.uncropped(film, name)
+                    films[row] = self.preprocessing.crop(whole, name, float(draws[row, DOWN]), float(draws[row, RIGHT]))
                 else:
-                    films[row] = self.preprocessing.film(sample.source)
+                    films[row] = self.preprocessing.film(film, name)
             except UnreadableFilm as error:
                 if not self.skip_corrupt:
                     return _failed(str(error))
@@ -128,7 +135,7 @@ def _failed(problem: str) -> Batch:
     return Batch(nothing, nothing, nothing, nothing, problem=problem)
 
 
-def loader(films: Films, batches: Sampler[tuple[int, np.ndarray]], workers: int, pin: bool = False) -> DataLoader[Batch]:
+def loader(films: Films, batches: Sampler[Item], workers: int, pin: bool = False) -> DataLoader[Batch]:
     """Reads `batches` in order with worker processes; an error in a film arrives as Batch.problem."""
     return DataLoader(
         films, sampler=batches, batch_size=None, num_workers=workers, pin_memory=pin,
@@ -146,26 +153,27 @@ def _start_worker(_: int) -> None:
 def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int = 8) -> dict[int, str]:
     """Index -> reason of films that cannot be used, told by their first bytes: in seconds, before hours are spent.
 
-    Films that are damaged further on are found when they are read.
+    Films that are damaged further on are found when they are read. Shards with an index are passed over: all of their
+    films were decoded when they were packed, and to look at each again would be to read a set that may not fit twice.
+
+    Raises:
+        DecoderMissing: a film needs a package that is not installed; to leave such films out would hide it.
     """
+    sources = samples.table.sources
+    if isinstance(sources, Ranges) and all((file.parent / INDEX).is_file() for file in sources.columns[0]):
+        return {}
 
     def look(index: int) -> tuple[int, str]:
-        path = samples.samples[index].source
+        source = sources[index]
         try:
-            with Image.open(path, formats=FORMATS) as image:
-                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-                width, height = reversed(image.size) if turned else image.size
-                if preprocessing.fit == "crop" and not preprocessing.resize and (height < preprocessing.height or width < preprocessing.width):
-                    preprocessing.film(path)  # says so
-                return index, ""
+            told = header(source, str(source))
+            if preprocessing.fit == "crop" and not preprocessing.resize and (told.height < preprocessing.height or told.width < preprocessing.width):
+                preprocessing.film(source)  # says so
+        except DecoderMissing:
+            raise
         except UnreadableFilm as error:
             return index, str(error)
-        except Exception:
-            try:
-                decode(path, str(path))
-            except UnreadableFilm as error:
-                return index, str(error)
-            return index, ""
+        return index, ""
 
     with ThreadPoolExecutor(threads) as pool:
         return {index: reason for index, reason in pool.map(look, range(len(samples)), chunksize=64) if reason}

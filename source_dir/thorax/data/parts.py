@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
+from thorax.data.formats.channel import Options
+from thorax.data.formats.folders import FEWEST
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
-from thorax.data.samples import SampleSet, label_space, sample_set
+from thorax.data.samples import Listing, SampleSet, label_space, sample_set
 from thorax.data.splits import check_parts, cut_by_patient, split_table
 from thorax.errors import ThoraxError
 from thorax.job import Job
@@ -48,17 +53,27 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
         ThoraxError: a channel is missing or empty, labels do not fit, a patient is in two parts, a class is empty, a film
             cannot be used.
     """
-    listing = read_channel("train", job.channel("train"), config.data_format)
+    for name in ("train", "validation", "test"):
+        if f"{name}_lst" in job.channels and name not in job.channels:
+            raise ThoraxError(f"channel {name}_lst is given without channel {name}: a list needs its films; give --{name} DIR")
+    listing = _read(job, config, "train", say)
     space = label_space(listing, config.labels, config.multi_label)
-    films = sample_set("train", listing, space)
-    _compare_counts(config, films, say)
-    cut = "validation" not in job.channels
-    if cut:
-        train, validation = cut_by_patient(films, config.validation_fraction, config.seed)
-    else:
-        train, validation = films, _channel(job, config, "validation", space)
-    test = _channel(job, config, "test", space) if "test" in job.channels else None
-    parts = [_usable(p, config, say) for p in (train, validation, test) if p is not None]
+    films = _marked(sample_set("train", listing, space), listing.parts)
+    if "train" not in films:
+        raise ThoraxError(f"channel train: its films are marked {' and '.join(films)}, none train")
+    for name in ("validation", "test"):
+        if name in job.channels:
+            if name in films:
+                say(f"train: {len(films[name])} films are marked {name} and are left out, since there is a {name} channel")
+            films[name] = _channel(job, config, name, space, say)
+    films = {name: _labelled(part, config, say) for name, part in films.items()}
+    _compare_counts(config, films["train"], say)
+    if cut := "validation" not in films:
+        films["train"], films["validation"] = cut_by_patient(films["train"], config.validation_fraction, config.seed)
+    elif len(films["validation"]) < FEWEST:
+        say(f"warning: validation has {len(films['validation'])} films, too few to choose an epoch or a threshold on; "
+            "without a validation channel it is cut from train by patient")  # fmt: skip
+    parts = [_usable(films[name], config, say) for name in ("train", "validation", "test") if name in films]
     for warning in check_parts(parts, config.patient_scope, cut):
         say(f"warning: {warning}")
     for part in parts:
@@ -69,8 +84,48 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
     return Parts(parts[0], parts[1], parts[2] if len(parts) > 2 else None, space, split, digest)
 
 
-def _channel(job: Job, config: TrainingConfig, name: str, space: LabelSpace) -> SampleSet:
-    return sample_set(name, read_channel(name, job.channel(name), config.data_format), space)
+def _read(job: Job, config: TrainingConfig, name: str, say: Callable[[str], None]) -> Listing:
+    """The films of a channel and of its list; says what was left out."""
+    options = Options(config.labels, config.num_classes, config.label_format, config.attribute_names, config.count_crowds)
+    lists = job.channel(f"{name}_lst") if f"{name}_lst" in job.channels else None
+    listing = read_channel(name, job.channel(name), config.data_format, options, lists)
+    for note in listing.notes:
+        say(f"warning: {name}: {note}")
+    return listing if config.own_split else dataclasses.replace(listing, parts=None)
+
+
+def _marked(films: SampleSet, marks: Sequence[str] | None) -> dict[str, SampleSet]:
+    """The films by the part that the channel itself marks them with; without marks all are the set's own part."""
+    if marks is None:
+        return {films.part: films}
+    array = np.array(marks)
+    return {part: films.subset(np.flatnonzero(array == part), part) for part in ("train", "validation", "test") if part in marks}
+
+
+def _channel(job: Job, config: TrainingConfig, name: str, space: LabelSpace, say: Callable[[str], None]) -> SampleSet:
+    listing = _read(job, config, name, say)
+    films = sample_set(name, listing, space)
+    marked = _marked(films, listing.parts)
+    if name not in marked:
+        say(f"warning: {name}: its films are marked {' and '.join(marked)}, none {name}; all {len(films)} are taken")
+        return films
+    if len(marked) > 1:
+        others = " and ".join(part for part in marked if part != name)
+        say(f"{name}: {len(films) - len(marked[name])} films of its channel are marked {others} and are left out")
+    return marked[name]
+
+
+def _labelled(part: SampleSet, config: TrainingConfig, say: Callable[[str], None]) -> SampleSet:
+    """With keep_unlabelled=false only the films that have a label, or may have one."""
+    if config.keep_unlabelled or part.space.task != "multilabel":
+        return part
+    kept = np.flatnonzero((part.targets != 0).any(axis=1))
+    if len(kept) == len(part):
+        return part
+    say(f"{part.part}: {len(part) - len(kept)} films without any of the labels are left out (keep_unlabelled=false)")
+    if not len(kept):
+        raise ThoraxError(f"channel {part.part}: no film has any of {', '.join(part.space.classes)}; check labels, or set keep_unlabelled=true")
+    return part.subset(kept, part.part)
 
 
 def _compare_counts(config: TrainingConfig, films: SampleSet, say: Callable[[str], None]) -> None:

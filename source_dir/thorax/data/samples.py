@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import overload
 
 import numpy as np
 
+from thorax.data.columns import Codes, Sources, Texts, pack
+from thorax.data.source import Source
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
+
+#: How an unknown label is kept in int8; everywhere else it is NaN.
+UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -19,19 +25,23 @@ class Listing:
 
     Attributes:
         names: label names found, in the format's order.
-        ids: one per film; its path below the channel.
-        paths: where each film is.
+        ids: one per film; its path below the channel, or what names it in a larger file.
+        sources: where each film is.
         targets: (N, len(names)) float32: 1 has the label, 0 has it not, NaN unknown.
         patients: one id per film.
         exclusive: every film has exactly one of the names (classes), rather than any number (labels).
+        parts: train, validation or test for every film, where the channel itself says so.
+        notes: lines for the log: what was left out and why.
     """
 
     names: tuple[str, ...]
-    ids: list[str]
-    paths: list[Path]
+    ids: Sequence[str]
+    sources: Sources | Sequence[Source]
     targets: np.ndarray
-    patients: list[str]
+    patients: Sequence[str]
     exclusive: bool
+    parts: Sequence[str] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +49,62 @@ class Sample:
     """One film: id, image source, label vector (L,) float32 with NaN for unknown, and patient."""
 
     id: str
-    source: Path
+    source: Source
     labels: np.ndarray
     patient: str
+
+
+class SampleTable(Sequence[Sample]):
+    """Samples kept by columns: a million films with 14 labels take less than 100 MB. A row is made when it is asked for.
+
+    Args:
+        ids, sources, patients: one per film.
+        labels: (N, L): 1, 0, or NaN for unknown.
+    """
+
+    def __init__(self, ids: Sequence[str] | Texts, sources: Sources | Sequence[Source], labels: np.ndarray, patients: Sequence[str] | Codes) -> None:
+        self.ids = ids if isinstance(ids, Texts) else Texts(ids)
+        self.sources = pack(sources, self.ids)
+        self.patients = patients if isinstance(patients, Codes) else Codes(patients)
+        self._labels = labels if labels.dtype == np.int8 else np.where(np.isnan(labels), UNKNOWN, labels).astype(np.int8)
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], width: int) -> SampleTable:
+        labels = np.stack([s.labels for s in samples]) if samples else np.zeros((0, width), np.float32)
+        return cls([s.id for s in samples], [s.source for s in samples], labels, [s.patient for s in samples])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> SampleTable: ...
+    def __getitem__(self, index: int | slice) -> Sample | SampleTable:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        return Sample(self.ids[index], self.sources[index], _float(self._labels[index]), self.patients[index])
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (Sample(*row) for row in zip(self.ids, self.sources, self.targets, self.patients, strict=True))
+
+    def take(self, places: np.ndarray) -> SampleTable:
+        """The samples at (n,) `places`, in their order."""
+        return SampleTable(self.ids.take(places), self.sources.take(places), self._labels[places], self.patients.take(places))
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(N, L) float32 with NaN for unknown; made anew at each call."""
+        return _float(self._labels)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the columns take."""
+        return self.ids.nbytes + self.sources.nbytes + self._labels.nbytes + self.patients.nbytes
+
+
+def _float(labels: np.ndarray) -> np.ndarray:
+    return np.where(labels == UNKNOWN, np.float32(np.nan), labels.astype(np.float32))
 
 
 @dataclass
@@ -50,36 +113,43 @@ class SampleSet:
 
     Attributes:
         part: the part's name.
-        samples: in a fixed order; a film's index in this list names it everywhere.
+        samples: in a fixed order; a film's index in this list names it everywhere. A list is taken too.
         space: label names and task; the columns of `targets` are space.outputs.
     """
 
     part: str
-    samples: list[Sample]
+    samples: Sequence[Sample]
     space: LabelSpace
-    targets: np.ndarray = field(init=False, repr=False)
+    table: SampleTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        width = len(self.space.outputs)
-        self.targets = np.stack([s.labels for s in self.samples]) if self.samples else np.zeros((0, width), np.float32)
+        if not isinstance(self.samples, SampleTable):
+            self.samples = SampleTable.of(self.samples, len(self.space.outputs))
+        self.table = self.samples
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.table)
 
     @property
     def ids(self) -> list[str]:
-        return [s.id for s in self.samples]
+        return list(self.table.ids)
 
     @property
     def patients(self) -> list[str]:
-        return [s.patient for s in self.samples]
+        return list(self.table.patients)
 
-    def subset(self, indices: Sequence[int], part: str) -> SampleSet:
-        return SampleSet(part, [self.samples[i] for i in indices], self.space)
+    @property
+    def targets(self) -> np.ndarray:
+        """(N, len(space.outputs)) float32: 1 has the label, 0 has it not, NaN unknown; made anew at each call."""
+        return self.table.targets
+
+    def subset(self, indices: Sequence[int] | np.ndarray, part: str) -> SampleSet:
+        return SampleSet(part, self.table.take(np.asarray(indices, np.int64)), self.space)
 
     def class_targets(self) -> np.ndarray:
         """(N, len(space.classes)): like `targets`, with the negative class of a binary task as a column of its own."""
-        return np.concatenate([1 - self.targets, self.targets], axis=1) if self.space.task == "binary" else self.targets
+        targets = self.targets
+        return np.concatenate([1 - targets, targets], axis=1) if self.space.task == "binary" else targets
 
     def class_counts(self) -> dict[str, int]:
         """Films of each class (label); a film with several labels counts for each."""
@@ -88,7 +158,9 @@ class SampleSet:
 
     def digest(self) -> str:
         """Hash of ids, patients and labels: the same films give the same text on any machine."""
-        lines = sorted(f"{s.id}\t{s.patient}\t{','.join('?' if np.isnan(v) else f'{v:g}' for v in s.labels)}" for s in self.samples)
+        told = {UNKNOWN: "?", 0: "0", 1: "1"}
+        rows = zip(self.table.ids, self.table.patients, self.table._labels.tolist(), strict=True)
+        lines = sorted(f"{name}\t{patient}\t{','.join(map(told.__getitem__, labels))}" for name, patient, labels in rows)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -103,11 +175,16 @@ def label_space(listing: Listing, order: Sequence[str], multi_label: bool | None
     if multi_label or not listing.exclusive:
         unknown = [name for name in order if name not in listing.names]
         if unknown:
-            raise ThoraxError(f"labels={','.join(order)}: {', '.join(unknown)} not in the data, which has {', '.join(listing.names)}")
+            match = difflib.get_close_matches(unknown[0], listing.names, n=1, cutoff=0.5)
+            hint = f"; did you mean {match[0]}?" if match else ""
+            has = ", ".join(listing.names[:20]) + (f" and {len(listing.names) - 20} more" if len(listing.names) > 20 else "")
+            raise ThoraxError(f"labels={','.join(order)}: {', '.join(unknown)} not in the data, which has {has}{hint}")
         names = tuple(order) or listing.names
         if not names:
             raise ThoraxError("no film of the train channel has a label; a classifier needs at least one")
         return LabelSpace(names, "multilabel")
+    if not order and all(name.isdigit() for name in listing.names):  # 10 comes after 9, not after 1
+        order = sorted(listing.names, key=int)
     return LabelSpace.of_classes(listing.names, order)
 
 
@@ -128,5 +205,4 @@ def sample_set(part: str, listing: Listing, space: LabelSpace) -> SampleSet:
     for k, name in enumerate(space.outputs):
         if name in listing.names:
             columns[:, k] = listing.targets[:, listing.names.index(name)]
-    samples = [Sample(i, path, row, patient) for i, path, row, patient in zip(listing.ids, listing.paths, columns, listing.patients, strict=True)]
-    return SampleSet(part, samples, space)
+    return SampleSet(part, SampleTable(listing.ids, listing.sources, columns, listing.patients), space)

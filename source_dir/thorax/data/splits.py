@@ -109,5 +109,5 @@ def split_table(parts: Sequence[SampleSet]) -> tuple[str, str]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "patient", "part"])
-    writer.writerows(sorted((s.id, s.patient, part.part) for part in parts for s in part.samples))
+    writer.writerows(sorted((name, patient, part.part) for part in parts for name, patient in zip(part.ids, part.patients, strict=True)))
     return text.getvalue(), hashlib.sha256(text.getvalue().encode()).hexdigest()

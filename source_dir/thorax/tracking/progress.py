@@ -13,7 +13,7 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """Counts steps of one epoch.
+    """Counts steps of an epoch, or films of any other work.
 
     Args:
         title: such as "epoch 3/16".
@@ -21,16 +21,17 @@ class Progress:
         start: how many are done (after a resume).
         shown: whether this process speaks.
         every: seconds between lines where there is no terminal.
+        unit: what is counted.
     """
 
-    def __init__(self, title: str, steps: int, start: int, shown: bool, every: float) -> None:
-        self.title, self.steps, self.done, self.every = title, steps, start, every
+    def __init__(self, title: str, steps: int, start: int, shown: bool, every: float, unit: str = "step") -> None:
+        self.title, self.steps, self.done, self.every, self.unit = title, steps, start, every, unit
         self.shown, self.last = shown, time.monotonic()
         self.bar: Any = None
         if shown and sys.stdout.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=steps, initial=start, desc=title, leave=False, unit="step", dynamic_ncols=True)
+            self.bar = tqdm(total=steps, initial=start, desc=title, leave=False, unit=unit, dynamic_ncols=True)
 
     def step(self, loss: float | None = None) -> None:
         self.done += 1
@@ -40,7 +41,7 @@ class Progress:
                 self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         elif self.shown and time.monotonic() - self.last > self.every and self.done < self.steps:
             self.last = time.monotonic()
-            say(f"{self.title}: step {self.done}/{self.steps}" + (f", loss {loss:.4f}" if loss is not None else ""))
+            say(f"{self.title}: {self.unit} {self.done}/{self.steps}" + (f", loss {loss:.4f}" if loss is not None else ""))
 
     def close(self) -> None:
         if self.bar is not None:

@@ -19,6 +19,7 @@ from thorax.data.augment import Augmentation, Ranges
 from thorax.data.images import Preprocessing
 from thorax.data.loading import Batch, EvaluationBatches, Films, TrainingBatches, balanced_weights, epoch_order, loader
 from thorax.data.samples import SampleSet
+from thorax.data.streaming import StreamedBatches, streams
 from thorax.errors import ThoraxError
 from thorax.evaluation.metrics import epoch_metrics
 from thorax.job import Process
@@ -96,6 +97,7 @@ class Trainer:
         self.targets = {part.part: torch.from_numpy(part.targets) for part in (train, validation)}
         self.augment = Augmentation(Ranges.named(config.augmentation_type, config.augmentation_strength))
         self.order_weights = balanced_weights(train) if config.balanced_sampler else None
+        self.streamed = streams(config.streaming, config.balanced_sampler, train)
         self.steps_per_epoch = max(1, len(train) // self.batch_size)
         self.corrupt: set[str] = set()
         self._layout = layout
@@ -114,6 +116,8 @@ class Trainer:
         Raises:
             ThoraxError: the loss is not finite, a film cannot be read, memory or disk ran out.
         """
+        if self.streamed:
+            self._say(f"streaming: shards are read in order, {self.config.shuffle_buffer} films wait in memory to be shuffled")
         self._resume()
         while not self.state.finished:
             self._set_trained_stages()
@@ -154,8 +158,7 @@ class Trainer:
 
     def _train_epoch(self) -> bool:
         c, s = self.config, self.state
-        order = epoch_order(len(self.train_films), c.seed, s.epoch, self.order_weights)
-        batches = TrainingBatches(order, self.batch_size, s.epoch, start=s.step)
+        batches = self._batches(s.epoch, s.step)
         films = Films(self.train_films, self.preprocessing, seed=c.seed, random_crop=c.augmentation_type != "none",
                       rank=self.process.rank, world_size=self.process.world_size, skip_corrupt=c.skip_corrupt)  # fmt: skip
         progress = Progress(f"epoch {s.epoch + 1}/{c.epochs}", self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds)
@@ -182,6 +185,12 @@ class Trainer:
         losses.look()
         progress.close()
         return True
+
+    def _batches(self, epoch: int, start: int) -> TrainingBatches:
+        c, films = self.config, self.train_films
+        if not self.streamed:
+            return TrainingBatches(epoch_order(len(films), c.seed, epoch, self.order_weights), self.batch_size, epoch, start)
+        return StreamedBatches(films, self.batch_size, c.shuffle_buffer, c.seed, epoch, start, self.process.rank, self.process.world_size)
 
     def _read(self, films: Films, batches: TrainingBatches) -> Iterator[Batch]:
         """Batches as they come, with the time spent waiting for them counted."""

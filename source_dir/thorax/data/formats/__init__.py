@@ -1,4 +1,4 @@
-"""Formats of a channel. Each module here has NAME, `finds(folder) -> what it saw or ""` and `read(folder) -> Listing`.
+"""Formats of a channel. Each module here has NAME, `finds(channel) -> what it saw or ""` and `read(channel) -> Listing`.
 
 A new format is a new module in FORMATS.
 """
@@ -6,55 +6,64 @@ A new format is a new module in FORMATS.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from thorax.data.formats import csv_table, folders
+from thorax.data.formats import coco, folders, lst, manifest, nih, recordio, shards, table
+from thorax.data.formats.channel import Channel, Options
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
-FORMATS = {module.NAME: module for module in (folders, csv_table)}
+FORMATS: dict[str, Any] = {module.NAME: module for module in (folders, lst, recordio, manifest, table, nih, coco, shards)}
+#: Other names that data_format takes.
+ALIASES = {"csv": "table", "parquet": "table", "rec": "recordio"}
 
 
-def read_channel(name: str, folder: Path, data_format: str = "auto") -> Listing:
+def read_channel(name: str, folder: Path, data_format: str = "auto", options: Options | None = None, lists: Path | None = None) -> Listing:
     """The films of one channel.
 
     Args:
         name: the channel, for errors.
         folder: its folder.
-        data_format: a key of FORMATS, or auto to look.
+        data_format: a key of FORMATS or ALIASES, or auto to look.
+        options: what the user says about formats.
+        lists: the companion channel with its .lst (train_lst beside train); then the format is lst.
 
     Raises:
-        ThoraxError: no films, no known format, or more than one.
+        ThoraxError: no films, no known format, or more than one; whatever the format cannot read. It names the channel.
     """
     if not folder.is_dir():
         raise ThoraxError(f"channel {name}: {folder} is not a folder")
-    if not any(folder.iterdir()):
-        raise ThoraxError(f"channel {name}: {folder} is empty")
-    seen = {key: saw for key, module in FORMATS.items() if (saw := module.finds(folder))}
-    if data_format != "auto":
-        if data_format not in seen:
-            raise ThoraxError(f"channel {name}: data_format={data_format} but {folder} holds {_inventory(folder)}")
-        return _read(name, folder, data_format)
-    if not seen:
-        raise ThoraxError(
-            f"channel {name}: no known format in {folder}, which holds {_inventory(folder)}; "
-            "expected a folder of JPEG or PNG films per class, or one .csv with a path column")  # fmt: skip
-    if len(seen) > 1:
-        raise ThoraxError(f"channel {name}: {folder} holds {' and '.join(seen.values())}; choose one by data_format={'|'.join(seen)}")
-    return _read(name, folder, next(iter(seen)))
-
-
-def _read(name: str, folder: Path, key: str) -> Listing:
+    channel = Channel(folder, options or Options(), lists)
     try:
-        listing: Listing = FORMATS[key].read(folder)
+        if not channel.files and not channel.folders:
+            raise ThoraxError(f"{folder} is empty")
+        listing: Listing = FORMATS[_format(channel, data_format)].read(channel)
+        if not len(listing.ids):
+            raise ThoraxError(f"no films in {folder}")
     except ThoraxError as error:
         raise ThoraxError(f"channel {name}: {error}") from None
-    if not listing.ids:
-        raise ThoraxError(f"channel {name}: no films in {folder}")
+    except OSError as error:
+        raise ThoraxError(f"channel {name}: {error.filename or folder} cannot be read: {error.strerror or error}") from None
     return listing
 
 
-def _inventory(folder: Path) -> str:
-    entries = sorted(folder.iterdir())
-    folders_ = sum(e.is_dir() for e in entries)
-    names = ", ".join(e.name for e in entries[:3]) + (", ..." if len(entries) > 3 else "")
-    return f"{len(entries) - folders_} files and {folders_} folders ({names})"
+def _format(channel: Channel, asked: str) -> str:
+    """The channel's format by name."""
+    if channel.lists is not None:
+        if asked not in ("auto", lst.NAME):
+            raise ThoraxError(f"data_format={asked} but a list is given in {channel.lists}; leave one of them out")
+        return lst.NAME
+    if asked != "auto":
+        key = ALIASES.get(asked, asked)
+        if not FORMATS[key].finds(channel):
+            raise ThoraxError(f"data_format={asked} but {channel.folder} holds {channel.inventory()}")
+        return key
+    seen = {key: saw for key, module in FORMATS.items() if (saw := module.finds(channel))}
+    if not seen:
+        raise ThoraxError(
+            f"no known format in {channel.folder}, which holds {channel.inventory()}; "
+            "expected a folder of JPEG or PNG films per class, or one .csv with a path column "
+            "(or .parquet, .lst, .rec, .manifest, .tar, NIH's Data_Entry_2017.csv, COCO's annotations/*.json)")  # fmt: skip
+    if len(seen) > 1:
+        raise ThoraxError(f"{channel.folder} holds {' and '.join(seen.values())}; choose one by data_format={'|'.join(seen)}")
+    return next(iter(seen))

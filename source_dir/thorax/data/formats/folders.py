@@ -1,64 +1,69 @@
-"""Folder per class: CHANNEL/NORMAL/*.jpeg, CHANNEL/PNEUMONIA/*.jpeg. Patients are read from the file names."""
+"""Folder per class: CHANNEL/NORMAL/*.jpeg, CHANNEL/PNEUMONIA/*.jpeg. Patients are read from the file names.
+
+Also the root of a set whose folders are parts: CHANNEL/train/NORMAL, CHANNEL/test/NORMAL, as in Kaggle's chest_xray.
+"""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 
-from thorax.data.images import EXTENSIONS
+from thorax.data.columns import Files
+from thorax.data.formats import coco, nih
+from thorax.data.formats.channel import PARTS, Channel
 from thorax.data.patients import patient_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
 NAME = "folder"
+#: A validation folder with fewer films than this cannot choose an epoch or a threshold: it joins train.
+FEWEST = 50
 
 
-def finds(folder: Path) -> str:
+def finds(channel: Channel) -> str:
     """What it saw: at least one sub-folder with a film, or several sub-folders and no table.
 
-    One sub-folder beside a table holds the table's films: one class would be none.
+    One sub-folder beside a table holds the table's films: one class would be none. So do those of NIH and COCO.
     """
-    classes = _classes(folder)
-    if len(classes) == 1 and any(folder.glob("*.csv")):
+    folders, tables = channel.folders, bool(channel.ending(".csv", ".csv.gz", ".parquet", ".lst", ".manifest", ".jsonl", ".json", ".rec", ".tar"))
+    if (len(folders) == 1 and tables) or nih.finds(channel) or coco.finds(channel):
         return ""
-    if any(_films(c) for c in classes) or (len(classes) > 1 and not any(folder.glob("*.csv"))):
-        return f"class folders ({', '.join(c.name for c in classes[:4])}{', ...' if len(classes) > 4 else ''})"
+    if (len(folders) > 1 and not tables) or any("/" in film for film in channel.films()):
+        if _is_root(channel):
+            return f"folders of parts ({', '.join(folders)})"
+        return f"class folders ({', '.join(folders[:4])}{', ...' if len(folders) > 4 else ''})"
     return ""
 
 
-def read(folder: Path) -> Listing:
+def _is_root(channel: Channel) -> bool:
+    parts = {PARTS.get(name.lower()) for name in channel.folders}
+    return None not in parts and len(parts) > 1 and "train" in parts
+
+
+def read(channel: Channel) -> Listing:
     """Films of every class folder, sorted by class and name; sub-folders of a class belong to it.
 
     Raises:
         ThoraxError: one class only, or a class without films.
     """
-    classes = _classes(folder)
-    found = {c.name: _films(c) for c in classes}
-    empty = [name for name, films in found.items() if not films]
+    root = _is_root(channel)
+    ids = [name for name in channel.films() if name.count("/") > root]
+    of = [name.split("/")[root] for name in ids]
+    names = tuple(sorted(set(of) if root else channel.folders))
+    empty = sorted(set(names) - set(of))
     if empty:
-        raise ThoraxError(f"class folder {folder / empty[0]} has no JPEG or PNG films; fill it or remove it")
-    if len(found) < 2:
-        raise ThoraxError(f"{folder} has one class folder only ({', '.join(found)}); a classifier needs two or more")
-    names = tuple(found)
-    paths = [path for films in found.values() for path in films]
-    ids = [path.relative_to(folder).as_posix() for path in paths]
-    targets = np.repeat(np.eye(len(names), dtype=np.float32), [len(films) for films in found.values()], axis=0)
-    return Listing(names, ids, paths, targets, [patient_of(i) for i in ids], exclusive=True)
+        raise ThoraxError(f"class folder {channel.folder / empty[0]} has no JPEG or PNG films; fill it or remove it")
+    if len(names) < 2:
+        raise ThoraxError(f"{channel.folder} has one class folder only ({', '.join(names)}); a classifier needs two or more")
+    index = {name: k for k, name in enumerate(names)}
+    targets = np.eye(len(names), dtype=np.float32)[[index[name] for name in of]]
+    parts, notes = _parts(ids) if root else (None, ())
+    return Listing(names, ids, Files(channel.paths(ids)), targets, [patient_of(i) for i in ids], exclusive=True, parts=parts, notes=notes)
 
 
-def _classes(folder: Path) -> list[Path]:
-    return sorted(e for e in folder.iterdir() if e.is_dir() and not e.name.startswith((".", "__")))
-
-
-def _films(folder: Path) -> list[Path]:
-    films, seen = [], set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(root)) in seen:  # a link back, or a second one to the same films
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        films += [Path(root) / name for name in files if Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".")]
-    return sorted(films)
+def _parts(ids: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    parts = [PARTS[name.split("/")[0].lower()] for name in ids]
+    few = parts.count("validation")
+    if not 0 < few < FEWEST:
+        return parts, ()
+    note = f"the validation folder has {few} films, too few to choose an epoch or a threshold on: they join train, and validation is cut from it by patient"
+    return ["train" if part == "validation" else part for part in parts], (note,)

@@ -1,0 +1,53 @@
+"""Prepare films for training: check them, split them by patient, pack them, and send them to S3.
+
+examples:
+    python launch/prepare.py check films/
+    python launch/prepare.py split films/ --out split.csv --test 0.15
+    python launch/prepare.py pack films/ packed/ --to shards --size 256 --split split.csv
+    python launch/prepare.py upload packed/ s3://bucket/films --dry-run
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import Any
+
+import _path  # noqa: F401  puts source_dir on the path
+from thorax.errors import ThoraxError
+
+#: Each is a module in dataset/ with HELP, add_arguments(parser) and run(args) -> exit code.
+COMMANDS = {"check": "check", "stats": "stats", "list": "lst", "split": "split", "pack": "pack", "coco": "coco", "nih": "nih", "upload": "upload"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    args = parser(given[0] if given else "").parse_args(given)
+    try:
+        code: int = args.run(args)
+        return code
+    except ThoraxError as error:
+        sys.stdout.flush()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def parser(wanted: str = "") -> argparse.ArgumentParser:
+    """The command line; where one command is wanted, the others' modules are not imported."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    commands = p.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+        module: Any = importlib.import_module(f"dataset.{COMMANDS[name]}")
+        one = commands.add_parser(name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        module.add_arguments(one)
+        one.set_defaults(run=module.run)
+    return p
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""What every decoder shares: how large a film may be, how a film that cannot be read is told, and the last steps."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from thorax.errors import ThoraxError
+
+#: Pixels of the largest film (8,192 x 8,192; the largest detectors have 30 million). A file that claims more is refused unread.
+MAX_PIXELS = 2**26
+#: Bytes of the largest file.
+MAX_BYTES = 2**28
+#: Maps (width, height) of the upright film to the wanted (width, height).
+Scaled = Callable[[int, int], tuple[int, int]]
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF and the like
+
+
+class UnreadableFilm(ThoraxError):  # noqa: N818  a film, said as the field says it
+    """A film that cannot be decoded, or does not fit the preprocessing. The message names it."""
+
+
+class DecoderMissing(UnreadableFilm):  # as above
+    """The film may be well, but a package that decodes it is not installed. The message names the package."""
+
+
+class Refused(Exception):  # noqa: N818
+    """A decoder's reason to refuse a film; `decode` adds the film's name."""
+
+
+class NotInstalled(Refused):
+    """As Refused, for want of a package."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a film's first bytes tell.
+
+    Attributes:
+        kind: JPEG, PNG, TIFF, DICOM or PGM.
+        width, height: pixels of the upright film.
+        mode: Pillow's name of the colour mode (L for any single grey channel), or DICOM's photometric interpretation.
+        bits: bits of one sample.
+    """
+
+    kind: str
+    width: int
+    height: int
+    mode: str
+    bits: int
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises Refused for a film without pixels or with more than MAX_PIXELS."""
+    if width < 1 or height < 1:
+        raise Refused(f"it has {width}x{height} pixels")
+    if width * height > MAX_PIXELS:
+        raise Refused(f"it claims {width}x{height} pixels, more than the {MAX_PIXELS} that are read")
+
+
+def resized(grey: Image.Image, target: tuple[int, int] | None) -> Image.Image:
+    """The film at (width, height) `target`, by an antialiasing bilinear filter; None keeps its size."""
+    return grey if target is None or grey.size == target else grey.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def full_scale(pixels: np.ndarray) -> int:
+    """The white of a film of 16-bit samples, told by its content: 255, 1023, 4095, 16383 or 65535.
+
+    Films of 10 to 14 bits are often stored in 16-bit files as they are: the smallest of these depths that holds the
+    film's brightest sample is taken. A film that was stretched from 8 bits to the whole range (x 257 or x 256) keeps
+    the whole range, however dark it is.
+    """
+    top = int(pixels.max())
+    if top >= 1 << 14:
+        return 65535
+    if top > 255 and (not (pixels % 257).any() or not (pixels & 255).any()):
+        return 65535
+    return next(white for white in (255, 1023, 4095, 16383) if top <= white)
+
+
+def grey_table(white: int, size: int = 65536) -> np.ndarray:
+    """(size,) uint8: the grey level 0..255 of every sample 0..size-1, where `white` and more are 255."""
+    table: np.ndarray = np.rint(np.arange(size) * (255.0 / white)).clip(0, 255).astype(np.uint8)
+    return table

@@ -1,0 +1,56 @@
+"""TIFF with one page of 1, 8, 12 or 16 bits, by Pillow and libtiff."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TILELENGTH, TILEWIDTH
+
+from thorax.data.decoders.limits import Header, Refused, Scaled, check_size, full_scale, grey_table, resized
+from thorax.data.decoders.raster import to_grey
+
+_WHITE_IS_ZERO = 0
+
+
+def header(file: BinaryIO) -> Header:
+    with Image.open(file, formats=("TIFF",)) as image:
+        bits = _checked(image)
+        return Header("TIFF", *image.size, "L" if image.mode.startswith("I;16") else image.mode, bits)
+
+
+def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
+    """(h, w) uint8. Samples of 12 bits use their full range, of 16 bits the range that full_scale tells."""
+    with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+        bits = _checked(image)
+        inverted = image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
+        target = scaled(*image.size) if scaled is not None else None
+        image.load()  # turns it upright, too
+        if image.mode.startswith("I;16"):
+            samples = np.asarray(image).astype(np.uint16, copy=False)
+            table = grey_table((1 << bits) - 1 if bits < 16 else full_scale(samples))
+            grey = Image.fromarray((255 - table if inverted else table)[samples])  # Pillow itself inverts 1 and 8 bits
+        else:
+            grey = to_grey(image)
+        return np.asarray(resized(grey, target))
+
+
+def _checked(image: Image.Image) -> int:
+    """Bits of a sample; raises Refused for what cannot be read within bounds or has no known range."""
+    check_size(*image.size)
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    tile = (int(tags.get(TILEWIDTH, 1)), int(tags.get(TILELENGTH, 1)))
+    check_size(*tile)
+    bits = int(max(tags.get(BITSPERSAMPLE, (1,))))
+    if image.mode in ("F", "I"):
+        kind = "floating-point" if image.mode == "F" else "signed or 32-bit"
+        raise Refused(f"it has {kind} samples, whose black and white no one knows; convert it to 8 or 16 bits")
+    first = image.tell()
+    try:
+        image.seek(first + 1)
+    except EOFError:
+        image.seek(first)
+        return bits
+    raise Refused("it has several pages; write each as a file of its own")

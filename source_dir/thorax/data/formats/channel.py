@@ -1,0 +1,150 @@
+"""A channel on disk: listed once, and asked by every format. Names are relative to its folder, with "/"."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import posixpath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from thorax.data.decoders import EXTENSIONS, is_film
+from thorax.errors import ThoraxError
+
+#: Names of missing films that an error tells.
+EXAMPLES = 5
+#: What a split column, a folder or a file name calls a part -> the part.
+PARTS = {
+    "train": "train", "training": "train", "train_val": "train", "trainval": "train",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user says about formats; see the hyperparameters of the same names."""
+
+    labels: tuple[str, ...] = ()
+    num_classes: int | None = None
+    label_format: str = "auto"
+    attribute_names: tuple[str, ...] = ()
+    count_crowds: bool = True
+
+
+class Channel:
+    """One channel's folder, the options, and perhaps a companion folder with its .lst (train_lst beside train)."""
+
+    def __init__(self, folder: Path, options: Options, lists: Path | None = None) -> None:
+        self.folder, self.options, self.lists = folder, options, lists
+
+    @cached_property
+    def _entries(self) -> list[os.DirEntry[str]]:
+        with os.scandir(self.folder) as entries:
+            return sorted((e for e in entries if not e.name.startswith((".", "__"))), key=lambda e: e.name)
+
+    @cached_property
+    def folders(self) -> list[str]:
+        return [e.name for e in self._entries if e.is_dir()]
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Names of the files that lie in the folder itself."""
+        return [e.name for e in self._entries if not e.is_dir()]
+
+    def ending(self, *suffixes: str) -> list[str]:
+        """Files of the folder itself with one of these ends."""
+        return [name for name in self.files if name.lower().endswith(suffixes)]
+
+    @cached_property
+    def everything(self) -> frozenset[str]:
+        """Every file at any depth, links followed, hidden ones left out. Nothing is opened."""
+        found: list[str] = []
+        seen: set[str] = set()
+        for root, folders, files in os.walk(self.folder, followlinks=True):
+            if (real := os.path.realpath(root)) in seen:  # a link back, or a second one to the same films
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+            below = "" if (relative := os.path.relpath(root, self.folder)) == "." else f"{relative}/".replace(os.sep, "/")
+            found += [below + name for name in files if not name.startswith(".")]
+        return frozenset(found)
+
+    def films(self) -> list[str]:
+        """Every film at any depth, in the order of its path."""
+        return self._films
+
+    @cached_property
+    def _films(self) -> list[str]:
+        found = (n for n in self.everything if posixpath.splitext(n)[1].lower() in EXTENSIONS or is_film(self.folder / n))
+        return sorted(found, key=lambda name: name.split("/"))
+
+    def paths(self, names: Iterable[str]) -> list[str]:
+        return [f"{self.folder}{os.sep}{name}" for name in names]
+
+    def relative(self, name: str, where: str) -> str:
+        """The name in its plain form: "./a//b.png" is "a/b.png"; an absolute path below the channel is taken.
+
+        Raises:
+            ThoraxError: it leads out of the channel; `where` says who names it.
+        """
+        plain = posixpath.normpath(name)
+        if plain.startswith(f"{self.folder.absolute().as_posix()}/"):
+            return plain[len(self.folder.absolute().as_posix()) + 1 :]
+        if plain.startswith("/") or plain.split("/")[0] == "..":
+            raise ThoraxError(f"{where}: {name} leads out of the channel; films must lie in {self.folder}")
+        return plain
+
+    def locate(self, names: Sequence[str], table: str | Path, lines: Sequence[int], below: Sequence[str] = ("",)) -> list[str]:
+        """Where the films are that a table names, below the channel, each looked for in the folders `below` in turn.
+
+        Raises:
+            ThoraxError: a name leads out of the channel, is listed twice or is empty, or films are missing; with lines.
+        """
+        found: list[str] = []
+        missing: list[tuple[int, str]] = []
+        first: dict[str, int] = {}
+        for name, line in zip(names, lines, strict=True):
+            if not name:
+                raise ThoraxError(f"{table} line {line} has no path")
+            plain = self.relative(name, f"{table} line {line}")
+            if plain in first:
+                raise ThoraxError(f"{table} line {line} lists {name} a second time, after line {first[plain]}")
+            first[plain] = line
+            place = next((folder + plain for folder in below if folder + plain in self.everything), None)
+            if place is None:
+                missing.append((line, name))
+            else:
+                found.append(place)
+        if missing:
+            line, name = missing[0]
+            others = " or its folder images" if "images/" in below else ""
+            told = ", ".join(f"line {n} {m}" for n, m in missing[:EXAMPLES]) + (", ..." if len(missing) > EXAMPLES else "")
+            more = f"; {len(missing)} of {len(names)} films are missing: {told}" if len(missing) > 1 else ""
+            raise ThoraxError(f"{table} line {line}: {name} does not exist in {self.folder}{others}{more}")
+        return found
+
+    def inventory(self) -> str:
+        """What lies in the folder, in a few words."""
+        names = [e.name for e in self._entries]
+        return f"{len(self.files)} files and {len(self.folders)} folders ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+
+
+def part_of(text: str, where: str) -> str:
+    """The part that a word such as "val" means.
+
+    Raises:
+        ThoraxError: it means none.
+    """
+    if (part := PARTS.get(text.strip().lower())) is None:
+        raise ThoraxError(f"{where} is {text!r}; write train, validation or test")
+    return part
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean NAME?", or nothing."""
+    match = difflib.get_close_matches(name.lower(), (by_lower := {k.lower(): k for k in known}), n=1, cutoff=0.5)
+    return f"; did you mean {by_lower[match[0]]}?" if match else ""

@@ -1,0 +1,124 @@
+"""MS-COCO: boxes in annotations/instances_*.json become labels; an image has those categories that it has a box of."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thorax.data.columns import Files
+from thorax.data.formats.channel import PARTS, Channel
+from thorax.data.samples import Listing
+from thorax.errors import ThoraxError
+
+NAME = "coco"
+#: Files of COCO's annotations that hold no boxes, or not those of all categories.
+_OTHERS = re.compile(r"(captions|person_keypoints|stuff|panoptic|image_info)_.*", re.IGNORECASE)
+_LOOK = 1 << 16  #: bytes at both ends of a file by which annotations are told from any other JSON
+
+
+def finds(channel: Channel) -> str:
+    files = _annotations(channel)
+    return f"COCO annotations ({', '.join(files)})" if files else ""
+
+
+def _annotations(channel: Channel) -> list[str]:
+    """Annotation files in the folder or its folder annotations/, below the channel."""
+    listed = channel.ending(".json")
+    if "annotations" in channel.folders:
+        listed += sorted(f"annotations/{path.name}" for path in (channel.folder / "annotations").glob("*.json") if not path.name.startswith("."))
+    return [name for name in listed if not _OTHERS.fullmatch(posixpath.basename(name)) and _has_boxes(channel.folder / name)]
+
+
+def _has_boxes(file: Path) -> bool:
+    with file.open("rb") as stream:
+        head = stream.read(_LOOK)
+        stream.seek(max(0, file.stat().st_size - _LOOK))
+        ends = head + stream.read()
+    return sum(key in ends for key in (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')) >= 2
+
+
+def read(channel: Channel) -> Listing:
+    """Images of all annotation files; of several files (instances_train2017, instances_val2017) each is a part.
+
+    Raises:
+        ThoraxError: a file is not COCO's, ids that do not fit together, categories that differ, or no image is there.
+    """
+    files = _annotations(channel)
+    if len(files) == 1:
+        listing, _ = _read(channel, files[0])
+        return listing
+    listings, parts = [], []
+    for name in files:
+        words = re.findall("[a-z]+", posixpath.basename(name).lower())
+        part = next((PARTS[word] for word in words if word in PARTS), None)
+        if part is None or part in parts:
+            raise ThoraxError(f"{channel.folder} holds {len(files)} annotation files ({', '.join(files)}); leave one, or one each named train, val and test")
+        listings.append(_read(channel, name))
+        parts.append(part)
+    (first, names), *others = listings
+    for (_, other), name in zip(others, files[1:], strict=True):
+        if other != names:
+            raise ThoraxError(f"{channel.folder}: {files[0]} and {name} have other categories")
+    ids = [i for listing, _ in listings for i in listing.ids]
+    if len(set(ids)) != len(ids):
+        raise ThoraxError(f"{channel.folder}: an image is in several of {', '.join(files)}; leave each in one")
+    return Listing(
+        first.names, ids, Files(channel.paths(ids)), np.concatenate([listing.targets for listing, _ in listings]), ids, False,
+        parts=[part for part, (listing, _) in zip(parts, listings, strict=True) for _ in listing.ids],
+        notes=tuple(note for listing, _ in listings for note in listing.notes),
+    )  # fmt: skip
+
+
+def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
+    file = channel.folder / name
+    try:
+        stored = json.loads(file.read_bytes())
+        images, boxes, categories = stored["images"], stored["annotations"], stored["categories"]
+        names = {int(c["id"]): str(c["name"]) for c in categories}
+        row = {image["id"]: n for n, image in enumerate(images)}
+        files = [str(image["file_name"]) for image in images]
+        pairs = _pairs(boxes, channel.options.count_crowds)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ThoraxError(f"{file} is no COCO annotation file of boxes: {type(error).__name__} {error}") from None
+    if len(row) != len(images) or len(set(names.values())) != len(categories):
+        raise ThoraxError(f"{file}: an image id or a category comes twice")
+    column = {category: k for k, category in enumerate(sorted(names))}
+    targets = np.zeros((len(images), len(names)), np.float32)
+    try:
+        targets[[row[image] for image, _ in pairs], [column[category] for _, category in pairs]] = 1
+    except KeyError:
+        image, category = next((i, c) for i, c in pairs if i not in row or c not in column)
+        what = f"image id {image}, which it has no image of" if category in column else f"category id {category}, which is none of its {len(names)}"
+        raise ThoraxError(f"{file}: a box has the {what}") from None
+    places = _places(channel, file, files)
+    there = np.array([n for n, place in enumerate(places) if place], np.int64)
+    if not len(there):
+        raise ThoraxError(f"none of the {len(files)} images of {file} is below {channel.folder}, e.g. {', '.join(files[:2])}")
+    notes = (f"{len(files) - len(there)} of the {len(files)} images of {file.name} are not there and are left out",) if len(there) < len(files) else ()
+    ids = [places[n] for n in there]
+    return Listing(tuple(names[c] for c in sorted(names)), ids, Files(channel.paths(ids)), targets[there], ids, False, notes=notes), names
+
+
+def _pairs(boxes: list[dict[str, Any]], crowds: bool) -> list[tuple[Any, int]]:
+    """(image id, category id) of every box."""
+    return [(box["image_id"], int(box["category_id"])) for box in boxes if crowds or not box.get("iscrowd")]
+
+
+def _places(channel: Channel, file: Path, names: list[str]) -> list[str]:
+    """Where each image is: at the channel's top, in images/, in the folder that the file is named after, or anywhere; "": nowhere."""
+    folder = file.stem.partition("_")[2]
+    anywhere: dict[str, str] = {}
+    found = []
+    for name in names:
+        plain = channel.relative(name, str(file))
+        place = next((p for p in (plain, f"images/{plain}", f"{folder}/{plain}") if p in channel.everything), "")
+        if not place:
+            anywhere = anywhere or {posixpath.basename(film): film for film in channel.films()}
+            place = anywhere.get(posixpath.basename(plain), "")
+        found.append(place)
+    return found

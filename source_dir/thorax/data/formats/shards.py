@@ -1,0 +1,130 @@
+"""Tar shards in the channel, as `prepare.py pack --to shards` or webdataset writes them.
+
+Members that share a name up to the first dot are one film: its picture, and a .json with `id`, `patient` and `label`
+(classes) or `labels` ({name: 1, 0, or null for unknown}), or a .cls with its class. Without an id the name is the id;
+without a patient the id tells it.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from thorax.data.columns import Ranges
+from thorax.data.formats.channel import Channel
+from thorax.data.images import EXTENSIONS
+from thorax.data.patients import patient_of
+from thorax.data.samples import Listing
+from thorax.data.shards import INDEX, Member, members, read_index
+from thorax.data.source import ByteRange
+from thorax.errors import ThoraxError
+
+NAME = "shards"
+#: What a .json or .cls may take; a film is never read while the shards are listed.
+LARGEST_TEXT = 1 << 20
+
+
+def finds(channel: Channel) -> str:
+    tars = channel.ending(".tar")
+    return f"{len(tars)} tar shards ({', '.join(tars[:2])}{', ...' if len(tars) > 2 else ''})" if tars else ""
+
+
+def read(channel: Channel) -> Listing:
+    """Films of all shards, in the order of names and of places in them.
+
+    Raises:
+        ThoraxError: a shard is damaged or holds what it must not (see data.shards), a film has no label, or an id
+            comes twice.
+    """
+    if not (channel.folder / INDEX).is_file():
+        return _scan([channel.folder / name for name in channel.ending(".tar")])
+    index = read_index(channel.folder)
+    sources = Ranges([channel.folder / name for name in index.shards], index.which, index.offsets, index.sizes)
+    return Listing(index.names, index.ids, sources, index.targets, index.patients, index.exclusive)
+
+
+def _scan(shards: list[Path]) -> Listing:
+    ids, patients, labels, places = [], [], [], []
+    seen: set[str] = set()
+    for k, shard in enumerate(shards):
+        for key, group in groupby(members(shard), key=_key):
+            film, about = _film(shard, key, list(group))
+            if film is None:
+                continue
+            name = str(about.get("id", key))
+            if name in seen:
+                raise ThoraxError(f"{shard}: the film {name} is in the shards a second time")
+            seen.add(name)
+            ids.append(name)
+            patients.append(str(about.get("patient") or patient_of(name)))
+            labels.append(about["label"] if "label" in about else about["labels"])
+            places.append((k, film.offset, film.size))
+    names, targets, exclusive = _targets(shards, ids, labels)
+    which, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
+    return Listing(names, ids, Ranges(shards, which, offsets, sizes), targets, patients, exclusive)
+
+
+def _key(member: Member) -> str:
+    path = PurePosixPath(member.name)
+    return str(path.with_name(path.name.split(".", 1)[0] or path.name))
+
+
+def _film(shard: Path, key: str, group: list[Member]) -> tuple[Member | None, dict[str, Any]]:
+    """The film's picture and what is told about it; None where the group has no picture."""
+    by_suffix = {PurePosixPath(m.name).suffix.lower(): m for m in group}
+    films = [m for suffix, m in by_suffix.items() if suffix in EXTENSIONS]
+    if not films:
+        return None, {}
+    if len(films) > 1:
+        raise ThoraxError(f"{shard}: {key} has {len(films)} pictures ({', '.join(m.name for m in films)}); a film has one")
+    if ".json" in by_suffix:
+        about = _about(shard, by_suffix[".json"])
+        if ("label" in about) != (isinstance(about.get("labels"), dict)):
+            return films[0], about
+    elif ".cls" in by_suffix:
+        return films[0], {"label": _text(shard, by_suffix[".cls"]).strip()}
+    raise ThoraxError(f"{shard}: the film {key} has no label; it needs a .json with `label` or `labels`, or a .cls beside it")
+
+
+def _about(shard: Path, member: Member) -> dict[str, Any]:
+    try:
+        about = json.loads(_text(shard, member))
+    except ValueError as error:
+        raise ThoraxError(f"{shard}: {member.name} is not JSON: {error}") from None
+    if not isinstance(about, dict):
+        raise ThoraxError(f"{shard}: {member.name} is not a JSON object")
+    return about
+
+
+def _text(shard: Path, member: Member) -> str:
+    if member.size > LARGEST_TEXT:
+        raise ThoraxError(f"{shard}: {member.name} has {member.size} bytes, too many for a label")
+    try:
+        return ByteRange(shard, member.offset, member.size).read().decode()
+    except UnicodeDecodeError:
+        raise ThoraxError(f"{shard}: {member.name} is not UTF-8") from None
+
+
+def _targets(shards: list[Path], ids: list[str], labels: list[Any]) -> tuple[tuple[str, ...], np.ndarray, bool]:
+    exclusive = all(not isinstance(label, dict) for label in labels)
+    if not exclusive and not all(isinstance(label, dict) for label in labels):
+        other = next(name for name, label in zip(ids, labels, strict=True) if not isinstance(label, dict))
+        raise ThoraxError(f"{shards[0].parent}: some films have `labels`, but {other} has one `label`; write all alike")
+    if exclusive:
+        names = tuple(sorted({str(label) for label in labels}))
+        place = {name: k for k, name in enumerate(names)}
+        return names, np.eye(len(names), dtype=np.float32)[[place[str(label)] for label in labels]], True
+    names = tuple(dict.fromkeys(str(name) for label in labels for name in label))
+    values = {1: 1.0, 0: 0.0, None: np.nan}
+    targets = np.zeros((len(ids), len(names)), np.float32)
+    for n, label in enumerate(labels):
+        for k, name in enumerate(names):
+            try:
+                targets[n, k] = values[label.get(name, 0)]
+            except (KeyError, TypeError):
+                raise ThoraxError(f"{shards[0].parent}: the film {ids[n]} has {name}={label[name]!r}; write 1, 0, or null for unknown") from None
+    return names, targets, False

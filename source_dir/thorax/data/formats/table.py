@@ -1,0 +1,69 @@
+"""One CSV or Parquet in the channel: a row per film with `path`, `labels` (A|B) or a column per label, `patient`, `split`.
+
+Label columns hold 1, 0, or blank or -1 for unknown, which is masked in loss and scores. In a `labels` column an empty
+text or "No Finding" means none of them; a label with a question mark (`Edema?`) is unknown for that film.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from thorax.data.columns import Files
+from thorax.data.formats import nih, texts
+from thorax.data.formats.channel import Channel, part_of
+from thorax.data.formats.tabular import Table, read_csv, read_parquet
+from thorax.data.patients import patient_of
+from thorax.data.samples import Listing
+from thorax.errors import ThoraxError
+
+NAME = "table"
+PATH_COLUMNS = ("path", "file", "image", "filename", "image_path", "file_path", "file_name")
+PATIENT_COLUMNS = ("patient", "patient_id")
+LABELS_COLUMNS = ("labels", "label")
+SPLIT_COLUMNS = ("split", "official_split", "part")
+#: Columns of known tables that are neither labels nor needed.
+OTHER_COLUMNS = frozenset({"age", "sex", "view", "finding_labels", "source", "id"})
+
+
+def finds(channel: Channel) -> str:
+    tables = _tables(channel)
+    return f"a table ({', '.join(tables)})" if tables else ""
+
+
+def _tables(channel: Channel) -> list[str]:
+    if nih.finds(channel):
+        return channel.ending(".parquet")
+    return channel.ending(".csv", ".csv.gz", ".parquet")
+
+
+def read(channel: Channel) -> Listing:
+    """Films of the table, in its order; paths are relative to the table's folder (or its sub-folder images/).
+
+    Raises:
+        ThoraxError: several tables, no path or label column, a row of another length, a value that is no label or part,
+            a film that is listed twice or does not exist.
+    """
+    tables = _tables(channel)
+    if len(tables) != 1:
+        raise ThoraxError(f"{channel.folder} holds {len(tables)} tables ({', '.join(tables)}); leave one")
+    file = channel.folder / tables[0]
+    table = read_parquet(file) if file.suffix == ".parquet" else read_csv(file)
+    paths = table.one_of(PATH_COLUMNS)
+    if paths is None:
+        raise ThoraxError(f"{file} has no path column (one of {', '.join(PATH_COLUMNS[:4])}); it has {', '.join(table.header)}")
+    ids = [path.strip() for path in paths]
+    places = channel.locate(ids, file, table.lines, below=("", "images/"))
+    labels, who, split = table.one_of(LABELS_COLUMNS), table.one_of(PATIENT_COLUMNS), table.one_of(SPLIT_COLUMNS)
+    names, targets, exclusive = texts.joined(labels) if labels is not None else (*_wide(table), False)
+    patients = [patient_of(i) for i in ids] if who is None else [person.strip() or patient_of(i) for person, i in zip(who, ids, strict=True)]
+    parts = None if split is None else [part_of(word, f"{file} line {line}: the split") for word, line in zip(split, table.lines, strict=True)]
+    return Listing(names, ids, Files(channel.paths(places)), targets, patients, exclusive, parts)
+
+
+def _wide(table: Table) -> tuple[tuple[str, ...], np.ndarray]:
+    reserved = {*PATH_COLUMNS, *PATIENT_COLUMNS, *SPLIT_COLUMNS, *OTHER_COLUMNS}
+    wide = [k for k, name in enumerate(table.header) if name.lower() not in reserved]
+    if not wide:
+        raise ThoraxError(f"{table.file} has no labels column and no column per label; it has {', '.join(table.header)}")
+    names = tuple(table.header[k] for k in wide)
+    return names, texts.columns(names, [table.columns[k] for k in wide], str(table.file), table.lines)

@@ -1,0 +1,201 @@
+"""Tar shards: shard-000000.tar, shard-000001.tar ... and shards.npz, an index of every film in them.
+
+A film is two members one after the other, named as webdataset names them: 000000012.json (id, patient, and `label` or
+`labels`) and 000000012.jpg. The index is for speed alone: without it the tars' headers are read instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from thorax.errors import ThoraxError
+from thorax.files import open_whole, write_whole
+
+INDEX = "shards.npz"
+VERSION = 1
+HEADER = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """All films of all shards, in the shards' order.
+
+    Attributes:
+        shards: file names; lengths: (S,) bytes of each.
+        names: label names; exclusive: each film has exactly one of them.
+        ids, patients: one per film.
+        which: (N,) index into `shards`; offsets, sizes: (N,) bytes of the film's file in it.
+        targets: (N, L) float32: 1, 0, or NaN for unknown.
+    """
+
+    shards: list[str]
+    lengths: np.ndarray
+    names: tuple[str, ...]
+    exclusive: bool
+    ids: list[str]
+    patients: list[str]
+    which: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    targets: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in a tar: its name, and where its bytes are."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class Hashed:
+    """A file that is written forward only; `sha256` is that of all bytes so far, `offset` their number."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self.out, self.sha256, self.offset = out, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        self.offset += len(data)
+        return self.out.write(data)
+
+    def tell(self) -> int:
+        return self.offset
+
+
+def write_shard(file: Path, films: Iterable[tuple[str, dict[str, Any], str, bytes]]) -> tuple[list[int], list[int], str]:
+    """Writes one shard, whole or not at all; the same films give the same bytes.
+
+    Args:
+        file: the tar.
+        films: key (no dots), content of the .json, suffix such as ".jpg", bytes of the film's file.
+
+    Returns:
+        Offset and size of each film in the tar, and the tar's sha256.
+
+    Raises:
+        ThoraxError: it cannot be written.
+    """
+    offsets, sizes = [], []
+    with open_whole(file, "shard") as out:
+        hashed = Hashed(out)
+        with tarfile.open(fileobj=hashed, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
+            for key, about, suffix, data in films:
+                _add(tar, f"{key}.json", json.dumps(about, ensure_ascii=False).encode())
+                offsets.append(hashed.offset + HEADER)
+                sizes.append(len(data))
+                _add(tar, key + suffix, data)
+    return offsets, sizes, hashed.sha256.hexdigest()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)  # time 0, owner 0: nothing of the machine gets in
+    entry.size = len(data)
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def members(file: Path) -> Iterator[Member]:
+    """The files in a tar, by its headers alone.
+
+    Raises:
+        ThoraxError: not an uncompressed tar, cut short, damaged, or with a member that is a link or a device, or that
+            has an absolute path or one with "..".
+    """
+    try:
+        with tarfile.open(file, "r:") as tar:
+            while (entry := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # it would keep millions of them
+                path = PurePosixPath(entry.name)
+                if path.is_absolute() or ".." in path.parts:
+                    raise ThoraxError(f"{file}: the member {entry.name} has a path that leaves the shard; write the shard again with plain names")
+                if entry.isdir():
+                    continue
+                if not entry.isreg():
+                    raise ThoraxError(f"{file}: the member {entry.name} is a link or a device; shards hold plain files only")
+                yield Member(entry.name, entry.offset_data, entry.size)
+            _check_end(file, tar)
+    except tarfile.TarError as error:
+        raise ThoraxError(f"{file} is cut short or not an uncompressed tar: {error}") from None
+    except OSError as error:
+        raise ThoraxError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def _check_end(file: Path, tar: tarfile.TarFile) -> None:
+    """tarfile takes the end of the file, or a damaged header, for the end of the archive; we do not."""
+    with file.open("rb") as raw:
+        raw.seek(tar.offset)  # type: ignore[attr-defined]
+        if raw.read(HEADER) != bytes(HEADER):
+            raise ThoraxError(f"{file} is cut short or damaged at byte {tar.offset}: the mark of a tar's end is missing")  # type: ignore[attr-defined]
+
+
+def write_index(index: ShardIndex, folder: Path) -> None:
+    """Writes shards.npz, whole or not at all; the same index gives the same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, column in _columns(index).items():
+            content = io.BytesIO()
+            np.save(content, column, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # ZipInfo: 1980, not now
+    write_whole(out.getbuffer(), folder / INDEX, "index of the shards")
+
+
+def _columns(index: ShardIndex) -> dict[str, np.ndarray]:
+    texts = {"shards": index.shards, "names": list(index.names), "ids": index.ids, "patients": index.patients}
+    return {
+        "version": np.array(VERSION), "exclusive": np.array(index.exclusive), "lengths": index.lengths.astype(np.int64),
+        "which": index.which.astype(np.int32), "offsets": index.offsets.astype(np.int64), "sizes": index.sizes.astype(np.int64),
+        "targets": np.where(np.isnan(index.targets), -1, index.targets).astype(np.int8),
+        **{name: np.frombuffer(json.dumps(column, ensure_ascii=False).encode(), np.uint8) for name, column in texts.items()},
+    }  # fmt: skip
+
+
+def read_index(folder: Path) -> ShardIndex:
+    """Reads shards.npz and holds it against the shards that lie beside it.
+
+    Raises:
+        ThoraxError: not an index, of another version, or the shards are not those that it was written for.
+    """
+    file = folder / INDEX
+    advice = f"copy the folder again, or remove {INDEX} to have the shards read without it"
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            if int(stored["version"]) != VERSION:
+                raise ThoraxError(f"{file} has version {int(stored['version'])}, this program reads {VERSION}; {advice}")
+            texts = {name: json.loads(stored[name].tobytes()) for name in ("shards", "names", "ids", "patients")}
+            arrays = {name: stored[name] for name in ("lengths", "which", "offsets", "sizes")}
+            targets = stored["targets"].astype(np.float32)
+            exclusive = bool(stored["exclusive"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ThoraxError(f"{file} is damaged or not an index of shards ({error}); {advice}") from None
+    targets[targets < 0] = np.nan
+    index = ShardIndex(texts["shards"], arrays.pop("lengths"), tuple(texts["names"]), exclusive, texts["ids"], texts["patients"], **arrays, targets=targets)
+    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.suffix.lower() == ".tar" and not path.name.startswith(".")}
+    for name, length in zip(index.shards, index.lengths.tolist(), strict=True):
+        if name not in there:
+            raise ThoraxError(f"{folder / name} is in {INDEX} but not in the folder; {advice}")
+        if there[name] != length:
+            raise ThoraxError(f"{folder / name} has {there[name]} bytes, {length} in {INDEX}: it was cut short or changed; {advice}")
+    if others := sorted(set(there) - set(index.shards)):
+        raise ThoraxError(f"{folder / others[0]} is not in {INDEX}; remove it, or remove {INDEX} to have all shards read")
+    _check_index(file, index, advice)
+    return index
+
+
+def _check_index(file: Path, index: ShardIndex, advice: str) -> None:
+    count = len(index.ids)
+    columns = (index.patients, index.which, index.offsets, index.sizes, index.targets)
+    fits = all(len(column) == count for column in columns) and index.targets.shape == (count, len(index.names))
+    inside = fits and bool(((index.which >= 0) & (index.which < len(index.shards)) & (index.offsets >= 0) & (index.sizes >= 0)).all())
+    if not inside or bool((index.offsets + index.sizes > index.lengths[index.which]).any()):
+        raise ThoraxError(f"{file} names films outside of the shards; {advice}")

@@ -1,0 +1,48 @@
+"""Where the bytes of a film are: a file of its own, or a stretch of a larger one (a RecordIO file, a tar shard)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from thorax.errors import ThoraxError
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """`size` bytes of the file at `path`, from byte `offset` on.
+
+    Reads share no file position, so any number of processes and threads may read one file at once.
+    """
+
+    path: Path
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.path} at byte {self.offset}"
+
+    def read(self) -> bytes:
+        """The bytes, all of them.
+
+        Raises:
+            ThoraxError: the file cannot be opened, or ends before the range does.
+        """
+        try:
+            file = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            try:
+                data = os.pread(file, self.size, self.offset)
+                while len(data) < self.size and (more := os.pread(file, self.size - len(data), self.offset + len(data))):
+                    data += more
+            finally:
+                os.close(file)
+        except (OSError, OverflowError, ValueError) as error:
+            raise ThoraxError(f"{self} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        if len(data) < self.size:
+            raise ThoraxError(f"{self} is cut short: {self.size} bytes are announced, {len(data)} are there")
+        return data
+
+
+Source: TypeAlias = Path | ByteRange

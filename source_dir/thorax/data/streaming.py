@@ -1,0 +1,216 @@
+"""Streaming: films of shards in an order that a disk or a bucket can be read in, forward only, and still well shuffled.
+
+The order of an epoch follows from seed, epoch, batch size and shuffle_buffer alone. The shards are shuffled and laid end
+to end, and that row of films is cut into as many equal lanes as a global batch has films. Each step takes one film of
+each lane, by way of a small shuffle buffer of its own. So a batch has films of many places, and yet every lane is read
+from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...: the batches are
+the same for any W, no film is read twice, and to go on at step k is to leave out the first k steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from thorax.data.columns import Ranges
+from thorax.data.loading import Item, TrainingBatches
+from thorax.data.samples import SampleSet
+from thorax.errors import ThoraxError
+
+#: Bytes that a process reads ahead, over all of its lanes, and the least and the most of one read.
+AHEAD, LEAST, MOST = 32 << 20, 64 << 10, 4 << 20
+#: Films of other parts are read over, rather than skipped by another read, where they take up to this many bytes.
+HOLE = 128 << 10
+#: Lanes whose file stays open between reads; more would run into the limit of open files.
+KEPT_OPEN = 256
+#: Threads that read, and global batches that are read ahead of the one that is asked for.
+THREADS, BATCHES = 8, 2
+
+
+def streams(wanted: bool | None, balanced: bool, films: SampleSet) -> bool:
+    """Whether the films are read in order.
+
+    Args:
+        wanted: the hyperparameter `streaming`; None: where the films are in tar shards.
+        balanced: they are drawn by class, which needs random places.
+
+    Raises:
+        ThoraxError: it is asked for, but each film is a file of its own.
+    """
+    sources = films.table.sources
+    if not isinstance(sources, Ranges):
+        if wanted:
+            raise ThoraxError(
+                f"streaming=true but the films of {films.part} are files of their own, which have no order to be read in; "
+                "pack them (python launch/prepare.py pack), or leave streaming out")  # fmt: skip
+        return False
+    if wanted is None:
+        return not balanced and all(file.suffix == ".tar" for file in sources.columns[0])
+    return wanted
+
+
+def generator(seed: int, epoch: int) -> np.random.Generator:
+    """Random numbers of one epoch's streaming; not those of `epoch_order` nor of any film's augmentation."""
+    return np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 2, 0]))
+
+
+def reading_order(sources: Ranges, rng: np.random.Generator) -> np.ndarray:
+    """(N,) films in the order of one epoch's reading: shards shuffled, each front to back, from a random film on."""
+    _, which, offsets, _, _ = sources.columns
+    place = rng.permutation(int(which.max(initial=0)) + 1)
+    return np.roll(np.lexsort((offsets, place[which])), int(rng.integers(max(len(which), 1))))
+
+
+def streaming_order(sources: Ranges, batch_size: int, shuffle_buffer: int, seed: int, epoch: int) -> np.ndarray:
+    """(N,) a permutation of the films: one epoch's order, batch after batch.
+
+    The last N % batch_size films fill no batch and are left out by the trainer: others in each epoch.
+
+    Args:
+        sources: where the films are.
+        batch_size: films of a global batch.
+        shuffle_buffer: films in all shuffle buffers together.
+        seed, epoch: the same give the same order.
+    """
+    rng = generator(seed, epoch)
+    row = reading_order(sources, rng)
+    lanes = min(batch_size, len(row))
+    steps = len(row) // lanes
+    taken = _through_buffers(lanes, steps, max(1, shuffle_buffer // lanes), rng)
+    return np.concatenate([row[taken + np.arange(lanes) * steps].ravel(), row[lanes * steps :]])
+
+
+def _through_buffers(lanes: int, steps: int, depth: int, rng: np.random.Generator) -> np.ndarray:
+    """(steps, lanes): which of a lane's films each step takes: a random one of `depth` that wait; the next takes its place."""
+    depth = min(depth, steps)
+    waiting = np.tile(np.arange(depth), (lanes, 1))
+    taken = np.empty((steps, lanes), np.int64)
+    every = np.arange(lanes)
+    for step in range(steps):
+        left = min(depth, steps - step)
+        slot = (rng.random(lanes) * left).astype(np.int64)
+        taken[step] = waiting[every, slot]
+        waiting[every, slot] = step + depth if step + depth < steps else waiting[:, left - 1]
+    return taken
+
+
+class Lane:
+    """One process's way through one lane: reads forward in large pieces, keeps what is not asked for yet.
+
+    Args:
+        sources: where the films are.
+        films: (n,) films of the lane in the order they will be asked for.
+        place: (N,) each film's place in the epoch's order of reading.
+        ahead: bytes of one read; a larger film is one read.
+        keep_open: the file stays open between reads.
+    """
+
+    def __init__(self, sources: Ranges, films: np.ndarray, place: np.ndarray, ahead: int, keep_open: bool) -> None:
+        self.sources, self.ahead, self.keep_open = sources, ahead, keep_open
+        self.todo = films[np.argsort(place[films])].tolist()
+        self.next = 0
+        self.held: dict[int, bytes] = {}
+        self._file: tuple[int, Path] | None = None
+
+    def read_until(self, film: int) -> None:
+        """Reads on until the film is held; raises ThoraxError where a shard cannot be read."""
+        while film not in self.held:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        files, which, offsets, sizes, split = self.sources.columns
+        first = self.todo[self.next]
+        start, end = int(offsets[first]), int(offsets[first]) + int(sizes[first])
+        run = [first]
+        self.next += 1
+        while self.next < len(self.todo):
+            film = self.todo[self.next]
+            a, b = int(offsets[film]), int(offsets[film]) + int(sizes[film])
+            if which[film] != which[first] or a < end or a - end > HOLE or b - start > self.ahead:
+                break
+            run.append(film)
+            end = b
+            self.next += 1
+        data = self._bytes(files[which[first]], start, end - start)
+        for film in run:
+            a = int(offsets[film]) - start
+            # A RecordIO record in several parts is put together by its own reader.
+            self.held[film] = self.sources[film].read() if split[film] else data[a : a + int(sizes[film])]
+
+    def _bytes(self, file: Path, start: int, size: int) -> bytes:
+        try:
+            if self._file is None or self._file[1] != file:
+                self.close()
+                self._file = os.open(file, os.O_RDONLY), file
+            data = os.pread(self._file[0], size, start)
+            while len(data) < size and (more := os.pread(self._file[0], size - len(data), start + len(data))):
+                data += more
+        except OSError as error:
+            raise ThoraxError(f"{file} at byte {start} cannot be read: {error.strerror}") from None
+        if len(data) < size:
+            raise ThoraxError(f"{file} is cut short: it ends {size - len(data)} bytes before the films that it is said to hold")
+        if not self.keep_open or self.next == len(self.todo):
+            self.close()
+        return data
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file[0])
+            self._file = None
+
+
+class StreamedBatches(TrainingBatches):
+    """TrainingBatches whose items bring the bytes of this process's films, read ahead by threads.
+
+    One reader feeds all workers of a process: they decode, and none reads what another has read.
+
+    Args:
+        films: films in shards or RecordIO files.
+        batch_size, shuffle_buffer, seed, epoch: see `streaming_order`.
+        start: steps of the epoch that are done.
+        rank, world_size: this process and how many there are.
+    """
+
+    def __init__(self, films: SampleSet, batch_size: int, shuffle_buffer: int, seed: int, epoch: int, start: int = 0,
+                 rank: int = 0, world_size: int = 1) -> None:  # fmt: skip
+        assert isinstance(films.table.sources, Ranges)
+        self.sources, self.seed, self.rank, self.world_size = films.table.sources, seed, rank, world_size
+        super().__init__(streaming_order(self.sources, batch_size, shuffle_buffer, seed, epoch), batch_size, epoch, start)
+
+    def __iter__(self) -> Iterator[Item]:
+        items = list(super().__iter__())
+        lanes = self._lanes([everyone for _, everyone, *_ in items])
+        with ThreadPoolExecutor(THREADS) as readers, ThreadPoolExecutor(1) as ahead:
+
+            def read(item: Item) -> Item:
+                mine = item[1][self.rank :: self.world_size].tolist()
+                waiting = [(lane, film) for lane, film in zip(lanes, mine, strict=True) if film not in lane.held]
+                list(readers.map(lambda pair: pair[0].read_until(pair[1]), waiting))
+                return item[0], item[1], [lane.held.pop(film) for lane, film in zip(lanes, mine, strict=True)]
+
+            try:
+                coming = deque(ahead.submit(read, item) for item in items[:BATCHES])
+                for item in items[BATCHES:]:
+                    done = coming.popleft().result()
+                    coming.append(ahead.submit(read, item))
+                    yield done
+                while coming:
+                    yield coming.popleft().result()
+            finally:
+                ahead.shutdown(cancel_futures=True)
+                for lane in lanes:
+                    lane.close()
+
+    def _lanes(self, batches: Sequence[np.ndarray]) -> list[Lane]:
+        if not batches:
+            return []
+        place = np.argsort(reading_order(self.sources, generator(self.seed, self.epoch)))
+        films = np.stack(batches)[:, self.rank :: self.world_size]
+        lanes = films.shape[1]
+        ahead = min(MOST, max(LEAST, AHEAD // max(lanes, 1)))
+        return [Lane(self.sources, films[:, k], place, ahead, lanes <= KEPT_OPEN) for k in range(lanes)]

@@ -1,0 +1,32 @@
+"""What is left of a run, and waiting for a running one; for tests that kill, resume and compare."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import torch
+
+
+def weights(bundle: Path) -> dict[str, torch.Tensor]:
+    return torch.load(bundle / "model.pt", weights_only=True)
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def history(bundle: Path) -> list[str]:
+    """Losses and scores by epoch, without the columns that tell time."""
+    lines = (bundle.with_name(bundle.name + "-job") / "output/data/history.csv").read_text().splitlines()
+    return [",".join(line.split(",")[:-2]) for line in lines]
+
+
+def wait_for_checkpoints(process: subprocess.Popen[str], folder: Path, steps: int) -> None:
+    """Until the newest checkpoint is at least `steps` global steps on, or the process ends."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if any(int(p.stem.split("-")[1]) >= steps for p in folder.glob("checkpoint-*.pt")):
+            return
+        time.sleep(0.01)

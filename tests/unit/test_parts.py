@@ -1,0 +1,76 @@
+"""The parts of a run: what a channel marks itself, what a channel given beside it overrules, and films without labels."""
+
+from __future__ import annotations
+
+import channels
+import pytest
+from conftest import write_films
+
+from thorax.config import TrainingConfig
+from thorax.data.parts import read_parts
+from thorax.errors import ThoraxError
+from thorax.job import Job
+
+SMALL = {"network": "cnn5", "image_shape": (1, 32, 32)}
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """One channel with a split column: 40 films train, 8 validation, 16 test."""
+    root = tmp_path_factory.mktemp("marked")
+    write_films(root / "films" / "train", 24, seed=1)
+    write_films(root / "films" / "test", 8, seed=2)
+    return root / "films", channels.as_csv(root / "films", root / "table")["train"]
+
+
+def parts(lines=None, config=None, **given):
+    job = Job(given, *(given["train"] / name for name in ("m", "o", "c", "f")))
+    found = read_parts(job, TrainingConfig(**SMALL, **(config or {})), (lines if lines is not None else []).append)
+    return {part.part: len(part) for part in found.all}
+
+
+def test_a_channels_own_parts(marked):
+    assert parts(train=marked[1]) == {"train": 40, "validation": 8, "test": 16}
+
+
+def test_a_channel_given_beside_them_overrules_them(marked):
+    lines: list[str] = []
+    assert parts(lines, train=marked[1], test=marked[0] / "test") == {"train": 40, "validation": 8, "test": 16}
+    assert "train: 16 films are marked test and are left out, since there is a test channel" in lines
+    assert any(line.startswith("warning: validation has 8 films, too few to choose an epoch or a threshold on") for line in lines)
+
+
+def test_a_channel_named_test_gives_its_test_films(marked):
+    lines: list[str] = []
+    assert parts(lines, train=marked[0] / "train", test=marked[1])["test"] == 16
+    assert "test: 48 films of its channel are marked train and validation and are left out" in lines
+
+
+def test_marks_may_be_passed_over(marked):
+    found = parts(train=marked[1], config={"own_split": False})
+    assert found["train"] + found["validation"] == 64
+    assert "test" not in found
+
+
+def test_films_without_any_label(marked, tmp_path):
+    root = channels.as_coco(marked[0], tmp_path)["train"]
+    lines: list[str] = []
+    config = {"labels": ("person", "dog")}
+    assert parts(train=root, config=config) == {"train": 48, "validation": 16}
+    assert parts(lines, train=root, config=config | {"keep_unlabelled": False}) == {"train": 32, "validation": 11}
+    assert "train: 16 films without any of the labels are left out (keep_unlabelled=false)" in lines
+    with pytest.raises(ThoraxError, match="channel train: no film has any of toothbrush; check labels, or set keep_unlabelled=true"):
+        parts(train=root, config={"labels": ("toothbrush",), "keep_unlabelled": False})
+
+
+def test_no_film_for_training(marked, tmp_path):
+    table = (marked[1] / "films.csv").read_text().replace(",train", ",test").replace(",val", ",test")
+    (tmp_path / "films.csv").write_text(table)
+    (tmp_path / "images").symlink_to(marked[1] / "images")
+    with pytest.raises(ThoraxError, match="channel train: its films are marked test, none train"):
+        parts(train=tmp_path)
+
+
+def test_a_list_without_its_films(marked):
+    with pytest.raises(ThoraxError, match="channel validation_lst is given without channel validation: a list needs its films; give --validation DIR"):
+        parts(train=marked[1], validation_lst=marked[1])
