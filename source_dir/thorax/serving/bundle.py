@@ -42,7 +42,7 @@ class Bundle:
         space: label names and task.
         preprocessing: how films are prepared.
         thresholds: by output name, probabilities in 0..1.
-        about: everything else (configuration, split hash, metrics, versions), for people and later tools.
+        about: everything else: configuration, split hash, metrics, versions; calibration and films (see data/typical.py) or None.
     """
 
     folder: Path
@@ -66,7 +66,8 @@ class Bundle:
                 raise ValueError("its preprocessing was changed by hand")
             return cls(
                 folder, stored["network"]["name"], LabelSpace.from_dict(stored["labels"]), preprocessing, stored["thresholds"],
-                {key: stored[key] for key in ("configuration", "split", "metrics", "versions")}, stored["network"]["dropout"],
+                {key: stored[key] for key in ("configuration", "split", "metrics", "versions")} | {key: stored.get(key) for key in ("calibration", "films")},
+                stored["network"]["dropout"],
             )  # fmt: skip
         except FileNotFoundError:
             raise ThoraxError(f"{folder} is not a bundle: it has no {DESCRIPTION}; name the model folder of a finished job") from None
