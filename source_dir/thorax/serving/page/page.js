@@ -1,0 +1,279 @@
+// The page: films in, bars and heat maps out. It asks GET metadata and POST invocations, below the address it came from.
+
+const API = document.querySelector("meta[name=thorax-api]").content || ".";
+const AT_ONCE = 3; // films on their way at a time; the server makes batches of them
+const TRIES = 4; // for a server that is busy
+const KINDS = { jpg: "image/jpeg", jpeg: "image/jpeg", png: "image/png", tif: "image/tiff", tiff: "image/tiff", dcm: "application/dicom" };
+const $ = (selector, root = document) => root.querySelector(selector);
+const percent = (p) => (p > 0 && p < 0.001 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`);
+const megabytes = (n) => `${(n / 1e6).toFixed(1)} MB`;
+
+let server = {}; // what GET metadata told
+const waiting = []; // cards
+let busy = 0;
+
+/** A failure that is told to the user as it is. */
+class Told extends Error {}
+
+// -- The server ---------------------------------------------------------------------------------------------------------
+
+async function greet() {
+  try {
+    const answer = await fetch(`${API}/metadata`);
+    if (!answer.ok) throw new Told(await reason(answer));
+    server = await answer.json();
+    $("#server").hidden = true;
+    const labels = server.labels ?? [];
+    const named = labels.length > 4 ? `${labels.length} labels` : labels.join(", ");
+    $("#model").textContent = [server.network, named].filter(Boolean).join(" · ") || "Chest film classifier";
+    if (server.max_bytes) $("#limits").textContent = `JPEG, PNG, TIFF or DICOM, up to ${megabytes(server.max_bytes)} each; several at once if you like`;
+  } catch (error) {
+    tell($("#server"), error instanceof Told ? error.message : "The server does not answer. Is it running? Films that you add now can be sent again later.");
+  }
+}
+
+/** The one line of an error answer. */
+async function reason(answer) {
+  const text = await answer.text().catch(() => "");
+  try {
+    const { error, message } = JSON.parse(text);
+    return error ?? message ?? `The server answered ${answer.status}.`;
+  } catch {
+    return answer.status === 413 ? "The film is too large for the server." : `The server answered ${answer.status} ${answer.statusText}`.trim() + ".";
+  }
+}
+
+/** The answer to one film. A server that is busy is asked again, after the time that it names. */
+async function ask(body, kind, explain, doing) {
+  for (let attempt = 1; ; attempt++) {
+    let answer;
+    try {
+      answer = await fetch(`${API}/invocations${explain ? "?explain=true" : ""}`, {
+        method: "POST", body, headers: { "Content-Type": kind, Accept: "application/json;verbose" },
+      });
+    } catch {
+      throw new Told("The server does not answer. Check that it runs and that you are connected.");
+    }
+    if (answer.ok) return answer.json();
+    if (![429, 503].includes(answer.status) || attempt === TRIES) throw new Told(await reason(answer));
+    doing("The server is busy; trying again");
+    await new Promise((go) => setTimeout(go, 1000 * Math.min(20, Number(answer.headers.get("Retry-After")) || attempt)));
+  }
+}
+
+// -- One film -----------------------------------------------------------------------------------------------------------
+
+/** The type of a film by its first bytes, for names can lie. */
+async function kindOf(file) {
+  const bytes = new Uint8Array(await file.slice(0, 132).arrayBuffer());
+  const starts = (...codes) => codes.every((code, i) => bytes[i] === code);
+  if (starts(0xff, 0xd8, 0xff)) return KINDS.jpeg;
+  if (starts(0x89, 0x50, 0x4e, 0x47)) return KINDS.png;
+  if (starts(0x49, 0x49, 0x2a, 0) || starts(0x4d, 0x4d, 0, 0x2a)) return KINDS.tiff;
+  if (String.fromCharCode(...bytes.slice(128)) === "DICM") return KINDS.dcm;
+  if (!file.size) throw new Told("This file is empty.");
+  throw new Told("This is not a film that can be read: choose a JPEG, PNG, TIFF or DICOM file.");
+}
+
+/** The film as it is sent: itself, or where it is over the server's limit a smaller JPEG. */
+async function fitted(file, kind) {
+  const limit = server.max_bytes ?? Infinity;
+  if (file.size <= limit) return { body: file, kind };
+  const large = `This film has ${megabytes(file.size)}; the server takes up to ${megabytes(limit)}.`;
+  const picture = await createImageBitmap(file).catch(() => { throw new Told(`${large} Save it smaller and try again.`); });
+  for (let side = 2048; side >= 256; side /= 2) {
+    const scale = Math.min(1, side / Math.max(picture.width, picture.height));
+    const canvas = Object.assign(document.createElement("canvas"), { width: Math.round(scale * picture.width), height: Math.round(scale * picture.height) });
+    canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+    const body = await new Promise((done) => canvas.toBlob(done, KINDS.jpeg, 0.92));
+    if (body && body.size <= limit) return { body, kind: KINDS.jpeg, note: `${large} It was sent smaller: ${canvas.width} × ${canvas.height} pixels.` };
+  }
+  throw new Told(`${large} Save it smaller and try again.`);
+}
+
+class Card {
+  constructor(file) {
+    this.file = file;
+    this.element = $("#film").content.firstElementChild.cloneNode(true);
+    this.element.setAttribute("aria-label", file.name);
+    const heading = this.find("h2");
+    heading.textContent = heading.title = file.name;
+    this.find(".remove").setAttribute("aria-label", `Remove ${file.name}`);
+    this.find(".remove").onclick = () => this.remove();
+    this.find(".again").onclick = () => enqueue(this);
+    this.find(".toggle").onclick = () => this.showHeat(this.find(".toggle").ariaPressed !== "true");
+    this.find("select").onchange = () => this.showHeat(true);
+    this.preview();
+  }
+
+  find(selector) { return $(selector, this.element); }
+
+  preview() {
+    this.url = URL.createObjectURL(this.file);
+    const image = this.find(".preview");
+    image.onload = () => { image.hidden = false; this.find(".blank").hidden = true; };
+    image.alt = `Film ${this.file.name}`;
+    image.src = this.url;
+  }
+
+  remove() {
+    const next = this.element.nextElementSibling ?? this.element.previousElementSibling;
+    this.gone = true;
+    URL.revokeObjectURL(this.url);
+    this.element.remove();
+    ($(".remove", next ?? undefined) ?? $("#choose")).focus();
+    count();
+  }
+
+  async send() {
+    this.doing("Reading the film");
+    try {
+      this.sent ??= await fitted(this.file, await kindOf(this.file));
+      const answer = await ask(this.sent.body, this.sent.kind, false, (text) => this.doing(text));
+      this.show(answer.predictions[0]);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  doing(text) {
+    this.state = "waiting";
+    this.find(".problem").hidden = true;
+    this.find(".wait").hidden = false;
+    this.find(".doing").textContent = text;
+  }
+
+  fail(error) {
+    if (!(error instanceof Told)) console.error(error);
+    this.state = "failed";
+    this.find(".wait").hidden = true;
+    tell(this.find(".problem"), error instanceof Told ? error.message : "The answer of the server could not be read.", "span");
+  }
+
+  show(told) {
+    this.state = "done";
+    this.told = told;
+    this.find(".wait").hidden = true;
+    const rows = told.labels.map((name, i) => ({ name, p: told.probabilities[i], above: Boolean(told.decisions[i]), cut: told.thresholds?.[i] }));
+    this.verdict(rows, told.predicted_label);
+    const list = this.find(".labels");
+    list.replaceChildren(...rows.map(bar));
+    list.classList.toggle("many", rows.length > 4);
+    list.hidden = false;
+    const options = [...rows].sort((a, b) => b.p - a.p).map(({ name }) => new Option(name, name));
+    this.find("select").replaceChildren(...options);
+    this.find("select").hidden = rows.length === 1;
+    this.find("figcaption").hidden = false;
+    const notes = [...(told.warnings ?? []), ...(this.sent.note ? [this.sent.note] : [])];
+    this.find(".notes").replaceChildren(...notes.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    this.find(".notes").hidden = !notes.length;
+  }
+
+  verdict(rows, predicted) {
+    const above = rows.filter((row) => row.above).map((row) => row.name);
+    const said = predicted ?? (above.length ? above.join(", ") : "No label");
+    const small = document.createElement("small");
+    small.textContent = predicted ? "The model’s label for this film" : "At or above the threshold";
+    const strong = Object.assign(document.createElement("strong"), { textContent: said });
+    this.find(".verdict").replaceChildren(small, strong);
+    this.find(".verdict").hidden = false;
+  }
+
+  /** Heat maps are asked for once, when they are first wanted. */
+  async showHeat(on) {
+    const toggle = this.find(".toggle"), image = this.find(".heat"), label = this.find("select").value;
+    toggle.ariaPressed = String(on);
+    image.hidden = this.find(".scale").hidden = true;
+    if (!on) return;
+    try {
+      toggle.disabled = true;
+      toggle.textContent = "Heat map …";
+      this.heat ??= (await ask(this.sent.body, this.sent.kind, true, () => {})).predictions[0].heat_maps;
+      image.src = `data:image/png;base64,${this.heat[label]}`;
+      image.alt = `Heat map of ${label}: film ${this.file.name}, coloured where the network looked`;
+      image.hidden = this.find(".scale").hidden = false;
+      this.find(".problem").hidden = true;
+    } catch (error) {
+      toggle.ariaPressed = "false";
+      tell(this.find(".problem"), error instanceof Told ? error.message : "The server gave no heat map.", "span");
+    } finally {
+      toggle.disabled = false;
+      toggle.textContent = "Heat map";
+    }
+  }
+}
+
+/** One label: its name, its probability as a number and as a bar, and the mark of its threshold. */
+function bar({ name, p, above, cut }) {
+  const row = document.createElement("li");
+  row.className = above ? "above" : "";
+  row.innerHTML = '<span class="name"></span><span class="value"></span><div class="meter" role="meter" aria-valuemin="0" aria-valuemax="100"><i></i></div>';
+  $(".name", row).textContent = name;
+  $(".value", row).textContent = percent(p);
+  const meter = $(".meter", row), side = above ? "at or above" : "below";
+  meter.setAttribute("aria-label", name);
+  meter.setAttribute("aria-valuenow", (100 * p).toFixed(1));
+  meter.setAttribute("aria-valuetext", percent(p) + (cut === undefined ? "" : `, ${side} the threshold of ${percent(cut)}`));
+  $("i", meter).style.width = `${100 * p}%`;
+  if (cut !== undefined) {
+    const small = Object.assign(document.createElement("small"), { textContent: `threshold ${percent(cut)}` });
+    const mark = document.createElement("b");
+    mark.style.left = `${100 * cut}%`;
+    $(".value", row).append(small);
+    meter.append(mark);
+  }
+  return row;
+}
+
+// -- The list -----------------------------------------------------------------------------------------------------------
+
+function tell(element, text, inside) {
+  (inside ? $(inside, element) : element).textContent = text;
+  element.hidden = false;
+}
+
+function add(files) {
+  const cards = [...files].map((file) => new Card(file));
+  $("#films").prepend(...cards.map((card) => card.element));
+  cards.forEach((card) => { all.add(card); enqueue(card); });
+}
+
+const all = new Set();
+
+function enqueue(card) {
+  card.doing("Waiting");
+  waiting.push(card);
+  next();
+}
+
+async function next() {
+  count();
+  if (busy >= AT_ONCE || !waiting.length) return;
+  busy++;
+  const card = waiting.shift();
+  if (!card.gone) await card.send();
+  busy--;
+  if (card.state === "done" && !$("#server").hidden) greet();
+  next();
+}
+
+function count() {
+  const cards = [...all].filter((card) => !card.gone);
+  const of = (state) => cards.filter((card) => card.state === state).length;
+  const films = (n) => (n === 1 ? "1 film" : `${n} films`);
+  const parts = [of("done") && `${films(of("done"))} scored`, of("waiting") && `${of("waiting")} under way`, of("failed") && `${of("failed")} failed`];
+  $("#status").textContent = parts.filter(Boolean).join(", ");
+  $("#clear").hidden = cards.length < 2;
+}
+
+$("#choose").onchange = ({ target }) => { add(target.files); target.value = ""; };
+$("#clear").onclick = () => { for (const card of all) if (!card.gone) card.remove(); all.clear(); count(); };
+addEventListener("dragover", (event) => { event.preventDefault(); $("#drop").classList.add("over"); });
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("#drop").classList.remove("over"); });
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("#drop").classList.remove("over");
+  add(event.dataTransfer.files);
+});
+addEventListener("paste", (event) => { if (event.clipboardData.files.length) add(event.clipboardData.files); });
+greet();
