@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from thorax.heatmaps import heat_maps
 from thorax.machine import cpu_has_bfloat16, free_cpus
 from thorax.serving import served
 from thorax.serving.arrays import as_png, overlay
-from thorax.serving.bundle import Bundle
+from thorax.serving.bundle import WEIGHTS, Bundle
 
 #: A film: a path, the bytes of a file, or grey values as `arrays.as_png` takes them.
 Film = Path | bytes | np.ndarray
@@ -71,6 +72,8 @@ class Classifier:
         self.labels: tuple[str, ...] = bundle.space.outputs
         self.thresholds: dict[str, float] = {name: float(bundle.thresholds.get(name, 0.5)) for name in self.labels}
         self.typical = TypicalFilms.from_dict(bundle.about.get("films"))
+        self.version = version_of(bundle)
+        self._decoding = threading.BoundedSemaphore(free_cpus() + 1)  # more at once would only take more memory
         self._temperatures = torch.tensor(temperatures(bundle.about.get("calibration"), self.labels), device=self.device)
         self._told = threading.local()
         self.net, self.precision = self._chosen(precision)
@@ -93,9 +96,8 @@ class Classifier:
         Raises:
             UnreadableFilm: it cannot be read.
         """
-        if isinstance(image, np.ndarray):
-            image = as_png(image)
-        return self.bundle.preprocessing.film(image, name)
+        with self._decoding:
+            return self.bundle.preprocessing.film(as_png(image) if isinstance(image, np.ndarray) else image, name)
 
     @torch.inference_mode()
     def score(self, films: np.ndarray) -> np.ndarray:
@@ -254,3 +256,12 @@ def temperatures(calibration: Mapping[str, Any] | None, labels: Sequence[str]) -
     if not all(0 < t < float("inf") for t in found):
         raise ThoraxError(f"the bundle's calibration has a temperature that is not above 0: {found}; take the bundle from the job again")
     return found
+
+
+def version_of(bundle: Bundle) -> str:
+    """Twelve letters that tell one model from another: of the SHA-256 of its weights."""
+    try:
+        with (bundle.folder / WEIGHTS).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except OSError:
+        return ""
