@@ -3,8 +3,9 @@
 Takes the events of an HTTP API or a Function URL (payload 2.0) and of a REST API (1.0). Nothing but boto3 is needed.
 
 GET  /             the page; /page.js, /page.css, /icon.svg
-GET  /metadata     {"max_bytes": ..., "content_types": [...]}
-POST /invocations  a film: its bytes, multipart/form-data with one file, or {"image": base64}; answers as the endpoint does
+GET  /metadata     {"limits": {"max_request_bytes": ...}, "content_types": [...]}
+POST /invocations  a film: its bytes, multipart/form-data with one file, or {"image": base64}; answers as the endpoint does;
+                   ?explain=true&label=NAME adds heat maps
 
 Environment: ENDPOINT_NAME; ALLOWED_ORIGIN, the one other site whose pages may ask (default: none); MAX_BYTES of a film;
 TIMEOUT_S to wait for the endpoint.
@@ -22,7 +23,7 @@ from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import boto3
 from botocore.config import Config
@@ -125,7 +126,7 @@ def respond(request: Request) -> dict[str, Any]:
         return reply(204, "")
     if request.method in ("GET", "HEAD"):
         if request.name == "metadata":
-            return reply(200, json.dumps({"max_bytes": limit(), "content_types": list(KINDS)}))
+            return reply(200, json.dumps({"limits": {"max_request_bytes": limit()}, "content_types": list(KINDS)}))
         return page(request.name)
     if request.method != "POST":
         raise Refused(405, f"{request.method} is not taken here; GET the page or POST a film")
@@ -211,10 +212,11 @@ def runtime() -> Any:
 
 def ask(film: bytes, kind: str, request: Request) -> dict[str, Any]:
     """The endpoint's answer, or its trouble as a status of ours."""
-    explain = {"CustomAttributes": "explain=true"} if request.query.get("explain") == "true" else {}
+    asked = urlencode({key: text[:200] for key in ("explain", "label") if (text := request.query.get(key))})
+    options = {"CustomAttributes": asked} if asked else {}
     accept = request.headers.get("accept", "").replace("*/*", "") or "application/json;verbose"
     try:
-        got = runtime().invoke_endpoint(EndpointName=os.environ["ENDPOINT_NAME"], ContentType=kind, Accept=accept, Body=film, **explain)
+        got = runtime().invoke_endpoint(EndpointName=os.environ["ENDPOINT_NAME"], ContentType=kind, Accept=accept, Body=film, **options)
     except ClientError as error:
         raise refusal(error) from None
     except ReadTimeoutError as error:

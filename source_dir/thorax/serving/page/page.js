@@ -12,8 +12,13 @@ let server = {}; // what GET metadata told
 const waiting = []; // cards
 let busy = 0;
 
-/** A failure that is told to the user as it is. */
-class Told extends Error {}
+/** A failure that is told to the user as it is; `again`: to send the same film again may help. */
+class Told extends Error {
+  constructor(message, again = false) {
+    super(message);
+    this.again = again;
+  }
+}
 
 // -- The server ---------------------------------------------------------------------------------------------------------
 
@@ -23,14 +28,17 @@ async function greet() {
     if (!answer.ok) throw new Told(await reason(answer));
     server = await answer.json();
     $("#server").hidden = true;
-    const labels = server.labels ?? [];
-    const named = labels.length > 4 ? `${labels.length} labels` : labels.join(", ");
+    const labels = (server.task === "multilabel" ? server.labels : server.classes) ?? [];
+    const named = labels.length > 4 ? `${labels.length} labels` : labels.join(server.task === "multilabel" ? ", " : " or ");
     $("#model").textContent = [server.network, named].filter(Boolean).join(" · ") || "Chest film classifier";
-    if (server.max_bytes) $("#limits").textContent = `JPEG, PNG, TIFF or DICOM, up to ${megabytes(server.max_bytes)} each; several at once if you like`;
+    if (largest() < Infinity) $("#limits").textContent = `JPEG, PNG, TIFF or DICOM, up to ${megabytes(largest())} each; several at once if you like`;
   } catch (error) {
     tell($("#server"), error instanceof Told ? error.message : "The server does not answer. Is it running? Films that you add now can be sent again later.");
   }
 }
+
+/** Bytes of a film that the server takes, at most. */
+const largest = () => server.limits?.max_request_bytes ?? Infinity;
 
 /** The one line of an error answer. */
 async function reason(answer) {
@@ -44,18 +52,18 @@ async function reason(answer) {
 }
 
 /** The answer to one film. A server that is busy is asked again, after the time that it names. */
-async function ask(body, kind, explain, doing) {
+async function ask({ body, kind }, query = "", doing = () => {}) {
   for (let attempt = 1; ; attempt++) {
     let answer;
     try {
-      answer = await fetch(`${API}/invocations${explain ? "?explain=true" : ""}`, {
+      answer = await fetch(`${API}/invocations${query}`, {
         method: "POST", body, headers: { "Content-Type": kind, Accept: "application/json;verbose" },
       });
     } catch {
-      throw new Told("The server does not answer. Check that it runs and that you are connected.");
+      throw new Told("The server does not answer. Check that it runs and that you are connected.", true);
     }
     if (answer.ok) return answer.json();
-    if (![429, 503].includes(answer.status) || attempt === TRIES) throw new Told(await reason(answer));
+    if (![429, 503].includes(answer.status) || attempt === TRIES) throw new Told(await reason(answer), answer.status >= 429);
     doing("The server is busy; trying again");
     await new Promise((go) => setTimeout(go, 1000 * Math.min(20, Number(answer.headers.get("Retry-After")) || attempt)));
   }
@@ -77,7 +85,7 @@ async function kindOf(file) {
 
 /** The film as it is sent: itself, or where it is over the server's limit a smaller JPEG. */
 async function fitted(file, kind) {
-  const limit = server.max_bytes ?? Infinity;
+  const limit = largest();
   if (file.size <= limit) return { body: file, kind };
   const large = `This film has ${megabytes(file.size)}; the server takes up to ${megabytes(limit)}.`;
   const picture = await createImageBitmap(file).catch(() => { throw new Told(`${large} Save it smaller and try again.`); });
@@ -94,13 +102,14 @@ async function fitted(file, kind) {
 class Card {
   constructor(file) {
     this.file = file;
+    this.heat = {}; // by label
     this.element = $("#film").content.firstElementChild.cloneNode(true);
     this.element.setAttribute("aria-label", file.name);
     const heading = this.find("h2");
     heading.textContent = heading.title = file.name;
     this.find(".remove").setAttribute("aria-label", `Remove ${file.name}`);
     this.find(".remove").onclick = () => this.remove();
-    this.find(".again").onclick = () => enqueue(this);
+    this.find(".again").onclick = () => (this.state === "done" ? this.showHeat(true) : enqueue(this));
     this.find(".toggle").onclick = () => this.showHeat(this.find(".toggle").ariaPressed !== "true");
     this.find("select").onchange = () => this.showHeat(true);
     this.preview();
@@ -129,8 +138,7 @@ class Card {
     this.doing("Reading the film");
     try {
       this.sent ??= await fitted(this.file, await kindOf(this.file));
-      const answer = await ask(this.sent.body, this.sent.kind, false, (text) => this.doing(text));
-      this.show(answer.predictions[0]);
+      this.show(await ask(this.sent, "", (text) => this.doing(text)));
     } catch (error) {
       this.fail(error);
     }
@@ -138,6 +146,7 @@ class Card {
 
   doing(text) {
     this.state = "waiting";
+    this.element.classList.remove("bare");
     this.find(".problem").hidden = true;
     this.find(".wait").hidden = false;
     this.find(".doing").textContent = text;
@@ -146,16 +155,21 @@ class Card {
   fail(error) {
     if (!(error instanceof Told)) console.error(error);
     this.state = "failed";
+    this.element.classList.toggle("bare", this.find(".preview").hidden);
     this.find(".wait").hidden = true;
-    tell(this.find(".problem"), error instanceof Told ? error.message : "The answer of the server could not be read.", "span");
+    this.problem(error, "The answer of the server could not be read.");
+  }
+
+  problem(error, otherwise) {
+    this.find(".again").hidden = error instanceof Told && !error.again;
+    tell(this.find(".problem"), error instanceof Told ? error.message : otherwise, "span");
   }
 
   show(told) {
     this.state = "done";
-    this.told = told;
     this.find(".wait").hidden = true;
-    const rows = told.labels.map((name, i) => ({ name, p: told.probabilities[i], above: Boolean(told.decisions[i]), cut: told.thresholds?.[i] }));
-    this.verdict(rows, told.predicted_label);
+    const rows = told.labels.map((name, i) => ({ name, p: told.probabilities[i], above: Boolean(told.decisions[i]), cut: told.thresholds?.[name] }));
+    this.verdict(told.predicted);
     const list = this.find(".labels");
     list.replaceChildren(...rows.map(bar));
     list.classList.toggle("many", rows.length > 4);
@@ -169,17 +183,16 @@ class Card {
     this.find(".notes").hidden = !notes.length;
   }
 
-  verdict(rows, predicted) {
-    const above = rows.filter((row) => row.above).map((row) => row.name);
-    const said = predicted ?? (above.length ? above.join(", ") : "No label");
-    const small = document.createElement("small");
-    small.textContent = predicted ? "The model’s label for this film" : "At or above the threshold";
-    const strong = Object.assign(document.createElement("strong"), { textContent: said });
+  /** One of several classes is a text, any number of labels a list. */
+  verdict(predicted) {
+    const several = Array.isArray(predicted);
+    const small = Object.assign(document.createElement("small"), { textContent: several ? "At or above their thresholds" : "The model’s label for this film" });
+    const strong = Object.assign(document.createElement("strong"), { textContent: several ? predicted.join(", ") || "None of the labels" : predicted });
     this.find(".verdict").replaceChildren(small, strong);
     this.find(".verdict").hidden = false;
   }
 
-  /** Heat maps are asked for once, when they are first wanted. */
+  /** A heat map is asked for once, when it is first wanted. */
   async showHeat(on) {
     const toggle = this.find(".toggle"), image = this.find(".heat"), label = this.find("select").value;
     toggle.ariaPressed = String(on);
@@ -188,18 +201,29 @@ class Card {
     try {
       toggle.disabled = true;
       toggle.textContent = "Heat map …";
-      this.heat ??= (await ask(this.sent.body, this.sent.kind, true, () => {})).predictions[0].heat_maps;
+      this.heat[label] ??= (await ask(this.sent, `?${new URLSearchParams({ explain: true, label })}`)).heat_maps[label];
       image.src = `data:image/png;base64,${this.heat[label]}`;
+      await image.decode();
       image.alt = `Heat map of ${label}: film ${this.file.name}, coloured where the network looked`;
+      this.lay(image);
       image.hidden = this.find(".scale").hidden = false;
       this.find(".problem").hidden = true;
     } catch (error) {
       toggle.ariaPressed = "false";
-      tell(this.find(".problem"), error instanceof Told ? error.message : "The server gave no heat map.", "span");
+      this.problem(error, "The server gave no heat map.");
     } finally {
       toggle.disabled = false;
       toggle.textContent = "Heat map";
     }
+  }
+
+  /** The map has the network's size: where the whole film was stretched to it, it is stretched back over the film. */
+  lay(image) {
+    const film = this.find(".preview");
+    const stretched = server.preprocessing?.fit === "stretch" && !film.hidden;
+    image.style.aspectRatio = stretched ? `${film.naturalWidth} / ${film.naturalHeight}` : "";
+    image.classList.toggle("stretched", stretched);
+    image.classList.toggle("wide", stretched && film.naturalWidth > film.naturalHeight);
   }
 }
 
