@@ -7,6 +7,7 @@ taken apart before it gets here, and its /ping knows nothing of the model.
 from __future__ import annotations
 
 from functools import cache
+from http import HTTPStatus
 from io import BufferedIOBase
 from typing import Any, NoReturn
 
@@ -21,7 +22,7 @@ from thorax.serving.settings import Settings
 def model_fn(model_dir: str, context: Any = None) -> Classifier:
     """The classifier of the bundle in `model_dir`."""
     chosen = settings()
-    return Classifier.load(model_dir, precision=chosen.precision, threads=chosen.threads or None, batch=chosen.max_batch)
+    return Classifier.load(model_dir, precision=chosen.precision, threads=chosen.threads or 1, batch=chosen.max_batch)
 
 
 def input_fn(request_body: bytes | bytearray | str | BufferedIOBase, content_type: str | None = None, context: Any = None) -> Request:
@@ -76,4 +77,5 @@ def _refuse(error: ThoraxError) -> NoReturn:
         from sagemaker_inference.errors import GenericInferenceToolkitError
     except ImportError:
         raise refused from None
-    raise GenericInferenceToolkitError(refused.status, answer.refusal(refused.status, str(refused)).body.decode()) from None
+    told = answer.refusal(refused.status, str(refused)).body.decode()
+    raise GenericInferenceToolkitError(refused.status, told, HTTPStatus(refused.status).phrase) from None

@@ -54,26 +54,29 @@ class Classifier:
         bundle: what to serve.
         device: default: a GPU if there is one.
         precision: auto (bfloat16 where the machine has it and no probability moves by more than 0.01), float32 or bfloat16.
-        threads: for the arithmetic of one forward pass; default: the CPUs that are free.
+        threads: for the arithmetic of one forward pass. One is best where several passes run at once, as in `predict_each`
+            and in a server: threads of one pass wait for each other.
         batch: films of one forward pass, at most.
 
     Raises:
         ThoraxError: another precision, or a number below 1.
     """
 
-    def __init__(self, bundle: Bundle, device: torch.device | None = None, *, precision: str = "auto", threads: int | None = None, batch: int = 16) -> None:
+    def __init__(self, bundle: Bundle, device: torch.device | None = None, *, precision: str = "auto", threads: int = 1, batch: int = 16) -> None:
         if precision not in PRECISIONS:
             raise ThoraxError(f"precision={precision} is not one of {', '.join(PRECISIONS)}")
-        if batch < 1 or (threads is not None and threads < 1):
+        if batch < 1 or threads < 1:
             raise ThoraxError(f"batch={batch} and threads={threads} must be 1 or more")
         self.bundle, self.batch = bundle, batch
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.threads = threads or free_cpus()
+        self.threads = threads
         self.labels: tuple[str, ...] = bundle.space.outputs
         self.thresholds: dict[str, float] = {name: float(bundle.thresholds.get(name, 0.5)) for name in self.labels}
         self.typical = TypicalFilms.from_dict(bundle.about.get("films"))
         self.version = version_of(bundle)
         self._decoding = threading.BoundedSemaphore(free_cpus() + 1)  # more at once would only take more memory
+        self._explaining = threading.Lock()
+        self._explained: torch.nn.Module | None = None
         self._temperatures = torch.tensor(temperatures(bundle.about.get("calibration"), self.labels), device=self.device)
         self._told = threading.local()
         self.net, self.precision = self._chosen(precision)
@@ -134,18 +137,17 @@ class Classifier:
     def predict_each(self, images: Sequence[Film], names: Sequence[str] = ()) -> list[np.ndarray | UnreadableFilm]:
         """For each film its (L,) float32 probabilities, or why it cannot be read: a bad film never fails the others.
 
-        Films are decoded by several threads; one batch is held in memory at a time.
+        Batches are read and scored side by side on the CPUs that are free.
 
         Args:
             images: paths, bytes of files, or arrays.
             names: what to call each film in errors; default: paths.
         """
-        results: list[np.ndarray | UnreadableFilm] = []
-        with ThreadPoolExecutor(self.threads) as pool:
-            for start in range(0, len(images), self.batch):
-                part = slice(start, start + self.batch)
-                results += self._batch(list(pool.map(self._prepared, images[part], names[part] or [""] * len(images[part]))))
-        return results
+        called = names or [""] * len(images)
+        starts = range(0, len(images), self.batch)
+        with ThreadPoolExecutor(max(1, free_cpus() // self.threads)) as pool:
+            parts = pool.map(lambda k: self._batch(images[k : k + self.batch], called[k : k + self.batch]), starts)
+            return [row for part in parts for row in part]
 
     def explain(self, image: Film, label: str | None = None) -> HeatMap:
         """Where in a film the network saw a label: Grad-CAM.
@@ -171,7 +173,9 @@ class Classifier:
             raise ThoraxError(f"label {label} is not one of {', '.join(self.labels)}")
         self._set_threads()
         outputs = torch.tensor([self.labels.index(label)], device=self.device)
-        found = heat_maps(self.net, self._input(film[None]), outputs)[0]
+        with self._explaining:  # Grad-CAM hooks into the network: it has one of its own, which no prediction uses
+            self._explained = self._explained or served.copied(self.net)
+            found = heat_maps(self._explained, self._input(film[None]), outputs)[0]
         return HeatMap(label, np.asarray(found.cpu().numpy(), np.float32), film)
 
     # -- What probabilities mean ---------------------------------------------------------------------------------------
@@ -195,19 +199,19 @@ class Classifier:
 
     # -- Inside --------------------------------------------------------------------------------------------------------
 
-    def _prepared(self, image: Film, name: str) -> np.ndarray | UnreadableFilm:
-        try:
-            return self.prepare(image, name)
-        except UnreadableFilm as error:
-            return error
-
-    def _batch(self, prepared: Sequence[np.ndarray | UnreadableFilm]) -> list[np.ndarray | UnreadableFilm]:
+    def _batch(self, images: Sequence[Film], names: Sequence[str]) -> list[np.ndarray | UnreadableFilm]:
+        prepared: list[np.ndarray | UnreadableFilm] = []
+        for image, name in zip(images, names, strict=True):
+            try:
+                prepared.append(self.prepare(image, name))
+            except UnreadableFilm as error:
+                prepared.append(error)
         films = [film for film in prepared if isinstance(film, np.ndarray)]
         rows = iter(self.score(np.stack(films))) if films else iter(())
-        return [next(rows) if isinstance(film, np.ndarray) else film for film in prepared]
+        return [film if isinstance(film, UnreadableFilm) else next(rows) for film in prepared]
 
     def _input(self, films: np.ndarray) -> torch.Tensor:
-        x = self.bundle.preprocessing.tensor(torch.from_numpy(np.require(films, requirements="CW")).to(self.device))
+        x = self.bundle.preprocessing.tensor(torch.from_numpy(np.require(films, requirements=["C", "W"])).to(self.device))
         return x.contiguous(memory_format=torch.channels_last)
 
     def _probabilities(self, films: np.ndarray) -> np.ndarray:

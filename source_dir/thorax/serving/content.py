@@ -107,7 +107,7 @@ def read(body: bytes, content_type: str | None, settings: Settings, options: Opt
     for k, film in enumerate(request.films):
         if isinstance(film, bytes) and (problem := _too_many_pixels(film, settings)):
             request.films[k] = UnreadableFilm(problem)
-    merged = (options or Options()).taking({key: value for key, value in _fields(request.options).items()})
+    merged = (options or Options()).taking(_fields(request.options))
     return replace(request, options=merged)
 
 

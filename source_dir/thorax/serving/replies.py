@@ -85,7 +85,7 @@ def _fits(output: str, name: str, verbose: bool) -> int:
     kind = output.partition(";")[0]
     if name == kind:
         return 3 if verbose == (output == VERBOSE) else 0
-    if verbose or output in (VERBOSE, PNG) and name != "image/*":
+    if verbose or (output in (VERBOSE, PNG) and name != "image/*"):
         return 0
     return 2 if name == kind.split("/")[0] + "/*" else 1 if name == "*/*" else 0
 
