@@ -55,6 +55,7 @@ def listen(host: str, port: int) -> Any:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(512)  # who reads the address may call at once
     except (OSError, OverflowError) as error:
         listening.close()
         raise ThoraxError(f"--port {port} on {host} cannot be used: {getattr(error, 'strerror', None) or error}; choose another, or 0 for a free one") from None
