@@ -136,7 +136,7 @@ def test_the_same_probabilities_as_the_network(tmp_path, space, prepared, name, 
     trained = network(len(space.outputs), dropout, name, prepared.channels)
     write(tmp_path / "model", trained, space, prepared, network=name, dropout=dropout)
     paths = films.written(tmp_path, 3, (50, 60))
-    classifier = Classifier.load(tmp_path / "model")
+    classifier = Classifier.load(tmp_path / "model", precision="float32")
     got = classifier.predict([paths[0], paths[1].read_bytes(), paths[2]])
     with torch.no_grad():
         logits = trained(prepared.tensor(torch.from_numpy(np.stack([prepared.film(p) for p in paths]))))

@@ -125,10 +125,10 @@ def _array(body: bytes, parameters: str, settings: Settings) -> Request:
     try:
         version = npy.read_magic(stream)
         if version not in ((1, 0), (2, 0)):
-            raise ValueError("its version is not 1.0 or 2.0")
+            raise ValueError
         shape, fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream, max_header_size=4096)
-    except Exception as error:  # ValueError, but also what the parser of Python literals makes of hostile headers
-        raise Refused(400, f"the body is not an array in numpy's .npy format: {_first_line(error)}") from None
+    except Exception:  # ValueError, but also what the parser of Python literals makes of hostile headers; numpy says them back
+        raise Refused(400, "the body is not an array in numpy's .npy format (version 1.0 or 2.0): its header cannot be read") from None
     if dtype.hasobject or dtype.names or dtype.subdtype or dtype.kind not in "uf" or dtype.itemsize > 8:
         raise Refused(400, f"an array of {_shown(str(dtype))} is not read; send uint8, uint16, or float in 0..1")
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
