@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
 
 from thorax.serving.answer import refusal
 from thorax.serving.batching import Ticket
@@ -38,12 +37,11 @@ def create_app(start: Callable[[], Service]) -> Starlette:
         yield
         await asyncio.to_thread(app.state.service.close)
 
-    routes: list[Route | Mount] = [
+    routes = [
         Route("/ping", ping), Route("/metadata", metadata), Route("/metrics", metrics),
         Route("/invocations", invocations, methods=["POST"]), Route("/", invocations, methods=["POST"]),
+        *(Route("/" if file.name == "index.html" else f"/{file.name}", _file(file)) for file in sorted(PAGE.glob("*.*"))),
     ]  # fmt: skip
-    if PAGE.is_dir():
-        routes.append(Mount("/", StaticFiles(directory=PAGE, html=True)))
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _told})
 
 
@@ -128,6 +126,15 @@ class Door:
                 raise too_large(self.settings)
             if self.bytes > self._most_bytes:
                 raise Refused(429, "the requests being answered fill this server's memory; try again later")
+
+
+def _file(file: Path) -> Callable[[Request], Awaitable[Response]]:
+    """Gives one file of the page."""
+
+    async def give(request: Request) -> Response:
+        return FileResponse(file)
+
+    return give
 
 
 def _service(request: Request) -> Service:
