@@ -36,7 +36,7 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python bench/bench.py $(if $(FILMS224),--films224 $(FILMS224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
-	$(BIN)/python bench/batch.py $(if $(FILMS224),--films $(FILMS224))
+	$(BIN)/python bench/scoring.py $(if $(FILMS224),--films $(FILMS224))
 
 # What the Lambda of launch/web/template.yaml holds.
 web:

@@ -35,7 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
         if args.outputs:
             return read_outputs(args.outputs, args.out, bundle=args.local, labels=args.labels, multi_label=args.multi_label, data=args.data)
         return score_films(
-            args.local, args.data, args.out, data_format=args.data_format, batch=args.batch, workers=args.workers, threads=args.threads, precision=args.precision
+            args.local,
+            args.data,
+            args.out,
+            data_format=args.data_format,
+            batch=args.batch,
+            workers=args.workers,
+            threads=args.threads,
+            precision=args.precision,
         )
     except ThoraxError as error:
         sys.stdout.flush()

@@ -6,7 +6,7 @@ import base64
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,28 +24,32 @@ def event(method: str = "GET", path: str = "/", body: bytes = b"", headers: dict
     return {**common, "version": "2.0", "headers": low, "rawPath": path, "requestContext": {"domainName": host, "http": {"method": method, "path": path}}}
 
 
-class _Quiet(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
-    def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+#: method, path with its query, headers, body -> status, headers, body
+Respond = Callable[[str, str, Mapping[str, str], bytes], tuple[int, dict[str, str], bytes]]
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Its address, while it is served."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def serving(respond: Respond) -> Iterator[str]:
+    """The address of a server that answers so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def go(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, headers, answer = respond(self.command, self.path, self.headers, body)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(answer))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer)
+
+    for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
+        setattr(Handler, f"do_{method}", Handler.go)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -60,45 +64,42 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 def http_api(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[str]:
     """An HTTP API whose every request goes to one Lambda."""
 
-    class Api(_Quiet):
-        def go(self) -> None:
-            parts = urlsplit(self.path)
-            got = handle(event(self.command, parts.path, self.body(), dict(self.headers), parts.query, host=self.headers["Host"]))
-            text = got["body"]
-            self.answer(got["statusCode"], got["headers"], base64.b64decode(text) if got["isBase64Encoded"] else text.encode())
+    def respond(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        parts = urlsplit(path)
+        got = handle(event(method, parts.path, body, dict(headers), parts.query, host=headers["Host"]))
+        text = got["body"]
+        return got["statusCode"], got["headers"], base64.b64decode(text) if got["isBase64Encoded"] else text.encode()
 
-        do_GET = do_POST = do_OPTIONS = do_PUT = go
-
-    with serving(Api) as address:
+    with serving(respond) as address:
         yield address
 
 
 @contextmanager
-def endpoint(name: str, app: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A SageMaker endpoint before the app at `app`: its address, and the headers of every request that it got.
+def endpoint(name: str, app: str) -> Iterator[str]:
+    """The address of a SageMaker runtime with one endpoint before the app at `app`.
 
     As at AWS the container's errors come back as a ModelError with status 424.
     """
-    asked: list[dict[str, str]] = []
     place = urlsplit(app).netloc
 
-    class Runtime(_Quiet):
-        def do_POST(self) -> None:
-            body = self.body()
-            asked.append({key.lower(): value for key, value in self.headers.items()})
-            if self.path != f"/endpoints/{name}/invocations":
-                said = {"Message": f"Endpoint {self.path.split('/')[2]} of account 123456789012 not found."}
-                return self.answer(400, {"x-amzn-ErrorType": "ValidationError", "Content-Type": "application/json"}, json.dumps(said).encode())
-            passed = {key: value for key, value in self.headers.items() if key.lower() in ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")}
-            connection = http.client.HTTPConnection(place, timeout=30)
-            connection.request("POST", "/invocations", body, passed)
-            got = connection.getresponse()
-            answer, kind = got.read(), got.headers.get("Content-Type", "")
-            connection.close()
-            if got.status == 200:
-                return self.answer(200, {"Content-Type": kind, "x-Amzn-Invoked-Production-Variant": "main"}, answer)
-            told = {"OriginalStatusCode": got.status, "OriginalMessage": answer.decode(), "LogStreamArn": "arn:aws:logs:secret", "Message": "Received client error"}
-            return self.answer(424, {"x-amzn-ErrorType": "ModelError", "Content-Type": "application/json"}, json.dumps(told).encode())
+    def respond(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if path != f"/endpoints/{name}/invocations":
+            return aws_error(400, "ValidationError", Message=f"Endpoint {path.split('/')[2]} of account 123456789012 not found.")
+        passed = {key: value for key, value in headers.items() if key.lower() in ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")}
+        connection = http.client.HTTPConnection(place, timeout=30)
+        connection.request("POST", "/invocations", body, passed)
+        got = connection.getresponse()
+        answer, kind = got.read(), got.headers.get("Content-Type", "")
+        connection.close()
+        if got.status == 200:
+            return 200, {"Content-Type": kind, "x-Amzn-Invoked-Production-Variant": "main"}, answer
+        return aws_error(
+            424, "ModelError", OriginalStatusCode=got.status, OriginalMessage=answer.decode(), Message="Received client error", LogStreamArn="arn:secret"
+        )
 
-    with serving(Runtime) as address:
-        yield address, asked
+    with serving(respond) as address:
+        yield address
+
+
+def aws_error(status: int, kind: str, **told: Any) -> tuple[int, dict[str, str], bytes]:
+    return status, {"x-amzn-ErrorType": kind, "Content-Type": "application/json"}, json.dumps(told).encode()

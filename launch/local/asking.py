@@ -54,17 +54,17 @@ class InProcess:
     """The bundle in `folder`, loaded here."""
 
     def __init__(self, folder: Path) -> None:
-        from thorax.serving.answer import answer
         from thorax.serving.classifier import Classifier
-        from thorax.serving.content import Options
         from thorax.serving.settings import Settings
 
-        classifier, settings = Classifier.load(folder), Settings.from_environment()
-        self.limit = settings.max_request_bytes
-        self._answer = lambda body, kind, accept, options: answer(classifier, body, kind, accept, options=Options.of(options), settings=settings)
+        self._classifier, self._settings = Classifier.load(folder), Settings.from_environment()
+        self.limit = self._settings.max_request_bytes
 
     def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
-        reply = self._answer(body, kind, accept, options)
+        from thorax.serving.answer import answer
+        from thorax.serving.content import Options
+
+        reply = answer(self._classifier, body, kind, accept, options=Options.of(options), settings=self._settings)
         return Answer(reply.status, reply.body)
 
 

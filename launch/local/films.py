@@ -39,7 +39,7 @@ def folder_targets(ids: list[str], space: LabelSpace) -> np.ndarray:
     found = [next((known[part] for part in reversed(name.lower().split("/")[:-1]) if part in known), None) for name in ids]
     if space.task == "multilabel" or None in found or not ids:
         return np.full((len(ids), len(space.outputs)), np.nan, np.float32)
-    rows = np.eye(len(space.classes), dtype=np.float32)[np.array(found)]
+    rows: np.ndarray = np.eye(len(space.classes), dtype=np.float32)[np.array(found)]
     return rows[:, 1:] if space.task == "binary" else rows
 
 

@@ -12,6 +12,7 @@ from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 
 SUFFIX = ".out"
+KEYS = ("prediction", "probabilities", "predictions")
 
 
 def read_out_files(folder: Path, space: LabelSpace) -> tuple[list[str], np.ndarray, dict[str, str]]:
@@ -57,18 +58,18 @@ def parse(file: Path) -> list[list[float] | str]:
         raise ThoraxError(f"{file} cannot be read as text: {error}") from None
     try:
         stored = [json.loads(text)]
-    except ValueError:
+    except (ValueError, RecursionError):
         lines = text.splitlines()
         try:
             stored = [json.loads(line) for line in lines]
-        except ValueError:
+        except (ValueError, RecursionError):
             stored = list(csv.reader(lines))
     try:
         found = [answer for one in stored for answer in _answers(one)]
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, RecursionError):
         found = []
     if not found:
-        raise ThoraxError(f"{file} holds no predictions: {text[:60]!r}; expected JSON such as {{\"prediction\": [0.1, 0.9]}}, or numbers with commas")
+        raise ThoraxError(f'{file} holds no predictions: {text[:60]!r}; expected JSON such as {{"prediction": [0.1, 0.9]}}, or numbers with commas')
     return found
 
 
@@ -76,13 +77,14 @@ def _answers(one: object) -> list[list[float] | str]:
     if isinstance(one, dict):
         if "error" in one:
             return [str(one["error"])]
-        key = next(key for key in ("prediction", "probabilities", "predictions") if key in one)
-        return _answers(one[key])
+        return _answers(one[next((key for key in KEYS if key in one), KEYS[0])])
+    if isinstance(one, int | float) and not isinstance(one, bool):  # one label as CSV
+        return [[float(one)]]
     if isinstance(one, list) and one and all(isinstance(row, list | dict) or row is None for row in one):
         return [answer for row in one for answer in (_answers(row) if row is not None else ["the film could not be read"])]
     if isinstance(one, list) and any(value == "" for value in one):
         return ["the film could not be read"]
-    if isinstance(one, list):
+    if isinstance(one, list) and one:
         return [[float(value) for value in one]]
     raise TypeError
 

@@ -23,9 +23,7 @@ COLUMNS = 4
 VERBOSE = "application/json;verbose"
 
 
-def predict(
-    asker: Asker, films: Sequence[Path], *, as_json: bool = False, explain: Path | None = None, label: str = "", accept: str | None = None
-) -> int:
+def predict(asker: Asker, films: Sequence[Path], *, as_json: bool = False, explain: Path | None = None, label: str = "", accept: str | None = None) -> int:
     """Asks about every film and prints what it is told, in the order of the films.
 
     Args:

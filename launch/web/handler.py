@@ -47,7 +47,7 @@ TROUBLE = {
 }
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  a request, not a bug
     """An answer other than 200; the message is one line for the caller."""
 
     def __init__(self, status: int, message: str, retry_after: int = 0) -> None:

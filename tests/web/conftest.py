@@ -10,9 +10,9 @@ import lambda_stand_ins
 import numpy as np
 import pytest
 from hosting import tiny_bundle
-from local.running_app import running_app
 from PIL import Image
 
+from local.running_app import running_app
 from web import handler
 
 
@@ -26,7 +26,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def behind_aws(app: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an HTTP API whose Lambda asks an endpoint before the app."""
-    with lambda_stand_ins.endpoint("chest", app) as (runtime, _):
+    with lambda_stand_ins.endpoint("chest", app) as runtime:
         at_aws(monkeypatch, runtime)
         with lambda_stand_ins.http_api(handler.lambda_handler) as address:
             yield address

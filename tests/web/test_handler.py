@@ -197,7 +197,14 @@ def test_every_file_of_the_page_is_served():
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/../handler.py", 404), ("GET", "/page/../../handler.py", 404), ("GET", "/etc/passwd", 404), ("POST", "/metadata", 404), ("PUT", "/", 405), ("DELETE", "/", 405)],
+    [
+        ("GET", "/../handler.py", 404),
+        ("GET", "/page/../../handler.py", 404),
+        ("GET", "/etc/passwd", 404),
+        ("POST", "/metadata", 404),
+        ("PUT", "/", 405),
+        ("DELETE", "/", 405),
+    ],
 )
 def test_there_is_nothing_else(runtime, method, path, status):
     assert error(handler.lambda_handler(event(method, path, b"x")))[0] == status

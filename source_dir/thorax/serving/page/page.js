@@ -197,11 +197,12 @@ class Card {
     const toggle = this.find(".toggle"), image = this.find(".heat"), label = this.find("select").value;
     toggle.ariaPressed = String(on);
     image.hidden = this.find(".scale").hidden = true;
+    const turn = (this.turn = (this.turn ?? 0) + 1); // of several wishes the last one counts
+    toggle.textContent = on ? "Heat map …" : "Heat map";
     if (!on) return;
     try {
-      toggle.disabled = true;
-      toggle.textContent = "Heat map …";
       this.heat[label] ??= (await ask(this.sent, `?${new URLSearchParams({ explain: true, label })}`)).heat_maps[label];
+      if (turn !== this.turn) return;
       image.src = `data:image/png;base64,${this.heat[label]}`;
       await image.decode();
       image.alt = `Heat map of ${label}: film ${this.file.name}, coloured where the network looked`;
@@ -209,11 +210,11 @@ class Card {
       image.hidden = this.find(".scale").hidden = false;
       this.find(".problem").hidden = true;
     } catch (error) {
+      if (turn !== this.turn) return;
       toggle.ariaPressed = "false";
       this.problem(error, "The server gave no heat map.");
     } finally {
-      toggle.disabled = false;
-      toggle.textContent = "Heat map";
+      if (turn === this.turn) toggle.textContent = "Heat map";
     }
   }
 

@@ -1,6 +1,6 @@
 """Scoring a folder of films: launch/batch.py's way against the plain one, same weights, ours and peer in turn.
 
-    python bench/batch.py [--films DIR] [--network resnet18] [--rounds N]
+    python bench/scoring.py [--films DIR] [--network resnet18] [--rounds N]
 
 The plain way: torchvision's ImageFolder with Grayscale, Resize, ToTensor and Normalize in a DataLoader, a float32 network in eval
 mode under torch.inference_mode, torch's own number of threads. Both sides have the same reading workers. Random weights: only
@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench import ROOT, prepare
-from reading import Row, compare, timed
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
+
+from bench import ROOT, prepare
+from reading import Row, compare, timed
 
 
 def main() -> None:
