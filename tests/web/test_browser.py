@@ -187,7 +187,7 @@ def test_it_works_by_keyboard_on_a_phone(browser, app, shelf):
     page.goto(app)
     page.keyboard.press("Tab")
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     chooser.value.set_files([str(shelf / "film.png"), str(shelf / "second.jpeg")])
     card(page, "second.jpeg").get_by_role("meter").first.wait_for()
     card(page, "film.png").get_by_role("meter").first.wait_for()

@@ -291,7 +291,6 @@ function count() {
   $("#clear").hidden = cards.length < 2;
 }
 
-$("#choose").onkeydown = ({ key, target }) => { if (key === "Enter") target.click(); };
 $("#choose").onchange = ({ target }) => { add(target.files); target.value = ""; };
 $("#clear").onclick = () => { for (const card of all) if (!card.gone) card.remove(); all.clear(); count(); };
 addEventListener("dragover", (event) => { event.preventDefault(); $("#drop").classList.add("over"); });
