@@ -9,6 +9,8 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -191,20 +193,23 @@ def server(bundle: Path, kind: str = "app", ready: float = 90, **environment: st
         f"import sys; sys.path[:0] = [{str(ROOT / 'launch')!r}, {str(ROOT / 'source_dir')!r}]\n"
         f"from pathlib import Path\nfrom local.serve_{kind} import serve\nsys.exit(serve(Path({str(bundle)!r}), {port}, say=lambda text: None))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], env=clean_environment(**environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(address, process, ready)
-        yield address, process
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([sys.executable, "-c", code], env=clean_environment(**environment), stdout=log, stderr=subprocess.STDOUT, text=True)
+        try:
+            wait_for(address, process, ready)
+            yield address, process
+        except BaseException:
+            log.seek(0)
+            print(log.read()[-20_000:])
+            raise
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
 
 
 def wait_for(address: str, process: subprocess.Popen[str], seconds: float) -> None:
-    """Until a film is answered; fails with the process's output where it ends before."""
-    import time
-
+    """Until a film is answered."""
     film = films.data(films.grey())
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -214,10 +219,9 @@ def wait_for(address: str, process: subprocess.Popen[str], seconds: float) -> No
         except requests.ConnectionError:
             pass
         if process.poll() is not None:
-            raise AssertionError(process.communicate()[0])
+            raise AssertionError(f"the server has ended with exit code {process.returncode}")
         time.sleep(0.2)
-    process.kill()
-    raise AssertionError(f"no answer within {seconds} s\n{process.communicate()[0]}")
+    raise AssertionError(f"no answer within {seconds} s")
 
 
 def free_port() -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,9 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print,
     from thorax.serving.settings import Settings
 
     chosen = Settings.from_environment(**settings)
-    with listen(host, port) as socket:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: uvicorn drains, then raises it again
+    with listen(host, port) as socket, suppress(KeyboardInterrupt):
         service = Service.start(bundle, chosen)
         say(f"serving {bundle} at http://{host}:{socket.getsockname()[1]}/")
         config = uvicorn.Config(
