@@ -241,7 +241,9 @@ function bar({ name, p, above, cut }) {
   meter.setAttribute("aria-valuetext", percent(p) + (cut === undefined ? "" : `, ${side} the threshold of ${percent(cut)}`));
   $("i", meter).style.width = `${100 * p}%`;
   if (cut !== undefined) {
-    const small = Object.assign(document.createElement("small"), { textContent: `threshold ${percent(cut)}` });
+    const small = document.createElement("small");
+    small.innerHTML = "<span>threshold</span> ";
+    small.append(percent(cut));
     const mark = document.createElement("b");
     mark.style.left = `${100 * cut}%`;
     $(".value", row).append(small);
