@@ -8,7 +8,7 @@ FILMS224 ?=
 NATIVE ?=
 BENCH ?=
 
-.PHONY: demo demo-train test check bench docs setup clean
+.PHONY: demo demo-train test check bench docs web setup clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,14 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python bench/bench.py $(if $(FILMS224),--films224 $(FILMS224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
+	$(BIN)/python bench/scoring.py $(if $(FILMS224),--films $(FILMS224))
+
+# What the Lambda of launch/web/template.yaml holds.
+web:
+	rm -rf launch/web/build
+	mkdir -p launch/web/build
+	cp launch/web/handler.py launch/web/requirements.txt launch/web/build/
+	cp -R source_dir/thorax/serving/page launch/web/build/page
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs launch/web/build .pytest_cache .mypy_cache .ruff_cache

@@ -1,43 +1,81 @@
-"""SageMaker's four serving functions over one Classifier."""
+"""SageMaker's four serving functions over one Classifier, for the TorchServe image. The toolkit needs nothing else.
+
+What the toolkit itself prevents: its own errors carry a traceback, its batches are loops, a form (multipart/form-data) is
+taken apart before it gets here, and its /ping knows nothing of the model.
+"""
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-import numpy as np
+from functools import cache
+from http import HTTPStatus
+from io import BufferedIOBase
+from typing import Any, NoReturn
 
 from thorax.errors import ThoraxError
+from thorax.serving import answer, content, replies
 from thorax.serving.classifier import Classifier
-
-INPUTS = ("image/jpeg", "image/png", "application/x-image", "application/octet-stream")
+from thorax.serving.content import Options, Refused, Request
+from thorax.serving.replies import Prediction
+from thorax.serving.settings import Settings
 
 
 def model_fn(model_dir: str, context: Any = None) -> Classifier:
     """The classifier of the bundle in `model_dir`."""
-    return Classifier.load(model_dir)
+    chosen = settings()
+    return Classifier.load(model_dir, precision=chosen.precision, threads=chosen.threads or 1, batch=chosen.max_batch)
 
 
-def input_fn(request_body: bytes | bytearray, content_type: str | None = None) -> bytes:
-    """The bytes of one JPEG or PNG film.
+def input_fn(request_body: bytes | bytearray | str | BufferedIOBase, content_type: str | None = None, context: Any = None) -> Request:
+    """The films of a request.
 
     Raises:
-        ThoraxError: another content type.
+        GenericInferenceToolkitError: 400, 413 or 415; where the toolkit is not installed, Refused.
     """
-    kind = (content_type or "application/octet-stream").split(";")[0].strip().lower()
-    if kind not in INPUTS:
-        raise ThoraxError(f"content type {kind} is not one of {', '.join(INPUTS)}")
-    return bytes(request_body)
+    try:
+        body = request_body.read() if hasattr(request_body, "read") else request_body
+        body = body.encode() if isinstance(body, str) else bytes(body or b"")
+        return content.read(body, content_type, settings(), Options.of(attributes=_attributes(context)))
+    except ThoraxError as error:
+        _refuse(error)
 
 
-def predict_fn(data: bytes, model: Classifier) -> np.ndarray:
-    """(1, L) float32 probabilities; raises UnreadableFilm for a film that cannot be read."""
-    return model.predict([data])
+def predict_fn(data: Request, model: Classifier) -> Prediction:
+    """Probabilities of the films, and for those that cannot be read the reason."""
+    return answer.predict(model, data)
 
 
-def output_fn(prediction: np.ndarray, accept: str | None = "application/json") -> tuple[str, str]:
-    """The probabilities of the one film as a JSON list, as the built-in algorithm answers."""
-    kinds = {kind.split(";")[0].strip().lower() for kind in (accept or "*/*").split(",")}
-    if not kinds & {"application/json", "*/*", "application/*"}:
-        raise ThoraxError(f"Accept {accept} cannot be given; ask for application/json")
-    return json.dumps([round(float(p), 6) for p in prediction[0]]), "application/json"
+def output_fn(prediction: Prediction, accept: str | None = None) -> tuple[bytes | str, str]:
+    """The answer in the form that `accept` asks for, and its content type.
+
+    Raises:
+        GenericInferenceToolkitError: 400 where no film could be read, 406; where the toolkit is not installed, Refused.
+    """
+    try:
+        reply = replies.write(prediction, replies.chosen(accept))
+    except ThoraxError as error:
+        _refuse(error)
+    text = reply.content_type.startswith("text/") or "json" in reply.content_type
+    return reply.body.decode() if text else reply.body, reply.content_type
+
+
+@cache
+def settings() -> Settings:
+    return Settings.from_environment()
+
+
+def _attributes(context: Any) -> str:
+    """X-Amzn-SageMaker-Custom-Attributes, where the toolkit tells."""
+    try:
+        return str(context.get_request_header(0, "X-Amzn-SageMaker-Custom-Attributes") or "")
+    except (AttributeError, IndexError, KeyError):
+        return ""
+
+
+def _refuse(error: ThoraxError) -> NoReturn:
+    refused = error if isinstance(error, Refused) else Refused(400, str(error))
+    try:
+        from sagemaker_inference.errors import GenericInferenceToolkitError
+    except ImportError:
+        raise refused from None
+    told = answer.refusal(refused.status, str(refused)).body.decode()
+    raise GenericInferenceToolkitError(refused.status, told, HTTPStatus(refused.status).phrase) from None

@@ -74,3 +74,12 @@ def run(words: Sequence[str], **environment: str) -> subprocess.CompletedProcess
 def clean_environment(**more: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SM_", "SAGEMAKER_")) and k not in ("RANK", "WORLD_SIZE")}
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of public film sets: THORAX_REALDATA, or beside the project."""
+    folder = Path(os.environ.get("THORAX_REALDATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"there are no real films in {folder}; name their folder by THORAX_REALDATA")
+    return folder

@@ -20,6 +20,7 @@ from thorax.data.images import Preprocessing
 from thorax.data.loading import mean_and_deviation
 from thorax.data.parts import preprocessing, read_parts
 from thorax.data.samples import SampleSet
+from thorax.data.typical import typical_films
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
 from thorax.job import Job
@@ -146,11 +147,12 @@ class Run:
             "labels": space.to_dict(), "at_best_epoch": row, **scores,
         }  # fmt: skip
         self._write(metrics, scores, curves, best)
+        typical = typical_films(self.parts.train, self.preprocessing)
         write_bundle(
             self.job.model_dir, trainer.evaluated, network=self.config.network, dropout=self.config.dropout, space=space,
             preprocessing=self.preprocessing, thresholds=dict(zip(space.outputs, map(float, chosen), strict=True)),
             about={"configuration": self.config.to_dict(), "split": {"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
-                   "metrics": metrics},
+                   "metrics": metrics, "films": typical and typical.to_dict()},
             split=self.parts.split, source_dir=source_dir,
         )  # fmt: skip
         self.say(report.table(scores, space))

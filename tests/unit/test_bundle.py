@@ -92,7 +92,7 @@ def refused(folder: Path) -> str:
 
 
 def test_what_a_bundle_holds(bundle, net):
-    assert sorted(p.name for p in bundle.iterdir()) == ["bundle.json", "code", "model.pt", "split.csv"]
+    assert sorted(p.name for p in bundle.iterdir()) == ["bundle.json", "code", "config.yaml", "model.pt", "split.csv"]
     assert (bundle / "split.csv").read_text() == SPLIT
     state = torch.load(bundle / "model.pt", weights_only=True)
     assert list(state) == list(net.state_dict())
@@ -116,7 +116,7 @@ def test_what_is_written_is_what_is_loaded(bundle):
 
 def test_only_serving_code_travels(bundle):
     names = {p.relative_to(bundle / "code").as_posix() for p in (bundle / "code").rglob("*")}
-    assert {"inference.py", "thorax/networks.py", "thorax/data/images.py", "thorax/serving/classifier.py"} <= names
+    assert {"inference.py", "deployment.py", "thorax/serving/page/index.html", "thorax/networks.py", "thorax/data/images.py", "thorax/serving/classifier.py"} <= names
     assert not any(n.startswith("thorax/training") or "__pycache__" in n or n.endswith(".pyc") or n == "train_model.py" for n in names)
 
 
@@ -136,7 +136,7 @@ def test_the_same_probabilities_as_the_network(tmp_path, space, prepared, name, 
     trained = network(len(space.outputs), dropout, name, prepared.channels)
     write(tmp_path / "model", trained, space, prepared, network=name, dropout=dropout)
     paths = films.written(tmp_path, 3, (50, 60))
-    classifier = Classifier.load(tmp_path / "model")
+    classifier = Classifier.load(tmp_path / "model", precision="float32")
     got = classifier.predict([paths[0], paths[1].read_bytes(), paths[2]])
     with torch.no_grad():
         logits = trained(prepared.tensor(torch.from_numpy(np.stack([prepared.film(p) for p in paths]))))
@@ -303,7 +303,7 @@ assert thorax.__file__.startswith(code), thorax.__file__
 classifier = inference.model_fn(model)
 data = inference.input_fn(open(film, "rb").read(), "image/png")
 body, kind = inference.output_fn(inference.predict_fn(data, classifier), "application/json")
-heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "thorax.job", "yaml") if m in sys.modules]
+heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "thorax.job", "yaml", "starlette") if m in sys.modules]
 print(json.dumps({"body": json.loads(body), "kind": kind, "heavy": heavy}))
 """
 

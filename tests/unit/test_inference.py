@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import films
 import numpy as np
 import pytest
 import torch
+from hosting import base64_of
 
 import inference
-from thorax.data.images import Preprocessing, UnreadableFilm
+from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
+from thorax.serving.content import Refused
 
 PREPARED = Preprocessing(8, 8)
 
@@ -37,57 +40,60 @@ def classifier(tmp_path) -> Classifier:
     return Classifier(Told(tmp_path, "cnn5", films.FINDINGS, prepared, {}, {}), torch.device("cpu"))
 
 
+def asked(classifier, body, content_type="image/png", accept=None):
+    return inference.output_fn(inference.predict_fn(inference.input_fn(body, content_type), classifier), accept)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-@pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "application/x-image", None])
+@pytest.mark.parametrize("content_type", ["image/png", "IMAGE/JPEG; charset=binary", "application/x-image", "", None])
 def test_from_request_to_answer(classifier, kind, content_type):
     white, black = (films.data(np.full((20, 20), level, np.uint8), kind) for level in (255, 0))
-    answers = [inference.output_fn(inference.predict_fn(inference.input_fn(body, content_type), classifier)) for body in (white, black)]
+    answers = [asked(classifier, body, content_type) for body in (white, black)]
     assert answers == [("[0.880797, 0.5, 0.0]", "application/json"), ("[0.119203, 0.5, 0.0]", "application/json")]
 
 
-@pytest.mark.parametrize("content_type", ["image/jpeg", "IMAGE/PNG", "image/png; charset=binary", "application/x-image", "application/octet-stream", None, ""])
-def test_films_are_taken_as_they_come(content_type):
-    assert inference.input_fn(b"film", content_type) == b"film"
+@pytest.mark.parametrize("wrap", [bytes, bytearray, io.BytesIO], ids=["bytes", "bytearray", "stream"])
+def test_a_body_comes_in_any_shape(classifier, wrap):
+    assert asked(classifier, wrap(films.data(np.full((20, 20), 255, np.uint8))))[0] == "[0.880797, 0.5, 0.0]"
 
 
-def test_a_bytearray_becomes_bytes():
-    """The TorchServe image hands over a bytearray."""
-    got = inference.input_fn(bytearray(b"film"), "image/png")
-    assert type(got) is bytes
-    assert got == b"film"
+def test_json_comes_as_text(classifier):
+    """The toolkit decodes JSON and CSV."""
+    text = json.dumps({"image": base64_of(films.data(np.full((20, 20), 255, np.uint8)))})
+    assert asked(classifier, text, "application/json")[0] == "[0.880797, 0.5, 0.0]"
 
 
-@pytest.mark.parametrize("content_type", ["text/csv", "application/json", "image/tiff", "nonsense"])
-def test_other_content_types_are_refused(content_type):
-    with pytest.raises(ThoraxError, match=f"content type {content_type} is not one of image/jpeg, image/png"):
-        inference.input_fn(b"film", content_type)
+@pytest.mark.parametrize(("accept", "kind"), [("application/x-npy", bytes), ("image/png", bytes), ("text/csv", str), ("application/json", str)])
+def test_texts_are_given_as_str_and_the_rest_as_bytes(classifier, accept, kind, monkeypatch):
+    from thorax.serving import replies
 
-
-@pytest.mark.parametrize(
-    ("body", "told"), [(b"", r"a film of 0 bytes cannot be read: the file is empty"), (b"hello", "a film of 5 bytes cannot be read")]
-)
-def test_a_body_that_is_no_film(classifier, body, told):
-    with pytest.raises(UnreadableFilm, match=told):
-        inference.predict_fn(inference.input_fn(body, "image/png"), classifier)
+    monkeypatch.setitem(replies._WRITERS, replies.PNG, lambda prediction: b"\x89PNG")  # this network has no map of features
+    body, content_type = asked(classifier, films.data(films.grey()), accept=accept)
+    assert (type(body), content_type) == (kind, accept)
 
 
 @pytest.mark.parametrize(
-    "accept", ["application/json", "*/*", "application/*", None, "", "application/json; q=0.9", "text/html, application/json;q=0.9", "TEXT/*,*/*"]
+    ("body", "content_type", "accept", "status", "told"),
+    [
+        (b"film", "text/csv", None, 415, "content type text/csv is not read here; send one of image/jpeg, image/png"),
+        (b"", "image/png", None, 400, "the body is empty"),
+        (b"hello", "image/png", None, 400, "the film cannot be read"),
+        (films.data(films.grey()), "image/png", "audio/mpeg", 406, "Accept audio/mpeg cannot be given; ask for one of application/json"),
+    ],
 )
-def test_json_is_given_to_who_takes_it(accept):
-    assert inference.output_fn(np.array([[0.1234567, 1.0]], np.float32), accept) == ("[0.123457, 1.0]", "application/json")
+def test_what_is_refused_has_a_status(classifier, monkeypatch, body, content_type, accept, status, told):
+    monkeypatch.setitem(__import__("sys").modules, "sagemaker_inference.errors", None)  # as on a laptop without the toolkit
+    with pytest.raises(Refused, match=told) as caught:
+        asked(classifier, body, content_type, accept)
+    assert caught.value.status == status
 
 
-@pytest.mark.parametrize("accept", ["text/csv", "image/png", "text/html, text/plain"])
-def test_what_cannot_be_given_is_said(accept):
-    with pytest.raises(ThoraxError, match=f"Accept {accept} cannot be given; ask for application/json"):
-        inference.output_fn(np.zeros((1, 2), np.float32), accept)
-
-
-def test_every_probability_is_a_plain_number():
-    body, _ = inference.output_fn(np.array([[1e-30, 0.5, 1 - 1e-9]], np.float32))
-    assert json.loads(body) == [0.0, 0.5, 1.0]
-    assert "e" not in body
+def test_the_toolkit_is_told_in_its_own_error(classifier):
+    errors = pytest.importorskip("sagemaker_inference.errors")
+    with pytest.raises(errors.GenericInferenceToolkitError) as caught:
+        asked(classifier, b"hello")
+    assert (caught.value.status_code, caught.value.phrase) == (400, "Bad Request")
+    assert json.loads(caught.value.message) == {"error": "the film cannot be read: its content is neither"}
 
 
 def test_a_folder_without_a_bundle(tmp_path):

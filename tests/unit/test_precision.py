@@ -50,11 +50,12 @@ def test_bfloat16_that_is_not_there_is_refused(machine, device, advice):
 
 @pytest.mark.parametrize(("flags", "want"), [("fpu amx_bf16 amx_tile", True), ("fpu avx512_bf16", True), ("fpu avx2 avx512f", False), (None, False)])
 def test_the_cpu_is_asked(monkeypatch, tmp_path, flags, want):
+    from thorax import machine
     told = tmp_path / "cpuinfo"
     if flags is not None:
         told.write_text(f"flags : {flags}\n")
-    monkeypatch.setattr(precision, "Path", lambda _: told)
-    assert precision.cpu_has_bfloat16() is want
+    monkeypatch.setattr(machine, "Path", lambda _: told)
+    assert machine.cpu_has_bfloat16() is want
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)])

@@ -3,7 +3,8 @@
 model.pt      weights, a plain state_dict (torch.load with weights_only=True reads it)
 bundle.json   labels, network, preprocessing, thresholds, configuration, split hash, metrics, versions
 split.csv     id, patient and part of every film the run saw
-code/         inference.py and the package it needs
+code/         inference.py and deployment.py, and the package they need
+config.yaml   tells AWS's Ray Serve image what to start
 """
 
 from __future__ import annotations
@@ -26,9 +27,15 @@ from thorax.files import write_whole
 from thorax.labels import LabelSpace
 
 VERSION = 1
-WEIGHTS, DESCRIPTION, SPLIT, CODE = "model.pt", "bundle.json", "split.csv", "code"
-#: What of source_dir travels with a bundle: the package without the trainer, and the serving entry point.
-_SERVING = ("inference.py", "thorax")
+WEIGHTS, DESCRIPTION, SPLIT, CODE, RAY = "model.pt", "bundle.json", "split.csv", "code", "config.yaml"
+#: What of source_dir travels with a bundle: the package without the trainer, and the serving entry points.
+_SERVING = ("inference.py", "deployment.py", "thorax")
+#: Numbers of replicas and their share of CPUs and GPUs are settings: THORAX_REPLICAS and so on, see serving/settings.py.
+_RAY = b"""applications:
+  - name: thorax
+    route_prefix: /
+    import_path: deployment:app
+"""
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training")
 
 
@@ -42,7 +49,7 @@ class Bundle:
         space: label names and task.
         preprocessing: how films are prepared.
         thresholds: by output name, probabilities in 0..1.
-        about: everything else (configuration, split hash, metrics, versions), for people and later tools.
+        about: everything else: configuration, split hash, metrics, versions; calibration and films (see data/typical.py) or None.
     """
 
     folder: Path
@@ -66,7 +73,8 @@ class Bundle:
                 raise ValueError("its preprocessing was changed by hand")
             return cls(
                 folder, stored["network"]["name"], LabelSpace.from_dict(stored["labels"]), preprocessing, stored["thresholds"],
-                {key: stored[key] for key in ("configuration", "split", "metrics", "versions")}, stored["network"]["dropout"],
+                {key: stored[key] for key in ("configuration", "split", "metrics", "versions")} | {key: stored.get(key) for key in ("calibration", "films")},
+                stored["network"]["dropout"],
             )  # fmt: skip
         except FileNotFoundError:
             raise ThoraxError(f"{folder} is not a bundle: it has no {DESCRIPTION}; name the model folder of a finished job") from None
@@ -108,6 +116,7 @@ def write_bundle(
         stage.mkdir(parents=True)
         write_whole(weights.getbuffer(), stage / WEIGHTS, "bundle")
         write_whole(split.encode(), stage / SPLIT, "bundle")
+        write_whole(_RAY, stage / RAY, "bundle")
         (stage / CODE).mkdir()
         for name in _SERVING:
             source = source_dir / name
@@ -117,7 +126,7 @@ def write_bundle(
                 shutil.copyfile(source, stage / CODE / name)
         (folder / DESCRIPTION).unlink(missing_ok=True)
         shutil.rmtree(folder / CODE, ignore_errors=True)
-        for part in (WEIGHTS, SPLIT, CODE):
+        for part in (WEIGHTS, SPLIT, RAY, CODE):
             (stage / part).replace(folder / part)
         write_whole(json.dumps(description, indent=1).encode(), folder / DESCRIPTION, "bundle")
     except (OSError, shutil.Error) as error:

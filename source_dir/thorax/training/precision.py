@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch.amp.grad_scaler import GradScaler
 
 from thorax.errors import ThoraxError
+from thorax.machine import cpu_has_bfloat16
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices itself (AMX or AVX-512 BF16); in software it would be slower."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def resolve(wanted: str, device: torch.device) -> str:

@@ -1,0 +1,56 @@
+"""Films to score: any format that training reads, or a plain folder, with or without labels that the bundle knows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from thorax.data.formats import read_channel
+from thorax.data.images import EXTENSIONS
+from thorax.data.patients import patient_of
+from thorax.data.samples import Sample, SampleSet, sample_set
+from thorax.errors import ThoraxError
+from thorax.labels import LabelSpace
+
+
+def films_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") -> SampleSet:
+    """The films in `folder`; targets are NaN where labels are unknown.
+
+    A folder with nothing but films (and folders of them) is read as it is: a film's label is the innermost of its folders
+    that has the name of one of the bundle's classes. Where a film has none, no film has a label.
+
+    Raises:
+        ThoraxError: no films, or as `read_channel` and `sample_set` say.
+    """
+    if not folder.is_dir():
+        raise ThoraxError(f"--data {folder} is not a folder")
+    if data_format == "auto" and (films := _only_films(folder)):
+        ids = [film.relative_to(folder).as_posix() for film in films]
+        samples = [Sample(name, film, row, patient_of(name)) for name, film, row in zip(ids, films, folder_targets(ids, space), strict=True)]
+        return SampleSet("data", samples, space)
+    return sample_set("data", read_channel("data", folder, data_format), space)
+
+
+def folder_targets(ids: list[str], space: LabelSpace) -> np.ndarray:
+    """(N, L) float32 targets told by the folders in the ids, whatever their case; all NaN unless every id has one."""
+    known = {name.lower(): k for k, name in enumerate(space.classes)}
+    found = [next((known[part] for part in reversed(name.lower().split("/")[:-1]) if part in known), None) for name in ids]
+    if space.task == "multilabel" or None in found or not ids:
+        return np.full((len(ids), len(space.outputs)), np.nan, np.float32)
+    rows: np.ndarray = np.eye(len(space.classes), dtype=np.float32)[np.array(found)]
+    return rows[:, 1:] if space.task == "binary" else rows
+
+
+def _only_films(folder: Path) -> list[Path]:
+    """The films of a folder in which there is nothing else, sorted; else none. Hidden files do not count."""
+    films = []
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        for name in files:
+            if Path(name).suffix.lower() in EXTENSIONS:
+                films.append(Path(root) / name)
+            elif root == str(folder) and not name.startswith("."):
+                return []
+    return sorted(film for film in films if not film.name.startswith("."))

@@ -1,0 +1,272 @@
+"""The AWS Lambda behind the web page: serves the page, checks a film, asks the SageMaker endpoint.
+
+Takes the events of an HTTP API or a Function URL (payload 2.0) and of a REST API (1.0). Nothing but boto3 is needed.
+
+GET  /             the page; /page.js, /page.css, /icon.svg
+GET  /metadata     {"limits": {"max_request_bytes": ...}, "content_types": [...]}
+POST /invocations  a film: its bytes, multipart/form-data with one file, or {"image": base64}; answers as the endpoint does;
+                   ?explain=true&label=NAME adds heat maps
+
+Environment: ENDPOINT_NAME; ALLOWED_ORIGIN, the one other site whose pages may ask (default: none); MAX_BYTES of a film;
+TIMEOUT_S to wait for the endpoint.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import os
+from dataclasses import dataclass
+from email.message import Message
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+
+#: Beside this file in Lambda (`make web`), in the package otherwise.
+PAGES = (Path(__file__).parent / "page", Path(__file__).parent / "../../source_dir/thorax/serving/page")
+FILES = {"": "index.html", "index.html": "index.html", "page.js": "page.js", "page.css": "page.css", "icon.svg": "icon.svg"}
+TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+#: What a film begins with -> its content type.
+MAGIC = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"II*\0", "image/tiff"), (b"MM\0*", "image/tiff"))
+KINDS = ("image/jpeg", "image/png", "image/tiff", "application/dicom")
+#: Lambda takes 6 MB an event, in which a film is base64, a third larger.
+MAX_BYTES = 4_400_000
+#: What the endpoint's own trouble is to the caller: error code -> status, seconds to wait, message.
+TROUBLE = {
+    "ThrottlingException": (429, 1, "too many films at once; try again in a moment"),
+    "ServiceUnavailable": (503, 2, "the model is busy; try again in a moment"),
+    "ServiceUnavailableException": (503, 2, "the model is busy; try again in a moment"),
+    "ModelNotReadyException": (503, 10, "the model is starting; try again in a moment"),
+}
+
+
+class Refused(Exception):  # noqa: N818  a request, not a bug
+    """An answer other than 200; the message is one line for the caller."""
+
+    def __init__(self, status: int, message: str, retry_after: int = 0) -> None:
+        super().__init__(message)
+        self.status, self.retry_after = status, retry_after
+
+
+@dataclass(frozen=True)
+class Request:
+    """One event, of either version. Header names are in small letters; `host` is the address that was asked."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    query: dict[str, str]
+    host: str
+    body: str
+    is_base64: bool
+
+    @classmethod
+    def of(cls, event: dict[str, Any]) -> Request:
+        context = event.get("requestContext") or {}
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        return cls(
+            (context.get("http") or {}).get("method") or event.get("httpMethod", "GET"), event.get("rawPath") or event.get("path") or "/", headers,
+            event.get("queryStringParameters") or {}, context.get("domainName") or headers.get("host", ""),
+            event.get("body") or "", bool(event.get("isBase64Encoded")),
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """The last word of the path, so that a stage in front of it does not matter."""
+        return self.path.rpartition("/")[2]
+
+    def data(self) -> bytes:
+        """The body's bytes; its size is checked before it is decoded."""
+        if len(self.body) > limit() * (4 / 3 if self.is_base64 else 1) + 4096:  # room for the frame of a form
+            raise too_large()
+        if not self.is_base64:
+            return self.body.encode("utf-8", "surrogateescape")
+        return from_base64(self.body)
+
+
+def lambda_handler(event: dict[str, Any], context: Any = None) -> dict[str, Any]:
+    """The answer to one event, never an exception."""
+    request = Request.of(event)
+    origin = request.headers.get("origin", "")
+    try:
+        check_origin(origin, request.host)
+        answer = respond(request)
+    except Refused as refused:
+        answer = reply(refused.status, json.dumps({"error": str(refused)}))
+        if refused.retry_after:
+            answer["headers"]["Retry-After"] = str(refused.retry_after)
+    except Exception as error:
+        log("unexpected", error)
+        answer = reply(500, json.dumps({"error": "something went wrong here; it is in the log"}))
+    if allowed := os.environ.get("ALLOWED_ORIGIN"):
+        answer["headers"]["Vary"] = "Origin"
+        if origin == allowed:
+            answer["headers"] |= {
+                "Access-Control-Allow-Origin": allowed, "Access-Control-Allow-Methods": "GET, POST", "Access-Control-Max-Age": "3600",
+                "Access-Control-Allow-Headers": "Content-Type, Accept", "Access-Control-Expose-Headers": "Retry-After",
+            }  # fmt: skip
+    return answer
+
+
+def check_origin(origin: str, host: str) -> None:
+    """Refuses requests that another site's page sends: nobody else spends this endpoint's time."""
+    if origin and origin != os.environ.get("ALLOWED_ORIGIN") and urlsplit(origin).netloc != host:
+        raise Refused(403, "this address does not take requests from pages of other sites")
+
+
+def respond(request: Request) -> dict[str, Any]:
+    if request.method == "OPTIONS":
+        return reply(204, "")
+    if request.method in ("GET", "HEAD"):
+        if request.name == "metadata":
+            return reply(200, json.dumps({"limits": {"max_request_bytes": limit()}, "content_types": list(KINDS)}))
+        return page(request.name)
+    if request.method != "POST":
+        raise Refused(405, f"{request.method} is not taken here; GET the page or POST a film")
+    if request.name not in ("", "invocations"):
+        raise Refused(404, "there is nothing here; POST a film to /invocations")
+    film, kind = film_of(request)
+    return ask(film, kind, request)
+
+
+def page(name: str) -> dict[str, Any]:
+    if name not in FILES:
+        raise Refused(404, "there is nothing here; the page is at /")
+    file = next(folder for folder in PAGES if folder.is_dir()) / FILES[name]
+    answer = reply(200, file.read_text(encoding="utf-8"), TYPES[file.suffix])
+    answer["headers"] |= {"Cache-Control": "max-age=300", "Content-Security-Policy": "frame-ancestors 'none'"}
+    return answer
+
+
+def film_of(request: Request) -> tuple[bytes, str]:
+    """The film's bytes and its content type by its first bytes, whatever the request calls it.
+
+    Raises:
+        Refused: 400 no film in it, 413 too large, 415 not a film.
+    """
+    given = request.headers.get("content-type", "application/octet-stream")
+    told = given.split(";")[0].strip().lower()
+    if told == "multipart/form-data":
+        film = form_file(request.data(), given)
+    elif told == "application/json":
+        film = json_image(request.data())
+    elif told.startswith("image/") or told in ("application/octet-stream", "application/dicom", "application/x-image", "application/x-www-form-urlencoded"):
+        film = request.data()
+    else:
+        raise Refused(415, f"content type {told[:60]} is not taken; send image/jpeg, image/png, image/tiff, application/dicom, a form or JSON")
+    if len(film) > limit():
+        raise too_large()
+    if not film:
+        raise Refused(400, "the film is empty")
+    kind = next((kind for start, kind in MAGIC if film.startswith(start)), "application/dicom" if film[128:132] == b"DICM" else "")
+    if not kind:
+        raise Refused(415, "this is not a JPEG, PNG, TIFF or DICOM film")
+    return film, kind
+
+
+def form_file(body: bytes, content_type: str) -> bytes:
+    """The first file of a multipart form (RFC 7578)."""
+    head = Message()
+    head["Content-Type"] = content_type
+    boundary = head.get_boundary()
+    if not boundary:
+        raise Refused(400, "the form has no boundary in its content type")
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode())[1:-1]:
+        headers, found, content = part.partition(b"\r\n\r\n")
+        if found and b"filename" in headers.lower():
+            return content
+    raise Refused(400, "the form holds no file")
+
+
+def json_image(body: bytes) -> bytes:
+    """The film of {"image": base64}. Addresses are not followed."""
+    try:
+        stored = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is not JSON") from None
+    if not isinstance(stored, dict) or not isinstance(stored.get("image"), str) or len(stored) > 1:
+        raise Refused(400, 'JSON must be {"image": base64 of one film}; addresses are not followed')
+    return from_base64(stored["image"])
+
+
+def from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused(400, "the base64 is damaged") from None
+
+
+@functools.cache
+def runtime() -> Any:
+    """One client for the life of the Lambda; the page, not this, tries again."""
+    wait = float(os.environ.get("TIMEOUT_S", "25"))
+    return boto3.client("sagemaker-runtime", config=Config(connect_timeout=3, read_timeout=wait, retries={"total_max_attempts": 1}))
+
+
+def ask(film: bytes, kind: str, request: Request) -> dict[str, Any]:
+    """The endpoint's answer, or its trouble as a status of ours."""
+    asked = urlencode({key: text[:200] for key in ("explain", "label") if (text := request.query.get(key))})
+    options = {"CustomAttributes": asked} if asked else {}
+    accept = request.headers.get("accept", "").replace("*/*", "") or "application/json;verbose"
+    try:
+        got = runtime().invoke_endpoint(EndpointName=os.environ["ENDPOINT_NAME"], ContentType=kind, Accept=accept, Body=film, **options)
+    except ClientError as error:
+        raise refusal(error) from None
+    except ReadTimeoutError as error:
+        log("endpoint", error)
+        raise Refused(504, "the model took too long; try again") from None
+    except BotoCoreError as error:
+        log("endpoint", error)
+        raise Refused(502, "the model cannot be reached") from None
+    return reply(200, got["Body"].read(), got["ContentType"])
+
+
+def refusal(error: ClientError) -> Refused:
+    """What the caller is told. The container's own 4xx goes through; everything else of AWS's stays in the log."""
+    code = error.response.get("Error", {}).get("Code", "")
+    if code == "ModelError":
+        status, said = int(error.response.get("OriginalStatusCode", 500)), error.response.get("OriginalMessage", "")
+        if status in (429, 503):
+            return Refused(status, "the model is busy; try again in a moment", 1)
+        if 400 <= status < 500:
+            return Refused(status, one_line(said) or HTTPStatus(status).phrase)
+        log("model", error)
+        return Refused(502, "the model failed on this film")
+    log("endpoint", error)
+    status, wait, message = TROUBLE.get(code, (502, 0, "the model cannot be reached"))
+    return Refused(status, message, wait)
+
+
+def one_line(body: str) -> str:
+    """The message of the container's {"error": message}; "" for anything else."""
+    try:
+        return str(json.loads(body)["error"])[:300]
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def limit() -> int:
+    return int(os.environ.get("MAX_BYTES", MAX_BYTES))
+
+
+def too_large() -> Refused:
+    return Refused(413, f"the film is larger than {limit() / 1e6:.1f} MB; send a smaller one")
+
+
+def reply(status: int, body: str | bytes, kind: str = "application/json") -> dict[str, Any]:
+    binary = isinstance(body, bytes) and not kind.startswith(("application/json", "text/"))
+    text = base64.b64encode(body).decode() if binary else body if isinstance(body, str) else body.decode()  # type: ignore[arg-type, union-attr]
+    headers = {"Content-Type": kind, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+    return {"statusCode": status, "headers": headers, "body": text, "isBase64Encoded": binary}
+
+
+def log(where: str, error: Exception) -> None:
+    """One line of JSON for CloudWatch; no film, no header."""
+    print(json.dumps({"level": "error", "where": where, "kind": type(error).__name__, "message": str(error)[:1000]}), flush=True)

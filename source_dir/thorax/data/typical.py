@@ -1,0 +1,106 @@
+"""What the training films look like, in a few numbers: enough to notice an inverted film or something that is no such film.
+
+A prepared film is shrunk to 16 x 16, brought to mean 0 and deviation 1, and compared with the principal components of the
+training films: how far it lies outside of them, and how far out along them. No single patient's film is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from thorax.data.images import Preprocessing, UnreadableFilm
+from thorax.data.samples import SampleSet
+
+SIDE = 16
+COMPONENTS = 8
+#: Films that are looked at, at most, and at least: with fewer nothing can be said.
+MOST, LEAST = 512, 64
+#: How far beyond 99 % of the training films a film must lie: outside of the components, along them.
+MARGINS = (1.15, 1.3)
+
+
+@dataclass(frozen=True)
+class TypicalFilms:
+    """Mean (256,), components (K, 256) and their deviations (K,) of the shrunk films; limits (outside, along)."""
+
+    mean: np.ndarray
+    components: np.ndarray
+    deviations: np.ndarray
+    limits: tuple[float, float]
+
+    @classmethod
+    def of(cls, films: np.ndarray) -> TypicalFilms | None:
+        """From prepared films (N, height, width) uint8 in any order; None for fewer than 64.
+
+        Half of them give the components, the other half the limits.
+        """
+        if len(films) < LEAST:
+            return None
+        shrunk = _shrunk(films)
+        half = shrunk[::2]
+        mean = half.mean(0)
+        _, spread, axes = np.linalg.svd(half - mean, full_matrices=False)
+        found = cls(mean, axes[:COMPONENTS], np.maximum(spread[:COMPONENTS] / np.sqrt(len(half)), 1e-6), (1.0, 1.0))
+        outside, along = (float(np.quantile(d, 0.99)) * margin for d, margin in zip(found._distances(shrunk[1::2]), MARGINS, strict=True))
+        return cls(found.mean, found.components, found.deviations, (max(outside, 1e-6), max(along, 1e-6)))
+
+    def distance(self, films: np.ndarray) -> np.ndarray:
+        """(N,) how far each film (N, height, width) uint8 lies from those of training; up to 1 is usual."""
+        outside, along = self._distances(_shrunk(films))
+        return np.maximum(outside / self.limits[0], along / self.limits[1])
+
+    def warnings(self, film: np.ndarray) -> list[str]:
+        """For one prepared film (height, width) uint8: at most one of "looks inverted" and "not like the training films"."""
+        usual, inverted = self.distance(np.stack([film, 255 - film]))
+        if usual <= 1:
+            return []
+        return ["looks inverted" if inverted < 0.8 * usual and inverted <= 1.5 else "not like the training films"]
+
+    def examples(self, height: int, width: int) -> list[np.ndarray]:
+        """Two blurred films (height, width) in 0..255 that nobody has: the mean one, and one off it along all components."""
+        off = self.mean + (self.components * self.deviations[:, None]).sum(0)
+        return [np.kron(s.reshape(SIDE, SIDE) * 50 + 128, np.ones((-(-height // SIDE), -(-width // SIDE))))[:height, :width] for s in (self.mean, off)]
+
+    def _distances(self, shrunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        off = shrunk - self.mean
+        along = off @ self.components.T
+        outside = np.sqrt(np.maximum((off**2).sum(1) - (along**2).sum(1), 0))
+        return outside, np.sqrt(((along / self.deviations) ** 2).mean(1))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"mean": _rounded(self.mean), "components": _rounded(self.components), "deviations": _rounded(self.deviations), "limits": list(self.limits)}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any] | None) -> TypicalFilms | None:
+        if not stored:
+            return None
+        mean, components, deviations = (np.array(stored[key], np.float64) for key in ("mean", "components", "deviations"))
+        return cls(mean, components, deviations, (float(stored["limits"][0]), float(stored["limits"][1])))
+
+
+def typical_films(samples: SampleSet, preprocessing: Preprocessing) -> TypicalFilms | None:
+    """Of at most 512 films, evenly spread over the set; films that cannot be read are left out."""
+    films = []
+    for sample in samples.samples[:: -(-len(samples) // MOST) or 1]:
+        try:
+            films.append(preprocessing.film(sample.source))
+        except UnreadableFilm:
+            continue
+    # Samples may lie in the order of classes: shuffled, so that both halves hold all of them.
+    return TypicalFilms.of(np.stack(films)[np.random.default_rng(0).permutation(len(films))]) if films else None
+
+
+def _shrunk(films: np.ndarray) -> np.ndarray:
+    """(N, 256) float64, each of mean 0 and deviation 1; an even film stays at 0."""
+    small = F.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(films)).float()[:, None], SIDE).flatten(1).double().numpy()
+    small -= small.mean(1, keepdims=True)
+    return np.asarray(small / np.maximum(small.std(1, keepdims=True), 1.0))
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    return np.round(values, 4).tolist()  # type: ignore[no-any-return]

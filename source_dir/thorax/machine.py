@@ -1,0 +1,30 @@
+"""What this machine has: CPUs that are really ours, and whether they multiply bfloat16."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices itself (AMX or AVX-512 BF16); in software it would be slower."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def free_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPUs that this process may use, 1 or more: its affinity, and a container's quota (cgroup v2 or v1) if that is less."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        if (cgroup / "cpu.max").exists():
+            quota, period = (cgroup / "cpu.max").read_text().split()
+        else:
+            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        if int(quota) > 0:  # "max", or -1: no quota
+            cpus = min(cpus, int(quota) // int(period))
+    except (OSError, ValueError, ZeroDivisionError):
+        pass
+    return max(1, cpus)

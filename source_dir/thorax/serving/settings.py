@@ -1,0 +1,128 @@
+"""What an operator may set on a server: THORAX_* variables of the environment, read in this one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from thorax.errors import ThoraxError
+from thorax.machine import free_cpus
+
+PREFIX = "THORAX_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a server; each is the variable THORAX_<NAME>, for example THORAX_MAX_WAIT_MS=2.
+
+    Attributes:
+        precision: auto, float32 or bfloat16 (see Classifier).
+        workers: forward passes that run at once; 0: by the CPUs that are free, 1 on a GPU.
+        threads: of the arithmetic of one forward pass; 0: the CPUs that are free, shared by the workers.
+        max_batch: films of one forward pass, at most.
+        max_wait_ms: how long a forward pass waits for films that are still being read, at most.
+        max_queue: requests that are worked on or wait, at most; more are answered with 429.
+        max_request_bytes: size of a request's body, at most; more is answered with 413.
+        max_films: films of one request, at most.
+        max_pixels: pixels of one film, at most.
+        timeout_s: seconds for one request, at most: reading it (408) and answering it (503).
+        drain_s: seconds that a server which is asked to stop goes on answering what it has begun.
+        s3_prefixes: S3 places that {"s3_uri": ...} may name, as s3://bucket/prefix, with commas; none: S3 is not read.
+    """
+
+    precision: str = "auto"
+    workers: int = 0
+    threads: int = 0
+    max_batch: int = 16
+    max_wait_ms: float = 5.0
+    max_queue: int = 64
+    max_request_bytes: int = 25 * 2**20
+    max_films: int = 256
+    max_pixels: int = 50_000_000
+    timeout_s: float = 30.0
+    drain_s: float = 20.0
+    s3_prefixes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "max_queue", "max_request_bytes", "max_films", "max_pixels", "timeout_s", "drain_s"):
+            if not getattr(self, name) > 0:
+                raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be above 0")
+        for name in ("workers", "threads", "max_wait_ms"):
+            if not getattr(self, name) >= 0:
+                raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be 0 or more")
+        for prefix in self.s3_prefixes:
+            if not prefix.startswith("s3://") or not prefix[5:].split("/")[0]:
+                raise ThoraxError(f"{PREFIX}S3_PREFIXES names {prefix}; write s3://bucket or s3://bucket/prefix")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
+        """The settings that the environment names; `given` ones win.
+
+        Raises:
+            ThoraxError: a variable that is no setting, or a value that does not fit.
+        """
+        env = os.environ if environment is None else environment
+        kinds = {field.name: str(field.type) for field in fields(cls)}
+        found = {}
+        for key in sorted(key for key in env if key.startswith(PREFIX)):
+            name = key.removeprefix(PREFIX).lower()
+            if name in NOT_OURS:
+                continue
+            if name not in kinds:
+                raise ThoraxError(f"{key} is no setting; there are {', '.join(PREFIX + n.upper() for n in kinds)}")
+            found[name] = _value(key, env[key], kinds[name])
+        return cls(**{**found, **given})
+
+    def placed(self, gpu: bool, cpus: float | None = None) -> Settings:
+        """The settings with numbers for workers and threads: the free CPUs (or a replica's share of them) shared out.
+
+        On a CPU up to four forward passes run at once, each on its part of the CPUs: threads of one pass wait for each
+        other, which on a busy machine costs more than it gains.
+        """
+        share = max(1, int(cpus) if cpus else free_cpus())
+        workers = self.workers or (1 if gpu else min(4, max(1, share // (self.threads or 1))))
+        return replace(self, workers=workers, threads=self.threads or max(1, share // workers))
+
+
+#: Variables of the same beginning that belong to others: the bundle's folder, the Ray application, the tests.
+NOT_OURS = ("bundle", "replicas", "max_replicas", "cpus", "gpus", "realdata")
+
+
+def bundle_folder(default: Path, environment: Mapping[str, str] | None = None) -> Path:
+    """Where the bundle is: THORAX_BUNDLE, else the default."""
+    env = os.environ if environment is None else environment
+    return Path(env.get(PREFIX + "BUNDLE") or default)
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """How many copies of the server Ray runs: THORAX_REPLICAS, THORAX_MAX_REPLICAS (more than REPLICAS: as many as the load
+    asks for), THORAX_CPUS and THORAX_GPUS of each (a GPU may be shared: 0.5; -1: a whole one if there is one)."""
+
+    replicas: int = 1
+    max_replicas: int = 0
+    cpus: float = 1.0
+    gpus: float = -1.0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Replicas:
+        """Raises ThoraxError where a value does not fit."""
+        env = os.environ if environment is None else environment
+        kinds = {field.name: str(field.type) for field in fields(cls)}
+        found = {name: _value(key, env[key], kind) for name, kind in kinds.items() if (key := PREFIX + name.upper()) in env}
+        made = cls(**found)
+        if made.replicas < 1 or made.cpus <= 0 or (made.gpus < 0 and made.gpus != -1):
+            raise ThoraxError(f"{PREFIX}REPLICAS={made.replicas} must be 1 or more, {PREFIX}CPUS={made.cpus:g} above 0, {PREFIX}GPUS={made.gpus:g} 0 or more")
+        return made
+
+
+def _value(key: str, text: str, kind: str) -> Any:
+    try:
+        if kind.startswith("tuple"):
+            return tuple(word.strip() for word in text.split(",") if word.strip())
+        return {"int": int, "float": float, "str": str}[kind](text.strip())
+    except ValueError:
+        raise ThoraxError(f"{key}={text} is not {'a whole number' if kind == 'int' else 'a number'}") from None

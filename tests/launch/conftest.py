@@ -1,0 +1,61 @@
+"""A tiny bundle with classes, and a server and an endpoint around it in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import films
+import lambda_stand_ins
+import pytest
+from hosting import tiny_bundle
+
+from local.asking import InProcess
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """NORMAL or PNEUMONIA."""
+    return tiny_bundle(tmp_path_factory.mktemp("binary"), films.BINARY)
+
+
+@pytest.fixture(scope="session")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Effusion, Mass, Nodule."""
+    return tiny_bundle(tmp_path_factory.mktemp("findings"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thorax.machine.free_cpus", lambda: 1)
+
+
+class Site:
+    """What the server at `address` does next: `limit` of a request (None: told to nobody), `busy` answers of 429 first."""
+
+    def __init__(self) -> None:
+        self.address, self.limit, self.told, self.busy, self.sizes = "", 10**9, True, 0, []
+
+
+@pytest.fixture
+def site(findings: Path) -> Iterator[Site]:
+    state, model = Site(), InProcess(findings)
+
+    def respond(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if method == "GET":
+            return 200 if state.told else 404, {}, json.dumps({"limits": {"max_request_bytes": state.limit}}).encode()
+        state.sizes.append(len(body))
+        if state.busy:
+            state.busy -= 1
+            return 429, {"Retry-After": "7"}, b'{"error": "busy"}'
+        if len(body) > state.limit:
+            return 413, {}, b'{"error": "too large"}'
+        options = urlsplit(path).query or headers.get("X-Amzn-SageMaker-Custom-Attributes", "")
+        got = model.send(body, headers["Content-Type"], headers["Accept"], options)
+        return got.status, {"Content-Type": "application/json"}, got.body
+
+    with lambda_stand_ins.serving(respond) as address:
+        state.address = address
+        yield state

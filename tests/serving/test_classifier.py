@@ -1,0 +1,228 @@
+"""The classifier: the same probabilities in every precision, batch and thread; calibrated; what they mean; what is unusual."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import films
+import numpy as np
+import pytest
+import torch
+from hosting import tiny_bundle
+from PIL import Image
+
+from thorax.data.images import UnreadableFilm
+from thorax.data.typical import TypicalFilms
+from thorax.errors import ThoraxError
+from thorax.labels import LabelSpace
+from thorax.machine import free_cpus
+from thorax.networks import build
+from thorax.serving import served
+from thorax.serving.bundle import Bundle
+from thorax.serving.classifier import Classifier
+
+THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
+PNGS = [films.data(films.grey(seed=k)) for k in range(9)]
+
+
+def uncalibrated(bundle):
+    """Float32 probabilities of PNGS, by the network as it was saved."""
+    loaded = Bundle.load(bundle)
+    x = loaded.preprocessing.tensor(torch.from_numpy(np.stack([loaded.preprocessing.film(png) for png in PNGS])))
+    with torch.no_grad():
+        return loaded.build_network()(x)
+
+
+@pytest.mark.parametrize("network", ["resnet18", "resnet50", "alexnet", "cnn5"])
+def test_folding_batch_norm_changes_nothing(network):
+    torch.manual_seed(1)
+    net = build(network, 1, 2).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    folded = served.folded(net)
+    x = torch.randn(2, 1, 80, 80)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), net(x), rtol=1e-3, atol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(("precision", "within"), [("float32", 2e-6), ("bfloat16", 0.02), ("auto", 0.02)])
+def test_the_same_probabilities_in_every_precision(bundle, precision, within):
+    p = Classifier.load(bundle, precision=precision).predict(PNGS)
+    want = uncalibrated(bundle).sigmoid().numpy()
+    assert np.ptp(want, axis=0).min() > 0.03  # the films are told apart
+    np.testing.assert_allclose(p, want, atol=within)
+
+
+def test_bfloat16_that_moves_a_probability_is_not_served(bundle, monkeypatch):
+    monkeypatch.setattr("thorax.serving.classifier.cpu_has_bfloat16", lambda: True)
+    assert Classifier.load(bundle).precision == "bfloat16"
+    monkeypatch.setattr(served, "TOLERANCE", 1e-7)
+    classifier = Classifier.load(bundle)
+    assert classifier.precision == "float32"
+    np.testing.assert_allclose(classifier.predict(PNGS), uncalibrated(bundle).sigmoid().numpy(), atol=2e-6)
+
+
+def test_a_cpu_without_bfloat16_serves_float32(bundle, monkeypatch):
+    monkeypatch.setattr("thorax.serving.classifier.cpu_has_bfloat16", lambda: False)
+    assert Classifier.load(bundle).precision == "float32"
+
+
+def test_every_kind_of_film_and_every_batch_give_the_same(classifier, tmp_path):
+    path = films.put(tmp_path / "a.png", PNGS[0])
+    rows = classifier.predict([PNGS[0], path, films.grey(seed=0), np.dstack([films.grey(seed=0)] * 3), films.grey(seed=0).astype(np.uint16) * 257])
+    assert (rows.dtype, rows.shape) == (np.float32, (5, 3))
+    np.testing.assert_allclose(rows[:4], np.repeat(rows[:1], 4, axis=0), atol=1e-6)
+    np.testing.assert_allclose(rows[4], rows[0], atol=0.01)  # 16 bits are scaled down without rounding in between
+    together = classifier.predict(PNGS * 4)
+    np.testing.assert_allclose(together, np.tile(np.concatenate([classifier.predict([png]) for png in PNGS]), (4, 1)), atol=2e-6)
+
+
+def test_many_threads_at_once_also_while_explaining(classifier):
+    want = classifier.predict(PNGS)
+    wrong: list[object] = []
+
+    def work(k: int) -> None:
+        try:
+            for _ in range(15):
+                if k == 0:
+                    classifier.explain(PNGS[0], "Mass")
+                elif not np.allclose(classifier.predict(PNGS[k : k + 3]), want[k : k + 3], atol=2e-6):
+                    wrong.append(k)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_bad_film_never_fails_the_others(classifier, tmp_path):
+    rows = classifier.predict_each([PNGS[0], b"no film", tmp_path / "gone.png", PNGS[1]], ["a", "b", "", "d"])
+    np.testing.assert_allclose(np.stack([rows[0], rows[3]]), classifier.predict(PNGS[:2]), atol=2e-6)
+    assert [type(rows[k]) for k in (1, 2)] == [UnreadableFilm] * 2
+    assert str(rows[1]).startswith("b cannot be read") and "gone.png does not exist" in str(rows[2])
+    assert classifier.predict_each([b"x"])[0].args
+
+
+# --- calibration, thresholds, decisions
+
+
+@pytest.mark.parametrize(
+    ("space", "calibration", "temperatures"),
+    [
+        (films.FINDINGS, {"Effusion": {"temperature": 2.0}, "Nodule": {"temperature": 0.5}}, [2.0, 1.0, 0.5]),
+        (films.BINARY, {"PNEUMONIA": {"temperature": 3.0}}, [3.0]),
+        (THREE, {"temperature": 1.7}, [1.7]),
+        (THREE, None, [1.0]),
+    ],
+    ids=["multilabel", "binary", "multiclass", "none"],
+)
+def test_probabilities_are_calibrated(tmp_path, space, calibration, temperatures):
+    bundle = tiny_bundle(tmp_path / "model", space, calibration=calibration)
+    logits = uncalibrated(bundle) / torch.tensor(temperatures)
+    want = logits.softmax(1) if space is THREE else logits.sigmoid()
+    np.testing.assert_allclose(Classifier.load(bundle, precision="float32").predict(PNGS), want.numpy(), atol=2e-6)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, float("nan"), float("inf")])
+def test_a_temperature_that_cannot_be(tmp_path, temperature):
+    bundle = tiny_bundle(tmp_path / "model", calibration={"Mass": {"temperature": temperature}})
+    with pytest.raises(ThoraxError, match="the bundle's calibration has a temperature that is not above 0"):
+        Classifier.load(bundle)
+
+
+def test_decisions_at_the_stored_thresholds(classifier):
+    p = np.array([[0.4, 0.49, 0.6], [0.39, 0.5, 0.59], [0, 0, 0]], np.float32)
+    assert classifier.decisions(p).tolist() == [[True, False, True], [False, True, False], [False] * 3]
+    assert [classifier.predicted(row) for row in p] == [["Effusion", "Nodule"], ["Mass"], []]
+
+
+@pytest.mark.parametrize(("space", "p", "want"), [(films.BINARY, [0.5], "PNEUMONIA"), (films.BINARY, [0.4], "NORMAL"), (THREE, [0.3, 0.2, 0.5], "viral")])
+def test_one_class_is_predicted(tmp_path, space, p, want):
+    classifier = Classifier.load(tiny_bundle(tmp_path / "model", space))
+    assert classifier.predicted(np.array(p, np.float32)) == want
+
+
+# --- heat maps
+
+
+def test_a_heat_map_is_a_picture_of_the_film(classifier):
+    heat = classifier.explain(PNGS[0])
+    assert heat.label == classifier.labels[int(classifier.predict([PNGS[0]])[0].argmax())]
+    assert (heat.map.shape, heat.map.dtype, heat.film.shape) == ((32, 32), np.float32, (32, 32))
+    assert 0 <= heat.map.min() <= heat.map.max() <= 1
+    with Image.open(io.BytesIO(heat.png)) as picture:
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
+        pixels = np.asarray(picture).astype(int)
+    cold = heat.map == 0
+    np.testing.assert_array_equal(pixels[cold], np.repeat(heat.film[cold][:, None].astype(int), 3, axis=1))
+    with pytest.raises(ThoraxError, match="label Gout is not one of Effusion, Mass, Nodule"):
+        classifier.explain(PNGS[0], "Gout")
+
+
+# --- unusual films
+
+
+def rounds(count: int, seed: int = 0) -> np.ndarray:
+    """(count, 64, 64) films: a bright round of any size on black, near the middle."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-32:32, -32:32]
+    return np.stack([
+        (200 * np.exp(-((rows - a) ** 2 + (columns - b) ** 2) / s**2) + rng.normal(20, 5, (64, 64))).clip(0, 255).astype(np.uint8)
+        for a, b, s in zip(rng.normal(0, 4, count), rng.normal(0, 4, count), rng.uniform(14, 22, count), strict=True)
+    ])  # fmt: skip
+
+
+def test_inverted_and_other_pictures_are_noticed_and_usual_ones_are_not():
+    typical = TypicalFilms.from_dict(TypicalFilms.of(rounds(300)).to_dict())
+    usual = rounds(200, seed=1)
+    other = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    assert np.mean([bool(typical.warnings(film)) for film in usual]) < 0.02
+    assert np.mean([typical.warnings(255 - film) == ["looks inverted"] for film in usual]) > 0.9
+    assert typical.warnings(other) == typical.warnings(np.roll(usual[0], 30, axis=0)) == ["not like the training films"]
+    assert typical.warnings(np.zeros((64, 64), np.uint8)) == ["not like the training films"]
+
+
+def test_of_few_films_nothing_is_said(classifier):
+    assert TypicalFilms.of(rounds(63)) is None
+    assert classifier.typical is None
+    assert classifier.warnings(films.grey(32, 32)) == []
+
+
+@pytest.mark.realdata
+def test_real_films_that_are_inverted_or_no_films(realdata):
+    from pathlib import Path
+
+    from thorax.data.images import Preprocessing
+
+    def read(pattern: str, step: int) -> np.ndarray:
+        return np.stack([Preprocessing(128, 128).film(Path(path)) for path in sorted(realdata.glob(pattern))[::step]])
+
+    typical = TypicalFilms.of(read("kermany224/train/*/*", 10)[np.random.default_rng(0).permutation(471)])
+    usual, photos = read("kermany224/test/*/*", 1), read("coco/val2017/*", 1)
+    assert np.mean([bool(typical.warnings(film)) for film in usual]) < 0.02
+    assert np.mean([typical.warnings(255 - film) == ["looks inverted"] for film in usual]) > 0.9
+    assert np.mean([bool(typical.warnings(photo)) for photo in photos]) > 0.8
+
+
+# --- the machine
+
+
+@pytest.mark.parametrize(("files", "want"), [
+    ({"cpu.max": "max 100000"}, None), ({"cpu.max": "100000 100000"}, 1), ({"cpu.max": "50000 100000"}, 1), ({"cpu.max": "?"}, None), ({}, None),
+    ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None), ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+])  # fmt: skip
+def test_a_container_has_the_cpus_of_its_quota(tmp_path, files, want):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert free_cpus(tmp_path) == (want or free_cpus(tmp_path / "nothing"))

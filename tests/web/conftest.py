@@ -1,0 +1,53 @@
+"""A real app around a tiny bundle, and the same behind the Lambda and an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import films
+import lambda_stand_ins
+import numpy as np
+import pytest
+from hosting import tiny_bundle
+from PIL import Image
+
+from local.running_app import running_app
+from web import handler
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the app, without the last slash."""
+    with running_app(tiny_bundle(tmp_path_factory.mktemp("bundle"))) as address:
+        yield address.rstrip("/")
+
+
+@pytest.fixture
+def behind_aws(app: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an HTTP API whose Lambda asks an endpoint before the app."""
+    with lambda_stand_ins.endpoint("chest", app) as runtime:
+        at_aws(monkeypatch, runtime)
+        with lambda_stand_ins.http_api(handler.lambda_handler) as address:
+            yield address
+
+
+def at_aws(monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
+    """The environment in which a Lambda's boto3 asks the endpoint at `runtime`."""
+    environment = {"ENDPOINT_NAME": "chest", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime, "AWS_DEFAULT_REGION": "eu-west-1",
+                   "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    handler.runtime.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """film.png, second.jpeg, large.png (more than 1 MB) and notes.jpeg, which is no film."""
+    folder = tmp_path_factory.mktemp("shelf")
+    films.put(folder / "film.png", films.data(films.smooth(300, 240)))
+    films.put(folder / "second.jpeg", films.data(films.smooth(260, 400), "JPEG"))
+    noise = np.random.default_rng(0).integers(0, 255, (1100, 1000), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "large.png")
+    (folder / "notes.jpeg").write_text("These are notes, no film.")
+    return folder

@@ -1,0 +1,210 @@
+"""The page in a real Chromium: before the app itself, and before the Lambda and an endpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in the extra dev")
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium")
+SECONDS = 15_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as p:
+        launched = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator[Any]:
+    """A page that must not make errors or ask anybody but its own server."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(SECONDS)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture(params=["app", "behind_aws"])
+def site(request) -> str:
+    return str(request.getfixturevalue(request.param))
+
+
+def choose(page: Any, *files: Path) -> None:
+    page.get_by_label("Choose films").set_input_files([str(file) for file in files])
+
+
+def card(page: Any, name: str) -> Any:
+    return page.get_by_role("article", name=name)
+
+
+def test_a_film_is_scored_and_explained(page, site, app, shelf):
+    """What the page shows is what the model says."""
+    page.goto(site)
+    assert page.get_by_role("note").inner_text().startswith("This is not a diagnosis.")
+    choose(page, shelf / "film.png")
+    film = card(page, "film.png")
+    film.get_by_role("meter").nth(2).wait_for()
+    told = requests.post(f"{app}/invocations", (shelf / "film.png").read_bytes(), headers={"Accept": "application/json;verbose"}, timeout=20).json()
+    shown = {m.get_attribute("aria-label"): m for m in film.get_by_role("meter").all()}
+    assert list(shown) == told["labels"]
+    for name, p, above in zip(told["labels"], told["probabilities"], told["decisions"], strict=True):
+        assert float(shown[name].get_attribute("aria-valuenow")) == pytest.approx(100 * p, abs=0.06)
+        cut = f"{100 * told['thresholds'][name]:.1f} %"
+        assert shown[name].get_attribute("aria-valuetext").endswith(f"{'at or above' if above else 'below'} the threshold of {cut}")
+        mark = shown[name].evaluate("m => (m.querySelector('b').getBoundingClientRect().x + 1 - m.getBoundingClientRect().x) / m.clientWidth")
+        assert mark == pytest.approx(told["thresholds"][name], abs=0.01)
+    assert film.locator(".verdict strong").inner_text() == (", ".join(told["predicted"]) or "None of the labels")
+    assert page.get_by_role("status").inner_text() == "1 film scored"
+
+    toggle = film.get_by_role("button", name="Heat map")
+    toggle.click()
+    film.get_by_label("Label of the heat map").select_option("Mass")
+    heat = film.get_by_role("img", name=re.compile("Heat map of Mass"))
+    heat.wait_for()
+    assert heat.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 32]
+    assert heat.get_attribute("src").startswith("data:image/png;base64,")
+    assert toggle.get_attribute("aria-pressed") == "true"
+    toggle.click()
+    assert not heat.is_visible()
+
+
+def test_several_films_and_a_wrong_one(page, site, shelf):
+    page.goto(site)
+    choose(page, shelf / "film.png", shelf / "notes.jpeg", shelf / "second.jpeg")
+    wrong = card(page, "notes.jpeg").get_by_role("alert")
+    wrong.wait_for()
+    assert wrong.inner_text().strip() == "This is not a film that can be read: choose a JPEG, PNG, TIFF or DICOM file."
+    for name in ("film.png", "second.jpeg"):
+        card(page, name).get_by_role("meter").first.wait_for()
+    assert page.get_by_role("status").inner_text() == "2 films scored, 1 failed"
+    page.get_by_role("button", name="Remove notes.jpeg").click()
+    assert page.get_by_role("status").inner_text() == "2 films scored"
+    page.get_by_role("button", name="Remove all").click()
+    assert page.get_by_role("article").count() == 0
+
+
+def test_what_the_server_refuses_is_shown_as_it_says(page, site, shelf, tmp_path):
+    half = tmp_path / "half.png"
+    half.write_bytes((shelf / "film.png").read_bytes()[:300])
+    page.goto(site)
+    choose(page, half)
+    alert = card(page, "half.png").get_by_role("alert")
+    alert.wait_for()
+    assert "the film cannot be read" in alert.inner_text()
+    assert "Try again" not in alert.inner_text()
+
+
+def test_a_film_over_the_limit_is_sent_smaller(page, behind_aws, shelf, monkeypatch):
+    monkeypatch.setenv("MAX_BYTES", "400000")
+    page.goto(behind_aws)
+    page.get_by_text("up to 0.4 MB each").wait_for()
+    choose(page, shelf / "large.png")
+    film = card(page, "large.png")
+    film.get_by_role("meter").first.wait_for()
+    assert "This film has 1.1 MB; the server takes up to 0.4 MB. It was sent smaller:" in film.locator(".notes").inner_text()
+
+
+def test_what_cannot_be_made_smaller_is_too_large(page, behind_aws, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAX_BYTES", "1000")
+    (tmp_path / "film.dcm").write_bytes(bytes(128) + b"DICM" + bytes(2000))
+    page.goto(behind_aws)
+    page.get_by_text("up to 0.0 MB each").wait_for()
+    choose(page, tmp_path / "film.dcm")
+    alert = card(page, "film.dcm").get_by_role("alert")
+    alert.wait_for()
+    assert alert.inner_text().endswith("Save it smaller and try again.")
+
+
+def test_a_server_that_is_down_and_comes_back(page, app, shelf):
+    page.goto(app)
+    page.get_by_text("cnn5").wait_for()
+    page.context.set_offline(True)
+    choose(page, shelf / "film.png")
+    alert = card(page, "film.png").get_by_role("alert")
+    alert.get_by_text("The server does not answer.").wait_for()
+    page.context.set_offline(False)
+    alert.get_by_role("button", name="Try again").click()
+    card(page, "film.png").get_by_role("meter").first.wait_for()
+    assert not alert.is_visible()
+
+
+def test_a_server_that_is_down_from_the_start(page, app):
+    page.route("**/metadata", lambda route: route.abort())
+    page.goto(app)
+    page.locator("#server").wait_for()
+    assert page.get_by_role("alert").first.inner_text().startswith("The server does not answer.")
+
+
+def test_a_busy_server_is_asked_again(page, app, shelf):
+    asked = []
+
+    def busy_once(route: Any) -> None:
+        asked.append(route.request.method)
+        if len(asked) == 1:
+            route.fulfill(status=429, headers={"Retry-After": "1"}, body=json.dumps({"error": "too many"}))
+        else:
+            route.continue_()
+
+    page.route("**/invocations", busy_once)
+    page.goto(app)
+    choose(page, shelf / "film.png")
+    card(page, "film.png").get_by_role("meter").first.wait_for()
+    assert asked == ["POST", "POST"]
+
+
+def test_films_are_dropped_on_the_page(page, app, shelf):
+    page.goto(app)
+    page.evaluate(
+        """async ([name, url]) => {
+            const bytes = await (await fetch(url)).blob(), data = new DataTransfer();
+            data.items.add(new File([bytes], name));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        ["dropped.svg", "icon.svg"],
+    )
+    card(page, "dropped.svg").get_by_role("alert").get_by_text("This is not a film").wait_for()
+
+
+def test_it_works_by_keyboard_on_a_phone(browser, app, shelf):
+    """390 px wide: nothing sticks out, and every control is reached with Tab and worked with Enter or Space."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+    page = context.new_page()
+    page.goto(app)
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files([str(shelf / "film.png"), str(shelf / "second.jpeg")])
+    card(page, "second.jpeg").get_by_role("meter").first.wait_for()
+    card(page, "film.png").get_by_role("meter").first.wait_for()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.className") == "toggle":
+            break
+    page.keyboard.press("Space")
+    page.get_by_role("img", name=re.compile("Heat map of")).first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    context.close()
+
+
+def test_a_foreign_page_gets_nothing(page, behind_aws, app, shelf):
+    """The app has no CORS; the Lambda refuses other origins."""
+    page.goto(app)
+    for place in (f"{behind_aws}/metadata", f"{behind_aws}/invocations"):
+        told = page.context.request.post(place, headers={"Origin": "https://evil.test"}, data=b"x")
+        assert told.status == 403
+        assert "access-control-allow-origin" not in told.headers
