@@ -11,10 +11,11 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,6 +23,7 @@ import thorax
 from thorax import networks
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
+from thorax.evaluation.calibration import temperatures_of
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
 
@@ -41,8 +43,10 @@ class Bundle:
         network, dropout: how to build the network.
         space: label names and task.
         preprocessing: how films are prepared.
-        thresholds: by output name, probabilities in 0..1.
+        thresholds: by output name, calibrated probabilities in 0..1.
         about: everything else (configuration, split hash, metrics, versions), for people and later tools.
+        calibration: by output name (exclusive classes: under "all") {"temperature": t}; the logit is divided by t before
+            sigmoid or softmax. What is missing is 1.
     """
 
     folder: Path
@@ -52,6 +56,12 @@ class Bundle:
     thresholds: dict[str, float]
     about: dict[str, Any]
     dropout: float = 0.0
+    calibration: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def temperatures(self) -> np.ndarray:
+        """(L,) float64: what each logit is divided by."""
+        return temperatures_of(self.calibration, self.space)
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -64,13 +74,16 @@ class Bundle:
             preprocessing = Preprocessing.from_dict(stored["preprocessing"])
             if preprocessing.fingerprint() != stored["preprocessing_fingerprint"]:
                 raise ValueError("its preprocessing was changed by hand")
-            return cls(
+            bundle = cls(
                 folder, stored["network"]["name"], LabelSpace.from_dict(stored["labels"]), preprocessing, stored["thresholds"],
                 {key: stored[key] for key in ("configuration", "split", "metrics", "versions")}, stored["network"]["dropout"],
+                stored.get("calibration", {}),
             )  # fmt: skip
+            temperatures_of(bundle.calibration, bundle.space)  # raises for what is no temperature
+            return bundle
         except FileNotFoundError:
             raise ThoraxError(f"{folder} is not a bundle: it has no {DESCRIPTION}; name the model folder of a finished job") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ThoraxError(f"{file} is damaged ({error}); take the bundle from the job again") from None
 
     def build_network(self) -> nn.Module:
@@ -88,6 +101,7 @@ class Bundle:
 def write_bundle(
     folder: Path, net: nn.Module, *, network: str, dropout: float, space: LabelSpace, preprocessing: Preprocessing,
     thresholds: dict[str, float], about: dict[str, Any], split: str, source_dir: Path,
+    calibration: dict[str, dict[str, float]] | None = None,
 ) -> None:  # fmt: skip
     """Writes the bundle: everything into a hidden folder first, bundle.json last of all.
 
@@ -98,7 +112,7 @@ def write_bundle(
     description = {
         "version": VERSION, "network": {"name": network, "dropout": dropout}, "labels": space.to_dict(),
         "preprocessing": preprocessing.to_dict(), "preprocessing_fingerprint": preprocessing.fingerprint(),
-        "thresholds": thresholds, **about,
+        "thresholds": thresholds, "calibration": calibration or {}, **about,
         "versions": {"thorax": thorax.__version__, "torch": torch.__version__},
     }  # fmt: skip
     weights = io.BytesIO()

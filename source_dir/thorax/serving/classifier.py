@@ -22,6 +22,7 @@ class Classifier:
     def __init__(self, bundle: Bundle, device: torch.device | None = None) -> None:
         self.bundle = bundle
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.temperatures = torch.tensor(bundle.temperatures, dtype=torch.float32, device=self.device)
         self.net = bundle.build_network().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
@@ -31,7 +32,7 @@ class Classifier:
 
     @torch.inference_mode()
     def predict(self, images: Sequence[Path | bytes]) -> np.ndarray:
-        """Probabilities of the labels (bundle.space.outputs).
+        """Calibrated probabilities of the labels (bundle.space.outputs).
 
         Args:
             images: paths or the bytes of JPEG or PNG files.
@@ -47,6 +48,6 @@ class Classifier:
             return np.zeros((0, len(outputs)), np.float32)
         films = np.stack([self.bundle.preprocessing.film(image) for image in images])
         x = self.bundle.preprocessing.tensor(torch.from_numpy(films).to(self.device))
-        logits = self.net(x.contiguous(memory_format=torch.channels_last)).float()
+        logits = self.net(x.contiguous(memory_format=torch.channels_last)).float() / self.temperatures
         p = logits.softmax(dim=1) if self.bundle.space.task == "multiclass" else logits.sigmoid()
         return np.asarray(p.cpu().numpy(), np.float32)
