@@ -151,7 +151,7 @@ def _films(given: Path | None, data_format: str, bundle: Bundle) -> Iterator[Fil
         unknown = [name for name in listing.names if name not in space.classes and name.lower() not in NEGATIVE_NAMES]
         missing = [name for name in space.outputs if name not in listing.names]
         exclusive = space.task != "multilabel"
-        if len(missing) == len(space.outputs) or (exclusive and (unknown or not listing.exclusive)):
+        if (unknown or not listing.exclusive) if exclusive else (unknown and len(missing) == len(space.outputs)):
             told = ", ".join(listing.names) + ("" if listing.exclusive or not exclusive else " (several on a film, or none)")
             raise ThoraxError(f"--data {given} has the labels {told}, but the bundle tells apart {', '.join(space.classes)}")
         samples = sample_set("data", listing, space)
@@ -174,9 +174,7 @@ def _warn_of_training_films(bundle: Bundle, samples: SampleSet) -> None:
         return
     known = sum(name in seen for name in samples.ids)
     if known:
-        say(
-            f"warning: {known} of {len(samples)} films have the ids of films that the bundle was trained on or chosen by; scores on those say little of new films"
-        )
+        say(f"warning: {known} of {len(samples)} films have the ids of films that the bundle was trained on or chosen by; their scores say little of new films")
 
 
 def _scored(classifier: Classifier, films: Films) -> Predictions:
@@ -213,7 +211,7 @@ def _check_answers(films: Predictions, outputs: Sequence[str], classes: Sequence
     """Raises ThoraxError where no label has both answers: nothing could be told apart."""
     known = ~np.isnan(films.targets)
     if not known.any():
-        raise ThoraxError(f"{where} has no labels (columns target:{outputs[0]} ...); give labelled films by --data DIR_OR_TABLE")
+        raise ThoraxError(f"{where} has no known labels of {', '.join(outputs)}; a table of predictions needs columns such as target:{outputs[0]}, or --data")
     positives, counts = np.nansum(films.targets, axis=0), known.sum(axis=0)
     if ((positives == 0) | (positives == counts)).all():
         held = [name for name, n in zip(outputs, positives, strict=True) if n] or [classes[0] if len(outputs) < len(classes) else "films without a label"]

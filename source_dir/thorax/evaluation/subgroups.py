@@ -67,11 +67,11 @@ def group(column: str, values: Sequence[str]) -> list[str]:
     years = {text: _number(text.upper().removesuffix("Y")) for text in distinct}
     plain = {text: _number(text) for text in distinct}
     if distinct and "age" in column.lower().split("_") + column.lower().split() and None not in years.values():
-        return [_band(years[text], AGE_BANDS) for text in texts]
+        return [_band(years.get(text), AGE_BANDS) for text in texts]
     if len(distinct) > 10 and None not in plain.values():
         numbers = np.array([number for text in texts if (number := plain.get(text)) is not None])
         edges = sorted({float(edge) for edge in np.quantile(numbers, (0, 0.25, 0.5, 0.75))})
-        return [_band(plain[text] if text else None, edges) for text in texts]
+        return [_band(plain.get(text), edges) for text in texts]
     if len(distinct) > MOST_GROUPS:
         raise ThoraxError(f"--by {column}: it has {len(distinct)} different values, such as {min(distinct)}; choose a column with {MOST_GROUPS} or fewer")
     return [text or UNKNOWN for text in texts]

@@ -91,7 +91,8 @@ def _best(y: Array, z: Array, rule: Rule) -> float:
     cuts = (steps[1:] + steps[:-1]) / 2
     positives, negatives = true[-1], false[-1]
     if rule.name == "youden":
-        value: Any = true / positives - false / negatives
+        # Sensitivity + specificity - 1, times both counts: so equals stay equal.
+        value: Any = true * negatives - false * positives
     elif rule.name == "sensitivity":
         value = true >= np.ceil(rule.target * positives - 1e-9)
     else:
