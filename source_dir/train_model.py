@@ -31,8 +31,7 @@ def train(job: Job, config: TrainingConfig) -> int:
     from thorax.training.distributed import device_of, process_group
 
     device = device_of(job.process)
-    with process_group(job.process, device):
-        run = Run(job, config, device)
+    with process_group(job.process, device), Run(job, config, device) as run:
         run.build()
         if not run.fit():
             return 130 if run.stop.by_hand else 0

@@ -24,6 +24,7 @@ from thorax.job import Job
 from thorax.serving.bundle import write_bundle
 from thorax.tracking.history import write_history
 from thorax.tracking.lines import METRICS, line, objective_key
+from thorax.tracking.observers import Observer
 from thorax.tracking.progress import say
 from thorax.training import distributed, memory
 from thorax.training.checkpoints import Checkpoints
@@ -39,6 +40,15 @@ class Run:
     def __init__(self, job: Job, config: TrainingConfig, device: torch.device) -> None:
         self.job, self.config, self.device = job, config, device
         self.started = time.monotonic()
+        self.outcome = "failed"
+        self.observer: Observer | None = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.observer is not None:
+            self.observer.close(self.outcome)
 
     def say(self, text: str) -> None:
         if self.job.process.is_main:
@@ -61,7 +71,6 @@ class Run:
         self.say(f"configuration: {json.dumps(config.to_dict())}")
         self.say(f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {self.device.type}, {precision}, "
                  f"{threads} thread(s), {workers} reading worker(s), torch {torch.__version__}")  # fmt: skip
-        self._say_not_yet()
         self.parts = read_parts(job, config, self.say)
         self.preprocessing = self._measured(preprocessing(config), workers)
         if config.use_weighted_loss:
@@ -78,14 +87,22 @@ class Run:
         self.trainer = Trainer(
             config, process, self.parts.train, self.parts.validation, self.preprocessing,
             Checkpoints(job.checkpoint_dir, identity, self.say), net,
-            device=self.device, precision=precision, workers=workers, stop=self.stop,
+            device=self.device, precision=precision, workers=workers, stop=self.stop, observer=self._observer(),
         )  # fmt: skip
         self.facts = {"precision": precision, "device": self.device.type, "processes": str(process.world_size), "threads": str(threads)}
 
-    def _say_not_yet(self) -> None:
-        for name in ("wandb_tracking", "debugging", "profiler"):
-            if getattr(self.config, name):
-                self.say(f"warning: {name}=true is not in this version yet; the run goes on without it")
+    def _observer(self) -> Observer | None:
+        """Who watches the run; where nobody does, nothing of theirs is imported."""
+        c = self.config
+        if c.wandb_tracking == "false" and not (c.tensorboard or c.debugging or c.profiler or self.job.mlflow_uri):
+            return None
+        from thorax.tracking.watching import watch
+
+        self.observer = watch(
+            self.job, self.say, wandb=c.wandb_tracking, tensorboard=c.tensorboard, debugging=c.debugging, debug_save_interval=c.debug_save_interval,
+            weighted=c.use_weighted_loss or c.balanced_sampler, profiler=c.profiler, profiler_schedule=c.profiler_schedule, configuration=c.to_dict(),
+        )  # fmt: skip
+        return self.observer
 
     def _measured(self, prepared: Preprocessing, workers: int) -> Preprocessing:
         """The preprocessing with mean and deviation of the training films, where normalization=dataset asks for them."""
@@ -111,7 +128,9 @@ class Run:
     def fit(self) -> bool:
         """Trains; False if a signal stopped it."""
         with memory.advise(self.config, self.device):
-            return self.trainer.fit()
+            done = self.trainer.fit()
+        self.outcome = "failed" if done else "stopped"  # it has not been scored and saved yet
+        return done
 
     def save(self, source_dir: Path) -> None:
         """Scores the best epoch, fits calibration and thresholds on validation, and writes metrics, report and bundle."""
@@ -128,6 +147,7 @@ class Run:
             views = [logits["validation"], *(trainer.logits(self.parts.validation, view) for view in range(1, several + 1))]
         self._say_corrupt()
         if not self.job.process.is_main:
+            self.outcome = "finished"
             return
         known = self.parts.validation.targets
         temperatures = calibration.fit(known, views[0], space.task) if config.calibration == "temperature" else np.ones(len(space.outputs))
@@ -165,6 +185,7 @@ class Run:
             told = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy") if macro[k]["value"] is not None}
             self.say(line("test", told))
         self.say(line(f"best epoch {best + 1}/{len(trainer.state.history)}", {k: v for k, v in row.items() if k.startswith(("train", "validation"))}))
+        self.outcome = "finished"
 
     def _report(self, scores: dict[str, Any], films: dict[str, Any], chosen: np.ndarray, temperatures: np.ndarray, rule: str, best: int) -> None:
         """The report, with the worst mistakes of the last part scored (test, else validation)."""

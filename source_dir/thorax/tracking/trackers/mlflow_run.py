@@ -16,8 +16,8 @@ class MLflowRun:
         import mlflow
         from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
-        MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
+        MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)  # type: ignore[no-untyped-call]
         self.mlflow = mlflow
         mlflow.set_tracking_uri(start.settings["uri"])
         mlflow.set_experiment(start.settings["experiment"])

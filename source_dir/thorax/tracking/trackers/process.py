@@ -6,6 +6,7 @@ The process ends with its input, also where the run was killed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -40,44 +41,53 @@ def main() -> None:
 
 def serve(messages: TextIO, back: TextIO) -> None:
     """Hands messages on until "finish" or the end of the input."""
-    trackers: dict[str, Tracker] = {}
-
-    def tell(message: Mapping[str, Any]) -> None:
-        try:
-            print(json.dumps(message), file=back, flush=True)
-        except OSError:  # the run is gone
-            pass
-
-    def guarded(name: str, work: Callable[[], Any]) -> Any:
-        try:
-            return work()
-        except ImportError as error:
-            tell({"say": f"warning: {name} is off: {one_line(error)}; run: pip install {KINDS[name][1]}"})
-        except Exception as error:
-            tell({"say": f"warning: {name} failed ({one_line(error)}); the run goes on without it"})
-        trackers.pop(name, None)
-        return None
-
-    what = Tell(lambda line: tell({"say": line}), lambda key, value: tell({"remember": key, "value": value}))
+    hosted = Hosted(back)
     for line in messages:
-        m = json.loads(line)
-        if m["do"] == "start":
-            for name, settings in m["trackers"].items():
-                start = Start(m["name"], m["configuration"], Path(m["output_dir"]), m["step"], m["remembered"], settings)
-                made = guarded(name, lambda name=name, start=start: KINDS[name][0](start, what))
-                if made is not None:
-                    trackers[name] = made
-        elif m["do"] == "log":
-            for name, tracker in list(trackers.items()):
-                guarded(name, lambda tracker=tracker: tracker.log(m["step"], m["values"]))
+        message = json.loads(line)
+        if message["do"] == "start":
+            hosted.start(message)
+        elif message["do"] == "log":
+            hosted.each("log", message["step"], message["values"])
         else:
-            plots = {key: Path(file) for key, file in m["plots"].items()}
-            bundle = Path(m["bundle"]) if m["bundle"] else None
-            for name, tracker in list(trackers.items()):
-                guarded(name, lambda tracker=tracker: tracker.finish(m["outcome"], m["summary"], plots, bundle))
+            plots = {key: Path(file) for key, file in message["plots"].items()}
+            hosted.each("finish", message["outcome"], message["summary"], plots, Path(message["bundle"]) if message["bundle"] else None)
             return
-    for name, tracker in list(trackers.items()):
-        guarded(name, lambda tracker=tracker: tracker.finish("failed", {}, {}, None))
+    hosted.each("finish", "failed", {}, {}, None)
+
+
+class Hosted:
+    """The trackers that still work."""
+
+    def __init__(self, back: TextIO) -> None:
+        self.back = back
+        self.trackers: dict[str, Tracker] = {}
+
+    def start(self, m: Mapping[str, Any]) -> None:
+        what = Tell(lambda line: self.tell(say=line), lambda key, value: self.tell(remember=key, value=value))
+        for name, settings in m["trackers"].items():
+            start = Start(m["name"], m["configuration"], Path(m["output_dir"]), m["step"], m["remembered"], settings)
+            try:
+                self.trackers[name] = KINDS[name][0](start, what)
+            except Exception as error:
+                self.drop(name, error)
+
+    def each(self, event: str, *what: Any) -> None:
+        for name, tracker in list(self.trackers.items()):
+            try:
+                getattr(tracker, event)(*what)
+            except Exception as error:
+                self.drop(name, error)
+
+    def drop(self, name: str, error: Exception) -> None:
+        self.trackers.pop(name, None)
+        if isinstance(error, ImportError):
+            self.tell(say=f"warning: {name} is off: {one_line(error)}; run: pip install {KINDS[name][1]}")
+        else:
+            self.tell(say=f"warning: {name} failed ({one_line(error)}); the run goes on without it")
+
+    def tell(self, **message: str) -> None:
+        with contextlib.suppress(OSError):  # the run is gone
+            print(json.dumps(message), file=self.back, flush=True)
 
 
 if __name__ == "__main__":

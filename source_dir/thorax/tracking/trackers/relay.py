@@ -78,13 +78,17 @@ class Relay(Observer):
     def close(self, outcome: str) -> None:
         done = outcome == "finished"
         plots = {file.stem: str(file.absolute()) for file in sorted(self.job.output_dir.glob("*.png"))} if done else {}
-        self._send(do="finish", outcome=outcome, summary=self._scores() if done else {}, plots=plots, bundle=str(self.job.model_dir.absolute()) if done else None)
+        self._send(
+            do="finish", outcome=outcome, summary=self._scores() if done else {}, plots=plots, bundle=str(self.job.model_dir.absolute()) if done else None
+        )
         with contextlib.suppress(queue.Full):
             self.messages.put_nowait(None)
         try:
             self.process.wait(self.finish_seconds)
         except subprocess.TimeoutExpired:
-            self.say(f"warning: {', '.join(self.trackers)} did not finish in {self.finish_seconds:.0f} seconds and was ended; its files are in {self.job.output_dir}")
+            self.say(
+                f"warning: {', '.join(self.trackers)} did not finish in {self.finish_seconds:.0f} seconds and was ended; its files are in {self.job.output_dir}"
+            )
         with contextlib.suppress(OSError):  # its children too
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -128,7 +132,10 @@ class Relay(Observer):
 
     def _scores(self) -> dict[str, float]:
         """{"test/auc": ...}: the final scores of all labels together, as metrics.json has them."""
-        stored = json.loads((self.job.output_dir / "metrics.json").read_text(encoding="utf-8"))
+        try:
+            stored = json.loads((self.job.output_dir / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
         scores = {"best_epoch": float(stored["best_epoch"])}
         for part in ("validation", "test"):
             for name, score in stored.get(part, {}).get("macro", {}).items():

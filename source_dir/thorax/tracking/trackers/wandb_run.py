@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from thorax.tracking.observers import one_line
 from thorax.tracking.trackers.tracker import Start, Tell
@@ -19,9 +20,9 @@ class WandbRun:
         import wandb
 
         self.wandb, self.start, self.tell = wandb, start, tell
-        identity = start.remembered.get("wandb") or wandb.util.generate_id()
+        identity = start.remembered.get("wandb") or secrets.token_hex(4)
         tell.remember("wandb", identity)
-        mode = "offline" if start.settings["mode"] == "offline" else None  # None: online, or as WANDB_MODE says
+        mode: Literal["offline"] | None = "offline" if start.settings["mode"] == "offline" else None  # None: online, or as WANDB_MODE says
         try:
             self.run = self._init(identity, mode)
         except Exception as error:
@@ -32,7 +33,7 @@ class WandbRun:
         self.run.define_metric("*", step_metric="step")
         tell.say(f"W&B: {self._sync_command()}" if self.offline else f"W&B: {self.run.url}")
 
-    def _init(self, identity: str, mode: str | None) -> Any:
+    def _init(self, identity: str, mode: Literal["offline"] | None) -> Any:
         settings = self.wandb.Settings(init_timeout=CONNECT_SECONDS, console="off", silent=True, disable_git=True, disable_code=True)
         return self.wandb.init(
             project=self.start.settings["project"], name=self.start.name, id=identity, resume=None if mode == "offline" else "allow", mode=mode,
