@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from thorax.data.formats import read_channel
-from thorax.data.formats.csv_table import PATH_COLUMNS
-from thorax.data.samples import SampleSet, sample_set
+from thorax.data.samples import sample_set
 from thorax.errors import ThoraxError
 from thorax.evaluation import mistakes, wording
 from thorax.evaluation.comparison import compare
@@ -31,14 +31,19 @@ from thorax.serving.classifier import Classifier
 from thorax.tracking.progress import Progress, say
 
 BATCH = 32
+#: Columns that name a film in a table of subgroups.
+ID_COLUMNS = ("id", "path", "file", "image", "filename")
 
 
 @dataclass(frozen=True)
 class Films:
-    """The films of --data, and the folder they came from."""
+    """The films of --data: N ids, patients and sources, and targets (N, L) in the bundle's order, NaN for unknown."""
 
     given: Path
-    samples: SampleSet
+    ids: list[str]
+    patients: list[str]
+    sources: list[Any]
+    targets: np.ndarray
 
 
 def evaluate(
@@ -54,15 +59,13 @@ def evaluate(
     bundle = find_bundle(folder)
     space, thresholds = bundle.space, np.array([bundle.thresholds[name] for name in bundle.space.outputs])
     with _films(data, data_format, bundle) as films:
-        classifier = None
         if predictions is not None:
             parts = read_predictions(predictions, space, thresholds, say)
             if films is not None:
                 parts = {name: _labelled(each, films, predictions) for name, each in parts.items()}
         else:
             assert films is not None
-            classifier = Classifier(bundle)
-            parts = {films.given.stem: _scored(classifier, films)}
+            parts = {films.given.stem: _scored(bundle, films)}
         where = films.given if films is not None else predictions
         assert where is not None
         for each in parts.values():
@@ -82,9 +85,8 @@ def evaluate(
             report = replace(report, groups=found)
         if html_file is not None and films is not None:
             wrong = mistakes.worst(shown.targets, shown.probabilities, thresholds, space)
-            classifier = classifier or Classifier(bundle)
-            source = {sample.id: sample.source for sample in films.samples.samples}
-            drawn = mistakes.draw_all(wrong, [source[i] for i in shown.ids], classifier.net, bundle.preprocessing, classifier.device)
+            source, net = dict(zip(films.ids, films.sources, strict=True)), bundle.build_network()
+            drawn = [mistakes.draw(m, source[shown.ids[m.film]], net, bundle.preprocessing, torch.device("cpu")) for m in wrong]
             report = replace(report, mistakes=[(shown.ids[m.film], m) for m in drawn])
     _tell(report, json_file, html_file)
 
@@ -141,8 +143,6 @@ def _films(given: Path | None, data_format: str, bundle: Bundle) -> Iterator[Fil
             for entry in given.absolute().parent.iterdir():
                 if entry.name == given.name or not (entry.is_file() and entry.suffix == given.suffix):
                     (folder / entry.name).symlink_to(entry)
-            if data_format == "auto" and given.suffix.lower() == ".csv":
-                data_format = "csv"
         try:
             listing = read_channel("data", folder, data_format)
         except ThoraxError as error:
@@ -155,37 +155,38 @@ def _films(given: Path | None, data_format: str, bundle: Bundle) -> Iterator[Fil
             told = ", ".join(listing.names) + ("" if listing.exclusive or not exclusive else " (several on a film, or none)")
             raise ThoraxError(f"--data {given} has the labels {told}, but the bundle tells apart {', '.join(space.classes)}")
         samples = sample_set("data", listing, space)
+        films = Films(given, list(samples.ids), list(samples.patients), [sample.source for sample in samples.samples], samples.targets.copy())
         if not exclusive:
             for name in missing:
                 say(f"warning: {given} says nothing of {name}: it is not scored")
-                samples.targets[:, space.outputs.index(name)] = np.nan
+                films.targets[:, space.outputs.index(name)] = np.nan
             if unknown:
                 say(f"note: the bundle does not know {', '.join(unknown)}, which {given} has too")
-        _warn_of_training_films(bundle, samples)
-        yield Films(given, samples)
+        _warn_of_training_films(bundle, films.ids)
+        yield films
 
 
-def _warn_of_training_films(bundle: Bundle, samples: SampleSet) -> None:
+def _warn_of_training_films(bundle: Bundle, ids: Sequence[str]) -> None:
     """Says how many of the films the bundle was trained on, as its split.csv remembers them."""
     try:
         with (bundle.folder / SPLIT).open(newline="", encoding="utf-8") as file:
             seen = {row["id"] for row in csv.DictReader(file) if row["part"] in ("train", "validation")}
     except (OSError, KeyError):
         return
-    known = sum(name in seen for name in samples.ids)
+    known = sum(name in seen for name in ids)
     if known:
-        say(f"warning: {known} of {len(samples)} films have the ids of films that the bundle was trained on or chosen by; their scores say little of new films")
+        say(f"warning: {known} of {len(ids)} films have the ids of films that the bundle was trained on or chosen by; their scores say little of new films")
 
 
-def _scored(classifier: Classifier, films: Films) -> Predictions:
-    samples = films.samples
-    progress = Progress("films", -(-len(samples) // BATCH), 0, True, 30.0)
+def _scored(bundle: Bundle, films: Films) -> Predictions:
+    classifier = Classifier(bundle)
+    progress = Progress("films", -(-len(films.ids) // BATCH), 0, True, 30.0)
     rows = []
-    for start in range(0, len(samples), BATCH):
-        rows.append(classifier.predict([sample.source for sample in samples.samples[start : start + BATCH]]))
+    for start in range(0, len(films.ids), BATCH):
+        rows.append(classifier.predict(films.sources[start : start + BATCH]))
         progress.step()
     progress.close()
-    return Predictions(samples.ids, samples.patients, samples.targets, np.concatenate(rows))
+    return Predictions(films.ids, films.patients, films.targets, np.concatenate(rows))
 
 
 def _labelled(predicted: Predictions, films: Films, file: Path) -> Predictions:
@@ -194,7 +195,7 @@ def _labelled(predicted: Predictions, films: Films, file: Path) -> Predictions:
     Raises:
         ThoraxError: an id that --data has not.
     """
-    place = {name: k for k, name in enumerate(films.samples.ids)}
+    place = {name: k for k, name in enumerate(films.ids)}
     unknown = [name for name in predicted.ids if name not in place]
     if unknown:
         example = next(iter(place))
@@ -204,7 +205,7 @@ def _labelled(predicted: Predictions, films: Films, file: Path) -> Predictions:
     if len(predicted.ids) < len(place):
         say(f"warning: {file} has no predictions of {len(place) - len(predicted.ids)} of the {len(place)} films of {films.given}; they are left out")
     at = [place[name] for name in predicted.ids]
-    return replace(predicted, targets=films.samples.targets[at], patients=[films.samples.patients[k] for k in at])
+    return replace(predicted, targets=films.targets[at], patients=[films.patients[k] for k in at])
 
 
 def _check_answers(films: Predictions, outputs: Sequence[str], classes: Sequence[str], where: Path) -> None:
@@ -222,7 +223,7 @@ def _compared(shown: Predictions, films: Films, bundle: Bundle, folder: Path, re
     other = find_bundle(folder)
     if set(other.space.outputs) != set(bundle.space.outputs):
         raise ThoraxError(f"--compare {folder} has the labels {', '.join(other.space.classes)}, the first bundle {', '.join(bundle.space.classes)}")
-    found = _scored(Classifier(other), films)
+    found = _scored(other, films)
     order = [other.space.outputs.index(name) for name in bundle.space.outputs]
     place = {name: k for k, name in enumerate(found.ids)}
     second = found.probabilities[[place[name] for name in shown.ids]][:, order]
@@ -247,9 +248,9 @@ def _columns(by: Sequence[str], file: Path, given: Path | None, ids: Sequence[st
     """
     table, _ = read_table(file)
     found = {name.lower(): name for name in table}
-    key = next((found[name] for name in ("id", *PATH_COLUMNS) if name in found and set(ids) & set(map(str, table[found[name]]))), None)
+    key = next((found[name] for name in ID_COLUMNS if name in found and set(ids) & set(map(str, table[found[name]]))), None)
     if key is None:
-        raise ThoraxError(f"{file} has no column (id, {', '.join(PATH_COLUMNS)}) with the ids of these films, such as {ids[0]}; it has {', '.join(table)}")
+        raise ThoraxError(f"{file} has no column ({', '.join(ID_COLUMNS)}) with the ids of these films, such as {ids[0]}; it has {', '.join(table)}")
     missing = [name for name in by if name.lower() not in found]
     if missing:
         raise ThoraxError(f"--by {missing[0]}: {file} has no such column; it has {', '.join(table)}")

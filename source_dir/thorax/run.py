@@ -157,7 +157,8 @@ class Run:
         for part in scored:
             kept = _without_corrupt(part, logits[part.part])
             p = calibration.probabilities(logits[part.part][kept], space.task, temperatures)
-            films[part.part] = Predictions([part.ids[i] for i in kept], [part.patients[i] for i in kept], part.targets[kept], p)
+            ids, patients = ([column[i] for i in kept] for column in (part.ids, part.patients))
+            films[part.part] = Predictions(ids, patients, part.targets[kept], p)
             scores[part.part] = score(part.targets[kept], p, space, chosen, films[part.part].patients, resamples=config.bootstrap_samples, seed=config.seed)
         row = trainer.state.history[best]
         metrics = {
@@ -168,13 +169,12 @@ class Run:
         write_history(trainer.state.history, folder / "history.csv")
         write_whole(json.dumps(metrics, indent=1).encode(), folder / "metrics.json", "metrics")
         write_whole(to_csv(films, space, chosen).encode(), folder / "predictions.csv", "predictions")
-        self._report(scores, films, chosen, temperatures, str(rule), best)
+        self._report(scores, films, kept, chosen, temperatures, str(rule), best)
         write_bundle(
             self.job.model_dir, trainer.evaluated, network=config.network, dropout=config.dropout, space=space,
             preprocessing=self.preprocessing, thresholds=dict(zip(space.outputs, map(float, chosen), strict=True)),
-            calibration=calibration.described(temperatures, space),
             about={"configuration": config.to_dict(), "split": {"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
-                   "metrics": metrics},
+                   "metrics": metrics, "calibration": calibration.described(temperatures, space)},
             split=self.parts.split, source_dir=source_dir,
         )  # fmt: skip
         self.say(wording.table(scores, space))
@@ -187,16 +187,17 @@ class Run:
         self.say(line(f"best epoch {best + 1}/{len(trainer.state.history)}", {k: v for k, v in row.items() if k.startswith(("train", "validation"))}))
         self.outcome = "finished"
 
-    def _report(self, scores: dict[str, Any], films: dict[str, Any], chosen: np.ndarray, temperatures: np.ndarray, rule: str, best: int) -> None:
-        """The report, with the worst mistakes of the last part scored (test, else validation)."""
+    def _report(
+        self, scores: dict[str, Any], films: dict[str, Any], kept: list[int], chosen: np.ndarray, temperatures: np.ndarray, rule: str, best: int
+    ) -> None:
+        """The report, with the worst mistakes of the last part scored (test, else validation), of which the films `kept` were read."""
         from thorax.evaluation import mistakes
         from thorax.evaluation.report import Report
 
         shown = films[next(reversed(films))]
         part = self.parts.test or self.parts.validation
-        source = {sample.id: sample.source for sample in part.samples}
         wrong = mistakes.worst(shown.targets, shown.probabilities, chosen, self.parts.space)
-        drawn = mistakes.draw_all(wrong, [source[i] for i in shown.ids], self.trainer.evaluated, self.preprocessing, self.device)
+        drawn = [mistakes.draw(m, part.samples[kept[m.film]].source, self.trainer.evaluated, self.preprocessing, self.device) for m in wrong]
         history = [{**row, "best": k == best} for k, row in enumerate(self.trainer.state.history)]
         minutes = (time.monotonic() - self.started) / 60
         observer = self.trainer.observer

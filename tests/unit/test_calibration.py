@@ -103,17 +103,18 @@ def test_reliability_by_hand():
     ("space", "stored"),
     [
         (films.BINARY, {"PNEUMONIA": {"temperature": 2.0}}),
-        (THREE, {"all": {"temperature": 2.0}}),
+        (THREE, {"bacterial": {"temperature": 2.0}, "normal": {"temperature": 2.0}, "viral": {"temperature": 2.0}}),
     ],
     ids=["binary", "multiclass"],
 )
 def test_a_bundle_keeps_them_and_its_classifier_applies_them(tmp_path, space, stored):
     torch.manual_seed(0)
     net = build("cnn5", 1, len(space.outputs), 0.0).eval()
-    for name, calibration in (("plain", {}), ("calibrated", described(np.full(len(space.outputs), 2.0), space))):
+    for name, calibration in (("plain", {}), ("calibrated", {"calibration": described(np.full(len(space.outputs), 2.0), space)})):
         write_bundle(
-            tmp_path / name, net, network="cnn5", dropout=0.0, space=space, preprocessing=Preprocessing(32, 32), calibration=calibration,
-            thresholds=dict.fromkeys(space.outputs, 0.5), about={"configuration": {}, "split": {}, "metrics": {}}, split="", source_dir=SOURCE_DIR,
+            tmp_path / name, net, network="cnn5", dropout=0.0, space=space, preprocessing=Preprocessing(32, 32),
+            thresholds=dict.fromkeys(space.outputs, 0.5), about={"configuration": {}, "split": {}, "metrics": {}, **calibration},
+            split="", source_dir=SOURCE_DIR,
         )  # fmt: skip
     assert json.loads((tmp_path / "calibrated" / "bundle.json").read_text())["calibration"] == stored
     paths = films.written(tmp_path, 3, (50, 60))
@@ -129,7 +130,7 @@ def test_what_a_bundle_does_not_say_is_one():
 
 
 @pytest.mark.parametrize(
-    "stored", [{"PNEUMONIA": {"temperature": 0}}, {"PNEUMONIA": {"temperature": "hot"}}, {"PNEUMONIA": 2}, [], {"PNEUMONIA": {"temperature": None}}]
+    "stored", [{"PNEUMONIA": {"temperature": 0}}, {"PNEUMONIA": {"temperature": "hot"}}, {"PNEUMONIA": 2}, [7], {"PNEUMONIA": {"temperature": None}}]
 )
 def test_a_temperature_that_is_none_damages_the_bundle(tmp_path, stored):
     description = {

@@ -68,7 +68,7 @@ def test_the_scores_of_a_run_are_found_again_from_films_and_from_its_predictions
     results = Path(f"{trained}-job") / "output" / "data"
     stored = json.loads((results / "metrics.json").read_text())
     assert stored["validation"]["labels"]["PNEUMONIA"]["sensitivity"]["value"] >= 0.9
-    temperature = Bundle.load(trained).calibration["PNEUMONIA"]["temperature"]
+    temperature = Bundle.load(trained).about["calibration"]["PNEUMONIA"]["temperature"]
     assert temperature != 1 and json.loads((results / "report.json").read_text())["calibration"]["PNEUMONIA"]["temperature"] == temperature
 
     scored = told(tmp_path, trained, "--data", films / "test", "--html", tmp_path / "page.html")

@@ -62,6 +62,19 @@ def test_films_that_failed_are_left_out_and_other_decisions_are_said(tmp_path):
     assert "1 of 3 films have no probabilities" in said[0] and "1 of 2 decisions on Mass are not those of the bundle's threshold 0.5000" in said[1]
 
 
+def test_the_decision_on_exclusive_classes_is_the_most_probable_one(tmp_path):
+    three, cut = LabelSpace(("bacterial", "normal", "viral"), "multiclass"), np.full(3, 0.5)
+    films = Predictions(["a", "b"], ["a", "b"], np.eye(3)[:2], np.float32([[0.4, 0.3, 0.3], [0.1, 0.6, 0.3]]))
+    (tmp_path / "p.csv").write_text(text := to_csv({"test": films}, three, cut))
+    assert [line[-5:] for line in text.splitlines()[1:]] == ["1,0,0", "0,1,0"]
+    said = []
+    read_predictions(tmp_path / "p.csv", three, cut, said.append)
+    (tmp_path / "p.csv").write_text(text.replace("1,0,0\n", "0,0,1\n"))
+    assert said == []
+    read_predictions(tmp_path / "p.csv", three, cut, said.append)
+    assert len(said) == 2 and "1 of 2 decisions on bacterial are not those of the most probable class" in said[0]
+
+
 HEAD = "id,probability:Mass,probability:Nodule"
 
 

@@ -18,8 +18,6 @@ from thorax.labels import LabelSpace, Task
 
 #: Temperatures are looked for between these: 0.05 makes a logit of 0.5 certain, 20 makes one of 10 a coin.
 LOWEST, HIGHEST = 0.05, 20.0
-#: Name of the one temperature of exclusive classes in a bundle.
-ALL = "all"
 _SMALLEST = 1e-7  # probabilities are kept this far from 0 and 1 where a logarithm is taken
 
 
@@ -45,19 +43,17 @@ def fit(targets: Array, logits: Array, task: Task) -> Array:
 
 
 def described(temperatures: Array, space: LabelSpace) -> dict[str, dict[str, float]]:
-    """As a bundle stores them: {label: {"temperature": t}}; for multiclass {"all": {"temperature": t}}."""
-    names = (ALL,) if space.task == "multiclass" else space.outputs
-    return {name: {"temperature": float(t)} for name, t in zip(names, temperatures, strict=False)}
+    """As a bundle stores them: {output: {"temperature": t}}; exclusive classes have the same one each."""
+    return {name: {"temperature": float(t)} for name, t in zip(space.outputs, temperatures, strict=True)}
 
 
 def temperatures_of(stored: Mapping[str, Mapping[str, Any]], space: LabelSpace) -> Array:
     """(L,) temperatures of a bundle's `calibration`; what is missing is 1.
 
     Raises:
-        ValueError, TypeError: a temperature that is no number above 0.
+        ValueError, TypeError, AttributeError: it has another form, or a temperature that is no number above 0.
     """
-    names = (ALL,) * len(space.outputs) if space.task == "multiclass" else space.outputs
-    temperatures = np.array([float(stored.get(name, {}).get("temperature", 1.0)) for name in names])
+    temperatures = np.array([float(stored.get(name, {}).get("temperature", 1.0)) for name in space.outputs])
     if not (np.isfinite(temperatures) & (temperatures > 0)).all():
         raise ValueError("a temperature is not a number above 0")
     return temperatures

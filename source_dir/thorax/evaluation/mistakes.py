@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,11 +112,6 @@ def _side_by_side(film: Array, heat: Array) -> bytes:
     buffer = io.BytesIO()
     both.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()
-
-
-def draw_all(mistakes: Sequence[Mistake], sources: Sequence[Path | bytes], net: nn.Module, preprocessing: Preprocessing, device: torch.device) -> list[Mistake]:
-    """All of them, one film at a time: few films, any size."""
-    return [draw(mistake, sources[mistake.film], net, preprocessing, device) for mistake in mistakes]
 
 
 def _logit(p: Array) -> Array:

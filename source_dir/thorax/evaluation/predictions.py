@@ -44,11 +44,18 @@ def to_csv(parts: Mapping[str, Predictions], space: LabelSpace, thresholds: Arra
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["part", "id", "patient", *(f"{kind}:{name}" for kind in ("target", "probability", "decision") for name in space.outputs)])
     for part, films in parts.items():
-        decisions = films.probabilities.astype(np.float64) >= thresholds
+        decisions = decided(films.probabilities, space, thresholds)
         for name, patient, y, p, d in zip(films.ids, films.patients, films.targets, films.probabilities, decisions, strict=True):
             told = [np.format_float_positional(value, trim="0") for value in p.astype(np.float32)]
             writer.writerow([part, name, patient, *("" if np.isnan(v) else int(v) for v in y), *told, *map(int, d)])
     return text.getvalue()
+
+
+def decided(probabilities: Array, space: LabelSpace, thresholds: Array) -> Array:
+    """(N, L) bool: what is said of each film. Exclusive classes: the most probable one; else those at or above their thresholds."""
+    if space.task == "multiclass":
+        return np.asarray(np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None])
+    return np.asarray(probabilities.astype(np.float64) >= thresholds)
 
 
 def read_predictions(file: Path, space: LabelSpace, thresholds: Array, say: Callable[[str], None]) -> dict[str, Predictions]:
@@ -166,11 +173,12 @@ def _targets(file: Path, column: str, values: Sequence[Any], row_name: Callable[
 def _compare_decisions(
     file: Path, table: Mapping[str, Sequence[Any]], space: LabelSpace, p: Array, thresholds: Array, kept: Array, say: Callable[[str], None]
 ) -> None:
+    decisions = decided(np.nan_to_num(p), space, thresholds)
     for k, name in enumerate(space.outputs):
         if f"decision:{name}" not in table:
             continue
         stored = np.array([_text(value).lower() in ("1", "1.0", "true") for value in table[f"decision:{name}"]])
-        others = int((stored != (p[:, k].astype(np.float64) >= thresholds[k]))[kept].sum())
+        others = int((stored != decisions[:, k])[kept].sum())
         if others:
-            say(f"warning: {file}: {others} of {int(kept.sum())} decisions on {name} are not those of the bundle's threshold {thresholds[k]:.4f}; "
-                "it is scored by the bundle's")  # fmt: skip
+            rule = "the most probable class" if space.task == "multiclass" else f"the bundle's threshold {thresholds[k]:.4f}"
+            say(f"warning: {file}: {others} of {int(kept.sum())} decisions on {name} are not those of {rule}; they are passed over")

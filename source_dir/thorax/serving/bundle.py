@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,7 @@ class Bundle:
         space: label names and task.
         preprocessing: how films are prepared.
         thresholds: by output name, calibrated probabilities in 0..1.
-        about: everything else (configuration, split hash, metrics, versions), for people and later tools.
-        calibration: by output name (exclusive classes: under "all") {"temperature": t}; the logit is divided by t before
-            sigmoid or softmax. What is missing is 1.
+        about: everything else: configuration, split hash, metrics, versions; calibration (see `temperatures`) or None.
     """
 
     folder: Path
@@ -56,12 +54,11 @@ class Bundle:
     thresholds: dict[str, float]
     about: dict[str, Any]
     dropout: float = 0.0
-    calibration: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def temperatures(self) -> np.ndarray:
-        """(L,) float64: what each logit is divided by."""
-        return temperatures_of(self.calibration, self.space)
+        """(L,) float64: what each logit is divided by before sigmoid or softmax, from calibration: {output: {"temperature": t}}."""
+        return temperatures_of(self.about.get("calibration") or {}, self.space)
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -76,10 +73,10 @@ class Bundle:
                 raise ValueError("its preprocessing was changed by hand")
             bundle = cls(
                 folder, stored["network"]["name"], LabelSpace.from_dict(stored["labels"]), preprocessing, stored["thresholds"],
-                {key: stored[key] for key in ("configuration", "split", "metrics", "versions")}, stored["network"]["dropout"],
-                stored.get("calibration", {}),
+                {key: stored[key] for key in ("configuration", "split", "metrics", "versions")} | {"calibration": stored.get("calibration")},
+                stored["network"]["dropout"],
             )  # fmt: skip
-            temperatures_of(bundle.calibration, bundle.space)  # raises for what is no temperature
+            temperatures_of(bundle.about["calibration"] or {}, bundle.space)  # raises where it has another form
             return bundle
         except FileNotFoundError:
             raise ThoraxError(f"{folder} is not a bundle: it has no {DESCRIPTION}; name the model folder of a finished job") from None
@@ -101,7 +98,6 @@ class Bundle:
 def write_bundle(
     folder: Path, net: nn.Module, *, network: str, dropout: float, space: LabelSpace, preprocessing: Preprocessing,
     thresholds: dict[str, float], about: dict[str, Any], split: str, source_dir: Path,
-    calibration: dict[str, dict[str, float]] | None = None,
 ) -> None:  # fmt: skip
     """Writes the bundle: everything into a hidden folder first, bundle.json last of all.
 
@@ -112,7 +108,7 @@ def write_bundle(
     description = {
         "version": VERSION, "network": {"name": network, "dropout": dropout}, "labels": space.to_dict(),
         "preprocessing": preprocessing.to_dict(), "preprocessing_fingerprint": preprocessing.fingerprint(),
-        "thresholds": thresholds, "calibration": calibration or {}, **about,
+        "thresholds": thresholds, **about,
         "versions": {"thorax": thorax.__version__, "torch": torch.__version__},
     }  # fmt: skip
     weights = io.BytesIO()
