@@ -273,7 +273,7 @@ def _facts(bundle: Bundle, where: Path) -> dict[str, dict[str, str]]:
         "What was scored": {
             "bundle": str(bundle.folder.absolute()), "films": str(where), "network": bundle.network,
             "image": f"{prepared.height} x {prepared.width}, {prepared.fit}", "trained with torch": str(bundle.about["versions"].get("torch", "")),
-            "split sha256 of its training": str(bundle.about["split"].get("sha256", "")),
+            "split sha256 of its training": str(bundle.about["split"].get("sha256", ""))[:16],
         },
         "Configuration of its training": {k: v if isinstance(v, str) else json.dumps(v) for k, v in bundle.about["configuration"].items()},
     }  # fmt: skip

@@ -207,7 +207,7 @@ class Run:
             history=[{k.removeprefix("validation_") if k != "validation_loss" else k: v for k, v in row.items()} for row in history],
             data={p.part: {"films": len(p), "patients": len(set(p.patients)), **p.class_counts()} for p in self.parts.all},
             facts={
-                "Run": {"split sha256": self.parts.split_hash, "torch": torch.__version__, **self.facts, "minutes since the last start": f"{minutes:.1f}",
+                "Run": {"split sha256": self.parts.split_hash[:16], "torch": torch.__version__, **self.facts, "minutes since the last start": f"{minutes:.1f}",
                         **(observer.facts() if observer else {})},
                 "Configuration": {k: json.dumps(v) if not isinstance(v, str) else v for k, v in self.config.to_dict().items()},
             },
