@@ -18,6 +18,14 @@ from thorax.tracking.debugger.records import Record
 LOSS = "loss"
 
 
+def _prepare() -> None:
+    """Makes smdebug importable, and silent but for errors."""
+    smdebug_shim.install()
+    from smdebug.core.logger import get_logger
+
+    get_logger().setLevel(logging.ERROR)
+
+
 class SmdebugHook:
     """Saves tensors through smdebug.
 
@@ -31,8 +39,7 @@ class SmdebugHook:
     """
 
     def __init__(self, file: str, net: Any) -> None:
-        smdebug_shim.install()
-        logging.getLogger("smdebug").setLevel(logging.WARNING)
+        _prepare()
         import smdebug.pytorch as smd
 
         self.hook = smd.get_hook(json_config_path=file, create_if_not_exists=True)
@@ -68,8 +75,7 @@ def read_trial(folder: Path) -> tuple[dict[str, tuple[int, ...]], list[Record]]:
         ThoraxError: smdebug is not installed.
         Exception: whatever smdebug raises where the folder is not its own.
     """
-    smdebug_shim.install()
-    logging.getLogger("smdebug").setLevel(logging.WARNING)
+    _prepare()
     import numpy as np
     from smdebug.trials import create_trial
 

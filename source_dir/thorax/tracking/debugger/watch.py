@@ -49,8 +49,7 @@ class Debugger(Observer):
             self.hook = SmdebugHook(str(self.job.debug_hook_file), net)
             self.say(f"debugging: smdebug saves tensors to {self.hook.folder} as {self.job.debug_hook_file} says")
         except Exception as error:  # protobuf raises TypeError where smdebug is not mended
-            self.say(f"warning: {self.job.debug_hook_file} asks for smdebug, which does not work here ({one_line(error)}); "
-                     "our own recorder goes on; pip install --no-deps smdebug==1.0.34 gives it")  # fmt: skip
+            self.say(f"warning: smdebug, which {self.job.debug_hook_file} asks for, does not work ({one_line(error)}); our own recorder goes on")
 
     def start(self, step: int, steps: int) -> None:
         self.interval = self.interval or max(5, steps // 500)

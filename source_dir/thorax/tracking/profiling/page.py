@@ -61,19 +61,16 @@ class Timing:
         shares = self.shares
         avoidable = max((stage for stage in shares if stage not in COMPUTE), key=shares.__getitem__)
         stage = avoidable if shares[avoidable] >= AVOIDABLE else self.bottleneck
-        match stage:
-            case "data":
-                return f"raise num_workers (now {self.workers}), or store the films near their training size"
-            case "copy":
-                return "copying is slow here: look at the machine's other work, or send smaller films (image_shape)"
-            case "augmentation":
-                return f"augmentation_type={c['augmentation_type']} costs {shares[stage]:.0%}: lower augmentation_strength or use fewer kinds"
-            case "optimizer":
-                return "make fewer, larger steps: raise batch_size (with learning_rate)"
-            case "logging":
-                return "write less: raise debug_save_interval, or turn off what is not looked at"
-            case "other":
-                return "look at the trace: something between the stages takes time"
+        cures = {
+            "data": f"raise num_workers (now {self.workers}), or store the films near their training size",
+            "copy": "look at the machine's other work, or send smaller films (image_shape)",
+            "augmentation": f"choose something lighter than augmentation_type={c['augmentation_type']}",
+            "optimizer": "make fewer, larger steps with a larger batch_size (and learning_rate)",
+            "logging": "raise debug_save_interval, or turn off what nobody looks at",
+            "other": "look at the trace for what happens between the stages",
+        }
+        if stage in cures:
+            return f"{stage} takes {shares[stage]:.0%}: {cures[stage]}"
         if c["precision_dtype"] == "float32":
             return "the network itself is the limit: try precision_dtype=auto (bfloat16 or float16 where the hardware has it)"
         if c["activation_checkpointing"]:

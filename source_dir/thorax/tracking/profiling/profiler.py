@@ -101,7 +101,7 @@ class Profiler(Observer):
         activities = [profiler.ProfilerActivity.CPU, *([profiler.ProfilerActivity.CUDA] if self.device.type == "cuda" else [])]
         _, warmup, active = self.schedule
         self.profile = profiler.profile(
-            activities=activities, schedule=profiler.schedule(wait=0, warmup=warmup, active=active, repeat=1), on_trace_ready=self._keep, profile_memory=False,
+            activities=activities, schedule=profiler.schedule(wait=0, warmup=warmup, active=active, repeat=1), on_trace_ready=self._keep, acc_events=True,
         )  # fmt: skip
         self.profile.start()
 

@@ -38,12 +38,12 @@ class SystemSamples(Observer):
         self.psutil, self.process = psutil, psutil.Process()
         self.gpus, self.nvml = _gpus()
         self.folder.mkdir(parents=True, exist_ok=True)
-        psutil.cpu_percent()  # the first call only starts the clock
         self.thread = threading.Thread(target=self._sample, daemon=True)
         self.thread.start()
 
     def _sample(self) -> None:
         began = time.monotonic()
+        self.psutil.cpu_percent()  # the first call of a thread only starts its clock
         try:
             with (self.folder / f"system-{self.host}.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
@@ -109,7 +109,7 @@ def plot(file: Path) -> None:
                 axes.plot(*zip(*points, strict=True), label=title, marker="." if len(points) < 30 else "")
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
-        axes.legend(loc="upper right", frameon=False)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     below.set_xlabel("seconds since the start")
     figure.savefig(file.with_suffix(".png"), dpi=110)

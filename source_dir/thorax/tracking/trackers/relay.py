@@ -131,14 +131,14 @@ class Relay(Observer):
             return {}
 
     def _scores(self) -> dict[str, float]:
-        """{"test/auc": ...}: the final scores of all labels together, as metrics.json has them."""
+        """{"final/test_auc": ...}: the final scores of all labels together, as metrics.json has them."""
         try:
             stored = json.loads((self.job.output_dir / "metrics.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        scores = {"best_epoch": float(stored["best_epoch"])}
+        scores = {"final/best_epoch": float(stored["best_epoch"])}
         for part in ("validation", "test"):
             for name, score in stored.get(part, {}).get("macro", {}).items():
                 if isinstance(score, dict) and isinstance(value := score.get("value"), int | float) and math.isfinite(value):
-                    scores[f"{part}/{name}"] = float(value)
+                    scores[f"final/{part}_{name}"] = float(value)
         return scores

@@ -34,7 +34,7 @@ class WandbRun:
         tell.say(f"W&B: {self._sync_command()}" if self.offline else f"W&B: {self.run.url}")
 
     def _init(self, identity: str, mode: Literal["offline"] | None) -> Any:
-        settings = self.wandb.Settings(init_timeout=CONNECT_SECONDS, console="off", silent=True, disable_git=True, disable_code=True)
+        settings = self.wandb.Settings(init_timeout=CONNECT_SECONDS, console="off", silent=True, disable_git=True, disable_code=True, sagemaker_disable=True)
         return self.wandb.init(
             project=self.start.settings["project"], name=self.start.name, id=identity, resume=None if mode == "offline" else "allow", mode=mode,
             config=dict(self.start.configuration), dir=str(self.start.output_dir), settings=settings, save_code=False,
