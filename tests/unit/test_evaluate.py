@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from conftest import command, run
 
 import evaluate
 from thorax.data.images import Preprocessing
+from thorax.labels import LabelSpace
 from thorax.networks import build
 from thorax.serving.bundle import Bundle, write_bundle
 
@@ -231,3 +233,20 @@ def test_help_imports_nothing_heavy():
     program += "except SystemExit as ended:\n    sys.exit(ended.code or ', '.join({'torch', 'numpy'} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT / "launch")
     assert done.returncode == 0 and "--predictions FILE" in done.stdout, done.stderr
+
+
+@pytest.mark.realdata
+def test_fourteen_labels_of_real_films_by_sex_age_and_view(tmp_path):
+    data = Path(os.environ.get("THORAX_REALDATA", ROOT.parent / "shared" / "data")) / "nih14"
+    if not data.is_dir():
+        pytest.skip(f"{data} is not there: set THORAX_REALDATA")
+    (tmp_path / "channel").mkdir()
+    (tmp_path / "channel" / "images").symlink_to(data / "images1024")
+    (tmp_path / "channel" / "films.csv").write_text((data / "images1024_labels.csv").read_text())
+    names = (data / "images1024_labels.csv").read_text().splitlines()[0].split(",")[7:]
+    bundle = write(tmp_path / "model", LabelSpace(tuple(names), "multilabel"))
+    got = told(tmp_path, bundle, "--data", tmp_path / "channel", "--by", "sex", "age", "view", "--html", tmp_path / "page.html")
+    assert got["scores"]["channel"]["n"] == 17 and len(got["scores"]["channel"]["labels"]) == 14
+    for column in ("sex", "age", "view"):
+        assert sum(row["n"] for row in got["subgroups"] if row["column"] == column) == 17
+    assert (tmp_path / "page.html").stat().st_size > 100_000
