@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SCRIPT, TINY, clean_environment, command, options, run
+from conftest import SCRIPT, TINY, command, run
 
 from thorax import networks
 from thorax.config import TrainingConfig
@@ -67,12 +67,9 @@ def test_the_rules_part_a_good_a_frozen_and_an_exploding_run(films, tmp_path, na
     lines: list[str] = []
     observer = a_watch(tmp_path, lines, debugging=True)
     trainer = a_trainer(films, tmp_path, observer, **LONG | settings)
-    try:
+    with contextlib.suppress(ThoraxError) if name == "exploding" else contextlib.nullcontext():  # the loss is not finite
         trainer.fit()
-        observer.close("finished")
-    except ThoraxError as error:
-        assert name == "exploding" and "the loss is" in str(error)
-        observer.close("failed")
+    observer.close("failed" if name == "exploding" else "finished")
     rules = {finding["rule"] for finding in observer.findings()}
     assert rules == expected if name != "exploding" else expected <= rules
     folder = tmp_path / "model-job/output/data/debugger"
@@ -116,6 +113,7 @@ def test_an_observer_that_fails_is_dropped_with_one_line(films, tmp_path):
     assert lines == ["warning: broken failed (two lines); the run goes on without it"]
 
 
+@pytest.mark.slow
 def test_two_processes_write_a_file_each_and_the_main_one_speaks(films, tmp_path):
     words = command(films, tmp_path / "model", debugging="true", debug_save_interval="1", epochs="1")
     done = run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words[1:]])
@@ -164,11 +162,11 @@ def test_where_nothing_is_on_nothing_is_loaded_and_a_step_calls_nothing(films, t
 
 def test_all_of_it_in_one_run(films, tmp_path):
     hook = tmp_path / "debughookconfig.json"
-    hook.write_text("{}")
+    hook.write_text("no json")
     settings = {"wandb_tracking": "offline", "tensorboard": "true", "debugging": "true", "debug_save_interval": "1", "profiler": "true",
                 "profiler_schedule": "6,1,2", "epochs": "3"}  # fmt: skip
     words = command(films, tmp_path / "model", **settings)
-    done = run(words, SMDEBUG_CONFIG_FILE_PATH=str(hook), MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db", WANDB_SILENT="true")
+    done = run(words, SMDEBUG_CONFIG_FILE_PATH=str(hook))
     assert done.returncode == 0, done.stderr
     output = tmp_path / "model-job/output/data"
     assert {"summary.md", "steps.pt.trace.json.gz", "system-localhost.csv"} <= {file.name for file in (output / "profiler").iterdir()}
@@ -177,11 +175,8 @@ def test_all_of_it_in_one_run(films, tmp_path):
     assert not (Path(words[1]).parent / "wandb").exists()
     report = json.loads((output / "report.json").read_text())
     assert "ms a step" in report["facts"]["Run"]["profiler"]
-    installed = any(True for d in importlib.metadata.distributions() if d.metadata["Name"] == "smdebug")
-    if not installed:
-        assert done.stdout.count("pip install --no-deps smdebug==1.0.34") == 1
-    told = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
-    assert len(told) <= (0 if installed else 1), told
+    (told,) = (line for line in done.stdout.splitlines() if line.startswith("warning: "))
+    assert "smdebug" in told and "our own recorder goes on" in told
 
 
 def test_what_is_missing_or_broken_costs_a_line_and_nothing_else(films, tmp_path):

@@ -125,7 +125,8 @@ def test_a_step_is_measured_as_torch_says():
 
 def test_records_come_back_the_later_of_two_counts_and_a_torn_line_is_passed_over(tmp_path):
     file = tmp_path / "worker_0.jsonl"
-    first, again, odd = Record(1, 0.5, {"a": 1.0}, {"a": 2.0, "b": 3.0}), Record(2, 0.4, {"a": 1.5}, {"a": 2.0, "b": 3.0}), Record(3, math.nan, {}, {"a": 1.0, "b": 1.0})
+    first, again = Record(1, 0.5, {"a": 1.0}, {"a": 2.0, "b": 3.0}), Record(2, 0.4, {"a": 1.5}, {"a": 2.0, "b": 3.0})
+    odd = Record(3, math.nan, {}, {"a": 1.0, "b": 1.0})
     for some in ([first, Record(2, 9.0, {}, {})], [again, odd]):  # the second start of a resumed run
         recorder = Recorder(file, {"a": (2, 2), "b": (2,)})
         for record in some:

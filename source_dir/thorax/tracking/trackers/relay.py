@@ -55,6 +55,7 @@ class Relay(Observer):
         self.process = subprocess.Popen(
             command or [sys.executable, "-c", _CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, encoding="utf-8", start_new_session=True,
+            cwd=job.output_dir,  # what a library writes where it stands never lands in the code
         )  # fmt: skip
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self._write, self._read)]
         for thread in self.threads:

@@ -30,7 +30,6 @@ class WandbRun:
             tell.say(f"warning: W&B cannot be reached ({one_line(error)}); this run is tracked offline")
             self.run = self._init(identity, "offline")
         self.offline = bool(getattr(self.run.settings, "_offline", False))
-        self.run.define_metric("*", step_metric="step")
         tell.say(f"W&B: {self._sync_command()}" if self.offline else f"W&B: {self.run.url}")
 
     def _init(self, identity: str, mode: Literal["offline"] | None) -> Any:
@@ -44,7 +43,7 @@ class WandbRun:
         return f"offline; to upload it: wandb sync {Path(self.run.dir).parent}"
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self.run.log({"step": step, **values})
+        self.run.log(dict(values), step=step)
 
     def finish(self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None) -> None:
         for name, value in summary.items():
@@ -56,3 +55,4 @@ class WandbRun:
             artifact.add_dir(str(bundle), policy="immutable", skip_cache=True)  # no copies: the bundle stays where it is
             self.run.log_artifact(artifact)
         self.run.finish(exit_code=1 if outcome == "failed" else 0)
+        self.wandb.teardown()  # waits until its service has written everything
