@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def result_table(metrics: Path) -> str:
     """The scores that a run left, as text: validation, which chose the threshold, and test."""
-    from thorax.evaluation.report import table
+    from thorax.evaluation.wording import table
     from thorax.labels import LabelSpace
 
     stored = json.loads(metrics.read_text(encoding="utf-8"))

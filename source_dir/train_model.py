@@ -31,11 +31,11 @@ def train(job: Job, config: TrainingConfig) -> int:
     from thorax.training.distributed import device_of, process_group
 
     def walk() -> int:
-        run = Run(job, config, device)
-        run.build()
-        if not run.fit():
-            return 130 if run.stop.by_hand else 0
-        run.save(Path(__file__).parent)
+        with Run(job, config, device) as run:
+            run.build()
+            if not run.fit():
+                return 130 if run.stop.by_hand else 0
+            run.save(Path(__file__).parent)
         return 0
 
     device = device_of(job.process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -51,6 +52,12 @@ class Job:
         failure_file: one line that says why a run failed (SageMaker: output/failure); None where no place is known yet.
         process: rank and world size.
         host: this machine's name among `hosts`.
+        name: the job's, for trackers.
+        tensorboard_dir: event files go here (SageMaker: the LocalPath of tensorboardoutputconfig.json, where there is one).
+        debug_hook_file: SageMaker Debugger's debughookconfig.json (SMDEBUG_CONFIG_FILE_PATH); None where there is none.
+        mlflow_uri: MLFLOW_TRACKING_URI, an address or the ARN of a SageMaker MLflow server; set, it turns MLflow on.
+        mlflow_experiment, wandb_project: MLFLOW_EXPERIMENT_NAME and WANDB_PROJECT. Keys stay in the environment, where
+            the libraries themselves look for them.
     """
 
     channels: Mapping[str, Path]
@@ -62,6 +69,12 @@ class Job:
     host: str = "localhost"
     hosts: tuple[str, ...] = ("localhost",)
     cpus: int = 1
+    name: str = ""
+    tensorboard_dir: Path = Path("tensorboard")
+    debug_hook_file: Path | None = None
+    mlflow_uri: str | None = None
+    mlflow_experiment: str = "thorax"
+    wandb_project: str = "thorax"
 
     @classmethod
     def from_environment(cls, arguments: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None) -> Job:
@@ -100,6 +113,12 @@ class Job:
             process=_process(env),
             host=env.get("SM_CURRENT_HOST", hosts[0]),
             hosts=hosts,
+            name=env.get("TRAINING_JOB_NAME") or model_dir.absolute().name,
+            tensorboard_dir=_tensorboard_dir(base) or Path(output) / "tensorboard",
+            debug_hook_file=_existing(Path(env.get("SMDEBUG_CONFIG_FILE_PATH") or base / "input" / "config" / "debughookconfig.json")),
+            mlflow_uri=env.get("MLFLOW_TRACKING_URI") or None,
+            mlflow_experiment=env.get("MLFLOW_EXPERIMENT_NAME") or "thorax",
+            wandb_project=env.get("WANDB_PROJECT") or "thorax",
             cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         )
 
@@ -167,6 +186,19 @@ def _channels(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Pat
             continue
         channels[name] = Path(text)
     return channels
+
+
+def _existing(file: Path) -> Path | None:
+    return file if os.path.isfile(file) else None
+
+
+def _tensorboard_dir(base: Path) -> Path | None:
+    """The folder that SageMaker copies to S3 while the job runs, where the job was given one."""
+    try:
+        stored = json.loads((base / "input" / "config" / "tensorboardoutputconfig.json").read_text(encoding="utf-8"))
+        return Path(stored["LocalPath"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _process(env: Mapping[str, str]) -> Process:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from pathlib import Path
@@ -27,10 +25,11 @@ from thorax.job import Job
 from thorax.serving.bundle import write_bundle
 from thorax.tracking.history import write_history
 from thorax.tracking.lines import METRICS, line, objective_key
+from thorax.tracking.observers import Observer
 from thorax.tracking.progress import say
 from thorax.training import distributed, memory
 from thorax.training.checkpoints import Checkpoints
-from thorax.training.losses import class_weights, probabilities
+from thorax.training.losses import class_weights
 from thorax.training.precision import resolve
 from thorax.training.stopping import Stop
 from thorax.training.trainer import Trainer
@@ -42,7 +41,15 @@ class Run:
     def __init__(self, job: Job, config: TrainingConfig, device: torch.device) -> None:
         self.job, self.config, self.device = job, config, device
         self.started = time.monotonic()
-        self.ids: dict[str, list[str]] = {}
+        self.outcome = "failed"
+        self.observer: Observer | None = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.observer is not None:
+            self.observer.close(self.outcome)
 
     def say(self, text: str) -> None:
         if self.job.process.is_main:
@@ -65,7 +72,6 @@ class Run:
         self.say(f"configuration: {json.dumps(config.to_dict())}")
         self.say(f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {self.device.type}, {precision}, "
                  f"{threads} thread(s), {workers} reading worker(s), torch {torch.__version__}")  # fmt: skip
-        self._say_not_yet()
         self.parts = read_parts(job, config, self.say)
         self.preprocessing = self._measured(preprocessing(config), workers)
         if config.use_weighted_loss:
@@ -82,14 +88,22 @@ class Run:
         self.trainer = Trainer(
             config, process, self.parts.train, self.parts.validation, self.preprocessing,
             Checkpoints(job.checkpoint_dir, identity, self.say), net,
-            device=self.device, precision=precision, workers=workers, stop=self.stop,
+            device=self.device, precision=precision, workers=workers, stop=self.stop, observer=self._observer(),
         )  # fmt: skip
         self.facts = {"precision": precision, "device": self.device.type, "processes": str(process.world_size), "threads": str(threads)}
 
-    def _say_not_yet(self) -> None:
-        for name in ("wandb_tracking", "debugging", "profiler"):
-            if getattr(self.config, name):
-                self.say(f"warning: {name}=true is not in this version yet; the run goes on without it")
+    def _observer(self) -> Observer | None:
+        """Who watches the run; where nobody does, nothing of theirs is imported."""
+        c = self.config
+        if c.wandb_tracking == "false" and not (c.tensorboard or c.debugging or c.profiler or self.job.mlflow_uri):
+            return None
+        from thorax.tracking.watching import watch
+
+        self.observer = watch(
+            self.job, self.say, wandb=c.wandb_tracking, tensorboard=c.tensorboard, debugging=c.debugging, debug_save_interval=c.debug_save_interval,
+            weighted=c.use_weighted_loss or c.balanced_sampler, profiler=c.profiler, profiler_schedule=c.profiler_schedule, configuration=c.to_dict(),
+        )  # fmt: skip
+        return self.observer
 
     def _measured(self, prepared: Preprocessing, workers: int) -> Preprocessing:
         """The preprocessing with mean and deviation of the training films, where normalization=dataset asks for them."""
@@ -115,86 +129,92 @@ class Run:
     def fit(self) -> bool:
         """Trains; False if a signal stopped it."""
         with memory.advise(self.config, self.device):
-            return self.trainer.fit()
+            done = self.trainer.fit()
+        self.outcome = "failed" if done else "stopped"  # it has not been scored and saved yet
+        return done
 
     def save(self, source_dir: Path) -> None:
-        """Scores the best epoch, chooses thresholds on validation, and writes metrics, report and bundle."""
-        from thorax.evaluation import report, thresholds  # matplotlib and scikit-learn take a second: not before they are needed
+        """Scores the best epoch, fits calibration and thresholds on validation, and writes metrics, report and bundle."""
+        from thorax.evaluation import calibration, thresholds, wording  # scikit-learn takes a second: not before it is needed
         from thorax.evaluation.metrics import score
+        from thorax.evaluation.predictions import Predictions, to_csv
 
-        trainer, space = self.trainer, self.parts.space
+        trainer, space, config = self.trainer, self.parts.space, self.config
         best = trainer.load_best()
         scored = [p for p in (self.parts.validation, self.parts.test) if p is not None]
-        with memory.advise(self.config, self.device):
+        with memory.advise(config, self.device):
             logits = {part.part: trainer.logits(part) for part in scored}
-            several = self.config.threshold_views if self.config.augmentation_type != "none" else 0
+            several = config.threshold_views if config.augmentation_type != "none" and config.threshold_rule == "balanced" else 0
             views = [logits["validation"], *(trainer.logits(self.parts.validation, view) for view in range(1, several + 1))]
         self._say_corrupt()
         if not self.job.process.is_main:
+            self.outcome = "finished"
             return
-        chosen = thresholds.choose(self.parts.validation.targets, views)
-        scores, curves = {}, {}
+        known = self.parts.validation.targets
+        temperatures = calibration.fit(known, views[0], space.task) if config.calibration == "temperature" else np.ones(len(space.outputs))
+        rule = thresholds.Rule(config.threshold_rule, config.target_sensitivity, config.cost_ratio)
+        chosen = thresholds.choose(known, views, space.task, temperatures, rule)
+        films, scores = {}, {}
         for part in scored:
             kept = _without_corrupt(part, logits[part.part])
-            p = probabilities(torch.from_numpy(logits[part.part][kept]), space.task).numpy()
+            p = calibration.probabilities(logits[part.part][kept], space.task, temperatures)
             ids, patients = ([column[i] for i in kept] for column in (part.ids, part.patients))
-            scores[part.part] = score(part.targets[kept], p, space, chosen, patients, resamples=self.config.bootstrap_samples, seed=self.config.seed)
-            curves[part.part] = (part.targets[kept], p)
-            self.ids[part.part] = ids
+            films[part.part] = Predictions(ids, patients, part.targets[kept], p)
+            scores[part.part] = score(part.targets[kept], p, space, chosen, films[part.part].patients, resamples=config.bootstrap_samples, seed=config.seed)
         row = trainer.state.history[best]
         metrics = {
-            "objective": METRICS[objective_key(self.config.objective)], "best_epoch": best + 1, "epochs": len(trainer.state.history),
+            "objective": METRICS[objective_key(config.objective)], "best_epoch": best + 1, "epochs": len(trainer.state.history),
             "labels": space.to_dict(), "at_best_epoch": row, **scores,
         }  # fmt: skip
-        self._write(metrics, scores, curves, best)
+        folder = self.job.output_dir
+        write_history(trainer.state.history, folder / "history.csv")
+        write_whole(json.dumps(metrics, indent=1).encode(), folder / "metrics.json", "metrics")
+        write_whole(to_csv(films, space, chosen).encode(), folder / "predictions.csv", "predictions")
+        self._report(scores, films, kept, chosen, temperatures, str(rule), best)
         typical = typical_films(self.parts.train, self.preprocessing)
         write_bundle(
-            self.job.model_dir, trainer.evaluated, network=self.config.network, dropout=self.config.dropout, space=space,
+            self.job.model_dir, trainer.evaluated, network=config.network, dropout=config.dropout, space=space,
             preprocessing=self.preprocessing, thresholds=dict(zip(space.outputs, map(float, chosen), strict=True)),
-            about={"configuration": self.config.to_dict(), "split": {"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
-                   "metrics": metrics, "films": typical and typical.to_dict()},
+            about={"configuration": config.to_dict(), "split": {"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
+                   "metrics": metrics, "calibration": calibration.described(temperatures, space), "films": typical and typical.to_dict()},
             split=self.parts.split, source_dir=source_dir,
         )  # fmt: skip
-        self.say(report.table(scores, space))
+        self.say(wording.table(scores, space))
         self.say(f"bundle: {self.job.model_dir}")
-        self.say(f"report: {self.job.output_dir / 'report.html'}")
+        self.say(f"report: {folder / 'report.html'}")
         if "test" in scores:
             macro = scores["test"]["macro"]
             told = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy") if macro[k]["value"] is not None}
             self.say(line("test", told))
         self.say(line(f"best epoch {best + 1}/{len(trainer.state.history)}", {k: v for k, v in row.items() if k.startswith(("train", "validation"))}))
+        self.outcome = "finished"
 
-    def _write(self, metrics: dict[str, Any], scores: dict[str, Any], curves: dict[str, Any], best: int) -> None:
-        from thorax.evaluation import report
+    def _report(
+        self, scores: dict[str, Any], films: dict[str, Any], kept: list[int], chosen: np.ndarray, temperatures: np.ndarray, rule: str, best: int
+    ) -> None:
+        """The report, with the worst mistakes of the last part scored (test, else validation), of which the films `kept` were read."""
+        from thorax.evaluation import mistakes
+        from thorax.evaluation.report import Report
 
-        folder = self.job.output_dir
+        shown = films[next(reversed(films))]
+        part = self.parts.test or self.parts.validation
+        wrong = mistakes.worst(shown.targets, shown.probabilities, chosen, self.parts.space)
+        drawn = [mistakes.draw(m, part.samples[kept[m.film]].source, self.trainer.evaluated, self.preprocessing, self.device) for m in wrong]
         history = [{**row, "best": k == best} for k, row in enumerate(self.trainer.state.history)]
-        write_history(self.trainer.state.history, folder / "history.csv")
-        write_whole(json.dumps(metrics, indent=1).encode(), folder / "metrics.json", "metrics")
-        write_whole(self._predictions(curves).encode(), folder / "predictions.csv", "predictions")
-        counts = {p.part: f"{len(p)} films, {len(set(p.patients))} patients" for p in self.parts.all}
         minutes = (time.monotonic() - self.started) / 60
-        report.write_report(
-            folder, title=f"{self.config.network} on {', '.join(self.parts.space.classes)}", scores=scores,
+        observer = self.trainer.observer
+        Report(
+            title=f"{self.config.network} on {', '.join(self.parts.space.classes)}", labels=self.parts.space, scores=scores,
+            curves={name: (each.targets, each.probabilities) for name, each in films.items()}, temperatures=temperatures, rule=rule,
             history=[{k.removeprefix("validation_") if k != "validation_loss" else k: v for k, v in row.items()} for row in history],
+            data={p.part: {"films": len(p), "patients": len(set(p.patients)), **p.class_counts()} for p in self.parts.all},
             facts={
-                "Data": {**counts, "split sha256": self.parts.split_hash},
-                "Run": {"torch": torch.__version__, **self.facts, "minutes since the last start": f"{minutes:.1f}"},
+                "Run": {"split sha256": self.parts.split_hash[:16], "torch": torch.__version__, **self.facts, "minutes since the last start": f"{minutes:.1f}",
+                        **(observer.facts() if observer else {})},
                 "Configuration": {k: json.dumps(v) if not isinstance(v, str) else v for k, v in self.config.to_dict().items()},
             },
-            curves=curves, labels=self.parts.space,
-        )  # fmt: skip
-
-    def _predictions(self, curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
-        """CSV: part, id, then target (blank: unknown) and probability of every label."""
-        names = self.parts.space.outputs
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["part", "id", *(f"target:{n}" for n in names), *(f"probability:{n}" for n in names)])
-        for part, (targets, p) in curves.items():
-            for name, y, row in zip(self.ids[part], targets, p, strict=True):
-                writer.writerow([part, name, *("" if np.isnan(v) else int(v) for v in y), *(f"{v:.6f}" for v in row)])
-        return text.getvalue()
+            mistakes=[(shown.ids[m.film], m) for m in drawn], findings=observer.findings() if observer else (),
+        ).write(self.job.output_dir)  # fmt: skip
 
     def _say_corrupt(self) -> None:
         if self.trainer.corrupt:

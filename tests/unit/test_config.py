@@ -422,7 +422,7 @@ SEEDS_MEAN = {
     "first, 896": dataclasses.replace(_FIRST_MEANS, image_shape=(3, 896, 896), resize=None, batch_size=64, learning_rate=0.00025),
     "second": dataclasses.replace(_FIRST_MEANS, network="resnet18", num_classes=2, batch_size=128, epochs=25, num_training_samples=5112, multi_label=False),
     "third": TrainingConfig(epochs=25, batch_size=1),
-    "fourth": TrainingConfig(wandb_tracking=True, learning_rate=0.0001, batch_size=32, epochs=10),
+    "fourth": TrainingConfig(wandb_tracking="true", learning_rate=0.0001, batch_size=32, epochs=10),
     "fifth": dataclasses.replace(
         _FIRST_MEANS, network="resnet18", num_classes=5, batch_size=128, epochs=5, learning_rate=0.001, num_training_samples=2500, use_weighted_loss=True
     ),

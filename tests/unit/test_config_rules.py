@@ -39,10 +39,20 @@ REFUSED = [
     ({"labels": "Mass", "multi_label": "0"}, ["labels=Mass", "multi_label=false"]),
     ({"loss": "cross_entropy", "multi_label": "1"}, ["loss=cross_entropy", "multi_label=true"]),
     ({"top_k": "2", "multi_label": "1"}, ["top_k=2", "multi_label=true"]),
+    ({"threshold_rule": "sensitivity"}, ["threshold_rule=sensitivity", "target_sensitivity=0.95"]),
+    ({"threshold_rule": "cost", "target_sensitivity": "0.9"}, ["target_sensitivity=0.9", "threshold_rule=cost"]),
+    ({"threshold_rule": "cost"}, ["threshold_rule=cost", "cost_ratio=5"]),
+    ({"debugging": "true", "compile": "true"}, ["debugging=true", "compile=true"]),
+    ({"debug_save_interval": "10"}, ["debug_save_interval=10", "debugging=true"]),
+    ({"profiler_schedule": "20,2"}, ["profiler_schedule=20,2", "wait,warmup,active"]),
+    ({"cost_ratio": "2.5"}, ["cost_ratio=2.5", "threshold_rule=balanced", "leave one of them out"]),
 ]
 
 #: Just inside the rules.
 TAKEN = [
+    {"threshold_rule": "sensitivity", "target_sensitivity": "1"},
+    {"threshold_rule": "cost", "cost_ratio": "0.1"},
+    {"threshold_rule": "youden", "calibration": "none"},
     {"image_shape": "1,32,32"},
     {"image_shape": "3,63,63", "network": "alexnet"},
     {"image_shape": "1,8192,8192"},

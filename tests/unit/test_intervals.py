@@ -69,6 +69,10 @@ def test_threshold_metrics_are_those_of_scikit_learn(films):
         assert values["specificity"][i] == pytest.approx(sk.recall_score(**given_row, pos_label=False), abs=1e-9)
         assert values["balanced_accuracy"][i] == pytest.approx(sk.balanced_accuracy_score(**given_row), abs=1e-9)
         assert values["accuracy"][i] == pytest.approx(sk.accuracy_score(**given_row), abs=1e-9)
+        if decision[kept].any():
+            assert values["ppv"][i] == pytest.approx(sk.precision_score(**given_row), abs=1e-9)
+        if not decision[kept].all():
+            assert values["npv"][i] == pytest.approx(sk.precision_score(**given_row, pos_label=False), abs=1e-9)
 
 
 def test_weights_of_owners_reach_all_their_films():
@@ -111,18 +115,34 @@ def test_bootstrap_is_the_metric_of_each_resample(monkeypatch):
     patients = np.arange(films) // 3
     decisions = probabilities >= 0.4
     answers = np.stack([(decisions == targets).sum(axis=1), (~np.isnan(targets)).sum(axis=1)], axis=1)
-    values, overall = bootstrap(targets, probabilities, decisions, answers, patients, resamples=resamples, seed=5)
-    assert set(values) == set(METRICS)
+    drawn = bootstrap(targets, probabilities, decisions, answers, patients, resamples=resamples, seed=5)
+    assert set(drawn.labels) == set(drawn.micro) == set(METRICS)
 
     (counts,) = resample_counts(14, resamples, 5, at_once=resamples)
     for row, patients_drawn in enumerate(counts):
         chosen = np.repeat(np.arange(films), patients_drawn[patients])
-        assert overall[row] == pytest.approx(answers[chosen, 0].sum() / answers[chosen, 1].sum())
-        for i in range(2):
-            kept = chosen[~np.isnan(targets[chosen, i])]
-            expected = sk.roc_auc_score(targets[kept, i], probabilities[kept, i])
-            assert values["auc"][row, i] == pytest.approx(expected, abs=1e-9)
-            assert values["f1"][row, i] == pytest.approx(sk.f1_score(targets[kept, i], decisions[kept, i]), abs=1e-9)
+        assert drawn.overall[row] == pytest.approx(answers[chosen, 0].sum() / answers[chosen, 1].sum())
+        found = [({name: values[row, i] for name, values in drawn.labels.items()}, [i]) for i in range(2)]
+        for values, columns in (*found, ({name: values[row] for name, values in drawn.micro.items()}, [0, 1])):
+            y, p, d = (array[chosen][:, columns].ravel() for array in (targets, probabilities, decisions))
+            known = ~np.isnan(y)
+            y, p, d = y[known], p[known], d[known]
+            expected = {
+                "auc": sk.roc_auc_score(y, p), "average_precision": sk.average_precision_score(y, p), "f1": sk.f1_score(y, d), "ppv": sk.precision_score(y, d),
+                "npv": sk.precision_score(y, d, pos_label=0), "brier": sk.brier_score_loss(y, p), "ece": calibration_error_slowly(y, p),
+                "sensitivity": sk.recall_score(y, d), "balanced_accuracy": sk.balanced_accuracy_score(y, d),
+            }  # fmt: skip
+            assert {name: values[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+
+
+def calibration_error_slowly(y, p):
+    """Guo et al. (2017), equation 3, film by film and bin by bin."""
+    total = 0.0
+    for k in range(10):
+        inside = (p > k / 10) & (p <= (k + 1) / 10) if k else p <= 0.1
+        if inside.any():
+            total += inside.sum() / len(p) * abs(y[inside].mean() - p[inside].mean())
+    return total
 
 
 def test_interval_is_the_middle_95_percent_of_what_is_defined():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
 
 from thorax.errors import ThoraxError
 from thorax.evaluation.metrics import METRICS, epoch_metrics, score
@@ -162,11 +163,53 @@ def test_score_by_hand():
         "f1": 0.8,
         "sensitivity": 1.0,
         "specificity": 0.5,
+        "ppv": 2 / 3,
+        "npv": 1.0,
         "balanced_accuracy": 0.75,
         "accuracy": 0.75,
+        "brier": (0.1**2 + 0.6**2 + 0.75**2 + 0.1**2) / 4,
+        "ece": (0.1 + 0.6 + 0.75 + 0.1) / 4,  # each in a bin of its own
     }
-    for metrics in (entry, got["macro"]):
+    for metrics in (entry, got["macro"], got["micro"]):
         assert {name: metrics[name]["value"] for name in METRICS} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_score_agrees_with_scikit_learn_and_unknown_labels_are_masked(seed):
+    targets, probabilities = some_films(films=90, labels=2, seed=seed)
+    thresholds = np.array([0.5, 0.3])
+    got = score(targets, probabilities, TWO, thresholds, range(90), resamples=0)
+    every, known = [], ~np.isnan(targets)
+    for k, name in enumerate((*TWO.outputs, None)):
+        keep = known[:, k] if name else known
+        y = (targets[:, k] if name else targets)[keep]
+        p = (probabilities[:, k] if name else probabilities)[keep].astype(np.float64)
+        d = ((probabilities >= thresholds)[:, k] if name else probabilities >= thresholds)[keep]
+        expected = {
+            "auc": sk.roc_auc_score(y, p), "average_precision": sk.average_precision_score(y, p), "sensitivity": sk.recall_score(y, d),
+            "specificity": sk.recall_score(y, d, pos_label=0), "ppv": sk.precision_score(y, d), "npv": sk.precision_score(y, d, pos_label=0),
+            "f1": sk.f1_score(y, d), "balanced_accuracy": sk.balanced_accuracy_score(y, d), "accuracy": sk.accuracy_score(y, d),
+            "brier": sk.brier_score_loss(y, p), "ece": calibration_error_of_scikit_learn(y, p),
+        }  # fmt: skip
+        entry = got["labels"][name] if name else got["micro"]
+        assert {metric: entry[metric]["value"] for metric in METRICS} == pytest.approx(expected, abs=1e-9)
+        every += [expected] if name else []
+    macro = {metric: np.mean([expected[metric] for expected in every]) for metric in METRICS}
+    assert {metric: got["macro"][metric]["value"] for metric in METRICS} == pytest.approx(macro, abs=1e-9)
+
+
+def calibration_error_of_scikit_learn(y, p):
+    shares, means = calibration_curve(y, p, n_bins=10)
+    films = np.histogram(np.searchsorted(np.linspace(0, 1, 11)[1:-1], p), bins=np.arange(11))[0]
+    return float(np.sum(np.abs(shares - means) * films[films > 0]) / len(y))
+
+
+def test_the_interval_of_a_calibration_error_holds_its_value():
+    """Resampling alone raises a small error: the plain percentiles would lie above it."""
+    random = np.random.default_rng(1)
+    p = random.random((400, 1)).astype(np.float32)
+    entry = score((random.random((400, 1)) < p).astype(float), p, BINARY, [0.5], range(400), resamples=300)["labels"]["PNEUMONIA"]["ece"]
+    assert 0 <= entry["low"] < entry["value"] < entry["high"] < 0.1
 
 
 def test_masking_is_the_same_as_dropping_the_films_of_that_label():
@@ -190,12 +233,13 @@ def test_multiclass_is_one_against_the_rest_and_argmax_over_all():
     assert got["accuracy"]["low"] < got["accuracy"]["value"] < got["accuracy"]["high"]
     expected = sk.f1_score(targets[:, 2], probabilities[:, 2] >= 0.5)
     assert got["labels"]["viral"]["f1"]["value"] == pytest.approx(expected)
+    assert got["matrix"] == sk.confusion_matrix(targets.argmax(axis=1), probabilities.argmax(axis=1)).tolist()
 
 
 def test_every_metric_has_an_interval_around_it_and_goes_through_json():
     got = score(*some_films(200), TWO, [0.5, 0.3], np.arange(200) // 2, resamples=200)
     assert json.loads(json.dumps(got, allow_nan=False)) == got
-    for metrics in (got["macro"], *got["labels"].values()):
+    for metrics in (got["macro"], got["micro"], *got["labels"].values()):
         for name in METRICS:
             assert set(metrics[name]) == INTERVAL_KEYS
             assert 0 <= metrics[name]["low"] < metrics[name]["value"] < metrics[name]["high"] <= 1

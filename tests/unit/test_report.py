@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from html.parser import HTMLParser
@@ -9,8 +10,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from thorax.errors import ThoraxError
+from thorax.evaluation.comparison import compare
 from thorax.evaluation.metrics import score
-from thorax.evaluation.report import table, write_report
+from thorax.evaluation.mistakes import Mistake
+from thorax.evaluation.report import Report
+from thorax.evaluation.subgroups import subgroups
+from thorax.evaluation.wording import comparison_table, difference, subgroup_table, table
 from thorax.labels import LabelSpace
 
 HOSTILE = '<script>alert("$x$")</script>'
@@ -31,11 +37,12 @@ def films(seed, labels):
 
 
 def written(folder, parts=("validation", "test"), labels=LABELS, history=HISTORY, **other):
+    folder.mkdir(exist_ok=True)
     curves = {part: films(seed, labels) for seed, part in enumerate(parts)}
     thresholds = [0.5] * len(labels.outputs)
     scores = {part: score(*pair, labels, thresholds, np.arange(50) // 2, resamples=50) for part, pair in curves.items()}
-    given = {"title": "Chest <films>", "scores": scores, "history": history, "facts": FACTS, "curves": curves}
-    write_report(folder, **{**given, "labels": labels, **other})
+    given = {"title": "Chest <films>", "scores": scores, "history": history, "facts": FACTS, "curves": curves, "temperatures": np.ones(len(labels.outputs))}
+    Report(**{**given, "labels": labels, **other}).write(folder)
     return scores, (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -43,6 +50,22 @@ def written(folder, parts=("validation", "test"), labels=LABELS, history=HISTORY
 def report(tmp_path_factory):
     """The scores and the page of a usual report, for the tests that only read it."""
     return written(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """The folder of a report that has everything."""
+    folder = tmp_path_factory.mktemp("full")
+    (y, p), patients = films(1, LABELS), [f"P{k // 2}" for k in range(50)]
+    written(
+        folder, temperatures=np.array([0.5, 1, 2, 1]), rule="a sensitivity of at least 0.9", compared=("one", "the <other>"),
+        comparison=compare(y, p, 1 - p, LABELS, patients, resamples=30),
+        groups=subgroups(y, p, LABELS, [0.5] * 4, patients, {"sex": ["F", "M"] * 25}, resamples=30),
+        mistakes=[("a/b.png", Mistake(3, 1, "no x", HOSTILE, 0.01, b"jpeg")), ("c.png", Mistake(4, 0, "Mass", "no Mass", 0.9))],
+        data={"train": {"films": 1200, "Mass": 7}, "test": {"films": 50, "Mass": 3}},
+        findings=[{"rule": "overfit", "step": 40, "message": "the loss on validation <rises>"}],
+    )  # fmt: skip
+    return folder
 
 
 class Page(HTMLParser):
@@ -65,23 +88,51 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def test_writes_the_page_and_both_plots_and_nothing_else(tmp_path):
-    folder = tmp_path / "new" / "report"
+def test_writes_the_page_the_numbers_and_the_plots_and_nothing_else(tmp_path):
+    folder = tmp_path / "report"
     written(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["history.png", "report.html", "roc.png"]
-    for name in ("history.png", "roc.png"):
+    assert sorted(path.name for path in folder.iterdir()) == ["history.png", "pr.png", "reliability.png", "report.html", "report.json", "roc.png"]
+    for name in ("history.png", "roc.png", "pr.png", "reliability.png"):
         content = (folder / name).read_bytes()
         width, height = struct.unpack(">II", content[16:24])
         assert content.startswith(b"\x89PNG") and width > 800 and height > 400
 
 
-def test_the_page_stands_alone_and_runs_nothing(report):
-    _, page = report
+def test_the_page_stands_alone_and_runs_nothing(full):
+    page = (full / "report.html").read_text(encoding="utf-8")
     read = Page(page)
-    assert len(read.addresses) == 2
-    assert all(address.startswith("data:image/png;base64,") for address in read.addresses)
+    assert len(read.addresses) == 5
+    assert all(address.startswith(("data:image/png;base64,", "data:image/jpeg;base64,")) for address in read.addresses)
     assert not read.tags & {"script", "link", "iframe", "object", "form"}
     assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[^\"]*", "", page))
+
+
+def test_a_report_with_everything_says_everything(full):
+    page = (full / "report.html").read_text(encoding="utf-8")
+    text = Page(page).text
+    assert "one, and the other, the <other>" in text and "sex: F" in text and "sex: M" in text
+    assert f"called no x , is {HOSTILE}" in text and "a/b.png" in text and "0.010" in text
+    assert "overfit , step 40: the loss on validation <rises>" in text
+    assert "Train Test films 1,200 50 Mass 7 3" in text
+    assert "The thresholds (a sensitivity of at least 0.9)" in text
+    assert "Each logit is divided by a temperature" in text and "0.500" in text and "2.000" in text
+    assert "<script" not in page and "<other>" not in page and "<rises>" not in page
+
+
+def test_the_numbers_of_the_page_as_json(full):
+    told = json.loads((full / "report.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert told["headline"] == "test" and told["scores"]["test"]["n"] == 50
+    assert told["comparison"]["second"] == "the <other>" and told["comparison"]["macro"]["difference"] is not None
+    assert [row["group"] for row in told["subgroups"]] == ["F", "M"]
+    assert told["mistakes"][0] == {"id": "a/b.png", "said": "no x", "truth": HOSTILE, "probability": 0.01, "label": HOSTILE}
+    assert told["calibration"]["Mass"]["temperature"] == 0.5
+    assert told["calibration"]["Mass"]["ece"] == told["scores"]["test"]["labels"]["Mass"]["ece"]["value"] != told["calibration"]["Mass"]["ece_before"]
+    assert sum(b["films"] for b in told["reliability"]["test"]["after"]) == 200
+    assert told["history"][2]["auc"] is None
+
+
+def test_without_calibration_the_page_says_so(report):
+    assert "This bundle has no calibration" in Page(report[1]).text
 
 
 def test_names_are_shown_and_never_run(report):
@@ -93,7 +144,7 @@ def test_names_are_shown_and_never_run(report):
 def test_the_headline_is_that_of_the_test_films(report):
     scores, page = report
     auc = scores["test"]["macro"]["auc"]
-    headline = Page(page).text.partition("Known films")[0]
+    headline = Page(page).text.partition("Ranking")[0]
     assert f"Macro AUC {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]" in headline
     assert "50 of 25 patients" in headline
     assert "no test set" not in headline
@@ -101,7 +152,7 @@ def test_the_headline_is_that_of_the_test_films(report):
 
 def test_without_test_films_the_headline_says_so(tmp_path):
     scores, page = written(tmp_path, parts=("validation",), labels=LabelSpace(("NORMAL", "PNEUMONIA"), "binary"))
-    headline = Page(page).text.partition("Known films")[0]
+    headline = Page(page).text.partition("Ranking")[0]
     assert "There was no test set" in headline
     assert f"Balanced accuracy {scores['validation']['macro']['balanced_accuracy']['value']:.3f}" in headline
 
@@ -110,26 +161,26 @@ def test_the_page_has_the_tables_the_limits_and_no_exponents(report):
     scores, page = report
     text = Page(page).text
     counts = scores["test"]["labels"]["Mass"]["confusion"]
-    assert f"Mass {counts['tp']} {counts['fp']} {counts['tn']} {counts['fn']}" in text
+    assert re.search(rf"Mass 0\.500 [^A-Z]* {counts['tp']} {counts['fp']} {counts['tn']} {counts['fn']} ", text)
     assert "not a medical device" in text and "another hospital" in text and "chosen on the validation films" in text
     assert "3 epochs; the best was epoch 2" in text
     assert not re.search(r"\d[eE]-\d|\bnan\b|None", text)
 
 
 def test_a_marked_epoch_is_the_best(tmp_path):
-    _, page = written(tmp_path, history=[*HISTORY, {**HISTORY[0], "epoch": 4, "best": True}])
+    _, page = written(tmp_path, history=[*HISTORY, {**HISTORY[0], "epoch": 4, "best": True}], curves={})
     assert "the best was epoch 4" in Page(page).text
 
 
 def test_no_history_and_no_curves(tmp_path):
     _, page = written(tmp_path, history=[], curves={}, facts={})
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-    assert "Training" not in Page(page).text and "ROC" not in Page(page).text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+    assert "Training" not in Page(page).text and "Curves" not in Page(page).text and "Calibration" not in Page(page).words
 
 
 def test_a_second_report_replaces_the_first(tmp_path):
-    written(tmp_path)
-    _, page = written(tmp_path, title="Another")
+    written(tmp_path, curves={})
+    _, page = written(tmp_path, curves={}, title="Another")
     assert "Another" in Page(page).text
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -137,8 +188,8 @@ def test_a_second_report_replaces_the_first(tmp_path):
 @pytest.mark.parametrize("name", ["report.html", "history.png"])
 def test_a_failed_write_leaves_no_part_of_a_file(tmp_path, name):
     (tmp_path / name).mkdir()  # a folder cannot be replaced by a file
-    with pytest.raises(OSError):
-        written(tmp_path)
+    with pytest.raises(ThoraxError, match="report cannot be saved"):
+        written(tmp_path, curves={})
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
@@ -165,6 +216,34 @@ def test_table_by_hand():
         "label      known  positives  threshold  AUC                   F1                    Sensitivity  Specificity",
         "PNEUMONIA  1,200        300      0.412  0.987 [0.979, 0.994]  0.000 [0.000, 0.000]  -            1.000",
     ]
+
+
+def test_the_confusion_of_classes(tmp_path):
+    labels = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
+    y = np.eye(3)[np.arange(50) % 3]
+    p = np.random.default_rng(0).dirichlet(np.ones(3), 50)
+    scores = {"test": score(y, p, labels, [0.5] * 3, range(50), resamples=0)}
+    _, page = written(tmp_path, labels=labels, scores=scores, curves={"test": (y, p)}, parts=())
+    rows = "".join(f" is {name} {' '.join(map(str, row))}" for name, row in zip(labels.classes, scores["test"]["matrix"], strict=True))
+    assert f"called bacterial called normal called viral{rows}" in Page(page).text
+
+
+def test_comparison_and_subgroups_in_a_log():
+    entry = {"first": 0.9, "second": 0.88, "difference": -0.02, "low": -0.031, "high": 0.0009, "p": 0.0499}
+    assert comparison_table({"macro": entry, "labels": {"PNEUMONIA": entry}}).splitlines() == [
+        "label        AUC  AUC of the other  difference               p",
+        "PNEUMONIA  0.900             0.880  -0.020 [-0.031, +0.001]  0.050",
+    ]
+    assert len(comparison_table({"macro": entry, "labels": {"A": entry, "B": dict.fromkeys(entry)}}).splitlines()) == 4
+    assert difference(dict.fromkeys(entry)) == "-" and difference({**entry, "low": None}) == "-0.020"
+    row = {
+        "column": "sex",
+        "group": "F",
+        "n": 1200,
+        "patients": 40,
+        "macro": {m: {"value": 0.5, "low": None, "high": None} for m in ("auc", "sensitivity", "specificity")},
+    }
+    assert subgroup_table([row]).splitlines()[1] == "sex: F  1,200        40  0.500  0.500        0.500"
 
 
 def test_table_has_a_block_for_each_part_and_a_macro_line(report):

@@ -141,6 +141,8 @@ def read(field: dataclasses.Field[Any], name: str, text: str) -> Any:
     may_be_unset = text in ("", "null") or field.default in (None, ())
     if text in UNSET and may_be_unset and text not in about(field).choices:
         return field.default
+    if {"true", "false"} <= set(about(field).choices):  # a boolean with a third value
+        text = "true" if text in TRUE else "false" if text in FALSE else text
     value = _READERS[kind(field)](name, text)
     check(field, name, value)
     return value

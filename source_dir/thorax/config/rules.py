@@ -45,6 +45,7 @@ def check_rules(c: TrainingConfig) -> None:
         )
     _check_schedule(c)
     _check_labels(c)
+    _check_thresholds(c)
     if c.use_pretrained_model and c.network == "cnn5" and not c.weights:
         raise ThoraxError("use_pretrained_model=true with network=cnn5: there are no pretrained weights for it; give your own by weights=FILE")
     if c.unfreeze_epochs and c.freeze != "head":
@@ -53,6 +54,7 @@ def check_rules(c: TrainingConfig) -> None:
         raise ThoraxError(f"unfreeze_epochs={_list(c.unfreeze_epochs)} must rise from epoch to epoch")
     if c.accumulation_steps > c.batch_size:
         raise ThoraxError(f"accumulation_steps={c.accumulation_steps} is more than batch_size={c.batch_size}: a part would be empty")
+    _check_watching(c)
     if c.early_stopping and c.early_stopping_min_epochs > c.epochs:
         raise ThoraxError(f"early_stopping_min_epochs={c.early_stopping_min_epochs} is more than epochs={c.epochs}: it could never stop early; lower it")
 
@@ -98,6 +100,25 @@ def _check_labels(c: TrainingConfig) -> None:
         raise ThoraxError("loss=cross_entropy with multi_label=true: several labels at once need loss=bce or focal")
     if c.multi_label and c.top_k:
         raise ThoraxError(f"top_k={c.top_k} with multi_label=true: top-k accuracy is for exclusive classes")
+
+
+def _check_thresholds(c: TrainingConfig) -> None:
+    for rule, name, example in (("sensitivity", "target_sensitivity", "0.95"), ("cost", "cost_ratio", "5")):
+        value = getattr(c, name)
+        if c.threshold_rule == rule and value is None:
+            raise ThoraxError(f"threshold_rule={rule} needs {name}, such as {name}={example}")
+        if c.threshold_rule != rule and value is not None:
+            raise ThoraxError(f"{name}={plain(value)} with threshold_rule={c.threshold_rule}: it is for threshold_rule={rule}; leave one of them out")
+
+
+def _check_watching(c: TrainingConfig) -> None:
+    if c.debugging and c.compile:
+        raise ThoraxError("debugging=true with compile=true: looking at gradients and weights forces a compiled network to be compiled again and again; "
+                          "leave one of them out")  # fmt: skip
+    if c.debug_save_interval and not c.debugging:
+        raise ThoraxError(f"debug_save_interval={c.debug_save_interval} without debugging=true: nothing would be saved")
+    if len(c.profiler_schedule) != 3 or not c.profiler_schedule[2]:
+        raise ThoraxError(f"profiler_schedule={_list(c.profiler_schedule)} must be wait,warmup,active in steps such as 20,2,3, with one active step or more")
 
 
 def _list(values: tuple[int, ...]) -> str:

@@ -201,8 +201,25 @@ class TrainingConfig:
         "auc", "validation metric that chooses the best epoch and that a tuner is told", SCORE, choices=("auc", "f1", "accuracy", "balanced_accuracy", "loss")
     )
     top_k: int | None = parameter(None, "also report top-k accuracy (exclusive classes)", SCORE, low=2)
+    threshold_rule: str = parameter(
+        "balanced",
+        "how thresholds are chosen on validation: balanced (class-balanced logistic fit), youden (highest sensitivity + specificity), sensitivity "
+        "(the highest threshold that reaches target_sensitivity) or cost (fewest false positives + cost_ratio x missed positives)",
+        SCORE,
+        choices=("balanced", "youden", "sensitivity", "cost"),
+    )
+    target_sensitivity: float | None = parameter(
+        None, "sensitivity that threshold_rule=sensitivity reaches on the validation films, such as 0.95", SCORE, low=0.0, high=1.0, open_low=True
+    )
+    cost_ratio: float | None = parameter(None, "cost of one missed positive in false alarms, for threshold_rule=cost", SCORE, low=0.0, high=1e6, open_low=True)
     threshold_views: int = parameter(
-        4, "augmented views of each validation film, besides the film as served, that thresholds are fitted on", SCORE, low=0, high=100
+        4, "augmented views of each validation film, besides the film as served, that threshold_rule=balanced is fitted on", SCORE, low=0, high=100
+    )
+    calibration: str = parameter(
+        "temperature",
+        "temperature: divide each label's logit by a number fitted on validation, so that probabilities mean more; decisions stay the same; or none",
+        SCORE,
+        choices=("temperature", "none"),
     )
     bootstrap_samples: int = parameter(1000, "patients are resampled this often for the intervals", SCORE, low=0, high=100000)
 
@@ -212,9 +229,24 @@ class TrainingConfig:
 
     # -- Watching --------------------------------------------------------------------------------------------------
     log_seconds: float = parameter(30.0, "seconds between progress lines where there is no terminal", WATCH, low=0.1, affects_result=False)
-    wandb_tracking: bool = parameter(False, "Weights & Biases; not in this version yet: a warning is logged", WATCH, affects_result=False)
-    debugging: bool = parameter(False, "SageMaker Debugger; not in this version yet: a warning is logged", WATCH, affects_result=False)
-    profiler: bool = parameter(False, "profiler; not in this version yet: a warning is logged", WATCH, affects_result=False)
+    wandb_tracking: str = parameter(
+        "false",
+        "Weights & Biases: true (key in WANDB_API_KEY; offline where it cannot be reached) or offline (files to `wandb sync` later)",
+        WATCH,
+        choices=("false", "true", "offline"),
+        affects_result=False,
+    )
+    tensorboard: bool = parameter(False, "event files for TensorBoard", WATCH, affects_result=False)
+    debugging: bool = parameter(
+        False, "save losses, gradients and weights, and judge them by rules while training; not with compile", WATCH, affects_result=False
+    )
+    debug_save_interval: int | None = parameter(
+        None, "steps from one saved step to the next, for debugging; default: about 500 saved steps a run, at least 5 apart", WATCH, low=1, affects_result=False
+    )
+    profiler: bool = parameter(False, "time the stages of a step, trace some steps, sample the machine; names the bottleneck", WATCH, affects_result=False)
+    profiler_schedule: tuple[int, ...] = parameter(
+        (20, 2, 3), "steps that the profiler waits (the last 10 of them are timed stage by stage), warms up and traces", WATCH, low=0, affects_result=False
+    )
 
     def __post_init__(self) -> None:
         from thorax.config.rules import check_fields, check_rules

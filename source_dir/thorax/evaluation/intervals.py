@@ -8,6 +8,7 @@ as weights, many resamples at a time. The formulas are those of scikit-learn wit
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 #: Metrics of one label, in the order in which tables show them.
-METRICS = ("auc", "average_precision", "f1", "sensitivity", "specificity", "balanced_accuracy", "accuracy")
+METRICS = (
+    "auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "f1", "balanced_accuracy", "accuracy", "brier", "ece",
+)  # fmt: skip
+
+#: Bins of equal width that probabilities fall into for the calibration error, as in scikit-learn's calibration_curve.
+BINS = 10
 
 #: Resamples times films held at once. The largest arrays are 4 or 8 bytes an entry, and there are at most about ten.
 CHUNK_ENTRIES = 2_000_000
@@ -72,6 +78,11 @@ class Ranking:
             (R,) AUC: the chance that a positive film outranks a negative one, ties counting half.
             (R,) average precision: the sum over steps of recall gained times precision, without interpolation.
         """
+        rows = max(1, CHUNK_ENTRIES // max(1, len(self.order)))
+        parts = [self._areas(weights[start : start + rows], owner) for start in range(0, len(weights), rows)]
+        return np.concatenate([auc for auc, _ in parts]), np.concatenate([precision for _, precision in parts])
+
+    def _areas(self, weights: Array, owner: Array | None) -> tuple[Array, Array]:
         every = _running_sum(weights, self.order if owner is None else owner[self.order])
         true = _running_sum(weights, self.positives if owner is None else owner[self.positives])
         positives = true[:, -1].astype(np.float64)
@@ -89,25 +100,64 @@ class Ranking:
 
 
 def threshold_metrics(tp: Array, fp: Array, tn: Array, fn: Array) -> dict[str, Array]:
-    """F1, sensitivity, specificity, balanced accuracy and accuracy from confusion counts of any one shape.
+    """The metrics of decisions from confusion counts of any one shape.
 
-    NaN where undefined: F1 without positives, true or predicted; sensitivity without positives; specificity
-    without negatives; balanced accuracy without either.
+    NaN where undefined: sensitivity without positives, specificity without negatives, balanced accuracy without
+    either; PPV where nothing is called positive, NPV where nothing is called negative; F1 without positives, true or
+    predicted.
     """
     sensitivity, specificity = ratio(tp, tp + fn), ratio(tn, tn + fp)
     return {
-        "f1": ratio(2 * tp, 2 * tp + fp + fn),
         "sensitivity": sensitivity,
         "specificity": specificity,
+        "ppv": ratio(tp, tp + fp),
+        "npv": ratio(tn, tn + fn),
+        "f1": ratio(2 * tp, 2 * tp + fp + fn),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "accuracy": ratio(tp + tn, tp + fp + tn + fn),
     }
+
+
+def bins_of(probabilities: Array) -> Array:
+    """The bin 0..BINS-1 of each probability: bin b holds (b / BINS, (b + 1) / BINS], the first one also 0."""
+    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], probabilities)
+
+
+def gaps(targets: Array, probabilities: Array, patients: Array, people: int) -> Array:
+    """(P, L, BINS) sums of target - probability of each patient's known films in each bin."""
+    labels = targets.shape[1]
+    known = ~np.isnan(targets)
+    gap = np.where(known, targets - probabilities.astype(np.float64), 0)
+    cell = (patients[:, None] * labels + np.arange(labels)) * BINS + bins_of(probabilities)
+    return np.bincount(cell.ravel(), weights=gap.ravel(), minlength=people * labels * BINS).reshape(people, labels, BINS)
+
+
+def calibration_error(gap: Array, known: Array) -> Array:
+    """Expected calibration error (Guo et al., "On calibration of modern neural networks", 2017) of one label's probabilities.
+
+    The mean over films of the distance between the share of positives in a film's bin and the bin's mean probability.
+
+    Args:
+        gap: (..., BINS) sums of target - probability.
+        known: (...) films.
+    """
+    return ratio(np.abs(gap).sum(axis=-1), known)
 
 
 def confusion(targets: Array, decisions: Array) -> tuple[Array, Array, Array, Array]:
     """Which known entries are true positives, false positives, true negatives, false negatives: four bool (N, L)."""
     positive, negative = targets == 1, targets == 0
     return positive & decisions, negative & decisions, negative & ~decisions, positive & ~decisions
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Metrics in R resamples, NaN where undefined: {metric: (R, L)} of the labels, {metric: (R,)} over all entries
+    pooled, and the (R,) overall accuracy."""
+
+    labels: dict[str, Array]
+    micro: dict[str, Array]
+    overall: Array
 
 
 def bootstrap(
@@ -119,7 +169,7 @@ def bootstrap(
     *,
     resamples: int,
     seed: int,
-) -> tuple[dict[str, Array], Array]:
+) -> Resampled:
     """Every metric of every label in every resample of patients.
 
     Args:
@@ -130,31 +180,41 @@ def bootstrap(
         patients: (N,) patient number of each film, 0..P-1, each in use.
         resamples: how many times to draw P patients.
         seed: the same seed draws the same patients.
-
-    Returns:
-        {metric: (resamples, L)} for METRICS, and (resamples,) overall accuracy; NaN where undefined.
     """
     films, labels = targets.shape
     people = int(patients.max()) + 1
-    parts = [*confusion(targets, decisions), answers]
-    sums = _sums_by_patient(np.concatenate(parts, axis=1), patients, people)
+    squares = np.where(np.isnan(targets), 0, (targets - probabilities.astype(np.float64)) ** 2)
+    by_patient = _sums_by_patient(np.concatenate([*confusion(targets, decisions), squares, answers], axis=1), patients, people)
+    sums = np.concatenate([by_patient, gaps(targets, probabilities, patients, people).reshape(people, -1)], axis=1)
     rankings = [Ranking(targets[:, i], probabilities[:, i]) for i in range(labels)]
+    pooled, owner = Ranking(targets.ravel(), probabilities.ravel()), np.repeat(patients, labels)
 
-    values = {name: np.full((resamples, labels), np.nan) for name in METRICS}
-    overall = np.full(resamples, np.nan)
+    found = Resampled(
+        {name: np.full((resamples, labels), np.nan) for name in METRICS},
+        {name: np.full(resamples, np.nan) for name in METRICS},
+        np.full(resamples, np.nan),
+    )
     start = 0
     for counts in resample_counts(people, resamples, seed, at_once=max(1, CHUNK_ENTRIES // films)):
         rows = slice(start, start + len(counts))
         start = rows.stop
         totals = counts.astype(np.float64) @ sums
-        tp, fp, tn, fn = (totals[:, i * labels : (i + 1) * labels] for i in range(4))
-        for name, value in threshold_metrics(tp, fp, tn, fn).items():
-            values[name][rows] = value
-        overall[rows] = ratio(totals[:, -2], totals[:, -1])
+        tp, fp, tn, fn, squared = (totals[:, i * labels : (i + 1) * labels] for i in range(5))
+        gap = totals[:, 5 * labels + 2 :].reshape(len(counts), labels, BINS)
+        for kept, values in ((found.labels, (tp, fp, tn, fn, squared, gap)), (found.micro, [x.sum(axis=1) for x in (tp, fp, tn, fn, squared, gap)])):
+            known = sum(values[:4])
+            for name, value in threshold_metrics(*values[:4]).items():
+                kept[name][rows] = value
+            kept["brier"][rows], kept["ece"][rows] = ratio(values[4], known), calibration_error(values[5], known)
+        found.overall[rows] = ratio(totals[:, 5 * labels], totals[:, 5 * labels + 1])
         for i, ranking in enumerate(rankings):
             if ranking.defined:
-                values["auc"][rows, i], values["average_precision"][rows, i] = ranking.areas(counts, patients)
-    return values, overall
+                found.labels["auc"][rows, i], found.labels["average_precision"][rows, i] = ranking.areas(counts, patients)
+        if labels == 1:
+            found.micro["auc"][rows], found.micro["average_precision"][rows] = (found.labels[name][rows, 0] for name in METRICS[:2])
+        elif pooled.defined:
+            found.micro["auc"][rows], found.micro["average_precision"][rows] = pooled.areas(counts, owner)
+    return found
 
 
 def interval(values: Array) -> tuple[float | None, float | None]:

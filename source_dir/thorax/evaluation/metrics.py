@@ -18,7 +18,9 @@ from thorax.evaluation.intervals import (
     Array,
     Ranking,
     bootstrap,
+    calibration_error,
     confusion,
+    gaps,
     interval,
     mean_defined,
     ratio,
@@ -98,11 +100,12 @@ def score(
 
     Returns:
         What json.dumps takes, None for what is undefined, and {"value", "low", "high"} for each metric of METRICS:
-        {"n": films, "patients": distinct patients, "accuracy": overall, "macro": {metric: ...},
+        {"n": films, "patients": distinct patients, "accuracy": overall, "macro": {metric: ...}, "micro": {metric: ...},
         "labels": {output: {"n": known films, "positives", "prevalence", "threshold", "confusion", metric: ...}}}.
-        Overall accuracy is over known entries at the thresholds; for multiclass it is that of argmax, and the
-        labels are scored one against the rest. Macro is the mean over the labels where the metric is defined,
-        in each resample as well. Resamples in which a metric is undefined are left out of its interval; one patient
+        Overall accuracy is over known entries at the thresholds; for multiclass it is that of argmax, the labels are
+        scored one against the rest, and "matrix" has the (L, L) films of each true class (row) by argmax. Macro is the
+        mean over the labels where the metric is defined, in each resample as well; micro pools all known entries.
+        Resamples in which a metric is undefined are left out of its interval; one patient
         alone gives none.
 
     Raises:
@@ -121,28 +124,27 @@ def score(
     names, owner = np.unique([str(patient) for patient in patients], return_inverse=True)
     decisions = probabilities.astype(np.float64) >= cutoffs
     answers = _answers(targets, probabilities, decisions, labels.task)
-    values, overall = bootstrap(targets, probabilities, decisions, answers, owner, resamples=resamples if len(names) > 1 else 0, seed=seed)
+    drawn = bootstrap(targets, probabilities, decisions, answers, owner, resamples=resamples if len(names) > 1 else 0, seed=seed)
 
     by_label = {}
     for i, name in enumerate(labels.outputs):
-        known = ~np.isnan(targets[:, i])
-        entry = _label_points(targets[known, i] == 1, probabilities[known, i], decisions[known, i])
-        entry["threshold"] = float(cutoffs[i])
-        for metric in METRICS:
-            entry[metric] = _with_interval(entry[metric], values[metric][:, i])
-        by_label[name] = entry
+        entry = _points(targets[:, i], probabilities[:, i], decisions[:, i])
+        by_label[name] = entry | _intervals(entry, {metric: values[:, i] for metric, values in drawn.labels.items()}) | {"threshold": float(cutoffs[i])}
     macro = {}
     for metric in METRICS:
         points = [entry[metric]["value"] for entry in by_label.values() if entry[metric]["value"] is not None]
-        macro[metric] = _with_interval(float(np.mean(points)) if points else None, mean_defined(values[metric]))
+        macro[metric] = float(np.mean(points)) if points else None
+    micro = _points(targets, probabilities, decisions)
     correct, counted = answers.sum(axis=0)
     accuracy = float(correct / counted) if counted else None
     return {
         "n": films,
         "patients": len(names),
-        "accuracy": _with_interval(accuracy, overall),
-        "macro": macro,
+        "accuracy": _with_interval(accuracy, drawn.overall),
+        "macro": _intervals(macro, {metric: mean_defined(values) for metric, values in drawn.labels.items()}),
+        "micro": _intervals(micro, drawn.micro),
         "labels": by_label,
+        **({"matrix": _matrix(targets, probabilities)} if labels.task == "multiclass" else {}),
     }
 
 
@@ -186,25 +188,51 @@ def _answers(targets: Array, probabilities: Array, decisions: Array, task: Task)
     return np.stack([(tp | tn).sum(axis=1), (tp | fp | tn | fn).sum(axis=1)], axis=1)
 
 
-def _label_points(positive: Array, probability: Array, decision: Array) -> dict[str, Any]:
-    """Point values of one label's known films (n,), by scikit-learn; None where undefined."""
+def _points(targets: Array, probabilities: Array, decisions: Array) -> dict[str, Any]:
+    """Point values over the known entries of one label (N,), or of all labels (N, L) pooled, by scikit-learn; None where undefined."""
+    known = ~np.isnan(targets)
+    positive, probability, decision = targets[known] == 1, probabilities[known].astype(np.float64), decisions[known]
     n, positives = len(positive), int(positive.sum())
     both = 0 < positives < n
     counts = sk.confusion_matrix(positive, decision, labels=[False, True]).ravel() if n else np.zeros(4, dtype=int)
     tn, fp, fn, tp = (int(count) for count in counts)
+    gap = gaps(positive[:, None], probability[:, None], np.zeros(n, dtype=np.int64), 1)[0, 0]
     return {
         "n": n,
         "positives": positives,
         "prevalence": positives / n if n else None,
         "auc": float(sk.roc_auc_score(positive, probability)) if both else None,
         "average_precision": float(sk.average_precision_score(positive, probability)) if both else None,
-        "f1": float(sk.f1_score(positive, decision)) if tp + fp + fn else None,
         "sensitivity": float(sk.recall_score(positive, decision)) if positives else None,
         "specificity": float(sk.recall_score(positive, decision, pos_label=False)) if positives < n else None,
+        "ppv": float(sk.precision_score(positive, decision)) if tp + fp else None,
+        "npv": float(sk.precision_score(positive, decision, pos_label=False)) if tn + fn else None,
+        "f1": float(sk.f1_score(positive, decision)) if tp + fp + fn else None,
         "balanced_accuracy": float(sk.balanced_accuracy_score(positive, decision)) if both else None,
         "accuracy": float(sk.accuracy_score(positive, decision)) if n else None,
+        "brier": float(sk.brier_score_loss(positive, probability)) if n else None,
+        "ece": float(calibration_error(gap, np.asarray(n))) if n else None,
         "confusion": {"tp": tp, "fp": fp, "tn": tn, "fn": fn},
     }
+
+
+def _matrix(targets: Array, probabilities: Array) -> list[list[int]]:
+    known = ~np.isnan(targets.sum(axis=1))
+    classes = range(targets.shape[1])
+    counts: list[list[int]] = sk.confusion_matrix(targets[known].argmax(axis=1), probabilities[known].argmax(axis=1), labels=[*classes]).tolist()
+    return counts
+
+
+def _intervals(points: dict[str, Any], drawn: dict[str, Array]) -> dict[str, dict[str, float | None]]:
+    """{metric: value with interval}. A calibration error's resamples are moved so that their mean is the value: resampling
+    adds the noise of a second sample, which alone raises it, and would put the value below its own interval."""
+    result = {}
+    for metric in METRICS:
+        values, point = drawn[metric], points[metric]
+        if metric == "ece" and point is not None and not np.isnan(values).all():
+            values = np.clip(values - np.nanmean(values) + point, 0, 1)
+        result[metric] = _with_interval(point, values)
+    return result
 
 
 def _with_interval(value: float | None, resampled: Array) -> dict[str, float | None]:

@@ -2,35 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+
+from thorax.evaluation.intervals import Array
+from thorax.labels import Task
+
+RULES = ("balanced", "youden", "sensitivity", "cost")
 
 
-def choose(targets: np.ndarray, views: Sequence[np.ndarray]) -> np.ndarray:
-    """(L,) probabilities in 0..1 at and above which a label is called positive; balanced accuracy is the goal.
+@dataclass(frozen=True)
+class Rule:
+    """Where to cut.
 
-    Where validation is nearly perfect, a wide range of cuts reaches the same balanced accuracy, and the best one on paper
-    is decided by a film or two next to it. Two things make the choice steadier. The cut is where a class-balanced
-    logistic fit of the label on the logit (Platt, "Probabilistic outputs for support vector machines", 1999, with equal
-    weight for both classes) says one half, so that all films count. And the fit sees each film in several augmented views
-    besides the film as served: films of another hospital or year vary more than those held out from the same one.
+    Attributes:
+        name: balanced (class-balanced logistic fit, see `_balanced`), youden (highest sensitivity + specificity - 1),
+            sensitivity (the highest cut that reaches `target`) or cost (fewest false positives + `ratio` x false negatives).
+        target: the sensitivity to reach, above 0 and at most 1.
+        ratio: cost of a missed positive, in false alarms.
+    """
+
+    name: str = "balanced"
+    target: float | None = None
+    ratio: float | None = None
+
+    def __str__(self) -> str:
+        return {
+            "balanced": "balanced: equal weight to sensitivity and specificity",
+            "youden": "Youden: the highest sum of sensitivity and specificity",
+            "sensitivity": f"a sensitivity of at least {self.target}",
+            "cost": f"the lowest cost, a missed positive costing as much as {self.ratio} false alarms",
+        }[self.name]
+
+
+def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Array, rule: Rule) -> Array:
+    """(L,) calibrated probabilities in 0..1 at and above which a label is called positive.
 
     Args:
         targets: (N, L) in {0, 1, NaN}; NaN is unknown and left out.
-        views: one or more (N, L) arrays of logits, before the sigmoid; rows with NaN are left out.
+        views: one or more (N, L) arrays of logits before sigmoid or softmax: the films as served, then augmented views,
+            which only the balanced rule looks at. Rows with NaN are left out.
+        task: the scores of exclusive classes are the log odds of one class against the rest.
+        temperatures: (L,) of the calibration.
+        rule: how to choose.
     """
-    return np.array([_cut(targets[:, k], [z[:, k] for z in views]) for k in range(targets.shape[1])], np.float32)
+    seen = views if rule.name == "balanced" else views[:1]
+    z = np.concatenate(seen).astype(np.float64)
+    if task == "multiclass":
+        z = _one_against_rest(z / temperatures)
+        temperatures = np.ones(len(temperatures))
+    cut: Callable[[Array, Array, Rule], float] = _balanced if rule.name == "balanced" else _best
+    y = np.tile(targets, (len(seen), 1))
+    chosen = []
+    for k, temperature in enumerate(temperatures):
+        known = ~np.isnan(y[:, k]) & ~np.isnan(z[:, k])
+        told = y[known, k]
+        chosen.append(_sigmoid(cut(told, z[known, k], rule) / temperature) if len(np.unique(told)) == 2 else 0.5)
+    return np.array(chosen, np.float32)
 
 
-def _cut(targets: np.ndarray, views: Sequence[np.ndarray]) -> float:
-    y, z = np.tile(targets, len(views)), np.concatenate(views)
-    known = ~np.isnan(y) & ~np.isnan(z)
-    y, z = y[known], z[known]
-    if len(np.unique(y)) < 2:
-        return 0.5
+def _balanced(y: Array, z: Array, rule: Rule) -> float:
+    """The logit of a cut that is steady where validation is nearly perfect.
+
+    There a wide range of cuts reaches the same balanced accuracy, and the best one on paper is decided by a film or two next
+    to it. Two things make the choice steadier. The cut is where a class-balanced logistic fit of the label on the logit
+    (Platt, "Probabilistic outputs for support vector machines", 1999, with equal weight for both classes) says one half,
+    so that all films count. And the fit sees each film in several augmented views besides the film as served: films of
+    another hospital or year vary more than those held out from the same one.
+    """
+    from sklearn.linear_model import LogisticRegression
+
     fit = LogisticRegression(class_weight="balanced").fit(z[:, None], y)
     slope = float(fit.coef_[0, 0])
-    cut = -float(fit.intercept_[0]) / slope if slope > 0 else 0.0
-    return float(1 / (1 + np.exp(-np.clip(cut, z.min(), z.max()))))
+    return float(np.clip(-float(fit.intercept_[0]) / slope if slope > 0 else 0.0, z.min(), z.max()))
+
+
+def _best(y: Array, z: Array, rule: Rule) -> float:
+    """The cut, halfway between two films, that is best by the rule; the highest of equals."""
+    order = np.argsort(-z, kind="stable")
+    ranked = z[order]
+    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(z) - 1)  # the last film of each step of equal logits
+    true = np.append(0, np.cumsum(y[order] == 1)[last])
+    false = np.append(0, np.cumsum(y[order] == 0)[last])
+    steps = np.concatenate([ranked[:1] + 1, ranked[last], ranked[-1:] - 1])
+    cuts = (steps[1:] + steps[:-1]) / 2
+    positives, negatives = true[-1], false[-1]
+    if rule.name == "youden":
+        # Sensitivity + specificity - 1, times both counts: so equals stay equal.
+        value: Any = true * negatives - false * positives
+    elif rule.name == "sensitivity":
+        value = true >= np.ceil(rule.target * positives - 1e-9)
+    else:
+        value = -(false + rule.ratio * (positives - true))
+    return float(cuts[int(np.argmax(value))])
+
+
+def _one_against_rest(z: Array) -> Array:
+    """log(p / (1 - p)) of each class, from (N, L) logits."""
+    rest: Array = np.stack([np.logaddexp.reduce(np.delete(z, k, axis=1), axis=1) for k in range(z.shape[1])], axis=1)
+    odds: Array = z - rest
+    return odds
+
+
+def _sigmoid(z: float) -> float:
+    return float(np.exp(-np.logaddexp(0, -z)))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,6 +24,7 @@ import thorax
 from thorax import networks
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
+from thorax.evaluation.calibration import temperatures_of
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
 
@@ -48,8 +50,8 @@ class Bundle:
         network, dropout: how to build the network.
         space: label names and task.
         preprocessing: how films are prepared.
-        thresholds: by output name, probabilities in 0..1.
-        about: everything else: configuration, split hash, metrics, versions; calibration and films (see data/typical.py) or None.
+        thresholds: by output name, calibrated probabilities in 0..1.
+        about: everything else: configuration, split hash, metrics, versions; calibration (see `temperatures`) and films (see data/typical.py) or None.
     """
 
     folder: Path
@@ -59,6 +61,11 @@ class Bundle:
     thresholds: dict[str, float]
     about: dict[str, Any]
     dropout: float = 0.0
+
+    @property
+    def temperatures(self) -> np.ndarray:
+        """(L,) float64: what each logit is divided by before sigmoid or softmax, from calibration: {output: {"temperature": t}}."""
+        return temperatures_of(self.about.get("calibration") or {}, self.space)
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -71,14 +78,16 @@ class Bundle:
             preprocessing = Preprocessing.from_dict(stored["preprocessing"])
             if preprocessing.fingerprint() != stored["preprocessing_fingerprint"]:
                 raise ValueError("its preprocessing was changed by hand")
-            return cls(
+            bundle = cls(
                 folder, stored["network"]["name"], LabelSpace.from_dict(stored["labels"]), preprocessing, stored["thresholds"],
                 {key: stored[key] for key in ("configuration", "split", "metrics", "versions")} | {key: stored.get(key) for key in ("calibration", "films")},
                 stored["network"]["dropout"],
             )  # fmt: skip
+            temperatures_of(bundle.about["calibration"] or {}, bundle.space)  # raises where it has another form
+            return bundle
         except FileNotFoundError:
             raise ThoraxError(f"{folder} is not a bundle: it has no {DESCRIPTION}; name the model folder of a finished job") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ThoraxError(f"{file} is damaged ({error}); take the bundle from the job again") from None
 
     def build_network(self) -> nn.Module:

@@ -77,7 +77,7 @@ class Classifier:
         self._decoding = threading.BoundedSemaphore(free_cpus() + 1)  # more at once would only take more memory
         self._explaining = threading.Lock()
         self._explained: torch.nn.Module | None = None
-        self._temperatures = torch.tensor(temperatures(bundle.about.get("calibration"), self.labels), device=self.device)
+        self._temperatures = torch.tensor(bundle.temperatures, dtype=torch.float32, device=self.device)
         self._told = threading.local()
         self.net, self.precision = self._chosen(precision)
         self._warm_up()
@@ -251,15 +251,6 @@ class Classifier:
         films = self._references()
         for count in {1, min(4, self.batch), self.batch}:
             self.score(np.resize(films, (count, *films.shape[1:])))
-
-
-def temperatures(calibration: Mapping[str, Any] | None, labels: Sequence[str]) -> list[float]:
-    """What each logit is divided by: {label: {"temperature": T}}, or one {"temperature": T} for all; 1 where nothing is said."""
-    stored = calibration or {}
-    found = [float((stored.get(name) or stored).get("temperature", 1.0)) for name in labels]
-    if not all(0 < t < float("inf") for t in found):
-        raise ThoraxError(f"the bundle's calibration has a temperature that is not above 0: {found}; take the bundle from the job again")
-    return found
 
 
 def version_of(bundle: Bundle) -> str:

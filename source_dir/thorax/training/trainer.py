@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from thorax.errors import ThoraxError
 from thorax.evaluation.metrics import epoch_metrics
 from thorax.job import Process
 from thorax.tracking.lines import line, number, objective_key
+from thorax.tracking.observers import Observer
 from thorax.tracking.progress import Progress, say
 from thorax.training import distributed
 from thorax.training.checkpoints import Checkpoints
@@ -75,12 +76,13 @@ class Trainer:
         workers: processes that read films.
         stop: asked after every step whether to save and end.
         log: takes whole lines (main process only).
+        observer: told what happens, by those who watch the run; None where nobody does.
     """
 
     def __init__(
         self, config: TrainingConfig, process: Process, train: SampleSet, validation: SampleSet, preprocessing: Preprocessing,
         checkpoints: Checkpoints, net: nn.Module, *, device: torch.device, precision: str, workers: int, stop: Stop,
-        log: Callable[[str], None] = say,
+        log: Callable[[str], None] = say, observer: Observer | None = None,
     ) -> None:  # fmt: skip
         self.config, self.process, self.device, self.precision, self.workers = config, process, device, precision, workers
         self.train_films, self.validation_films, self.preprocessing = train, validation, preprocessing
@@ -101,6 +103,9 @@ class Trainer:
         self.steps_per_epoch = max(1, len(train) // self.batch_size)
         self.corrupt: set[str] = set()
         self._layout = layout
+        self.observer = observer
+        if observer is not None:
+            observer.attach(self)
 
     @property
     def batch_size(self) -> int:
@@ -119,6 +124,8 @@ class Trainer:
         if self.streamed:
             self._say(f"streaming: shards are read in order, {self.config.shuffle_buffer} films wait in memory to be shuffled")
         self._resume()
+        if self.observer is not None:
+            self.observer.start(self.state.global_step, self.steps_per_epoch * self.config.epochs)
         while not self.state.finished:
             self._set_trained_stages()
             if not self._train_epoch():
@@ -177,11 +184,7 @@ class Trainer:
                 self._save("time")
             lr = rate(c, s.epoch + s.step / self.steps_per_epoch)
             set_rate(self.optimizer, lr)
-            losses.add(self._step(batch), batch, lr)
-            s.step += 1
-            s.global_step += 1
-            self._seen += len(batch.everyone)
-            progress.step(losses.latest)
+            self._count(self._step(batch), batch, lr, losses, progress)
         losses.look()
         progress.close()
         return True
@@ -195,53 +198,91 @@ class Trainer:
     def _read(self, films: Films, batches: TrainingBatches) -> Iterator[Batch]:
         """Batches as they come, with the time spent waiting for them counted."""
         source = iter(loader(films, batches, self.workers, pin=self.device.type == "cuda"))
-        while True:
-            start = time.monotonic()
-            try:
-                batch = next(source)
-            except StopIteration:
-                return
-            self._waited += time.monotonic() - start
+        while (batch := self._wait(source)) is not None:
             if batch.problem:
                 raise ThoraxError(f"{batch.problem}; mend or remove it, or set skip_corrupt=true")
             self.corrupt.update(self.train_films.samples[i].id for i in batch.corrupt)
             yield batch
 
+    def _wait(self, source: Iterator[Batch]) -> Batch | None:
+        start = time.monotonic()
+        batch = next(source, None)
+        self._waited += time.monotonic() - start
+        return batch
+
     def _step(self, batch: Batch) -> torch.Tensor:
         """One optimiser step on one global batch; returns this process's share of the loss sum, detached."""
         c = self.config
         torch.manual_seed((c.seed * 1_000_003 + self.state.global_step) * 4099 + self.process.rank)
-        everyone = self.targets["train"][batch.everyone]
-        count = max(self.loss.count(everyone), 1)
-        targets = self.targets["train"][batch.indices]
-        if batch.corrupt:
-            targets = targets.clone()
-            targets[torch.isin(batch.indices, torch.tensor(batch.corrupt))] = float("nan")
-        targets = targets.to(self.device, non_blocking=True)
-        films, draws = (t.to(self.device, non_blocking=True) for t in (batch.films, batch.draws))
+        count = max(self.loss.count(self.targets["train"][batch.everyone]), 1)
+        films, draws, targets = self._copy(batch)
         told = torch.zeros((), device=self.device)
         parts = torch.arange(len(films)).chunk(c.accumulation_steps)
         self.optimizer.zero_grad(set_to_none=True)
+        # DDP averages gradients over processes; the loss is a mean over the global batch.
+        share = self.process.world_size / count
         for k, part in enumerate(parts):
             rows = slice(int(part[0]), int(part[-1]) + 1)
             last = k == len(parts) - 1
             with nullcontext() if last or self.parallel is None else self.parallel.no_sync():
-                with torch.no_grad():
-                    x = self._prepare(self.augment(films[rows], draws[rows]))
-                with autocast(self.precision, self.device):
-                    logits = self.forward(x)
-                loss = self.loss.sum(logits, targets[rows])
-                # DDP averages gradients over processes; the loss is a mean over the global batch.
-                self.scaler.scale(loss * (self.process.world_size / count)).backward()  # type: ignore[no-untyped-call]
+                loss = self._forward(self._augment(films[rows], draws[rows]), targets[rows])
+                self._backward(loss * share)
             told += loss.detach()
-        if c.clip_grad_norm:
+        self._update(told * share)
+        return told
+
+    # -- The stages of a step; a profiler times them by these names -----------------------------------------------
+
+    STAGES: ClassVar = {
+        "data": "_wait", "copy": "_copy", "augmentation": "_augment", "forward": "_forward", "backward": "_backward",
+        "optimizer": "_update", "logging": "_count",
+    }  # fmt: skip
+
+    def _copy(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Films, random draws and targets of the batch, on the device."""
+        targets = self.targets["train"][batch.indices]
+        if batch.corrupt:
+            targets = targets.clone()
+            targets[torch.isin(batch.indices, torch.tensor(batch.corrupt))] = float("nan")
+        films, draws, targets = (t.to(self.device, non_blocking=True) for t in (batch.films, batch.draws, targets))
+        return films, draws, targets
+
+    @torch.no_grad()
+    def _augment(self, films: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        return self._prepare(self.augment(films, draws))
+
+    def _forward(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss summed over the films."""
+        with autocast(self.precision, self.device):
+            logits = self.forward(x)
+        return self.loss.sum(logits, targets)
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def _update(self, loss: torch.Tensor) -> None:
+        """Clips the gradients, moves the weights and their average."""
+        c = self.config
+        if c.clip_grad_norm or self.observer is not None:
             self.scaler.unscale_(self.optimizer)
+        if self.observer is not None:
+            self.observer.gradients(self.state.global_step + 1, loss, self.net)
+        if c.clip_grad_norm:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), c.clip_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.net)
-        return told
+
+    def _count(self, loss_sum: torch.Tensor, batch: Batch, lr: float, losses: Losses, progress: Progress) -> None:
+        """The books of a step."""
+        losses.add(loss_sum, batch, lr)
+        self.state.step += 1
+        self.state.global_step += 1
+        self._seen += len(batch.everyone)
+        progress.step(losses.latest)
+        if self.observer is not None:
+            self.observer.step(self.state.global_step, losses.latest, lr)
 
     def _prepare(self, films: torch.Tensor) -> torch.Tensor:
         x = self.preprocessing.tensor(films)
@@ -281,6 +322,8 @@ class Trainer:
         }  # fmt: skip
         s.history.append(row)
         self._say(line(f"epoch {s.epoch + 1}/{c.epochs}", {k: v for k, v in row.items() if k != "epoch"}))
+        if self.observer is not None:
+            self.observer.epoch(row, s.global_step)
         self._advise(row)
         self._keep_best(row)
         s.epoch, s.step, s.loss_sum, s.loss_count = s.epoch + 1, 0, 0.0, 0
@@ -390,6 +433,8 @@ class Losses:
         s = self.trainer.state
         for value, (_, count, epoch, step, lr) in zip(values.tolist(), self.waiting, strict=True):
             if not np.isfinite(value):
+                if self.trainer.observer is not None:
+                    self.trainer.observer.step(s.global_step + 1, value, lr)
                 raise ThoraxError(
                     f"the loss is {value} at epoch {epoch + 1} step {step + 1}, learning_rate={number(lr, 8)}; lower learning_rate, set "
                     "clip_grad_norm=1, or precision_dtype=float32; the last checkpoint is from before")  # fmt: skip

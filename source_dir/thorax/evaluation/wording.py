@@ -1,0 +1,91 @@
+"""Scores in words: names of metrics, numbers as people read them, and the table for terminals and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from thorax.labels import LabelSpace
+
+#: What people call the metrics of a score.
+TITLES = {
+    "auc": "AUC",
+    "average_precision": "Average precision",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "balanced_accuracy": "Balanced accuracy",
+    "accuracy": "Accuracy",
+    "brier": "Brier score",
+    "ece": "Calibration error",
+}
+TABLE_METRICS = ("auc", "f1", "sensitivity", "specificity")
+UNDEFINED = "-"  # plain ASCII: a log may not take more
+
+
+def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace) -> str:
+    """The scores as plain text, a block of lines per part, such as
+
+    test: 1,200 films of 410 patients, accuracy 0.941 [0.930, 0.952]
+    label        known  positives  threshold  AUC                   F1 ...
+    Pneumonia    1,200        300      0.412  0.987 [0.979, 0.994]  ...
+    """
+    blocks = []
+    for part, result in scores.items():
+        rows = [["label", "known", "positives", "threshold", *(TITLES[metric] for metric in TABLE_METRICS)]]
+        for name in labels.outputs:
+            entry = result["labels"][name]
+            counts = [f"{entry['n']:,}", f"{entry['positives']:,}", number(entry["threshold"])]
+            rows.append([name, *counts, *(cell(entry[metric]) for metric in TABLE_METRICS)])
+        if len(labels.outputs) > 1:
+            rows.append(["macro", "", "", "", *(cell(result["macro"][metric]) for metric in TABLE_METRICS)])
+        lines = [f"{part}: {result['n']:,} films of {result['patients']:,} patients, accuracy {cell(result['accuracy'])}", *_aligned(rows, {1, 2, 3})]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def comparison_table(comparison: Mapping[str, Any]) -> str:
+    """The differences in AUC as plain text: a line per label, then macro."""
+    rows = [["label", "AUC", "AUC of the other", "difference", "p"]]
+    named = {**comparison["labels"], **({"macro": comparison["macro"]} if len(comparison["labels"]) > 1 else {})}
+    for name, entry in named.items():
+        rows.append([name, number(entry["first"]), number(entry["second"]), difference(entry), number(entry["p"])])
+    return "\n".join(_aligned(rows, {1, 2}))
+
+
+def subgroup_table(groups: Sequence[Mapping[str, Any]]) -> str:
+    """The subgroups as plain text: a line per group."""
+    metrics = ("auc", "sensitivity", "specificity")
+    rows = [["group", "films", "patients", *(TITLES[metric] for metric in metrics)]]
+    rows += [[f"{g['column']}: {g['group']}", f"{g['n']:,}", f"{g['patients']:,}", *(cell(g["macro"][metric]) for metric in metrics)] for g in groups]
+    return "\n".join(_aligned(rows, {1, 2}))
+
+
+def number(value: float | None) -> str:
+    """Three decimals, never an exponent; a dash for what is undefined."""
+    return UNDEFINED if value is None else f"{value:.3f}"
+
+
+def span(metric: Mapping[str, float | None]) -> str:
+    """The interval alone: "[0.979, 0.994]", or nothing if there is none."""
+    return "" if metric["low"] is None else f"[{number(metric['low'])}, {number(metric['high'])}]"
+
+
+def cell(metric: Mapping[str, float | None]) -> str:
+    """Value and interval: "0.987 [0.979, 0.994]"."""
+    return f"{number(metric['value'])} {span(metric)}".rstrip()
+
+
+def difference(entry: Mapping[str, float | None]) -> str:
+    """A signed difference and its interval: "+0.012 [-0.003, +0.027]"."""
+    value, low, high = (None if (v := entry[key]) is None else f"{v:+.3f}" for key in ("difference", "low", "high"))
+    return UNDEFINED if value is None else value if low is None else f"{value} [{low}, {high}]"
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: set[int]) -> list[str]:
+    """Lines of equal columns; those in `right` end, all others begin, under each other."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    padded = ([text.rjust(widths[i]) if i in right else text.ljust(widths[i]) for i, text in enumerate(row)] for row in rows)
+    return ["  ".join(cells).rstrip() for cells in padded]

@@ -1,0 +1,50 @@
+"""Judges the records of a run, live or finished: ours (worker_0.jsonl) or those of smdebug (a folder).
+
+PYTHONPATH=source_dir python -m thorax.tracking.debugger runs/NAME/output/data/debugger/worker_0.jsonl [history.csv]
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+from thorax.errors import ThoraxError
+from thorax.tracking.debugger.records import read
+from thorax.tracking.debugger.rules import judge
+
+
+def main(words: list[str]) -> int:
+    """Exit code 0: no finding; 1: findings, a line each; 2: a mistake."""
+    if not 1 <= len(words) <= 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    place = Path(words[0])
+    try:
+        if place.is_dir():
+            from thorax.tracking.debugger.smdebug_hook import read_trial
+
+            shapes, records = read_trial(place)
+        else:
+            shapes, records = read(place)
+        history = _history(Path(words[1])) if len(words) > 1 else []
+    except ThoraxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    findings = judge(shapes, records, history)
+    for finding in findings:
+        print(f"finding: {finding['rule']} at step {finding['step']}: {finding['message']}")
+    print(f"{len(records)} saved steps, {len(findings) or 'no'} finding(s)")
+    return 1 if findings else 0
+
+
+def _history(file: Path) -> list[dict[str, float]]:
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            return [{key: float(text) for key, text in row.items() if text} for row in csv.DictReader(lines)]
+    except (OSError, ValueError) as error:
+        raise ThoraxError(f"{file} is not a history.csv: {error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

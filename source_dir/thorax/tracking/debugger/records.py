@@ -1,0 +1,122 @@
+"""Records of saved steps: measured from a network, written as JSON lines, a file per process, and read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from thorax.errors import ThoraxError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One saved step of one process.
+
+    Attributes:
+        step: optimiser step, from 1.
+        loss: mean loss of the process's films; NaN for any value that is not finite.
+        gradients, weights: parameter -> Euclidean norm (of the unscaled, unclipped gradient; of the weights before the
+            update); not finite: NaN. Parameters that are not trained have no gradient.
+    """
+
+    step: int
+    loss: float
+    gradients: Mapping[str, float]
+    weights: Mapping[str, float]
+
+    @property
+    def gradient_norm(self) -> float:
+        """Of all gradients together."""
+        return math.sqrt(sum(norm * norm for norm in self.gradients.values()))
+
+    @property
+    def finite(self) -> bool:
+        return all(map(math.isfinite, (self.loss, *self.gradients.values(), *self.weights.values())))
+
+
+def shapes(net: Any) -> dict[str, tuple[int, ...]]:
+    """Parameter -> its shape."""
+    return {name: tuple(p.shape) for name, p in net.named_parameters()}
+
+
+def measure(step: int, loss: Any, net: Any) -> Record:
+    """The record of a step; on a GPU it waits for the device once."""
+    import torch
+
+    named = dict(net.named_parameters())
+    trained = {name: p.grad for name, p in named.items() if p.grad is not None}
+    weights = [p.detach() for p in named.values()]
+    norms = torch._foreach_norm(list(trained.values())) if trained else ()
+    values = torch.stack([loss.detach().float(), *(n.float() for n in norms), *(n.float() for n in torch._foreach_norm(weights))]).tolist()
+    values = [value if math.isfinite(value) else math.nan for value in values]
+    split = 1 + len(trained)
+    return Record(step, values[0], dict(zip(trained, values[1:split], strict=True)), dict(zip(named, values[split:], strict=True)))
+
+
+class Recorder:
+    """Writes records to a file of JSON lines; the first names the parameters and their shapes. A resumed run appends."""
+
+    def __init__(self, file: Path, parameters: Mapping[str, tuple[int, ...]]) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.names = list(parameters)
+        self.file: TextIO = file.open("a", encoding="utf-8")
+        self._write({"parameters": parameters})
+
+    def write(self, record: Record) -> None:
+        columns = [[_cell(values.get(name)) for name in self.names] for values in (record.gradients, record.weights)]
+        self._write({"step": record.step, "loss": _cell(record.loss), "gradients": columns[0], "weights": columns[1]})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def read(file: Path) -> tuple[dict[str, tuple[int, ...]], list[Record]]:
+    """(shapes of the parameters, records by step). Of a step that was saved twice (a resumed run) the later one counts;
+    a torn last line is passed over.
+
+    Raises:
+        ThoraxError: it is not a file of ours.
+    """
+    parameters: dict[str, tuple[int, ...]] = {}
+    records: dict[int, Record] = {}
+    for line in _lines(file):
+        if "parameters" in line:
+            parameters = {name: tuple(shape) for name, shape in line["parameters"].items()}
+            continue
+        gradients, weights = ({n: _number(v) for n, v in zip(parameters, line[key], strict=True) if v is not None} for key in ("gradients", "weights"))
+        records[line["step"]] = Record(line["step"], _number(line["loss"]), gradients, weights)
+    return parameters, [records[step] for step in sorted(records)]
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ThoraxError(f"{file} cannot be read: {error}") from None
+    for number, text in enumerate(lines):
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict) or not ({"parameters"} <= set(line) or {"step", "loss", "gradients", "weights"} <= set(line)):
+                raise ValueError
+        except ValueError:
+            if number + 1 == len(lines) and number:
+                return
+            raise ThoraxError(f"{file} line {number + 1} is not a record of the debugger") from None
+        yield line
+
+
+def _cell(value: float | None) -> float | str | None:
+    """Seven digits; JSON knows no NaN."""
+    return value if value is None else float(f"{value:.7g}") if math.isfinite(value) else "nan"
+
+
+def _number(value: float | str) -> float:
+    return float(value)

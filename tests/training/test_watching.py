@@ -1,0 +1,232 @@
+"""Runs that are watched: rules part a good, a frozen and an exploding run; everything at once; nothing where nothing is on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SCRIPT, TINY, command, run
+
+from thorax import networks
+from thorax.config import TrainingConfig
+from thorax.data.formats import read_channel
+from thorax.data.parts import preprocessing
+from thorax.data.samples import label_space, sample_set
+from thorax.errors import ThoraxError
+from thorax.job import Job, Process
+from thorax.tracking.debugger.__main__ import main as judge_folder
+from thorax.tracking.debugger.records import read
+from thorax.tracking.observers import Observer, Observers
+from thorax.tracking.watching import watch
+from thorax.training.checkpoints import Checkpoints
+from thorax.training.stopping import Stop
+from thorax.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+#: The three runs: what differs, and the rules that must speak.
+RUNS = {
+    "good": ({}, set()),
+    "frozen": ({"learning_rate": "0.000000000001"}, {"loss_not_decreasing"}),
+    "exploding": ({"learning_rate": "10", "optimizer": "sgd"}, {"exploding_tensor"}),
+}
+LONG = {"epochs": "5", "warmup_epochs": "1", "augmentation_type": "none", "learning_rate": "0.001"}
+
+
+def a_trainer(films: Path, folder: Path, observer: Observer | None = None, **settings: str) -> Trainer:
+    """Trains cnn5 on the small films, in this process; validated on the training films."""
+    config = TrainingConfig.parse({**TINY, **settings})
+    listing = read_channel("train", films / "train", "folder")
+    train = sample_set("train", listing, label_space(listing, (), None))
+    torch.manual_seed(config.seed)
+    net = networks.build(config.network, config.channels, 1)
+    validation = train.subset(list(range(0, len(train), 4)), "validation")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    return Trainer(config, Process(), train, validation, preprocessing(config), Checkpoints(folder / "checkpoints", {}, print), net, device=CPU,
+                   precision="float32", workers=0, stop=Stop(), log=lambda line: None, observer=observer)  # fmt: skip
+
+
+def a_job(folder: Path) -> Job:
+    return dataclasses.replace(Job.from_environment({"model_dir": str(folder / "model")}, {}), cpus=1)
+
+
+def a_watch(folder: Path, lines: list[str], **given) -> Observer:
+    usual = {"wandb": "false", "tensorboard": False, "debugging": False, "debug_save_interval": 1, "weighted": False, "profiler": False}
+    return watch(a_job(folder), lines.append, **(usual | {"profiler_schedule": (4, 1, 2), "configuration": TrainingConfig().to_dict()} | given))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_rules_part_a_good_a_frozen_and_an_exploding_run(films, tmp_path, name):
+    settings, expected = RUNS[name]
+    lines: list[str] = []
+    observer = a_watch(tmp_path, lines, debugging=True)
+    trainer = a_trainer(films, tmp_path, observer, **LONG | settings)
+    with contextlib.suppress(ThoraxError) if name == "exploding" else contextlib.nullcontext():  # the loss is not finite
+        trainer.fit()
+    observer.close("failed" if name == "exploding" else "finished")
+    rules = {finding["rule"] for finding in observer.findings()}
+    assert rules == expected if name != "exploding" else expected <= rules
+    folder = tmp_path / "model-job/output/data/debugger"
+    assert json.loads((folder / "findings.json").read_text()) == observer.findings()
+    assert {line.split()[1] for line in lines if line.startswith("finding: ")} == rules
+    parameters, records = read(folder / "worker_0.jsonl")
+    assert list(parameters) == [key for key, _ in trainer.net.named_parameters()]
+    assert [record.step for record in records] == list(range(1, len(records) + 1))
+
+
+def test_a_resumed_run_goes_on_with_its_file_and_watching_changes_no_bit(films, tmp_path):
+    weights = {}
+    for name, watched in (("plain", False), ("watched", True)):
+        (tmp_path / name).mkdir()
+        for epochs in ("1", "2") if watched else ("2",):  # with constant rates, an epoch more is the run going on
+            observer = a_watch(tmp_path / name, [], debugging=True, profiler=True) if watched else None
+            settings = {"lr_scheduler": "constant", "clip_grad_norm": "1", "epochs": epochs}
+            trainer = a_trainer(films, tmp_path / name, observer, **settings)
+            if epochs == "2" and watched:
+                state = trainer.checkpoints.load_latest()
+                state["state"]["finished"] = False
+                trainer.checkpoints.save(state["state"]["global_step"], state)
+            trainer.fit()
+            if observer:
+                observer.close("finished")
+        weights[name] = trainer.net.state_dict()
+    assert all(torch.equal(value, weights["watched"][key]) for key, value in weights["plain"].items())
+    _, records = read(tmp_path / "watched/model-job/output/data/debugger/worker_0.jsonl")
+    assert [record.step for record in records] == list(range(1, 13))
+
+
+def test_an_observer_that_fails_is_dropped_with_one_line(films, tmp_path):
+    class Broken(Observer):
+        name = "broken"
+
+        def gradients(self, step, loss, net):
+            raise ValueError("two\nlines")
+
+    lines: list[str] = []
+    assert a_trainer(films, tmp_path, Observers([Broken()], lines.append), epochs="1").fit()
+    assert lines == ["warning: broken failed (two lines); the run goes on without it"]
+
+
+@pytest.mark.slow
+def test_two_processes_write_a_file_each_and_the_main_one_speaks(films, tmp_path):
+    words = command(films, tmp_path / "model", debugging="true", debug_save_interval="1", epochs="1")
+    done = run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words[1:]])
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "model-job/output/data/debugger"
+    (_, first), (_, second) = (read(folder / f"worker_{rank}.jsonl") for rank in (0, 1))
+    assert [r.gradients for r in first] == [r.gradients for r in second]  # reduced over both
+    assert [r.loss for r in first] != [r.loss for r in second]  # of its own films
+    assert done.stdout.count("debugging: ") == 1
+
+
+# -- All of it, and none of it -------------------------------------------------------------------------------------------
+
+#: Nobody needs them where nothing is on.
+WATCHERS = ("wandb", "tensorboard", "torch.utils.tensorboard", "mlflow", "smdebug", "pynvml", "thorax.tracking.watching",
+            "thorax.tracking.trackers", "thorax.tracking.debugger", "thorax.tracking.profiling")  # fmt: skip
+DUMP = """
+import atexit, json, runpy, sys
+out = sys.argv[1]
+sys.argv = sys.argv[2:]
+atexit.register(lambda: open(out, "w").write(json.dumps(sorted(sys.modules))))
+sys.path.insert(0, __import__("os").path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def modules_of(films: Path, folder: Path, **settings: str) -> set[str]:
+    words = command(films, folder / "model", epochs="1", **settings)
+    done = run([sys.executable, "-c", DUMP, str(folder / "modules.json"), *words[1:]])
+    assert done.returncode == 0, done.stderr
+    return set(json.loads((folder / "modules.json").read_text())) & set(WATCHERS)
+
+
+def test_where_nothing_is_on_nothing_is_loaded_and_a_step_calls_nothing(films, tmp_path):
+    assert modules_of(films, tmp_path) == set()
+    trainer = a_trainer(films, tmp_path, epochs="1")
+    called = set()
+    sys.setprofile(lambda frame, event, argument: called.add(frame.f_code.co_filename) if event == "call" else None)
+    try:
+        trainer.fit()
+    finally:
+        sys.setprofile(None)
+    ours = {Path(file).name for file in called if f"{os.sep}tracking{os.sep}" in file and "thorax" in file}
+    assert ours <= {"progress.py", "lines.py", "history.py"}
+
+
+def test_all_of_it_in_one_run(films, tmp_path):
+    hook = tmp_path / "debughookconfig.json"
+    hook.write_text("no json")
+    settings = {"wandb_tracking": "offline", "tensorboard": "true", "debugging": "true", "debug_save_interval": "1", "profiler": "true",
+                "profiler_schedule": "6,1,2", "epochs": "3"}  # fmt: skip
+    words = command(films, tmp_path / "model", **settings)
+    done = run(words, SMDEBUG_CONFIG_FILE_PATH=str(hook))
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "model-job/output/data"
+    assert {"summary.md", "steps.pt.trace.json.gz", "system-localhost.csv"} <= {file.name for file in (output / "profiler").iterdir()}
+    assert (output / "debugger/worker_0.jsonl").is_file() and list((output / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert list((output / "tensorboard").glob("events.out.tfevents.*"))
+    assert not (Path(words[1]).parent / "wandb").exists()
+    report = json.loads((output / "report.json").read_text())
+    assert "ms a step" in report["facts"]["Run"]["profiler"]
+    (told,) = (line for line in done.stdout.splitlines() if line.startswith("warning: "))
+    assert "smdebug" in told and "our own recorder goes on" in told
+
+
+def test_what_is_missing_or_broken_costs_a_line_and_nothing_else(films, tmp_path):
+    """No key for W&B, no server behind the address of MLflow."""
+    keyless = {"WANDB_API_KEY": "", "NETRC": str(tmp_path / "none"), "HOME": str(tmp_path)}
+    done = run(command(films, tmp_path / "model", wandb_tracking="true", epochs="1"), MLFLOW_TRACKING_URI="http://127.0.0.1:9", **keyless)
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2, done.stdout
+    assert any(line.startswith("warning: W&B cannot be reached") for line in warnings)
+    assert any(line.startswith("warning: MLflow failed") for line in warnings)
+    assert (tmp_path / "model/bundle.json").is_file()
+
+
+def test_debugging_refuses_compile(films, tmp_path):
+    done = run(command(films, tmp_path / "model", debugging="true", compile="true"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: debugging=true with compile=true: ") and len(done.stderr.splitlines()) == 1
+
+
+# -- smdebug, in an environment of its own ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smdebug(tmp_path_factory):
+    """A folder with smdebug in it; the rest of what it needs is here already."""
+    folder = tmp_path_factory.mktemp("smdebug")
+    words = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), "smdebug==1.0.34"]
+    installed = subprocess.run(words, capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"pip cannot install smdebug: {installed.stderr.strip().splitlines()[-1]}")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_smdebug_saves_what_its_configuration_says_and_the_rules_part_the_runs(films, tmp_path, smdebug, name):
+    settings, expected = RUNS[name]
+    hook = tmp_path / "debughookconfig.json"
+    collections = [{"CollectionName": c, "CollectionParameters": {"save_interval": "1"}} for c in ("losses", "gradients", "weights", "biases")]
+    hook.write_text(json.dumps({"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": collections}))
+    words = command(films, tmp_path / "model", debugging="true", debug_save_interval="1", **LONG | settings)
+    done = run(words, SMDEBUG_CONFIG_FILE_PATH=str(hook), PYTHONPATH=str(smdebug))
+    assert done.returncode == (0 if "error: the loss is" not in done.stderr else 1), done.stderr
+    assert f"smdebug saves tensors to {tmp_path / 'tensors'}" in done.stdout
+    assert "warning" not in done.stdout
+    judged = run([sys.executable, "-m", "thorax.tracking.debugger", str(tmp_path / "tensors")], PYTHONPATH=os.pathsep.join([str(smdebug), str(SCRIPT.parent)]))
+    rules = {line.split()[1] for line in judged.stdout.splitlines() if line.startswith("finding: ")}
+    assert rules == expected if name != "exploding" else expected <= rules
+    if name == "good":
+        assert judged.stdout.strip().endswith("25 saved steps, no finding(s)")
+        worker = tmp_path / "model-job/output/data/debugger/worker_0.jsonl"
+        assert judge_folder([str(worker)]) == 0

@@ -1,0 +1,164 @@
+"""The debugger's rules on records that are well and on records with one fault each; records on disk; judging from the command line."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+
+import pytest
+import torch
+
+from thorax.errors import ThoraxError
+from thorax.tracking.debugger.__main__ import main
+from thorax.tracking.debugger.records import Record, Recorder, measure, read, shapes
+from thorax.tracking.debugger.rules import Rules, class_imbalance, judge
+
+SHAPES = {"conv.weight": (8, 1, 3, 3), "conv.bias": (8,), "head.weight": (1, 8)}
+WELL = [{"train_loss": 1 / k, "validation_loss": 1.1 / k} for k in range(1, 9)]
+
+
+def run(steps=40, loss=None, gradient=None, weight=None):
+    """Records of a run that is well, but for what `loss(step)`, `gradient(step)` or `weight(step)` say."""
+    noise = random.Random(0)
+    records = []
+    for step in range(1, steps + 1):
+        usual = 0.7 * math.exp(-step / 20) + noise.gauss(0, 0.03)
+        g, w = (gradient or (lambda k: 0.1))(step), (weight or (lambda k: 5.0 + k / 100))(step)
+        records.append(
+            Record(step, (loss or (lambda k, usual=usual: usual))(step), dict.fromkeys(SHAPES, g) | {"head.weight": 0.2}, dict.fromkeys(SHAPES, w))
+        )
+    return records
+
+
+def found(records, history=WELL, chance=0.693):
+    return {finding["rule"]: finding for finding in judge(SHAPES, records, history, chance)}
+
+
+def test_nothing_is_found_in_a_run_that_is_well():
+    assert found(run()) == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "step", "faulty"),
+    [
+        ("loss_not_decreasing", 40, {"loss": lambda k: 0.69 + 0.05 * math.sin(7 * k)}),
+        ("loss_not_decreasing", 40, {"loss": lambda k: 0.69 - 1e-6 * k}),
+        ("vanishing_gradient", 3, {"gradient": lambda k: 1e-9}),
+        ("vanishing_gradient", 12, {"gradient": lambda k: 0.0 if k > 9 else 0.1}),
+        ("exploding_tensor", 7, {"loss": lambda k: math.nan if k == 7 else 0.7 / k}),
+        ("exploding_tensor", 7, {"weight": lambda k: math.nan if k >= 7 else 5.0}),
+        ("exploding_tensor", 9, {"weight": lambda k: 5.0 * 3 ** max(0, k - 4)}),
+        ("exploding_tensor", 11, {"gradient": lambda k: math.nan if k >= 9 else 0.1}),
+        ("exploding_tensor", 7, {"loss": lambda k: 20.0 if k >= 5 else 0.7}),
+        ("poor_initialisation", 1, {"loss": lambda k: 5.0 / k}),
+        ("poor_initialisation", 1, {"weight": lambda k: 0.0 if k == 1 else 1.0}),
+        ("poor_initialisation", 1, {"gradient": lambda k: 1e6 if k == 1 else 0.1}),
+    ],
+)
+def test_each_fault_is_found_where_it_happens(rule, step, faulty):
+    findings = found(run(**faulty))
+    assert findings[rule]["step"] == step
+    assert len(findings[rule]["message"].splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"gradient": lambda k: math.nan if k in (1, 9) else 0.1},  # a gradient scaler tries its scale
+        {"loss": lambda k: 12.0 if k == 2 else 0.7 * math.exp(-k / 20)},  # one step without warm-up
+        {"loss": lambda k: 0.7 * math.exp(-k), "gradient": lambda k: 0.1 * math.exp(-k)},  # all is learned
+        {"steps": 15, "loss": lambda k: 0.69},  # too few to tell
+    ],
+)
+def test_what_is_harmless_is_not_found(harmless):
+    assert found(run(**harmless)) == {}
+
+
+def test_overfitting_is_found_from_the_history_and_a_plateau_is_not():
+    worse = [{"train_loss": 1 / k, "validation_loss": 0.5 + abs(k - 4) / 8} for k in range(1, 12)]
+    assert found(run(), worse)["overfit"]["message"].startswith("for 3 epochs the validation loss (0.8750, best 0.5000)")
+    assert found(run(), [{**row, "validation_loss": min(row["validation_loss"], 0.54)} for row in worse]) == {}
+    assert found(run(), [{"train_loss": 0.1 * k, "validation_loss": 0.1 * k} for k in range(1, 12)]) == {}
+
+
+def test_a_rule_speaks_once_and_as_it_happens():
+    told = []
+    rules = Rules(SHAPES, 0.693, told.append)
+    for record in run(gradient=lambda k: 0.0):
+        rules.record(record)
+        assert len(told) == (record.step >= 3)
+    assert told == rules.findings
+
+
+@pytest.mark.parametrize(
+    ("counts", "named"),
+    [({"P": (100, 900)}, None), ({"P": (50, 950)}, "P"), ({"P": (950, 50)}, "P"), ({"A": (500, 500), "B": (1, 999)}, "B"), ({"A": (0, 10)}, "A")],
+)
+def test_class_imbalance_names_the_rarest_label(counts, named):
+    message = class_imbalance(counts)
+    assert (message is None) if named is None else message.startswith(f"{named} is on")
+
+
+# -- Records -----------------------------------------------------------------------------------------------------------
+
+
+def a_net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(12, 1))
+
+
+def test_a_step_is_measured_as_torch_says():
+    net = a_net()
+    net[3].bias.requires_grad = False
+    loss = net(torch.randn(4, 1, 4, 4)).square().mean()
+    loss.backward()
+    record = measure(7, loss, net)
+    assert (record.step, record.loss) == (7, pytest.approx(loss.item()))
+    for name, p in net.named_parameters():
+        assert record.weights[name] == pytest.approx(p.norm().item())
+        assert record.gradients.get(name) == (None if p.grad is None else pytest.approx(p.grad.norm().item()))
+    assert record.gradient_norm == pytest.approx(torch.nn.utils.clip_grad_norm_(net.parameters(), 1e9).item(), rel=1e-6)
+    net[0].weight.data[0] = math.inf
+    assert math.isnan(measure(8, loss, net).weights["0.weight"])
+
+
+def test_records_come_back_the_later_of_two_counts_and_a_torn_line_is_passed_over(tmp_path):
+    file = tmp_path / "worker_0.jsonl"
+    first, again = Record(1, 0.5, {"a": 1.0}, {"a": 2.0, "b": 3.0}), Record(2, 0.4, {"a": 1.5}, {"a": 2.0, "b": 3.0})
+    odd = Record(3, math.nan, {}, {"a": 1.0, "b": 1.0})
+    for some in ([first, Record(2, 9.0, {}, {})], [again, odd]):  # the second start of a resumed run
+        recorder = Recorder(file, {"a": (2, 2), "b": (2,)})
+        for record in some:
+            recorder.write(record)
+        recorder.close()
+    with file.open("a") as torn:
+        torn.write('{"step": 4, "loss"')
+    parameters, records = read(file)
+    assert parameters == {"a": (2, 2), "b": (2,)}
+    assert records[:2] == [first, again]
+    assert records[2].step == 3 and math.isnan(records[2].loss) and records[2].gradients == {}
+    assert all(json.loads(line) for line in file.read_text().splitlines()[:-1])
+
+
+@pytest.mark.parametrize("content", ["no json\n{}\n", '{"step": 1}\n{}\n', "[1]\n[2]\n", None])
+def test_a_file_that_holds_no_records_is_told_in_one_line(tmp_path, content, capsys):
+    file = tmp_path / "worker_0.jsonl"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ThoraxError, match=r"worker_0\.jsonl"):
+        read(file)
+    assert main([str(file)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_finished_run_is_judged_from_the_command_line(tmp_path, capsys):
+    codes = []
+    for name, records in (("good", run()), ("flat", run(loss=lambda k: 0.69))):
+        recorder = Recorder(tmp_path / name, shapes(a_net()) | SHAPES)
+        for record in records:
+            recorder.write(record)
+        codes.append(main([str(tmp_path / name)]))
+    assert codes == [0, 1]
+    assert "finding: loss_not_decreasing at step 40" in capsys.readouterr().out
+    assert main([]) == 2
