@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Resolved:
         return "\n".join(f"{name:18} {value:{width}}  {self.origins.get(name, 'default')}" for name, value in values.items())
 
 
-def resolve(sources: list[tuple[str, Mapping[str, Any]]]) -> Resolved:
+def resolve(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Resolved:
     """Each setting from the first source that has it.
 
     Args:

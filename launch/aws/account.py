@@ -30,10 +30,19 @@ def settings(args: Namespace) -> Resolved:
         ThoraxError: a wrong setting, no region, no role, or AWS does not answer.
     """
     offline = args.dry_run or args.explain_settings
-    known = {name: getattr(args, name, None) for name in (f.name for f in dataclasses.fields(Settings))}
-    flags = {**known, "tags": pairs("--tag", args.tag), "prices": str(args.prices or "")}
-    found = resolve([("flags", flags), read_file(args.settings), _sdk(offline)])
-    return resolve([("flags", flags), read_file(args.settings), _sdk(offline), *_session(found.settings, offline)])
+    given = {name: getattr(args, name, None) for name in (f.name for f in dataclasses.fields(Settings))}
+    flags = {**given, "tags": pairs("--tag", args.tag), "prices": str(args.prices or "")}
+    sources = [("flags", flags), read_file(args.settings), _sdk(offline)]
+    known = resolve(sources).settings
+    session = open_session(known)
+    if not (region := known.region or session.region_name):
+        raise ThoraxError(NO_REGION)
+    known = dataclasses.replace(known, region=region)
+    role, account = (_stand_in(known.role), "") if offline else _asked(session, known)
+    account = account or role.split(":")[4]
+    note = "stand-in: AWS is not asked now" if account == NO_ACCOUNT else "AWS session"
+    found = resolve([*sources, ("AWS session", {"region": region}), (note, {"role": role, "bucket": f"sagemaker-{region}-{account}"})])
+    return Resolved(dataclasses.replace(found.settings, role=role), found.origins)
 
 
 def place(profile: str, region: str) -> Settings:
@@ -79,33 +88,26 @@ def _sdk(offline: bool) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _session(known: Settings, offline: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Region, then role and default bucket, as the AWS session has them."""
-    session = open_session(known)
-    region = known.region or session.region_name
-    if not region:
-        raise ThoraxError(NO_REGION)
-    yield "AWS session", {"region": region}
-    role, account = known.role, ""
-    if not offline and not (role.startswith("arn:") and known.bucket):
-        with one_line_errors(known):
-            identity = session.client("sts", region_name=region, config=_config()).get_caller_identity()
-            account = identity["Account"]
-            role = role if role.startswith("arn:") else _role_arn(session, role, identity["Arn"])
-    if offline and not role.startswith("arn:"):
-        role = f"arn:aws:iam::{NO_ACCOUNT}:role/{role or 'ROLE'}"
-        yield "stand-in: AWS is not asked now", {"role": role}
-    account = account or role.split(":")[4]
-    note = "stand-in: AWS is not asked now" if account == NO_ACCOUNT else "default bucket"
-    yield "AWS session", {"role": role}
-    yield note, {"bucket": f"sagemaker-{region}-{account}"}
+def _stand_in(role: str) -> str:
+    """The role's ARN as far as it can be known without asking."""
+    return role if role.startswith("arn:") else f"arn:aws:iam::{NO_ACCOUNT}:role/{role or 'ROLE'}"
+
+
+def _asked(session: boto3.Session, known: Settings) -> tuple[str, str]:
+    """(the role's ARN, the account or "" where the ARN tells it), asking AWS only for what is not known."""
+    if known.role.startswith("arn:") and known.bucket:
+        return known.role, ""
+    with one_line_errors(known):
+        identity = client(session, "sts", known.region).get_caller_identity()
+        role = known.role if known.role.startswith("arn:") else _role_arn(session, known.role, identity["Arn"])
+    return role, str(identity["Account"])
 
 
 def _role_arn(session: boto3.Session, role: str, caller: str) -> str:
     """ARN of the named role, or of the role that this notebook or machine runs under."""
     if not role and ":assumed-role/" not in caller:
         raise ThoraxError(f"no role: you are {caller}, and jobs need an execution role; give --role ARN or put role into thorax.yaml (docs/aws.md, step 3)")
-    found: str = session.client("iam", config=_config()).get_role(RoleName=role or caller.split("/")[1])["Role"]["Arn"]
+    found: str = client(session, "iam").get_role(RoleName=role or caller.split("/")[1])["Role"]["Arn"]
     return found
 
 
@@ -124,20 +126,16 @@ def open_session(known: Settings) -> boto3.Session:
         raise ThoraxError(f"--profile: {error}; see `aws configure list-profiles`") from None
 
 
-def client(session: boto3.Session, service: str) -> Any:
+def client(session: boto3.Session, service: str, region: str | None = None) -> Any:
     """A client that takes throttling and lost connections up to ten times, with growing pauses."""
-    return session.client(service, config=_config())
-
-
-def _config() -> Any:
     from botocore.config import Config
 
-    return Config(**RETRIES)
+    return session.client(service, region_name=region, config=Config(**RETRIES))
 
 
 @contextmanager
-def one_line_errors(known: Settings) -> Iterator[None]:
-    """Turns what botocore raises into a ThoraxError that says what to do."""
+def one_line_errors(known: Settings, unsure: str = "") -> Iterator[None]:
+    """Turns what botocore raises into a ThoraxError that says what to do; `unsure` is added where no answer came."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -148,7 +146,7 @@ def one_line_errors(known: Settings) -> Iterator[None]:
         name = type(error).__name__
         if "Credential" in name or "Token" in name or "SSO" in name:
             raise ThoraxError(f"AWS credentials: {error}; run `aws configure` or `aws sso login`, or give --profile") from None
-        raise ThoraxError(f"AWS cannot be reached: {' '.join(str(error).split())}; check network, --region {known.region} and VPC endpoints") from None
+        raise ThoraxError(f"AWS cannot be reached: {' '.join(str(error).split())}; check network, --region {known.region} and VPC endpoints{unsure}") from None
 
 
 def told(error: Mapping[str, Any], operation: str, known: Settings) -> str:
@@ -162,7 +160,7 @@ def told(error: Mapping[str, Any], operation: str, known: Settings) -> str:
     elif code in ("NoSuchEntity", "NoSuchEntityException") or "assume" in words.lower() or ("role" in words.lower() and code == "ValidationException"):
         advice = f"role {known.role or '(none)'} must exist and trust sagemaker.amazonaws.com: docs/aws.md, step 3, or give --role"
     elif ("ccess" in code and "enied" in code) or code in ("403", "UnauthorizedOperation"):
-        advice = "your user lacks a permission: `python launch/iam.py RECIPE` prints the policy that this needs"
+        advice = "your user lacks a permission: `python launch/iam.py launcher` prints the policy that this needs"
     elif code in ("ThrottlingException", "Throttling", "RequestLimitExceeded", "SlowDown"):
         advice = "AWS is busy; it was tried ten times; wait some minutes and run the same command again"
     elif code == "ResourceInUse":

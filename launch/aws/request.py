@@ -53,10 +53,16 @@ class Request:
             raise ThoraxError(wrong[0])
 
     def send(self, session: boto3.Session) -> None:
-        """Makes it. Errors are botocore's."""
+        """Makes it. Errors are botocore's; that it could not be described once it was made is none."""
+        from botocore.exceptions import ClientError
         from sagemaker.core import resources
 
-        getattr(resources, self.resource).create(session=session, region=session.region_name, **{k: v for k, v in self.arguments.items() if v is not None})
+        given = {name: value for name, value in self.arguments.items() if value is not None}
+        try:
+            getattr(resources, self.resource).create(session=session, region=session.region_name, **given)
+        except ClientError as error:
+            if error.operation_name == self.operation:
+                raise
 
 
 @cache

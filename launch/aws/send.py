@@ -18,15 +18,15 @@ SHOWN = 20
 def show(plan: Plan, settings: Settings) -> None:
     """--dry-run: the exact request as JSON on standard output; files, cost and stand-ins on standard error."""
     print(plan.request.text())
-    print(summary(plan, settings), file=sys.stderr)
+    print(summary(plan, settings, len(plan.uploads)), file=sys.stderr)
 
 
-def summary(plan: Plan, settings: Settings) -> str:
+def summary(plan: Plan, settings: Settings, shown: int = SHOWN) -> str:
     """What would be uploaded where, and what it can cost."""
     prices = cost.Prices.load(Path(settings.prices)) if settings.prices else None
-    files = [f"{one.size:>14,}  {one.uri}" for one in plan.uploads[:SHOWN]]
-    if len(plan.uploads) > SHOWN:
-        files.append(f"{sum(one.size for one in plan.uploads[SHOWN:]):>14,}  in {len(plan.uploads) - SHOWN} more files")
+    files = [f"{one.size:>14,}  {one.uri}" for one in plan.uploads[:shown]]
+    if len(plan.uploads) > shown:
+        files.append(f"{sum(one.size for one in plan.uploads[shown:]):>14,}  in {len(plan.uploads) - shown} more files")
     total = sum(one.size for one in plan.uploads)
     lines = [f"{plan.request.operation}: {plan.name}", f"upload:   {len(plan.uploads)} files, {total:,} bytes", *files]
     return "\n".join([*lines, cost.told(plan.recipe, settings.region, prices, plan.jobs, plan.parallel)])
@@ -43,11 +43,10 @@ def go(plan: Plan, settings: Settings, *, yes: bool) -> bool:
         return False
     session = open_session(settings)
     with one_line_errors(settings):
-        done = 0
-        for _ in upload(client(session, "s3"), plan.uploads, settings.kms_key):
-            done += 1
+        for done, _ in enumerate(upload(client(session, "s3"), plan.uploads, settings.kms_key), 1):
             if done % 1000 == 0:
                 print(f"uploaded {done} of {len(plan.uploads)} files", flush=True)
+    with one_line_errors(settings, f"; {plan.name} may have started all the same: look there before you try again"):
         plan.request.send(session)
     print(f"{plan.request.resource} {plan.name} is started in {settings.region}")
     return True
