@@ -58,6 +58,7 @@ class Request:
         from sagemaker.core import resources
 
         given = {name: value for name, value in self.arguments.items() if value is not None}
+        given["tags"] = [{"key": tag.key, "value": tag.value} for tag in given["tags"]]  # some of the SDK's `create` take another class named Tag
         try:
             getattr(resources, self.resource).create(session=session, region=session.region_name, **given)
         except ClientError as error:

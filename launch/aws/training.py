@@ -232,7 +232,7 @@ def source_uri(settings: Settings, name: str) -> str:
 
 def tags(recipe: Recipe, settings: Settings, digest: str) -> list[Any]:
     """Project, recipe, git commit and data hash, then the user's own, which win."""
-    from sagemaker.core.resources import Tag  # that of sagemaker.core.shapes is refused by `create`
+    from sagemaker.core.shapes import Tag
 
     own = {"project": "thorax", "recipe": recipe.name, "commit": commit(), "data": digest[:16]}
     return [Tag(key=key, value=value) for key, value in {**own, **settings.tags}.items() if value]

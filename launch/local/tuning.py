@@ -5,6 +5,7 @@ Everything is in runs/NAME: study.db (SQLite), a job's folder per trial, leaderb
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -135,4 +136,5 @@ def _run_trial(
         print(f"{job.base.name}: failed: {last_words(job)}", flush=True)
     else:
         study.tell(trial, listener.value)
+    shutil.rmtree(job.checkpoints, ignore_errors=True)  # the bundle stays; checkpoints are several times its size
     return 0
