@@ -17,8 +17,9 @@ SHOWN = 20
 
 def show(plan: Plan, settings: Settings) -> None:
     """--dry-run: the exact request as JSON on standard output; files, cost and stand-ins on standard error."""
+    told = summary(plan, settings, len(plan.uploads))
     print(plan.request.text())
-    print(summary(plan, settings, len(plan.uploads)), file=sys.stderr)
+    print(told, file=sys.stderr)
 
 
 def summary(plan: Plan, settings: Settings, shown: int = SHOWN) -> str:

@@ -21,6 +21,8 @@ from thorax.tracking.lines import metric_definitions
 
 PROGRAM = "train_model.py"
 TORCH = "2.10.0"
+#: Hours.
+LONGEST = 672
 #: Channels of a file or two, which are copied even where films are streamed.
 _COPIED = {"weights", "model"}
 
@@ -104,6 +106,8 @@ def check(recipe: Recipe, settings: Settings, task: Task) -> None:
     """What can be refused before any file is read."""
     if "train" not in task.channels:
         raise ThoraxError("--train is missing: give the training films, a folder or s3://BUCKET/PREFIX (with --local a recipe draws its own)")
+    if max(recipe.max_hours, recipe.max_wait_hours) > LONGEST:
+        raise ThoraxError(f"--max-hours {recipe.max_hours:g}: AWS lets a job run and wait {LONGEST} hours (28 days) at most")
     if recipe.spot and recipe.warm_pool_minutes:
         raise ThoraxError(f"--spot with --warm-pool-minutes {recipe.warm_pool_minutes}: AWS keeps no warm pool of spot machines; choose one")
     if recipe.max_wait_hours and not recipe.spot:
@@ -166,7 +170,7 @@ def machines(recipe: Recipe, settings: Settings, task: Task, own_checkpoints: bo
     from sagemaker.core.shapes import CheckpointConfig, OutputDataConfig, ResourceConfig, StoppingCondition, VpcConfig
 
     longest = round(recipe.max_hours * 3600)
-    waits = round((recipe.max_wait_hours or 2 * recipe.max_hours) * 3600) if recipe.spot else None
+    waits = round(min(recipe.max_wait_hours or 2 * recipe.max_hours, LONGEST) * 3600) if recipe.spot else None
     volume_key = settings.volume_kms_key or settings.kms_key
     checkpoints = f"{settings.root}/{task.resume or task.name}/checkpoints/"  # with a last "/": S3 also matches job-1 with job-10
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
 import pytest
 
 pytest.importorskip("moto", reason="needs moto: pip install -e '.[dev]'")
@@ -97,6 +99,15 @@ def without_empty(parsed: Any, **_: Any) -> None:
             without_empty(value)
 
 
+@functools.cache
+def _load(path: str) -> Any:
+    """botocore's models, read once: they are megabytes, and every session of its own reads them again."""
+    return _LOAD(botocore.loaders.JSONFileLoader(), path)
+
+
+_LOAD = botocore.loaders.JSONFileLoader.load_file
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
     """An account with a bucket and a role, in the region of the environment; the working folder is empty."""
@@ -149,9 +160,10 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     sdk = tmp_path / "sdk.yaml"
-    sdk.write_text("{SchemaVersion: '1.0', SageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}}\n")
+    sdk.write_text("")
     monkeypatch.setenv("SAGEMAKER_USER_CONFIG_OVERRIDE", str(sdk))
     monkeypatch.setenv("SAGEMAKER_ADMIN_CONFIG_OVERRIDE", str(sdk))
+    monkeypatch.setattr("botocore.loaders.JSONFileLoader.load_file", lambda self, path: _load(path))
     here = tmp_path / "here"
     here.mkdir(exist_ok=True)
     monkeypatch.chdir(here)
