@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -46,6 +47,9 @@ def study_of(url: str, name: str, search: Tune, config: TrainingConfig) -> optun
     if before != ranges or study.user_attrs.get("key", key) != key:
         raise ThoraxError(f"--job-name {name}: that search has other ranges or another objective ({json.dumps(before)}); choose another name")
     study.set_user_attr("ranges", ranges)
+    if search.strategy == "grid":
+        for values in itertools.product(*(one.choices for one in search.ranges.values())):
+            study.enqueue_trial(dict(zip(search.ranges, values, strict=True)), skip_if_exists=True)
     study.set_user_attr("key", key)
     return study
 
@@ -139,9 +143,7 @@ def _check_optuna() -> None:
 def _sampler(search: Tune) -> Any:
     from optuna import samplers
 
-    if search.strategy == "grid":
-        return samplers.GridSampler({name: list(one.choices) for name, one in search.ranges.items()}, seed=search.seed)
-    if search.strategy == "random":
+    if search.strategy in ("random", "grid"):
         return samplers.RandomSampler(seed=search.seed)
     return samplers.TPESampler(seed=search.seed)
 

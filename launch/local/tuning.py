@@ -60,7 +60,7 @@ def tune(
         ThoraxError: wrong input, Optuna is not installed, or every job failed.
     """
     name = name or f"{new_name(recipe)}-tuning"
-    folder = JobDirectory.named(runs, name).base
+    folder = _folder(runs, name)
     given = dict(channels or {})
     channels = given if "train" in given else {**given, **synthetic(recipe, runs, given)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +84,21 @@ def tune(
     elif board.best is None:
         raise ThoraxError(f"none of the {len(board.trials)} jobs came to a value; see {relative(folder)}/*/output/train.log")
     return code
+
+
+def _folder(runs: Path, name: str) -> Path:
+    """runs/name: a search's, or not there yet.
+
+    Raises:
+        ThoraxError: something else is there.
+    """
+    folder = runs.absolute() / name
+    if (folder / "study.db").is_file():
+        return folder
+    job = JobDirectory.named(runs, name)
+    if job.exists:
+        raise ThoraxError(f"--job-name {name}: that is a training job's folder; choose another name")
+    return job.base
 
 
 def _flag(channel: str, path: Path) -> list[str]:
