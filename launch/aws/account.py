@@ -36,7 +36,7 @@ def settings(args: Namespace) -> Resolved:
     known = resolve(sources).settings
     session = open_session(known)
     if not (region := known.region or session.region_name):
-        raise ThoraxError(NO_REGION)
+        raise ThoraxError(f"{NO_REGION}; or add --local to run on this machine, without AWS")
     known = dataclasses.replace(known, region=region)
     role, account = (_stand_in(known.role), "") if offline else _asked(session, known)
     account = account or role.split(":")[4]

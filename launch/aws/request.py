@@ -22,10 +22,12 @@ class Request:
     Attributes:
         resource: class in sagemaker.core.resources, such as TrainingJob.
         arguments: of its `create`: texts, numbers and shapes out of sagemaker.core.shapes; None is left out.
+        by_boto3: the arguments have AWS's own names and go out by boto3, where the SDK misspells a field.
     """
 
     resource: str
     arguments: Mapping[str, Any]
+    by_boto3: bool = False
 
     @property
     def operation(self) -> str:
@@ -34,9 +36,12 @@ class Request:
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters of the call, as AWS names them."""
-        from sagemaker.core.utils.utils import serialize, snake_to_pascal
+        from sagemaker.core.utils.utils import serialize
 
-        return {snake_to_pascal(name): serialize(value) for name, value in self.arguments.items() if value is not None}
+        if self.by_boto3:
+            return dict(self.arguments)
+        names = {member.lower(): member for member in _model().operation_model(self.operation).input_shape.members}
+        return {names[name.replace("_", "")]: serialize(value) for name, value in self.arguments.items() if value is not None}
 
     def text(self) -> str:
         """The parameters as JSON."""
@@ -54,11 +59,16 @@ class Request:
 
     def send(self, session: boto3.Session) -> None:
         """Makes it. Errors are botocore's; that it could not be described once it was made is none."""
+        from botocore import xform_name
         from botocore.exceptions import ClientError
         from sagemaker.core import resources
 
+        if self.by_boto3:
+            getattr(session.client("sagemaker"), xform_name(self.operation))(**self.arguments)
+            return
         given = {name: value for name, value in self.arguments.items() if value is not None}
-        given["tags"] = [{"key": tag.key, "value": tag.value} for tag in given["tags"]]  # some of the SDK's `create` take another class named Tag
+        if "tags" in given:  # some of the SDK's `create` take another class named Tag
+            given["tags"] = [{"key": tag.key, "value": tag.value} for tag in given["tags"]]
         try:
             getattr(resources, self.resource).create(session=session, region=session.region_name, **given)
         except ClientError as error:

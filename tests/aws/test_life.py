@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
 import follow
 import leaderboard
-import pytest
 import train
 import tune
-from botocore.exceptions import EndpointConnectionError
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]
@@ -144,7 +145,9 @@ def test_a_failed_job_tells_why(aws: Any, capsys: Capture) -> None:
     assert follow.main(["one"]) == 1
     shown = capsys.readouterr()
     assert shown.err.splitlines() == [
-        "error: job one failed: AlgorithmError: labels=A names one label, exit code: 1; last lines of its log above; more: CloudWatch /aws/sagemaker/TrainingJobs"
+        "error: job one failed: AlgorithmError: labels=A names one label, exit code: 1; last lines of its log above; "
+        "more: CloudWatch "
+        "/aws/sagemaker/TrainingJobs"
     ]
     assert shown.out.splitlines()[-1] == "error: labels=A names one label"
 
@@ -154,7 +157,9 @@ def test_wait_watches_the_job_that_was_sent(aws: Any, few: Path, capsys: Capture
     assert "job one: Completed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("answer", "told", "stopped"), [("y", "is being stopped", True), ("n", "goes on; to watch it again: python launch/follow.py one", False)])
+@pytest.mark.parametrize(
+    ("answer", "told", "stopped"), [("y", "is being stopped", True), ("n", "goes on; to watch it again: python launch/follow.py one", False)]
+)
 def test_ctrl_c_asks(answer: str, told: str, stopped: bool, aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     assert train.main(job(few)) == 0
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
@@ -195,11 +200,23 @@ QUOTA = "The account-level service limit 'ml.g5.xlarge for training job usage' i
 @pytest.mark.parametrize(
     ("operation", "fault", "told"),
     [
-        ("PutObject", (403, "AccessDenied", "Access Denied"), "PutObject: AccessDenied: Access Denied; your user lacks a permission: `python launch/iam.py launcher`"),
-        ("ListObjectsV2", (404, "NoSuchBucket", "The specified bucket does not exist"), "bucket films does not exist: make it (aws s3 mb s3://films --region eu-central-1)"),
+        (
+            "PutObject",
+            (403, "AccessDenied", "Access Denied"),
+            "PutObject: AccessDenied: Access Denied; your user lacks a permission: `python launch/iam.py launcher`",
+        ),
+        (
+            "ListObjectsV2",
+            (404, "NoSuchBucket", "The specified bucket does not exist"),
+            "bucket films does not exist: make it (aws s3 mb s3://films --region eu-central-1)",
+        ),
         ("GetRole", (404, "NoSuchEntity", "The role cannot be found."), "role thorax-execution must exist and trust sagemaker.amazonaws.com: docs/aws.md"),
         ("CreateTrainingJob", (400, "ValidationException", "Could not assume role"), f"role {ROLE} must exist and trust"),
-        ("CreateTrainingJob", (400, "ResourceLimitExceeded", QUOTA), "https://eu-central-1.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas"),
+        (
+            "CreateTrainingJob",
+            (400, "ResourceLimitExceeded", QUOTA),
+            "https://eu-central-1.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas",
+        ),
         ("CreateTrainingJob", (400, "ResourceInUse", "Training job names must be unique"), "the name is taken: give another --job-name"),
         ("CreateTrainingJob", (400, "ThrottlingException", "Rate exceeded"), "AWS is busy; it was tried ten times"),
         ("CreateTrainingJob", (400, "ExpiredTokenException", "The security token is expired"), "your credentials are not valid any more"),
@@ -241,7 +258,10 @@ def tuned(number: int, value: float | None, **parameters: str) -> dict[str, Any]
 def test_the_jobs_of_a_search_best_first(aws: Any, few: Path, capsys: Capture) -> None:
     assert tune.main(job(few)) == 0
     pages = [
-        {"TrainingJobSummaries": [tuned(2, 0.91, learning_rate="0.01", batch_size='"64"'), tuned(3, None, learning_rate="0.05", batch_size='"32"')], "NextToken": "x"},
+        {
+            "TrainingJobSummaries": [tuned(2, 0.91, learning_rate="0.01", batch_size='"64"'), tuned(3, None, learning_rate="0.05", batch_size='"32"')],
+            "NextToken": "x",
+        },
         {"TrainingJobSummaries": [tuned(1, 0.97, learning_rate="0.001", batch_size='"32"')]},
     ]
     aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: pages.pop(0)

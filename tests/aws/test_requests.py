@@ -9,11 +9,11 @@ from typing import Any
 import botocore.session
 import botocore.validate
 import pytest
+from golden import check
+
 import recipe
 import train
 import tune
-from golden import check
-
 from thorax.tracking.lines import metric_definitions
 
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
@@ -116,7 +116,7 @@ def test_the_image_fits_the_machine(flag: str, kind: str, mark: str, offline: Pa
 def test_a_dry_run_lists_the_files(offline: Path, films: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["demo", "--train", str(films / "train"), *PLACE, "--dry-run"]) == 0
     shown = capsys.readouterr()
-    files = [path for path in (films / "train").rglob("*.png")]
+    files = list((films / "train").rglob("*.png"))
     for file in files:
         assert sum(line.endswith(f"/{file.parent.name}/{file.name}") and f"{file.stat().st_size:,}" in line for line in shown.err.splitlines()) == 1
     assert f"upload:   {len(files) + 1} files" in shown.err

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import train
 from conftest import TINY, clean_environment
+
+import train
 
 BUCKET = "films"
 OLD = "5.1.1"
@@ -71,8 +72,8 @@ def start(bases: Sequence[Path], toolkit: str = "", alone: bool = False) -> list
                      "SM_STUDIO_LOCAL_MODE": "True", "TRAINING_JOB_NAME": "one", "PIP_QUIET": "1", "PYTHONPATH": toolkit,
                      "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # fmt: skip
         words = " ".join(f"{key}={value}" for key, value in variables.items())
-        lines.append(f"env {words} {sys.executable} -u {script} > {base}/log 2>&1 & pids=\"$pids $!\"")
-    waits = 'code=0; for pid in $pids; do wait $pid || code=1; done; exit $code'
+        lines.append(f'env {words} {sys.executable} -u {script} > {base}/log 2>&1 & pids="$pids $!"')
+    waits = "code=0; for pid in $pids; do wait $pid || code=1; done; exit $code"
     command = ["bash", "-c", "\n".join([*(["ip link set lo up"] if alone else []), *lines, waits])]
     if alone:
         command = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-n", *command]
@@ -112,7 +113,9 @@ def test_one_machine(toolkit: str, aws: Any, films: Path, tmp_path: Path) -> Non
     lay_out(aws, request, base, "algo-1", ["algo-1"])
     (log,) = start([base], old_toolkit() if toolkit else "")
     configuration = json.loads((base / "model" / "bundle.json").read_text())["configuration"]
-    assert {key: str(configuration[key]) for key in ("network", "epochs", "batch_size", "seed")} == {key: SMALL[key] for key in ("network", "epochs", "batch_size", "seed")}
+    assert {key: str(configuration[key]) for key in ("network", "epochs", "batch_size", "seed")} == {
+        key: SMALL[key] for key in ("network", "epochs", "batch_size", "seed")
+    }
     metrics = json.loads((base / "output" / "data" / "metrics.json").read_text())
     assert metrics["test"]["n"] == 16
     # ... and SageMaker finds the metrics of the request in its log

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import iam
 import pytest
+
+import iam
 import train
 
 ROLE = "arn:aws:iam::123456789012:role/"
@@ -52,7 +53,11 @@ def test_each_setting_from_the_strongest_source(sdk: None, capsys: Capture, monk
     assert found["encrypt_traffic"] == ("true", "SDK config.yaml")
     assert found["network_isolation"] == ("false", "default")
     assert found["region"] == ("eu-west-1", "AWS session")
-    assert found["tags"] == ("from=flag,file=yes,sdk=yes", "flags, thorax.yaml, SDK config.yaml") or set(found["tags"][0].split(",")) == {"from=flag", "file=yes", "sdk=yes"}
+    assert found["tags"] == ("from=flag,file=yes,sdk=yes", "flags, thorax.yaml, SDK config.yaml") or set(found["tags"][0].split(",")) == {
+        "from=flag",
+        "file=yes",
+        "sdk=yes",
+    }
 
 
 def test_a_no_on_the_command_line_wins(sdk: None, capsys: Capture) -> None:
@@ -97,7 +102,7 @@ def test_a_wrong_sdk_config_is_one_line(offline: Path, capsys: Capture) -> None:
 
 def test_without_a_region(offline: Path, capsys: Capture) -> None:
     assert train.main(["demo", "--dry-run", "--train", "s3://a/b"]) == 1
-    assert capsys.readouterr().err == "error: no region: give --region, put region into thorax.yaml, or set AWS_DEFAULT_REGION\n"
+    assert capsys.readouterr().err.startswith("error: no region: give --region, put region into thorax.yaml, or set AWS_DEFAULT_REGION; or add --local")
 
 
 # -- Policies ----------------------------------------------------------------------------------------------------------
@@ -135,5 +140,3 @@ def test_films_elsewhere_may_be_read_only(offline: Path, capsys: Capture) -> Non
     document = policy(capsys, "execution", "--read", "s3://public/nih/")
     rights = {action for one in document["Statement"] for action in one["Action"] if any("public" in resource for resource in one["Resource"])}
     assert rights == {"s3:ListBucket", "s3:GetObject"}
-
-

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import leaderboard
 import pytest
+from conftest import ROOT, TINY
+
+import leaderboard
 import trials
 import tune
-from conftest import ROOT, TINY
 
 pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[tune]'")
 
@@ -144,7 +145,9 @@ def test_hopeless_jobs_are_stopped_early(words: tuple[str, ...], here: Path, cap
 
 
 def test_a_grid_ends_when_all_is_tried(here: Path, capsys: Capture) -> None:
-    Path("own.yaml").write_text("hyperparameters: {network: cnn5, lr: 0.01}\ntune: {strategy: grid, max_jobs: 50, ranges: {batch_size: {choices: [8, 16]}, seed: {choices: [1, 2]}}}\n")
+    Path("own.yaml").write_text(
+        "hyperparameters: {network: cnn5, lr: 0.01}\ntune: {strategy: grid, max_jobs: 50, ranges: {batch_size: {choices: [8, 16]}, seed: {choices: [1, 2]}}}\n"
+    )
     assert search() == 0
     assert sorted((row["batch_size"], row["seed"]) for row in rows()) == [("16", "1"), ("16", "2"), ("8", "1"), ("8", "2")]
 
