@@ -127,9 +127,15 @@ def _wrong(shape: Any, value: Any, where: str) -> Any:
             yield f"{where}={_short(value)} has a character or form that AWS does not take; it must match {pattern}"
 
 
+#: Unicode classes in AWS's patterns -> what Python's re has for them inside brackets.
+_CLASSES = {r"\p{L}": r"\w", r"\p{M}": r"\w", r"\p{N}": r"\d", r"\p{Z}": " ", r"\p{P}": r"!-/:-@\[-`{-~", r"\p{S}": r"!-/:-@\[-`{-~"}
+
+
 def _python(pattern: str) -> str:
-    """AWS's pattern for Python's re, which has no \\p{L}: letters, numbers, spaces."""
-    return pattern.replace(r"\p{L}", r"\w").replace(r"\p{N}", r"\d").replace(r"\p{Z}", " ").replace(r"\p{M}", r"\w")
+    """AWS's pattern for Python's re; one with a class that is not in the table takes everything."""
+    for theirs, ours in _CLASSES.items():
+        pattern = pattern.replace(theirs, ours)
+    return pattern if r"\p" not in pattern else r"[\s\S]*"
 
 
 def _short(value: Any) -> str:
