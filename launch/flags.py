@@ -23,11 +23,14 @@ def script(document: str | None) -> argparse.ArgumentParser:
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """The exit code of `work`: its own, or 1 after a mistake, told in one line on standard error."""
+    """The exit code of `work`: its own, 1 after a mistake, told in one line on standard error, 130 after Ctrl-C."""
     try:
         return work()
     except Done:
         return 0
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
     except ThoraxError as error:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)

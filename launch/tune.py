@@ -41,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--warm-start", action="append", default=[], metavar="NAME", help="on AWS: learn from that earlier tuning job; may be repeated")
     g.add_argument("--transfer", action="store_true", help="with --warm-start: data or code changed since then")
     g.add_argument("--processes", type=int, metavar="N", help="processes per machine that train together (default: one per GPU; here: 1)")
+    g.add_argument("--debugger", action="store_true", help=argparse.SUPPRESS)  # refused: AWS's tuning jobs carry neither
+    g.add_argument("--profiler", action="store_true", help=argparse.SUPPRESS)
     g.add_argument("--plot", type=Path, metavar="FILE", help="with --local: where the plot goes (default: in the search's folder)")
     flags.add_machine(p)
     flags.add_settings(p)

@@ -30,6 +30,8 @@ def summary(plan: Plan, settings: Settings, shown: int = SHOWN) -> str:
         files.append(f"{sum(one.size for one in plan.uploads[shown:]):>14,}  in {len(plan.uploads) - shown} more files")
     total = sum(one.size for one in plan.uploads)
     lines = [f"{plan.request.operation}: {plan.name}", f"upload:   {len(plan.uploads)} files, {total:,} bytes", *files]
+    if plan.request.arguments.get("debug_hook_config"):
+        lines.append("note:     AWS closed Debugger to new customers on 2026-07-30; accounts that did not use it before are refused")
     return "\n".join([*lines, cost.told(plan.recipe, settings.region, prices, plan.jobs, plan.parallel)])
 
 
