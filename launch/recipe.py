@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from _path import RECIPES
+from hyperparameters import checked, meaning, overridden, text
+from ranges import Tune
 from thorax.errors import ThoraxError
 
-#: What a value may hold: a container's toolkit (5.1.1) hands values to a shell, the SDK's drivers to `export`.
-SAFE = "A-Za-z0-9._,:/=+-"
 FILMS = ("folders", "table", "records", "scenes")
+_NUMBERS: dict[str, Any] = {
+    "instance_count": int,
+    "volume_gb": int,
+    "warm_pool_minutes": int,
+    "minutes": int | float,
+    "max_hours": int | float,
+    "max_wait_hours": int | float,
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,13 @@ class Recipe:
         hyperparameters: name -> text, as train_model.py takes them.
         instance_type: SageMaker's machine for it.
         instance_count: how many of them.
+        volume_gb: disk of each.
+        max_hours: the job is stopped after this long.
+        spot: on spare machines.
+        max_wait_hours: with spot, the longest time including waiting; 0: twice max_hours.
+        warm_pool_minutes: the machines are kept for the next job this long.
+        input_mode: File copies the data first, FastFile streams it.
+        tune: what launch/tune.py searches.
     """
 
     name: str
@@ -48,6 +61,13 @@ class Recipe:
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     instance_type: str = "ml.m5.xlarge"
     instance_count: int = 1
+    volume_gb: int = 50
+    max_hours: float = 24.0
+    spot: bool = False
+    max_wait_hours: float = 0.0
+    warm_pool_minutes: int = 0
+    input_mode: str = "File"
+    tune: Tune | None = None
 
     @classmethod
     def load(cls, name: str) -> Recipe:
@@ -82,9 +102,13 @@ class Recipe:
         for key in ("expected", "hyperparameters"):
             if not isinstance(values.setdefault(key, {}), dict):
                 raise ThoraxError(f"recipe {path}: {key} must be a mapping of names to values")
-        for key, kind in (("instance_count", int), ("minutes", int | float)):
+        for key, kind in _NUMBERS.items():
             if isinstance(value := values.get(key, 1), bool) or not isinstance(value, kind) or value < 0:
-                raise ThoraxError(f"recipe {path}: {key}={value} is not a number")
+                raise ThoraxError(f"recipe {path}: {key}={value} is not a {'whole number' if kind is int else 'number'}")
+        if not isinstance(values.get("spot", False), bool):
+            raise ThoraxError(f"recipe {path}: spot={values['spot']} must be true or false")
+        if values.get("input_mode", "File") not in ("File", "FastFile"):
+            raise ThoraxError(f"recipe {path}: input_mode={values['input_mode']} must be File or FastFile")
         if values.get("films") not in (None, *FILMS):
             raise ThoraxError(f"recipe {path}: films={values['films']} is not one of {', '.join(FILMS)}")
         values["expected"] = {str(k): str(v) for k, v in values["expected"].items()}
@@ -92,7 +116,21 @@ class Recipe:
         values["hyperparameters"] = checked(pairs, f"recipe {path}")
         for key in {"name", "summary", "command", "machine", "instance_type"} & set(values):
             values[key] = str(values[key])
+        if "tune" in values:
+            values["tune"] = Tune.of(values["tune"], f"recipe {path}", values["hyperparameters"])
         return cls(**values)
+
+    def on(self, **machine: Any) -> Recipe:
+        """This recipe on another machine: fields by name, None for the recipe's own.
+
+        Raises:
+            ThoraxError: a number that is not above 0.
+        """
+        given = {name: value for name, value in machine.items() if value is not None}
+        for name, value in given.items():
+            if not isinstance(value, str | bool) and not value > 0:
+                raise ThoraxError(f"--{name.replace('_', '-')} {value} must be above 0")
+        return dataclasses.replace(self, **given)
 
     def with_overrides(self, settings: Iterable[str]) -> dict[str, str]:
         """This recipe's hyperparameters, the user's `key=value` settings put over them, all of them checked.
@@ -103,7 +141,6 @@ class Recipe:
             ThoraxError: a setting without "=", twice the same name, an unsafe text, or what TrainingConfig refuses.
         """
         from thorax.config import TrainingConfig
-        from thorax.config.parse import canonical, spellings
 
         pairs = []
         for setting in settings:
@@ -111,16 +148,26 @@ class Recipe:
             if not separator:
                 raise ThoraxError(f"--set {setting} must be key=value, such as --set epochs=10")
             pairs.append((key, value))
-        overrides = checked(pairs, "--set")
-
-        def meaning(key: str) -> str:
-            name = canonical(key)
-            return spellings()[name][0].name if name in spellings() else name
-
-        replaced = {meaning(key) for key in overrides}
-        merged = {k: v for k, v in self.hyperparameters.items() if meaning(k) not in replaced} | overrides
+        merged = overridden(self.hyperparameters, checked(pairs, "--set"))
         TrainingConfig.parse(merged)
         return merged
+
+    def search(self, changes: Mapping[str, Any], settings: Iterable[str]) -> tuple[Tune, dict[str, str]]:
+        """(what to search, with the user's changes; the hyperparameters that stay the same).
+
+        Raises:
+            ThoraxError: the recipe has no `tune:` part, a setting is for a hyperparameter that is searched, or see
+                with_overrides and Tune.checked.
+        """
+        if self.tune is None:
+            raise ThoraxError(f"recipe {self.name} has no tune: part; docs/aws.md shows one")
+        settings = list(settings)
+        merged = self.with_overrides(settings)
+        ranged = {meaning(name): name for name in self.tune.ranges}
+        for setting in settings:
+            if (name := meaning(setting.partition("=")[0])) in ranged:
+                raise ThoraxError(f"--set {setting}: {ranged[name]} is searched by the recipe's tune: part; take it out there")
+        return self.tune.with_changes(**changes).checked(f"recipe {self.name}", merged), self.tune.static(merged)
 
 
 def names() -> list[str]:
@@ -140,45 +187,6 @@ def find(name: str) -> Path:
     if path.name == name and (shipped := RECIPES / f"{name.removesuffix('.yaml')}.yaml").is_file():
         return shipped
     raise ThoraxError(f"unknown recipe {name}{_hint(name, names())}; the recipes are {', '.join(names())}, or give a path to a YAML file")
-
-
-def checked(pairs: Iterable[tuple[str, str]], origin: str) -> dict[str, str]:
-    """Hyperparameters as a mapping, names with "_" for "-".
-
-    Raises:
-        ThoraxError: a name twice, an empty value, or a character that a container's start-up would not carry unharmed.
-    """
-    found: dict[str, str] = {}
-    for key, value in pairs:
-        name = key.replace("-", "_")
-        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
-            raise ThoraxError(f"{origin}: {key!r} is not a hyperparameter's name; letters, digits and _ only")
-        if name in found:
-            raise ThoraxError(f"{origin}: {name} is given twice, {found[name]} and {value}; give it once")
-        if bad := sorted(set(re.sub(f"[{SAFE}]", "", value))):
-            shown = " ".join("space" if c == " " else c if c.isprintable() else repr(c) for c in bad)
-            raise ThoraxError(f"{origin}: the value of {name} holds {shown}; only {SAFE} pass a container's start-up unharmed")
-        if not value:
-            raise ThoraxError(f"{origin}: {name} has no value; leave it out to have its default")
-        found[name] = value
-    return found
-
-
-def text(name: str, value: object) -> str:
-    """A YAML value as train_model.py takes it: true, 0.00003, a,b.
-
-    Raises:
-        ThoraxError: null or a mapping.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return format(Decimal(repr(value)), "f") if value == value and abs(value) != float("inf") else str(value)
-    if isinstance(value, list):
-        return ",".join(text(name, one) for one in value)
-    if value is None or isinstance(value, dict):
-        raise ThoraxError(f"hyperparameter {name} must be a text, a number, true, false or a list, not {'empty' if value is None else 'a mapping'}")
-    return str(value)
 
 
 def _hint(name: str, known: list[str]) -> str:

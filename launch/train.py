@@ -1,8 +1,10 @@
-"""Train a recipe: on this machine with --local, in a job directory laid out as a SageMaker container's /opt/ml.
+"""Train a recipe: on Amazon SageMaker, or with --local on this machine in a job directory laid out as /opt/ml.
 
 examples:
     python launch/train.py pneumonia-resnet18 --local --train DIR --test DIR
     python launch/train.py demo --local --set epochs=3 --job-name first
+    python launch/train.py pneumonia-resnet18 --train films/train --test films/test --dry-run
+    python launch/train.py pneumonia-resnet18 --train s3://BUCKET/films/train --spot --wait
 """
 
 from __future__ import annotations
@@ -10,75 +12,61 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 import _path  # noqa: F401  puts source_dir on the path
-from thorax.errors import ThoraxError
-
-CHANNELS = ("train", "validation", "test", "weights")
+import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done or started, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_args(given)
-    if not args.local:
-        print("error: this version runs jobs on this machine only; add --local", file=sys.stderr)
-        return 2
-    from local.training import train  # late: --help is instant
-    from recipe import Recipe
-
-    try:
-        return train(
-            Recipe.load(args.recipe),
-            runs=args.runs,
-            job_name=args.job_name,
-            channels=channels(args),
-            settings=args.set,
-            processes=args.processes,
-            resume_command=again(given, args.job_name),
-        )
-    except ThoraxError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return flags.guarded(lambda: local(args, given) if args.local else aws(args))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p = flags.script(__doc__)
     p.add_argument("recipe", help="a name in launch/recipes, or a path to a YAML file")
-    p.add_argument("--local", action="store_true", help="run on this machine, through the real training toolkit")
-    p.add_argument("--train", type=Path, metavar="DIR", help="training films; default: the recipe's synthetic films")
-    p.add_argument("--validation", type=Path, metavar="DIR", help="default: cut from the training films, by patient")
-    p.add_argument("--test", type=Path, metavar="DIR", help="films to score the best epoch on")
-    p.add_argument("--weights", type=Path, metavar="FILE_OR_DIR", help="weights to start from, a torchvision state_dict")
-    p.add_argument("--channel", action="append", default=[], metavar="NAME=PATH", help="any other channel, such as train_lst=DIR; may be repeated")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
-    p.add_argument("--job-name", metavar="NAME", help="default: recipe and time; the name of a stopped job resumes it")
-    p.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all local jobs (default: runs)")
-    p.add_argument("--processes", type=int, default=1, metavar="N", help="processes that train together, under torchrun")
+    flags.add_local(p)
+    flags.add_channels(p)
+    g = p.add_argument_group("job")
+    g.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
+    g.add_argument("--job-name", metavar="NAME", help="default: recipe and time; with --local the name of a stopped job resumes it")
+    g.add_argument("--processes", type=int, metavar="N", help="processes per machine that train together (default: one per GPU; here: 1)")
+    g.add_argument("--resume", default="", metavar="JOB", help="on AWS: go on from the checkpoints of that job")
+    g.add_argument("--wait", action="store_true", help="on AWS: show the log until the job ends; Ctrl-C asks whether to stop it")
+    g.add_argument("--debugger", action="store_true", help="on AWS: SageMaker Debugger's hook and rules (closed to new customers since 2026-07-30)")
+    g.add_argument("--profiler", action="store_true", help="on AWS: SageMaker's profiler (ends 2027-06-30)")
+    flags.add_machine(p)
+    flags.add_settings(p)
     return p
 
 
-def channels(args: argparse.Namespace) -> dict[str, Path]:
-    """Every channel that the command line names, by the trainer's name for it.
+def local(args: argparse.Namespace, given: list[str]) -> int:
+    """Runs the job here."""
+    from local.training import train  # late: --help is instant
+    from recipe import Recipe
 
-    Raises:
-        ThoraxError: a --channel without a path, of an unknown name, or given twice.
-    """
-    from thorax.job import CHANNELS as KNOWN
+    return train(
+        Recipe.load(args.recipe),
+        runs=args.runs,
+        job_name=args.job_name,
+        channels=flags.local_channels(flags.channels(args)),
+        settings=args.set,
+        processes=flags.positive("--processes", args.processes) or 1,
+        resume_command=again(given, args.job_name),
+    )
 
-    names = {other: name for name, others in KNOWN.items() for other in others}
-    found: dict[str, Path] = {name: path for name in CHANNELS if (path := getattr(args, name))}
-    for text in args.channel:
-        name, _, path = text.partition("=")
-        if not path or name not in names:
-            raise ThoraxError(f"--channel {text} must be NAME=PATH with a name of {', '.join(KNOWN)}")
-        if names[name] in found:
-            raise ThoraxError(f"channel {names[name]} is given twice, {found[names[name]]} and {path}; give it once")
-        found[names[name]] = Path(path)
-    return found
+
+def aws(args: argparse.Namespace) -> int:
+    """Sends the job to SageMaker."""
+    from aws import command, training
+
+    recipe, settings, task = command.job(args)
+    plan = training.plan(recipe, settings, task)
+    code = command.finish(plan, settings, args)
+    return command.watch(plan.name, settings) if code == 0 and args.wait and not args.dry_run else code
 
 
 def again(arguments: list[str], job_name: str | None) -> str:

@@ -32,11 +32,12 @@ class Toolkit:
     same should the launcher itself be killed.
     """
 
-    def __init__(self, job: JobDirectory, program: str) -> None:
+    def __init__(self, job: JobDirectory, program: str, hear: Callable[[str], None] | None = None) -> None:
         """
         Args:
             job: laid out.
             program: the script's file name, as in the job's sagemaker_program.
+            hear: takes every line of the log, in place of stdout.
         """
         self._base = str(job.base)
         self._log = job.log
@@ -44,6 +45,7 @@ class Toolkit:
         self._environment = _environment(job)
         self._toolkit: subprocess.Popen[bytes] | None = None
         self._signals = 0
+        self._hear = hear or _say
 
     def run(self) -> int:
         """Runs to the end, the log going to stdout and to output/train.log.
@@ -72,8 +74,8 @@ class Toolkit:
             return INTERRUPTED
         self._toolkit = _own_session(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment)
         if self._signals:  # it came while the process was being made
-            self._end_script()
-        pump = threading.Thread(target=_pump, args=(self._toolkit, self._log), daemon=True)
+            self.end_script()
+        pump = threading.Thread(target=_pump, args=(self._toolkit, self._log, self._hear), daemon=True)
         pump.start()
         code = self._toolkit.wait()
         processes.kill(self._base)  # nothing may hold the log open or outlive the run
@@ -85,11 +87,12 @@ class Toolkit:
         if self._signals == 1:
             _say("stopping: a checkpoint is being saved (once more Ctrl-C to kill the run at once)")
             if self._toolkit:
-                self._end_script()
+                self.end_script()
         else:
             processes.kill(self._base)
 
-    def _end_script(self) -> None:
+    def end_script(self) -> None:
+        """Tells the script to save and end; returns at once."""
         threading.Thread(target=processes.stop, args=(self._base, self._program), daemon=True).start()
 
 
@@ -132,13 +135,13 @@ def _own_session(command: list[str], **options: object) -> subprocess.Popen[byte
     return start(command, start_new_session=True, **options)
 
 
-def _pump(toolkit: subprocess.Popen[bytes], log: Path) -> None:
-    """Copies the run's output, as it comes, to the log file and to stdout until the last process closes it."""
+def _pump(toolkit: subprocess.Popen[bytes], log: Path, hear: Callable[[str], None]) -> None:
+    """Copies the run's output, as it comes, to the log file and to `hear` until the last process closes it."""
     assert toolkit.stdout
     with log.open("ab", buffering=0) as file:
         full = False
         for line in toolkit.stdout:
-            _say(line.decode("utf-8", "replace").rstrip("\n"))
+            hear(line.decode("utf-8", "replace").rstrip("\n"))
             try:
                 full = full or not file.write(line)
             except OSError as error:  # the run goes on: who does not read its pipe would stop it

@@ -101,7 +101,8 @@ class Job:
         model_dir = Path(given.get("model_dir") or env.get("SM_MODEL_DIR") or ("model" if not inside else base / "model"))
         plain = Path(f"{model_dir}-job")
         output = given.get("output_data_dir") or env.get("SM_OUTPUT_DATA_DIR") or (base if inside else plain) / "output" / "data"
-        checkpoints = given.get("checkpoint_dir") or (base if inside else plain) / "checkpoints"
+        own = env.get("TRAINING_JOB_NAME", "") if env.get("THORAX_CHECKPOINTS") == "per-job" else ""  # jobs of a search share one S3 address
+        checkpoints = given.get("checkpoint_dir") or (base if inside else plain) / "checkpoints" / own
         failure = base / "output" / "failure" if inside else Path(output).parent / "failure" if "model_dir" in given else None
         hosts = tuple(re.findall(r"[\w.-]+", env.get("SM_HOSTS", ""))) or ("localhost",)
         return cls(

@@ -140,16 +140,21 @@ def test_help_is_instant(tmp_path: Path) -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
 
 
-def test_without_local_it_says_what_it_can_do(tmp_path: Path) -> None:
+def test_without_local_it_is_for_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     done = launch("demo", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == "error: this version runs jobs on this machine only; add --local\n"
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no region: give --region")
+    assert done.stderr.endswith("or add --local to run on this machine, without AWS\n")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["pneumonia-resnet81"], "unknown recipe pneumonia-resnet81; did you mean pneumonia-resnet18?; the recipes are chestxray14-224, coco-multilabel, demo,"),
+        (["pneumonia-resnet81"], "unknown recipe pneumonia-resnet81; did you mean pneumonia-resnet18?; the recipes are chestxray14-224,"),
         (["nowhere.yaml"], "unknown recipe nowhere.yaml"),
         (["demo", "--set", "epochs=$(touch hacked)"], "--set: the value of epochs holds space $ ( ); only A-Za-z0-9._,:/=+- pass"),
         (["demo", "--set", "labels=A;B"], "--set: the value of labels holds ;"),

@@ -254,3 +254,11 @@ def test_in_sagemaker_the_reason_is_where_sagemaker_looks(sagemaker, outside, mo
         monkeypatch.setenv(name, value)
     assert train_model.main(words) == 1
     assert (outside / "output/failure").read_text().startswith(told)
+
+
+def test_jobs_of_a_search_keep_their_checkpoints_apart():
+    """They share one S3 address, which SageMaker copies to and from /opt/ml/checkpoints of each."""
+    search = {"SM_MODEL_DIR": "/opt/ml/model", "TRAINING_JOB_NAME": "search-007", "THORAX_CHECKPOINTS": "per-job"}
+    assert str(Job.from_environment({}, search).checkpoint_dir) == "/opt/ml/checkpoints/search-007"
+    alone = {key: text for key, text in search.items() if key != "THORAX_CHECKPOINTS"}
+    assert str(Job.from_environment({}, alone).checkpoint_dir) == "/opt/ml/checkpoints"

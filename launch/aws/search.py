@@ -1,0 +1,48 @@
+"""A tuning job's jobs so far, as a leaderboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws.account import client, one_line_errors, open_session
+from settings import Settings
+from trials import Leaderboard, Trial
+
+
+def leaderboard(name: str, settings: Settings) -> Leaderboard:
+    """Asks AWS for a tuning job, running or ended, and for all of its jobs.
+
+    Raises:
+        ThoraxError: there is no such job, or AWS refuses.
+    """
+    session = open_session(settings)
+    sagemaker = client(session, "sagemaker")
+    with one_line_errors(settings):
+        job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        jobs = _all(sagemaker, name)
+        tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=job["HyperParameterTuningJobArn"])["Tags"]}
+    goal = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
+    command = ("python", "launch/train.py", tags["recipe"]) if "recipe" in tags else ()
+    trials = sorted((_trial(one) for one in jobs), key=lambda trial: (trial.began is None, trial.began))
+    return Leaderboard(name, goal["MetricName"], goal["Type"] == "Maximize", tuple(trials), command)
+
+
+def _all(sagemaker: Any, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    token: dict[str, str] = {}
+    while True:
+        page = sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(HyperParameterTuningJobName=name, MaxResults=100, **token)
+        found += page["TrainingJobSummaries"]
+        if not page.get("NextToken"):
+            return found
+        token = {"NextToken": page["NextToken"]}
+
+
+def _trial(job: dict[str, Any]) -> Trial:
+    value = job.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value")
+    began, ended = job.get("TrainingStartTime"), job.get("TrainingEndTime")
+    return Trial(
+        job["TrainingJobName"], job["TrainingJobStatus"], value,
+        {key: text.strip('"') for key, text in job.get("TunedHyperParameters", {}).items()}, job.get("CreationTime") or began,
+        (ended - began).total_seconds() if began and ended else None,
+    )  # fmt: skip

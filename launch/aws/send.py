@@ -1,0 +1,66 @@
+"""From a plan to a running job: shown, confirmed, uploaded, sent."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from aws import cost
+from aws.account import client, one_line_errors, open_session
+from aws.package import upload
+from aws.training import Plan
+from settings import Settings
+from thorax.errors import ThoraxError
+
+SHOWN = 20
+
+
+def show(plan: Plan, settings: Settings) -> None:
+    """--dry-run: the exact request as JSON on standard output; files, cost and stand-ins on standard error."""
+    told = summary(plan, settings, len(plan.uploads))
+    print(plan.request.text())
+    print(told, file=sys.stderr)
+
+
+def summary(plan: Plan, settings: Settings, shown: int = SHOWN) -> str:
+    """What would be uploaded where, and what it can cost."""
+    prices = cost.Prices.load(Path(settings.prices)) if settings.prices else None
+    files = [f"{one.size:>14,}  {one.uri}" for one in plan.uploads[:shown]]
+    if len(plan.uploads) > shown:
+        files.append(f"{sum(one.size for one in plan.uploads[shown:]):>14,}  in {len(plan.uploads) - shown} more files")
+    total = sum(one.size for one in plan.uploads)
+    lines = [f"{plan.request.operation}: {plan.name}", f"upload:   {len(plan.uploads)} files, {total:,} bytes", *files]
+    if plan.request.arguments.get("debug_hook_config"):
+        lines.append("note:     AWS closed Debugger to new customers on 2026-07-30; accounts that did not use it before are refused")
+    return "\n".join([*lines, cost.told(plan.recipe, settings.region, prices, plan.jobs, plan.parallel)])
+
+
+def go(plan: Plan, settings: Settings, *, yes: bool) -> bool:
+    """Asks, uploads, sends; says what was made. False where the person said no.
+
+    Raises:
+        ThoraxError: no terminal to ask on and no --yes, or AWS refuses.
+    """
+    print(summary(plan, settings), file=sys.stderr)
+    if not yes and not confirmed("start it?"):
+        return False
+    session = open_session(settings)
+    with one_line_errors(settings):
+        for done, _ in enumerate(upload(client(session, "s3"), plan.uploads, settings.kms_key), 1):
+            if done % 1000 == 0:
+                print(f"uploaded {done} of {len(plan.uploads)} files", flush=True)
+    with one_line_errors(settings, f"; {plan.name} may have started all the same: look there before you try again"):
+        plan.request.send(session)
+    print(f"{plan.request.resource} {plan.name} is started in {settings.region}")
+    return True
+
+
+def confirmed(question: str) -> bool:
+    """The answer of the person at the terminal.
+
+    Raises:
+        ThoraxError: there is none.
+    """
+    if not sys.stdin.isatty():
+        raise ThoraxError("no terminal to confirm on: give --yes to go ahead, or --dry-run to look only")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

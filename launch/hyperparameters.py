@@ -1,0 +1,65 @@
+"""Hyperparameters as texts that reach the trainer unharmed, whatever starts it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from thorax.errors import ThoraxError
+
+#: What a value may hold: a container's toolkit (5.1.1) hands values to a shell, the SDK's drivers to `export`.
+SAFE = "A-Za-z0-9._,:/=+-"
+
+
+def overridden(hyperparameters: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
+    """`hyperparameters` with `overrides` put over them, also over other spellings of a name (num_layers for network)."""
+    replaced = {meaning(key) for key in overrides}
+    return {key: value for key, value in hyperparameters.items() if meaning(key) not in replaced} | dict(overrides)
+
+
+def meaning(key: str) -> str:
+    """The hyperparameter that a spelling means: learning_rate for lr; the name itself where nobody knows it."""
+    from thorax.config.parse import canonical, spellings
+
+    name = canonical(key)
+    return spellings()[name][0].name if name in spellings() else name
+
+
+def checked(pairs: Iterable[tuple[str, str]], origin: str) -> dict[str, str]:
+    """Hyperparameters as a mapping, names with "_" for "-".
+
+    Raises:
+        ThoraxError: a name twice, an empty value, or a character that a container's start-up would not carry unharmed.
+    """
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        name = key.replace("-", "_")
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+            raise ThoraxError(f"{origin}: {key!r} is not a hyperparameter's name; letters, digits and _ only")
+        if name in found:
+            raise ThoraxError(f"{origin}: {name} is given twice, {found[name]} and {value}; give it once")
+        if bad := sorted(set(re.sub(f"[{SAFE}]", "", value))):
+            shown = " ".join("space" if c == " " else c if c.isprintable() else repr(c) for c in bad)
+            raise ThoraxError(f"{origin}: the value of {name} holds {shown}; only {SAFE} pass a container's start-up unharmed")
+        if not value:
+            raise ThoraxError(f"{origin}: {name} has no value; leave it out to have its default")
+        found[name] = value
+    return found
+
+
+def text(name: str, value: object) -> str:
+    """A YAML value as train_model.py takes it: true, 0.00003, a,b.
+
+    Raises:
+        ThoraxError: null or a mapping.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f") if value == value and abs(value) != float("inf") else str(value)
+    if isinstance(value, list):
+        return ",".join(text(name, one) for one in value)
+    if value is None or isinstance(value, dict):
+        raise ThoraxError(f"hyperparameter {name} must be a text, a number, true, false or a list, not {'empty' if value is None else 'a mapping'}")
+    return str(value)

@@ -1,0 +1,168 @@
+"""Settings: where on AWS, under whose role, how secured. Flags > thorax.yaml > the SDK's config.yaml > the session."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thorax.errors import ThoraxError
+
+FILE = "thorax.yaml"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The same for every job of a project. Empty texts are "not set".
+
+    Attributes:
+        profile: of the AWS credentials file.
+        region: such as eu-central-1.
+        role: ARN of the role that jobs and endpoints run as.
+        bucket: where everything lies.
+        prefix: below which, in the bucket.
+        subnets: of the VPC; with security_groups, or neither.
+        security_groups: of the VPC.
+        kms_key: encrypts uploads and outputs; disks too unless volume_kms_key is set.
+        volume_kms_key: encrypts the disks.
+        training_image: URI; empty: AWS's image of torch 2.10.
+        serving_image: URI; empty: AWS's Ray Serve image.
+        network_isolation: no network in the container.
+        encrypt_traffic: between the machines of a job.
+        tags: key -> value, on everything that is made.
+        prices: price table for an upper bound of the cost.
+    """
+
+    profile: str = ""
+    region: str = ""
+    role: str = ""
+    bucket: str = ""
+    prefix: str = "thorax"
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    kms_key: str = ""
+    volume_kms_key: str = ""
+    training_image: str = ""
+    serving_image: str = ""
+    network_isolation: bool = False
+    encrypt_traffic: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    prices: str = ""
+
+    @property
+    def root(self) -> str:
+        """s3://bucket/prefix"""
+        return "/".join(part for part in (f"s3://{self.bucket}", self.prefix.strip("/")) if part)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings, and for each the place it came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+    def table(self) -> str:
+        """A line per setting: name, value, where it comes from."""
+        values = {name: _plain(getattr(self.settings, name)) for name in _names()}
+        width = max(map(len, values.values()))
+        return "\n".join(f"{name:18} {value:{width}}  {self.origins.get(name, 'default')}" for name, value in values.items())
+
+
+def resolve(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Resolved:
+    """Each setting from the first source that has it.
+
+    Args:
+        sources: (what to call it, name -> value), the strongest first. None, "" and empty lists count as not given.
+
+    Raises:
+        ThoraxError: an unknown setting or a value of the wrong type; tells the source.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, given in sources:
+        for name, value in given.items():
+            if name not in _names():
+                nearest = difflib.get_close_matches(str(name), _names(), n=1)
+                raise ThoraxError(f"{origin}: unknown setting {name}" + (f"; did you mean {nearest[0]}?" if nearest else f"; the settings are {_names()}"))
+            if value is None or value in ("", (), [], {}):
+                continue
+            read = _read(origin, name, value)
+            if name == "tags":
+                values[name] = {**read, **values.get(name, {})}
+                origins[name] = f"{origins[name]}, {origin}" if name in origins else origin
+            elif name not in values:
+                values[name], origins[name] = read, origin
+    settings = Settings(**values)
+    if bool(settings.subnets) != bool(settings.security_groups):
+        there, missing = ("subnets", "security_groups") if settings.subnets else ("security_groups", "subnets")
+        raise ThoraxError(f"{there} is set ({origins[there]}) but {missing} is not; a job in a VPC needs both")
+    return Resolved(settings, origins)
+
+
+def read_file(path: Path | None) -> tuple[str, dict[str, Any]]:
+    """(name, settings) of a settings file; of ./thorax.yaml where none is named, and nothing where there is none.
+
+    Raises:
+        ThoraxError: the named file cannot be read, or is no mapping.
+    """
+    file = path or Path(FILE)
+    if path is None and not file.exists():
+        return FILE, {}
+    try:
+        stored = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ThoraxError(f"--settings {file} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ThoraxError(f"--settings {file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(stored or {}, dict):
+        raise ThoraxError(f"--settings {file} must be a mapping such as `region: eu-central-1`")
+    return str(file), stored or {}
+
+
+def pairs(flag: str, texts: list[str]) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping.
+
+    Raises:
+        ThoraxError: a text without "=", or a key twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise ThoraxError(f"{flag} {text} must be KEY=VALUE")
+        if key in found:
+            raise ThoraxError(f"{flag} {key} is given twice, {found[key]} and {value}; give it once")
+        found[key] = value
+    return found
+
+
+def _names() -> list[str]:
+    return [f.name for f in dataclasses.fields(Settings)]
+
+
+def _read(origin: str, name: str, value: Any) -> Any:
+    kind = type(getattr(Settings(), name))
+    if kind is tuple and isinstance(value, str):
+        value = [part for part in value.split(",") if part]
+    if kind is tuple and isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    if kind is dict and isinstance(value, dict):
+        return {str(key): str(one) for key, one in value.items()}
+    if kind in (str, bool) and isinstance(value, kind):
+        return value
+    asked = {tuple: "a list of texts", dict: "a mapping of texts", str: "a text", bool: "true or false"}[kind]
+    raise ThoraxError(f"{origin}: {name}={value!r} must be {asked}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{k}={v}" for k, v in value.items()) or "-"
+    if isinstance(value, tuple):
+        return ",".join(value) or "-"
+    return str(value).lower() if isinstance(value, bool) else value or "-"

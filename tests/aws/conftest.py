@@ -1,0 +1,208 @@
+"""AWS in this process: moto answers, every call is written down, and no socket leaves the machine."""
+
+from __future__ import annotations
+
+import functools
+import json
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import botocore.loaders
+import pytest
+
+pytest.importorskip("moto", reason="needs moto: pip install -e '.[dev]'")
+
+REGION, ACCOUNT, BUCKET = "eu-central-1", "123456789012", "films"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/thorax-execution"
+
+
+@dataclass
+class Aws:
+    """What was sent to AWS, and what AWS shall answer.
+
+    Attributes:
+        calls: (service, operation, parameters) in order.
+        answers: operation -> what AWS returns in moto's place, from the parameters.
+        own: of the calls, those of the scripts, where a test makes calls too.
+        faults: operation -> (status, code, message) or an exception, one for each try; the last one stays.
+    """
+
+    calls: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
+    faults: dict[str, list[Any]] = field(default_factory=dict)
+    own: list[tuple[str, str, dict[str, Any]]] | None = None
+
+    def sent(self, operation: str) -> list[dict[str, Any]]:
+        """The parameters of every call of that operation."""
+        return [parameters for _, name, parameters in self.calls if name == operation]
+
+    @property
+    def operations(self) -> set[str]:
+        return {operation for _, operation, _ in self.calls}
+
+    def client(self, service: str) -> Any:
+        import boto3
+
+        return boto3.client(service, region_name=REGION)
+
+    # -- botocore's hooks --
+
+    def write_down(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        shown = {key: value for key, value in params.items() if key != "Body"}
+        self.calls.append((model.service_model.service_name, model.name, shown))
+
+    def answer(self, model: Any, params: dict[str, Any], **_: Any) -> Any:
+        if model.name not in self.answers:
+            return None
+        body = params.get("body")
+        return _Http(200), self.answers[model.name](json.loads(body) if isinstance(body, bytes) and body[:1] == b"{" else {})
+
+    def fail(self, request: Any, event_name: str, **_: Any) -> Any:
+        from botocore.awsrequest import AWSResponse
+
+        service, operation = event_name.split(".")[1:]
+        if not (waiting := self.faults.get(operation)):
+            return None
+        fault = waiting[0] if len(waiting) == 1 else waiting.pop(0)
+        if fault is None:
+            return None
+        if isinstance(fault, Exception):
+            raise fault
+        status, code, words = fault
+        if service in ("iam", "sts"):
+            words = f"<ErrorResponse><Error><Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>"
+            return AWSResponse(request.url, status, {}, _Raw(words.encode()))
+        told = f"<Error><Code>{code}</Code><Message>{words}</Message></Error>" if service == "s3" else json.dumps({"__type": code, "message": words})
+        return AWSResponse(request.url, status, {"x-amzn-errortype": code}, _Raw(told.encode()))
+
+
+@dataclass
+class _Http:
+    status_code: int
+
+
+class _Raw:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self._body
+
+
+def without_empty(parsed: Any, **_: Any) -> None:
+    """moto answers with empty mappings where AWS leaves a field out; the SDK's models refuse them."""
+    if isinstance(parsed, dict):
+        for key in [key for key, value in parsed.items() if value == {}]:
+            del parsed[key]
+        for value in parsed.values():
+            without_empty(value)
+
+
+@functools.cache
+def _load(path: str) -> Any:
+    """botocore's models, read once: they are megabytes, and every session of its own reads them again."""
+    return _LOAD(botocore.loaders.JSONFileLoader(), path)
+
+
+_LOAD = botocore.loaders.JSONFileLoader.load_file
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
+    """An account with a bucket and a role, in the region of the environment; the working folder is empty."""
+    import botocore.handlers
+    from moto import mock_aws
+    from sagemaker.core.utils.utils import SageMakerClient
+
+    alone(monkeypatch, tmp_path)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    account = Aws()
+    hooks = [
+        ("before-send", account.fail),
+        ("provide-client-params", account.write_down),
+        ("before-call", account.answer),
+        ("after-call.sagemaker", without_empty),
+    ]
+    SageMakerClient.reset()
+    with mock_aws():
+        monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [*hooks, *botocore.handlers.BUILTIN_HANDLERS])
+        account.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        account.client("iam").create_role(RoleName="thorax-execution", AssumeRolePolicyDocument="{}")
+        account.calls.clear()
+        yield account
+    SageMakerClient.reset()
+    assert_allowed(account.calls if account.own is None else account.own)
+
+
+#: Calls whose right has another name than the call.
+RIGHTS = {"s3:ListObjectsV2": "s3:ListBucket", "s3:HeadObject": "s3:GetObject", "s3:HeadBucket": "s3:ListBucket",
+          "s3:CreateMultipartUpload": "s3:PutObject", "s3:UploadPart": "s3:PutObject", "s3:CompleteMultipartUpload": "s3:PutObject"}  # fmt: skip
+
+
+def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], settings: Any = None) -> None:
+    """Every call was one that the launcher's policy grants; S3's also on that bucket and key."""
+    from fnmatch import fnmatchcase
+
+    from aws.policy import launcher
+    from settings import Settings
+
+    granted = launcher(settings or Settings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films"))["Statement"]
+    for service, operation, parameters in calls:
+        right = RIGHTS.get(f"{service}:{operation}", f"{service.removesuffix('-runtime')}:{operation}")
+        resources = [resource for one in granted if right in one["Action"] for resource in one["Resource"]]
+        assert resources, f"{right} is not in the launcher's policy"
+        if service == "s3":
+            wanted = "/".join(part for part in (f"arn:aws:s3:::{parameters['Bucket']}", parameters.get("Key", "")) if part)
+            assert any(fnmatchcase(wanted, resource) for resource in resources), f"{right} on {wanted} is not in the launcher's policy"
+
+
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings, credentials or network of the machine that the tests run on."""
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    sdk = tmp_path / "sdk.yaml"
+    sdk.write_text("")
+    monkeypatch.setenv("SAGEMAKER_USER_CONFIG_OVERRIDE", str(sdk))
+    monkeypatch.setenv("SAGEMAKER_ADMIN_CONFIG_OVERRIDE", str(sdk))
+    monkeypatch.setattr("botocore.loaders.JSONFileLoader.load_file", lambda self, path: _load(path))
+    here = tmp_path / "here"
+    here.mkdir(exist_ok=True)
+    monkeypatch.chdir(here)
+    connect = socket.socket.connect
+
+    def loopback_only(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1")):
+            raise AssertionError(f"a connection to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", loopback_only)
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train/ and test/ of a file or two; nobody looks into them."""
+    root = tmp_path_factory.mktemp("few")
+    for name in ("train/NORMAL/a.png", "train/PNEUMONIA/b.png", "test/NORMAL/c.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No account at all: every call to AWS is an error. The empty working folder."""
+    import botocore.endpoint
+
+    alone(monkeypatch, tmp_path)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("AWS was asked")
+
+    monkeypatch.setattr(botocore.endpoint.Endpoint, "make_request", refuse)
+    return tmp_path / "here"

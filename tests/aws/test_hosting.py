@@ -1,0 +1,107 @@
+"""Requests that host a bundle: as ever, valid for AWS's model; made in moto and deleted again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from golden import check
+
+import delete
+from aws import hosting
+from aws.hosting import Host
+from settings import Settings
+from thorax.errors import ThoraxError
+
+TAGS = {"project": "thorax", "recipe": "demo"}
+PLAIN = Settings(region="eu-central-1", role="arn:aws:iam::123456789012:role/thorax-execution", bucket="films")
+SECURE = replace(PLAIN, subnets=("subnet-1",), security_groups=("sg-1",), kms_key="alias/films", volume_kms_key="alias/disk", network_isolation=True)
+HOST = Host("chest", "s3://films/thorax/one/output/model.tar.gz")
+Capture = pytest.CaptureFixture[str]
+
+
+def stack(host: Host, settings: Settings) -> list[Any]:
+    return [hosting.model(host, settings, TAGS), hosting.endpoint_config(host, settings, TAGS), hosting.endpoint(host, TAGS)]
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "settings"),
+    [
+        ("realtime", HOST, PLAIN),
+        ("realtime-gpu-secure", replace(HOST, instance_type="ml.g5.xlarge", capture=20), SECURE),
+        ("torchserve", replace(HOST, server="torchserve"), PLAIN),
+        ("serverless", replace(HOST, kind="serverless", memory_mb=3072, concurrency=5), PLAIN),
+        ("async", replace(HOST, kind="async", instance_type="ml.g5.xlarge"), SECURE),
+    ],
+)
+def test_endpoints(name: str, host: Host, settings: Settings, offline: Path) -> None:
+    check(f"endpoint-{name}", {request.operation: request.as_dict() for request in stack(host, settings)})
+
+
+def test_batch_and_registry(offline: Path) -> None:
+    check("transform", hosting.transform("batch", "chest", "s3://films/test/", SECURE, TAGS, concurrent=16, instance_count=2).as_dict())
+    check("model-package", hosting.model_package(HOST, "chest-models", PLAIN, "s3://films/thorax/one/metrics.json", "{}").as_dict())
+
+
+@pytest.mark.parametrize("kind", ["realtime", "async"])
+def test_autoscaling(kind: str, offline: Path) -> None:
+    calls = hosting.autoscaling(replace(HOST, kind=kind), 1, 4, 60.0)
+    model = boto3.client("application-autoscaling", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x").meta.service_model
+    import botocore.validate
+
+    for (call, arguments), operation in zip(calls, ["RegisterScalableTarget", "PutScalingPolicy"], strict=True):
+        assert call == botocore.xform_name(operation)
+        report = botocore.validate.ParamValidator().validate(arguments, model.operation_model(operation).input_shape)
+        assert not report.has_errors(), report.generate_report()
+    check(f"autoscaling-{kind}", dict(calls))
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (lambda: hosting.endpoint_config(replace(HOST, kind="serverless", memory_mb=5000), PLAIN, TAGS), "--memory-mb 5000 is not one of 1024"),
+        (lambda: hosting.endpoint_config(replace(HOST, kind="serverless", concurrency=500), PLAIN, TAGS), "--concurrency 500: a serverless endpoint takes"),
+        (lambda: hosting.endpoint_config(replace(HOST, kind="serverless"), SECURE, TAGS), "a serverless endpoint cannot be in a VPC"),
+        (lambda: hosting.endpoint_config(replace(HOST, kind="serverless", capture=5), PLAIN, TAGS), "--capture: AWS stores no requests"),
+        (lambda: hosting.autoscaling(HOST, 0, 2, 60.0), "--autoscale 0,2: give lowest,highest with 1 <= lowest"),
+        (lambda: hosting.autoscaling(replace(HOST, kind="serverless"), 1, 2, 60.0), "--autoscale with a serverless endpoint"),
+        (lambda: hosting.transform("a", "b", "s3://c/d", PLAIN, TAGS, concurrent=20, payload_mb=6), "--concurrent 20 x --payload-mb 6 is above the 100 MB"),
+        (lambda: hosting.model(replace(HOST, name="a_b'"), PLAIN, TAGS), "ModelName="),
+        (lambda: hosting.endpoint_config(replace(HOST, capture=200), PLAIN, TAGS), "DataCaptureConfig.InitialSamplingPercentage=200 is not 0 to 100"),
+        (lambda: hosting.model(replace(HOST, instance_type="ml.m5.large"), replace(PLAIN, region="nowhere-1"), TAGS), "no AWS image for --region nowhere-1"),
+    ],
+)
+def test_what_aws_would_refuse(work: Any, told: str, offline: Path) -> None:
+    with pytest.raises(ThoraxError) as caught:
+        work()
+    assert str(caught.value).startswith(told)
+
+
+def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
+    session = boto3.Session(region_name="eu-central-1")
+    for request in stack(HOST, PLAIN):
+        request.send(session)
+    scaling = session.client("application-autoscaling")
+    for call, arguments in hosting.autoscaling(HOST, 1, 3, 60.0):
+        getattr(scaling, call)(**arguments)
+    assert delete.main([]) == 0
+    assert capsys.readouterr().out == "still running, billed by the hour: chest (python launch/delete.py chest)\n"
+    listed = ["autoscaling of endpoint/chest/variant/main", "endpoint chest", "endpoint configuration chest", "model chest"]
+    assert delete.main(["chest", "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"to delete: {one}" for one in listed]
+    assert "DeleteEndpoint" not in aws.operations
+    assert delete.main(["chest", "--yes"]) == 0
+    assert capsys.readouterr().out.splitlines()[4:] == [f"deleted {one}" for one in listed]
+    aws.own = list(aws.calls)  # what follows is the test's own look, for which the launcher needs no right
+    sagemaker = session.client("sagemaker")
+    assert sagemaker.list_endpoints()["Endpoints"] == sagemaker.list_models()["Models"] == sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+    assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
+
+
+def test_no_such_endpoint(aws: Any, capsys: Capture) -> None:
+    assert delete.main(["nowhere", "--yes"]) == 1
+    assert (told := capsys.readouterr().err).startswith("error: DescribeEndpoint: ")
+    assert told.count("\n") == 1

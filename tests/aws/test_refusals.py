@@ -1,0 +1,143 @@
+"""What is refused with one line before anything is read, uploaded or sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train
+import tune
+
+ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
+PLACE = ["--region", "eu-central-1", "--bucket", "films", "--role", ROLE, "--yes"]
+FILMS = ["--train", "s3://films/train"]
+HOSTILE = ["$(touch hacked)", "a'; touch hacked; echo '", 'x"y', "a\nb", "a&b", "`id`", "x" * 3000, "naïve ☃", "a b|c", "\\", "\0", "a\tb"]
+Capture = pytest.CaptureFixture[str]
+
+
+def refused(script: Any, words: list[str], capsys: Capture, code: int = 1) -> str:
+    """The one line that a command ends with; AWS was not asked (the fixture `offline` sees to it), nothing was written."""
+    assert script.main(words) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert list(Path.cwd().iterdir()) == []
+    return shown.err.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("script", [train, tune])
+def test_hostile_hyperparameters(script: Any, text: str, offline: Path, capsys: Capture) -> None:
+    assert "labels" in refused(script, ["pneumonia-resnet18", *FILMS, *PLACE, "--set", f"labels=A,{text}"], capsys)
+
+
+@pytest.mark.parametrize("text", [one for one in HOSTILE if one != "a b|c"])
+@pytest.mark.parametrize("script", [train, tune])
+def test_hostile_job_names(script: Any, text: str, offline: Path, capsys: Capture) -> None:
+    assert "JobName" in (told := refused(script, ["pneumonia-resnet18", *FILMS, *PLACE, f"--job-name={text}"], capsys)) or "--job-name" in told
+
+
+@pytest.mark.parametrize("text", ["a'b", "a\nb", "$(id)", "`", "x" * 257, "a;b", "☃"])
+def test_hostile_tags(text: str, offline: Path, capsys: Capture) -> None:
+    assert "Tags" in refused(train, ["demo", *FILMS, *PLACE, "--tag", f"team={text}"], capsys)
+    assert "Tags" in refused(train, ["demo", *FILMS, *PLACE, "--tag", f"{text}=team"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "--train is missing"),
+        (["--train", "nowhere"], "--train nowhere does not exist"),
+        (["--train", "http://x/y"], "--train http://x/y must be a folder or s3://BUCKET/PREFIX"),
+        ([*FILMS, "--channel", "x"], "--channel x must be NAME=PATH"),
+        ([*FILMS, "--channel", "train=s3://b/p"], "channel train is given twice"),
+        ([*FILMS, "--channel", "a b=s3://b/p"], "InputDataConfig[1].ChannelName='a b' has a character"),
+        ([*FILMS, "--train", "s3://"], "InputDataConfig[0].DataSource.S3DataSource.S3Uri='s3://'"),
+        ([*FILMS, "--content-type", "test=x"], "--content-type test: there is no such channel; the channels are train"),
+        ([*FILMS, "--set", "epochz=3"], "unknown hyperparameter epochz; did you mean epochs?"),
+        ([*FILMS, "--set", "epochs"], "--set epochs must be key=value"),
+        ([*FILMS, "--spot", "--warm-pool-minutes", "5"], "--spot with --warm-pool-minutes 5"),
+        ([*FILMS, "--max-wait-hours", "5"], "--max-wait-hours 5 is for --spot"),
+        ([*FILMS, "--spot", "--max-hours", "5", "--max-wait-hours", "4"], "--max-wait-hours 4 is less than --max-hours 5"),
+        ([*FILMS, "--max-hours", "0"], "--max-hours 0.0 must be above 0"),
+        ([*FILMS, "--max-hours", "1000"], "--max-hours 1000: AWS lets a job run and wait 672 hours"),
+        ([*FILMS, "--instance-count", "0"], "--instance-count 0 must be above 0"),
+        ([*FILMS, "--instance-type", "ml.imagined.xlarge"], "ResourceConfig.InstanceType='ml.imagined.xlarge' is not one of AWS's"),
+        ([*FILMS, "--processes", "0"], "--processes 0 must be 1 or more"),
+        ([*FILMS, "--warm-pool-minutes", "100000"], "ResourceConfig.KeepAlivePeriodInSeconds=6000000 is not"),
+        ([*FILMS, "--network-isolation"], "--network-isolation: the container cannot pip install source_dir/requirements.txt; take the packages along"),
+        ([*FILMS, "--network-isolation", "--wheels", "none"], "--wheels none holds no .whl files; fill it: pip download"),
+        ([*FILMS, "--debugger", "--instance-count", "2"], "--debugger with 2 x ml.m5.xlarge: AWS takes no Debugger where distributed"),
+        ([*FILMS, "--subnets", "subnet-1"], "subnets is set (flags) but security_groups is not"),
+        ([*FILMS, "--role", "arn:aws:iam::12:role/x"], "RoleArn="),
+        ([*FILMS, "--env", "NAME"], "--env NAME must be KEY=VALUE"),
+        ([*FILMS, "--env", "a b=1"], "a name in Environment='a b'"),
+        ([*FILMS, "--tag", "x"], "--tag x must be KEY=VALUE"),
+        ([*FILMS, "--settings", "none.yaml"], "--settings none.yaml cannot be read"),
+        ([*FILMS, "--profile", "nobody"], "--profile: The config profile (nobody) could not be found"),
+        ([*FILMS, "--prices", "none.yaml", "--dry-run"], "--prices none.yaml cannot be read"),
+        ([*FILMS, "--region", "nowhere-1", "--dry-run"], "no AWS image for --region nowhere-1"),
+    ],
+)
+def test_wrong_flags(words: list[str], told: str, offline: Path, capsys: Capture) -> None:
+    assert refused(train, ["demo", *PLACE, *words], capsys).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--debugger"], "--debugger and --profiler: AWS's tuning jobs carry neither"),
+        (["--profiler"], "--debugger and --profiler: AWS's tuning jobs carry neither"),
+        (["--job-name", "a" * 33], "--job-name aaa"),
+        (["--strategy", "magic"], "recipe pneumonia-resnet18: strategy=magic is not one of bayesian, random, hyperband, grid"),
+        (["--strategy", "grid"], "recipe pneumonia-resnet18: strategy=grid takes choices only, but learning_rate has min and max"),
+        (["--strategy", "hyperband", "--early-stopping"], "recipe pneumonia-resnet18: strategy=hyperband stops jobs itself"),
+        (["--max-jobs", "0"], "recipe pneumonia-resnet18: max_jobs=0 must be a whole number above 0"),
+        (["--set", "lr=0.1"], "--set lr=0.1: learning_rate is searched by the recipe's tune: part"),
+        (["--warm-start", "a_b"], "WarmStartConfig.ParentHyperParameterTuningJobs[0].HyperParameterTuningJobName='a_b'"),
+    ],
+)
+def test_wrong_searches(words: list[str], told: str, offline: Path, capsys: Capture) -> None:
+    assert refused(tune, ["pneumonia-resnet18", *FILMS, *PLACE, *words], capsys).startswith(told)
+
+
+def test_a_recipe_without_ranges(offline: Path, capsys: Capture) -> None:
+    assert refused(tune, ["demo", *FILMS, *PLACE], capsys) == "recipe demo has no tune: part; docs/aws.md shows one"
+
+
+RANGES = "recipe own.yaml: tune.ranges.dropout must be {min: 0.0001, max: 0.1, scale: log} or {choices: [32, 64, 128]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("tune: 3", "recipe own.yaml: tune must be a mapping with ranges"),
+        ("tune: {ranges: {}}", "recipe own.yaml: tune must be a mapping with ranges"),
+        ("tune: {range: {a: 1}, ranges: {dropout: {min: 0, max: 0.5}}}", "recipe own.yaml: tune has an unknown key range; it takes ranges, strategy"),
+        ("tune: {ranges: {dropout: 3}}", RANGES),
+        ("tune: {ranges: {dropout: {min: 0}}}", RANGES),
+        ("tune: {ranges: {dropout: {min: 0, max: 0.5, scale: cubic}}}", RANGES),
+        ("tune: {ranges: {dropout: {min: low, max: 0.5}}}", RANGES),
+        ("tune: {ranges: {dropout: {choices: [1]}}}", RANGES),
+        ("tune: {ranges: {dropout: {min: 0.5, max: 0.5}}}", "recipe own.yaml: tune.ranges.dropout: min=0.5 is not below max=0.5"),
+        ("tune: {ranges: {dropout: {min: 0, max: 0.5, scale: log}}}", "recipe own.yaml: tune.ranges.dropout: scale=log needs min above 0, not 0"),
+        ("tune: {ranges: {epochs: {min: 1.5, max: 3}}}", "recipe own.yaml: tune.ranges.epochs: min=1.5, max=3 must be whole numbers"),
+        ("tune: {ranges: {epochz: {min: 1, max: 3}}}", "unknown hyperparameter epochz; did you mean epochs?"),
+        ("tune: {ranges: {dropout: {min: 0, max: 3}}}", "dropout="),
+        ("tune: {ranges: {lr: {min: 0.1, max: 1}, learning_rate: {min: 0.1, max: 1}}}", "recipe own.yaml: tune.ranges has two spellings"),
+        ("tune: {ranges: {labels: {choices: ['a;b', c]}}}", "recipe own.yaml: tune.ranges: the value of labels holds ;"),
+        ("tune: {max_jobs: many, ranges: {dropout: {min: 0, max: 0.5}}}", "recipe own.yaml: max_jobs=many must be a whole number above 0"),
+        ("spot: maybe", "recipe own.yaml: spot=maybe must be true or false"),
+        ("input_mode: Pipe", "recipe own.yaml: input_mode=Pipe must be File or FastFile"),
+        ("volume_gb: 1.5", "recipe own.yaml: volume_gb=1.5 is not a whole number"),
+        ("max_hours: long", "recipe own.yaml: max_hours=long is not a number"),
+    ],
+)
+def test_wrong_recipes(text: str, told: str, offline: Path, capsys: Capture) -> None:
+    Path("own.yaml").write_text(f"{text}\n")
+    assert tune.main(["own.yaml", *FILMS, *PLACE]) == 1
+    assert (shown := capsys.readouterr().err).startswith(f"error: {told}")
+    assert shown.count("\n") == 1

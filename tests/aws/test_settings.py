@@ -1,0 +1,142 @@
+"""Where settings come from: flags over thorax.yaml over the SDK's config.yaml over the session."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import iam
+import train
+
+ROLE = "arn:aws:iam::123456789012:role/"
+SDK = """
+SchemaVersion: '1.0'
+SageMaker:
+  PythonSDK: {Modules: {Session: {DefaultS3Bucket: of-sdk, DefaultS3ObjectKeyPrefix: prefix-of-sdk}}}
+  TrainingJob:
+    RoleArn: arn:aws:iam::123456789012:role/of-sdk
+    VpcConfig: {Subnets: [subnet-1], SecurityGroupIds: [sg-1]}
+    OutputDataConfig: {KmsKeyId: key-of-sdk}
+    ResourceConfig: {VolumeKmsKeyId: disk-of-sdk}
+    EnableInterContainerTrafficEncryption: true
+    Tags: [{Key: from, Value: sdk}, {Key: sdk, Value: 'yes'}]
+"""
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def sdk(offline: Path) -> None:
+    Path(os.environ["SAGEMAKER_USER_CONFIG_OVERRIDE"]).write_text(SDK)
+
+
+def explained(capsys: Capture, *words: str) -> dict[str, tuple[str, str]]:
+    """Setting -> (value, where it comes from), as --explain-settings shows them."""
+    assert train.main(["demo", "--explain-settings", *words]) == 0
+    return {row[0]: (row[1], row[2]) for line in capsys.readouterr().out.splitlines() if (row := line.split(maxsplit=2))}
+
+
+def test_each_setting_from_the_strongest_source(sdk: None, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    Path("thorax.yaml").write_text("{bucket: of-file, kms_key: key-of-file, subnets: [subnet-2], tags: {from: file, file: 'yes'}}\n")
+    found = explained(capsys, "--kms-key", "key-of-flag", "--tag", "from=flag")
+    assert found["kms_key"] == ("key-of-flag", "flags")
+    assert found["bucket"] == ("of-file", "thorax.yaml")
+    assert found["subnets"] == ("subnet-2", "thorax.yaml")
+    assert found["security_groups"] == ("sg-1", "SDK config.yaml")
+    assert found["role"] == (f"{ROLE}of-sdk", "SDK config.yaml")
+    assert found["prefix"] == ("prefix-of-sdk", "SDK config.yaml")
+    assert found["volume_kms_key"] == ("disk-of-sdk", "SDK config.yaml")
+    assert found["encrypt_traffic"] == ("true", "SDK config.yaml")
+    assert found["network_isolation"] == ("false", "default")
+    assert found["region"] == ("eu-west-1", "AWS session")
+    assert found["tags"] == ("from=flag,file=yes,sdk=yes", "flags, thorax.yaml, SDK config.yaml") or set(found["tags"][0].split(",")) == {
+        "from=flag",
+        "file=yes",
+        "sdk=yes",
+    }
+
+
+def test_a_no_on_the_command_line_wins(sdk: None, capsys: Capture) -> None:
+    assert explained(capsys, "--no-encrypt-traffic", "--region", "eu-west-1")["encrypt_traffic"] == ("false", "flags")
+
+
+def test_what_only_aws_knows_has_a_stand_in(offline: Path, capsys: Capture) -> None:
+    found = explained(capsys, "--region", "eu-west-1")
+    assert found["role"] == ("arn:aws:iam::000000000000:role/ROLE", "stand-in: AWS is not asked now")
+    assert found["bucket"] == ("sagemaker-eu-west-1-000000000000", "stand-in: AWS is not asked now")
+    assert explained(capsys, "--region", "eu-west-1", "--role", f"{ROLE}x")["bucket"][0] == "sagemaker-eu-west-1-123456789012"
+
+
+def test_a_config_on_s3_is_not_read_in_a_dry_run(offline: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_USER_CONFIG_OVERRIDE", "s3://bucket/config.yaml")
+    assert explained(capsys, "--region", "eu-west-1")["prefix"] == ("thorax", "default")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("buckets: x", "thorax.yaml: unknown setting buckets; did you mean bucket?"),
+        ("subnets: 3", "thorax.yaml: subnets=3 must be a list of texts"),
+        ("network_isolation: maybe", "thorax.yaml: network_isolation='maybe' must be true or false"),
+        ("tags: [a]", "thorax.yaml: tags=['a'] must be a mapping of texts"),
+        ("- a", "--settings thorax.yaml must be a mapping"),
+        ("a: [", "--settings thorax.yaml is not YAML"),
+    ],
+)
+def test_wrong_files(text: str, told: str, offline: Path, capsys: Capture) -> None:
+    Path("thorax.yaml").write_text(f"{text}\n")
+    assert train.main(["demo", "--explain-settings", "--region", "eu-west-1"]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {told}")
+
+
+def test_a_wrong_sdk_config_is_one_line(offline: Path, capsys: Capture) -> None:
+    Path(os.environ["SAGEMAKER_USER_CONFIG_OVERRIDE"]).write_text("SageMaker: {TrainingJob: {RoleArn: 3}}\n")
+    assert train.main(["demo", "--explain-settings", "--region", "eu-west-1"]) == 1
+    assert (told := capsys.readouterr().err).startswith("error: SDK config.yaml: ")
+    assert told.count("\n") == 1
+
+
+def test_without_a_region(offline: Path, capsys: Capture) -> None:
+    assert train.main(["demo", "--dry-run", "--train", "s3://a/b"]) == 1
+    assert capsys.readouterr().err.startswith("error: no region: give --region, put region into thorax.yaml, or set AWS_DEFAULT_REGION; or add --local")
+
+
+# -- Policies ----------------------------------------------------------------------------------------------------------
+
+
+def policy(capsys: Capture, *words: str) -> dict[str, Any]:
+    assert iam.main([*words, "--region", "eu-central-1", "--bucket", "films", "--role", f"{ROLE}x"]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert document["Version"] == "2012-10-17"
+    return document
+
+
+@pytest.mark.parametrize("kind", ["launcher", "execution"])
+def test_policies_name_the_bucket_the_keys_and_the_role(kind: str, offline: Path, capsys: Capture) -> None:
+    document = policy(capsys, kind, "--prefix", "chest", "--kms-key", "alias/films", "--volume-kms-key", "arn:aws:kms:eu-central-1:123456789012:key/7")
+    statements = document["Statement"]
+    assert len({one["Sid"] for one in statements}) == len(statements)
+    assert len(json.dumps(document, separators=(",", ":"))) < 6144  # AWS's limit for a managed policy
+    on_s3 = {resource for one in statements for resource in one["Resource"] if ":s3:" in resource}
+    assert on_s3 == {"arn:aws:s3:::films", "arn:aws:s3:::films/chest/*"}
+    (keys,) = [one["Resource"] for one in statements if one["Sid"] == "UseTheKeys"]
+    assert keys == ["arn:aws:kms:eu-central-1:123456789012:alias/films", "arn:aws:kms:eu-central-1:123456789012:key/7"]
+    assert not any("*" in action for one in statements for action in one["Action"])
+
+
+def test_the_role_is_given_to_sagemaker_alone(offline: Path, capsys: Capture) -> None:
+    (passing,) = [one for one in policy(capsys, "launcher")["Statement"] if "iam:PassRole" in one["Action"]]
+    assert passing["Resource"] == [f"{ROLE}x"]
+    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    (trusted,) = policy(capsys, "trust")["Statement"]
+    assert trusted["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+
+
+def test_films_elsewhere_may_be_read_only(offline: Path, capsys: Capture) -> None:
+    document = policy(capsys, "execution", "--read", "s3://public/nih/")
+    rights = {action for one in document["Statement"] for action in one["Action"] if any("public" in resource for resource in one["Resource"])}
+    assert rights == {"s3:ListBucket", "s3:GetObject"}

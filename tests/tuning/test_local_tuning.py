@@ -1,0 +1,272 @@
+"""A search on this machine: what it tries, how it ends, that a killed one goes on, and what it leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TINY
+
+import leaderboard
+import trials
+import tune
+
+pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[tune]'")
+
+WRITE_PLOT = trials.Leaderboard.write_plot
+Capture = pytest.CaptureFixture[str]
+RECIPE = """
+hyperparameters: {network: cnn5, epochs: 4, batch_size: 8}
+tune:
+  max_jobs: 5
+  ranges:
+    lr: {min: 0.0001, max: 0.1, scale: log}
+    batch_size: {choices: [32, 64, 128]}
+    warmup_epochs: {min: 0, max: 0.5}
+    early_stopping_patience: {min: 1, max: 4}
+"""
+
+
+class FakeToolkit:
+    """In the place of the toolkit: a job whose log is made up from its hyperparameters, by `log`."""
+
+    log: Callable[[dict[str, str]], list[str]]
+    code = 0
+
+    def __init__(self, job, program, hear) -> None:
+        self.job, self.hear, self.ended = job, hear, False
+
+    def end_script(self) -> None:
+        self.ended = True
+
+    def run(self) -> int:
+        texts = {key: json.loads(text) for key, text in json.loads((self.job.config / "hyperparameters.json").read_text()).items()}
+        (self.job.checkpoints / "checkpoint-1.pt").write_text("much")
+        for line in type(self).log(texts):
+            if not self.ended:
+                self.hear(line)
+        return type(self).code
+
+
+def good(values: dict[str, str]) -> list[str]:
+    """Best at lr=0.01; better from epoch to epoch."""
+    import math
+
+    best = 0.95 - 0.1 * abs(math.log10(float(values["lr"])) + 2)
+    lines = [f"epoch {i}/4: train_loss=0.5; validation_auc={best - 0.05 * (4 - i):.6f}" for i in range(1, 5)]
+    return ["reading films", *lines, f"best epoch 4/4: validation_loss=0.3; validation_auc={best:.6f}"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("local.tuning.Toolkit", FakeToolkit)
+    monkeypatch.setattr(FakeToolkit, "log", good, raising=False)
+    monkeypatch.setattr("trials.Leaderboard.write_plot", lambda self, file: None)
+    (tmp_path / "films").mkdir()
+    (tmp_path / "own.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+def search(*words: str) -> int:
+    return tune.main(["own.yaml", "--local", "--train", "films", "--job-name", "it", *words])
+
+
+def rows() -> list[dict[str, str]]:
+    with Path("runs/it/leaderboard.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_search_and_its_leaderboard(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trials.Leaderboard.write_plot", WRITE_PLOT)
+    assert search("--set", "seed=7") == 0
+    found = rows()
+    assert len(found) == 5
+    values = [float(row["validation:auc"]) for row in found]
+    assert values == sorted(values, reverse=True)
+    for row in found:
+        assert 0.0001 <= float(row["lr"]) <= 0.1
+        assert row["batch_size"] in ("32", "64", "128")
+        assert 0 <= float(row["warmup_epochs"]) <= 0.5
+        assert row["early_stopping_patience"] in "1234"
+        assert "e" not in row["lr"]
+        job = json.loads(Path("runs/it", row["job"], "input/config/hyperparameters.json").read_text())
+        assert [json.loads(job[key]) for key in ("lr", "batch_size", "seed", "network")] == [row["lr"], row["batch_size"], "7", "cnn5"]
+        assert not Path("runs/it", row["job"], "checkpoints").exists()
+    out = capsys.readouterr().out
+    assert "trial-000: epoch 1: validation:auc 0." in out
+    best = " ".join(f"--set {key}={found[0][key]}" for key in ("lr", "batch_size", "warmup_epochs", "early_stopping_patience"))
+    assert f"to train it again: python launch/train.py own.yaml --local --train films --set seed=7 {best}\n" in out
+    assert Path("runs/it/leaderboard.png").read_bytes()[:4] == b"\x89PNG"
+    # the same table from what is stored
+    assert leaderboard.main(["it", "--local", "--csv", "again.csv"]) == 0
+    assert Path("again.csv").read_text() == Path("runs/it/leaderboard.csv").read_text()
+    assert f"best: {found[0]['job']}, validation:auc {found[0]['validation:auc']}" in capsys.readouterr().out
+
+
+def test_a_search_can_be_made_longer(here: Path, capsys: Capture) -> None:
+    assert search("--max-jobs", "2") == 0
+    before = {row["job"]: row["lr"] for row in rows()}
+    assert search("--max-jobs", "4") == 0
+    after = {row["job"]: row["lr"] for row in rows()}
+    assert len(after) == 4
+    assert before.items() <= after.items()
+
+
+def test_the_same_seed_tries_the_same(here: Path, capsys: Capture) -> None:
+    assert search("--strategy", "random") == 0
+    first = [row["lr"] for row in rows()]
+    assert tune.main(["own.yaml", "--local", "--train", "films", "--job-name", "other", "--strategy", "random"]) == 0
+    with Path("runs/other/leaderboard.csv").open() as file:
+        assert [row["lr"] for row in csv.DictReader(file)] == first
+
+
+@pytest.mark.parametrize("words", [("--early-stopping",), ("--strategy", "hyperband")])
+def test_hopeless_jobs_are_stopped_early(words: tuple[str, ...], here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def worse_and_worse(values: dict[str, str]) -> list[str]:
+        calls.append(1)
+        value = 0.95 - 0.04 * len(calls)
+        return [f"epoch {i}/4: validation_auc={value:.6f}" for i in range(1, 5)] + [f"best epoch 4/4: validation_auc={value:.6f}"]
+
+    monkeypatch.setattr(FakeToolkit, "log", worse_and_worse)
+    assert search("--max-jobs", "12", *words) == 0
+    assert "Stopped" in {row["status"] for row in rows()}
+    assert rows()[0]["status"] == "Completed"
+    assert ": stopped early" in capsys.readouterr().out
+
+
+def test_a_grid_ends_when_all_is_tried(here: Path, capsys: Capture) -> None:
+    Path("own.yaml").write_text(
+        "hyperparameters: {network: cnn5, lr: 0.01}\ntune: {strategy: grid, max_jobs: 50, ranges: {batch_size: {choices: [8, 16]}, seed: {choices: [1, 2]}}}\n"
+    )
+    assert search() == 0
+    assert sorted((row["batch_size"], row["seed"]) for row in rows()) == [("16", "1"), ("16", "2"), ("8", "1"), ("8", "2")]
+
+
+def test_a_failed_job_does_not_end_the_search(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sometimes(values: dict[str, str]) -> list[str]:
+        return good(values) if values["batch_size"] != "32" else ["error: out of memory"]
+
+    monkeypatch.setattr(FakeToolkit, "log", sometimes)
+    assert search("--max-jobs", "6") == 0
+    found = rows()
+    assert len(found) == 6
+    assert {row["status"] for row in found if row["batch_size"] == "32"} == {"Failed"}
+    assert {row["status"] for row in found if row["batch_size"] != "32"} == {"Completed"}
+
+
+def test_when_every_job_fails_the_search_does(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeToolkit, "log", lambda values: [])
+    assert search("--max-jobs", "2") == 1
+    assert capsys.readouterr().err == "error: none of the 2 jobs came to a value; see runs/it/*/output/train.log\n"
+
+
+@pytest.mark.parametrize("change", [("max: 0.1,", "max: 0.2,"), ("network: cnn5", "network: cnn5, objective: f1")])
+def test_another_search_of_that_name_is_left_alone(change: tuple[str, str], here: Path, capsys: Capture) -> None:
+    assert search("--max-jobs", "1") == 0
+    Path("own.yaml").write_text(RECIPE.replace(*change))
+    assert search("--max-jobs", "2") == 1
+    assert capsys.readouterr().err.startswith("error: --job-name it: that search has other ranges or another objective")
+
+
+def test_ctrl_c_leaves_the_job_to_be_taken_up(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert search("--max-jobs", "2") == 0
+    monkeypatch.setattr(FakeToolkit, "code", 130)
+    assert search("--max-jobs", "4") == 130
+    assert "search it is stopped after 2 of 4 jobs; to go on: the same command with --job-name it" in capsys.readouterr().out
+    stopped = next(row for row in rows() if row["status"] == "InProgress")
+    monkeypatch.setattr(FakeToolkit, "code", 0)
+    assert search("--max-jobs", "4") == 0
+    found = rows()
+    assert [row["job"] for row in found].count(stopped["job"]) == 1
+    again = next(row for row in found if row["job"] == stopped["job"])
+    assert {key: again[key] for key in ("lr", "batch_size", "status")} == {"lr": stopped["lr"], "batch_size": stopped["batch_size"], "status": "Completed"}
+    assert len(found) == 4
+
+
+def test_no_search_of_that_name(here: Path, capsys: Capture) -> None:
+    assert leaderboard.main(["nothing", "--local"]) == 1
+    assert capsys.readouterr().err.startswith("error: no search nothing on this machine: ")
+
+
+# -- Real processes ----------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import os, sys, time
+base = os.environ["SAGEMAKER_BASE_DIR"]
+resumed = os.path.exists(base + "/checkpoints/saved")
+open(base + "/checkpoints/saved", "w").close()
+print("epoch 1/2: validation_auc=0.700000", flush=True)
+if not resumed and not base.endswith("trial-000"):
+    time.sleep(300)
+print("best epoch 2/2: validation_auc=0.800000", flush=True)
+open(base + "/model/resumed-" + str(resumed), "w").close()
+"""
+DRIVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {launch!r})
+import _path
+from local.tuning import tune
+from recipe import Recipe
+recipe = Recipe.load("own.yaml")
+search, static = recipe.search({{"max_jobs": 2}}, [])
+sys.exit(tune(recipe, search, static, runs=Path("runs"), name="it", channels={{"train": Path("films")}}, source_dir=Path("source")))
+"""
+
+
+def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "own.yaml").write_text(RECIPE)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "train_model.py").write_text(SCRIPT)
+    (tmp_path / "driver.py").write_text(DRIVER.format(launch=str(ROOT / "launch")))
+    command = [sys.executable, "driver.py"]
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert first.stdout
+    end = time.monotonic() + 200
+    heard = []
+    for line in first.stdout:
+        heard.append(line)
+        if line.startswith("trial-001: epoch 1"):
+            break
+        assert time.monotonic() < end
+    assert heard[-1].startswith("trial-001: epoch 1"), heard
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    first.stdout.close()
+    tried = json.loads((tmp_path / "runs/it/trial-001/input/config/hyperparameters.json").read_text())["lr"]
+    while (tmp_path / "runs/it/trial-001").exists() and _running(str(tmp_path)):  # the guard is putting an end to the job
+        time.sleep(0.1)
+        assert time.monotonic() < end
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "best: " in done.stdout
+    assert sorted(path.name for path in (tmp_path / "runs/it").glob("trial-*")) == ["trial-000", "trial-001"]
+    assert (tmp_path / "runs/it/trial-001/model/resumed-True").exists()
+    assert json.loads((tmp_path / "runs/it/trial-001/input/config/hyperparameters.json").read_text())["lr"] == tried
+
+
+def _running(text: str) -> bool:
+    from contract.tiny import processes_naming
+
+    return any(True for _ in processes_naming(text))
+
+
+@pytest.mark.slow
+def test_a_real_search(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("tune: {max_jobs: 2, ranges: {lr: {min: 0.0001, max: 0.1, scale: log}, batch_size: {choices: [8, 16]}}}\n")
+    settings = [word for key, value in TINY.items() if key != "batch_size" for word in ("--set", f"{key}={value}")]
+    words = ["own.yaml", "--local", "--train", str(films / "train"), "--test", str(films / "test"), "--job-name", "it", *settings]
+    done = subprocess.run([sys.executable, str(ROOT / "launch" / "tune.py"), *words], cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all((tmp_path / "runs" / "it" / job / "model" / "bundle.json").is_file() for job in ("trial-000", "trial-001"))
