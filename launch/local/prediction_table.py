@@ -86,7 +86,7 @@ class PredictionTable:
         if self.targets is None or np.isnan(self.targets).all():
             return ""
         from thorax.evaluation.metrics import score
-        from thorax.evaluation.report import table
+        from thorax.evaluation.wording import table
 
         result = score(self.targets, self.probabilities, self.space, self.thresholds, list(self.patients))
         return table({"films": result}, self.space)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from thorax.data.images import Preprocessing, UnreadableFilm
+from thorax.data.source import Source
 from thorax.evaluation.intervals import Array
 from thorax.heatmaps import heat_maps
 from thorax.labels import LabelSpace
@@ -81,7 +81,7 @@ def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelS
     return result
 
 
-def draw(mistake: Mistake, source: Path | bytes, net: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Mistake:
+def draw(mistake: Mistake, source: Source | bytes, net: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Mistake:
     """The mistake with its picture; without one if the film cannot be read any more.
 
     Args:
