@@ -86,7 +86,7 @@ def _told(films: Films, groups: list[list[int]], check: str, what: str) -> Itera
 
     def line(listed: list[list[int]], rest: str) -> str:
         places = " = ".join(films.place(k) for k in listed[0][:EXAMPLES])
-        return f"{len(listed)} groups of films ({sum(map(len, listed))}) with {what} {rest}, e.g. {places}"
+        return f"{len(listed)} group{'s' * (len(listed) > 1)} of films ({sum(map(len, listed))}) with {what} {rest}, e.g. {places}"
 
     exact = check == "duplicate"
     if contradicting:

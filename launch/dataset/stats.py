@@ -144,14 +144,15 @@ def draw(stats: Stats, file: Path) -> None:
     modes.barh([k for k, _ in kinds], [n for _, n in kinds], color="#3b6ea5")
     modes.invert_yaxis()
     modes.set(title="kinds, colour modes and bits", xlabel="films")
-    greys.fill_between(np.arange(256), stats.grey / stats.grey.sum() * 100, color="#3b6ea5", alpha=0.7, step="mid")
+    share = stats.grey / stats.grey.sum() * 100
+    greys.fill_between(np.arange(256), share, color="#3b6ea5", alpha=0.7, step="mid")
     greys.axvline(255 * stats.mean, color="#c62828")
     greys.set(
-        title=f"grey levels: mean {stats.mean:.4f}, deviation {stats.deviation:.4f} (of 255)",
-        xlabel="0 black to 255 white",
+        title=f"grey levels: mean {stats.mean:.4f}, deviation {stats.deviation:.4f} (grey / 255)",
+        xlabel=f"0 black ({share[0]:.1f} %) to 255 white ({share[255]:.1f} %)",
         ylabel="% of all pixels",
         xlim=(0, 255),
-        ylim=(0, None),
+        ylim=(0, 1.15 * max(share[1:255].max(), 0.1)),
     )
     out = io.BytesIO()
     FigureCanvasAgg(figure)  # no display is asked for
