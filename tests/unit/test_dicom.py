@@ -15,7 +15,7 @@ from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
 from thorax.data.decoders import dicom as decoder
-from thorax.data.decoders import header
+from thorax.data.decoders import header, isolated
 from thorax.data.images import DecoderMissing, Preprocessing, UnreadableFilm, decode
 
 FILM = films.grey()
@@ -187,6 +187,27 @@ def test_a_dicom_needs_no_ending(tmp_path):
     for name in ("film", "film.jpg", "1.2.840.7"):
         (tmp_path / name).write_bytes(content)
         np.testing.assert_array_equal(decode(tmp_path / name, name), GREY)
+
+
+def test_a_film_that_ends_gdcm_ends_no_more_than_that(monkeypatch):
+    """GDCM aborts or crashes on some damaged films: here its process does so always, then is itself again."""
+    good = jpeg_lossless()
+    with monkeypatch.context() as broken:
+        isolated._end()
+        broken.setattr(isolated, "_START", "import os, sys; sys.stdin.buffer.read(100); os.abort()")
+        for _ in range(2):
+            with pytest.raises(UnreadableFilm, match="^film cannot be read as DICOM: the decoder of its transfer syntax broke off"):
+                decode(good, "film")
+    np.testing.assert_array_equal(decode(good, "film"), GREY)
+
+
+def test_a_film_that_takes_gdcm_for_ever_is_given_up(monkeypatch):
+    good = jpeg_lossless()
+    isolated._end()
+    monkeypatch.setattr(isolated, "LONGEST", 0.2)
+    monkeypatch.setattr(isolated, "_START", "import time; time.sleep(100)")
+    with pytest.raises(UnreadableFilm, match="broke off"):
+        decode(good, "film")
 
 
 # --- what is refused

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from thorax.data.decoders import isolated
 from thorax.data.decoders.limits import MAX_BYTES, Header, NotInstalled, Refused, Scaled, check_size, full_scale, resized
 
 #: Elements of the largest header; real ones have some hundreds.
@@ -44,7 +45,7 @@ def header(file: BinaryIO) -> Header:
 def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
     """(h, w) uint8, white air never: MONOCHROME1 is inverted. PatientOrientation is not applied, nor PixelAspectRatio."""
     dataset, syntax = _read(io.BytesIO(data), pixels=True)
-    samples = _samples(dataset, syntax)
+    samples = _samples(dataset, syntax, data)
     if samples.ndim == 3:
         grey = Image.fromarray(samples).convert("L")
     else:
@@ -130,7 +131,7 @@ def _check(dataset: Any) -> None:
         raise Refused(f"it has {channels} samples of {allocated} bits a pixel, which {kind} has not")
 
 
-def _samples(dataset: Any, syntax: str) -> np.ndarray:
+def _samples(dataset: Any, syntax: str, data: bytes) -> np.ndarray:
     """(h, w) int8 to uint16 as stored, or (h, w, 3) uint8 RGB."""
     pydicom = _pydicom()
     uid = pydicom.uid.UID(syntax)
@@ -148,15 +149,28 @@ def _samples(dataset: Any, syntax: str) -> np.ndarray:
             raise NotInstalled(f"its transfer syntax {uid.name} with {dataset.BitsStored} bits needs a decoder; pip install pylibjpeg pylibjpeg-libjpeg (GPL)")
     for plugin in plugins:
         try:
-            samples, told = decoder.as_array(dataset, index=0, decoding_plugin=plugin)
+            if plugin == "gdcm":
+                samples, kind = isolated.decoded(data)
+            else:
+                samples, told = decoder.as_array(dataset, index=0, decoding_plugin=plugin)
+                kind = told["photometric_interpretation"]
             break
         except RuntimeError as error:
             if plugin == plugins[-1]:
                 raise Refused(str(error).strip().splitlines()[-1].strip()) from None
     grey = samples.ndim == 2 and samples.dtype.itemsize <= 2
-    if samples.shape[:2] != shape or not (grey or (samples.shape[2:] == (3,) and samples.dtype == np.uint8 and told["photometric_interpretation"] == "RGB")):
+    if samples.shape[:2] != shape or not (grey or (samples.shape[2:] == (3,) and samples.dtype == np.uint8 and kind == "RGB")):
         raise Refused(f"its pixels are {samples.dtype} of shape {samples.shape}, its header says otherwise")
     return np.ascontiguousarray(samples, samples.dtype.newbyteorder("="))
+
+
+def by_plugin(data: bytes, plugin: str) -> tuple[np.ndarray, str]:
+    """The samples of a whole file by one plugin, and their photometric interpretation."""
+    dataset, syntax = _read(io.BytesIO(data), pixels=True)
+    frame = _pydicom().encaps.get_frame(dataset.PixelData, 0, number_of_frames=1)
+    dataset.PixelData = _pydicom().encaps.encapsulate([_checked_stream(frame, dataset, syntax)])
+    samples, told = _available(_pydicom().uid.UID(syntax)).as_array(dataset, index=0, decoding_plugin=plugin)
+    return samples, str(told["photometric_interpretation"])
 
 
 def _check_rle(frame: bytes, pixels: int) -> None:

@@ -1,0 +1,280 @@
+"""prepare.py check and stats: a set with every trouble, and one with none."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import films
+import numpy as np
+import pytest
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import prepare
+from dataset import leaks, similar
+
+TWO = ("NORMAL", "PNEUMONIA")
+DATA = Path(os.environ.get("THORAX_REALDATA", ROOT.parent / "shared" / "data"))
+
+
+def chest(seed: int, height: int = 96, width: int = 96) -> np.ndarray:
+    """A soft picture of its own, (height, width) uint8: no two are alike."""
+    rough = np.random.default_rng(seed).normal(128, 60, (7, 7)).clip(0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def sound(root, counts=None, first=0):
+    """A set with nothing to find: 60 different films of each class in train and test, none of them alike, patients apart."""
+    seed = first
+    for part in ("train", "test"):
+        for name in TWO:
+            for k in range((counts or {}).get((part, name), 60)):
+                films.put(root / part / name / f"{part}{name}{k}.png", chest(seed))
+                seed += 1
+    return root
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    return sound(tmp_path_factory.mktemp("clean"))
+
+
+@pytest.fixture
+def copy(clean, tmp_path):
+    """The same set, to be spoilt: links to its films."""
+    for film in clean.rglob("*.png"):
+        place = tmp_path / "set" / film.relative_to(clean)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(film)
+    return tmp_path / "set"
+
+
+def check(root, *words):
+    """(exit code, check -> findings) of a run."""
+    out = root.parent / f"{root.name}.json"
+    parts = [word for part in ("train", "validation", "test") if (root / part).is_dir() for word in (f"--{part}", str(root / part))]
+    code = prepare.main(["check", *parts, "--processes", "1", "--json", str(out), *words])
+    found = {}
+    for finding in json.loads(out.read_text())["findings"]:
+        found.setdefault(finding["check"], []).append(finding)
+    return code, found
+
+
+def test_a_sound_set_has_no_findings(clean, capsys):
+    code, found = check(clean)
+    assert (code, found) == (0, {})
+    assert "240 films: 0 errors, 0 warnings" in capsys.readouterr().out
+
+
+def spoil(root, trouble):
+    """Does one kind of harm; returns the check that must tell it, its level and the films it must name."""
+    train, test = root / "train", root / "test"
+    old = train / "NORMAL" / "trainNORMAL0.png"
+    match trouble:
+        case "cut short":
+            return "unreadable", "error", {films.put(train / "NORMAL" / "cut.png", old.read_bytes()[:200])}
+        case "no film":
+            return "unreadable", "error", {films.put(train / "NORMAL" / "zip.png", b"PK\x03\x04" + bytes(30))}
+        case "tiny":
+            return "tiny", "warning", {films.put(train / "NORMAL" / "tiny.png", chest(9001, 40, 90))}
+        case "constant":
+            return "constant", "error", {films.put(train / "NORMAL" / "flat.png", np.full((90, 90), 77, np.uint8))}
+        case "copy in train":
+            return "duplicate", "warning", {old, films.put(train / "NORMAL" / "again.png", old.read_bytes())}
+        case "copy in test":
+            return "duplicate-across-parts", "error", {old, films.put(test / "NORMAL" / "again.png", old.read_bytes())}
+        case "copy of another label":
+            return "duplicate-labels", "error", {old, films.put(train / "PNEUMONIA" / "again.png", old.read_bytes())}
+        case "smaller, darker JPEG in test":
+            image = Image.open(old).resize((80, 80)).point(lambda v: v * 0.8)
+            return "near-duplicate-across-parts", "warning", {old, films.put(test / "NORMAL" / "near.jpeg", films.data(image, "JPEG", quality=70))}
+        case "16 bits of another label":
+            wide = np.asarray(Image.open(old)).astype(np.uint16) * 257
+            return "near-duplicate-labels", "warning", {old, films.put(train / "PNEUMONIA" / "wide.png", films.data(Image.fromarray(wide)))}
+        case "a patient in both":
+            return "patients", "error", {films.put(part / "PNEUMONIA" / f"person7_virus_{k}.png", chest(9100 + k)) for k, part in enumerate((train, test))}
+    raise AssertionError(trouble)
+
+
+@pytest.mark.parametrize("trouble", [
+    "cut short", "no film", "tiny", "constant", "copy in train", "copy in test", "copy of another label", "smaller, darker JPEG in test",
+    "16 bits of another label", "a patient in both",
+])  # fmt: skip
+def test_each_trouble_is_found_and_named(copy, trouble):
+    name, level, concerned = spoil(copy, trouble)
+    code, found = check(copy)
+    assert code == (level == "error")
+    told = found[name][0]
+    assert told["level"] == level
+    assert {film["id"].split("/")[-1] for group in told["films"] for film in group} == {path.name for path in concerned}
+    assert "\n" not in told["message"]
+
+
+def test_patients_that_are_counted_anew_are_a_warning(copy):
+    spoil(copy, "a patient in both")
+    code, found = check(copy, "--patient-scope", "channel")
+    assert (code, found["patients"][0]["level"]) == (0, "warning")
+
+
+def test_a_shift_of_prevalence_counts_only_where_it_matters(tmp_path):
+    shifted = sound(tmp_path / "shifted", {("train", "NORMAL"): 120, ("train", "PNEUMONIA"): 40}, first=5000)
+    _, found = check(shifted)
+    assert re.search(r"PNEUMONIA is 25\.0% of train but 50\.0% of test \(Cohen's h 0\.52\)", found["prevalence"][0]["message"])
+
+
+def test_a_small_validation_part_and_an_empty_class(copy):
+    for k in range(16):
+        films.put(copy / "validation" / TWO[k % 2] / f"v{k}.png", chest(7000 + k))
+    _, found = check(copy)
+    assert "validation has 16 films, too few to choose an epoch or a threshold on" in found["small-part"][0]["message"]
+    table = films.table(copy.parent / "table", "path,A,B\n" + "".join(f"f{k}.png,{k % 2},0\n" for k in range(4)), [f"f{k}.png" for k in range(4)])
+    code = prepare.main(["check", str(table), "--processes", "1", "--json", str(copy.parent / "t.json")])
+    told = json.loads((copy.parent / "t.json").read_text())["findings"]
+    assert code == 1
+    assert [f["message"] for f in told if f["check"] == "empty-class"] == ["class B has no films in films"]
+
+
+@pytest.mark.parametrize("leak", ["colour", "size", "bits", "file"])
+def test_what_a_film_is_must_not_tell_its_label(copy, leak):
+    """A third of the positives are RGB, larger, of 16 bits, or JPEG."""
+    for path in sorted((copy / "train" / "PNEUMONIA").iterdir())[:20]:
+        pixels = np.asarray(Image.open(path))
+        path.unlink()
+        if leak == "colour":
+            films.put(path, films.data(Image.fromarray(pixels).convert("RGB")))
+        elif leak == "size":
+            films.put(path, np.asarray(Image.fromarray(pixels).resize((130, 110))))
+        elif leak == "bits":
+            films.put(path, films.data(Image.fromarray(pixels.astype(np.uint16) * 257)))
+        else:
+            films.put(path.with_suffix(".jpeg"), pixels)
+    code, found = check(copy)
+    assert code == 0
+    assert set(found) == {f"leak-{leak}"}
+    told = [finding["message"] for finding in found[f"leak-{leak}"]]
+    assert any(re.search(r"all 20 films with .* are PNEUMONIA \(of all films 50% are\)", message) for message in told)
+
+
+def test_processes_find_the_same(copy, tmp_path):
+    for trouble in ("no film", "copy in test"):
+        spoil(copy, trouble)
+    _, one = check(copy)
+    _, two = check(copy, "--processes", "2")
+    assert one == two
+
+
+def test_the_page_stands_alone(copy, tmp_path):
+    for trouble in ("cut short", "copy in test"):
+        spoil(copy, trouble)
+    films.put(copy / "train" / "NORMAL" / "<b>bold.png", b"x")
+    assert check(copy, "--html", str(tmp_path / "check.html"))[0] == 1
+    text = (tmp_path / "check.html").read_text()
+    assert text.count("data:image/png;base64,") == 4  # the copy has another patient, too
+    assert "&lt;b&gt;bold.png" in text and "<b>bold" not in text
+    assert not re.search(r"(src|href)=\"(?!data:)", text)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "give either FILMS, a folder, or --train DIR"),
+        (["{set}", "--train", "{set}"], "give either FILMS, a folder, or --train DIR"),
+        (["{set}/nowhere"], "is not a folder"),
+        (["{set}/train", "--processes", "0"], "--processes 0 is out of range"),
+        (["{set}/train", "--data-format", "folders"], "--data-format folders is not known; choose one of auto, folder"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "stats"])
+def test_mistakes_get_one_line(clean, capsys, command, words, told):
+    assert prepare.main([command, *(word.format(set=clean) for word in words)]) == 1
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+
+
+# --- the parts
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), near=st.integers(0, 39))
+def test_near_pairs_are_found_and_others_are_not(seed, near):
+    rng = np.random.default_rng(seed)
+    small = np.stack([chest(seed % 100000 + k, 32, 32) for k in range(40)])
+    noisy = (small[near] * 0.9 + 10 + rng.normal(0, 2, (32, 32))).clip(0, 255).astype(np.uint8)
+    assert [pair[:2] for pair in similar.near_pairs(np.concatenate([small, noisy[None]]))] == [(near, 40)]
+
+
+def test_near_pairs_across_blocks(monkeypatch):
+    monkeypatch.setattr(similar, "_ROWS", 3)
+    small = np.stack([chest(k % 7, 32, 32) for k in range(10)])
+    assert {pair[:2] for pair in similar.near_pairs(small)} == {(0, 7), (1, 8), (2, 9)}
+
+
+def test_bits_are_counted_without_numpy_2(monkeypatch):
+    words = np.random.default_rng(0).integers(0, 2**63, (5, 6), np.uint64)
+    want = np.array([[int(w).bit_count() for w in row] for row in words])
+    np.testing.assert_array_equal(similar._bits(words), want)
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    np.testing.assert_array_equal(similar._bits(words), want)
+
+
+def test_a_few_films_of_one_label_are_no_rule():
+    """Five of one value have one label by chance in one of 16 sets."""
+    assert leaks.rules("mode", ["RGB"] * 5 + ["L"] * 20, np.array([1] * 5 + [0, 1] * 10, float), "A", "B") == []
+    assert len(leaks.rules("mode", ["RGB"] * 15 + ["L"] * 20, np.array([1] * 15 + [0] * 20, float), "A", "B")) == 2
+
+
+def test_labels_that_chance_made_do_not_leak():
+    rng = np.random.default_rng(0)
+    size, labels = rng.integers(500, 3000, (400, 2)).astype(float), rng.integers(0, 2, 400).astype(float)
+    patients = [f"p{k // 2}" for k in range(400)]
+    told = leaks.auc_of(size, labels, patients)
+    assert told is not None and told[1] < leaks.LEAST_AUC
+    assert leaks.auc_of(size + 3000 * labels[:, None], labels, patients)[1] > 0.95
+    assert leaks.auc_of(size[:12], labels[:12], patients[:12]) is None
+
+
+# --- stats
+
+
+def test_stats_are_those_of_all_pixels(tmp_path, capsys):
+    """Large films count by their pixels; test is left out; 16 bits and colour as the decoder reads them."""
+    pictures = [chest(1, 50, 60), chest(2, 120, 90), np.full((30, 20), 255, np.uint8)]
+    films.put(tmp_path / "train" / "A" / "1.png", pictures[0])
+    films.put(tmp_path / "train" / "B" / "2.png", films.data(Image.fromarray(pictures[1].astype(np.uint16) * 257)))
+    films.put(tmp_path / "train" / "B" / "3.png", films.data(Image.fromarray(pictures[2]).convert("RGB")))
+    films.put(tmp_path / "train" / "B" / "bad.png", b"no film")
+    films.put(tmp_path / "test" / "A" / "4.png", np.zeros((300, 300), np.uint8))
+    films.put(tmp_path / "test" / "B" / "5.png", np.zeros((300, 300), np.uint8))
+    out, picture = tmp_path / "out" / "stats.json", tmp_path / "out" / "stats.png"
+    assert prepare.main(["stats", str(tmp_path), "--processes", "1", "--json", str(out), "--png", str(picture)]) == 0
+    told = json.loads(out.read_text())
+    every = np.concatenate([p.ravel() for p in pictures]) / 255
+    assert told["mean"] == pytest.approx(every.mean(), abs=1e-6)
+    assert told["deviation"] == pytest.approx(every.std(), abs=1e-6)
+    assert (told["films"], told["unreadable"], told["pixels"]) == (4, 1, every.size)
+    assert told["labels"] == {"A": {"films": 1, "unknown": 0}, "B": {"films": 3, "unknown": 0}}
+    assert told["modes"] == {"L": 2, "RGB": 1}
+    assert told["bits"] == {"8": 2, "16": 1}
+    assert told["width"] == {"least": 20, "median": 60, "most": 90}
+    assert Image.open(picture).size[0] > 800
+    said = capsys.readouterr().out
+    assert "mean, deviation" in said and "left out" in said
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not (DATA / "kermany_native").is_dir(), reason=f"no public film sets in {DATA}; set THORAX_REALDATA")
+def test_the_kaggle_set(tmp_path):
+    """The colour leak, the size leak and the 16 films of validation; 28 groups of duplicates at 224 pixels."""
+    out = tmp_path / "check.json"
+    for root, wanted in ((DATA / "kermany_native", {"leak-colour", "leak-size"}), (DATA / "kermany224", {"duplicate", "prevalence"})):
+        assert prepare.main(["check", *(f"--{p}={root / d}" for p, d in (("train", "train"), ("validation", "val"), ("test", "test"))),
+                             "--patient-scope", "channel", "--json", str(out)]) == 0  # fmt: skip
+        found = {f["check"]: f for f in json.loads(out.read_text())["findings"]}
+        assert wanted | {"small-part"} <= set(found)
+    assert len(found["duplicate"]["films"]) == 28
+    assert "validation has 16 films" in found["small-part"]["message"]
