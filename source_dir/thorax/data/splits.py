@@ -61,7 +61,8 @@ def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> 
             part = int(need[1] > need[0])
             if need[0] == need[1] and len(mine) > 1:  # one patient alone stays in train, where a label must not be empty
                 part = int(rng.random() < fraction)
-            if wanted[1, -1] <= 0:  # full: patients with many labels must not carry it far past its size
+            has_some = wanted[1, label] < total[label] * fraction
+            if wanted[1, -1] <= 0 and has_some:  # full: patients with many labels must not carry it far past its size
                 part = 0
             held_out[p], free[p] = bool(part), False
             wanted[part] -= counts[p]
