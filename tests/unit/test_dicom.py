@@ -196,7 +196,7 @@ def test_a_film_that_ends_gdcm_ends_no_more_than_that(monkeypatch):
         isolated._end()
         broken.setattr(isolated, "_START", "import os, sys; sys.stdin.buffer.read(100); os.abort()")
         for _ in range(2):
-            with pytest.raises(UnreadableFilm, match="^film cannot be read as DICOM: the decoder of its transfer syntax broke off"):
+            with pytest.raises(UnreadableFilm, match=r"^film cannot be read as DICOM: the decoder of its transfer syntax broke off"):
                 decode(good, "film")
     np.testing.assert_array_equal(decode(good, "film"), GREY)
 
@@ -230,7 +230,10 @@ FRAME = films.data(FILM, "JPEG")
         (lambda: dicoms.dicom(FILM, SamplesPerPixel=3), "it has 3 samples of 8 bits a pixel, which MONOCHROME2 has not"),
         (lambda: dicoms.dicom(FILM, photometric="PALETTE COLOR"), "its photometric interpretation PALETTE COLOR is not read; MONOCHROME1, "),
         (lambda: dicoms.dicom(RAMP, 12, WindowCenter=5, WindowWidth=9, VOILUTFunction="CURVE"), "its VOI LUT function CURVE is not read; LINEAR"),
-        (lambda: dicoms.dicom(FILM, syntax=uid.JPEGBaseline8Bit, frame=FRAME, Rows=39), "its header says 48x39 pixels of 1 samples, its compressed film 48x40 of 1"),
+        (
+            lambda: dicoms.dicom(FILM, syntax=uid.JPEGBaseline8Bit, frame=FRAME, Rows=39),
+            "its header says 48x39 pixels of 1 samples, its compressed film 48x40 of 1",
+        ),
         (lambda: dicoms.dicom(FILM, syntax=uid.MPEG4HP41, frame=FRAME), "its transfer syntax MPEG-4 .* holds no film that is read"),
         (lambda: dicoms.dicom(FILM)[:140], "it names no transfer syntax"),
         (lambda: dicoms.dicom(FILM)[:-9], "pixel data .* bytes"),
