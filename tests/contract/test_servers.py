@@ -93,7 +93,8 @@ def raw(address: str, sent: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("length", "body", "status"), [
-    (str(len(PNG) + 50), PNG, None), (str(len(PNG) - 50), PNG, b"400"), ("-1", PNG, b"400"), ("many", PNG, b"400"), ("99999999999", b"x", b"413"), ("0", b"", b"400"),
+    (str(len(PNG) + 50), PNG, None), (str(len(PNG) - 50), PNG, b"400"), ("-1", PNG, b"400"), ("many", PNG, b"400"), ("99999999999", b"x", b"413"),
+    ("0", b"", b"400"),
 ])  # fmt: skip
 def test_a_content_length_that_lies(app, classifier, length, body, status):
     """Longer than the body: the connection ends before the body does, and nobody is left to answer."""
@@ -156,7 +157,6 @@ def test_sigterm_lets_what_has_begun_end(bundle):
 @pytest.mark.parametrize("damage", ["nothing", "bundle.json", "model.pt"])
 def test_a_broken_bundle_fails_at_start_with_one_line(bundle, tmp_path, damage):
     from local.serve_app import serve
-
     from thorax.errors import ThoraxError
 
     if damage != "nothing":
@@ -169,7 +169,6 @@ def test_a_broken_bundle_fails_at_start_with_one_line(bundle, tmp_path, damage):
 
 def test_a_port_that_is_taken(app, bundle):
     from local.serve_app import serve
-
     from thorax.errors import ThoraxError
 
     port = int(app[0].rsplit(":", 1)[1])
@@ -246,7 +245,7 @@ class Adapter(BaseHTTPRequestHandler):
     target = ""
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         passed = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept") or k.lower().startswith("x-amzn-sagemaker-")}
         session = requests.Session()

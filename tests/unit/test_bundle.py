@@ -116,7 +116,14 @@ def test_what_is_written_is_what_is_loaded(bundle):
 
 def test_only_serving_code_travels(bundle):
     names = {p.relative_to(bundle / "code").as_posix() for p in (bundle / "code").rglob("*")}
-    assert {"inference.py", "deployment.py", "thorax/serving/page/index.html", "thorax/networks.py", "thorax/data/images.py", "thorax/serving/classifier.py"} <= names
+    assert {
+        "inference.py",
+        "deployment.py",
+        "thorax/serving/page/index.html",
+        "thorax/networks.py",
+        "thorax/data/images.py",
+        "thorax/serving/classifier.py",
+    } <= names
     assert not any(n.startswith("thorax/training") or "__pycache__" in n or n.endswith(".pyc") or n == "train_model.py" for n in names)
 
 
