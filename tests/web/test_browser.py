@@ -90,7 +90,7 @@ def test_of_two_wishes_for_a_heat_map_the_last_one_counts(page, app, shelf):
     film = card(page, "film.png")
     film.get_by_role("meter").first.wait_for()
     labels = film.locator("option").all_inner_texts()
-    page.route(f"**/invocations?*label={labels[0]}", held.append)
+    page.route(f"**/invocations?*label={labels[0]}", lambda route: held.append(route))
     film.get_by_role("button", name="Heat map").click()
     film.get_by_label("Label of the heat map").select_option(labels[2])
     film.get_by_role("img", name=f"Heat map of {labels[2]}").wait_for()
