@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,9 @@ def main() -> None:
     p.add_argument("--peer-threads", type=int, metavar="N", help="OMP_NUM_THREADS of the plain side (default: its default, which a busy machine makes slow)")
     p.add_argument("--no-peer", action="store_true", help="only our own times")
     a = p.parse_args()
+    if not a.no_peer and not shutil.which("java"):
+        print("no Java 17: only our own times")
+        a.no_peer = True
     with TemporaryDirectory(prefix="bench-") as scratch:
         films = prepare(Path(scratch) / "films", a.films, 64, (a.size, a.size))
         bodies = [file.read_bytes() for file in sorted(films.glob("*/*"))]
