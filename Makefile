@@ -37,6 +37,8 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python bench/bench.py $(if $(FILMS224),--films224 $(FILMS224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
 	$(BIN)/python bench/scoring.py $(if $(FILMS224),--films $(FILMS224))
+	$(BIN)/python bench/serving.py --network resnet18 $(if $(FILMS224),--films $(FILMS224))
+	$(BIN)/python bench/serving.py --network resnet50 $(if $(FILMS224),--films $(FILMS224))
 
 # What the Lambda of launch/web/template.yaml holds.
 web:

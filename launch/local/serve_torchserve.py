@@ -51,18 +51,20 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print,
     with listen(host, port) as socket:
         port = socket.getsockname()[1]
     workers = settings.pop("workers", 0) or 1
-    environment = as_environment(settings)
-    addresses = {name: f"http://127.0.0.1:{port + k}" for k, name in enumerate(("INFERENCE", "MANAGEMENT", "METRICS"))}
     with TemporaryDirectory(prefix="torchserve-") as base:
         (Path(base) / "model").symlink_to(bundle.resolve())
-        environment |= {f"TS_{name}_ADDRESS": address for name, address in addresses.items()}
-        environment |= {
-            "SAGEMAKER_BASE_DIR": base, "SAGEMAKER_MODEL_SERVER_WORKERS": str(workers), "TS_DISABLE_SYSTEM_METRICS": "true",
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]), "TEMP": base, "LOG_LOCATION": base,
-            "PYTHONPATH": "",
-        }  # fmt: skip
-        say(f"serving {bundle} at {addresses['INFERENCE']}/ under TorchServe, in ten seconds")
-        return run([sys.executable, str(Path(__file__).resolve()), base], environment, Path(base))
+        say(f"serving {bundle} at http://127.0.0.1:{port}/ under TorchServe, in ten seconds")
+        started = as_environment(settings) | environment(base, port, workers)
+        return run([sys.executable, str(Path(__file__).resolve()), base], started, Path(base))
+
+
+def environment(base: str, port: int, workers: int) -> dict[str, str]:
+    """The variables under which the toolkit serves base/model at this port of 127.0.0.1; workers 0: one per CPU."""
+    addresses = {f"TS_{name}_ADDRESS": f"http://127.0.0.1:{port + k}" for k, name in enumerate(("INFERENCE", "MANAGEMENT", "METRICS"))}
+    return addresses | ({"SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)} if workers else {}) | {
+        "SAGEMAKER_BASE_DIR": base, "TS_DISABLE_SYSTEM_METRICS": "true", "TEMP": base, "LOG_LOCATION": base, "PYTHONPATH": "",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }  # fmt: skip
 
 
 def hold(base: str) -> None:

@@ -86,8 +86,9 @@ def test_films_without_labels(bundle, tmp_path, names, capsys):
     assert "AUC" not in capsys.readouterr().out
 
 
-def test_one_class_alone_has_labels(bundle, tmp_path):
-    films.put(tmp_path / "data" / "test" / "PNEUMONIA" / "a.png")
+@pytest.mark.parametrize("name", ["test/PNEUMONIA/a.png", "pneumonia/a.png", "NORMAL/PNEUMONIA/x/a.png"])
+def test_one_class_alone_has_labels(bundle, tmp_path, name):
+    films.put(tmp_path / "data" / name)
     assert score(bundle, tmp_path / "data", tmp_path / "p.csv") == 0
     assert [row["target:PNEUMONIA"] for row in rows(tmp_path / "p.csv")] == ["1"]
 
@@ -144,6 +145,21 @@ batch.main(sys.argv[1:])"""
     assert sum(scored) == 300 - 4 * done
     assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not partial.exists()
+
+
+def test_a_run_may_be_killed_twice(tmp_path):
+    """What a kill cut short is gone from the file before more is written behind it."""
+    file = tmp_path / "partial"
+    for start in (0, 4):
+        with Partial(file, {"a": 1}) as partial:
+            assert [int(places[0]) for places, _, _ in partial.batches] == list(range(0, start, 4))
+            partial.add(np.arange(start, start + 4), np.full((4, 1), 0.25, np.float32), {start: "no film"})
+        with file.open("ab") as out:
+            out.write(b'{"places": [')
+    with Partial(file, {"a": 1}) as partial:
+        assert [(places.tolist(), rows.ravel().tolist(), why) for places, rows, why in partial.batches] == [
+            ([0, 1, 2, 3], [0.25] * 4, {0: "no film"}), ([4, 5, 6, 7], [0.25] * 4, {4: "no film"}),
+        ]  # fmt: skip
 
 
 def test_what_another_run_left_is_not_taken_up(bundle, classes, tmp_path, capsys):

@@ -226,3 +226,15 @@ def test_a_container_has_the_cpus_of_its_quota(tmp_path, files, want):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert free_cpus(tmp_path) == (want or free_cpus(tmp_path / "nothing"))
+
+
+def test_at_most_512_films_of_a_set_are_looked_at_and_bad_ones_left_out(tmp_path, monkeypatch):
+    from thorax.data import typical
+    from thorax.data.images import Preprocessing
+
+    paths = [films.put(tmp_path / f"{k}.png", film) for k, film in enumerate(rounds(70))]
+    paths[3].write_bytes(b"no film")
+    found = typical.typical_films(films.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64))
+    assert found is not None and found.warnings(rounds(1, seed=2)[0]) == []
+    monkeypatch.setattr(typical, "MOST", 60)
+    assert typical.typical_films(films.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64)) is None

@@ -112,9 +112,11 @@ def test_a_form_of_files_and_fields():
 
 
 @pytest.mark.parametrize(("body", "kind", "told"), [
-    (b"x", "multipart/form-data", "needs a boundary"), (b"x", "multipart/form-data; boundary=a", "cut off"), (b"--a--", "multipart/form-data; boundary=a", "no film"),
+    (b"x", "multipart/form-data", "needs a boundary"), (b"x", "multipart/form-data; boundary=a", "cut off"),
+    (b"--a--", "multipart/form-data; boundary=a", "no film"),
     (form(("a", None, b"x"))[0], "multipart/form-data; boundary=x1y2", "neither a file nor one of the fields"),
-    (b"--a\r\nno end", "multipart/form-data; boundary=a", "no headers, or is cut off"), (form(("a", "f", PNG))[0][:-4], "multipart/form-data; boundary=x1y2", "cut off"),
+    (b"--a\r\nno end", "multipart/form-data; boundary=a", "no headers, or is cut off"),
+    (form(("a", "f", PNG))[0][:-4], "multipart/form-data; boundary=x1y2", "cut off"),
 ])  # fmt: skip
 def test_forms_that_do_not_fit(body, kind, told):
     status, message = refused(body, kind)
@@ -160,7 +162,8 @@ def test_an_array_is_the_film_it_shows(array):
 
 @pytest.mark.parametrize(("array", "told"), [
     (np.full((2, 2), 1.5), "must hold numbers in 0..1, found 1.5 to 1.5"), (np.full((2, 2), -0.1), "found -0.1"), (np.full((2, 2), np.nan), "found nan"),
-    (np.full((2, 2), np.inf), "found inf"), (np.zeros((2, 2, 4), np.uint8), "of shape (2, 2, 4) is no film"), (np.zeros((2, 2, 3), np.uint16), "no film; give uint8"),
+    (np.full((2, 2), np.inf), "found inf"), (np.zeros((2, 2, 4), np.uint8), "of shape (2, 2, 4) is no film"),
+    (np.zeros((2, 2, 3), np.uint16), "no film; give uint8"),
     (np.zeros((2, 2), np.uint32), "no film; give uint8"),
 ])  # fmt: skip
 def test_an_array_out_of_range(array, told):

@@ -38,7 +38,8 @@ def several(classifier, accept):
 
 @pytest.mark.parametrize(("accept", "form"), [
     (None, JSON), ("", JSON), ("*/*", JSON), ("application/*", JSON), ("APPLICATION/JSON", JSON), ("application/json; charset=utf-8", JSON), ("text/*", CSV),
-    ("application/json;verbose", VERBOSE), ("application/json; verbose=true", VERBOSE), ("application/json;verbose=false", JSON), ("image/*", PNG), ("image/png", PNG),
+    ("application/json;verbose", VERBOSE), ("application/json; verbose=true", VERBOSE), ("application/json;verbose=false", JSON), ("image/*", PNG),
+    ("image/png", PNG),
     ("text/csv;q=0.4, application/x-npy;q=0.6", NPY), ("text/html, application/jsonlines;q=0.1", LINES), ("*/*;q=0.1, text/csv", CSV), ("*/*, text/csv", CSV),
     ("application/json;q=0, */*", LINES), ("text/csv;q=0.5, application/json;verbose;q=0.5", VERBOSE), ("text/csv;q=oops, application/x-npy", NPY),
     ("text/html,application/xhtml+xml,image/webp,*/*;q=0.8", JSON), ("application/json;verbose, application/json", JSON),
@@ -77,7 +78,8 @@ def test_verbose_json_says_what_it_means(classifier, p):
     stored = json.loads(one(classifier, VERBOSE).body)
     assert stored == {
         "labels": ["Effusion", "Mass", "Nodule"], "thresholds": {"Effusion": 0.4, "Mass": 0.5, "Nodule": 0.6}, "model_version": classifier.version,
-        "probabilities": [round(float(v), 6) for v in p[0]], "decisions": classifier.decisions(p[0]).tolist(), "predicted": classifier.predicted(p[0]), "warnings": [],
+        "probabilities": [round(float(v), 6) for v in p[0]], "decisions": classifier.decisions(p[0]).tolist(),
+        "predicted": classifier.predicted(p[0]), "warnings": [],
     }  # fmt: skip
     assert len(classifier.version) == 12
     of_several = json.loads(several(classifier, VERBOSE).body)
@@ -128,11 +130,13 @@ def test_a_heat_map_as_a_picture(classifier, p):
 
 @pytest.mark.parametrize(("body", "kind", "accept", "options", "status", "told"), [
     (SEVERAL, "application/json", PNG, {}, 400, "image/png is the heat map of one film, the request has 3"),
-    (FILM, "image/png", CSV, {"explain": True}, 406, "text/csv has no room for heat maps"), (FILM, "image/png", NPY, {"explain": True}, 406, "application/x-npy has no room for heat maps"),
+    (FILM, "image/png", CSV, {"explain": True}, 406, "text/csv has no room for heat maps"),
+    (FILM, "image/png", NPY, {"explain": True}, 406, "application/x-npy has no room for heat maps"),
     (FILM, "image/png", JSON, {"explain": True, "label": "Gout"}, 400, "label Gout is not one of Effusion, Mass, Nodule"),
     (b"x", "image/png", JSON, {}, 400, "the film cannot be read as JPEG or PNG: its content is neither"),
     (json.dumps({"images": ["", ""]}).encode(), "application/json", JSON, {}, 400, "film 0 cannot be read as JPEG or PNG: the file is empty (0 bytes)"),
-    (npy(np.full((4, 4), np.nan)), "application/x-npy", JSON, {}, 400, "an array of float64 must hold numbers in 0..1, found nan to nan; divide by the largest grey value"),
+    (npy(np.full((4, 4), np.nan)), "application/x-npy", JSON, {}, 400,
+    "an array of float64 must hold numbers in 0..1, found nan to nan; divide by the largest grey value"),
 ])  # fmt: skip
 def test_what_cannot_be_answered(classifier, body, kind, accept, options, status, told):
     reply = answer(classifier, body, kind, accept, options=Options(**options))

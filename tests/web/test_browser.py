@@ -83,6 +83,23 @@ def test_a_film_is_scored_and_explained(page, site, app, shelf):
     assert not heat.is_visible()
 
 
+def test_of_two_wishes_for_a_heat_map_the_last_one_counts(page, app, shelf):
+    held: list[Any] = []
+    page.goto(app)
+    choose(page, shelf / "film.png")
+    film = card(page, "film.png")
+    film.get_by_role("meter").first.wait_for()
+    labels = film.locator("option").all_inner_texts()
+    page.route(f"**/invocations?*label={labels[0]}", lambda route: held.append(route))
+    film.get_by_role("button", name="Heat map").click()
+    film.get_by_label("Label of the heat map").select_option(labels[2])
+    film.get_by_role("img", name=f"Heat map of {labels[2]}").wait_for()
+    with page.expect_response(f"**/invocations?*label={labels[0]}"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert film.get_by_role("img", name=f"Heat map of {labels[2]}").is_visible()
+
+
 def test_several_films_and_a_wrong_one(page, site, shelf):
     page.goto(site)
     choose(page, shelf / "film.png", shelf / "notes.jpeg", shelf / "second.jpeg")

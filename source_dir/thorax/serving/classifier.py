@@ -228,7 +228,7 @@ class Classifier:
         """The network to serve, and in which precision."""
         self._set_threads()
         net = served.folded(self.bundle.build_network()).to(self.device)
-        has = torch.cuda.is_bf16_supported() if self.device.type == "cuda" else cpu_has_bfloat16()
+        has = torch.cuda.is_bf16_supported(including_emulation=False) if self.device.type == "cuda" else cpu_has_bfloat16()
         if precision == "float32" or (precision == "auto" and not has):
             return net, "float32"
         low = served.lowered(served.copied(net))
