@@ -13,7 +13,24 @@ import tune
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--region", "eu-central-1", "--bucket", "films", "--role", ROLE, "--yes"]
 FILMS = ["--train", "s3://films/train"]
-HOSTILE = ["$(touch hacked)", "a'; touch hacked; echo '", 'x"y', "a\nb", "a&b", "`id`", "x" * 3000, "naïve ☃", "a b|c", "\\", "\0", "a\tb"]
+HOSTILE = [
+    "$(touch hacked)",
+    "$(id)",
+    "${IFS}",
+    "a;id",
+    "a>b",
+    "a'; touch hacked; echo '",
+    'x"y',
+    "a\nb",
+    "a&b",
+    "`id`",
+    "x" * 3000,
+    "naïve ☃",
+    "a b|c",
+    "\\",
+    "\0",
+    "a\tb",
+]
 Capture = pytest.CaptureFixture[str]
 
 
