@@ -9,6 +9,13 @@ from pathlib import Path
 
 from thorax.errors import ThoraxError
 
+#: What a job on this machine has no use for.
+AWS_ONLY = (
+    "instance_type", "instance_count", "volume_gb", "max_hours", "spot", "max_wait_hours", "warm_pool_minutes", "input_mode", "content_type",
+    "env", "wheels", "settings", "profile", "region", "role", "bucket", "prefix", "subnets", "security_groups", "kms_key", "volume_kms_key",
+    "training_image", "network_isolation", "encrypt_traffic", "tag", "prices", "explain_settings", "dry_run", "yes", "wait", "resume",
+    "debugger", "profiler", "warm_start", "transfer", "parallel_jobs",
+)  # fmt: skip
 #: Channels with a flag of their own; --channel names any other.
 CHANNELS = ("train", "validation", "test", "weights", "model")
 
@@ -46,6 +53,17 @@ def positive(flag: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise ThoraxError(f"{flag} {value} must be 1 or more")
     return value
+
+
+def check_local(args: argparse.Namespace) -> None:
+    """Refuses flags of AWS beside --local, lest a --dry-run runs.
+
+    Raises:
+        ThoraxError: the first of them.
+    """
+    for name in AWS_ONLY:
+        if (value := getattr(args, name, None)) or (value is False and name in ("spot", "network_isolation", "encrypt_traffic")):
+            raise ThoraxError(f"--{name.replace('_', '-')} is for AWS; leave it out, or leave --local out")
 
 
 def add_channels(p: argparse.ArgumentParser) -> None:

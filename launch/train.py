@@ -48,6 +48,7 @@ def local(args: argparse.Namespace, given: list[str]) -> int:
     from local.training import train  # late: --help is instant
     from recipe import Recipe
 
+    flags.check_local(args)
     return train(
         Recipe.load(args.recipe),
         runs=args.runs,

@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--job-name", metavar="NAME", help="of the search; with --local the name of a stopped search goes on with it")
     g.add_argument("--strategy", metavar="NAME", help="bayesian, random, hyperband or grid")
     g.add_argument("--max-jobs", type=int, metavar="N", help="jobs in all")
-    g.add_argument("--parallel-jobs", type=int, metavar="N", help="jobs at once, on AWS (--local: always one)")
+    g.add_argument("--parallel-jobs", type=int, metavar="N", help="jobs at once, on AWS (here: one)")
     g.add_argument("--early-stopping", action=argparse.BooleanOptionalAction, help="stop jobs that do worse than the median of the others")
     g.add_argument("--warm-start", action="append", default=[], metavar="NAME", help="on AWS: learn from that earlier tuning job; may be repeated")
     g.add_argument("--transfer", action="store_true", help="with --warm-start: data or code changed since then")
@@ -54,6 +54,7 @@ def local(args: argparse.Namespace) -> int:
     from local.tuning import tune  # late: --help is instant
     from recipe import Recipe
 
+    flags.check_local(args)
     recipe = Recipe.load(args.recipe)
     search, static = recipe.search(changes(args), args.set)
     return tune(

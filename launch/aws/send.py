@@ -44,11 +44,12 @@ def go(plan: Plan, settings: Settings, *, yes: bool) -> bool:
     print(summary(plan, settings), file=sys.stderr)
     if not yes and not confirmed("start it?"):
         return False
+    from tqdm import tqdm  # a bar on a terminal, nothing elsewhere
+
     session = open_session(settings)
     with one_line_errors(settings):
-        for done, _ in enumerate(upload(client(session, "s3"), plan.uploads, settings.kms_key), 1):
-            if done % 1000 == 0:
-                print(f"uploaded {done} of {len(plan.uploads)} files", flush=True)
+        for _ in tqdm(upload(client(session, "s3"), plan.uploads, settings.kms_key), "uploading", len(plan.uploads), unit="file", disable=None):
+            pass
     with one_line_errors(settings, f"; {plan.name} may have started all the same: look there before you try again"):
         plan.request.send(session)
     print(f"{plan.request.resource} {plan.name} is started in {settings.region}")

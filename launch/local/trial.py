@@ -39,9 +39,10 @@ def study_of(url: str, name: str, search: Tune, config: TrainingConfig) -> optun
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     key = objective_key(config.objective)
     study = optuna.create_study(
-        storage=url, study_name=name, load_if_exists=True, sampler=_sampler(search), pruner=_pruner(search, config.epochs),
+        storage=url, study_name=name, load_if_exists=True, pruner=_pruner(search, config.epochs),
         direction="minimize" if config.objective == "loss" else "maximize",
     )  # fmt: skip
+    study.sampler = _sampler(search, search.seed + len(study.get_trials(deepcopy=False)))  # else a search that goes on would begin with what it tried
     ranges = {range_name: [one.kind, *one.ends, one.log] for range_name, one in search.ranges.items()}
     before = study.user_attrs.get("ranges", ranges)
     if before != ranges or study.user_attrs.get("key", key) != key:
@@ -140,12 +141,12 @@ def _check_optuna() -> None:
         raise ThoraxError("optuna is not installed; run: make setup, or pip install -e '.[tune]'") from None
 
 
-def _sampler(search: Tune) -> Any:
+def _sampler(search: Tune, seed: int) -> Any:
     from optuna import samplers
 
     if search.strategy in ("random", "grid"):
-        return samplers.RandomSampler(seed=search.seed)
-    return samplers.TPESampler(seed=search.seed)
+        return samplers.RandomSampler(seed=seed)
+    return samplers.TPESampler(seed=seed)
 
 
 def _pruner(search: Tune, epochs: int) -> Any:

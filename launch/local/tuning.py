@@ -77,8 +77,11 @@ def tune(
     board = study_leaderboard(study)
     board.print()
     board.write_csv(folder / "leaderboard.csv")
-    board.write_plot(plot or folder / "leaderboard.png")
-    print(f"table    {relative(folder / 'leaderboard.csv')}\nplot     {relative(plot or folder / 'leaderboard.png')}")
+    picture = plot or folder / "leaderboard.png"
+    board.write_plot(picture)
+    print(f"table    {relative(folder / 'leaderboard.csv')}")
+    if picture.exists():
+        print(f"plot     {relative(picture)}")
     if code == INTERRUPTED:
         print(f"search {name} is stopped after {_done(study)} of {search.total} jobs; to go on: the same command with --job-name {name}")
     elif board.best is None:

@@ -13,7 +13,24 @@ import tune
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--region", "eu-central-1", "--bucket", "films", "--role", ROLE, "--yes"]
 FILMS = ["--train", "s3://films/train"]
-HOSTILE = ["$(touch hacked)", "a'; touch hacked; echo '", 'x"y', "a\nb", "a&b", "`id`", "x" * 3000, "naïve ☃", "a b|c", "\\", "\0", "a\tb"]
+HOSTILE = [
+    "$(touch hacked)",
+    "$(id)",
+    "${IFS}",
+    "a;id",
+    "a>b",
+    "a'; touch hacked; echo '",
+    'x"y',
+    "a\nb",
+    "a&b",
+    "`id`",
+    "x" * 3000,
+    "naïve ☃",
+    "a b|c",
+    "\\",
+    "\0",
+    "a\tb",
+]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -102,6 +119,21 @@ def test_wrong_flags(words: list[str], told: str, offline: Path, capsys: Capture
 )
 def test_wrong_searches(words: list[str], told: str, offline: Path, capsys: Capture) -> None:
     assert refused(tune, ["pneumonia-resnet18", *FILMS, *PLACE, *words], capsys).startswith(told)
+
+
+@pytest.mark.parametrize("script", [train, tune])
+@pytest.mark.parametrize("words", [["--dry-run"], ["--spot"], ["--no-network-isolation"], ["--instance-count", "2"], ["--tag", "a=b"], ["--region", "x"]])
+def test_flags_of_aws_beside_local(script: Any, words: list[str], offline: Path, capsys: Capture) -> None:
+    assert (
+        refused(script, ["pneumonia-resnet18", "--local", *words], capsys)
+        == f"{words[0].replace('--no-', '--')} is for AWS; leave it out, or leave --local out"
+    )
+
+
+def test_addresses_beside_local(offline: Path, capsys: Capture) -> None:
+    assert refused(train, ["demo", "--local", "--train", "s3://films/train"], capsys).startswith(
+        "--train s3://films/train: --local reads folders of this machine"
+    )
 
 
 def test_a_recipe_without_ranges(offline: Path, capsys: Capture) -> None:

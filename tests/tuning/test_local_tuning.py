@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from conftest import ROOT, TINY
@@ -39,12 +40,14 @@ class FakeToolkit:
 
     log: Callable[[dict[str, str]], list[str]]
     code = 0
+    told_to_end: ClassVar[list[str]] = []
 
     def __init__(self, job, program, hear) -> None:
         self.job, self.hear, self.ended = job, hear, False
 
     def end_script(self) -> None:
         self.ended = True
+        self.told_to_end.append(self.job.base.name)
 
     def run(self) -> int:
         texts = {key: json.loads(text) for key, text in json.loads((self.job.config / "hyperparameters.json").read_text()).items()}
@@ -116,8 +119,8 @@ def test_a_search_can_be_made_longer(here: Path, capsys: Capture) -> None:
     before = {row["job"]: row["lr"] for row in rows()}
     assert search("--max-jobs", "4") == 0
     after = {row["job"]: row["lr"] for row in rows()}
-    assert len(after) == 4
     assert before.items() <= after.items()
+    assert len(after) == len(set(after.values())) == 4  # it does not begin again with what it tried
 
 
 def test_the_same_seed_tries_the_same(here: Path, capsys: Capture) -> None:
@@ -131,6 +134,7 @@ def test_the_same_seed_tries_the_same(here: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize("words", [("--early-stopping",), ("--strategy", "hyperband")])
 def test_hopeless_jobs_are_stopped_early(words: tuple[str, ...], here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
+    FakeToolkit.told_to_end.clear()
 
     def worse_and_worse(values: dict[str, str]) -> list[str]:
         calls.append(1)
@@ -138,8 +142,10 @@ def test_hopeless_jobs_are_stopped_early(words: tuple[str, ...], here: Path, cap
         return [f"epoch {i}/4: validation_auc={value:.6f}" for i in range(1, 5)] + [f"best epoch 4/4: validation_auc={value:.6f}"]
 
     monkeypatch.setattr(FakeToolkit, "log", worse_and_worse)
-    assert search("--max-jobs", "12", *words) == 0
-    assert "Stopped" in {row["status"] for row in rows()}
+    assert search("--max-jobs", "8", *words) == 0
+    stopped = {row["job"] for row in rows() if row["status"] == "Stopped"}
+    assert stopped
+    assert stopped == set(FakeToolkit.told_to_end)
     assert rows()[0]["status"] == "Completed"
     assert ": stopped early" in capsys.readouterr().out
 
