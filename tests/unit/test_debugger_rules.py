@@ -25,9 +25,7 @@ def run(steps=40, loss=None, gradient=None, weight=None):
     for step in range(1, steps + 1):
         usual = 0.7 * math.exp(-step / 20) + noise.gauss(0, 0.03)
         g, w = (gradient or (lambda k: 0.1))(step), (weight or (lambda k: 5.0 + k / 100))(step)
-        records.append(
-            Record(step, (loss or (lambda k, usual=usual: usual))(step), dict.fromkeys(SHAPES, g) | {"head.weight": 0.2}, dict.fromkeys(SHAPES, w))
-        )
+        records.append(Record(step, (loss or (lambda k, usual=usual: usual))(step), dict.fromkeys(SHAPES, g) | {"head.weight": 0.2}, dict.fromkeys(SHAPES, w)))
     return records
 
 

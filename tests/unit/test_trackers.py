@@ -48,7 +48,9 @@ def told(job, code, seconds=20.0):
 
 def test_what_a_run_tells(job, tmp_path):
     file = tmp_path / "messages"
-    lines, _ = told(job, f'import sys; open({str(file)!r}, "w").write(sys.stdin.read()); print(\'{{"say": "done"}}\'); print(\'{{"remember": "W", "value": "7"}}\')')
+    lines, _ = told(
+        job, f'import sys; open({str(file)!r}, "w").write(sys.stdin.read()); print(\'{{"say": "done"}}\'); print(\'{{"remember": "W", "value": "7"}}\')'
+    )
     start, *logs, finish = map(json.loads, file.read_text().splitlines())
     assert lines == ["done"]
     assert (start["do"], start["name"], start["step"], start["remembered"], start["configuration"]) == ("start", "first", 0, {}, {"epochs": 2})
@@ -177,7 +179,9 @@ def test_a_tracker_that_fails_is_told_once_and_the_others_go_on(job, monkeypatch
 
 def test_signals_of_the_terminal_do_not_reach_the_trackers_and_the_end_of_the_run_ends_them():
     code = "from thorax.tracking.trackers.process import main; main()"
-    child = subprocess.Popen([sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     child.stdin.write('{"do": "start", "name": "n", "configuration": {}, "output_dir": ".", "step": 0, "remembered": {}, "trackers": {"None": {}}}\n')
     child.stdin.flush()
     assert "warning: None failed" in child.stdout.readline()
