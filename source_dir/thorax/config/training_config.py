@@ -241,7 +241,7 @@ class TrainingConfig:
         False, "save losses, gradients and weights, and judge them by rules while training; not with compile", WATCH, affects_result=False
     )
     debug_save_interval: int | None = parameter(
-        None, "steps from one saved step to the next, for debugging; default: about 500 saved steps a run, at least 5 apart", WATCH, low=1, affects_result=False
+        None, "steps from one saved step to the next, for debugging; default: about 500 saved steps a run", WATCH, low=1, affects_result=False
     )
     profiler: bool = parameter(False, "time the stages of a step, trace some steps, sample the machine; names the bottleneck", WATCH, affects_result=False)
     profiler_schedule: tuple[int, ...] = parameter(

@@ -337,6 +337,9 @@ class Trainer:
     def _validate(self, logits: np.ndarray) -> dict[str, float]:
         films = self.validation_films
         scored = ~np.isnan(logits).any(axis=1)
+        if not scored.any() and not self.corrupt:
+            raise ThoraxError(f"the network has no finite output on any validation film after epoch {self.state.epoch + 1}; lower learning_rate, "
+                              "or set clip_grad_norm=1")  # fmt: skip
         z, targets = torch.from_numpy(logits[scored]), torch.from_numpy(films.targets[scored])
         criterion = Loss(self.loss.name, None if self.loss.weights is None else self.loss.weights.cpu(), 0.0, self.loss.focal_gamma)
         loss = float(criterion.sum(z, targets)) / max(criterion.count(targets), 1)

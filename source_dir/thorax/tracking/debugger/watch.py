@@ -19,7 +19,7 @@ class Debugger(Observer):
 
     Args:
         job: records go to output_dir/debugger/worker_<rank>.jsonl, findings to findings.json there.
-        interval: steps between saved steps; None: about 500 saved steps in the run, at least 5 apart.
+        interval: steps between saved steps; None: about 500 saved steps in the run.
         weighted: the run weighs rare classes up itself.
         say: takes lines for the log.
     """
@@ -52,7 +52,7 @@ class Debugger(Observer):
             self.say(f"warning: smdebug, which {self.job.debug_hook_file} asks for, does not work ({one_line(error)}); our own recorder goes on")
 
     def start(self, step: int, steps: int) -> None:
-        self.interval = self.interval or max(5, steps // 500)
+        self.interval = self.interval or max(1, steps // 500)
         self.first = step + 1
         if self.hook is not None:
             self.hook.start(step)

@@ -16,7 +16,7 @@ class TensorBoardLog:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = start.settings["folder"]
-        self.writer = SummaryWriter(folder, purge_step=start.step + 1 if start.step else None, flush_secs=10)
+        self.writer = SummaryWriter(folder, purge_step=start.step + 1, flush_secs=10)
         self.step = start.step
         text = "\n".join(f"    {key}: {json.dumps(value)}" for key, value in start.configuration.items())
         self.writer.add_text("configuration", text, start.step)
