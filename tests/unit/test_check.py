@@ -270,11 +270,16 @@ def test_stats_are_those_of_all_pixels(tmp_path, capsys):
 @pytest.mark.skipif(not (DATA / "kermany_native").is_dir(), reason=f"no public film sets in {DATA}; set THORAX_REALDATA")
 def test_the_kaggle_set(tmp_path):
     """The colour leak, the size leak and the 16 films of validation; 28 groups of duplicates at 224 pixels."""
-    out = tmp_path / "check.json"
-    for root, wanted in ((DATA / "kermany_native", {"leak-colour", "leak-size"}), (DATA / "kermany224", {"duplicate", "prevalence"})):
-        assert prepare.main(["check", *(f"--{p}={root / d}" for p, d in (("train", "train"), ("validation", "val"), ("test", "test"))),
-                             "--patient-scope", "channel", "--json", str(out)]) == 0  # fmt: skip
-        found = {f["check"]: f for f in json.loads(out.read_text())["findings"]}
-        assert wanted | {"small-part"} <= set(found)
-    assert len(found["duplicate"]["films"]) == 28
-    assert "validation has 16 films" in found["small-part"]["message"]
+
+    def findings(*words):
+        assert prepare.main(["check", *words, "--patient-scope", "channel", "--json", str(tmp_path / "check.json")]) == 0
+        return {f["check"]: f for f in json.loads((tmp_path / "check.json").read_text())["findings"]}
+
+    native = findings(str(DATA / "kermany_native"))
+    assert "all 20 films with colour mode RGB are PNEUMONIA" in native["leak-colour"]["message"]
+    assert "leak-size" in native
+    assert "the validation folder has 16 films" in native["format"]["message"]
+    small = findings(*(f"--{part}={DATA / 'kermany224' / folder}" for part, folder in (("train", "train"), ("validation", "val"), ("test", "test"))))
+    assert len(small["duplicate"]["films"]) == 28
+    assert "prevalence" in small
+    assert "validation has 16 films" in small["small-part"]["message"]

@@ -89,7 +89,7 @@ def _read(file: BinaryIO, pixels: bool) -> tuple[Any, str]:
     if not syntax:
         raise Refused("it names no transfer syntax")
     if syntax == _DEFLATED:
-        raise Refused("its transfer syntax Deflated Explicit VR Little Endian is not read; decompress it, for example with dcmconv +te")
+        raise Refused("its transfer syntax Deflated Explicit VR Little Endian is not read; decompress it, for example with dcmconv --write-xfer-little")
     _available(syntax)
     bounded.seek(0)
     dataset = pydicom.dcmread(bounded, stop_before_pixels=not pixels, specific_tags=_NEEDED)
@@ -191,7 +191,7 @@ def _check_rle(frame: bytes, pixels: int) -> None:
 def _checked_stream(frame: bytes, dataset: Any, syntax: str) -> bytes:
     """A JPEG, JPEG-LS or JPEG 2000 stream that claims what the data set says; a JP2 box around it is taken off.
 
-    Markers of ISO/IEC 10918-1 B.1.1 (SOF0..15 without DHT, JPG, DAC; SOF55 of JPEG-LS) and 15444-1 A.5.1 (SIZ).
+    Markers of ISO/IEC 10918-1 B.1.1 (SOF0..15 without DHT, JPG, DAC; SOF55 of JPEG-LS) and 15444-1 A.5.1.
     """
     claimed: tuple[int, ...] = ()
     if syntax in _JPEG_2000:
