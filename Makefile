@@ -7,8 +7,10 @@ STAMP := $(VENV)/.installed
 FILMS224 ?=
 NATIVE ?=
 BENCH ?=
+# make demo DEMO=--no-serve ends after the scores.
+DEMO ?=
 
-.PHONY: demo demo-train test check bench docs web setup clean
+.PHONY: demo test slow check bench docs setup web clean
 
 setup: $(STAMP)
 
@@ -19,10 +21,14 @@ $(STAMP): pyproject.toml
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/python launch/demo.py
+	$(BIN)/python launch/demo.py $(DEMO)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
+# Tests that take minutes or build environments of their own.
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .
