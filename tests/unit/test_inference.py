@@ -63,9 +63,7 @@ def test_other_content_types_are_refused(content_type):
         inference.input_fn(b"film", content_type)
 
 
-@pytest.mark.parametrize(
-    ("body", "told"), [(b"", r"a film of 0 bytes cannot be read: the file is empty"), (b"hello", "a film of 5 bytes cannot be read")]
-)
+@pytest.mark.parametrize(("body", "told"), [(b"", r"a film of 0 bytes cannot be read: the file is empty"), (b"hello", "a film of 5 bytes cannot be read")])
 def test_a_body_that_is_no_film(classifier, body, told):
     with pytest.raises(UnreadableFilm, match=told):
         inference.predict_fn(inference.input_fn(body, "image/png"), classifier)
