@@ -208,6 +208,15 @@ def test_near_pairs_are_found_and_others_are_not(seed, near):
     assert [pair[:2] for pair in similar.near_pairs(np.concatenate([small, noisy[None]]))] == [(near, 40)]
 
 
+def test_like_hashes_alone_are_no_near_pair():
+    """The same broad shape with other details, as chest films have."""
+    film = chest(3, 32, 32)
+    other = (film + 40.0 * np.random.default_rng(0).choice([-1, 1], (32, 32))).clip(0, 255).astype(np.uint8)
+    both = np.stack([film, other])
+    assert int(similar.hashes(both)[0] ^ similar.hashes(both)[1]).bit_count() <= similar.MOST_BITS
+    assert similar.near_pairs(both) == []
+
+
 def test_near_pairs_across_blocks(monkeypatch):
     monkeypatch.setattr(similar, "_ROWS", 3)
     small = np.stack([chest(k % 7, 32, 32) for k in range(10)])
