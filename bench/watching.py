@@ -30,9 +30,10 @@ from thorax.job import Job, Process  # noqa: E402
 from thorax.tracking.progress import Progress  # noqa: E402
 from thorax.tracking.watching import watch  # noqa: E402
 from thorax.training.checkpoints import Checkpoints  # noqa: E402
+from thorax.training.loss_log import LossLog  # noqa: E402
 from thorax.training.precision import resolve  # noqa: E402
 from thorax.training.stopping import Stop  # noqa: E402
-from thorax.training.trainer import Losses, Trainer  # noqa: E402
+from thorax.training.trainer import Trainer  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -58,7 +59,7 @@ class Side:
         if self.observer is not None:
             self.observer.start(0, 10_000)
         self.trainer._seen = 0
-        self.losses, self.progress = Losses(self.trainer), Progress("", 1, 0, False, 1e9)
+        self.losses, self.progress = LossLog(self.trainer), Progress("", 1, 0, False, 1e9)
         self.batch = Films(samples, self.trainer.preprocessing)[0, np.arange(batch)]
 
     def step(self) -> float:

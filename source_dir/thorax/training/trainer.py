@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,43 +22,17 @@ from thorax.data.streaming import StreamedBatches, streams
 from thorax.errors import ThoraxError
 from thorax.evaluation.metrics import epoch_metrics
 from thorax.job import Process
-from thorax.tracking.lines import line, number, objective_key
+from thorax.tracking.lines import line, objective_key
 from thorax.tracking.observers import Observer
 from thorax.tracking.progress import Progress, say
 from thorax.training import distributed
 from thorax.training.checkpoints import Checkpoints
+from thorax.training.loss_log import LossLog
 from thorax.training.losses import Loss, probabilities
 from thorax.training.precision import autocast, scaler
 from thorax.training.schedule import optimizer, rate, set_rate
+from thorax.training.state import State
 from thorax.training.stopping import Stop
-
-#: Losses stay on a GPU for this many steps before they are looked at; a look waits for the device.
-LOOK_EVERY = 20
-
-
-@dataclass
-class State:
-    """Where a run is. All of it is in every checkpoint.
-
-    Attributes:
-        epoch: the epoch being worked on, from 0; `step` steps of it are done, `global_step` of all.
-        loss_sum, loss_count: of the epoch so far.
-        best_epoch, best_value, bad_epochs: best epoch from 0 (-1: none yet), its objective, and epochs since.
-        history: a row per finished epoch.
-        finished: nothing is left to train.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    global_step: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    best_epoch: int = -1
-    best_value: float = float("-inf")
-    best_loss: float = float("inf")
-    bad_epochs: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    finished: bool = False
 
 
 class Trainer:
@@ -169,7 +142,7 @@ class Trainer:
         films = Films(self.train_films, self.preprocessing, seed=c.seed, random_crop=c.augmentation_type != "none",
                       rank=self.process.rank, world_size=self.process.world_size, skip_corrupt=c.skip_corrupt)  # fmt: skip
         progress = Progress(f"epoch {s.epoch + 1}/{c.epochs}", self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds)
-        losses = Losses(self)
+        losses = LossLog(self)
         networks.train_mode(self.net)
         self._seen, self._waited, self._started, self._last_save = 0, 0.0, time.monotonic(), time.monotonic()
         for batch in self._read(films, batches):
@@ -274,7 +247,7 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.net)
 
-    def _count(self, loss_sum: torch.Tensor, batch: Batch, lr: float, losses: Losses, progress: Progress) -> None:
+    def _count(self, loss_sum: torch.Tensor, batch: Batch, lr: float, losses: LossLog, progress: Progress) -> None:
         """The books of a step."""
         losses.add(loss_sum, batch, lr)
         self.state.step += 1
@@ -411,37 +384,3 @@ class Trainer:
     def _say(self, text: str) -> None:
         if self.process.is_main:
             self.log(text)
-
-
-class Losses:
-    """Losses of the steps since the last look: on a GPU a look waits for the device, so it is not taken every step."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer, self.waiting = trainer, []  # type: ignore[var-annotated]
-        self.every = 1 if trainer.device.type == "cpu" else LOOK_EVERY
-        self.latest: float | None = None
-
-    def add(self, loss_sum: torch.Tensor, batch: Batch, lr: float) -> None:
-        t = self.trainer
-        count = t.loss.count(t.targets["train"][batch.everyone])
-        self.waiting.append((loss_sum, count, t.state.epoch, t.state.step, lr))
-        if len(self.waiting) >= self.every:
-            self.look()
-
-    def look(self) -> None:
-        """Adds the losses up; raises ThoraxError with step and learning rate for the first that is not finite."""
-        if not self.waiting:
-            return
-        values = distributed.total(torch.stack([w[0] for w in self.waiting]).cpu().double(), self.trainer.process)
-        s = self.trainer.state
-        for value, (_, count, epoch, step, lr) in zip(values.tolist(), self.waiting, strict=True):
-            if not np.isfinite(value):
-                if self.trainer.observer is not None:
-                    self.trainer.observer.step(s.global_step + 1, value, lr)
-                raise ThoraxError(
-                    f"the loss is {value} at epoch {epoch + 1} step {step + 1}, learning_rate={number(lr, 8)}; lower learning_rate, set "
-                    "clip_grad_norm=1, or precision_dtype=float32; the last checkpoint is from before")  # fmt: skip
-            s.loss_sum += value
-            s.loss_count += count
-            self.latest = value / max(count, 1)
-        self.waiting.clear()
