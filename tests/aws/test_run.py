@@ -40,9 +40,7 @@ def lay_out(aws: Any, request: dict[str, Any], base: Path, host: str, hosts: Seq
     for name in ("model", "output/data", "checkpoints"):
         (base / name).mkdir(parents=True)
     source = json.loads(request["HyperParameters"]["sagemaker_submit_directory"])
-    packed = s3.get_object(Bucket=BUCKET, Key=source.removeprefix(f"s3://{BUCKET}/"))["Body"].read()
-    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
-        tar.extractall(base / "source", filter="data")
+    start_from = source.replace("/opt/ml", str(base)) if source.startswith("/opt/ml") else unpacked(s3, source, base / "source")
     inputs = {}
     for channel in request["InputDataConfig"]:
         uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
@@ -53,7 +51,7 @@ def lay_out(aws: Any, request: dict[str, Any], base: Path, host: str, hosts: Seq
                 file.parent.mkdir(parents=True, exist_ok=True)
                 s3.download_file(BUCKET, one["Key"], str(file))
         inputs[channel["ChannelName"]] = {"TrainingInputMode": channel["InputMode"], "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
-    hyperparameters = {**request["HyperParameters"], "sagemaker_submit_directory": json.dumps(str(base / "source"))}
+    hyperparameters = {**request["HyperParameters"], "sagemaker_submit_directory": json.dumps(start_from)}
     resources = {
         "current_host": host, "hosts": list(hosts), "current_instance_type": request["ResourceConfig"]["InstanceType"], "network_interface_name": "lo",
         "current_group_name": "homogeneousCluster",
@@ -61,6 +59,14 @@ def lay_out(aws: Any, request: dict[str, Any], base: Path, host: str, hosts: Seq
     }  # fmt: skip
     for name, content in (("hyperparameters", hyperparameters), ("inputdataconfig", inputs), ("resourceconfig", resources)):
         (config / f"{name}.json").write_text(json.dumps(content))
+
+
+def unpacked(s3: Any, uri: str, folder: Path) -> str:
+    """The code that the toolkit would fetch from S3."""
+    packed = s3.get_object(Bucket=BUCKET, Key=uri.removeprefix(f"s3://{BUCKET}/"))["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+        tar.extractall(folder, filter="data")
+    return str(folder)
 
 
 def start(bases: Sequence[Path], toolkit: str = "", alone: bool = False) -> list[str]:
@@ -130,6 +136,20 @@ def test_two_machines_train_together(toolkit: str, aws: Any, films: Path, tmp_pa
     assert "machine: 2 process(es) on 2 host(s)" in logs[0]
     assert "machine:" not in logs[1]  # the first machine alone speaks and writes
     assert not list((bases[1] / "model").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not own_network(), reason="unshare -n is not allowed here")
+def test_without_a_network(aws: Any, films: Path, tmp_path: Path) -> None:
+    """Code from its channel, packages from the wheels beside it; the container has its own loopback and nothing else."""
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "unused-1-py3-none-any.whl").write_bytes(b"")
+    request = send(aws, films, "--network-isolation", "--wheels", str(tmp_path / "wheels"))
+    base = tmp_path / "ml"
+    lay_out(aws, request, base, "algo-1", ["algo-1"])
+    (log,) = start([base], alone=True)
+    check_result(request, base, log)
+    assert (base / "code" / "requirements.txt").read_text().startswith("--no-index\n--find-links wheels\n")
 
 
 def check_result(request: dict[str, Any], base: Path, log: str) -> None:
