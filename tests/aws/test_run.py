@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from conftest import TINY, clean_environment
+from contract.test_toolkit import OLD, old_toolkit
 
 import train
 
 BUCKET = "films"
-OLD = "5.1.1"
 SMALL = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
 
 
@@ -98,17 +98,6 @@ def own_network() -> bool:
         return False
 
 
-def old_toolkit() -> str:
-    """A folder with sagemaker-training 5.1.1, the version in AWS's image, fetched once; the same as tests/contract uses."""
-    folder = Path(sys.prefix) / f"toolkit-{OLD}"
-    if not (folder / "sagemaker_training" / "trainer.py").is_file():
-        words = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), f"sagemaker-training=={OLD}"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
-        if done.returncode:
-            pytest.skip(f"pip cannot get sagemaker-training {OLD}: {done.stderr.strip().splitlines()[-1]}")
-    return str(folder)
-
-
 TOOLKITS = [pytest.param("", marks=pytest.mark.slow), pytest.param(OLD, marks=pytest.mark.slow)]
 
 
@@ -117,7 +106,7 @@ def test_one_machine(toolkit: str, aws: Any, films: Path, tmp_path: Path) -> Non
     request = send(aws, films)
     base = tmp_path / "ml"
     lay_out(aws, request, base, "algo-1", ["algo-1"])
-    (log,) = start([base], old_toolkit() if toolkit else "")
+    (log,) = start([base], str(old_toolkit()) if toolkit else "")
     check_result(request, base, log)
     assert (base / "output" / "success").exists()
 
@@ -131,7 +120,7 @@ def test_two_machines_train_together(toolkit: str, aws: Any, films: Path, tmp_pa
     bases = [tmp_path / "first", tmp_path / "second"]
     for base, host in zip(bases, hosts, strict=True):
         lay_out(aws, request, base, host, hosts)
-    logs = start(bases, old_toolkit() if toolkit else "", alone=True)
+    logs = start(bases, str(old_toolkit()) if toolkit else "", alone=True)
     check_result(request, bases[0], logs[0])
     assert "machine: 2 process(es) on 2 host(s)" in logs[0]
     assert "machine:" not in logs[1]  # the first machine alone speaks and writes
