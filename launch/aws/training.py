@@ -23,6 +23,8 @@ PROGRAM = "train_model.py"
 TORCH = "2.10.0"
 #: Hours.
 LONGEST = 672
+#: Channel that brings the code into a container without a network.
+CODE = "code"
 #: Channels of a file or two, which are copied even where films are streamed.
 _COPIED = {"weights", "model"}
 
@@ -118,6 +120,8 @@ def check(recipe: Recipe, settings: Settings, task: Task) -> None:
         raise ThoraxError(
             "--network-isolation: the container cannot pip install source_dir/requirements.txt; take the packages along, "
             f"--wheels wheels after `{how_to_get_wheels()}`, or give a --training-image that has them")  # fmt: skip
+    if CODE in task.channels:
+        raise ThoraxError(f"--channel {CODE}={task.channels[CODE]}: that name is SageMaker's own; choose another")
     if task.debugger and distributed(recipe, task):
         raise ThoraxError(
             f"--debugger with {recipe.instance_count} x {recipe.instance_type}: AWS takes no Debugger where distributed training and checkpoints are both on; "
@@ -141,6 +145,8 @@ def data(recipe: Recipe, settings: Settings, task: Task) -> tuple[list[Any], tup
             uploads += sent(found, uri)
         digest.update(f"{name}={found_digest}\n".encode())
         channels.append(channel(name, uri, task.content_types.get(name, kind), "File" if name in _COPIED else recipe.input_mode))
+    if settings.network_isolation:  # the container cannot fetch its code; SageMaker brings it, as a channel
+        channels.append(channel(CODE, source_uri(settings, task.name).rpartition("/")[0] + "/", "application/x-tar", "File"))
     if unknown := set(task.content_types) - set(task.channels):
         raise ThoraxError(f"--content-type {sorted(unknown)[0]}: there is no such channel; the channels are {', '.join(task.channels)}")
     return channels, tuple({one.uri: one for one in uploads}.values()), digest.hexdigest()
@@ -190,7 +196,8 @@ def machines(recipe: Recipe, settings: Settings, task: Task, own_checkpoints: bo
 
 def start(recipe: Recipe, settings: Settings, task: Task) -> dict[str, object]:
     """The platform's own hyperparameters: which program, from where, and torchrun where there are several processes."""
-    own: dict[str, object] = {"sagemaker_program": PROGRAM, "sagemaker_submit_directory": source_uri(settings, task.name),
+    source = f"/opt/ml/input/data/{CODE}/sourcedir.tar.gz" if settings.network_isolation else source_uri(settings, task.name)
+    own: dict[str, object] = {"sagemaker_program": PROGRAM, "sagemaker_submit_directory": source,
                               "sagemaker_region": settings.region, "sagemaker_container_log_level": 20}  # fmt: skip
     if distributed(recipe, task):
         own["sagemaker_torch_distributed_enabled"] = True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
+import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
@@ -145,19 +148,35 @@ def _statistics_kept(block: nn.Module) -> Iterator[None]:
 
 
 def find_weights(given: Path) -> Path:
-    """The one .pt, .pth or .bin file that `given` is or holds.
+    """The one .pt, .pth or .bin file that `given` is or holds; of an earlier job's model.tar.gz its model.pt.
 
     Raises:
         ThoraxError: it does not exist, or holds none or several.
     """
     if given.is_file():
-        return given
+        return _unpacked(given) if given.name.endswith(".tar.gz") else given
     if not given.is_dir():
         raise ThoraxError(f"weights={given} does not exist")
+    if (packed := given / "model.tar.gz").is_file():
+        return _unpacked(packed)
     files = sorted(p for p in given.iterdir() if p.suffix in (".pt", ".pth", ".bin"))
     if len(files) != 1:
         raise ThoraxError(f"weights={given} holds {len(files)} weight files (.pt, .pth, .bin); it must hold one")
     return files[0]
+
+
+def _unpacked(archive: Path) -> Path:
+    """A temporary file with the model.pt at the top of a model.tar.gz, which SageMaker brings as it is."""
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            member = next((one for one in tar if one.isfile() and one.name.removeprefix("./") == "model.pt"), None)
+            if member is None:
+                raise ThoraxError(f"weights={archive} holds no model.pt at its top; give the model.tar.gz that a job of this package left")
+            folder = Path(tempfile.mkdtemp(prefix="weights-"))
+            tar.extract(member, folder, filter="data")
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ThoraxError(f"weights={archive} is not a readable .tar.gz: {error}") from None
+    return folder / member.name
 
 
 def load_weights(net: nn.Module, file: Path) -> list[str]:

@@ -85,6 +85,7 @@ def test_hostile_tags(text: str, offline: Path, capsys: Capture) -> None:
         ([*FILMS, "--instance-type", "ml.imagined.xlarge"], "ResourceConfig.InstanceType='ml.imagined.xlarge' is not one of AWS's"),
         ([*FILMS, "--processes", "0"], "--processes 0 must be 1 or more"),
         ([*FILMS, "--warm-pool-minutes", "100000"], "ResourceConfig.KeepAlivePeriodInSeconds=6000000 is not"),
+        ([*FILMS, "--channel", "code=s3://films/x"], "--channel code=s3://films/x: that name is SageMaker's own"),
         ([*FILMS, "--network-isolation"], "--network-isolation: the container cannot pip install source_dir/requirements.txt; take the packages along"),
         ([*FILMS, "--network-isolation", "--wheels", "none"], "--wheels none holds no .whl files; fill it: pip download"),
         ([*FILMS, "--debugger", "--instance-count", "2"], "--debugger with 2 x ml.m5.xlarge: AWS takes no Debugger where distributed"),

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from conftest import TINY, clean_environment
+from contract.test_toolkit import OLD, old_toolkit
 
 import train
 
 BUCKET = "films"
-OLD = "5.1.1"
 SMALL = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
 
 
@@ -40,9 +40,7 @@ def lay_out(aws: Any, request: dict[str, Any], base: Path, host: str, hosts: Seq
     for name in ("model", "output/data", "checkpoints"):
         (base / name).mkdir(parents=True)
     source = json.loads(request["HyperParameters"]["sagemaker_submit_directory"])
-    packed = s3.get_object(Bucket=BUCKET, Key=source.removeprefix(f"s3://{BUCKET}/"))["Body"].read()
-    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
-        tar.extractall(base / "source", filter="data")
+    start_from = source.replace("/opt/ml", str(base)) if source.startswith("/opt/ml") else unpacked(s3, source, base / "source")
     inputs = {}
     for channel in request["InputDataConfig"]:
         uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
@@ -53,7 +51,7 @@ def lay_out(aws: Any, request: dict[str, Any], base: Path, host: str, hosts: Seq
                 file.parent.mkdir(parents=True, exist_ok=True)
                 s3.download_file(BUCKET, one["Key"], str(file))
         inputs[channel["ChannelName"]] = {"TrainingInputMode": channel["InputMode"], "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
-    hyperparameters = {**request["HyperParameters"], "sagemaker_submit_directory": json.dumps(str(base / "source"))}
+    hyperparameters = {**request["HyperParameters"], "sagemaker_submit_directory": json.dumps(start_from)}
     resources = {
         "current_host": host, "hosts": list(hosts), "current_instance_type": request["ResourceConfig"]["InstanceType"], "network_interface_name": "lo",
         "current_group_name": "homogeneousCluster",
@@ -61,6 +59,14 @@ def lay_out(aws: Any, request: dict[str, Any], base: Path, host: str, hosts: Seq
     }  # fmt: skip
     for name, content in (("hyperparameters", hyperparameters), ("inputdataconfig", inputs), ("resourceconfig", resources)):
         (config / f"{name}.json").write_text(json.dumps(content))
+
+
+def unpacked(s3: Any, uri: str, folder: Path) -> str:
+    """The code that the toolkit would fetch from S3."""
+    packed = s3.get_object(Bucket=BUCKET, Key=uri.removeprefix(f"s3://{BUCKET}/"))["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+        tar.extractall(folder, filter="data")
+    return str(folder)
 
 
 def start(bases: Sequence[Path], toolkit: str = "", alone: bool = False) -> list[str]:
@@ -92,17 +98,6 @@ def own_network() -> bool:
         return False
 
 
-def old_toolkit() -> str:
-    """A folder with sagemaker-training 5.1.1, the version in AWS's image, fetched once; the same as tests/contract uses."""
-    folder = Path(sys.prefix) / f"toolkit-{OLD}"
-    if not (folder / "sagemaker_training" / "trainer.py").is_file():
-        words = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), f"sagemaker-training=={OLD}"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
-        if done.returncode:
-            pytest.skip(f"pip cannot get sagemaker-training {OLD}: {done.stderr.strip().splitlines()[-1]}")
-    return str(folder)
-
-
 TOOLKITS = [pytest.param("", marks=pytest.mark.slow), pytest.param(OLD, marks=pytest.mark.slow)]
 
 
@@ -111,7 +106,7 @@ def test_one_machine(toolkit: str, aws: Any, films: Path, tmp_path: Path) -> Non
     request = send(aws, films)
     base = tmp_path / "ml"
     lay_out(aws, request, base, "algo-1", ["algo-1"])
-    (log,) = start([base], old_toolkit() if toolkit else "")
+    (log,) = start([base], str(old_toolkit()) if toolkit else "")
     check_result(request, base, log)
     assert (base / "output" / "success").exists()
 
@@ -125,11 +120,25 @@ def test_two_machines_train_together(toolkit: str, aws: Any, films: Path, tmp_pa
     bases = [tmp_path / "first", tmp_path / "second"]
     for base, host in zip(bases, hosts, strict=True):
         lay_out(aws, request, base, host, hosts)
-    logs = start(bases, old_toolkit() if toolkit else "", alone=True)
+    logs = start(bases, str(old_toolkit()) if toolkit else "", alone=True)
     check_result(request, bases[0], logs[0])
     assert "machine: 2 process(es) on 2 host(s)" in logs[0]
     assert "machine:" not in logs[1]  # the first machine alone speaks and writes
     assert not list((bases[1] / "model").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not own_network(), reason="unshare -n is not allowed here")
+def test_without_a_network(aws: Any, films: Path, tmp_path: Path) -> None:
+    """Code from its channel, packages from the wheels beside it; the container has its own loopback and nothing else."""
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "unused-1-py3-none-any.whl").write_bytes(b"")
+    request = send(aws, films, "--network-isolation", "--wheels", str(tmp_path / "wheels"))
+    base = tmp_path / "ml"
+    lay_out(aws, request, base, "algo-1", ["algo-1"])
+    (log,) = start([base], alone=True)
+    check_result(request, base, log)
+    assert (base / "code" / "requirements.txt").read_text().startswith("--no-index\n--find-links wheels\n")
 
 
 def check_result(request: dict[str, Any], base: Path, log: str) -> None:

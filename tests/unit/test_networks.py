@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tarfile
 
 import pytest
 import torch
@@ -363,3 +364,27 @@ def test_synced_batch_norm_keeps_the_films_dtype(one_process):
 def test_on_a_gpu_torchs_own_is_taken():
     synced = networks.sync_batchnorm(build("cnn5", 1, 1), "cuda")
     assert sum(isinstance(m, nn.SyncBatchNorm) for m in synced.modules()) == 5
+
+
+def test_weights_of_an_earlier_jobs_archive(tmp_path):
+    """The channel `model` holds the model.tar.gz of a training job, as SageMaker wrote it."""
+    (tmp_path / "bundle").mkdir()
+    torch.save({"a": torch.arange(3)}, tmp_path / "bundle" / "model.pt")
+    channel = tmp_path / "channel"
+    channel.mkdir()
+    with tarfile.open(channel / "model.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "bundle", ".")
+    for given in (channel, channel / "model.tar.gz"):
+        assert torch.load(find_weights(given), weights_only=True)["a"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("content", "told"), [("nothing", "is not a readable .tar.gz"), ("others", "holds no model.pt at its top")])
+def test_an_archive_that_is_none_of_ours(content, told, tmp_path):
+    archive = tmp_path / "model.tar.gz"
+    archive.write_bytes(b"no archive")
+    if content == "others":
+        (tmp_path / "x.txt").write_text("x")
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(tmp_path / "x.txt", "sub/model.pt")
+    with pytest.raises(ThoraxError, match=told):
+        find_weights(tmp_path)
