@@ -103,7 +103,7 @@ def tried(client, body, content_type, accept, attributes, query) -> int:
     if answer.status != 200:
         line = answer.json["error"]
         assert line and "\n" not in line and len(line) < 600
-        assert not any(word in line for word in ("Traceback", "site-packages", "/source_dir", ".py", "0x7", os.getcwd()))
+        assert not any(word in line for word in ("Traceback", "site-packages", "source_dir", "object at 0x", os.getcwd()))
     return answer.status
 
 
