@@ -1,3 +1,3 @@
 """Thorax: chest X-ray classifiers with PyTorch, on Amazon SageMaker and on a laptop."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
