@@ -36,6 +36,7 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python bench/bench.py $(if $(FILMS224),--films224 $(FILMS224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
+	$(BIN)/python bench/watching.py
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
