@@ -45,6 +45,7 @@ bench: $(STAMP)
 	$(BIN)/python bench/scoring.py $(if $(FILMS224),--films $(FILMS224))
 	$(BIN)/python bench/serving.py --network resnet18 $(if $(FILMS224),--films $(FILMS224))
 	$(BIN)/python bench/serving.py --network resnet50 $(if $(FILMS224),--films $(FILMS224))
+	$(BIN)/python bench/watching.py
 
 # What the Lambda of launch/web/template.yaml holds.
 web:

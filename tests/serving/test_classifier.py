@@ -121,7 +121,7 @@ def test_a_bad_film_never_fails_the_others(classifier, tmp_path):
     [
         (films.FINDINGS, {"Effusion": {"temperature": 2.0}, "Nodule": {"temperature": 0.5}}, [2.0, 1.0, 0.5]),
         (films.BINARY, {"PNEUMONIA": {"temperature": 3.0}}, [3.0]),
-        (THREE, {"temperature": 1.7}, [1.7]),
+        (THREE, {name: {"temperature": 1.7} for name in THREE.outputs}, [1.7]),
         (THREE, None, [1.0]),
     ],
     ids=["multilabel", "binary", "multiclass", "none"],
@@ -136,7 +136,7 @@ def test_probabilities_are_calibrated(tmp_path, space, calibration, temperatures
 @pytest.mark.parametrize("temperature", [0, -1, float("nan"), float("inf")])
 def test_a_temperature_that_cannot_be(tmp_path, temperature):
     bundle = tiny_bundle(tmp_path / "model", calibration={"Mass": {"temperature": temperature}})
-    with pytest.raises(ThoraxError, match="the bundle's calibration has a temperature that is not above 0"):
+    with pytest.raises(ThoraxError, match="a temperature is not a number above 0"):
         Classifier.load(bundle)
 
 

@@ -84,7 +84,7 @@ def test_verbose_json_says_what_it_means(classifier, p):
     assert len(classifier.version) == 12
     of_several = json.loads(several(classifier, VERBOSE).body)
     assert of_several["predictions"][0] == {key: stored[key] for key in ("probabilities", "decisions", "predicted", "warnings")}
-    assert of_several["predictions"][1] == {"error": "film 1 cannot be read as JPEG or PNG: its content is neither"}
+    assert of_several["predictions"][1] == {"error": "film 1 cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"}
 
 
 def test_warnings_are_told(classifier, monkeypatch):
@@ -94,7 +94,7 @@ def test_warnings_are_told(classifier, monkeypatch):
 
 def test_lines(classifier, p):
     lines = [json.loads(line) for line in several(classifier, LINES).body.splitlines()]
-    assert lines == [{"prediction": [round(float(v), 6) for v in p[0]]}, {"error": "film 1 cannot be read as JPEG or PNG: its content is neither"},
+    assert lines == [{"prediction": [round(float(v), 6) for v in p[0]]}, {"error": "film 1 cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"},
                      {"prediction": [round(float(v), 6) for v in p[1]]}]  # fmt: skip
 
 
@@ -133,8 +133,8 @@ def test_a_heat_map_as_a_picture(classifier, p):
     (FILM, "image/png", CSV, {"explain": True}, 406, "text/csv has no room for heat maps"),
     (FILM, "image/png", NPY, {"explain": True}, 406, "application/x-npy has no room for heat maps"),
     (FILM, "image/png", JSON, {"explain": True, "label": "Gout"}, 400, "label Gout is not one of Effusion, Mass, Nodule"),
-    (b"x", "image/png", JSON, {}, 400, "the film cannot be read as JPEG or PNG: its content is neither"),
-    (json.dumps({"images": ["", ""]}).encode(), "application/json", JSON, {}, 400, "film 0 cannot be read as JPEG or PNG: the file is empty (0 bytes)"),
+    (b"x", "image/png", JSON, {}, 400, "the film cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"),
+    (json.dumps({"images": ["", ""]}).encode(), "application/json", JSON, {}, 400, "film 0 cannot be read: the file is empty (0 bytes)"),
     (npy(np.full((4, 4), np.nan)), "application/x-npy", JSON, {}, 400,
     "an array of float64 must hold numbers in 0..1, found nan to nan; divide by the largest grey value"),
 ])  # fmt: skip

@@ -437,3 +437,9 @@ def test_the_hyperparameters_of_each_seed_are_taken_as_they_stand(seed):
 @pytest.mark.parametrize(("text", "precision"), [("true", "auto"), ("True", "auto"), ("0", "float32"), ("no", "float32")])
 def test_amp_chooses_the_precision(text, precision):
     assert TrainingConfig.parse({"amp": text}).precision_dtype == precision
+
+
+@pytest.mark.parametrize(("text", "means"), [("True", "true"), ("1", "true"), ("yes", "true"), ("0", "false"), ("False", "false"), ("offline", "offline")])
+def test_wandb_tracking_is_a_boolean_with_a_third_value(text, means):
+    assert TrainingConfig.parse({"wandb_tracking": text}).wandb_tracking == means
+    assert "wandb_tracking=maybe is not one of false, true, offline" in message({"wandb_tracking": "maybe"})

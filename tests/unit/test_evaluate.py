@@ -75,7 +75,8 @@ def test_the_scores_of_a_run_are_found_again_from_films_and_from_its_predictions
 
     scored = told(tmp_path, trained, "--data", films / "test", "--html", tmp_path / "page.html")
     again = values(scored["scores"]["test"])["PNEUMONIA"]
-    assert again == pytest.approx(values(stored["test"])["PNEUMONIA"], abs=1e-4)
+    # Served in bfloat16 where the machine has it: a probability moves by 0.01 at most (checked when the bundle is loaded).
+    assert again == pytest.approx(values(stored["test"])["PNEUMONIA"], abs=0.01)
     page = (tmp_path / "page.html").read_text()
     assert "a sensitivity of at least 0.9" in page and 'src="data:image/png' in page
     assert "test: 16 films of 16 patients" in capsys.readouterr().out

@@ -93,7 +93,7 @@ def test_the_toolkit_is_told_in_its_own_error(classifier):
     with pytest.raises(errors.GenericInferenceToolkitError) as caught:
         asked(classifier, b"hello")
     assert (caught.value.status_code, caught.value.phrase) == (400, "Bad Request")
-    assert json.loads(caught.value.message) == {"error": "the film cannot be read: its content is neither"}
+    assert json.loads(caught.value.message) == {"error": "the film cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"}
 
 
 def test_a_folder_without_a_bundle(tmp_path):
