@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from thorax.data.samples import Listing
 
 
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="where to write: PREFIX.lst, or PREFIX_train.lst and PREFIX_val.lst")

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from thorax.data.samples import Listing
 
 
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder to write to, empty or of an unfinished run")

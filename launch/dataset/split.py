@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from thorax.data.samples import Listing, SampleSet
 
 
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="table of id, patient and part; its sha256 goes to CSV.sha256")
