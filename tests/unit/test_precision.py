@@ -51,6 +51,7 @@ def test_bfloat16_that_is_not_there_is_refused(machine, device, advice):
 @pytest.mark.parametrize(("flags", "want"), [("fpu amx_bf16 amx_tile", True), ("fpu avx512_bf16", True), ("fpu avx2 avx512f", False), (None, False)])
 def test_the_cpu_is_asked(monkeypatch, tmp_path, flags, want):
     from thorax import machine
+
     told = tmp_path / "cpuinfo"
     if flags is not None:
         told.write_text(f"flags : {flags}\n")
