@@ -47,6 +47,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
         _, left = psutil.wait_procs(children, timeout=5)
         for one in left:
             one.kill()
+        psutil.wait_procs(left, timeout=5)
     return 0 if asked else process.returncode
 
 
