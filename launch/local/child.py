@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,10 +31,10 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
         process.terminate()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    children: list[psutil.Process] = []
+    children: set[psutil.Process] = set()  # all that ever were: an orphan is nobody's child any more
     try:
         while process.poll() is None:
-            children = _below(process.pid) or children
+            children.update(_below(process.pid))
             try:
                 process.wait(GRACE if asked else 1.0)
             except subprocess.TimeoutExpired:
@@ -46,7 +47,9 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
             process.kill()
         _, left = psutil.wait_procs(children, timeout=5)
         for one in left:
-            one.kill()
+            with suppress(psutil.Error):
+                one.kill()
+        psutil.wait_procs(left, timeout=5)
     return 0 if asked else process.returncode
 
 

@@ -241,7 +241,7 @@ def test_torchserve(bundle, classifier):
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         process.wait(timeout=60)
-    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
 class Adapter(BaseHTTPRequestHandler):
@@ -283,7 +283,7 @@ def test_ray_behind_the_adapter_and_alone(bundle, classifier):
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         process.wait(timeout=90)
-    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
 @pytest.mark.parametrize(("variables", "want"), [
