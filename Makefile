@@ -24,7 +24,7 @@ demo: $(STAMP)
 	$(BIN)/python launch/demo.py $(DEMO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Tests that take minutes or build environments of their own.
 slow: $(STAMP)
