@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.data.formats import coco, folders, lst, manifest, nih, recordio, shards, table
-from thorax.data.formats.channel import Channel, Options
+from thorax.data.formats.channel import KINDS, Channel, Options
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
@@ -62,7 +62,7 @@ def _format(channel: Channel, asked: str) -> str:
     if not seen:
         raise ThoraxError(
             f"no known format in {channel.folder}, which holds {channel.inventory()}; "
-            "expected a folder of JPEG or PNG films per class, or one .csv with a path column "
+            f"expected a folder of films ({KINDS}) per class, or one .csv with a path column "
             "(or .parquet, .lst, .rec, .manifest, .tar, NIH's Data_Entry_2017.csv, COCO's annotations/*.json)")  # fmt: skip
     if len(seen) > 1:
         raise ThoraxError(f"{channel.folder} holds {' and '.join(seen.values())}; choose one by data_format={'|'.join(seen)}")
