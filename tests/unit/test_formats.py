@@ -296,3 +296,10 @@ def test_a_film_without_exactly_one_class_has_no_place_among_classes(tmp_path, l
 def test_a_channel_of_negative_films_alone(tmp_path):
     listing = read(films.table(tmp_path, "path,labels\na.png,No Finding\nb.png,No Finding\n", ["a.png", "b.png"]))
     np.testing.assert_array_equal(sample_set("test", listing, LabelSpace(("No Finding", "Mass"), "binary")).targets, [[0], [0]])
+
+
+@pytest.mark.parametrize("name", ["a\tb.png", "a\nb.png", b"a\xff.png".decode("utf-8", "surrogateescape")])
+def test_names_that_no_list_or_table_can_hold(tmp_path, name):
+    told = refused(films.folders(tmp_path, A=[name], B=["b.png"]))
+    assert "holds a tab, a line break or bytes that are not UTF-8; rename it" in told
+    assert told.isprintable()
