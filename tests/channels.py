@@ -132,6 +132,7 @@ def as_shards(films: Path, root: Path) -> dict[str, Path]:
 
 #: Format -> (writer, hyperparameters that it needs).
 FORMATS: dict[str, tuple[Callable[[Path, Path], dict[str, Path]], dict[str, str]]] = {
+    "folder": (lambda films, _: {part: films / part for part in ("train", "test")}, {"data_format": "folder"}),
     "lst": (as_lst, {"labels": "NORMAL,PNEUMONIA", "num_classes": "2"}),
     "recordio": (as_recordio, {"labels": "NORMAL,PNEUMONIA"}),
     "manifest": (as_manifest, {}),

@@ -102,6 +102,8 @@ def encode(place: int, source: Source, size: str, kind: str, quality: int) -> En
         kind: keep (the file as it is), or jpeg, png or raw (PGM): one grey channel of 8 bits.
         quality: of a JPEG, 1..100.
     """
+    if isinstance(source, Path) and source.exists() and not source.is_file():
+        return Encoded(place, "", b"", f"{source} cannot be read: it is not a file")  # a pipe would be waited for
     try:
         data = source.read_bytes() if isinstance(source, Path) else source.read()
         pixels = decode(data, str(source), scaled_to(size))

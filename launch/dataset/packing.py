@@ -126,9 +126,13 @@ def _plan(listing: Listing, name: str, options: Options) -> str:
     digest = hashlib.sha256()
     for k, (film, patient) in enumerate(zip(listing.ids, listing.patients, strict=True)):
         source = listing.sources[k]
-        stat = Path(source.path if isinstance(source, ByteRange) else source).stat()
-        size, offset = (source.size, source.offset) if isinstance(source, ByteRange) else (stat.st_size, 0)
-        digest.update(f"{film}\0{patient}\0{size}\0{offset}\0{stat.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+        try:
+            stat = Path(source.path if isinstance(source, ByteRange) else source).stat()
+            whole, changed = stat.st_size, stat.st_mtime_ns
+        except OSError:  # the film cannot be read; that is told when its turn comes
+            whole, changed = -1, 0
+        size, offset = (source.size, source.offset) if isinstance(source, ByteRange) else (whole, 0)
+        digest.update(f"{film}\0{patient}\0{size}\0{offset}\0{changed}\0".encode())
     digest.update(np.ascontiguousarray(listing.targets, np.float32).tobytes())
     plan = {"version": VERSION, "films": len(listing.ids), "sha256": digest.hexdigest(), "names": list(listing.names), "name": name, **asdict(options)}
     return json.dumps(plan, indent=1)

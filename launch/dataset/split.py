@@ -11,6 +11,8 @@ examples:
 from __future__ import annotations
 
 import argparse
+import gzip
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
 def _listed(listing: Listing, file: Path) -> list[str]:
     """test for the films of the list, train for all others."""
     try:
-        names = set(file.read_text(encoding="utf-8-sig").split("\n"))
-    except (OSError, UnicodeDecodeError) as error:
+        data = file.read_bytes()
+        names = set((gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode("utf-8-sig").split("\n"))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ThoraxError(f"--test-list {file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     names = {name.strip() for name in names} - {""}
     ends = {name: name.rpartition("/")[2] for name in listing.ids}

@@ -9,7 +9,7 @@ import numpy as np
 
 from thorax.data.formats import read_channel
 from thorax.data.images import EXTENSIONS
-from thorax.data.patients import patient_of
+from thorax.data.patients import patients_of
 from thorax.data.samples import Sample, SampleSet, sample_set
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
@@ -28,7 +28,8 @@ def films_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") -
         raise ThoraxError(f"--data {folder} is not a folder")
     if data_format == "auto" and (films := _only_films(folder)):
         ids = [film.relative_to(folder).as_posix() for film in films]
-        samples = [Sample(name, film, row, patient_of(name)) for name, film, row in zip(ids, films, folder_targets(ids, space), strict=True)]
+        rows = zip(ids, films, folder_targets(ids, space), patients_of(ids, [str(film) for film in films]), strict=True)
+        samples = [Sample(*row) for row in rows]
         return SampleSet("data", samples, space)
     return sample_set("data", read_channel("data", folder, data_format), space)
 

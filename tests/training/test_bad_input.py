@@ -63,7 +63,7 @@ def test_one_class(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_empty_class(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
     (own / "train/TUBERCULOSIS").mkdir()
-    assert "TUBERCULOSIS has no JPEG or PNG films" in refused(capsys, tmp_path, trainer(own / "train"))
+    assert "TUBERCULOSIS has no films (JPEG, PNG, TIFF or DICOM)" in refused(capsys, tmp_path, trainer(own / "train"))
 
 
 def test_zero_byte_film(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_one_class_is_refused(tmp_path):
 
 def test_an_empty_class_folder_is_refused(tmp_path):
     told = refused(films.folders(tmp_path, A=["a.png"], B=[], C=["c.png"]))
-    assert f"class folder {tmp_path / 'B'} has no JPEG or PNG films" in told
+    assert f"class folder {tmp_path / 'B'} has no films (JPEG, PNG, TIFF or DICOM); fill it" in told
 
 
 def test_films_without_a_class_folder_are_refused(tmp_path):
@@ -235,7 +235,7 @@ def test_no_format_says_what_is_there(tmp_path):
         (tmp_path / name).write_bytes(b"DICM")
     told = refused(tmp_path)
     assert "2 files and 0 folders (a.dcm, b.dcm)" in told
-    assert "expected a folder of JPEG or PNG films per class, or one .csv with a path column" in told
+    assert "expected a folder of films (JPEG, PNG, TIFF or DICOM) per class, or one .csv with a path column" in told
 
 
 def test_empty_and_missing_channels(tmp_path):
@@ -296,3 +296,10 @@ def test_a_film_without_exactly_one_class_has_no_place_among_classes(tmp_path, l
 def test_a_channel_of_negative_films_alone(tmp_path):
     listing = read(films.table(tmp_path, "path,labels\na.png,No Finding\nb.png,No Finding\n", ["a.png", "b.png"]))
     np.testing.assert_array_equal(sample_set("test", listing, LabelSpace(("No Finding", "Mass"), "binary")).targets, [[0], [0]])
+
+
+@pytest.mark.parametrize("name", ["a\tb.png", "a\nb.png", b"a\xff.png".decode("utf-8", "surrogateescape")])
+def test_names_that_no_list_or_table_can_hold(tmp_path, name):
+    told = refused(films.folders(tmp_path, A=[name], B=["b.png"]))
+    assert "holds a tab, a line break or bytes that are not UTF-8; rename it" in told
+    assert told.isprintable()

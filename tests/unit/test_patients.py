@@ -1,11 +1,17 @@
-"""Patients read from file names."""
+"""Patients read from file names and DICOM headers."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
+import dicoms
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thorax.data.formats import read_channel
 from thorax.data.patients import patient_of
 
 
@@ -48,3 +54,72 @@ def test_films_of_a_person_are_one_patient(who, first, second, kind):
 @given(text=st.text(min_size=1, max_size=30))
 def test_any_name_has_a_patient(text):
     assert patient_of(text)
+
+
+FILM = np.arange(6400, dtype=np.uint16).reshape(80, 80)
+#: Name -> PatientID; None: the element is not there.
+NUMBERS = {"a.dcm": "7", "b.dcm": " 7 ", "c": "8", "d.dcm": "", "e.dcm": None, "f.dicom": "8", "person3_virus_1.dcm": "7"}
+#: The films of one patient, as they must be found.
+OF_ONE = [["a.dcm", "b.dcm"], ["c", "f.dicom"], ["d.dcm"], ["e.dcm"], ["person3_virus_1.dcm"], ["plain.png"]]
+
+
+def write(folder, numbers):
+    folder.mkdir(parents=True)
+    for name, number in numbers.items():
+        elements = {} if number is None else {"PatientID": number}
+        (folder / name).write_bytes(dicoms.dicom(FILM, PatientName="Doe^Jane", **elements))
+    (folder / "plain.png").write_bytes(b"no film")
+
+
+def as_folders(root):
+    write(root / "A", NUMBERS)
+    write(root / "B", {})
+
+
+def as_table(root):
+    write(root, NUMBERS)
+    (root / "films.csv").write_text("path,label,patient\n" + "".join(f"{name},{n % 2},\n" for n, name in enumerate([*NUMBERS, "plain.png"])))
+
+
+def as_list(root):
+    write(root, NUMBERS)
+    (root / "films.lst").write_text("".join(f"{n}\t{n % 2}\t{name}\n" for n, name in enumerate([*NUMBERS, "plain.png"])))
+
+
+def as_manifest(root):
+    write(root, NUMBERS)
+    rows = [json.dumps({"source-ref": f"s3://b/{name}", "label": n % 2}) for n, name in enumerate([*NUMBERS, "plain.png"])]
+    (root / "o.manifest").write_text("\n".join(rows))
+
+
+@pytest.mark.parametrize("lay_out", [as_folders, as_table, as_list, as_manifest])
+def test_the_header_of_a_dicom_film_tells_its_patient_where_nothing_else_does(tmp_path, lay_out):
+    lay_out(tmp_path / "films")
+    listing = read_channel("train", tmp_path / "films")
+    of: dict[str, list[str]] = {}
+    for film, patient in zip(listing.ids, listing.patients, strict=True):
+        if not film.startswith("B/"):
+            of.setdefault(patient, []).append(film.removeprefix("A/"))
+    assert sorted(sorted(films) for films in of.values()) == OF_ONE
+    assert not {"7", "8"} & set(of)  # bundles travel, numbers of patients do not
+
+
+def test_a_table_goes_before_the_header(tmp_path):
+    write(tmp_path / "films", {"a.dcm": "7", "b.dcm": "7", "c.dcm": "8"})
+    (tmp_path / "films" / "films.csv").write_text("path,label,patient\na.dcm,0,x\nb.dcm,1,y\nc.dcm,1,x\n")
+    assert list(read_channel("train", tmp_path / "films").patients) == ["x", "y", "x"]
+
+
+def test_one_number_for_all_films_is_no_patient(tmp_path):
+    for name in "AB":
+        write(tmp_path / name, {f"{k}.dcm": "ANONYMOUS" for k in range(3)})
+    assert Counter(read_channel("train", tmp_path).patients).most_common(1)[0][1] == 1
+
+
+def test_a_damaged_header_tells_no_patient(tmp_path):
+    write(tmp_path / "A", {"a.dcm": "7", "b.dcm": "8", "c.dcm": "7"})
+    write(tmp_path / "B", {})
+    whole = (tmp_path / "A" / "a.dcm").read_bytes()
+    (tmp_path / "A" / "a.dcm").write_bytes(whole[:200])
+    (tmp_path / "A" / "b.dcm").write_bytes(b"")
+    assert len(set(read_channel("train", tmp_path).patients)) == 5

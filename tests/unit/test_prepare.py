@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
+import gzip
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -155,6 +158,9 @@ def test_split_takes_an_official_test_list(channel, tmp_path, capsys):
     (tmp_path / "test.txt").write_text("person0_0.jpeg\nperson2_4.png")  # the others of these patients stay in train
     assert "patients are in both train and test" in refused(capsys, "split", channel, "--out", tmp_path / "t.csv", "--test-list", tmp_path / "test.txt")
     assert not (tmp_path / "t.csv").exists()
+    (tmp_path / "test.txt.gz").write_bytes(gzip.compress("\n".join(chosen).encode()))
+    assert run("split", channel, "--out", tmp_path / "u.csv", "--test-list", tmp_path / "test.txt.gz") == 0
+    assert rows(tmp_path / "u.csv") == rows(tmp_path / "s.csv")
 
 
 # --- pack
@@ -252,6 +258,37 @@ def test_corrupt_films_stop_the_packing_or_are_left_out(channel, tmp_path, capsy
     assert run("pack", tmp_path / "in", tmp_path / "other", "--processes", 2, "--skip-corrupt", "--shard-films", 4) == 0
     assert "1 films could not be read and were left out" in capsys.readouterr().out
     assert len(read_channel("x", tmp_path / "other").ids) == 15
+
+
+@pytest.mark.parametrize("to", ["shards", "rec"])
+def test_what_is_no_film_stops_the_packing_or_is_left_out(tmp_path, capsys, to):
+    root = films.folders(tmp_path / "films", A=["a.png", "b.png"], B=["c.png"])
+    (root / "A" / "link.png").symlink_to("nowhere.png")
+    assert "link.png" in refused(capsys, "pack", root, tmp_path / "out", "--to", to)
+    (root / "A" / "link.png").unlink()
+    os.mkfifo(root / "A" / "pipe.png")  # reading it would wait for ever
+    assert "pipe.png cannot be read: it is not a file" in refused(capsys, "pack", root, tmp_path / "out2", "--to", to)
+    assert run("pack", root, tmp_path / "out3", "--to", to, "--skip-corrupt") == 0
+    assert "1 films could not be read and were left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["shards", "rec"])
+def test_a_full_disk_is_one_line(channel, tmp_path, capsys, monkeypatch, to):
+    assert run("pack", channel, tmp_path / "whole", "--to", to) == 0
+    written = os.fsync
+
+    def full(file: int) -> None:
+        if os.fstat(file).st_size > 5_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    told = refused(capsys, "pack", channel, tmp_path / "out", "--to", to)
+    assert "No space left on device" in told and "free some space and run again" in told
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["plan.json"]
+    monkeypatch.undo()
+    assert run("pack", channel, tmp_path / "out", "--to", to) == 0
+    assert contents(tmp_path / "out").keys() == contents(tmp_path / "whole").keys()
 
 
 def test_packing_again_does_nothing_and_other_films_or_options_are_refused(channel, tmp_path, capsys):

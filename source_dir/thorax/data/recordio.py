@@ -9,10 +9,10 @@ middle, 3 last; the number itself is left out); kind 0 is a whole record. The pa
 from __future__ import annotations
 
 import mmap
-import os
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -21,6 +21,7 @@ import numpy as np
 
 from thorax.data.source import ByteRange
 from thorax.errors import ThoraxError
+from thorax.files import open_whole
 
 MAGIC = b"\x0a\x23\xd7\xce"
 LARGEST = 2**29  #: a payload is smaller than this many bytes
@@ -160,10 +161,13 @@ class Writer:
     """
 
     def __init__(self, path: Path) -> None:
-        self.files = {path: path.with_name(f".{path.name}.partial"), path.with_suffix(".idx"): path.with_name(f".{path.stem}.idx.partial")}
+        self._path = path
 
     def __enter__(self) -> Writer:
-        self._records, self._index = (partial.open("wb") for partial in self.files.values())
+        with ExitStack() as stack:
+            self._index = stack.enter_context(open_whole(self._path.with_suffix(".idx"), "RecordIO file"))
+            self._records = stack.enter_context(open_whole(self._path, "RecordIO file"))  # ends first: no index without it
+            self._open = stack.pop_all()
         return self
 
     def write(self, payload: bytes, id: int) -> int:
@@ -184,9 +188,5 @@ class Writer:
         return offset
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for file in (self._records, self._index):
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        for path, partial in self.files.items():
-            partial.unlink() if kind else os.replace(partial, path)
+        """Raises ThoraxError where the disk is full."""
+        self._open.__exit__(kind, error, trace)

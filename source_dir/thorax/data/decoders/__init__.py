@@ -15,7 +15,7 @@ from thorax.data.decoders.limits import MAX_BYTES, MAX_PIXELS, DecoderMissing, H
 from thorax.data.source import ByteRange, Source
 from thorax.errors import ThoraxError
 
-__all__ = ["EXTENSIONS", "FORMATS", "MAX_BYTES", "MAX_PIXELS", "DecoderMissing", "Header", "UnreadableFilm", "decode", "header", "is_film"]
+__all__ = ["EXTENSIONS", "FORMATS", "MAX_BYTES", "MAX_PIXELS", "DecoderMissing", "Header", "UnreadableFilm", "decode", "dicom_patient", "header", "is_film"]
 
 FORMATS = ("JPEG", "PNG", "TIFF", "DICOM", "PGM")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom", ".pgm"})
@@ -84,6 +84,15 @@ def header(source: Source | bytes, name: str) -> Header:
             return told
     except Exception as error:
         raise _told(name, kind, error) from None
+
+
+def dicom_patient(path: Path) -> str:
+    """The PatientID in the header of a DICOM film; nothing where there is none, or where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return str(_decoder("DICOM").patient(file)) if file.read(_FIRST).endswith(_DICOM_MARK) else ""
+    except Exception:  # whoever decodes the film tells what is wrong with it
+        return ""
 
 
 def is_film(path: Path) -> bool:

@@ -27,6 +27,7 @@ _NEEDED = [
 ]  # fmt: skip
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_PATIENT_ID = 0x00100020
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
@@ -80,8 +81,19 @@ class _Bounded:
         return self.file.read(min(size, MAX_BYTES) if size >= 0 else -1)
 
 
-def _read(file: BinaryIO, pixels: bool) -> tuple[Any, str]:
-    """The data set, checked as far as its header goes, and its transfer syntax."""
+def patient(file: BinaryIO) -> str:
+    """Its PatientID, or nothing; little more than what comes before it is read.
+
+    Raises:
+        Refused, NotInstalled, or what pydicom raises for damaged files.
+    """
+    bounded, _ = _opened(file)
+    told = _pydicom().filereader.read_partial(bounded, stop_when=lambda tag, vr, length: tag > _PATIENT_ID, specific_tags=[_PATIENT_ID])
+    return str(told.get("PatientID") or "").strip(" \0")
+
+
+def _opened(file: BinaryIO) -> tuple[_Bounded, Any]:
+    """The file at its start, and its transfer syntax, which is one that is read."""
     pydicom, bounded = _pydicom(), _Bounded(file)
     bounded.seek(132)
     meta = pydicom.filereader.read_dataset(bounded, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
@@ -92,7 +104,13 @@ def _read(file: BinaryIO, pixels: bool) -> tuple[Any, str]:
         raise Refused("its transfer syntax Deflated Explicit VR Little Endian is not read; decompress it, for example with dcmconv --write-xfer-little")
     _available(syntax)
     bounded.seek(0)
-    dataset = pydicom.dcmread(bounded, stop_before_pixels=not pixels, specific_tags=_NEEDED)
+    return bounded, syntax
+
+
+def _read(file: BinaryIO, pixels: bool) -> tuple[Any, str]:
+    """The data set, checked as far as its header goes, and its transfer syntax."""
+    bounded, syntax = _opened(file)
+    dataset = _pydicom().dcmread(bounded, stop_before_pixels=not pixels, specific_tags=_NEEDED)
     _check(dataset)
     if pixels and "PixelData" not in dataset:
         raise Refused("it has no pixels (PixelData)")

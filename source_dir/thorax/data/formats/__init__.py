@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.data.formats import coco, folders, lst, manifest, nih, recordio, shards, table
-from thorax.data.formats.channel import Channel, Options
+from thorax.data.formats.channel import KINDS, Channel, Options
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
@@ -40,11 +40,19 @@ def read_channel(name: str, folder: Path, data_format: str = "auto", options: Op
         listing: Listing = FORMATS[_format(channel, data_format)].read(channel)
         if not len(listing.ids):
             raise ThoraxError(f"no films in {folder}")
+        _check_names(listing)
     except ThoraxError as error:
         raise ThoraxError(f"channel {name}: {error}") from None
     except OSError as error:
         raise ThoraxError(f"channel {name}: {error.filename or folder} cannot be read: {error.strerror or error}") from None
     return listing
+
+
+def _check_names(listing: Listing) -> None:
+    """Every list, table and log line that a run writes holds these names: they must be text of one line."""
+    for name in listing.ids:
+        if "\t" in name or "\n" in name or "\r" in name or (not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name)):
+            raise ThoraxError(f"the name of the film {name!r} holds a tab, a line break or bytes that are not UTF-8; rename it")
 
 
 def _format(channel: Channel, asked: str) -> str:
@@ -62,7 +70,7 @@ def _format(channel: Channel, asked: str) -> str:
     if not seen:
         raise ThoraxError(
             f"no known format in {channel.folder}, which holds {channel.inventory()}; "
-            "expected a folder of JPEG or PNG films per class, or one .csv with a path column "
+            f"expected a folder of films ({KINDS}) per class, or one .csv with a path column "
             "(or .parquet, .lst, .rec, .manifest, .tar, NIH's Data_Entry_2017.csv, COCO's annotations/*.json)")  # fmt: skip
     if len(seen) > 1:
         raise ThoraxError(f"{channel.folder} holds {' and '.join(seen.values())}; choose one by data_format={'|'.join(seen)}")

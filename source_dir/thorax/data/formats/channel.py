@@ -15,6 +15,8 @@ from thorax.errors import ThoraxError
 
 #: Names of missing films that an error tells.
 EXAMPLES = 5
+#: What a film may be, as errors tell it.
+KINDS = "JPEG, PNG, TIFF or DICOM"
 #: What a split column, a folder or a file name calls a part -> the part.
 PARTS = {
     "train": "train", "training": "train", "train_val": "train", "trainval": "train",

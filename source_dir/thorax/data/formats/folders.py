@@ -9,8 +9,8 @@ import numpy as np
 
 from thorax.data.columns import Files
 from thorax.data.formats import coco, nih
-from thorax.data.formats.channel import PARTS, Channel
-from thorax.data.patients import patient_of
+from thorax.data.formats.channel import KINDS, PARTS, Channel
+from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
@@ -51,13 +51,14 @@ def read(channel: Channel) -> Listing:
     names = tuple(sorted(set(of) if root else channel.folders))
     empty = sorted(set(names) - set(of))
     if empty:
-        raise ThoraxError(f"class folder {channel.folder / empty[0]} has no JPEG or PNG films; fill it or remove it")
+        raise ThoraxError(f"class folder {channel.folder / empty[0]} has no films ({KINDS}); fill it or remove it")
     if len(names) < 2:
         raise ThoraxError(f"{channel.folder} has one class folder only ({', '.join(names)}); a classifier needs two or more")
     index = {name: k for k, name in enumerate(names)}
     targets = np.eye(len(names), dtype=np.float32)[[index[name] for name in of]]
     parts, notes = _parts(ids) if root else (None, ())
-    return Listing(names, ids, Files(channel.paths(ids)), targets, [patient_of(i) for i in ids], exclusive=True, parts=parts, notes=notes)
+    paths = channel.paths(ids)
+    return Listing(names, ids, Files(paths), targets, patients_of(ids, paths), exclusive=True, parts=parts, notes=notes)
 
 
 def _parts(ids: list[str]) -> tuple[list[str], tuple[str, ...]]:

@@ -13,7 +13,7 @@ import numpy as np
 from thorax.data.columns import Files
 from thorax.data.formats.channel import Channel
 from thorax.data.formats.numbered import labelled
-from thorax.data.patients import patient_of
+from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
@@ -44,7 +44,8 @@ def read(channel: Channel) -> Listing:
     rows = read_rows(table := _the_list(channel))
     names, targets, exclusive = labelled(rows.values, channel.options, lambda n: f"{table} line {rows.lines[n]}")
     places = channel.locate(rows.paths, table, rows.lines)
-    return Listing(names, places, Files(channel.paths(places)), targets, [patient_of(place) for place in places], exclusive)
+    paths = channel.paths(places)
+    return Listing(names, places, Files(paths), targets, patients_of(places, paths), exclusive)
 
 
 def _the_list(channel: Channel) -> Path:

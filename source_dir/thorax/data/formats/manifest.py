@@ -18,7 +18,7 @@ import numpy as np
 from thorax.data.columns import Files
 from thorax.data.formats.channel import Channel, nearest
 from thorax.data.formats.numbered import MANY, classes, labelled
-from thorax.data.patients import patient_of
+from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
@@ -51,8 +51,11 @@ def read(channel: Channel) -> Listing:
     refs = [_place(channel, str(row[image]), f"{file} line {line}") for line, row in zip(lines, rows, strict=True)]
     places = channel.locate(refs, file, lines)
     names, targets, exclusive = _labels(file, lines, [row[label] for row in rows], _class_names(file, rows, label), channel)
-    patients = [str(row[PATIENT]) if row.get(PATIENT) not in (None, "") else patient_of(place) for row, place in zip(rows, places, strict=True)]
-    return Listing(names, places, Files(channel.paths(places)), targets, patients, exclusive)
+    films = channel.paths(places)
+    patients = ["" if row.get(PATIENT) is None else str(row[PATIENT]) for row in rows]
+    if "" in patients:
+        patients = [person or told for person, told in zip(patients, patients_of(places, films), strict=True)]
+    return Listing(names, places, Files(films), targets, patients, exclusive)
 
 
 def _rows(file: Path) -> tuple[list[int], list[dict[str, Any]]]:

@@ -47,7 +47,8 @@ def read(channel: Channel) -> Listing:
     patients = [patient_of(name) for name in ids]
     notes: tuple[str, ...] = ()
     if patients == ids:
-        notes = ("records tell no patients: each film is taken for a patient of its own; lay the .lst that they were made from beside the .rec",)
+        advice = "" if all(file.with_suffix(".lst").is_file() for file in files) else "; lay the .lst that they were made from beside the .rec"
+        notes = (f"records tell no patients: each film is taken for a patient of its own{advice}",)
     return Listing(names, ids, Ranges.of([record.film for record in records]), targets, patients, exclusive, notes=notes)
 
 

@@ -12,7 +12,7 @@ from thorax.data.columns import Files
 from thorax.data.formats import nih, texts
 from thorax.data.formats.channel import Channel, part_of
 from thorax.data.formats.tabular import Table, read_csv, read_parquet
-from thorax.data.patients import patient_of
+from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
@@ -55,9 +55,12 @@ def read(channel: Channel) -> Listing:
     places = channel.locate(ids, file, table.lines, below=("", "images/"))
     labels, who, split = table.one_of(LABELS_COLUMNS), table.one_of(PATIENT_COLUMNS), table.one_of(SPLIT_COLUMNS)
     names, targets, exclusive = texts.joined(labels) if labels is not None else (*_wide(table), False)
-    patients = [patient_of(i) for i in ids] if who is None else [person.strip() or patient_of(i) for person, i in zip(who, ids, strict=True)]
+    films = channel.paths(places)
+    patients = [person.strip() for person in who] if who is not None else [""] * len(ids)
+    if "" in patients:
+        patients = [person or told for person, told in zip(patients, patients_of(ids, films), strict=True)]
     parts = None if split is None else [part_of(word, f"{file} line {line}: the split") for word, line in zip(split, table.lines, strict=True)]
-    return Listing(names, ids, Files(channel.paths(places)), targets, patients, exclusive, parts)
+    return Listing(names, ids, Files(films), targets, patients, exclusive, parts)
 
 
 def _wide(table: Table) -> tuple[tuple[str, ...], np.ndarray]:
