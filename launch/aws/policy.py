@@ -45,6 +45,10 @@ def launcher(settings: Settings) -> dict[str, Any]:
             "application-autoscaling:DescribeScalableTargets", "application-autoscaling:PutScalingPolicy",
             "application-autoscaling:DeleteScalingPolicy",
         ], ["*"]),  # AWS knows no narrower resource for these
+        _allow("ScaleEndpoints", ["cloudwatch:PutMetricAlarm", "cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"], ["*"]),
+        _allow("LetAutoscalingWork", ["iam:CreateServiceLinkedRole"],
+               [f"arn:{arn['partition']}:iam::{arn['account']}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/*"],
+               {"StringEquals": {"iam:AWSServiceName": "sagemaker.application-autoscaling.amazonaws.com"}}),
         _allow("ReadLogs", ["logs:DescribeLogStreams", "logs:GetLogEvents"], [_LOGS.format(**arn), _LOGS.format(**arn) + ":log-stream:*"]),
     ]  # fmt: skip
     return _document(
