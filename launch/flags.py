@@ -15,7 +15,7 @@ AWS_ONLY = (
     "env", "wheels", "settings", "profile", "region", "role", "bucket", "prefix", "subnets", "security_groups", "kms_key", "volume_kms_key",
     "training_image", "network_isolation", "encrypt_traffic", "tag", "prices", "explain_settings", "dry_run", "yes", "wait", "resume",
     "debugger", "profiler", "warm_start", "transfer", "parallel_jobs", "endpoint_name", "serverless", "asynchronous", "image", "memory_mb",
-    "concurrency", "capture", "autoscale", "autoscale_target", "register",
+    "concurrency", "capture", "autoscale", "autoscale_target", "register", "concurrent", "payload_mb",
 )  # fmt: skip
 #: Channels with a flag of their own; --channel names any other.
 CHANNELS = ("train", "validation", "test", "weights", "model")
@@ -171,6 +171,18 @@ def add_endpoint(p: argparse.ArgumentParser) -> None:
     g.add_argument("--autoscale", metavar="LOW,HIGH", help="between so many machines")
     g.add_argument("--autoscale-target", type=float, metavar="N", help="requests a minute and machine (default: 600); with --async waiting requests (5)")
     g.add_argument("--register", metavar="GROUP", help="also enter the bundle into the model registry, with metrics and model card")
+    add_image(p)
+
+
+def add_transform(p: argparse.ArgumentParser) -> None:
+    """What a batch transform runs on."""
+    g = p.add_argument_group("batch transform on AWS")
+    g.add_argument("--job-name", default="", metavar="NAME", help="default: the bundle's job and the time")
+    g.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.xlarge")
+    g.add_argument("--instance-count", type=int, metavar="N", help="machines that share the films (default: 1)")
+    g.add_argument("--concurrent", type=int, metavar="N", help="films at once in one machine (default: 4)")
+    g.add_argument("--payload-mb", type=int, metavar="MB", help="largest film (default: 6)")
+    g.add_argument("--wait", action="store_true", help="until it is done; then write the table")
     add_image(p)
 
 
