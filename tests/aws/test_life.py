@@ -289,12 +289,17 @@ def test_a_search_that_is_not_there(aws: Any, capsys: Capture) -> None:
 
 def best_of(aws: Any) -> None:
     """A search that has ended: two jobs, the first better."""
-    ended = [{"HyperParameterTuningJobStatus": "InProgress"}, {"HyperParameterTuningJobStatus": "Completed"}]
-    goal = {"Type": "Maximize", "MetricName": "validation:auc"}
+    ended = [*[{"HyperParameterTuningJobStatus": "InProgress"}] * 2, {"HyperParameterTuningJobStatus": "Completed"}]
+    goal = {
+        "Strategy": "Bayesian", "ResourceLimits": {"MaxParallelTrainingJobs": 1},
+        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:auc"},
+    }  # fmt: skip
+    aws.answers["ListTags"] = lambda _: {"Tags": []}
     aws.answers["DescribeHyperParameterTuningJob"] = lambda _: {
         **(ended.pop(0) if len(ended) > 1 else ended[0]), "HyperParameterTuningJobName": "one",
         "HyperParameterTuningJobArn": "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/one",
-        "HyperParameterTuningJobConfig": {"HyperParameterTuningJobObjective": goal},
+        "HyperParameterTuningJobConfig": goal, "CreationTime": datetime.now(UTC),
+        "TrainingJobStatusCounters": {"Completed": 2, "InProgress": 0}, "ObjectiveStatusCounters": {"Succeeded": 2},
     }  # fmt: skip
     aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {
         "TrainingJobSummaries": [tuned(1, 0.97, learning_rate="0.001"), tuned(2, 0.91, learning_rate="0.1")]
