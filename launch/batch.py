@@ -1,6 +1,7 @@
-"""Score a whole folder of films with a bundle on this machine, or read what a SageMaker batch transform left: one table, and the scores.
+"""Score a whole folder of films with a bundle: on this machine, or as a SageMaker batch transform. One table, and the scores.
 
 examples:
+    python launch/batch.py runs/NAME/model --data s3://BUCKET/films/test --out predictions.csv --wait
     python launch/batch.py --local runs/NAME/model --data FILMS/test --out predictions.csv
     python launch/batch.py --local runs/NAME/model --outputs DOWNLOADED/out --out predictions.parquet
     python launch/batch.py --labels NORMAL,PNEUMONIA --outputs DOWNLOADED/out --out predictions.csv
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 import _path  # noqa: F401  puts source_dir on the path
-from thorax.errors import ThoraxError
+import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,29 +26,33 @@ def main(arguments: list[str] | None = None) -> int:
     args = p.parse_args(arguments)
     if not args.data and not args.outputs:
         p.error("give --data DIR to score films, or --outputs DIR to read the .out files of a batch transform")
-    if args.data and not args.outputs and not args.local:
-        p.error("this version scores films on this machine only; name the bundle: --local BUNDLE")
-    if args.outputs and bool(args.local) == bool(args.labels):
+    if args.outputs and (args.bundle or bool(args.local) == bool(args.labels)):
         p.error("with --outputs name the bundle (--local BUNDLE) or the labels (--labels A,B), one of them")
-    from local.batch import read_outputs, score_films  # late: --help is instant
+    if not args.outputs and bool(args.local) == bool(args.bundle):
+        p.error("name the bundle: --local BUNDLE to score films on this machine, or BUNDLE alone for AWS")
+    return flags.guarded(lambda: on_aws(args) if args.bundle else here(args))
 
+
+def on_aws(args: argparse.Namespace) -> int:
+    """As a batch transform."""
+    from aws.transforming import batch  # late: --help is instant
+
+    return batch(args)
+
+
+def here(args: argparse.Namespace) -> int:
+    """On this machine."""
+    from local.batch import read_outputs, score_films
+
+    flags.check_local(args)
+    data = Path(args.data) if args.data else None
+    if args.outputs:
+        return read_outputs(args.outputs, args.out, bundle=args.local, labels=args.labels, multi_label=args.multi_label, data=data)
+    assert data is not None
     try:
-        if args.outputs:
-            return read_outputs(args.outputs, args.out, bundle=args.local, labels=args.labels, multi_label=args.multi_label, data=args.data)
         return score_films(
-            args.local,
-            args.data,
-            args.out,
-            data_format=args.data_format,
-            batch=args.batch,
-            workers=args.workers,
-            threads=args.threads,
-            precision=args.precision,
+            args.local, data, args.out, data_format=args.data_format, batch=args.batch, workers=args.workers, threads=args.threads, precision=args.precision
         )
-    except ThoraxError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -55,9 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    p.add_argument("--local", type=Path, metavar="BUNDLE", help="the model folder of a finished job")
-    p.add_argument("--data", type=Path, metavar="DIR", help="films, in any format that training reads, or a plain folder of them")
+    p = flags.script(__doc__)
+    p.add_argument("bundle", nargs="?", metavar="BUNDLE", help="on AWS: the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz")
+    p.add_argument("--data", metavar="DIR", help="films: a plain folder of them or, with --local, any format that training reads; on AWS also s3://")
+    p.add_argument("--local", type=Path, metavar="BUNDLE", help="score on this machine with the bundle in that folder")
     p.add_argument("--outputs", type=Path, metavar="DIR", help="FILE.out files of a batch transform, copied from S3; --data DIR adds labels")
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table: .csv or .parquet")
     p.add_argument("--labels", type=lambda text: text.split(","), metavar="A,B", help="with --outputs and no bundle: what the numbers mean, in order")
@@ -67,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, metavar="N", help="processes that read films ahead (default: by the CPUs)")
     p.add_argument("--threads", type=int, metavar="N", help="forward passes at once, each on one CPU (default: the CPUs that are free)")
     p.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="default: bfloat16 where the machine has it and it is safe")
+    flags.add_transform(p)
+    flags.add_settings(p)
     return p
 
 

@@ -14,7 +14,8 @@ AWS_ONLY = (
     "instance_type", "instance_count", "volume_gb", "max_hours", "spot", "max_wait_hours", "warm_pool_minutes", "input_mode", "content_type",
     "env", "wheels", "settings", "profile", "region", "role", "bucket", "prefix", "subnets", "security_groups", "kms_key", "volume_kms_key",
     "training_image", "network_isolation", "encrypt_traffic", "tag", "prices", "explain_settings", "dry_run", "yes", "wait", "resume",
-    "debugger", "profiler", "warm_start", "transfer", "parallel_jobs",
+    "debugger", "profiler", "warm_start", "transfer", "parallel_jobs", "endpoint_name", "serverless", "asynchronous", "image", "memory_mb",
+    "concurrency", "capture", "autoscale", "autoscale_target", "register", "concurrent", "payload_mb",
 )  # fmt: skip
 #: Channels with a flag of their own; --channel names any other.
 CHANNELS = ("train", "validation", "test", "weights", "model")
@@ -63,6 +64,7 @@ def check_local(args: argparse.Namespace) -> None:
     """
     for name in AWS_ONLY:
         if (value := getattr(args, name, None)) or (value is False and name in ("spot", "network_isolation", "encrypt_traffic")):
+            name = "async" if name == "asynchronous" else name
             raise ThoraxError(f"--{name.replace('_', '-')} is for AWS; leave it out, or leave --local out")
 
 
@@ -153,3 +155,36 @@ def add_settings(p: argparse.ArgumentParser) -> None:
     g.add_argument("--explain-settings", action="store_true", help="show every setting and where it comes from, and end")
     g.add_argument("--dry-run", action="store_true", help="print the request and the files to upload, and end; no network, no credentials")
     g.add_argument("--yes", action="store_true", help="start without asking")
+
+
+def add_endpoint(p: argparse.ArgumentParser) -> None:
+    """What an endpoint is made of."""
+    g = p.add_argument_group("endpoint on AWS")
+    g.add_argument("--endpoint-name", default="", metavar="NAME", help="default: the name of the bundle's job; one that exists is updated")
+    g.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.large")
+    g.add_argument("--instance-count", type=int, metavar="N", help="machines to begin with (default: 1)")
+    g.add_argument("--serverless", action="store_true", help="no machine of its own: costs by request; CPU, 4 MB a request, cold starts")
+    g.add_argument("--async", dest="asynchronous", action="store_true", help="requests and answers by way of S3; scales to 0 with --autoscale 0,N")
+    g.add_argument("--memory-mb", type=int, metavar="MB", help="with --serverless: 1024, 2048 ... 6144 (default: 4096)")
+    g.add_argument("--concurrency", type=int, metavar="N", help="with --serverless or --async: requests at once (default: 4)")
+    g.add_argument("--capture", type=int, metavar="PERCENT", help="store so many of the requests and answers in the bucket (default: none)")
+    g.add_argument("--autoscale", metavar="LOW,HIGH", help="between so many machines")
+    g.add_argument("--autoscale-target", type=float, metavar="N", help="requests a minute and machine (default: 600); with --async waiting requests (5)")
+    g.add_argument("--register", metavar="GROUP", help="also enter the bundle into the model registry, with metrics and model card")
+    add_image(p)
+
+
+def add_transform(p: argparse.ArgumentParser) -> None:
+    """What a batch transform runs on."""
+    g = p.add_argument_group("batch transform on AWS")
+    g.add_argument("--job-name", default="", metavar="NAME", help="default: the bundle's job and the time")
+    g.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.xlarge")
+    g.add_argument("--instance-count", type=int, metavar="N", help="machines that share the films (default: 1)")
+    g.add_argument("--concurrent", type=int, metavar="N", help="films at once in one machine (default: 4)")
+    g.add_argument("--payload-mb", type=int, metavar="MB", help="largest film (default: 6)")
+    g.add_argument("--wait", action="store_true", help="until it is done; then write the table")
+    add_image(p)
+
+
+def add_image(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--image", default="", metavar="IMAGE", help="ray (AWS's Ray Serve, default), torchserve (AWS's of PyTorch 2.6), or the URI of your own")

@@ -3,15 +3,22 @@
 examples:
     python launch/leaderboard.py pneumonia-resnet18-261121-101500
     python launch/leaderboard.py sweep --local --csv sweep.csv --plot sweep.png
+    python launch/leaderboard.py NAME --deploy-best --endpoint-name chest --instance-type ml.m5.large
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _path  # noqa: F401  puts source_dir on the path
 import flags
+from thorax.errors import ThoraxError
+
+if TYPE_CHECKING:
+    from trials import Leaderboard
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags.add_local(p)
     p.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
     p.add_argument("--plot", type=Path, metavar="FILE", help="also draw it there, a PNG")
+    p.add_argument("--deploy-best", nargs=argparse.REMAINDER, metavar="FLAG", help="then deploy the best job's bundle; what follows is for launch/deploy.py")
     p.add_argument("--profile", default="", metavar="NAME", help="AWS profile")
     p.add_argument("--region", default="", metavar="REGION")
     args = p.parse_args(arguments)
@@ -40,9 +48,24 @@ def main(arguments: list[str] | None = None) -> int:
             board.write_csv(args.csv)
         if args.plot:
             board.write_plot(args.plot)
-        return 0
+        return 0 if args.deploy_best is None else deploy_best(board, args)
 
     return flags.guarded(work)
+
+
+def deploy_best(board: Leaderboard, args: argparse.Namespace) -> int:
+    """Hands the best job's bundle to launch/deploy.py."""
+    import deploy
+
+    if board.best is None:
+        raise ThoraxError(f"--deploy-best: no job of {args.name} has come to a value yet")
+    if args.local:
+        return deploy.main(["--local", str(args.runs / args.name / board.best.name / "model"), *args.deploy_best])
+    from aws.account import place
+    from aws.search import bundle_of
+
+    where = [word for name in ("profile", "region") if (value := getattr(args, name)) for word in (f"--{name}", value)]
+    return deploy.main([bundle_of(board.best.name, place(args.profile, args.region)), *where, *args.deploy_best])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ What is searched is the recipe's `tune:` part. See launch/leaderboard.py for the
 examples:
     python launch/tune.py pneumonia-resnet18 --local --train DIR --test DIR --max-jobs 10
     python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/films/train --strategy hyperband --dry-run
+    python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/films/train --yes --deploy-best --instance-type ml.m5.large --yes
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import _path  # noqa: F401  puts source_dir on the path
 import flags
+import leaderboard
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--debugger", action="store_true", help=argparse.SUPPRESS)  # refused: AWS's tuning jobs carry neither
     g.add_argument("--profiler", action="store_true", help=argparse.SUPPRESS)
     g.add_argument("--plot", type=Path, metavar="FILE", help="with --local: where the plot goes (default: in the search's folder)")
+    g.add_argument("--deploy-best", nargs=argparse.REMAINDER, metavar="FLAG", help="wait, then deploy the best job; what follows is for launch/deploy.py")
     flags.add_machine(p)
     flags.add_settings(p)
     return p
@@ -51,17 +54,20 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace) -> int:
     """Runs the search here."""
+    from local.training import new_name
     from local.tuning import tune  # late: --help is instant
     from recipe import Recipe
 
     flags.check_local(args)
     recipe = Recipe.load(args.recipe)
     search, static = recipe.search(changes(args), args.set)
-    return tune(
+    name = args.job_name or f"{new_name(recipe)}-tuning"
+    code = tune(
         recipe, search, static,
-        runs=args.runs, name=args.job_name, channels=flags.local_channels(flags.channels(args)),
+        runs=args.runs, name=name, channels=flags.local_channels(flags.channels(args)),
         processes=flags.positive("--processes", args.processes) or 1, recipe_argument=args.recipe, plot=args.plot,
     )  # fmt: skip
+    return code if code or args.deploy_best is None else leaderboard.main([name, "--local", "--runs", str(args.runs), "--deploy-best", *args.deploy_best])
 
 
 def aws(args: argparse.Namespace) -> int:
@@ -69,6 +75,7 @@ def aws(args: argparse.Namespace) -> int:
     import dataclasses
 
     from aws import command, tuning
+    from aws import search as search_jobs
 
     recipe, settings, task = command.job(args, longest_name=32)
     search, static = recipe.search(changes(args), args.set)
@@ -76,7 +83,10 @@ def aws(args: argparse.Namespace) -> int:
     plan = tuning.plan(recipe, search, settings, task, tuple(args.warm_start), args.transfer)
     code = command.finish(plan, settings, args)
     if code == 0 and not args.dry_run:
-        print(f"its jobs so far, best first: python launch/leaderboard.py {plan.name}")
+        print(f"its jobs so far, best first: python launch/leaderboard.py {plan.name}", flush=True)
+        if args.deploy_best is not None:
+            search_jobs.wait(plan.name, settings)
+            return leaderboard.main([plan.name, "--region", settings.region, "--profile", settings.profile, "--deploy-best", *args.deploy_best])
     return code
 
 

@@ -23,8 +23,7 @@ def job(args: Namespace, longest_name: int = 63) -> tuple[Recipe, Settings, Task
         ThoraxError: a wrong flag or recipe.
         flags.Done: after --explain-settings.
     """
-    for logger in ("sagemaker", "sagemaker.core", "sagemaker.config"):
-        logging.getLogger(logger).setLevel(logging.ERROR)  # its own INFO lines: one for each file that is not there
+    quiet()
     recipe = Recipe.load(args.recipe).on(
         instance_type=args.instance_type,
         instance_count=args.instance_count,
@@ -52,6 +51,12 @@ def job(args: Namespace, longest_name: int = 63) -> tuple[Recipe, Settings, Task
         profiler=getattr(args, "profiler", False),
     )
     return recipe, resolved.settings, task
+
+
+def quiet() -> None:
+    """Silences the SDK's own INFO lines: one for each file that is not there."""
+    for logger in ("sagemaker", "sagemaker.core", "sagemaker.config"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
 
 
 def name(recipe: Recipe, longest: int) -> str:

@@ -54,3 +54,16 @@ def told(recipe: Recipe, region: str, prices: Prices | None, jobs: int = 1, para
         return f"{text}\ncost:     {hours:g} machine hours at most; the price table has no {recipe.instance_type}"
     price = prices.per_hour[recipe.instance_type]
     return f"{text}\ncost:     at most ${hours * price:,.2f} = {hours:g} machine hours x ${price:g} (prices of {prices.as_of})"
+
+
+def hosting_told(machine: str, count: int, region: str, prices: Prices | None) -> str:
+    """What an endpoint costs as long as it stands; with `machine` empty a serverless one."""
+    if not machine:
+        return "machines: none (serverless)\ncost:     for each request by memory and time; nothing while nobody asks"
+    text = f"machines: {count} x {machine}, billed every hour until the endpoint is deleted"
+    if prices is None:
+        return f"{text}\ncost:     give --prices FILE for dollars (launch/prices.example.yaml)"
+    if prices.region != region or machine not in prices.per_hour:
+        return f"{text}\ncost:     the price table of {prices.region} has no {machine} in {region}"
+    hour = count * prices.per_hour[machine]
+    return f"{text}\ncost:     ${hour:,.2f} an hour, ${hour * 730:,.2f} a month (prices of {prices.as_of})"

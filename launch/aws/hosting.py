@@ -24,7 +24,7 @@ class Host:
     """What a bundle is served by.
 
     Attributes:
-        name: of model, endpoint configuration and endpoint.
+        name: of model and endpoint configuration; each revision of an endpoint has its own.
         bundle: s3:// address of model.tar.gz.
         kind: realtime, serverless or async.
         server: ray or torchserve.
@@ -33,6 +33,7 @@ class Host:
         memory_mb: of a serverless endpoint.
         concurrency: requests at once: of a serverless endpoint, or of one instance of an async one.
         capture: percent of requests that are stored; 0: none.
+        endpoint: its name; empty: `name`.
     """
 
     name: str
@@ -44,6 +45,12 @@ class Host:
     memory_mb: int = 4096
     concurrency: int = 4
     capture: int = 0
+    endpoint: str = ""
+
+    @property
+    def answers_as(self) -> str:
+        """The endpoint's name."""
+        return self.endpoint or self.name
 
 
 def image(host: Host, settings: Settings) -> str:
@@ -94,11 +101,11 @@ def endpoint_config(host: Host, settings: Settings, tags: dict[str, str]) -> Req
     if host.kind == "async":
         more["AsyncInferenceConfig"] = {
             "ClientConfig": {"MaxConcurrentInvocationsPerInstance": host.concurrency},
-            "OutputConfig": {"S3OutputPath": f"{settings.root}/{host.name}/async/", **({"KmsKeyId": settings.kms_key} if settings.kms_key else {})},
+            "OutputConfig": {"S3OutputPath": f"{settings.root}/{host.answers_as}/async/", **({"KmsKeyId": settings.kms_key} if settings.kms_key else {})},
         }
     if host.capture:
         more["DataCaptureConfig"] = {
-            "EnableCapture": True, "InitialSamplingPercentage": host.capture, "DestinationS3Uri": f"{settings.root}/{host.name}/capture/",
+            "EnableCapture": True, "InitialSamplingPercentage": host.capture, "DestinationS3Uri": f"{settings.root}/{host.answers_as}/capture/",
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}], **({"KmsKeyId": settings.kms_key} if settings.kms_key else {}),
         }  # fmt: skip
     # AWS's own names, sent by boto3: the SDK's shape of a serverless variant sends a misspelt field
@@ -108,8 +115,8 @@ def endpoint_config(host: Host, settings: Settings, tags: dict[str, str]) -> Req
 
 
 def endpoint(host: Host, tags: dict[str, str]) -> Request:
-    """CreateEndpoint of the configuration of that name."""
-    return _checked("Endpoint", endpoint_name=host.name, endpoint_config_name=host.name, tags=_tags(tags))
+    """CreateEndpoint with the configuration of that name."""
+    return _checked("Endpoint", endpoint_name=host.answers_as, endpoint_config_name=host.name, tags=_tags(tags))
 
 
 def autoscaling(host: Host, lowest: int, highest: int, per_minute: float) -> list[tuple[str, dict[str, Any]]]:
@@ -124,14 +131,14 @@ def autoscaling(host: Host, lowest: int, highest: int, per_minute: float) -> lis
         raise ThoraxError(f"--autoscale {lowest},{highest}: give lowest,highest with {0 if host.kind == 'async' else 1} <= lowest <= highest")
     target = {
         "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{host.name}/variant/main",
+        "ResourceId": f"endpoint/{host.answers_as}/variant/main",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
     if host.kind == "async":
         metric: dict[str, Any] = {
             "CustomizedMetricSpecification": {
                 "MetricName": "ApproximateBacklogSizePerInstance", "Namespace": "AWS/SageMaker", "Statistic": "Average",
-                "Dimensions": [{"Name": "EndpointName", "Value": host.name}],
+                "Dimensions": [{"Name": "EndpointName", "Value": host.answers_as}],
             }
         }  # fmt: skip
     else:
@@ -139,7 +146,7 @@ def autoscaling(host: Host, lowest: int, highest: int, per_minute: float) -> lis
     policy = {"TargetValue": per_minute, "ScaleInCooldown": 300, "ScaleOutCooldown": 60, **metric}
     return [
         ("register_scalable_target", {**target, "MinCapacity": lowest, "MaxCapacity": highest}),
-        ("put_scaling_policy", {**target, "PolicyName": f"{host.name}-load", "PolicyType": "TargetTrackingScaling",
+        ("put_scaling_policy", {**target, "PolicyName": f"{host.answers_as}-load", "PolicyType": "TargetTrackingScaling",
                                 "TargetTrackingScalingPolicyConfiguration": policy}),
     ]  # fmt: skip
 

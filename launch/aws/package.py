@@ -73,13 +73,18 @@ def tarball(source_dir: Path, wheels: Path | None = None) -> bytes:
             raise ThoraxError(f"--wheels {wheels} holds no .whl files; fill it: {how_to_get_wheels()}")
         files |= {f"wheels/{wheel.name}": wheel.read_bytes() for wheel in found}
         files[REQUIREMENTS] = b"--no-index\n--find-links wheels\n" + files.get(REQUIREMENTS, b"")
-    packed = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    return packed(files)
+
+
+def packed(files: Mapping[str, bytes], level: int = 9) -> bytes:
+    """A .tar.gz of path -> content: sorted, no times, no owners; gzip's level is 1 (fast) to 9 (small)."""
+    out = io.BytesIO()
+    with gzip.GzipFile("", "wb", level, out, mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, content in sorted(files.items()):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode, entry.mtime = len(content), 0o644, 0
             tar.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
+    return out.getvalue()
 
 
 def how_to_get_wheels() -> str:
@@ -147,9 +152,11 @@ def upload(client: Any, uploads: Sequence[Upload], kms_key: str = "") -> Iterato
 
     def put(one: Upload) -> Upload:
         bucket, _, key = one.uri.removeprefix("s3://").partition("/")
+        if there.get(one.once, {}).get(key) == one.size:
+            return one
         if isinstance(one.content, bytes):
             client.put_object(Bucket=bucket, Key=key, Body=one.content, **extra)
-        elif there.get(one.once, {}).get(key) != one.size:
+        else:
             client.upload_file(str(one.content), bucket, key, ExtraArgs=extra or None)
         return one
 

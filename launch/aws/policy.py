@@ -16,7 +16,17 @@ _LOGS = "arn:{partition}:logs:{region}:{account}:log-group:/aws/sagemaker/*"
 def launcher(settings: Settings) -> dict[str, Any]:
     """The policy of a person or a CI job that runs the scripts of launch/."""
     arn = _arns(settings)
-    resources = ["training-job", "hyper-parameter-tuning-job", "transform-job", "model", "endpoint", "endpoint-config", "model-package", "model-package-group"]
+    resources = [
+        "training-job",
+        "hyper-parameter-tuning-job",
+        "transform-job",
+        "model",
+        "endpoint",
+        "endpoint-config",
+        "model-package",
+        "model-package-group",
+        "pipeline",
+    ]
     named = [f"arn:{arn['partition']}:sagemaker:{arn['region']}:{arn['account']}:{kind}/*" for kind in resources]
     statements = [
         _allow("WhoAmI", ["sts:GetCallerIdentity"], ["*"]),
@@ -38,13 +48,19 @@ def launcher(settings: Settings) -> dict[str, Any]:
             "sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointAsync",
             "sagemaker:CreateModelPackageGroup", "sagemaker:CreateModelPackage", "sagemaker:DescribeModelPackage",
             "sagemaker:DescribeModelPackageGroup",
+            "sagemaker:CreatePipeline", "sagemaker:UpdatePipeline", "sagemaker:DescribePipeline", "sagemaker:StartPipelineExecution",
         ], named),
         _allow("FindWhatRuns", [
             "sagemaker:ListEndpoints", "sagemaker:ListTrainingJobs", "sagemaker:ListHyperParameterTuningJobs", "sagemaker:ListModels",
+            "sagemaker:ListModelPackages",
             "application-autoscaling:RegisterScalableTarget", "application-autoscaling:DeregisterScalableTarget",
             "application-autoscaling:DescribeScalableTargets", "application-autoscaling:PutScalingPolicy",
             "application-autoscaling:DeleteScalingPolicy",
         ], ["*"]),  # AWS knows no narrower resource for these
+        _allow("ScaleEndpoints", ["cloudwatch:PutMetricAlarm", "cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"], ["*"]),
+        _allow("LetAutoscalingWork", ["iam:CreateServiceLinkedRole"],
+               [f"arn:{arn['partition']}:iam::{arn['account']}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/*"],
+               {"StringEquals": {"iam:AWSServiceName": "sagemaker.application-autoscaling.amazonaws.com"}}),
         _allow("ReadLogs", ["logs:DescribeLogStreams", "logs:GetLogEvents"], [_LOGS.format(**arn), _LOGS.format(**arn) + ":log-stream:*"]),
     ]  # fmt: skip
     return _document(
@@ -75,6 +91,14 @@ def execution(settings: Settings, read: Sequence[str] = ()) -> dict[str, Any]:
         _allow("LogIntoImages", ["ecr:GetAuthorizationToken"], ["*"]),
         _allow("PullImages", ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], [_IMAGES.format(**arn)]),
     ]  # fmt: skip
+    kinds = ["training-job", "processing-job", "model-package", "model-package-group"]
+    named = [f"arn:{arn['partition']}:sagemaker:{arn['region']}:{arn['account']}:{kind}/*" for kind in kinds]
+    statements.append(_allow("RunPipelineSteps", [
+        "sagemaker:AddTags", "sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob",
+        "sagemaker:CreateProcessingJob", "sagemaker:DescribeProcessingJob", "sagemaker:StopProcessingJob",
+        "sagemaker:CreateModelPackage", "sagemaker:CreateModelPackageGroup", "sagemaker:DescribeModelPackageGroup",
+    ], named))  # fmt: skip
+    statements.append(_allow("GiveItselfToSteps", ["iam:PassRole"], [settings.role], {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}))
     if settings.subnets:
         statements.append(
             _allow("JoinTheNetwork", [

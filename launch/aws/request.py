@@ -132,10 +132,14 @@ _CLASSES = {r"\p{L}": r"\w", r"\p{M}": r"\w", r"\p{N}": r"\d", r"\p{Z}": " ", r"
 
 
 def _python(pattern: str) -> str:
-    """AWS's pattern for Python's re; one with a class that is not in the table takes everything."""
+    """AWS's pattern for Python's re; one with a class that is not in the table, or that is no pattern, takes everything."""
     for theirs, ours in _CLASSES.items():
         pattern = pattern.replace(theirs, ours)
-    return pattern if r"\p" not in pattern else r"[\s\S]*"
+    try:
+        re.compile(pattern)
+    except re.error:
+        return r"[\s\S]*"
+    return pattern
 
 
 def _short(value: Any) -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aws import cost
 from aws.account import client, one_line_errors, open_session
-from aws.package import upload
+from aws.package import Upload, upload
 from aws.training import Plan
 from settings import Settings
 from thorax.errors import ThoraxError
+
+if TYPE_CHECKING:
+    import boto3
 
 SHOWN = 20
 
@@ -25,14 +30,31 @@ def show(plan: Plan, settings: Settings) -> None:
 def summary(plan: Plan, settings: Settings, shown: int = SHOWN) -> str:
     """What would be uploaded where, and what it can cost."""
     prices = cost.Prices.load(Path(settings.prices)) if settings.prices else None
-    files = [f"{one.size:>14,}  {one.uri}" for one in plan.uploads[:shown]]
-    if len(plan.uploads) > shown:
-        files.append(f"{sum(one.size for one in plan.uploads[shown:]):>14,}  in {len(plan.uploads) - shown} more files")
-    total = sum(one.size for one in plan.uploads)
-    lines = [f"{plan.request.operation}: {plan.name}", f"upload:   {len(plan.uploads)} files, {total:,} bytes", *files]
+    lines = [f"{plan.request.operation}: {plan.name}", *files(plan.uploads, shown)]
     if plan.request.arguments.get("debug_hook_config"):
         lines.append("note:     AWS closed Debugger to new customers on 2026-07-30; accounts that did not use it before are refused")
     return "\n".join([*lines, cost.told(plan.recipe, settings.region, prices, plan.jobs, plan.parallel)])
+
+
+def files(uploads: Sequence[Upload], shown: int = SHOWN) -> list[str]:
+    """A line for each upload, the first `shown` of them by name."""
+    lines = [f"{one.size:>14,}  {one.uri}" for one in uploads[:shown]]
+    if len(uploads) > shown:
+        lines.append(f"{sum(one.size for one in uploads[shown:]):>14,}  in {len(uploads) - shown} more files")
+    return [f"upload:   {len(uploads)} files, {sum(one.size for one in uploads):,} bytes", *lines]
+
+
+def put(uploads: Sequence[Upload], session: boto3.Session, settings: Settings) -> None:
+    """Uploads, under a bar on a terminal.
+
+    Raises:
+        ThoraxError: AWS refuses.
+    """
+    from tqdm import tqdm
+
+    with one_line_errors(settings):
+        for _ in tqdm(upload(client(session, "s3"), uploads, settings.kms_key), "uploading", len(uploads), unit="file", disable=None):
+            pass
 
 
 def go(plan: Plan, settings: Settings, *, yes: bool) -> bool:
@@ -44,12 +66,8 @@ def go(plan: Plan, settings: Settings, *, yes: bool) -> bool:
     print(summary(plan, settings), file=sys.stderr)
     if not yes and not confirmed("start it?"):
         return False
-    from tqdm import tqdm  # a bar on a terminal, nothing elsewhere
-
     session = open_session(settings)
-    with one_line_errors(settings):
-        for _ in tqdm(upload(client(session, "s3"), plan.uploads, settings.kms_key), "uploading", len(plan.uploads), unit="file", disable=None):
-            pass
+    put(plan.uploads, session, settings)
     with one_line_errors(settings, f"; {plan.name} may have started all the same: look there before you try again"):
         plan.request.send(session)
     print(f"{plan.request.resource} {plan.name} is started in {settings.region}")

@@ -282,3 +282,47 @@ def test_the_jobs_of_a_search_best_first(aws: Any, few: Path, capsys: Capture) -
 def test_a_search_that_is_not_there(aws: Any, capsys: Capture) -> None:
     assert leaderboard.main(["nowhere"]) == 1
     assert capsys.readouterr().err.startswith("error: DescribeHyperParameterTuningJob: ")
+
+
+# -- The best is deployed ----------------------------------------------------------------------------------------------
+
+
+def best_of(aws: Any) -> None:
+    """A search that has ended: two jobs, the first better."""
+    ended = [*[{"HyperParameterTuningJobStatus": "InProgress"}] * 2, {"HyperParameterTuningJobStatus": "Completed"}]
+    goal = {
+        "Strategy": "Bayesian", "ResourceLimits": {"MaxParallelTrainingJobs": 1},
+        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:auc"},
+    }  # fmt: skip
+    aws.answers["ListTags"] = lambda _: {"Tags": []}
+    aws.answers["DescribeHyperParameterTuningJob"] = lambda _: {
+        **(ended.pop(0) if len(ended) > 1 else ended[0]), "HyperParameterTuningJobName": "one",
+        "HyperParameterTuningJobArn": "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/one",
+        "HyperParameterTuningJobConfig": goal, "CreationTime": datetime.now(UTC),
+        "TrainingJobStatusCounters": {"Completed": 2, "InProgress": 0}, "ObjectiveStatusCounters": {"Succeeded": 2},
+    }  # fmt: skip
+    aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {
+        "TrainingJobSummaries": [tuned(1, 0.97, learning_rate="0.001"), tuned(2, 0.91, learning_rate="0.1")]
+    }
+    states(aws, DONE)
+
+
+def test_the_best_of_a_search_is_deployed(aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aws.search.POLL", 0.0)
+    monkeypatch.setattr("aws.deploying.try_it", lambda *_: None)
+    best_of(aws)
+    where = ["--deploy-best", "--endpoint-name", "chest", *PLACE]
+    assert tune.main(job(few, *where)) == 0
+    assert aws.sent("CreateModel")[0]["PrimaryContainer"]["ModelDataUrl"] == DONE["ModelArtifacts"]["S3ModelArtifacts"]
+    assert {"TrainingJobName": "one-001"} in aws.sent("DescribeTrainingJob")
+    assert aws.sent("CreateEndpoint")[0]["EndpointName"] == "chest"
+    out = capsys.readouterr().out
+    assert "search one: InProgress" in out
+    assert "search one: Completed" in out
+
+
+def test_a_search_without_a_value_has_no_best(aws: Any, few: Path, capsys: Capture) -> None:
+    best_of(aws)
+    aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {"TrainingJobSummaries": [tuned(1, None, learning_rate="0.001")]}
+    assert leaderboard.main(["one", "--deploy-best", *PLACE]) == 1
+    assert capsys.readouterr().err == "error: --deploy-best: no job of one has come to a value yet\n"

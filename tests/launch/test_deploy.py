@@ -87,8 +87,11 @@ def test_a_port_that_is_taken(bundle, capsys):
     assert "choose another" in error and error.count("\n") == 1
 
 
-def test_without_local(capsys):
-    assert deploy.main(["somewhere"]) == 2
+def test_without_local(capsys, monkeypatch, tmp_path):
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    assert deploy.main(["somewhere", "--dry-run"]) == 1
     assert "add --local" in capsys.readouterr().err
 
 

@@ -1,0 +1,95 @@
+"""From the command line of launch/deploy.py to a deployment."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import flags
+from aws import account, bundles, command, deploying
+from aws.hosting import SERVERS, Host
+from aws.registry import registration
+from aws.training import commit
+from settings import Settings
+from thorax.errors import ThoraxError
+from thorax.serving.bundle import Bundle
+
+LONGEST_NAME = 63
+
+
+def deployment(args: Namespace) -> deploying.Deployment:
+    """What the flags mean, packed and checked; nothing is asked of AWS but what the settings lack.
+
+    Raises:
+        ThoraxError: a wrong flag, or no bundle.
+        flags.Done: after --explain-settings.
+    """
+    settings, server = place(args)
+    bundle = bundles.shipped(args.bundle, settings)
+    endpoint = args.endpoint_name or bundle.name
+    kind = "serverless" if args.serverless else "async" if args.asynchronous else "realtime"
+    _check(args, kind, endpoint)
+    chosen = {
+        "instance_type": args.instance_type, "instance_count": flags.positive("--instance-count", args.instance_count), "memory_mb": args.memory_mb,
+        "concurrency": flags.positive("--concurrency", args.concurrency), "capture": args.capture,
+    }  # fmt: skip
+    host = Host(revision(endpoint), bundle.uri, kind, server, endpoint=endpoint, **{name: value for name, value in chosen.items() if value is not None})
+    tags = tagged(settings, bundle)
+    entry = None
+    if args.register:
+        with bundles.described(bundle) as folder:
+            entry = registration(bundle, Bundle.load(folder), host, args.register, settings, tags)
+    scale = _limits(args.autoscale) if args.autoscale else None
+    per_minute = args.autoscale_target or (5.0 if kind == "async" else 600.0)
+    return deploying.plan(host, bundle, settings, tags, scale, per_minute, entry)
+
+
+def place(args: Namespace) -> tuple[Settings, str]:
+    """Settings with the serving image of --image, and the server that it holds.
+
+    Raises:
+        ThoraxError: see account.settings.
+        flags.Done: after --explain-settings.
+    """
+    command.quiet()
+    resolved = account.settings(args)
+    if args.explain_settings:
+        print(resolved.table())
+        raise flags.Done
+    if args.image in SERVERS:
+        return replace(resolved.settings, serving_image=""), args.image
+    return (replace(resolved.settings, serving_image=args.image) if args.image else resolved.settings), "ray"
+
+
+def tagged(settings: Settings, bundle: bundles.Shipped) -> dict[str, str]:
+    """Project, git commit and bundle, then the user's own tags, which win."""
+    own = {"project": "thorax", "commit": commit(), "bundle": bundle.digest}
+    return {key: value for key, value in {**own, **settings.tags}.items() if value}
+
+
+def revision(name: str) -> str:
+    """A name for the model and configuration of one deployment."""
+    return f"{name[: LONGEST_NAME - 14].rstrip('-')}-{datetime.now(UTC):%y%m%d-%H%M%S}"
+
+
+def _check(args: Namespace, kind: str, endpoint: str) -> None:
+    if args.serverless and args.asynchronous:
+        raise ThoraxError("--serverless and --async: choose one")
+    if kind == "serverless" and (args.instance_type or args.instance_count):
+        raise ThoraxError("--serverless with --instance-type or --instance-count: it has no machine of its own; leave them out")
+    if kind != "serverless" and args.memory_mb:
+        raise ThoraxError("--memory-mb is for --serverless; leave it out")
+    if kind == "realtime" and args.concurrency:
+        raise ThoraxError("--concurrency is for --serverless and --async; leave it out")
+    if args.autoscale_target is not None and (not args.autoscale or args.autoscale_target <= 0):
+        raise ThoraxError(f"--autoscale-target {args.autoscale_target:g} must be above 0, and goes with --autoscale LOW,HIGH")
+    if len(endpoint) > LONGEST_NAME:
+        raise ThoraxError(f"--endpoint-name {endpoint} has {len(endpoint)} characters; AWS takes {LONGEST_NAME}")
+
+
+def _limits(text: str) -> tuple[int, int]:
+    low, separator, high = text.partition(",")
+    if not separator or not low.isdecimal() or not high.isdecimal():
+        raise ThoraxError(f"--autoscale {text} must be LOW,HIGH, such as 1,4")
+    return int(low), int(high)

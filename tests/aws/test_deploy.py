@@ -1,0 +1,326 @@
+"""deploy.py against moto: an endpoint made, tried, updated, deleted; and every way in which it fails leaves nothing running."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import films
+import lambda_stand_ins
+import pytest
+from hosting import Client, tiny_bundle
+
+import delete
+import deploy
+import predict
+from thorax.serving.app import create_app
+from thorax.serving.classifier import Classifier
+from thorax.serving.service import Service
+from thorax.serving.settings import Settings
+
+BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
+PLACE = ["--bucket", BUCKET, "--role", "thorax-execution"]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("deployed") / "model", films.BINARY)
+
+
+@pytest.fixture(scope="session")
+def bundle(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a few bytes for weights: quick to pack, and nobody serves it."""
+    folder = tmp_path_factory.mktemp("light") / "model"
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model.pt"))
+    (folder / "model.pt").write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(f"chest-{number}" for number in range(100))
+    monkeypatch.setattr("aws.endpoint_command.revision", lambda name: next(names))
+    monkeypatch.setattr("aws.state.POLL", 0.0)
+    monkeypatch.setattr("aws.trying.POLL", 0.0)
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bytes]]]:
+    """What the endpoint answers from now on: the last one stays. Its address is AWS's runtime's."""
+    answers = [(200, b"[0.25]")]
+
+    def respond(method: str, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        assert (method, path, body[:4]) == ("POST", "/endpoints/chest/invocations", b"\x89PNG")
+        status, said = answers.pop(0) if len(answers) > 1 else answers[0]
+        if status == 200:
+            return 200, {"Content-Type": "application/json"}, said
+        return lambda_stand_ins.aws_error(424, "ModelError", OriginalStatusCode=status, OriginalMessage=said.decode(), Message="from the container")
+
+    with lambda_stand_ins.serving(respond) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", address)
+        yield answers
+
+
+@pytest.fixture(autouse=True)
+def updates(request: pytest.FixtureRequest) -> None:
+    """UpdateEndpoint, which moto lacks: the endpoint has the other configuration at once."""
+    if "aws" in request.fixturenames:
+        from moto.sagemaker.models import sagemaker_backends
+
+        def update(asked: dict[str, Any]) -> dict[str, Any]:
+            endpoint = sagemaker_backends["123456789012"]["eu-central-1"].endpoints[asked["EndpointName"]]
+            endpoint.endpoint_config_name = asked["EndpointConfigName"]
+            return {"EndpointArn": endpoint.arn}
+
+        request.getfixturevalue("aws").answers["UpdateEndpoint"] = update
+
+
+def words(bundle: Path | str, *more: str) -> list[str]:
+    return [str(bundle), "--endpoint-name", "chest", *PLACE, "--yes", *more]
+
+
+def left(aws: Any) -> dict[str, list[str]]:
+    """What is on AWS; a look of the test's own, for which the launcher needs no right."""
+    aws.own = list(aws.calls) if aws.own is None else aws.own
+    sagemaker = aws.client("sagemaker")
+    scaled = aws.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    return {
+        "endpoints": [one["EndpointName"] for one in sagemaker.list_endpoints()["Endpoints"]],
+        "configurations": [one["EndpointConfigName"] for one in sagemaker.list_endpoint_configs()["EndpointConfigs"]],
+        "models": [one["ModelName"] for one in sagemaker.list_models()["Models"]],
+        "scaled": [one["ResourceId"] for one in scaled],
+    }
+
+
+NOTHING: dict[str, list[str]] = {"endpoints": [], "configurations": [], "models": [], "scaled": []}
+
+
+def last_error(capsys: Capture) -> str:
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("error: ") for line in lines) == 1
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+    assert deploy.main(words(bundle, "--autoscale", "1,3", "--register", "chest-models")) == 0
+    shown = capsys.readouterr().out
+    assert "smoke test: [0.25]" in shown
+    assert "python launch/delete.py chest" in shown
+    (package,) = aws.sent("CreateModelPackage")
+    metrics = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+    assert aws.client("s3").get_object(Bucket=BUCKET, Key=metrics)["Body"].read() == b"{}"
+    assert deploy.main(words(bundle, "--capture", "10")) == 0
+    (update,) = aws.sent("UpdateEndpoint")
+    assert update == {"EndpointName": "chest", "EndpointConfigName": "chest-1", "RetainAllVariantProperties": True}
+    assert len(aws.sent("CreateEndpoint")) == 1
+    aws.own = list(aws.calls)
+    assert left(aws) == {"endpoints": ["chest"], "configurations": ["chest-1"], "models": ["chest-1"], "scaled": ["endpoint/chest/variant/main"]}
+    aws.calls.clear()
+    assert delete.main(["chest", "--yes"]) == 0
+    aws.own += aws.calls
+    assert left(aws) == NOTHING
+
+
+def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, runtime: Any, bundle: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aws.endpoint_command.revision", lambda name: "chest-x")
+    more = ["--autoscale", "1,2", "--kms-key", "alias/films", "--subnets", "subnet-1", "--security-groups", "sg-1", "--image", "torchserve"]
+    assert deploy.main([*words(bundle, *more), "--role", ROLE, "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert aws.calls == []
+    assert "UpdateEndpoint takes the place" in shown.err
+    assert deploy.main(words(bundle, *more)) == 0
+    for operation, parameters in json.loads(shown.out).items():
+        assert aws.sent(operation) == [parameters]
+
+
+def test_the_bundle_that_the_model_names_is_whole_and_the_same_each_time(aws: Any, runtime: Any, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
+    for _ in range(2):
+        assert deploy.main(words(bundle)) == 0
+    first, second = aws.sent("CreateModel")
+    assert first["PrimaryContainer"] == second["PrimaryContainer"]
+    assert len(aws.sent("PutObject")) == 1  # it was there
+    folder = fetched(aws, first, tmp_path / "model")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {"bundle.json", "model.pt", "config.yaml", "code/deployment.py", "code/inference.py"} <= names
+
+
+def fetched(aws: Any, model: dict[str, Any], folder: Path) -> Path:
+    """What SageMaker puts into /opt/ml/model for a CreateModel request."""
+    bucket, _, key = model["PrimaryContainer"]["ModelDataUrl"].removeprefix("s3://").partition("/")
+    with tarfile.open(fileobj=io.BytesIO(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+def test_the_bundle_that_the_model_names_answers(aws: Any, whole: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the request names, unpacked and served by the app; the smoke test and predict.py ask that through AWS's runtime."""
+    app: list[Client] = []
+
+    def respond(method: str, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if not app:
+            classifier = Classifier.load(fetched(aws, aws.sent("CreateModel")[0], tmp_path / "model"), threads=1)
+            app.append(Client(create_app(lambda: Service(classifier, Settings(workers=1, threads=1)))))
+        kept = {key: headers[key] for key in ("Content-Type", "Accept") if key in headers}
+        with Client(app[0].app).running() as client:
+            answer = client.ask(body=body, headers=kept)
+        return answer.status, {"Content-Type": "application/json"}, answer.body
+
+    with lambda_stand_ins.serving(respond) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", address)
+        assert deploy.main(words(whole)) == 0
+        film = tmp_path / "film.png"
+        film.write_bytes(films.data(films.grey()))
+        capsys.readouterr()
+        assert predict.main(["chest", str(film), "--json"]) == 0
+    (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told["probabilities"] == pytest.approx([Classifier.load(whole, threads=1).predict([film])[0, 0]], abs=1e-6)
+
+
+def test_serverless_and_asynchronous(aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+    assert deploy.main(words(bundle, "--serverless", "--memory-mb", "2048")) == 0
+    assert aws.sent("CreateEndpointConfig")[0]["ProductionVariants"][0]["ServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 4}
+    assert delete.main(["chest", "--yes"]) == 0
+    s3 = aws.client("s3")
+    made = list(aws.calls)
+    s3.put_object(Bucket=BUCKET, Key="thorax/chest/async/1.out", Body=b"[0.5]")
+    aws.calls[:] = made
+    aws.answers["InvokeEndpointAsync"] = lambda _: {"OutputLocation": f"s3://{BUCKET}/thorax/chest/async/1.out"}
+    assert deploy.main(words(bundle, "--async", "--autoscale", "0,2")) == 0
+    assert aws.sent("InvokeEndpointAsync")[0]["InputLocation"] == f"s3://{BUCKET}/thorax/chest/smoke/film.png"
+    assert "smoke test: [0.5]" in capsys.readouterr().out
+
+
+# -- Faults ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("autoscale", [[], ["--autoscale", "1,2"]])
+def test_an_endpoint_that_fails_is_taken_back(autoscale: list[str], aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+    seen: list[int] = []
+
+    def describe(_: Any) -> dict[str, Any]:
+        seen.append(1)
+        if len(seen) == 1:
+            from botocore.exceptions import ClientError
+
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": 'Could not find endpoint "chest".'}}, "DescribeEndpoint")
+        state = "Creating" if len(seen) == 2 else "Failed"
+        return {"EndpointName": "chest", "EndpointStatus": state, "EndpointConfigName": "chest-0", "FailureReason": "The primary container did not\npass ping"}
+
+    aws.answers["DescribeEndpoint"] = describe
+    assert deploy.main(words(bundle, *autoscale)) == 1
+    told = last_error(capsys)
+    assert "endpoint chest failed: The primary container did not pass ping; its log: CloudWatch /aws/sagemaker/Endpoints/chest" in told
+    assert told.endswith("nothing of it is left on AWS but the bundle in S3")
+    assert left(aws) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((500, b'{"error": "no weights"}'), 'endpoint chest is up, but the model fails: {"error": "no weights"}'),
+        ((200, b"<html>"), "endpoint chest answers a film with b'<html>', which are no probabilities"),
+        ((200, b"[7]"), "which are no probabilities"),
+        ((200, b"[]"), "which are no probabilities"),
+    ],
+)
+def test_an_endpoint_that_does_not_answer_a_film_is_taken_back(answer: Any, told: str, aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+    runtime[:] = [answer]
+    assert deploy.main(words(bundle, "--autoscale", "1,2")) == 1
+    assert told in last_error(capsys)
+    assert left(aws) == NOTHING
+
+
+def test_a_failed_update_leaves_what_was_there(aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+    assert deploy.main(words(bundle)) == 0
+    runtime[:] = [(500, b"broken")]
+    capsys.readouterr()
+    assert deploy.main(words(bundle)) == 1
+    assert last_error(capsys).endswith("endpoint chest answers as before")
+    assert left(aws) == {"endpoints": ["chest"], "configurations": ["chest-0"], "models": ["chest-0"], "scaled": []}
+    assert aws.client("sagemaker").describe_endpoint(EndpointName="chest")["EndpointConfigName"] == "chest-0"
+
+
+@pytest.mark.parametrize("operation", ["CreateModel", "CreateEndpointConfig", "CreateEndpoint", "PutScalingPolicy", "CreateModelPackage", "InvokeEndpoint"])
+def test_wherever_aws_refuses_nothing_is_left(operation: str, aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+    aws.faults[operation] = [(400, "ResourceLimitExceeded", "The limit 'ml.m5.large for endpoint usage' is 0 Instances.")]
+    assert deploy.main(words(bundle, "--autoscale", "1,2", "--register", "chest-models")) == 1
+    told = last_error(capsys)
+    assert f"{operation}: ResourceLimitExceeded: " in told
+    assert "servicequotas" in told
+    assert left(aws) == NOTHING
+
+
+def test_ctrl_c_takes_it_back(aws: Any, runtime: Any, bundle: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aws.deploying.try_it", interrupt)
+    assert deploy.main(words(bundle)) == 1
+    assert "stopped by Ctrl-C; nothing of it is left on AWS" in last_error(capsys)
+    assert left(aws) == NOTHING
+
+
+def test_what_cannot_be_taken_back_is_told(aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+    runtime[:] = [(500, b"broken")]
+    aws.faults["DeleteEndpoint"] = [(400, "AccessDeniedException", "not allowed")]
+    assert deploy.main(words(bundle)) == 1
+    told = last_error(capsys)
+    assert "the model fails: broken" in told
+    assert told.endswith("the endpoint may run and cost; see to it: python launch/delete.py chest")
+
+
+def test_no_is_taken_for_an_answer(aws: Any, bundle: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    assert deploy.main([word for word in words(bundle) if word != "--yes"]) == 1
+    assert not aws.operations & {"PutObject", "CreateModel"}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--serverless", "--async"], "--serverless and --async: choose one"),
+        (["--serverless", "--instance-type", "ml.m5.large"], "it has no machine of its own"),
+        (["--memory-mb", "2048"], "--memory-mb is for --serverless"),
+        (["--concurrency", "2"], "--concurrency is for --serverless and --async"),
+        (["--autoscale", "3"], "--autoscale 3 must be LOW,HIGH"),
+        (["--autoscale", "3,1"], "--autoscale 3,1: give lowest,highest"),
+        (["--autoscale-target", "3"], "goes with --autoscale LOW,HIGH"),
+        (["--capture", "101"], "InitialSamplingPercentage=101 is not 0 to 100"),
+        (["--instance-count", "0"], "--instance-count 0 must be 1 or more"),
+        (["--instance-type", "big"], "no AWS image for --region eu-central-1 and --instance-type big"),
+        (["--endpoint-name", "che_st"], "EndpointName='che_st'"),
+        (["--endpoint-name", "x" * 64], "AWS takes 63"),
+        (["--register", "a b"], "ModelPackageGroupName='a b'"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_before_anything_is_sent(more: list[str], told: str, offline: Path, bundle: Path, capsys: Capture) -> None:
+    assert deploy.main([*words(bundle, "--role", ROLE, "--region", "eu-central-1", *more), "--dry-run"]) == 1
+    assert told in last_error(capsys)
+
+
+def test_what_is_no_bundle_is_refused(offline: Path, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.tar.gz").write_bytes(b"text")
+    with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as tar:
+        tar.add(bundle / "bundle.json", "bundle.json")
+    expected = {
+        "empty": "is not a bundle: it has no bundle.json", "text.tar.gz": "is no .tar.gz that can be read", "missing": "missing does not exist",
+        "other.tar.gz": "is no bundle that AWS can serve: it has no model.pt",
+    }  # fmt: skip
+    for name, told in expected.items():
+        assert deploy.main([*words(tmp_path / name, "--role", ROLE, "--region", "eu-central-1"), "--dry-run"]) == 1
+        assert told in last_error(capsys)
+    assert deploy.main([*words("s3://films/model", "--role", ROLE, "--region", "eu-central-1"), "--dry-run"]) == 1
+    assert "s3://films/model does not end with .tar.gz" in last_error(capsys)
+    assert deploy.main(["--local", str(bundle), "--serverless"]) == 1
+    assert last_error(capsys) == "error: --serverless is for AWS; leave it out, or leave --local out"

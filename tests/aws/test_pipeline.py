@@ -1,0 +1,200 @@
+"""pipeline.py: the definition is as ever and valid step by step; made and started against moto; and the same steps on this machine."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, clean_environment
+from golden import check
+
+import pipeline
+from aws.pipeline import check_definition
+from thorax.errors import ThoraxError
+
+BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
+FILMS = ["--train", "s3://films/train", "--test", "s3://films/test", "--group", "chest-models"]
+PLACE = ["--region", "eu-central-1", "--bucket", BUCKET, "--role", ROLE]
+SECURE = ["--subnets", "subnet-1", "--security-groups", "sg-1", "--kms-key", "alias/films", "--encrypt-traffic", "--spot"]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def same_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aws.training.commit", lambda: "0" * 40)
+
+
+def dry(capsys: Capture, *more: str) -> dict[str, Any]:
+    assert pipeline.main(["pneumonia-resnet18", *FILMS, *PLACE, "--dry-run", *more]) == 0, capsys.readouterr().err
+    definition: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return definition
+
+
+def test_the_definition(offline: Path, capsys: Capture) -> None:
+    check("pipeline", dry(capsys))
+
+
+def test_no_setting_is_dropped_from_a_step(offline: Path, capsys: Capture) -> None:
+    prepare, train, evaluate = dry(capsys, *SECURE)["Steps"][:3]
+    assert train["Arguments"]["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    for step in (prepare, evaluate):
+        assert step["Arguments"]["NetworkConfig"]["VpcConfig"] == train["Arguments"]["VpcConfig"]
+        assert step["Arguments"]["NetworkConfig"]["EnableInterContainerTrafficEncryption"] is True
+        assert step["Arguments"]["ProcessingOutputConfig"]["KmsKeyId"] == "alias/films"
+        assert step["Arguments"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == "alias/films"
+
+
+def broken(definition: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Definitions that are wrong in one place, and what is told."""
+    cases = []
+    for change, told in [
+        (lambda d: d["Steps"][0]["Arguments"]["AppSpecification"].pop("ImageUri"), "pipeline step Prepare: AppSpecification.ImageUri is missing"),
+        (lambda d: d["Steps"][1]["Arguments"].update(Colour="red"), "pipeline step Train: Colour is unknown to AWS"),
+        (lambda d: d["Steps"].reverse(), "names no parameter or earlier step"),
+        (lambda d: d["Parameters"].clear(), "pipeline step Better: Parameters.BestAuc names no parameter or earlier step"),
+        (lambda d: d["Steps"][2].update(Name="Train"), "pipeline step Train: the name is there twice"),
+        (lambda d: d["Steps"][1].update(DependsOn=["Nothing"]), "pipeline step Train: Steps.Nothing. names no parameter or earlier step"),
+        (
+            lambda d: d["Steps"][3]["Arguments"]["IfSteps"][0]["Arguments"].update(ModelApprovalStatus="Maybe"),
+            "pipeline step Register: ModelApprovalStatus='Maybe' is not one of",
+        ),
+    ]:
+        wrong = copy.deepcopy(definition)
+        change(wrong)
+        cases.append((wrong, told))
+    return cases
+
+
+def test_a_wrong_definition_is_refused(offline: Path, capsys: Capture) -> None:
+    definition = dry(capsys)
+    check_definition(definition)
+    for wrong, told in broken(definition):
+        with pytest.raises(ThoraxError) as caught:
+            check_definition(wrong)
+        assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--train", "s3://films/train"], "--test is missing: the pipeline evaluates"),
+        (["--train", "s3://films/train", "--test", "s3://films/test", "--network-isolation", "--training-image", "i"], "--network-isolation: the steps"),
+        (["--test", "s3://films/test"], "--train is missing"),
+        (["--train", "s3://films/train", "--test", "s3://films/test", "--job-name", "a_b"], "a_b"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(words: list[str], told: str, offline: Path, capsys: Capture) -> None:
+    assert pipeline.main(["demo", *words, *PLACE, "--group", "chest", "--dry-run"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert told in shown
+    assert shown.count("\n") == 1
+
+
+def test_made_replaced_and_started(aws: Any, capsys: Capture) -> None:
+    words = ["pneumonia-resnet18", *FILMS, *PLACE, "--yes"]
+    definition = dry(capsys)
+    assert pipeline.main(words) == 0
+    (made,) = aws.sent("CreatePipeline")
+    assert json.loads(made["PipelineDefinition"]) == definition
+    assert made["PipelineName"] == "thorax-pneumonia-resnet18"
+    assert "StartPipelineExecution" not in aws.operations
+    arn = "arn:aws:sagemaker:eu-central-1:123456789012:model-package/chest-models/"
+    registered = {"1": ("Approved", "0.91"), "2": ("Rejected", "0.99"), "3": ("PendingManualApproval", "0.95")}
+    aws.answers["ListModelPackages"] = lambda _: {"ModelPackageSummaryList": [{"ModelPackageArn": arn + version} for version in registered]}
+
+    def described(asked: dict[str, Any]) -> dict[str, Any]:
+        status, auc = registered[asked["ModelPackageName"].rpartition("/")[2]]
+        return {"ModelApprovalStatus": status, "CustomerMetadataProperties": {"auc": auc}}
+
+    aws.answers["DescribeModelPackage"] = described
+    aws.faults["CreatePipeline"] = [(400, "ValidationException", "Pipeline names must be unique; thorax-pneumonia-resnet18 already exists")]
+    assert pipeline.main([*words, "--start"]) == 0
+    assert len(aws.sent("UpdatePipeline")) == 1
+    assert aws.sent("StartPipelineExecution")[0]["PipelineParameters"] == [{"Name": "BestAuc", "Value": "0.950000"}]
+    assert "registers where the test AUC is above 0.950000" in capsys.readouterr().out
+
+
+def test_the_steps_scripts_run(aws: Any, films: Path, tmp_path: Path, capsys: Capture) -> None:
+    """The Prepare step as its container starts it, from what is in S3, below a folder in place of /opt/ml/processing."""
+    assert pipeline.main(["demo", "--train", str(films / "train"), "--test", str(films / "test"), "--group", "chest", *PLACE, "--yes"]) == 0
+    definition = json.loads(aws.sent("CreatePipeline")[0]["PipelineDefinition"])
+    arguments = definition["Steps"][0]["Arguments"]
+    s3, base = aws.client("s3"), tmp_path / "processing"
+    for one in arguments["ProcessingInputs"]:
+        folder = base / one["S3Input"]["LocalPath"].removeprefix("/opt/ml/processing/")
+        prefix = one["S3Input"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+        for found in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]:
+            file = folder / found["Key"].removeprefix(prefix)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            s3.download_file(BUCKET, found["Key"], str(file))
+    (base / "out").mkdir()
+    program, path = arguments["AppSpecification"]["ContainerEntrypoint"]
+    script = (base / path.removeprefix("/opt/ml/processing/")).read_text().replace("/opt/ml/processing", str(base))
+    script = script.replace("pip install -q", "true").replace("python ", f"{sys.executable} ")
+    done = subprocess.run([program, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=clean_environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((base / "out" / "check.json").read_text())
+    with tarfile.open(fileobj=io.BytesIO((base / "tools" / "tools.tar.gz").read_bytes())) as tar:
+        assert {"launch/evaluate.py", "launch/prepare.py", "source_dir/requirements.txt"} <= set(tar.getnames())
+
+
+def test_on_this_machine_only_the_better_is_registered(films: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and evaluation are stood in for; that they are called as a person would call them is the slow test's."""
+
+    def train(*_: Any, runs: Path, job_name: str, **__: Any) -> int:
+        (runs / job_name / "model").mkdir(parents=True)
+        (runs / job_name / "model" / "bundle.json").write_text(job_name)
+        (runs / job_name / "output").mkdir()
+        return 0
+
+    def evaluate(words: list[str]) -> int:
+        Path(words[words.index("--json") + 1]).write_text(json.dumps({"headline": "test", "scores": {"test": {"macro": {"auc": {"value": aucs.pop(0)}}}}}))
+        return 0
+
+    monkeypatch.setattr("local.pipeline.train", train)
+    monkeypatch.setattr("evaluate.main", evaluate)
+    aucs = [0.4, 0.7, 0.7, 0.8, None]
+    words = ["demo", "--local", "--train", str(films / "train"), "--test", str(films / "test"), "--group", "chest", "--runs", str(tmp_path)]
+    told = ["not registered: test AUC 0.400000 is not above 0.500000 (chance)", "registered: test AUC 0.700000 is above 0.500000 (chance)",
+            "not registered: test AUC 0.700000 is not above 0.700000 (001)", "registered: test AUC 0.800000 is above 0.700000 (001)"]  # fmt: skip
+    for number, line in enumerate(told):
+        assert pipeline.main([*words, "--job-name", f"job{number}"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith(line)
+    registry = tmp_path / "registry" / "chest"
+    assert {path.name: (path / "model" / "bundle.json").read_text() for path in registry.iterdir()} == {"001": "job1", "002": "job3"}
+    assert pipeline.main([*words, "--job-name", "job4"]) == 1
+    assert capsys.readouterr().err.startswith("error: the test films give no AUC")
+
+
+@pytest.mark.slow
+def test_the_steps_on_this_machine(films: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = ["demo", "--local", "--train", str(films / "train"), "--test", str(films / "test"), "--group", "chest", "--runs", str(tmp_path)]
+    words += [word for key, value in {**TINY, "epochs": "8", "learning_rate": "0.001"}.items() for word in ("--set", f"{key}={value}")]
+    assert pipeline.main([*words, "--job-name", "first"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if line.startswith("-- ")] == ["-- Prepare", "-- Train", "-- Evaluate", "-- Register"]
+    metrics = json.loads((tmp_path / "first" / "output" / "data" / "metrics.json").read_text())
+    auc = metrics["test"]["macro"]["auc"]["value"]
+    assert f"test AUC {auc:.6f} is " in shown[-1]
+    assert shown[-1].startswith("registered") == (auc > 0.5)
+
+
+def test_films_with_errors_are_not_trained_on(tmp_path: Path, films: Path, capsys: Capture) -> None:
+    import shutil
+
+    shutil.copytree(films / "train", tmp_path / "train")
+    (tmp_path / "train" / "NORMAL" / "bad_1.png").write_bytes(b"no film")
+    words = ["demo", "--local", "--train", str(tmp_path / "train"), "--test", str(films / "test"), "--group", "chest", "--runs", str(tmp_path / "runs")]
+    assert pipeline.main(words) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: the films have errors, see above; nothing was trained"
+    assert not (tmp_path / "runs").exists()
+    assert pipeline.main([*words[:4], "--group", "chest"]) == 1
+    assert "--test is missing" in capsys.readouterr().err
