@@ -17,8 +17,17 @@ from typing import Any
 import _path  # noqa: F401  puts source_dir on the path
 from thorax.errors import ThoraxError
 
-#: Each is a module in dataset/ with HELP, add_arguments(parser) and run(args) -> exit code.
-COMMANDS = {"check": "check", "stats": "stats", "list": "lst", "split": "split", "pack": "pack", "coco": "coco", "nih": "nih", "upload": "upload"}
+#: Command -> its module in dataset/, with add_arguments(parser) and run(args) -> exit code, and its help.
+COMMANDS = {
+    "check": ("check", "find what is wrong with a set before training: unreadable, duplicate, leaking, contradicting films"),
+    "stats": ("stats", "mean and deviation over all pixels, class counts, sizes, modes and bits, as a table and a picture"),
+    "list": ("lst", "make .lst files from folders (or a table), as im2rec does"),
+    "split": ("split", "split into train, validation and test by patient, stratified, with a hash"),
+    "pack": ("pack", "pack films into tar shards or RecordIO, also at a smaller size"),
+    "coco": ("coco", "turn COCO annotations into a table of labels"),
+    "nih": ("nih", "turn the NIH ChestX-ray14 table into a table of labels"),
+    "upload": ("upload", "upload a folder to S3, only what changed"),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,12 +47,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser(wanted: str = "") -> argparse.ArgumentParser:
-    """The command line; where one command is wanted, the others' modules are not imported."""
+    """The command line; no module but the wanted command's is imported, so that --help is instant."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     commands = p.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in [wanted] if wanted in COMMANDS else COMMANDS:
-        module: Any = importlib.import_module(f"dataset.{COMMANDS[name]}")
-        one = commands.add_parser(name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    for name, (module_name, told) in COMMANDS.items():
+        if name != wanted:
+            commands.add_parser(name, help=told)
+            continue
+        module: Any = importlib.import_module(f"dataset.{module_name}")
+        one = commands.add_parser(name, help=told, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
         module.add_arguments(one)
         one.set_defaults(run=module.run)
     return p

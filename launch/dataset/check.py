@@ -26,7 +26,6 @@ from dataset.findings import Finding, find
 from dataset.looking import Films, Look
 from dataset.reading import write_text
 
-HELP = "find what is wrong with a set before training: unreadable, duplicate, leaking, contradicting films"
 #: Groups of films that the page shows of each finding, and the side of a thumbnail.
 SHOWN, SIDE = 12, 128
 

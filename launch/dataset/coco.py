@@ -12,8 +12,6 @@ from pathlib import Path
 
 from dataset.reading import label_names, some, with_labels
 
-HELP = "turn COCO annotations into a table of labels"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("films", type=Path, metavar="COCO", help="folder with annotations/instances_*.json and the images")

@@ -20,8 +20,6 @@ from thorax.errors import ThoraxError
 if TYPE_CHECKING:
     from thorax.data.samples import Listing
 
-HELP = "make .lst files from folders (or a table), as im2rec does"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)

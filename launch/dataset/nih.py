@@ -12,8 +12,6 @@ from pathlib import Path
 
 from thorax.errors import ThoraxError
 
-HELP = "turn the NIH ChestX-ray14 table into a table of labels"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("films", type=Path, metavar="NIH", help="folder with Data_Entry_2017*.csv, the official lists and the films")

@@ -25,8 +25,6 @@ from thorax.errors import ThoraxError
 if TYPE_CHECKING:
     from thorax.data.samples import Listing
 
-HELP = "pack films into tar shards or RecordIO, also at a smaller size"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)

@@ -20,8 +20,6 @@ from thorax.errors import ThoraxError
 if TYPE_CHECKING:
     from thorax.data.samples import Listing, SampleSet
 
-HELP = "split into train, validation and test by patient, stratified, with a hash"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)

@@ -24,8 +24,6 @@ from dataset.looking import Films, Pixels
 from dataset.reading import make_folder, write_text
 from thorax.errors import ThoraxError
 
-HELP = "mean and deviation over all pixels, class counts, sizes, modes and bits, as a table and a picture"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     looking.add_arguments(parser)

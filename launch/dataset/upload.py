@@ -16,8 +16,6 @@ from pathlib import Path
 
 from thorax.errors import ThoraxError
 
-HELP = "upload a folder to S3, only what changed"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what to upload, with everything below it")
