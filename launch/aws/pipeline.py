@@ -63,6 +63,7 @@ def plan(recipe: Recipe, settings: Settings, task: Task, group: str) -> Pipeline
     train = training.plan(recipe, settings, task)
     request = train.request.as_dict()
     del request["TrainingJobName"]
+    request["CheckpointConfig"] = {"S3Uri": _of_this_run(settings, task.name, "checkpoints")}  # else the next run would go on from this one's end
     channels = {one["ChannelName"]: one["DataSource"]["S3DataSource"]["S3Uri"] for one in request["InputDataConfig"]}
     folder = f"{settings.root}/{task.name}/tools/"
     image = request["AlgorithmSpecification"]["TrainingImage"]
@@ -124,7 +125,7 @@ class _Processing:
                 for name, uri in where.items()
             ],
             "ProcessingOutputConfig": {
-                "Outputs": [{"OutputName": output, "S3Output": {"S3Uri": f"{self.settings.root}/{self.name}/{output}", "LocalPath": f"{BASE}/out",
+                "Outputs": [{"OutputName": output, "S3Output": {"S3Uri": _of_this_run(self.settings, self.name, output), "LocalPath": f"{BASE}/out",
                                                                 "S3UploadMode": "EndOfJob"}}], **key,
             },
             "ProcessingResources": {"ClusterConfig": {
@@ -137,17 +138,22 @@ class _Processing:
         }  # fmt: skip
 
 
+def _of_this_run(settings: Settings, name: str, *parts: str) -> dict[str, Any]:
+    """An address below the pipeline's that each of its runs has for itself."""
+    return {"Std:Join": {"On": "/", "Values": [f"{settings.root}/{name}", {"Get": "Execution.PipelineExecutionId"}, *parts]}}
+
+
 def script(command: str) -> bytes:
     """What a processing step runs: `command` in a folder with launch/ and source_dir/."""
-    start = f"set -euo pipefail\ncd $(mktemp -d)\ntar xzf {BASE}/tools/tools.tar.gz\npip install -q -r source_dir/requirements.txt"
+    start = f"set -euo pipefail\ncd $(mktemp -d)\ntar xzf {BASE}/tools/tools.tar.gz\npip install -q -r source_dir/requirements.txt 'rich>=13,<16'"
     return f"{start}\n{command}\n".encode()
 
 
 def _package(name: str, group: str, settings: Settings, model: dict[str, str], auc: dict[str, Any]) -> dict[str, Any]:
     """Arguments of RegisterModel: the bundle with its scores; the AUC is kept beside it, for the next comparison."""
-    scores = f"{settings.root}/{name}/scores/scores.json"
-    made = dict(hosting.model_package(Host(name, "s3://x/model.tar.gz"), group, settings, scores, "{}").arguments)
+    made = dict(hosting.model_package(Host(name, "s3://x/model.tar.gz"), group, settings, "s3://x/scores.json", "{}").arguments)
     del made["ModelCard"]
+    made["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] = _of_this_run(settings, name, "scores", "scores.json")
     made["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] = model
     return {**made, "CustomerMetadataProperties": {"auc": {"Std:Join": {"On": "", "Values": [auc]}}}}
 

@@ -58,6 +58,8 @@ class Undo:
             return
         print(f"taking back endpoint {self.endpoint_name}, as soon as AWS lets it", flush=True)
         now = settled(sagemaker, self.endpoint_name)
+        if not self.before and now["EndpointConfigName"] != self.revision:
+            return  # somebody else made one of that name meanwhile
         if not self.before:
             if self.scaling:
                 deletion.delete([_scaling(self.endpoint_name)], self.settings)

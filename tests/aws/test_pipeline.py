@@ -41,6 +41,15 @@ def test_the_definition(offline: Path, capsys: Capture) -> None:
     check("pipeline", dry(capsys))
 
 
+def test_runs_do_not_share_what_they_write(offline: Path, capsys: Capture) -> None:
+    """A run that found the checkpoints of the one before would train nothing, and scores would be those of another bundle."""
+    steps = dry(capsys)["Steps"]
+    register = steps[3]["Arguments"]["IfSteps"][0]["Arguments"]
+    places = [steps[1]["Arguments"]["CheckpointConfig"]["S3Uri"], register["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]]
+    places += [step["Arguments"]["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] for step in (steps[0], steps[2])]
+    assert all({"Get": "Execution.PipelineExecutionId"} in place["Std:Join"]["Values"] for place in places)
+
+
 def test_no_setting_is_dropped_from_a_step(offline: Path, capsys: Capture) -> None:
     prepare, train, evaluate = dry(capsys, *SECURE)["Steps"][:3]
     assert train["Arguments"]["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
