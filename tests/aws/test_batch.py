@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_bundle(tmp_path_factory.mktemp("transformed") / "model", films.BINARY)
+
+
+@pytest.fixture(scope="module")
+def light(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a few bytes for weights: quick to pack, and nobody serves it."""
+    folder = tmp_path_factory.mktemp("light") / "model"
+    shutil.copytree(bundle, folder, ignore=shutil.ignore_patterns("model.pt"))
+    (folder / "model.pt").write_bytes(b"weights")
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -90,8 +100,8 @@ def test_from_films_to_the_table(kind: str, aws: Any, bundle: Path, tmp_path: Pa
     assert aws.client("sagemaker").list_models()["Models"] == []
 
 
-def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
-    words = [str(bundle), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE, "--kms-key", "alias/films", "--image", "torchserve",
+def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, light: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = [str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE, "--kms-key", "alias/films", "--image", "torchserve",
              "--concurrent", "16", "--instance-count", "2", "--instance-type", "ml.c5.xlarge"]  # fmt: skip
     assert batch.main([*words, "--role", ROLE, "--dry-run"]) == 0
     shown = capsys.readouterr()
@@ -104,18 +114,18 @@ def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, bundle: Path, tmp_path
     assert aws.sent("CreateTransformJob")[0]["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] == "s3://films/test/"
 
 
-def test_a_job_that_fails_tells_why(aws: Any, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
-    does_the_job(aws, bundle, "Failed")
-    assert batch.main([str(bundle), "--data", "s3://films/test", "--out", "t.csv", "--wait", "--job-name", "one", *PLACE]) == 1
+def test_a_job_that_fails_tells_why(aws: Any, light: Path, tmp_path: Path, capsys: Capture) -> None:
+    does_the_job(aws, light, "Failed")
+    assert batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--wait", "--job-name", "one", *PLACE]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: job one failed: ClientError: 400 see the log; ")
     assert told.endswith("what it did answer is in s3://films/thorax/one/scores/")
     assert not Path("t.csv").exists()
 
 
-def test_a_job_that_is_refused_leaves_no_model(aws: Any, bundle: Path, capsys: Capture) -> None:
+def test_a_job_that_is_refused_leaves_no_model(aws: Any, light: Path, capsys: Capture) -> None:
     aws.faults["CreateTransformJob"] = [(400, "ResourceLimitExceeded", "is 0")]
-    assert batch.main([str(bundle), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE]) == 1
+    assert batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE]) == 1
     assert "CreateTransformJob: ResourceLimitExceeded" in capsys.readouterr().err
     aws.own = list(aws.calls)
     assert aws.client("sagemaker").list_models()["Models"] == []
@@ -130,7 +140,7 @@ def test_a_job_that_is_refused_leaves_no_model(aws: Any, bundle: Path, capsys: C
         (["--data", "missing"], "--data missing does not exist"),
     ],
 )
-def test_a_wrong_flag_is_one_line(words: list[str], told: str, offline: Path, bundle: Path, capsys: Capture) -> None:
-    plain = [str(bundle), "--data", "s3://films/test", "--out", "t.csv", "--bucket", BUCKET, "--role", ROLE, "--region", "eu-central-1", "--dry-run"]
+def test_a_wrong_flag_is_one_line(words: list[str], told: str, offline: Path, light: Path, capsys: Capture) -> None:
+    plain = [str(light), "--data", "s3://films/test", "--out", "t.csv", "--bucket", BUCKET, "--role", ROLE, "--region", "eu-central-1", "--dry-run"]
     assert batch.main([*plain, *words]) == 1
     assert capsys.readouterr().err.startswith(f"error: {told}")
