@@ -9,6 +9,7 @@ NATIVE ?=
 BENCH ?=
 # make demo DEMO=--no-serve ends after the scores.
 DEMO ?=
+SLOW ?=
 
 .PHONY: demo test slow check bench docs setup web clean
 
@@ -26,9 +27,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Tests that take minutes or build environments of their own.
+# Tests that take minutes or build environments of their own; SLOW names some of them.
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(SLOW)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
