@@ -191,7 +191,7 @@ def test_what_is_missing_or_broken_costs_a_line_and_nothing_else(films, tmp_path
     keyless = {"WANDB_API_KEY": "", "NETRC": str(tmp_path / "none"), "HOME": str(tmp_path)}
     done = run(command(films, tmp_path / "model", wandb_tracking="true", epochs="1"), MLFLOW_TRACKING_URI="http://127.0.0.1:9", **keyless)
     assert done.returncode == 0, done.stderr
-    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ") and "waiting for films" not in line]  # a busy machine
     assert len(warnings) == 2, done.stdout
     assert any(line.startswith("warning: W&B cannot be reached") for line in warnings)
     assert any(line.startswith("warning: MLflow failed") for line in warnings)
