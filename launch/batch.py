@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import _path  # noqa: F401  puts source_dir on the path
-import flags
+from common import flags
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 import _path  # noqa: F401  puts source_dir on the path
-import flags
+from common import flags
 
 
 def main(arguments: list[str] | None = None) -> int:

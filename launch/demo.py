@@ -24,8 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all local jobs (default: runs)")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
     args = p.parse_args(arguments)
+    from common.recipe import Recipe
     from local.training import new_name, train  # late: --help is instant
-    from recipe import Recipe
 
     try:
         recipe = Recipe.load("demo")

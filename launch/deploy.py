@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import _path  # noqa: F401  puts source_dir on the path
-import flags
+from common import flags
 
 #: Each is launch/local/serve_NAME.py.
 SERVERS = ("app", "ray", "torchserve")

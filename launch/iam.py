@@ -12,7 +12,7 @@ import json
 import sys
 
 import _path  # noqa: F401  puts source_dir on the path
-import flags
+from common import flags
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import _path  # noqa: F401  puts source_dir on the path
-import flags
+from common import flags
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:
-    from trials import Leaderboard
+    from common.trials import Leaderboard
 
 
 def main(arguments: list[str] | None = None) -> int:

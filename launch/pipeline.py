@@ -13,7 +13,7 @@ import json
 import sys
 
 import _path  # noqa: F401  puts source_dir on the path
-import flags
+from common import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace) -> int:
     """The steps one after the other, here."""
+    from common.recipe import Recipe
     from local.pipeline import run  # late: --help is instant
-    from recipe import Recipe
 
     flags.check_local(args)
     channels = flags.local_channels(flags.channels(args))

@@ -14,7 +14,7 @@ import shlex
 import sys
 
 import _path  # noqa: F401  puts source_dir on the path
-import flags
+from common import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace, given: list[str]) -> int:
     """Runs the job here."""
+    from common.recipe import Recipe
     from local.training import train  # late: --help is instant
-    from recipe import Recipe
 
     flags.check_local(args)
     return train(

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 import _path  # noqa: F401  puts source_dir on the path
-import flags
 import leaderboard
+from common import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,9 +54,9 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace) -> int:
     """Runs the search here."""
+    from common.recipe import Recipe
     from local.training import new_name
     from local.tuning import tune  # late: --help is instant
-    from recipe import Recipe
 
     flags.check_local(args)
     recipe = Recipe.load(args.recipe)

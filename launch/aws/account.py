@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from settings import Resolved, Settings, pairs, read_file, resolve
+from common.settings import Resolved, Settings, pairs, read_file, resolve
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aws.package import Upload, packed, source_files
-from settings import Settings
+from common.settings import Settings
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import CODE, DESCRIPTION, RAY, WEIGHTS, Bundle
 

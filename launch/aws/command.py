@@ -6,11 +6,11 @@ import logging
 from argparse import Namespace
 from datetime import UTC, datetime
 
-import flags
 from aws import account, follow, send
 from aws.training import Plan, Task
-from recipe import Recipe
-from settings import Settings, pairs
+from common import flags
+from common.recipe import Recipe
+from common.settings import Settings, pairs
 
 
 def job(args: Namespace, longest_name: int = 63) -> tuple[Recipe, Settings, Task]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from recipe import Recipe
+from common.recipe import Recipe
 from thorax.errors import ThoraxError
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from settings import Settings
+from common.settings import Settings
 
 #: Built-in rules for a classifier: gradients that vanish, a loss that stands still, overfitting, poor initial weights.
 RULES = ("vanishing_gradient", "loss_not_decreasing", "overfit", "overtraining", "poor_weight_initialization")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aws.account import client, one_line_errors, open_session
-from settings import Settings
+from common.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from aws.request import Request
 from aws.state import refused, settled
 from aws.trying import try_it
 from aws.undo import Undo
-from settings import Settings
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 

@@ -6,12 +6,12 @@ from argparse import Namespace
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import flags
 from aws import account, bundles, command, deploying
 from aws.hosting import SERVERS, Host
 from aws.registry import registration
 from aws.training import commit
-from settings import Settings
+from common import flags
+from common.settings import Settings
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
 

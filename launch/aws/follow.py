@@ -9,7 +9,7 @@ from typing import Any
 
 from aws.account import client, one_line_errors, open_session
 from aws.send import confirmed
-from settings import Settings
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 LOGS = "/aws/sagemaker/TrainingJobs"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aws.request import Request
-from settings import Settings
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 #: Server -> the SDK's name and version of AWS's image: Ray Serve with torch 2.10; the last TorchServe, with torch 2.6.

@@ -19,8 +19,8 @@ from aws.hosting import Host
 from aws.package import Upload, packed, source_files
 from aws.request import _model, _wrong
 from aws.training import Task
-from recipe import Recipe
-from settings import Settings
+from common.recipe import Recipe
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 BASE = "/opt/ml/processing"

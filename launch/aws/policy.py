@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from settings import Settings
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 #: AWS's accounts with the PyTorch and Ray images, and with Debugger's rules: any, as they differ by region.

@@ -11,7 +11,7 @@ from aws.bundles import Shipped
 from aws.hosting import Host
 from aws.package import Upload
 from aws.request import Request
-from settings import Settings
+from common.settings import Settings
 from thorax.serving.bundle import Bundle
 
 PURPOSE = "Research and teaching: probabilities of findings in chest X-rays. Not a medical device; no diagnosis may rest on it."

@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from aws.account import client, one_line_errors, open_session
-from settings import Settings
+from common.settings import Settings
+from common.trials import Leaderboard, Trial
 from thorax.errors import ThoraxError
-from trials import Leaderboard, Trial
 
 POLL = 30.0
 

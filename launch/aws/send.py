@@ -11,7 +11,7 @@ from aws import cost
 from aws.account import client, one_line_errors, open_session
 from aws.package import Upload, upload
 from aws.training import Plan
-from settings import Settings
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:

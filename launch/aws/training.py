@@ -14,8 +14,8 @@ from _path import LAUNCH, SOURCE_DIR
 from aws import debugger
 from aws.package import Films, Upload, films, how_to_get_wheels, tarball
 from aws.request import Request
-from recipe import Recipe
-from settings import Settings
+from common.recipe import Recipe
+from common.settings import Settings
 from thorax.errors import ThoraxError
 from thorax.tracking.lines import metric_definitions
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import flags
 from aws import bundles, cost, deletion, hosting, send
 from aws.account import client, one_line_errors, open_session
 from aws.bundles import Shipped
@@ -21,7 +20,8 @@ from aws.hosting import Host
 from aws.package import Upload, films
 from aws.request import Request
 from aws.training import sent
-from settings import Settings
+from common import flags
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 POLL = 15.0

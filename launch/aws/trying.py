@@ -9,7 +9,7 @@ from typing import Any
 
 from aws.account import client
 from aws.hosting import Host
-from settings import Settings
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 #: Seconds between looks for an asynchronous answer, and how many looks.

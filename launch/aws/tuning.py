@@ -7,9 +7,9 @@ from typing import Any
 
 from aws.request import Request
 from aws.training import Plan, Task, check, data, encoded, image, machines, start, tags
-from ranges import Tune
-from recipe import Recipe
-from settings import Settings
+from common.ranges import Tune
+from common.recipe import Recipe
+from common.settings import Settings
 from thorax.errors import ThoraxError
 from thorax.tracking.lines import METRICS, metric_definitions, objective_key
 

@@ -8,7 +8,7 @@ from aws import deletion
 from aws.account import client, one_line_errors, open_session
 from aws.deletion import Doomed
 from aws.state import refused, settled
-from settings import Settings
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import evaluate
 import prepare
+from common.recipe import Recipe
 from local.training import new_name, relative, train
-from recipe import Recipe
 from thorax.errors import ThoraxError
 
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from _path import SOURCE_DIR
+from common.recipe import Recipe
 from local.job_directory import JobDirectory
 from local.toolkit import INTERRUPTED, Toolkit, last_words
-from recipe import Recipe
 from thorax.errors import ThoraxError
 from thorax.job import CHANNELS
 

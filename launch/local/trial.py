@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranges import Range, Tune
+from common.ranges import Range, Tune
+from common.trials import Leaderboard, Trial
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax.tracking.lines import METRICS, objective_key, read
-from trials import Leaderboard, Trial
 
 if TYPE_CHECKING:
     import optuna

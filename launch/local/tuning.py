@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _path import SOURCE_DIR
+from common.ranges import Tune
+from common.recipe import Recipe
 from local.job_directory import JobDirectory
 from local.toolkit import INTERRUPTED, Toolkit, last_words
 from local.training import PROGRAM, new_name, relative, synthetic
 from local.trial import Listener, storage_url, study_leaderboard, study_of, suggest
-from ranges import Tune
-from recipe import Recipe
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 

@@ -147,7 +147,7 @@ def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], settings: Any =
     from fnmatch import fnmatchcase
 
     from aws.policy import launcher
-    from settings import Settings
+    from common.settings import Settings
 
     granted = launcher(settings or Settings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films"))["Statement"]
     for service, operation, parameters in calls:

@@ -13,7 +13,7 @@ from golden import check
 import delete
 from aws import hosting
 from aws.hosting import Host
-from settings import Settings
+from common.settings import Settings
 from thorax.errors import ThoraxError
 
 TAGS = {"project": "thorax", "recipe": "demo"}

@@ -11,9 +11,9 @@ import botocore.validate
 import pytest
 from golden import check
 
-import recipe
 import train
 import tune
+from common import recipe
 from thorax.tracking.lines import metric_definitions
 
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"

@@ -12,7 +12,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperparameters import SAFE, checked
+from common.hyperparameters import SAFE, checked
 from thorax.errors import ThoraxError
 
 SCRIPTS = sorted(path for path in (ROOT / "launch").glob("*.py") if "__main__" in path.read_text())

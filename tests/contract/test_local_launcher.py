@@ -62,7 +62,7 @@ from pathlib import Path
 sys.path.insert(0, {launch!r})
 import _path
 from local.training import train
-from recipe import Recipe
+from common.recipe import Recipe
 from thorax.errors import ThoraxError
 try:
     sys.exit(train(Recipe.load("demo"), runs=Path("runs"), job_name="it", channels={{"train": Path("films")}},

@@ -16,8 +16,8 @@ import pytest
 from conftest import ROOT, TINY
 
 import leaderboard
-import trials
 import tune
+from common import trials
 
 pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[tune]'")
 
@@ -72,7 +72,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("local.tuning.Toolkit", FakeToolkit)
     monkeypatch.setattr(FakeToolkit, "log", good, raising=False)
-    monkeypatch.setattr("trials.Leaderboard.write_plot", lambda self, file: None)
+    monkeypatch.setattr("common.trials.Leaderboard.write_plot", lambda self, file: None)
     (tmp_path / "films").mkdir()
     (tmp_path / "own.yaml").write_text(RECIPE)
     return tmp_path
@@ -88,7 +88,7 @@ def rows() -> list[dict[str, str]]:
 
 
 def test_a_search_and_its_leaderboard(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trials.Leaderboard.write_plot", WRITE_PLOT)
+    monkeypatch.setattr("common.trials.Leaderboard.write_plot", WRITE_PLOT)
     assert search("--set", "seed=7") == 0
     found = rows()
     assert len(found) == 5
@@ -223,7 +223,7 @@ from pathlib import Path
 sys.path.insert(0, {launch!r})
 import _path
 from local.tuning import tune
-from recipe import Recipe
+from common.recipe import Recipe
 recipe = Recipe.load("own.yaml")
 search, static = recipe.search({{"max_jobs": 2}}, [])
 sys.exit(tune(recipe, search, static, runs=Path("runs"), name="it", channels={{"train": Path("films")}}, source_dir=Path("source")))

@@ -131,7 +131,7 @@ def test_what_is_imported_of_ours_is_there(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_the_container_knows_nothing_of_the_launchers(module):
     launchers = {path.stem for path in LAUNCH.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))} | {"launch"}
-    assert {"local", "recipe"} <= launchers
+    assert {"local", "common"} <= launchers
     assert {name.split(".")[0] for name in imported(MODULES[module], module)} & launchers == set()
 
 

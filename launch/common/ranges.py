@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hyperparameters import checked, meaning, overridden, text
+from common.hyperparameters import checked, meaning, overridden, text
 from thorax.errors import ThoraxError
 
 STRATEGIES = ("bayesian", "random", "hyperband", "grid")

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from _path import RECIPES
-from hyperparameters import checked, meaning, overridden, text
-from ranges import Tune
+from common.hyperparameters import checked, meaning, overridden, text
+from common.ranges import Tune
 from thorax.errors import ThoraxError
 
 FILMS = ("folders", "table", "records", "scenes")
