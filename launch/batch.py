@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         p.error("with --outputs name the bundle (--local BUNDLE) or the labels (--labels A,B), one of them")
     if not args.outputs and bool(args.local) == bool(args.bundle):
         p.error("name the bundle: --local BUNDLE to score films on this machine, or BUNDLE alone for AWS")
-    return flags.guarded(lambda: on_aws(args) if args.bundle else here(args))
+    return flags.guarded(lambda: on_aws(args) if args.bundle else here(args), stopped="stopped; the same command goes on from here")
 
 
 def on_aws(args: argparse.Namespace) -> int:
@@ -49,13 +49,9 @@ def here(args: argparse.Namespace) -> int:
     if args.outputs:
         return read_outputs(args.outputs, args.out, bundle=args.local, labels=args.labels, multi_label=args.multi_label, data=data)
     assert data is not None
-    try:
-        return score_films(
-            args.local, data, args.out, data_format=args.data_format, batch=args.batch, workers=args.workers, threads=args.threads, precision=args.precision
-        )
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return score_films(
+        args.local, data, args.out, data_format=args.data_format, batch=args.batch, workers=args.workers, threads=args.threads, precision=args.precision
+    )
 
 
 def parser() -> argparse.ArgumentParser:

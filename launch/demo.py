@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import _path  # noqa: F401  puts source_dir on the path
-from thorax.errors import ThoraxError
+from common import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,22 +24,22 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all local jobs (default: runs)")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
     args = p.parse_args(arguments)
+    return flags.guarded(lambda: demo(args))
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Trains, prints the scores, and serves."""
     from common.recipe import Recipe
     from local.training import new_name, train  # late: --help is instant
 
-    try:
-        recipe = Recipe.load("demo")
-        name = new_name(recipe)
-        code = train(recipe, runs=args.runs, job_name=name, settings=args.set)
-        if code == 0:
-            print(f"\n{result_table(args.runs / name / 'output' / 'data' / 'metrics.json')}\n", flush=True)
-            if not args.no_serve:
-                code = serve(args.runs / name / "model", args.runs / "films" / "folders" / "test", stay=sys.stdin.isatty() and sys.stdout.isatty())
-        return code
-    except ThoraxError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    recipe = Recipe.load("demo")
+    name = new_name(recipe)
+    code = train(recipe, runs=args.runs, job_name=name, settings=args.set)
+    if code == 0:
+        print(f"\n{result_table(args.runs / name / 'output' / 'data' / 'metrics.json')}\n", flush=True)
+        if not args.no_serve:
+            code = serve(args.runs / name / "model", args.runs / "films" / "folders" / "test", stay=sys.stdin.isatty() and sys.stdout.isatty())
+    return code
 
 
 def result_table(metrics: Path) -> str:

@@ -14,40 +14,32 @@ import sys
 from pathlib import Path
 
 import _path  # noqa: F401  puts source_dir on the path
-from thorax.errors import ThoraxError
+from common import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line."""
+    """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
     p = parser()
     args = p.parse_args(arguments)
     if not (args.data or args.predictions):
         p.error("give --data DIR_OR_TABLE, --predictions FILE, or both")
+    return flags.guarded(lambda: scored(args))
+
+
+def scored(args: argparse.Namespace) -> int:
+    """Scores, prints and writes."""
     from local.evaluation import evaluate  # late: --help is instant
 
-    try:
-        evaluate(
-            args.bundle,
-            data=args.data,
-            data_format=args.data_format,
-            predictions=args.predictions,
-            compare_with=args.compare,
-            by=args.by,
-            table=args.subgroups,
-            json_file=args.json,
-            html_file=args.html,
-            resamples=args.resamples,
-        )
-    except ThoraxError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    evaluate(
+        args.bundle, data=args.data, data_format=args.data_format, predictions=args.predictions, compare_with=args.compare, by=args.by,
+        table=args.subgroups, json_file=args.json, html_file=args.html, resamples=args.resamples,
+    )  # fmt: skip
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p = flags.script(__doc__)
     p.add_argument("bundle", type=Path, help="the model folder of a finished job, or the job's folder")
     p.add_argument("--data", type=Path, metavar="DIR_OR_TABLE", help="labelled films: a folder as for training, or one table in it")
     p.add_argument("--data-format", default="auto", metavar="FORMAT", help="format of --data (default: auto, look at it)")

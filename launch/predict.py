@@ -13,28 +13,25 @@ import sys
 from pathlib import Path
 
 import _path  # noqa: F401  puts source_dir on the path
-from thorax.errors import ThoraxError
+from common import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 an error or a film that failed (one line each on standard error), 2 a wrong command line."""
+    """Exit code: 0 done, 1 an error or a film that failed (one line each on standard error), 2 a wrong command line, 130 stopped."""
     args = parser().parse_args(arguments)
-    from local.asking import asker  # late: --help is instant
-    from local.predict import predict
 
-    try:
+    def work() -> int:
+        from local.asking import asker  # late: --help is instant
+        from local.predict import predict
+
         return predict(asker(args.model, bucket=args.bucket), args.films, as_json=args.json, explain=args.explain, label=args.label, accept=args.accept)
-    except ThoraxError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+
+    return flags.guarded(work)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p = flags.script(__doc__)
     p.add_argument("model", metavar="MODEL", help="a bundle's folder, a URL, or the name of a SageMaker endpoint")
     p.add_argument("films", nargs="+", type=Path, metavar="FILM", help="films, or folders of films")
     p.add_argument("--json", action="store_true", help="a line of JSON per film instead of a table")

@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 import _path  # noqa: F401  puts source_dir on the path
-from thorax.errors import ThoraxError
+from common import flags
 
 #: Command -> its module in dataset/, with add_arguments(parser) and run(args) -> exit code, and what it does.
 COMMANDS = {
@@ -34,21 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser(given[0] if given else "").parse_args(given)
-    try:
-        code: int = args.run(args)
-        return code
-    except ThoraxError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return flags.guarded(lambda: args.run(args), stopped="stopped; the same command goes on from here")
 
 
 def parser(wanted: str = "") -> argparse.ArgumentParser:
     """The command line; no module is imported but that of the command that is wanted."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    p = flags.script(__doc__)
     commands = p.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (file, does) in COMMANDS.items():
         one = commands.add_parser(name, help=does, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)

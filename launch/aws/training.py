@@ -120,8 +120,6 @@ def check(recipe: Recipe, settings: Settings, task: Task) -> None:
         raise ThoraxError(
             "--network-isolation: the container cannot pip install source_dir/requirements.txt; take the packages along, "
             f"--wheels wheels after `{how_to_get_wheels()}`, or give a --training-image that has them")  # fmt: skip
-    if CODE in task.channels:
-        raise ThoraxError(f"--channel {CODE}={task.channels[CODE]}: that name is SageMaker's own; choose another")
     if task.debugger and distributed(recipe, task):
         raise ThoraxError(
             f"--debugger with {recipe.instance_count} x {recipe.instance_type}: AWS takes no Debugger where distributed training and checkpoints are both on; "

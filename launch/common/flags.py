@@ -30,14 +30,14 @@ def script(document: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
 
-def guarded(work: Callable[[], int]) -> int:
-    """The exit code of `work`: its own, 1 after a mistake, told in one line on standard error, 130 after Ctrl-C."""
+def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
+    """The exit code of `work`: its own, 1 after a mistake, told in one line on standard error, 130 after Ctrl-C, told as `stopped`."""
     try:
         return work()
     except Done:
         return 0
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
     except ThoraxError as error:
         sys.stdout.flush()

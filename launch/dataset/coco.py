@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from dataset.tables import write_table
+    from dataset.tables import write_listing
     from thorax.data.formats import read_channel
     from thorax.data.formats.channel import Options
 
@@ -36,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
         rows = np.flatnonzero(listing.targets.any(axis=1))
         print(f"note: {len(listing.ids) - len(rows)} images have none of the categories and are left out")
         listing = some(listing, rows)
-    write_table(listing, args.films, args.out)
+    write_listing(listing, args.films, args.out)
     return 0

@@ -20,22 +20,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from dataset.tables import write_table
+    from dataset.tables import write_listing
     from thorax.data.formats import nih, read_channel
     from thorax.data.formats.channel import Channel, Options
-    from thorax.data.formats.tabular import read_csv
+    from thorax.tables import read_table
 
     if args.without_films:
         channel = Channel(args.films, Options())
         tables = [name for name in channel.ending(".csv", ".csv.gz") if "data_entry" in name.lower()] if args.films.is_dir() else []
         if len(tables) != 1:
             raise ThoraxError(f"{args.films} holds {len(tables)} NIH tables (Data_Entry_2017*.csv); one is wanted")
-        named = read_csv(args.films / tables[0], ragged=True).one_of(("image index",)) or ()
+        named = read_table(args.films / tables[0], ragged=True).one_of(("image index",)) or ()
         vars(channel)["everything"] = frozenset(named)  # the films that the table names, as if they lay beside it
         listing = nih.read(channel)
     else:
         listing = read_channel(str(args.films), args.films, "nih")
     for note in listing.notes:
         print(f"note: {note}")
-    write_table(listing, args.films, args.out)
+    write_listing(listing, args.films, args.out)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,32 +9,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataset.reading import make_folder, table, write_text
-from thorax.errors import ThoraxError
-from thorax.files import write_whole
+from thorax.tables import check_table, write_table
 
 if TYPE_CHECKING:
     from thorax.data.samples import Listing
 
 
-def write_table(listing: Listing, films: Path, out: Path) -> None:
+def write_listing(listing: Listing, films: Path, out: Path) -> None:
     """Writes CSV or, by the suffix, Parquet; paths are relative to `films`, unknown labels are blank.
 
     Raises:
         ThoraxError: another suffix, pyarrow is missing, or the file cannot be written.
     """
-    if out.suffix not in (".csv", ".parquet"):
-        raise ThoraxError(f"--out {out}: choose a name that ends in .csv or .parquet")
+    check_table(out, "--out")
     columns: dict[str, Sequence[object]] = {"path": [_relative(source, films) for source in map(str, listing.sources)], "patient": list(listing.patients)}
     if listing.parts is not None:
         columns["split"] = list(listing.parts)
     for k, name in enumerate(listing.names):
         columns[name] = [None if np.isnan(value) else int(value) for value in listing.targets[:, k]]
-    if out.suffix == ".csv":
-        write_text(table(list(columns), [["" if v is None else v for v in row] for row in zip(*columns.values(), strict=True)]), out, "table")
-    else:
-        make_folder(out.parent)
-        write_whole(_parquet(columns), out, "table")
+    write_table(columns, out, "table")
     positives = ", ".join(f"{name} {int(count)}" for name, count in zip(listing.names, np.nansum(listing.targets, axis=0), strict=True))
     parts = "" if listing.parts is None else "; " + ", ".join(f"{part} {list(listing.parts).count(part)}" for part in dict.fromkeys(listing.parts))
     print(f"{out}: {len(listing.ids)} films ({positives}){parts}; paths are relative to {films}")
@@ -43,14 +35,3 @@ def write_table(listing: Listing, films: Path, out: Path) -> None:
 
 def _relative(source: str, films: Path) -> str:
     return Path(os.path.relpath(source, films)).as_posix()
-
-
-def _parquet(columns: dict[str, Sequence[object]]) -> bytes:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise ThoraxError("Parquet needs pyarrow: pip install pyarrow, or choose a name that ends in .csv") from None
-    out = io.BytesIO()
-    parquet.write_table(pyarrow.table(dict(columns)), out)
-    return out.getvalue()

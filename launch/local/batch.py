@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,13 +10,13 @@ import numpy as np
 
 from local.films import films_to_score, folder_targets
 from local.outputs import read_out_files
-from local.prediction_table import PredictionTable, check_out
 from local.scoring import score_all
 from thorax.data.patients import patient_of
 from thorax.errors import ThoraxError
-from thorax.files import write_whole
+from thorax.evaluation.predictions import Predictions, columns
 from thorax.labels import LabelSpace
 from thorax.serving.bundle import DESCRIPTION, WEIGHTS, Bundle
+from thorax.tables import check_table, write_table
 
 EXAMPLES = 5
 
@@ -37,7 +35,7 @@ def score_films(
 
     if batch < 1 or (workers or 0) < 0 or (threads is not None and threads < 1):
         raise ThoraxError(f"--batch {batch} and --threads {threads} must be 1 or more, --workers {workers} 0 or more")
-    check_out(out)
+    check_table(out, "--out")
     classifier = Classifier.load(folder, precision=precision, threads=1, batch=batch)
     space = classifier.bundle.space
     films = films_to_score(data, space, data_format)
@@ -57,11 +55,8 @@ def score_films(
     if not len(kept):
         partial.unlink()
         raise ThoraxError(f"not one of the {len(films)} films could be read")
-    table = PredictionTable(
-        space, np.array([classifier.thresholds[name] for name in space.outputs]), [ids[k] for k in kept], [patients[k] for k in kept],
-        probabilities[kept], _known(films.targets[kept]),
-    )  # fmt: skip
-    finish(table, out)
+    scored = Predictions([ids[k] for k in kept], [patients[k] for k in kept], films.targets[kept], probabilities[kept])
+    finish(scored, space, np.array([classifier.thresholds[name] for name in space.outputs]), out)
     partial.unlink()
     return 0
 
@@ -82,7 +77,7 @@ def read_outputs(
     Raises:
         ThoraxError: wrong input.
     """
-    check_out(out)
+    check_table(out, "--out")
     if bundle is not None:
         described = Bundle.load(bundle)
         space, thresholds = described.space, np.array([described.thresholds[name] for name in described.space.outputs])
@@ -103,16 +98,19 @@ def read_outputs(
         order = [place[name] for name in ids]
         known = films.patients
         patients, targets = [known[k] for k in order], films.targets[order]
-    finish(PredictionTable(space, thresholds, ids, patients, probabilities, _known(targets)), out)
+    finish(Predictions(ids, patients, targets, probabilities), space, thresholds, out)
     return 0
 
 
-def finish(table: PredictionTable, out: Path) -> None:
-    """Writes the table and prints the scores."""
-    table.write(out)
-    print(f"{out}: {len(table.ids)} films")
-    if scores := table.scores():
-        print(f"\n{scores}")
+def finish(films: Predictions, space: LabelSpace, thresholds: np.ndarray, out: Path) -> None:
+    """Writes the table and, where labels are known, prints the scores."""
+    write_table(columns({"": films}, space, thresholds), out, "table of predictions")
+    print(f"{out}: {len(films.ids)} films")
+    if not np.isnan(films.targets).all():
+        from thorax.evaluation import metrics, wording  # scikit-learn takes a second: only where it is needed
+
+        scores = metrics.score(films.targets, films.probabilities, space, thresholds, films.patients)
+        print(f"\n{wording.table({'films': scores}, space)}")
 
 
 def tell_unreadable(reasons: dict[str, str], out: Path) -> None:
@@ -121,15 +119,9 @@ def tell_unreadable(reasons: dict[str, str], out: Path) -> None:
     if not reasons:
         listed.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("id", "reason"), *reasons.items()])
-    write_whole(text.getvalue().encode("utf-8", "surrogateescape"), listed, "list of unreadable films")
+    write_table({"id": [*reasons], "reason": [*reasons.values()]}, listed, "list of unreadable films")
     some = ", ".join(list(reasons)[:EXAMPLES])
     print(f"warning: {len(reasons)} films could not be read and are left out, e.g. {some}; all of them are in {listed}", flush=True)
-
-
-def _known(targets: np.ndarray) -> np.ndarray | None:
-    return None if np.isnan(targets).all() else targets
 
 
 def _fingerprint(folder: Path) -> str:

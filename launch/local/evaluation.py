@@ -20,7 +20,7 @@ from thorax.errors import ThoraxError
 from thorax.evaluation import mistakes, wording
 from thorax.evaluation.comparison import compare
 from thorax.evaluation.metrics import score
-from thorax.evaluation.predictions import Predictions, read_predictions, read_table
+from thorax.evaluation.predictions import Predictions, read_predictions
 from thorax.evaluation.report import Report
 from thorax.evaluation.subgroups import subgroups
 from thorax.evaluation.thresholds import Rule
@@ -28,6 +28,7 @@ from thorax.files import write_whole
 from thorax.labels import NEGATIVE_NAMES
 from thorax.serving.bundle import DESCRIPTION, SPLIT, Bundle
 from thorax.serving.classifier import Classifier
+from thorax.tables import read_table
 from thorax.tracking.progress import Progress, say
 
 BATCH = 32
@@ -246,20 +247,20 @@ def _columns(by: Sequence[str], file: Path, given: Path | None, ids: Sequence[st
     Raises:
         ThoraxError: a missing column, or a film that is not in the table.
     """
-    table, _ = read_table(file)
+    table = read_table(file).by_name()
     found = {name.lower(): name for name in table}
-    key = next((found[name] for name in ID_COLUMNS if name in found and set(ids) & set(map(str, table[found[name]]))), None)
+    key = next((found[name] for name in ID_COLUMNS if name in found and set(ids) & set(table[found[name]])), None)
     if key is None:
         raise ThoraxError(f"{file} has no column ({', '.join(ID_COLUMNS)}) with the ids of these films, such as {ids[0]}; it has {', '.join(table)}")
     missing = [name for name in by if name.lower() not in found]
     if missing:
         raise ThoraxError(f"--by {missing[0]}: {file} has no such column; it has {', '.join(table)}")
-    place = {str(name).strip(): k for k, name in enumerate(table[key])}
+    place = {name.strip(): k for k, name in enumerate(table[key])}
     lost = [name for name in ids if name not in place]
     if lost:
         raise ThoraxError(f"{len(lost)} of {len(ids)} films are not in {given or file}; the first is {lost[0]}")
     values = {name: table[found[name.lower()]] for name in by}
-    return {name: ["" if (v := column[place[i]]) is None else str(v) for i in ids] for name, column in values.items()}
+    return {name: [column[place[i]] for i in ids] for name, column in values.items()}
 
 
 def _rule(bundle: Bundle) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from thorax.errors import ThoraxError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Task = Literal["binary", "multiclass", "multilabel"]
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
@@ -65,6 +68,22 @@ class LabelSpace:
         elif len(names) == 2 and names[1].lower() in NEGATIVE_NAMES and names[0].lower() not in NEGATIVE_NAMES:
             names.reverse()
         return cls(tuple(names), "binary" if len(names) == 2 else "multiclass")
+
+    def decisions(self, probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+        """Which labels are found: the one rule of scores, tables and servers.
+
+        Args:
+            probabilities: (..., L) in 0..1.
+            thresholds: (L,); unused for multiclass.
+
+        Returns:
+            (..., L) bool. Multiclass: the most probable one; else those at or above their thresholds, compared as float64.
+        """
+        import numpy as np  # late: a mistake in a hyperparameter is told before it is imported
+
+        if self.task == "multiclass":
+            return np.asarray(np.arange(probabilities.shape[-1]) == probabilities.argmax(-1)[..., None])
+        return np.asarray(probabilities.astype(np.float64) >= thresholds)
 
     def to_dict(self) -> dict[str, Any]:
         return {"classes": list(self.classes), "task": self.task}

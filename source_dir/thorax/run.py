@@ -23,6 +23,7 @@ from thorax.errors import ThoraxError
 from thorax.files import write_whole
 from thorax.job import Job
 from thorax.serving.bundle import write_bundle
+from thorax.tables import write_table
 from thorax.tracking.history import write_history
 from thorax.tracking.lines import METRICS, line, objective_key
 from thorax.tracking.observers import Observer
@@ -137,7 +138,7 @@ class Run:
         """Scores the best epoch, fits calibration and thresholds on validation, and writes metrics, report and bundle."""
         from thorax.evaluation import calibration, thresholds, wording  # scikit-learn takes a second: not before it is needed
         from thorax.evaluation.metrics import score
-        from thorax.evaluation.predictions import Predictions, to_csv
+        from thorax.evaluation.predictions import Predictions, columns
 
         trainer, space, config = self.trainer, self.parts.space, self.config
         best = trainer.load_best()
@@ -169,7 +170,7 @@ class Run:
         folder = self.job.output_dir
         write_history(trainer.state.history, folder / "history.csv")
         write_whole(json.dumps(metrics, indent=1).encode(), folder / "metrics.json", "metrics")
-        write_whole(to_csv(films, space, chosen).encode(), folder / "predictions.csv", "predictions")
+        write_table(columns(films, space, chosen), folder / "predictions.csv", "predictions")
         self._report(scores, films, kept, chosen, temperatures, str(rule), best)
         typical = typical_films(self.parts.train, self.preprocessing)
         write_bundle(

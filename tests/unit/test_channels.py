@@ -332,7 +332,7 @@ def test_bad_parquet(tmp_path, monkeypatch):
     (tmp_path / "b" / "x.parquet").write_bytes(b"PAR1 not really")
     assert "x.parquet is not a readable Parquet file" in refused(tmp_path / "b")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "reading it needs pyarrow; pip install pyarrow, or write a CSV" in refused(tmp_path / "b")
+    assert "Parquet needs pyarrow; pip install pyarrow, or use a .csv" in refused(tmp_path / "b")
 
 
 def test_table_paths_stay_in_the_channel(tmp_path):

@@ -13,7 +13,7 @@ SOURCE, LAUNCH = ROOT / "source_dir", ROOT / "launch"
 
 #: From the ground up. A module's part is the name below thorax/, or its own where it lies at the top of source_dir.
 FLOORS = (
-    {"thorax", "labels", "errors", "files", "machine", "job", "tracking"},
+    {"thorax", "labels", "errors", "files", "tables", "machine", "job", "tracking"},
     {"config", "data", "evaluation", "networks", "heatmaps"},
     {"training", "serving"},
     {"run", "command_line", "train_model", "inference", "deployment"},

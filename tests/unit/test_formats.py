@@ -189,7 +189,7 @@ def test_the_tables_that_the_demo_writes_are_read(tmp_path):
         ("path,Mass\na.png,2\n", "line 2: Mass='2' is not a label value"),
         ("path,labels\n,A\n", "line 2 has no path"),
         ("path,labels\n", "has no rows below its header"),
-        ("", "has no rows below its header"),
+        ("", "is empty"),
     ],
 )
 def test_bad_tables(tmp_path, text, told):

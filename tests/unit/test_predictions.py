@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.predictions import Predictions, read_predictions, to_csv
+from thorax.evaluation.predictions import Predictions, columns, read_predictions
 from thorax.labels import LabelSpace
+from thorax.tables import to_csv
 
 TWO = LabelSpace(("Mass", "Nodule"), "multilabel")
 THRESHOLDS = np.array([0.5, 0.25])
@@ -30,7 +31,7 @@ def read(file, **more):
 
 def test_what_is_written_is_what_is_read(tmp_path):
     parts = {"validation": some(), "test": some(4, seed=1)}
-    (tmp_path / "p.csv").write_text(to_csv(parts, TWO, THRESHOLDS))
+    (tmp_path / "p.csv").write_text(to_csv(columns(parts, TWO, THRESHOLDS)))
     found, said = read(tmp_path / "p.csv")
     assert [*found] == [*parts] and not said
     for part, films in found.items():
@@ -44,7 +45,7 @@ def test_parquet_is_read_as_csv_is(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    (tmp_path / "p.csv").write_text(to_csv({"test": some()}, TWO, THRESHOLDS))
+    (tmp_path / "p.csv").write_text(to_csv(columns({"test": some()}, TWO, THRESHOLDS)))
     rows = [*csv.DictReader((tmp_path / "p.csv").open(newline=""))]
     numbers = {name: [float(row[name]) if row[name] else None for row in rows] for name in rows[0] if ":" in name}
     parquet.write_table(pyarrow.table({"id": [row["id"] for row in rows], "patient": [row["patient"] for row in rows], **numbers}), tmp_path / "p.parquet")
@@ -65,11 +66,11 @@ def test_films_that_failed_are_left_out_and_other_decisions_are_said(tmp_path):
 def test_the_decision_on_exclusive_classes_is_the_most_probable_one(tmp_path):
     three, cut = LabelSpace(("bacterial", "normal", "viral"), "multiclass"), np.full(3, 0.5)
     films = Predictions(["a", "b"], ["a", "b"], np.eye(3)[:2], np.float32([[0.4, 0.3, 0.3], [0.1, 0.6, 0.3]]))
-    (tmp_path / "p.csv").write_text(text := to_csv({"test": films}, three, cut))
-    assert [line[-5:] for line in text.splitlines()[1:]] == ["1,0,0", "0,1,0"]
+    (tmp_path / "p.csv").write_text(text := to_csv(columns({"test": films}, three, cut)))
+    assert [line.split(",")[5:8] for line in text.splitlines()[1:]] == [["1", "0", "0"], ["0", "1", "0"]]
     said = []
     read_predictions(tmp_path / "p.csv", three, cut, said.append)
-    (tmp_path / "p.csv").write_text(text.replace("1,0,0\n", "0,0,1\n"))
+    (tmp_path / "p.csv").write_text(text.replace(",1,0,0,", ",0,0,1,", 1))
     assert said == []
     read_predictions(tmp_path / "p.csv", three, cut, said.append)
     assert len(said) == 2 and "1 of 2 decisions on bacterial are not those of the most probable class" in said[0]
@@ -113,5 +114,5 @@ def test_no_file_and_no_parquet(tmp_path):
         read(tmp_path / "gone.csv")
     pytest.importorskip("pyarrow")
     (tmp_path / "p.parquet").write_bytes(b"PAR0")
-    with pytest.raises(ThoraxError, match="is not a Parquet file"):
+    with pytest.raises(ThoraxError, match="is not a readable Parquet file"):
         read(tmp_path / "p.parquet")

@@ -181,10 +181,8 @@ class Classifier:
     # -- What probabilities mean ---------------------------------------------------------------------------------------
 
     def decisions(self, p: np.ndarray) -> np.ndarray:
-        """(..., L) bool: which labels are found. Multiclass: the most probable one; else those at or above their thresholds."""
-        if self.bundle.space.task == "multiclass":
-            return np.asarray(np.arange(p.shape[-1]) == p.argmax(-1)[..., None])
-        return np.asarray(p >= np.array([self.thresholds[name] for name in self.labels], np.float32))
+        """(..., L) bool: which labels are found."""
+        return self.bundle.space.decisions(p, np.array([self.thresholds[name] for name in self.labels]))
 
     def predicted(self, p: np.ndarray) -> str | list[str]:
         """What one film's (L,) probabilities come to: a class, or (multilabel) the list of labels found."""

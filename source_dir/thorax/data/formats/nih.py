@@ -15,9 +15,9 @@ import numpy as np
 
 from thorax.data.columns import Files
 from thorax.data.formats.channel import EXAMPLES, Channel, nearest
-from thorax.data.formats.tabular import read_csv
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
+from thorax.tables import read_table
 
 NAME = "nih"
 LABELS = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax", "Consolidation", "Edema",
@@ -48,7 +48,7 @@ def read(channel: Channel) -> Listing:
     if len(tables) != 1:
         raise ThoraxError(f"{channel.folder} holds {len(tables)} NIH tables ({', '.join(tables)}); leave one")
     file = channel.folder / tables[0]
-    table = read_csv(file, ragged=True)  # in the header of 2017 two names hold commas and are not quoted
+    table = read_table(file, ragged=True)  # in the header of 2017 two names hold commas and are not quoted
     missing = [name for name in COLUMNS if name not in table.header]
     if missing:
         raise ThoraxError(f"{file} has no column {missing[0]}; it has {', '.join(table.header)}")

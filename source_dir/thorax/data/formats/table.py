@@ -11,10 +11,10 @@ import numpy as np
 from thorax.data.columns import Files
 from thorax.data.formats import nih, texts
 from thorax.data.formats.channel import Channel, part_of
-from thorax.data.formats.tabular import Table, read_csv, read_parquet
 from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
+from thorax.tables import Table, read_table
 
 NAME = "table"
 PATH_COLUMNS = ("path", "file", "image", "filename", "image_path", "file_path", "file_name")
@@ -47,7 +47,7 @@ def read(channel: Channel) -> Listing:
     if len(tables) != 1:
         raise ThoraxError(f"{channel.folder} holds {len(tables)} tables ({', '.join(tables)}); leave one")
     file = channel.folder / tables[0]
-    table = read_parquet(file) if file.suffix == ".parquet" else read_csv(file)
+    table = read_table(file)
     paths = table.one_of(PATH_COLUMNS)
     if paths is None:
         raise ThoraxError(f"{file} has no path column (one of {', '.join(PATH_COLUMNS[:4])}); it has {', '.join(table.header)}")
