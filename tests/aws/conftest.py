@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -192,6 +193,24 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode())
     return root
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that can be served."""
+    import films
+    from hosting import tiny_bundle
+
+    return tiny_bundle(tmp_path_factory.mktemp("whole") / "model", films.BINARY)
+
+
+@pytest.fixture(scope="session")
+def light(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a few bytes for weights: quick to pack, and nobody serves it."""
+    folder = tmp_path_factory.mktemp("light") / "model"
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model.pt"))
+    (folder / "model.pt").write_bytes(b"weights")
+    return folder
 
 
 @pytest.fixture

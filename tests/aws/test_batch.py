@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import films
 import pytest
-from hosting import tiny_bundle
 
 import batch
 from aws.package import packed, source_files
@@ -20,20 +18,6 @@ from thorax.serving.classifier import Classifier
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("transformed") / "model", films.BINARY)
-
-
-@pytest.fixture(scope="module")
-def light(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a few bytes for weights: quick to pack, and nobody serves it."""
-    folder = tmp_path_factory.mktemp("light") / "model"
-    shutil.copytree(bundle, folder, ignore=shutil.ignore_patterns("model.pt"))
-    (folder / "model.pt").write_bytes(b"weights")
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -76,10 +60,10 @@ def shelf(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive", "address"])
-def test_from_films_to_the_table(kind: str, aws: Any, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
-    given, data = str(bundle), str(shelf(tmp_path / "test"))
+def test_from_films_to_the_table(kind: str, aws: Any, whole: Path, tmp_path: Path, capsys: Capture) -> None:
+    given, data = str(whole), str(shelf(tmp_path / "test"))
     if kind != "folder":
-        (tmp_path / "model.tar.gz").write_bytes(packed(source_files(bundle), 1))
+        (tmp_path / "model.tar.gz").write_bytes(packed(source_files(whole), 1))
         given = str(tmp_path / "model.tar.gz")
     if kind == "address":
         s3 = aws.client("s3")
@@ -88,12 +72,12 @@ def test_from_films_to_the_table(kind: str, aws: Any, bundle: Path, tmp_path: Pa
             s3.upload_file(str(path), BUCKET, f"thorax/test/{path.relative_to(data)}")
         given, data = f"s3://{BUCKET}/thorax/job/output/model.tar.gz", f"s3://{BUCKET}/thorax/test"
     aws.calls.clear()
-    does_the_job(aws, bundle)
+    does_the_job(aws, whole)
     out = tmp_path / "table.csv"
     assert batch.main([given, "--data", data, "--out", str(out), "--wait", "--job-name", "one", *PLACE]) == 0
     rows = list(csv.DictReader(out.open()))
     assert [(row["id"], row["target:PNEUMONIA"]) for row in rows] == [("NORMAL/a.png", "0"), ("NORMAL/b.png", "0"), ("PNEUMONIA/c.png", "1")]
-    expected = Classifier.load(bundle, threads=1).predict([tmp_path / "test" / row["id"] for row in rows])[:, 0]
+    expected = Classifier.load(whole, threads=1).predict([tmp_path / "test" / row["id"] for row in rows])[:, 0]
     assert [float(row["probability:PNEUMONIA"]) for row in rows] == pytest.approx(list(expected), abs=1e-5)
     assert "deleted model one" in capsys.readouterr().out
     aws.own = list(aws.calls)

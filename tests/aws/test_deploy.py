@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import films
 import lambda_stand_ins
 import pytest
-from hosting import Client, tiny_bundle
+from hosting import Client
 
 import delete
 import deploy
@@ -26,20 +25,6 @@ from thorax.serving.settings import Settings
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--bucket", BUCKET, "--role", "thorax-execution"]
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bundle(tmp_path_factory.mktemp("deployed") / "model", films.BINARY)
-
-
-@pytest.fixture(scope="session")
-def bundle(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a few bytes for weights: quick to pack, and nobody serves it."""
-    folder = tmp_path_factory.mktemp("light") / "model"
-    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model.pt"))
-    (folder / "model.pt").write_bytes(b"weights")
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -109,15 +94,15 @@ def last_error(capsys: Capture) -> str:
     return lines[-1]
 
 
-def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
-    assert deploy.main(words(bundle, "--autoscale", "1,3", "--register", "chest-models")) == 0
+def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
+    assert deploy.main(words(light, "--autoscale", "1,3", "--register", "chest-models")) == 0
     shown = capsys.readouterr().out
     assert "smoke test: [0.25]" in shown
     assert "python launch/delete.py chest" in shown
     (package,) = aws.sent("CreateModelPackage")
     metrics = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
     assert aws.client("s3").get_object(Bucket=BUCKET, Key=metrics)["Body"].read() == b"{}"
-    assert deploy.main(words(bundle, "--capture", "10")) == 0
+    assert deploy.main(words(light, "--capture", "10")) == 0
     (update,) = aws.sent("UpdateEndpoint")
     assert update == {"EndpointName": "chest", "EndpointConfigName": "chest-1", "RetainAllVariantProperties": True}
     assert len(aws.sent("CreateEndpoint")) == 1
@@ -129,27 +114,27 @@ def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, bundle: Pat
     assert left(aws) == NOTHING
 
 
-def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, runtime: Any, bundle: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aws.endpoint_command.revision", lambda name: "chest-x")
     more = ["--autoscale", "1,2", "--kms-key", "alias/films", "--subnets", "subnet-1", "--security-groups", "sg-1", "--image", "torchserve"]
-    assert deploy.main([*words(bundle, *more), "--role", ROLE, "--dry-run"]) == 0
+    assert deploy.main([*words(light, *more), "--role", ROLE, "--dry-run"]) == 0
     shown = capsys.readouterr()
     assert aws.calls == []
     assert "UpdateEndpoint takes the place" in shown.err
-    assert deploy.main(words(bundle, *more)) == 0
+    assert deploy.main(words(light, *more)) == 0
     for operation, parameters in json.loads(shown.out).items():
         assert aws.sent(operation) == [parameters]
 
 
-def test_the_bundle_that_the_model_names_is_whole_and_the_same_each_time(aws: Any, runtime: Any, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_the_bundle_that_the_model_names_is_whole_and_the_same_each_time(aws: Any, runtime: Any, light: Path, tmp_path: Path, capsys: Capture) -> None:
     for _ in range(2):
-        assert deploy.main(words(bundle)) == 0
+        assert deploy.main(words(light)) == 0
     first, second = aws.sent("CreateModel")
     assert first["PrimaryContainer"] == second["PrimaryContainer"]
     assert len(aws.sent("PutObject")) == 1  # it was there
     folder = fetched(aws, first, tmp_path / "model")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert names == {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert names == {path.relative_to(light).as_posix() for path in light.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert {"bundle.json", "model.pt", "config.yaml", "code/deployment.py", "code/inference.py"} <= names
 
 
@@ -185,8 +170,8 @@ def test_the_bundle_that_the_model_names_answers(aws: Any, whole: Path, tmp_path
     assert told["probabilities"] == pytest.approx([Classifier.load(whole, threads=1).predict([film])[0, 0]], abs=1e-6)
 
 
-def test_serverless_and_asynchronous(aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
-    assert deploy.main(words(bundle, "--serverless", "--memory-mb", "2048")) == 0
+def test_serverless_and_asynchronous(aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
+    assert deploy.main(words(light, "--serverless", "--memory-mb", "2048")) == 0
     assert aws.sent("CreateEndpointConfig")[0]["ProductionVariants"][0]["ServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 4}
     assert delete.main(["chest", "--yes"]) == 0
     s3 = aws.client("s3")
@@ -194,7 +179,7 @@ def test_serverless_and_asynchronous(aws: Any, runtime: Any, bundle: Path, capsy
     s3.put_object(Bucket=BUCKET, Key="thorax/chest/async/1.out", Body=b"[0.5]")
     aws.calls[:] = made
     aws.answers["InvokeEndpointAsync"] = lambda _: {"OutputLocation": f"s3://{BUCKET}/thorax/chest/async/1.out"}
-    assert deploy.main(words(bundle, "--async", "--autoscale", "0,2")) == 0
+    assert deploy.main(words(light, "--async", "--autoscale", "0,2")) == 0
     assert aws.sent("InvokeEndpointAsync")[0]["InputLocation"] == f"s3://{BUCKET}/thorax/chest/smoke/film.png"
     assert "smoke test: [0.5]" in capsys.readouterr().out
 
@@ -203,7 +188,7 @@ def test_serverless_and_asynchronous(aws: Any, runtime: Any, bundle: Path, capsy
 
 
 @pytest.mark.parametrize("autoscale", [[], ["--autoscale", "1,2"]])
-def test_an_endpoint_that_fails_is_taken_back(autoscale: list[str], aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+def test_an_endpoint_that_fails_is_taken_back(autoscale: list[str], aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
     seen: list[int] = []
 
     def describe(_: Any) -> dict[str, Any]:
@@ -216,7 +201,7 @@ def test_an_endpoint_that_fails_is_taken_back(autoscale: list[str], aws: Any, ru
         return {"EndpointName": "chest", "EndpointStatus": state, "EndpointConfigName": "chest-0", "FailureReason": "The primary container did not\npass ping"}
 
     aws.answers["DescribeEndpoint"] = describe
-    assert deploy.main(words(bundle, *autoscale)) == 1
+    assert deploy.main(words(light, *autoscale)) == 1
     told = last_error(capsys)
     assert "endpoint chest failed: The primary container did not pass ping; its log: CloudWatch /aws/sagemaker/Endpoints/chest" in told
     assert told.endswith("nothing of it is left on AWS but the bundle in S3")
@@ -232,56 +217,56 @@ def test_an_endpoint_that_fails_is_taken_back(autoscale: list[str], aws: Any, ru
         ((200, b"[]"), "which are no probabilities"),
     ],
 )
-def test_an_endpoint_that_does_not_answer_a_film_is_taken_back(answer: Any, told: str, aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+def test_an_endpoint_that_does_not_answer_a_film_is_taken_back(answer: Any, told: str, aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
     runtime[:] = [answer]
-    assert deploy.main(words(bundle, "--autoscale", "1,2")) == 1
+    assert deploy.main(words(light, "--autoscale", "1,2")) == 1
     assert told in last_error(capsys)
     assert left(aws) == NOTHING
 
 
-def test_a_failed_update_leaves_what_was_there(aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
-    assert deploy.main(words(bundle)) == 0
+def test_a_failed_update_leaves_what_was_there(aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
+    assert deploy.main(words(light)) == 0
     runtime[:] = [(500, b"broken")]
     capsys.readouterr()
-    assert deploy.main(words(bundle)) == 1
+    assert deploy.main(words(light)) == 1
     assert last_error(capsys).endswith("endpoint chest answers as before")
     assert left(aws) == {"endpoints": ["chest"], "configurations": ["chest-0"], "models": ["chest-0"], "scaled": []}
     assert aws.client("sagemaker").describe_endpoint(EndpointName="chest")["EndpointConfigName"] == "chest-0"
 
 
 @pytest.mark.parametrize("operation", ["CreateModel", "CreateEndpointConfig", "CreateEndpoint", "PutScalingPolicy", "CreateModelPackage", "InvokeEndpoint"])
-def test_wherever_aws_refuses_nothing_is_left(operation: str, aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+def test_wherever_aws_refuses_nothing_is_left(operation: str, aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
     aws.faults[operation] = [(400, "ResourceLimitExceeded", "The limit 'ml.m5.large for endpoint usage' is 0 Instances.")]
-    assert deploy.main(words(bundle, "--autoscale", "1,2", "--register", "chest-models")) == 1
+    assert deploy.main(words(light, "--autoscale", "1,2", "--register", "chest-models")) == 1
     told = last_error(capsys)
     assert f"{operation}: ResourceLimitExceeded: " in told
     assert "servicequotas" in told
     assert left(aws) == NOTHING
 
 
-def test_ctrl_c_takes_it_back(aws: Any, runtime: Any, bundle: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_takes_it_back(aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("aws.deploying.try_it", interrupt)
-    assert deploy.main(words(bundle)) == 1
+    assert deploy.main(words(light)) == 1
     assert "stopped by Ctrl-C; nothing of it is left on AWS" in last_error(capsys)
     assert left(aws) == NOTHING
 
 
-def test_what_cannot_be_taken_back_is_told(aws: Any, runtime: Any, bundle: Path, capsys: Capture) -> None:
+def test_what_cannot_be_taken_back_is_told(aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
     runtime[:] = [(500, b"broken")]
     aws.faults["DeleteEndpoint"] = [(400, "AccessDeniedException", "not allowed")]
-    assert deploy.main(words(bundle)) == 1
+    assert deploy.main(words(light)) == 1
     told = last_error(capsys)
     assert "the model fails: broken" in told
     assert told.endswith("the endpoint may run and cost; see to it: python launch/delete.py chest")
 
 
-def test_no_is_taken_for_an_answer(aws: Any, bundle: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_is_taken_for_an_answer(aws: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: "n")
-    assert deploy.main([word for word in words(bundle) if word != "--yes"]) == 1
+    assert deploy.main([word for word in words(light) if word != "--yes"]) == 1
     assert not aws.operations & {"PutObject", "CreateModel"}
 
 
@@ -303,16 +288,16 @@ def test_no_is_taken_for_an_answer(aws: Any, bundle: Path, capsys: Capture, monk
         (["--register", "a b"], "ModelPackageGroupName='a b'"),
     ],
 )
-def test_a_wrong_flag_is_one_line_before_anything_is_sent(more: list[str], told: str, offline: Path, bundle: Path, capsys: Capture) -> None:
-    assert deploy.main([*words(bundle, "--role", ROLE, "--region", "eu-central-1", *more), "--dry-run"]) == 1
+def test_a_wrong_flag_is_one_line_before_anything_is_sent(more: list[str], told: str, offline: Path, light: Path, capsys: Capture) -> None:
+    assert deploy.main([*words(light, "--role", ROLE, "--region", "eu-central-1", *more), "--dry-run"]) == 1
     assert told in last_error(capsys)
 
 
-def test_what_is_no_bundle_is_refused(offline: Path, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_what_is_no_bundle_is_refused(offline: Path, light: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.tar.gz").write_bytes(b"text")
     with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as tar:
-        tar.add(bundle / "bundle.json", "bundle.json")
+        tar.add(light / "bundle.json", "bundle.json")
     expected = {
         "empty": "is not a bundle: it has no bundle.json", "text.tar.gz": "is no .tar.gz that can be read", "missing": "missing does not exist",
         "other.tar.gz": "is no bundle that AWS can serve: it has no model.pt",
@@ -322,5 +307,5 @@ def test_what_is_no_bundle_is_refused(offline: Path, bundle: Path, tmp_path: Pat
         assert told in last_error(capsys)
     assert deploy.main([*words("s3://films/model", "--role", ROLE, "--region", "eu-central-1"), "--dry-run"]) == 1
     assert "s3://films/model does not end with .tar.gz" in last_error(capsys)
-    assert deploy.main(["--local", str(bundle), "--serverless"]) == 1
+    assert deploy.main(["--local", str(light), "--serverless"]) == 1
     assert last_error(capsys) == "error: --serverless is for AWS; leave it out, or leave --local out"
