@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thorax.data.augment import BLUR, BLUR_MIX, DRAWS, ERASE, FLIP, NOISE, ROTATE, SHIFT_X, SHIFT_Y, Augmentation, Ranges, draws_for
+from thorax.data.augment import BLUR, BLUR_MIX, DRAWS, ERASE, FLIP, NOISE, ROTATE, SHIFT_X, SHIFT_Y, SLOPES, Augmentation, Ranges, draws_for
 
 NAMES = ("none", "crop", "crop_color", "crop_color_transform", "xray")
 FILMS = torch.from_numpy(np.stack([films.grey(40, 56, seed=k) for k in range(4)]))
@@ -227,6 +227,34 @@ def test_gamma_keeps_order_and_ends():
         assert got[-1] == pytest.approx(255)
     dark = Augmentation(Ranges(log_gamma=0.5))(ramp, torch.ones(1, DRAWS))[0, 8, 0]
     assert float(dark) == pytest.approx(255 * (128 / 255) ** math.exp(0.5), abs=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), log_slope=st.floats(0.1, 2.0))
+def test_a_tone_curve_keeps_order_and_ends_and_differs_from_film_to_film(seed, log_slope):
+    ramp = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).expand(3, -1, -1)
+    got = Augmentation(Ranges(log_slope=log_slope))(ramp, draws(3, seed)).flatten(1)
+    assert (got.diff(dim=1) > 0).all()
+    torch.testing.assert_close(got[:, [0, -1]], torch.tensor([[0.0, 255.0]] * 3))
+    assert (got[0] - got[1]).abs().max() > 1
+
+
+def test_the_slopes_of_a_tone_curve():
+    """One stretch e times as steep as the other four: a fifth of the greys takes e / (4 + e) of the range."""
+    u = still()
+    u[0, SLOPES.start] = 1.0
+    got = Augmentation(Ranges(log_slope=1.0))(torch.tensor([[[0, 51, 153, 255]]], dtype=torch.uint8), u).flatten() / 255
+    first = math.e / (4 + math.e)
+    assert got.tolist() == pytest.approx([0, first, first + (1 - first) / 2, 1], abs=1e-5)
+
+
+def test_light_is_smooth_and_within_its_range():
+    flat = torch.full((200, 60, 80), 128, dtype=torch.uint8)
+    got = Augmentation(Ranges(log_light=0.35))(flat, draws(200)) / 128
+    assert 0.6 < float(got.min()) < 0.85
+    assert 1.2 < float(got.max()) < 1.65
+    assert float(got.diff(dim=1).abs().max()) < 0.05
+    assert float((got.amax((1, 2)) - got.amin((1, 2))).median()) > 0.2
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.25, 1.0])

@@ -118,7 +118,7 @@ class TrainingConfig:
     augmentation_type: str = parameter(
         "xray",
         "none | crop (random crop + flip) | crop_color | crop_color_transform, as in the built-in algorithm, or xray: "
-        "small rotation, shift, scale, gamma, blur, noise, erasing; never a flip, the heart has a side",
+        "small rotation, shift, scale, tone curves, uneven light, blur, noise, erasing; never a flip, the heart has a side",
         AUGMENT,
         choices=("none", "crop", "crop_color", "crop_color_transform", "xray"),
     )

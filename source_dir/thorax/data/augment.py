@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 
 #: Uniform numbers in [0, 1) that one film needs; each has one meaning, listed where it is used.
-DRAWS = 24
+DRAWS = 40
 DOWN, RIGHT, FLIP, ROTATE, SCALE, ASPECT, SHIFT_X, SHIFT_Y, SHEAR, GAMMA, BLUR, BLUR_MIX, NOISE = range(13)
 NOISE_X, NOISE_Y, ERASE, ERASE_X, ERASE_Y, ERASE_W, ERASE_H, ERASE_GREY, LIGHT, CONTRAST = range(13, 23)
+SLOPES, FIELD = slice(23, 28), slice(28, 37)  # of the tone curve's 5 stretches; 3x3 points of the field of light
 
 
 def draws_for(seed: int, epoch: int, film: int) -> np.ndarray:
@@ -35,6 +36,8 @@ class Ranges:
     shift: float = 0.0
     shear: float = 0.0
     log_gamma: float = 0.0
+    log_slope: float = 0.0  # of the tone curve
+    log_light: float = 0.0  # of the smooth field of light
     blur_chance: float = 0.0
     noise: float = 0.0
     erase_chance: float = 0.0
@@ -49,7 +52,7 @@ class Ranges:
             s = strength
             return cls(
                 rotation=15 * s, scale=(1 - 0.25 * min(s, 2.0), 1 + 0.15 * s), log_aspect=0.15 * s, shift=0.12 * s,
-                log_gamma=0.5 * s, blur_chance=min(1.0, 0.3 * s), noise=0.03 * s, erase_chance=min(1.0, 0.4 * s),
+                log_slope=1.0 * s, log_light=0.35 * s, blur_chance=min(1.0, 0.3 * s), noise=0.03 * s, erase_chance=min(1.0, 0.4 * s),
             )  # fmt: skip
         flip = name.startswith("crop")
         colour = name in ("crop_color", "crop_color_transform")
@@ -85,14 +88,14 @@ class Augmentation:
         Returns:
             (N, H, W) float32 in 0..255.
         """
-        r, x = self.ranges, films.to(torch.float32).div_(255.0)
-        u = draws.to(torch.float32)
+        r, u = self.ranges, draws.to(torch.float32)
+        x = _tone(films, u, r) if r.log_gamma or r.log_slope else films.to(torch.float32).div_(255.0)
+        if r.log_light:
+            x = x * _light(u, r.log_light, *x.shape[1:])
         if r.flip:
             x = torch.where(u[:, FLIP, None, None] < 0.5, x.flip(-1), x)
         if r.moves:
             x = _move(x, u, r)
-        if r.log_gamma:
-            x = x.clamp(1e-4, 1.0).pow(torch.exp((2 * u[:, GAMMA] - 1) * r.log_gamma)[:, None, None])
         if r.contrast or r.lightness:
             gain = 1 + (2 * u[:, CONTRAST] - 1) * r.contrast
             x = ((x - 0.5) * gain[:, None, None] + 0.5 + ((2 * u[:, LIGHT] - 1) * r.lightness)[:, None, None]).clamp(0, 1)
@@ -112,6 +115,29 @@ class Augmentation:
         top, left = (u[:, NOISE_Y] * h).long().tolist(), (u[:, NOISE_X] * w).long().tolist()
         grain = torch.stack([self._noise[t : t + h, s : s + w] for t, s in zip(top, left, strict=True)])
         return x + grain * (u[:, NOISE] * self.ranges.noise)[:, None, None]
+
+
+def _tone(films: torch.Tensor, u: torch.Tensor, r: Ranges) -> torch.Tensor:
+    """(N, H, W) in 0..1: each film's greys through a curve of its own that rises from 0 to 1, looked up for all 256 greys.
+
+    The curve is a gamma, then five straight stretches of random slopes: other tubes, detectors and darkrooms.
+    """
+    grey = torch.linspace(0, 1, 256, device=films.device)[None].pow(torch.exp((2 * u[:, GAMMA, None] - 1) * r.log_gamma))
+    rises = torch.exp((2 * u[:, SLOPES] - 1) * r.log_slope)
+    knots = F.pad(torch.cumsum(rises, 1) / rises.sum(1, keepdim=True), (1, 0))
+    stretches = rises.shape[1]
+    left = (grey * stretches).long().clamp(max=stretches - 1)
+    share = grey * stretches - left
+    curve = knots.gather(1, left) * (1 - share) + knots.gather(1, left + 1) * share
+    return curve.gather(1, films.flatten(1).long()).view(films.shape)
+
+
+def _light(u: torch.Tensor, log_light: float, height: int, width: int) -> torch.Tensor:
+    """(N, height, width) factors around 1: a smooth surface through 3x3 random points, as the heel effect and scatter leave."""
+    points = ((2 * u[:, FIELD] - 1) * log_light).view(-1, 3, 3)
+    three = torch.eye(3, device=u.device)[None, None]
+    down, right = (F.interpolate(three, size=(pixels, 3), mode="bicubic", align_corners=True)[0, 0] for pixels in (height, width))
+    return (down @ points @ right.T).exp_()  # far faster than to interpolate each film
 
 
 def _move(x: torch.Tensor, u: torch.Tensor, r: Ranges) -> torch.Tensor:
