@@ -26,6 +26,11 @@ CHANNELS = {
 }  # fmt: skip
 
 
+def environment() -> Mapping[str, str]:
+    """The process's environment; nothing else in source_dir/ reads it."""
+    return os.environ
+
+
 @dataclass(frozen=True)
 class Process:
     """This process among the run's processes, as torchrun tells it."""

@@ -136,8 +136,8 @@ def test_the_container_knows_nothing_of_the_launchers(module):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_the_job_alone_reads_the_environment_and_a_server_its_settings(module):
-    assert module in ("thorax.job", "thorax.serving.settings") or environment_uses(MODULES[module]) == set()
+def test_the_job_alone_reads_the_environment(module):
+    assert module == "thorax.job" or environment_uses(MODULES[module]) == set()
 
 
 def test_the_job_does_read_it():

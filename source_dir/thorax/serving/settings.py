@@ -1,13 +1,13 @@
-"""What an operator may set on a server: THORAX_* variables of the environment, read in this one place."""
+"""What an operator may set on a server: THORAX_* variables of the environment."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from thorax import job
 from thorax.errors import ThoraxError
 from thorax.machine import free_cpus
 
@@ -64,7 +64,7 @@ class Settings:
         Raises:
             ThoraxError: a variable that is no setting, or a value that does not fit.
         """
-        env = os.environ if environment is None else environment
+        env = job.environment() if environment is None else environment
         kinds = {field.name: str(field.type) for field in fields(cls)}
         found = {}
         for key in sorted(key for key in env if key.startswith(PREFIX)):
@@ -93,7 +93,7 @@ NOT_OURS = ("bundle", "replicas", "max_replicas", "cpus", "gpus", "realdata")
 
 def bundle_folder(default: Path, environment: Mapping[str, str] | None = None) -> Path:
     """Where the bundle is: THORAX_BUNDLE, else the default."""
-    env = os.environ if environment is None else environment
+    env = job.environment() if environment is None else environment
     return Path(env.get(PREFIX + "BUNDLE") or default)
 
 
@@ -110,7 +110,7 @@ class Replicas:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Replicas:
         """Raises ThoraxError where a value does not fit."""
-        env = os.environ if environment is None else environment
+        env = job.environment() if environment is None else environment
         kinds = {field.name: str(field.type) for field in fields(cls)}
         found = {name: _value(key, env[key], kind) for name, kind in kinds.items() if (key := PREFIX + name.upper()) in env}
         made = cls(**found)
