@@ -19,8 +19,8 @@ if __name__ == "__main__":
 from reading import Row, timed
 from thorax.data.formats import read_channel
 from thorax.data.formats.nih import COLUMNS, LABELS, NONE
-from thorax.data.formats.tabular import read_csv
 from thorax.data.samples import SampleSet, label_space, sample_set
+from thorax.tables import read_table
 
 FILMS, PATIENTS = 112_120, 30_805  #: as in NIH ChestX-ray14
 
@@ -39,7 +39,7 @@ def write_channel(root: Path, table: Path | None = None) -> None:
         table.write_text("Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,W,H,X,Y\n" + "".join(rows))
     else:
         (root / table.name).symlink_to(table.resolve())
-    read = read_csv(table, ragged=True)
+    read = read_table(table, ragged=True)
     for k, name in enumerate(read.columns[read.header.index(COLUMNS[0])]):
         folder = root / f"images_{k // 10_000 + 1:03d}" / "images"
         folder.mkdir(parents=True, exist_ok=True)

@@ -47,12 +47,15 @@ def application() -> Any:
 
     wanted, settings = Replicas.from_environment(), Settings.from_environment()
     gpus = wanted.gpus if wanted.gpus >= 0 else float(torch.cuda.is_available())
+    needs: dict[str, Any] = {"num_cpus": wanted.cpus, "num_gpus": gpus}
+    if wanted.gpus == 0:  # Ray no longer hides GPUs from a replica that asked for none
+        needs["runtime_env"] = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
     count: dict[str, Any] = {"num_replicas": wanted.replicas}
     if wanted.max_replicas > wanted.replicas:
         target = {"min_replicas": wanted.replicas, "max_replicas": wanted.max_replicas, "target_ongoing_requests": settings.max_batch}
         count = {"autoscaling_config": target}
     deployed = serve.deployment(
-        name="Thorax", ray_actor_options={"num_cpus": wanted.cpus, "num_gpus": gpus}, max_ongoing_requests=settings.max_queue,
+        name="Thorax", ray_actor_options=needs, max_ongoing_requests=settings.max_queue,
         graceful_shutdown_timeout_s=settings.drain_s, health_check_timeout_s=30, **count,
     )(Thorax)  # fmt: skip
     return deployed.bind()

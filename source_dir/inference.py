@@ -22,7 +22,7 @@ from thorax.serving.settings import Settings
 def model_fn(model_dir: str, context: Any = None) -> Classifier:
     """The classifier of the bundle in `model_dir`."""
     chosen = settings()
-    return Classifier.load(model_dir, precision=chosen.precision, threads=chosen.threads or 1, batch=chosen.max_batch)
+    return Classifier.load(model_dir, device=_gpu(context), precision=chosen.precision, threads=chosen.threads or 1, batch=chosen.max_batch)
 
 
 def input_fn(request_body: bytes | bytearray | str | BufferedIOBase, content_type: str | None = None, context: Any = None) -> Request:
@@ -61,6 +61,14 @@ def output_fn(prediction: Prediction, accept: str | None = None) -> tuple[bytes 
 @cache
 def settings() -> Settings:
     return Settings.from_environment()
+
+
+def _gpu(context: Any) -> Any:
+    """The GPU that TorchServe gave this worker; None where it gave none: the classifier's own choice."""
+    import torch
+
+    number = getattr(context, "system_properties", {}).get("gpu_id")
+    return torch.device("cuda", number) if isinstance(number, int) and torch.cuda.is_available() else None
 
 
 def _attributes(context: Any) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import traceback
 from pathlib import Path
+from types import FrameType
 
-from thorax.command_line import read_command_line
+from thorax.command_line import read_command_line, read_model_dir
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax.job import Job
@@ -13,12 +17,12 @@ from thorax.job import Job
 
 def main(argv: list[str]) -> int:
     """Exit code 0: trained, or stopped by SIGTERM with a checkpoint (130: by Ctrl-C); 1: the user's mistake or the machine's limit, said in one line."""
-    job = Job.from_environment()
+    job = Job.from_environment(read_model_dir(argv))
     try:
-        paths, hyperparameters = read_command_line(argv)
-        job = Job.from_environment(paths)
         if job.process.local_rank == 0:
             job.clear_failure()
+        paths, hyperparameters = read_command_line(argv)
+        job = Job.from_environment(paths)
         return train(job, TrainingConfig.parse(hyperparameters))
     except ThoraxError as error:
         job.fail(str(error))
@@ -27,6 +31,7 @@ def main(argv: list[str]) -> int:
 
 def train(job: Job, config: TrainingConfig) -> int:
     """One run: the parts of the data, the network, training, scores, the bundle."""
+    from thorax.data.loading import reading
     from thorax.run import Run
     from thorax.training.distributed import device_of, process_group
 
@@ -39,11 +44,28 @@ def train(job: Job, config: TrainingConfig) -> int:
         return 0
 
     device = device_of(job.process)
-    with process_group(job.process, device):
+    with process_group(job.process, device), reading():
         return walk()  # in a function, so that nothing of the run outlives the group
 
 
+def end_early(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C before `Stop` listens: nothing has begun, so nothing is lost."""
+    os.write(2, b"stopped by Ctrl-C before training began\n")
+    os._exit(130)  # an exception would be lost, or become another one, where it meets the import of a library
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, end_early)
     for stream in (sys.stdout, sys.stderr):  # whole lines, also under python -u: the toolkit relays what it gets, piece by piece
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("stopped at once by a second Ctrl-C; the same command goes on from the last checkpoint", file=sys.stderr)
+        code = 130
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if joined := sys.modules.get("thorax.training.distributed"):
+        joined.end(code)
+    sys.exit(code)

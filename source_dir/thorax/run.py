@@ -22,7 +22,7 @@ from thorax.data.typical import typical_films
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
 from thorax.job import Job
-from thorax.serving.bundle import write_bundle
+from thorax.serving.bundle import check_folder, write_bundle
 from thorax.tables import write_table
 from thorax.tracking.history import write_history
 from thorax.tracking.lines import METRICS, line, objective_key
@@ -67,6 +67,7 @@ class Run:
         weights_file = self._weights_file()
         self.stop = Stop().listen()
         job.prepare()
+        check_folder(job.model_dir)
         threads, workers = _threads_and_workers(config, job, self.device)
         torch.set_num_threads(threads)
         torch.manual_seed(config.seed)

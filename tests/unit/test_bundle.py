@@ -20,7 +20,7 @@ from thorax.data.images import Preprocessing, UnreadableFilm
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.networks import build
-from thorax.serving.bundle import Bundle, write_bundle
+from thorax.serving.bundle import Bundle, check_folder, write_bundle
 from thorax.serving.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -288,6 +288,19 @@ def test_a_model_directory_that_is_a_file(tmp_path, small):
         write(tmp_path / "model", small)
 
 
+def test_files_of_another_kind_are_not_overwritten(tmp_path, bundle):
+    (tmp_path / "notes.txt").write_text("stay")
+    check_folder(tmp_path)
+    check_folder(bundle)
+    check_folder(tmp_path / "not there yet")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "config.yaml").write_text("mine")
+    with pytest.raises(ThoraxError, match=r"--model-dir .* holds code, config\.yaml but is no bundle, and they would be overwritten"):
+        check_folder(tmp_path)
+    (tmp_path / ".partial").mkdir()  # a run was killed while it saved: they are its own
+    check_folder(tmp_path)
+
+
 def test_a_bundle_is_replaced_and_leftovers_are_cleared(tmp_path, small):
     write(tmp_path / "model", small)
     (tmp_path / "model" / "code" / "stale.py").touch()
@@ -310,7 +323,7 @@ assert thorax.__file__.startswith(code), thorax.__file__
 classifier = inference.model_fn(model)
 data = inference.input_fn(open(film, "rb").read(), "image/png")
 body, kind = inference.output_fn(inference.predict_fn(data, classifier), "application/json")
-heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "thorax.job", "yaml", "starlette") if m in sys.modules]
+heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "yaml", "starlette") if m in sys.modules]
 print(json.dumps({"body": json.loads(body), "kind": kind, "heavy": heavy}))
 """
 

@@ -93,15 +93,26 @@ def test_all_torn_is_a_new_start(kept, told, tmp_path):
     assert len(told) == 2
 
 
+def test_torn_checkpoints_do_not_push_out_new_ones(kept, tmp_path):
+    for step in (54, 55):
+        kept.save(step, state(step))
+        (tmp_path / f"checkpoint-{step:09d}.pt").write_bytes(b"torn")
+    assert kept.load_latest() is None
+    for step in (1, 2, 3, 54):
+        kept.save(step, state(step))
+    assert sorted(file.name for file in tmp_path.glob("checkpoint-*.pt")) == [f"checkpoint-{step:09d}.pt" for step in (3, 54, 55)]
+    assert kept.load_latest()["state"]["global_step"] == 54
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         ({"model": {}}, "is a foreign file, not a checkpoint of this program"),
         ({"format": "lightning", "version": 1}, "is a foreign file, not a checkpoint of this program"),
         (torch.zeros(3), "is a foreign file, not a checkpoint of this program"),
-        ({"format": checkpoints.FORMAT, "version": 99}, "has version 99, this program reads 1"),
-        ({"format": checkpoints.FORMAT}, "has version None, this program reads 1"),
-        ({"format": checkpoints.FORMAT, "version": 1, "model": {}}, "is a foreign file, not a checkpoint of this program"),
+        ({"format": checkpoints.FORMAT, "version": 99}, "has version 99, this program reads 2"),
+        ({"format": checkpoints.FORMAT}, "has version None, this program reads 2"),
+        ({"format": checkpoints.FORMAT, "version": checkpoints.VERSION, "model": {}}, "is a foreign file, not a checkpoint of this program"),
     ],
 )
 def test_foreign_and_other_versions_are_passed_over_with_a_line(kept, told, tmp_path, content, reason):

@@ -43,6 +43,7 @@ REFUSED = [
     ({"threshold_rule": "cost", "target_sensitivity": "0.9"}, ["target_sensitivity=0.9", "threshold_rule=cost"]),
     ({"threshold_rule": "cost"}, ["threshold_rule=cost", "cost_ratio=5"]),
     ({"debugging": "true", "compile": "true"}, ["debugging=true", "compile=true"]),
+    ({"activation_checkpointing": "true", "compile": "true"}, ["activation_checkpointing=true", "compile=true"]),
     ({"debug_save_interval": "10"}, ["debug_save_interval=10", "debugging=true"]),
     ({"profiler_schedule": "20,2"}, ["profiler_schedule=20,2", "wait,warmup,active"]),
     ({"cost_ratio": "2.5"}, ["cost_ratio=2.5", "threshold_rule=balanced", "leave one of them out"]),

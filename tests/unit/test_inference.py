@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from types import SimpleNamespace
 
 import films
 import numpy as np
@@ -19,6 +20,15 @@ from thorax.serving.classifier import Classifier
 from thorax.serving.content import Refused
 
 PREPARED = Preprocessing(8, 8)
+
+
+@pytest.mark.parametrize(("told", "device"), [({"gpu_id": 2}, "cuda:2"), ({"gpu_id": None}, None), ({}, None)])
+def test_a_worker_of_torchserve_takes_the_gpu_that_it_was_given(monkeypatch, told, device):
+    taken = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Classifier, "load", lambda folder, **settings: taken.update(settings))
+    inference.model_fn("bundle", SimpleNamespace(system_properties=told))
+    assert taken["device"] == (None if device is None else torch.device(device))
 
 
 class Told(Bundle):

@@ -24,6 +24,12 @@ def test_what_is_set_already_is_not_advised() -> None:
     assert "activation_checkpointing" not in str(told.value)
 
 
+@pytest.mark.parametrize("text", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"])
+def test_what_a_gpu_says_is_known(text: str) -> None:
+    with pytest.raises(ThoraxError, match="out of memory on cpu"), memory.advise(TrainingConfig(), torch.device("cpu")):
+        raise RuntimeError(text)
+
+
 def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="shape"), memory.advise(TrainingConfig(), torch.device("cpu")):
         torch.zeros(2).view(3)

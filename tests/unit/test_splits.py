@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
+from pathlib import Path
 
 import films
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from thorax.data.samples import SampleSet
+from thorax.data.samples import Sample, SampleSet
 from thorax.data.splits import check_parts, cut_by_patient, split_table
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
@@ -157,7 +158,10 @@ def test_golden_cut():
 def parts(train, validation, test=None, patients=None):
     names = ("train", "validation", "test")
     given_parts = [p for p in (train, validation, test) if p is not None]
-    return [films.sample_set(t, patients[k] if patients else [f"{k}-{i}" for i in range(len(t))], part=names[k]) for k, t in enumerate(given_parts)]
+    return [
+        films.sample_set(t, patients[k] if patients else [f"{k}-{i}" for i in range(len(t))], part=names[k], sources=[Path(f"/{k}/{i}") for i in range(len(t))])
+        for k, t in enumerate(given_parts)
+    ]
 
 
 def test_good_parts_pass():
@@ -180,6 +184,15 @@ def test_ids_counted_anew_in_each_channel_are_other_people():
     warnings = check_parts(three, "channel", cut=True)
     assert len(warnings) == 2
     assert "1 patient ids are in both train and test; taken for different people (patient_scope=channel)" in warnings[0]
+
+
+def test_a_film_in_two_parts_is_refused_whatever_the_scope(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    row = np.float32([1])
+    one = SampleSet("train", [Sample("a/x.png", tmp_path / "a" / "x.png", row, "p1"), Sample("a/y.png", tmp_path / "a" / "y.png", 1 - row, "p2")], films.BINARY)
+    two = SampleSet("test", [Sample("x.png", tmp_path / "link" / "a" / "x.png", row, "p1"), Sample("z.png", tmp_path / "z.png", 1 - row, "p3")], films.BINARY)
+    with pytest.raises(ThoraxError, match=r"1 films are in both train and test, e\.g\. .*/a/x\.png; move each to one part"):
+        check_parts([one, two], "channel", cut=False)
 
 
 def test_a_cut_of_one_channel_never_shares_patients_whatever_the_scope():

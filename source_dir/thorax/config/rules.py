@@ -112,6 +112,8 @@ def _check_thresholds(c: TrainingConfig) -> None:
 
 
 def _check_watching(c: TrainingConfig) -> None:
+    if c.compile and c.activation_checkpointing:
+        raise ThoraxError("compile=true with activation_checkpointing=true: torch.compile cannot compile what is computed twice; leave one of them out")
     if c.debugging and c.compile:
         raise ThoraxError("debugging=true with compile=true: looking at gradients and weights forces a compiled network to be compiled again and again; "
                           "leave one of them out")  # fmt: skip

@@ -112,8 +112,12 @@ class Augmentation:
         _, h, w = x.shape
         if self._noise is None or self._noise.shape != (2 * h, 2 * w) or self._noise.device != x.device:
             self._noise = torch.randn(2 * h, 2 * w, generator=torch.Generator().manual_seed(20260)).to(x.device)
-        top, left = (u[:, NOISE_Y] * h).long().tolist(), (u[:, NOISE_X] * w).long().tolist()
-        grain = torch.stack([self._noise[t : t + h, s : s + w] for t, s in zip(top, left, strict=True)])
+        top, left = (u[:, NOISE_Y] * h).long(), (u[:, NOISE_X] * w).long()
+        if x.device.type == "cpu":
+            grain = torch.stack([self._noise[t : t + h, s : s + w] for t, s in zip(top.tolist(), left.tolist(), strict=True)])
+        else:  # the CPU does not wait for the numbers
+            rows, columns = top[:, None] + torch.arange(h, device=x.device), left[:, None] + torch.arange(w, device=x.device)
+            grain = self._noise[rows[:, :, None], columns[:, None, :]]
         return x + grain * (u[:, NOISE] * self.ranges.noise)[:, None, None]
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -80,7 +83,7 @@ def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> li
         cut: train and validation come from one channel.
 
     Raises:
-        ThoraxError: a patient in two parts, a class without films in train, or in validation of a task with classes.
+        ThoraxError: a patient or a film in two parts, a class without films in train, or in validation of a task with classes.
     """
     warnings = []
     for a, first in enumerate(parts):
@@ -91,6 +94,8 @@ def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> li
                 raise ThoraxError(
                     f"{len(shared)} patients are in both {first.part} and {second.part}, e.g. {', '.join(shared[:EXAMPLES])}; "
                     "move each to one part, or, if ids are counted anew in each channel (the Kaggle set's file names), set patient_scope=channel")  # fmt: skip
+            if shared and (same := sorted(_places(first) & _places(second))):
+                raise ThoraxError(f"{len(same)} films are in both {first.part} and {second.part}, e.g. {', '.join(same[:EXAMPLES])}; move each to one part")
             if shared:
                 warnings.append(f"{len(shared)} patient ids are in both {first.part} and {second.part}; taken for different people (patient_scope=channel)")
     for part in parts:
@@ -103,6 +108,12 @@ def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> li
                 )
             warnings.append(f"label {name} has no films in {part.part}: its AUC there is undefined")
     return warnings
+
+
+def _places(films: SampleSet) -> set[str]:
+    """Where each film is; links to folders are followed, links to films are films of their own."""
+    real = cache(os.path.realpath)
+    return {f"{real(source.parent)}/{source.name}" if isinstance(source, Path) else str(source) for source in films.table.sources}
 
 
 def split_table(parts: Sequence[SampleSet]) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from thorax.files import write_whole
 from thorax.labels import LabelSpace
 
 VERSION = 1
-WEIGHTS, DESCRIPTION, SPLIT, CODE, RAY = "model.pt", "bundle.json", "split.csv", "code", "config.yaml"
+WEIGHTS, DESCRIPTION, SPLIT, CODE, RAY, STAGE = "model.pt", "bundle.json", "split.csv", "code", "config.yaml", ".partial"
 #: What of source_dir travels with a bundle: the package without the trainer, and the serving entry points.
 _SERVING = ("inference.py", "deployment.py", "thorax")
 #: Numbers of replicas and their share of CPUs and GPUs are settings: THORAX_REPLICAS and so on, see serving/settings.py.
@@ -102,6 +102,18 @@ class Bundle:
         return net.eval()
 
 
+def check_folder(folder: Path) -> None:
+    """Refuses a folder in which a bundle would overwrite files that are not a bundle's, before hours are spent.
+
+    Raises:
+        ThoraxError: it has such files.
+    """
+    if (folder / DESCRIPTION).exists() or (folder / STAGE).exists():
+        return
+    if taken := [name for name in (WEIGHTS, SPLIT, CODE, RAY) if (folder / name).exists()]:
+        raise ThoraxError(f"--model-dir {folder} holds {', '.join(taken)} but is no bundle, and they would be overwritten; choose another folder")
+
+
 def write_bundle(
     folder: Path, net: nn.Module, *, network: str, dropout: float, space: LabelSpace, preprocessing: Preprocessing,
     thresholds: dict[str, float], about: dict[str, Any], split: str, source_dir: Path,
@@ -111,7 +123,7 @@ def write_bundle(
     Raises:
         ThoraxError: the folder cannot be written or the disk is full; then there is no bundle.json.
     """
-    stage = folder / ".partial"
+    stage = folder / STAGE
     description = {
         "version": VERSION, "network": {"name": network, "dropout": dropout}, "labels": space.to_dict(),
         "preprocessing": preprocessing.to_dict(), "preprocessing_fingerprint": preprocessing.fingerprint(),

@@ -14,7 +14,7 @@ from thorax.errors import ThoraxError
 from thorax.files import write_whole
 
 FORMAT = "thorax-checkpoint"
-VERSION = 1
+VERSION = 2
 KEPT = 2
 BEST = "best.pt"
 _NAME = re.compile(r"^checkpoint-(\d{9})\.pt$")
@@ -38,16 +38,19 @@ class Checkpoints:
 
     def __init__(self, folder: Path, identity: dict[str, Any], log: Callable[[str], None]) -> None:
         self.folder, self.identity, self.log = folder, identity, log
+        self._passed_over: set[Path] = set()
 
     def save(self, global_step: int, state: dict[str, Any]) -> None:
-        """Writes a checkpoint and removes all but the newest KEPT.
+        """Writes a checkpoint and removes all but the newest KEPT; those that could not be read do not count.
 
         Raises:
             ThoraxError: it cannot be written; the earlier ones stay.
         """
-        whole = {"format": FORMAT, "version": VERSION, "identity": self.identity, **state}
-        save_whole(whole, self.folder / f"checkpoint-{global_step:09d}.pt", "checkpoint")
-        for old in [*self._files()[KEPT:], *self.folder.glob(".checkpoint-*.pt.partial")]:  # and what a killed run left half written
+        file = self.folder / f"checkpoint-{global_step:09d}.pt"
+        save_whole({"format": FORMAT, "version": VERSION, "identity": self.identity, **state}, file, "checkpoint")
+        self._passed_over.discard(file)
+        readable = [file for file in self._files() if file not in self._passed_over]
+        for old in [*readable[KEPT:], *self.folder.glob(".checkpoint-*.pt.partial")]:  # and what a killed run left half written
             old.unlink(missing_ok=True)
 
     def save_best(self, state: dict[str, Any]) -> None:
@@ -73,6 +76,7 @@ class Checkpoints:
                     raise ValueError("is a foreign file, not a checkpoint of this program")
             except ValueError as error:
                 self.log(f"warning: {file} {error}; trying the one before it")
+                self._passed_over.add(file)
                 continue
             self._check_identity(file, state["identity"])
             return state

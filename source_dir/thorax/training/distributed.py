@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import gc
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,10 +21,17 @@ T = TypeVar("T")
 
 
 def device_of(process: Process) -> torch.device:
-    """This process's GPU, or the CPU where there is none."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", process.local_rank % torch.cuda.device_count())
-    return torch.device("cpu")
+    """This process's GPU, or the CPU where there is none.
+
+    Raises:
+        ThoraxError: there are more processes than GPUs.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if process.local_world_size > torch.cuda.device_count():  # nccl refuses two processes on one GPU
+        raise ThoraxError(f"processes={process.local_world_size} on a machine with {torch.cuda.device_count()} GPUs: each process needs its own; "
+                          "start fewer, or set CUDA_VISIBLE_DEVICES= to train on the CPUs")  # fmt: skip
+    return torch.device("cuda", process.local_rank)
 
 
 @contextmanager
@@ -31,6 +40,8 @@ def process_group(process: Process, device: torch.device) -> Iterator[None]:
 
     Before it leaves, what still refers to the group (a DistributedDataParallel in a cycle) is collected: the group's
     threads end with its last reference, and one that lives on while Python shuts down aborts the process.
+
+    After an error an nccl group is not left: that would wait for the others, and they for this process. See `end`.
     """
     if process.world_size == 1:
         yield
@@ -41,9 +52,25 @@ def process_group(process: Process, device: torch.device) -> Iterator[None]:
     dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
     try:
         yield
-    finally:
-        gc.collect()
-        dist.destroy_process_group()
+    except BaseException:
+        if device.type != "cuda":
+            _leave()
+        raise
+    _leave()
+
+
+def _leave() -> None:
+    gc.collect()
+    dist.destroy_process_group()
+
+
+def end(code: int) -> NoReturn:
+    """Ends this process: at once, where it is still in a group, as Python's own end would wait for the others too."""
+    if dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def vote(flags: tuple[bool, ...], process: Process) -> tuple[bool, ...]:

@@ -10,14 +10,17 @@ import torch
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 
+#: What plain errors say: the CPU's allocator, the driver and nccl, cuBLAS as it starts.
+WORDS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+
 
 @contextmanager
 def advise(config: TrainingConfig, device: torch.device) -> Iterator[None]:
     """Turns an out-of-memory error inside into a ThoraxError that says which settings to change."""
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
-        if not isinstance(error, torch.cuda.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not isinstance(error, torch.cuda.OutOfMemoryError) and not any(words in str(error) for words in WORDS):
             raise
         height, width = config.image_size
         raise ThoraxError(

@@ -43,10 +43,13 @@ def optimizer(config: TrainingConfig, net: nn.Module) -> torch.optim.Optimizer:
         groups += [{"params": ps, "weight_decay": wd, "scale": scale} for ps, wd in ((matrices, config.weight_decay), (others, 0.0)) if ps]
     lr = config.learning_rate
     match config.optimizer:
-        case "sgd":
-            return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, fused=True)
-        case "nag":
-            return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
+        case "sgd" | "nag":
+            nesterov = config.optimizer == "nag" and config.momentum > 0
+            opt = torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=nesterov, fused=True)
+            if config.momentum:  # a first step that a gradient scaler skips would leave torch's own buffers uninitialised
+                for p in net.parameters():
+                    opt.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            return opt
         case "adam":
             return torch.optim.Adam(groups, lr=lr, betas=(config.beta_1, config.beta_2), eps=config.eps, fused=True)
         case "adamw":

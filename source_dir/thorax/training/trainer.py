@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from thorax import networks
 from thorax.config import TrainingConfig
@@ -26,6 +25,7 @@ from thorax.tracking.lines import line, objective_key
 from thorax.tracking.observers import Observer
 from thorax.tracking.progress import Progress, say
 from thorax.training import distributed
+from thorax.training.averaging import MovingAverage
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.loss_log import LossLog
 from thorax.training.losses import Loss, probabilities
@@ -58,6 +58,8 @@ class Trainer:
         log: Callable[[str], None] = say, observer: Observer | None = None,
     ) -> None:  # fmt: skip
         self.config, self.process, self.device, self.precision, self.workers = config, process, device, precision, workers
+        if len(train) < process.world_size:
+            raise ThoraxError(f"train has {len(train)} films for {process.world_size} processes; start fewer processes")
         self.train_films, self.validation_films, self.preprocessing = train, validation, preprocessing
         self.checkpoints, self.stop, self.log = checkpoints, stop, log
         self.state = State()
@@ -67,7 +69,7 @@ class Trainer:
         self.net = net.to(device, memory_format=layout)  # type: ignore[call-overload]
         self.optimizer = optimizer(config, self.net)
         self.scaler = scaler(precision, device)
-        self.average = AveragedModel(self.net, multi_avg_fn=self._average, use_buffers=True) if config.ema_decay else None
+        self.average = MovingAverage(self.net, config.ema_decay) if config.ema_decay else None
         self.loss = Loss.build(config, train.space, train, device)
         self.targets = {part.part: torch.from_numpy(part.targets) for part in (train, validation)}
         self.augment = Augmentation(Ranges.named(config.augmentation_type, config.augmentation_strength))
@@ -190,7 +192,8 @@ class Trainer:
         count = max(self.loss.count(self.targets["train"][batch.everyone]), 1)
         films, draws, targets = self._copy(batch)
         told = torch.zeros((), device=self.device)
-        parts = torch.arange(len(films)).chunk(c.accumulation_steps)
+        # As many parts in every process, however many films it has: gradients and batch norms meet in each.
+        parts = torch.arange(len(films)).tensor_split(min(c.accumulation_steps, self.batch_size // self.process.world_size))
         self.optimizer.zero_grad(set_to_none=True)
         # DDP averages gradients over processes; the loss is a mean over the global batch.
         share = self.process.world_size / count
@@ -245,7 +248,7 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
-            self.average.update_parameters(self.net)
+            self.average.update(self.net)
 
     def _count(self, loss_sum: torch.Tensor, batch: Batch, lr: float, losses: LossLog, progress: Progress) -> None:
         """The books of a step."""
@@ -260,15 +263,6 @@ class Trainer:
     def _prepare(self, films: torch.Tensor) -> torch.Tensor:
         x = self.preprocessing.tensor(films)
         return x.contiguous(memory_format=self._layout)
-
-    def _average(self, averaged: Any, current: Any, updates: Any) -> None:
-        """Exponential moving average whose decay warms up as (1 + n) / (10 + n)."""
-        n = int(updates)
-        weight = 1 - min(self.config.ema_decay, (1 + n) / (10 + n))
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, weight)
-        else:
-            torch._foreach_copy_(averaged, current)
 
     def _set_trained_stages(self) -> None:
         """Freezes or unfreezes stages for this epoch, and wraps the network for the processes and the compiler."""
@@ -363,7 +357,11 @@ class Trainer:
         net = self.evaluated
         net.eval()
         batches = EvaluationBatches(
-            len(films), max(1, self.config.batch_size // self.process.local_world_size), self.process.rank, self.process.world_size, view
+            len(films),
+            max(1, self.config.batch_size // self.process.local_world_size // self.config.accumulation_steps),
+            self.process.rank,
+            self.process.world_size,
+            view,
         )
         source = Films(films, self.preprocessing, seed=self.config.seed, random_crop=view > 0, skip_corrupt=self.config.skip_corrupt)
         indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(films.space.outputs)), np.float32)]
