@@ -1,0 +1,105 @@
+"""README and docs/ are true: their commands parse, their links lead somewhere, the names in them exist."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from common.hyperparameters import checked
+from common.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(?:sh|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: What stands in the documents where a user's own values go.
+PLACES = {"RECIPE": "demo", "N": "1", "FILM...": "film.png", "check|stats|list|split|pack|coco|nih|upload": "check"}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every command line in the page's shell blocks; comments left out, continued lines joined."""
+    found = []
+    for block in FENCE.findall(page.read_text(encoding="utf-8")):
+        for text in block.replace("\\\n", " ").splitlines():
+            for one in text.split(" && "):
+                words = shlex.split(one, comments=True)
+                if words:
+                    found.append([PLACES.get(word, word) for word in words])
+    return found
+
+
+ALL = [(page.name, words) for page in PAGES for words in commands(page)]
+SCRIPTS = [pytest.param(words, id=f"{page}: {' '.join(words)}"[:110]) for page, words in ALL if words[0] == "python" and words[1].startswith("launch/")]
+
+
+class Parsed(Exception):  # noqa: N818  no error
+    """The command line is right; nothing has been done yet."""
+
+
+@pytest.fixture
+def only_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = argparse.ArgumentParser.parse_args
+
+    def parse(self, *args, **kwargs):
+        raise Parsed(real(self, *args, **kwargs))
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+
+
+@pytest.mark.parametrize("words", SCRIPTS)
+def test_a_command_is_understood(words, only_parsed, capsys):
+    script = importlib.import_module(Path(words[1]).stem)
+    with pytest.raises(Parsed) as parsed:
+        script.main(words[2:])
+    given = vars(parsed.value.args[0])
+    if recipe := given.get("recipe"):
+        Recipe.load(recipe)
+    if settings := given.get("set"):
+        checked([tuple(setting.split("=", 1)) for setting in settings], "--set")
+
+
+def test_there_are_commands():
+    assert len(SCRIPTS) > 60
+    assert {Path(param.values[0][1]).name for param in SCRIPTS} >= {"train.py", "tune.py", "prepare.py", "evaluate.py", "deploy.py", "predict.py", "batch.py"}
+
+
+@pytest.mark.parametrize("words", [words for _, words in ALL if words[0] == "python" and not words[1].startswith("launch/")], ids=" ".join)
+def test_a_file_that_python_runs_is_there(words):
+    script = words[2] if words[1] == "-m" else words[1]
+    assert words[1] == "-m" or (ROOT / script).is_file()
+    hyperparameters = [(name[2:], value) for name, value in itertools.pairwise(words) if script.endswith("train_model.py") and name[:2] == "--"]
+    paths = {"train", "test", "validation", "model-dir", "help"}
+    assert checked([pair for pair in hyperparameters if pair[0] not in paths], "train_model.py") is not None
+
+
+def test_make_targets_are_there():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {words[1] for _, words in ALL if words[0] == "make" and len(words) > 1}
+    named |= set(re.findall(r"`make ([a-z]+)", "".join(page.read_text(encoding="utf-8") for page in PAGES)))
+    assert named >= {"demo", "test", "check", "bench"}
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        to = page if not file else page.parent / file
+        assert to.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", to.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}, target
+
+
+def test_files_named_in_readme_are_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:launch|bench|docs|source_dir)/[\w./-]+\.(?:py|md|yaml))", text))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
