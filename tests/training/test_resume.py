@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,3 +112,18 @@ def test_one_process_and_two_give_the_same_loss_curve(films: Path, tmp_path: Pat
     ids = [[line.split(",")[1] for line in (o.with_name(o.name + "-job") / "output/data/predictions.csv").read_text().splitlines()] for o in (one, two)]
     assert ids[0] == ids[1]
     assert len(set(ids[1])) == len(ids[1])
+
+
+def test_processes_with_unequal_shares_of_a_small_set_stay_in_step(films: Path, tmp_path: Path) -> None:
+    """13 films for two processes: 7 and 6, each in 4 parts; batch norms meet in every one."""
+    few = tmp_path / "films"
+    for name, count in (("NORMAL", 7), ("PNEUMONIA", 6)):
+        (few / "train" / name).mkdir(parents=True)
+        for film in sorted((films / "train" / name).iterdir())[:count]:
+            shutil.copy(film, few / "train" / name)
+    words = command(few, tmp_path / "out", network="resnet18", batch_size="32", accumulation_steps="4", epochs="1", validation=str(films / "test"))
+    words[words.index("--test") : words.index("--test") + 2] = []
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+    done = run([*launcher, *words[1:]])
+    assert done.returncode == 0, done.stderr
+    assert "train: 13 films" in done.stdout
