@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0, or 1 after an error."""
     p = flags.script(__doc__)
     p.add_argument("name", help="of the search: the tuning job's, or with --local the folder's in --runs")
-    flags.add_local(p)
+    flags.add_local(p, "a search on this machine, from its folder in --runs; no account needed")
     p.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
     p.add_argument("--plot", type=Path, metavar="FILE", help="also draw it there, a PNG")
     p.add_argument("--deploy-best", nargs=argparse.REMAINDER, metavar="FLAG", help="then deploy the best job's bundle; what follows is for launch/deploy.py")

@@ -112,9 +112,10 @@ def local_channels(given: dict[str, str]) -> dict[str, Path]:
     return {name: Path(path) for name, path in given.items()}
 
 
-def add_local(p: argparse.ArgumentParser) -> None:
+def add_local(p: argparse.ArgumentParser, text: str = "run here, through the real training toolkit; no account needed") -> None:
+    """--local, which does what `text` says, and --runs."""
     g = p.add_argument_group("on this machine")
-    g.add_argument("--local", action="store_true", help="run here, through the real training toolkit; no account needed")
+    g.add_argument("--local", action="store_true", help=text)
     g.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all local jobs (default: runs)")
 
 

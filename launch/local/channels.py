@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from local.phantoms import write_folders
+from local.phantoms import drawing, write_folders
 from thorax.data.patients import patient_of
 from thorax.data.recordio import Writer, pack
 
@@ -35,13 +35,14 @@ def write_scenes(root: Path, *, scenes: int = 240, seed: int = 0) -> None:
 
 def _once(root: Path, write: Callable[[Path], None]) -> None:
     """Writes a folder beside `root` and renames it; a folder that is there is taken as it is."""
-    if root.is_dir():
-        return
-    partial = root.with_name(f"{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    os.replace(partial, root)
+    with drawing(root):
+        if root.is_dir():
+            return
+        partial = root.with_name(f"{root.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write(partial)
+        os.replace(partial, root)
 
 
 def _pack(films: Path, root: Path) -> None:

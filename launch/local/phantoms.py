@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,16 @@ class _Planned:
         target = folder / self.part / self.file
         target.parent.mkdir(parents=True, exist_ok=True)
         picture.convert("RGB" if self.turn % 7 == 4 else "L").save(target, quality=90, compress_level=3)
+
+
+@contextmanager
+def drawing(root: Path) -> Iterator[None]:
+    """Turns a folder that cannot be written, or a full disk, into a ThoraxError."""
+    try:
+        yield
+    except OSError as error:  # Pillow's own have no errno
+        place, why = error.filename or root, error.strerror or error
+        raise ThoraxError(f"synthetic films: {place} cannot be written: {why}; free some space or name another folder (--runs DIR)") from None
 
 
 def _visits(rng: np.random.Generator, after: int, films: int) -> list[tuple[int, int]]:
@@ -106,11 +117,17 @@ def _count(films: Sequence[_Planned]) -> dict[str, Any]:
 
 
 def _write(root: Path, kind: str, films: int, seed: int) -> dict[str, Any]:
-    """Plan, draw beside `root`, rename. The marker names what a folder is, so that nobody else's is touched."""
     if films < FEWEST or seed < 0:
         raise ThoraxError(f"films={films} seed={seed}: give {FEWEST} films or more and a seed of 0 or more")
     asked = {"kind": kind, "version": VERSION, "films": films, "seed": seed}
     root = Path(root).absolute()
+    with drawing(root):
+        return _draw(root, asked)
+
+
+def _draw(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Plan, draw beside `root`, rename. The marker names what a folder is, so that nobody else's is touched."""
+    kind, films, seed = asked["kind"], asked["films"], asked["seed"]
     partial = root.with_name(root.name + ".partial")
     for folder in (root, partial):
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -159,7 +176,7 @@ def write_folders(root: Path, *, films: int = 480, seed: int = 0) -> dict[str, A
         {"films", "patients", "classes": {name: films}} of the whole, and the same under "train" and "test".
 
     Raises:
-        ThoraxError: too few films, or `root` (or root.partial) holds something else.
+        ThoraxError: too few films, `root` (or root.partial) holds something else, or it cannot be written.
     """
     return _write(root, "folders", films, seed)
 
@@ -185,7 +202,7 @@ def main() -> None:
     try:
         print(json.dumps(_write(args.out, args.kind, args.films, args.seed)))
     except ThoraxError as error:
-        sys.exit(str(error))
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

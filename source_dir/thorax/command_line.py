@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
 from thorax.config.document import help_text
@@ -14,7 +16,8 @@ _USAGE = """usage: python train_model.py --train DIR --model-dir OUT [--validati
                       [--output-data-dir DIR] [--checkpoint-dir DIR] [--HYPERPARAMETER VALUE ...]
 
 Trains a chest X-ray (or other image) classifier and writes a bundle into OUT. Without --output-data-dir and
---checkpoint-dir, those lie in OUT-job. A run whose checkpoint folder is not empty is resumed.
+--checkpoint-dir, those lie in OUT-job. A run whose checkpoint folder is not empty is resumed. Why a run failed is
+said on standard error and in OUT-job/output/failure.
 
   --train DIR            films for training, in any format of docs/data.md: a folder per class, a table, .lst, .rec, COCO ...
   --validation DIR       films that choose epoch and threshold (default: cut from train by patient)
@@ -23,6 +26,7 @@ Trains a chest X-ray (or other image) classifier and writes a bundle into OUT. W
   --validation-lst DIR   the same of --validation
   --test-lst DIR         the same of --test
   --weights FILE_OR_DIR  state_dict in torchvision's layout to start from
+  --model FILE_OR_DIR    an earlier run's bundle or model.tar.gz to go on from; --weights goes before it
 """
 
 
@@ -35,20 +39,13 @@ def read_command_line(argv: Sequence[str]) -> tuple[dict[str, str], dict[str, st
         SystemExit: after --help.
     """
     if any(word in ("-h", "--help") for word in argv):
-        print(_USAGE + "\nHyperparameters" + help_text())
+        _show(_USAGE + "\nHyperparameters" + help_text())
         raise SystemExit(0)
-    words: list[tuple[str, list[str]]] = []
-    for word in argv:
-        if _is_option(word):
-            name, equals, text = word.partition("=")
-            words.append((canonical(name), [text] if equals else []))
-        elif words:
-            words[-1][1].append(word)
-        else:
-            raise ThoraxError(f"{word!r} belongs to no option; write --name value")
+    strays, options = _options(argv)
+    if strays:
+        raise ThoraxError(f"{strays[0]!r} belongs to no option; write --name value")
     texts: dict[str, str] = {}
-    for name, values in words:
-        text = _join(values)
+    for name, text in options:
         if texts.setdefault(name, text) != text:
             raise ThoraxError(f"--{name} is given twice, as {texts[name]!r} and as {text!r}; give it once")
     others = {other for path, names in PATHS.items() for other in (path, *names)}
@@ -65,6 +62,25 @@ def read_command_line(argv: Sequence[str]) -> tuple[dict[str, str], dict[str, st
     return paths, hyperparameters
 
 
+def read_model_dir(argv: Sequence[str]) -> dict[str, str]:
+    """--model-dir alone, of any command line, however wrong: it says where to write what is wrong. Empty without one."""
+    given = [text for name, text in _options(argv)[1] if name == "model_dir" and text and "://" not in text]
+    return {"model_dir": given[0]} if given else {}
+
+
+def _options(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """(words before the first option, [(name, text) of each option in order])."""
+    strays: list[str] = []
+    options: list[tuple[str, list[str]]] = []
+    for word in argv:
+        if _is_option(word):
+            name, equals, text = word.partition("=")
+            options.append((canonical(name), [text] if equals else []))
+        else:
+            (options[-1][1] if options else strays).append(word)
+    return strays, [(name, _join(values)) for name, values in options]
+
+
 def _is_option(word: str) -> bool:
     if word.startswith("--") and len(word) > 2:
         return True
@@ -76,3 +92,11 @@ def _join(values: list[str]) -> str:
     if len(values) == 1:
         return values[0]
     return ",".join(part for value in values for part in read_names(value))
+
+
+def _show(text: str) -> None:
+    """Prints; a reader that has seen enough (`| head`) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes the rest, which Python writes as it ends

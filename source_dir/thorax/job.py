@@ -54,7 +54,8 @@ class Job:
         model_dir: the bundle goes here.
         output_dir: metrics.json, history and report go here (SageMaker: output/data).
         checkpoint_dir: checkpoints; a run whose folder is not empty is resumed.
-        failure_file: one line that says why a run failed (SageMaker: output/failure); None where no place is known yet.
+        failure_file: one line that says why a run failed (SageMaker: output/failure; started plainly, OUT-job/output/failure,
+            wherever the other outputs go); None where no place is known yet.
         process: rank and world size.
         host: this machine's name among `hosts`.
         name: the job's, for trackers.
@@ -108,7 +109,7 @@ class Job:
         output = given.get("output_data_dir") or env.get("SM_OUTPUT_DATA_DIR") or (base if inside else plain) / "output" / "data"
         own = env.get("TRAINING_JOB_NAME", "") if env.get("THORAX_CHECKPOINTS") == "per-job" else ""  # jobs of a search share one S3 address
         checkpoints = given.get("checkpoint_dir") or (base if inside else plain) / "checkpoints" / own
-        failure = base / "output" / "failure" if inside else Path(output).parent / "failure" if "model_dir" in given else None
+        failure = (base if inside else plain) / "output" / "failure" if inside or "model_dir" in given else None
         hosts = tuple(re.findall(r"[\w.-]+", env.get("SM_HOSTS", ""))) or ("localhost",)
         return cls(
             channels=_channels(given, env),

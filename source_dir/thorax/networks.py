@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 import tempfile
 import zlib
@@ -194,7 +195,8 @@ def load_weights(net: nn.Module, file: Path) -> list[str]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ThoraxError(f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {_first_line(error)}") from None
+        raise ThoraxError(f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {_why(file, error)}; "
+                          "give one that torch.save(net.state_dict(), FILE) wrote") from None  # fmt: skip
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
@@ -239,8 +241,14 @@ def _adapt(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor], head: l
     return notes
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _why(file: Path, error: Exception) -> str:
+    """What the file holds instead. Of a file that is none of its own torch says only that weights_only=False may help, or names a byte."""
+    if found := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
+        return f"it holds more than tensors, a {found[1]}"
+    if isinstance(error, OSError | RuntimeError):
+        return str(error).splitlines()[0].partition(". In PyTorch")[0][:200]
+    with file.open("rb") as stream:
+        return f"its {file.stat().st_size} bytes begin with {stream.read(30)!r}"
 
 
 # -- Batch norm over all processes ---------------------------------------------------------------------------------

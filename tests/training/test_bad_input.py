@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import csv
 import shutil
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
-from conftest import TINY, clean_environment, command, options, run, write_films
+from conftest import ROOT, TINY, clean_environment, command, options, run, write_films
 from PIL import Image
 
 import train_model
+from local.channels import write_records, write_scenes
+from local.phantoms import write_folders
 from thorax import networks
+from thorax.data.loading import reading
+from thorax.errors import ThoraxError
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")
 
@@ -138,6 +147,25 @@ def test_weights_that_are_none_and_weights_of_another_network(capsys: pytest.Cap
     assert "does not fit the network" in refused(capsys, tmp_path, trainer(films / "train", weights=str(tmp_path / "r.pt")))
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "its 0 bytes begin with b''"),
+        (b"no weights", "its 10 bytes begin with b'no weights'"),
+        (b"version https://git-lfs.github.com/spec/v1", "its 42 bytes begin with b'version https://git-lfs.github'"),
+        (networks.FiveLayerCNN(1, 1, 0.0), "it holds more than tensors, a thorax.networks.FiveLayerCNN"),
+    ],
+)  # fmt: skip
+def test_a_file_without_weights_is_told_by_what_it_holds(tmp_path: Path, content: object, told: str) -> None:
+    file = tmp_path / "w.pt"
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    with pytest.raises(ThoraxError) as caught:
+        networks.load_weights(networks.FiveLayerCNN(1, 1, 0.0), file)
+    assert str(caught.value) == (
+        f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {told}; give one that torch.save(net.state_dict(), FILE) wrote"
+    )
+
+
 def test_pretrained_without_weights(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path) -> None:
     error = refused(capsys, tmp_path, trainer(films / "train", network="resnet18", use_pretrained_model="1"))
     assert "use_pretrained_model=true but there are no weights" in error
@@ -174,6 +202,51 @@ def test_model_directory_that_cannot_be_made(capsys: pytest.CaptureFixture[str],
     assert "cannot be written" in error
 
 
+def started(words: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
+
+
+def test_reading_workers_that_are_killed(films: Path, tmp_path: Path) -> None:
+    process = started(command(films, tmp_path / "model", num_workers="1", epochs="1000"))
+    trainer, deadline = psutil.Process(process.pid), time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        for worker in trainer.children() if trainer.is_running() else []:
+            worker.kill()
+        time.sleep(0.01)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error.startswith("error: a process that reads films ended: DataLoader worker")
+    assert "lower num_workers, or free memory" in error
+    assert (tmp_path / "model-job/output/failure").read_text() == error.removeprefix("error: ")
+    assert len(error.splitlines()) == 1
+
+
+def test_only_the_death_of_a_reading_worker_is_told_so() -> None:
+    killed = "DataLoader worker (pid 7) is killed by signal: Killed. "
+    with pytest.raises(ThoraxError, match=r"a process that reads films ended: DataLoader worker \(pid 7\) is killed by signal: Killed; "), reading():
+        raise RuntimeError(killed)
+    with pytest.raises(RuntimeError, match="another"), reading():
+        raise RuntimeError("another")
+
+
+def test_ctrl_c_before_training(films: Path, tmp_path: Path) -> None:
+    process = started(command(films, tmp_path / "model"))
+    maps, deadline = Path(f"/proc/{process.pid}/maps"), time.monotonic() + 60
+    while "libtorch" not in maps.read_text() and time.monotonic() < deadline:  # torch is being imported
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "stopped by Ctrl-C before training began\n")
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("write", [write_folders, write_records, write_scenes])
+@pytest.mark.parametrize("place", ["file/below/set", "/proc/xx/set"])
+def test_synthetic_films_that_cannot_be_written(tmp_path: Path, write: Callable[[Path], object], place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ThoraxError, match=r"synthetic films: .* cannot be written: .*; free some space or name another folder \(--runs DIR\)"):
+        write(tmp_path / place)
+
+
 def may_mount() -> bool:
     probe = ["unshare", "-r", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     return shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True).returncode == 0
@@ -198,6 +271,16 @@ def test_full_disk_while_saving(films: Path, tmp_path: Path, where: str) -> None
     assert "No space left on device" in done.stderr
     assert "free some space" in done.stderr
     assert not [line for line in done.stdout.splitlines() if "partial" in line or line == "bundle.json"]
+
+
+@needs_mount
+@pytest.mark.parametrize("recipe", ["demo", "pneumonia-builtin", "coco-multilabel"])
+def test_full_disk_while_synthetic_films_are_drawn(tmp_path: Path, recipe: str) -> None:
+    done = in_mount(tmp_path / "runs", "size=200k", [sys.executable, str(ROOT / "launch/train.py"), recipe, "--local", "--runs", str(tmp_path / "runs")])
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: synthetic films: ")
+    assert "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @needs_mount

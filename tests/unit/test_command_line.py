@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 
 import pytest
+from conftest import SCRIPT, clean_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sagemaker_training import mapping
 
-from thorax.command_line import read_command_line
+from thorax.command_line import read_command_line, read_model_dir
 from thorax.config import TrainingConfig
 from thorax.config.parse import parse, spellings
 from thorax.errors import ThoraxError
@@ -81,6 +84,21 @@ def test_weights_are_a_path_and_a_hyperparameter():
 def test_two_spellings_of_a_path_with_two_values_are_refused(words, told):
     assert told in message(*words)
     assert read_command_line([words[0], "a", words[2], "a"])[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["astray", "--model-dir", "out"], "out"),
+        (["--model-dir=out", "--epochs", "3", "--epochs", "4"], "out"),
+        (["--model_dir", "a", "--model-dir", "b"], "a"),
+        (["--model-dir", "", "--model-dir", "s3://b/k", "--model-dir", "c"], "c"),
+        (["--model-dir"], None),
+        (["--train", "films"], None),
+    ],
+)
+def test_the_model_directory_is_read_of_a_wrong_command_line(words, told):
+    assert read_model_dir(words) == ({"model_dir": told} if told else {})
 
 
 # -- Words -------------------------------------------------------------------------------------------------------------
@@ -169,18 +187,34 @@ def test_help_lists_every_path_and_spelling_and_ends_well(words, capsys):
     assert caught.value.code == 0
     told = capsys.readouterr().out
     assert [name for name in spellings() if name not in told] == []
-    assert [name for name in PATHS if f"--{name.replace('_', '-')} " not in told and name != "model"] == []
+    assert [name for name in PATHS if f"--{name.replace('_', '-')} " not in told] == []
+
+
+def test_help_whose_reader_has_seen_enough_ends_without_a_word():
+    process = subprocess.Popen([sys.executable, SCRIPT, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment())
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from(["--lr", "--train", "--labels=", "-k", "--", "-5", "['a',", "--=x", "---lr"])), max_size=8))
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=8), st.sampled_from(["--lr", "--train", "--model-dir", "--model_dir=out", "--labels=", "-k", "--", "-5", "['a',", "--=x", "---lr"])
+        ),
+        max_size=8,
+    )
+)
 def test_any_words_at_all_are_read_or_are_a_users_error(words):
     if any(word in ("-h", "--help") for word in words):
         return
+    model_dir = read_model_dir(words)
     try:
         paths, hyperparameters = read_command_line(words)
     except ThoraxError:
         return
+    assert model_dir.get("model_dir") == paths.get("model_dir")
     assert set(paths) <= set(PATHS)
     assert all(isinstance(text, str) for text in [*paths.values(), *hyperparameters.values()])
 

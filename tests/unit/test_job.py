@@ -69,6 +69,11 @@ def test_started_plainly_the_rest_lies_beside_the_bundle(tmp_path):
     assert (job.host, job.hosts) == ("localhost", ("localhost",))
 
 
+def test_the_reason_of_a_plain_start_lies_beside_the_bundle_wherever_the_outputs_go(tmp_path):
+    job = plain(tmp_path, output_data_dir="results", checkpoint_dir="kept")
+    assert job.failure_file == tmp_path / "out-job/output/failure"
+
+
 def test_arguments_win_over_the_environment(sagemaker, tmp_path):
     given_ = {"train": "t", "model_dir": "m", "output_data_dir": "o/data", "checkpoint_dir": "c", "test": "s"}
     job = Job.from_environment(given_, sagemaker)
@@ -198,10 +203,10 @@ def test_of_several_processes_only_the_first_to_fail_speaks(tmp_path, capsys):
     assert capsys.readouterr().err == "error: rank 1\n"
 
 
-@pytest.mark.parametrize("place", ["file", "/proc/thorax"])
+@pytest.mark.parametrize("place", ["file/below", "/proc/thorax"])
 def test_where_the_file_cannot_be_written_the_reason_is_still_told(tmp_path, capsys, place):
     (tmp_path / "file").write_bytes(b"")
-    job = plain(tmp_path, output_data_dir=str(tmp_path / place / "data"))
+    job = plain(tmp_path, model_dir=str(tmp_path / place))
     job.fail("the disk is full")
     assert capsys.readouterr().err == "error: the disk is full\n"
     job.clear_failure()
@@ -246,6 +251,27 @@ def test_a_plain_run_leaves_its_reason_beside_the_bundle_and_the_next_one_replac
         assert (outside / "runs/out-job/output/failure").read_text() == f"epochs={value!r} is not a whole number\n"
     assert [path.name for path in outside.iterdir()] == ["runs"]
     assert [path.name for path in (outside / "runs").iterdir()] == ["out-job"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--epochs", "3", "--epochs", "4"], "--epochs is given twice"),
+        (["--train", "a", "--train", "b"], "--train is given twice"),
+        (["--train", "s3://b/x"], "--train s3://b/x is not a folder of this machine"),
+        (["--val", "a", "--validation", "b"], "--validation b and --val a are two spellings"),
+        (["--output-data-dir", "a", "--output-dir", "b"], "--output_data_dir a and --output_dir b are two spellings"),
+        (["--train", "nowhere", "--output-data-dir", "results"], "channel train: nowhere does not exist"),
+    ],
+)
+@pytest.mark.parametrize("first", [[], ["astray"]])
+def test_a_wrong_command_line_leaves_its_reason_there_too_in_place_of_the_last_one(outside, words, told, first):
+    reason = outside / "out-job/output/failure"
+    reason.parent.mkdir(parents=True)
+    reason.write_text("an old one\n")
+    assert train_model.main([*first, *words, "--model-dir", "out"]) == 1
+    assert reason.read_text().startswith("'astray' belongs to no option" if first else told)
+    assert [path.name for path in outside.iterdir()] == ["out-job"]
 
 
 @pytest.mark.parametrize(("words", "told"), [(["--epochs", "many"], "epochs='many' is not a whole number"), (["films"], "'films' belongs to no option")])

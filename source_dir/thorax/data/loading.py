@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from thorax.data.columns import Ranges
 from thorax.data.images import DecoderMissing, Preprocessing, UnreadableFilm, header
 from thorax.data.samples import SampleSet
 from thorax.data.shards import INDEX
+from thorax.errors import ThoraxError
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,30 @@ def _failed(problem: str) -> Batch:
     return Batch(nothing, nothing, nothing, nothing, problem=problem)
 
 
-def loader(films: Films, batches: Sampler[Item], workers: int, pin: bool = False) -> DataLoader[Batch]:
-    """Reads `batches` in order with worker processes; an error in a film arrives as Batch.problem."""
-    return DataLoader(
-        films, sampler=batches, batch_size=None, num_workers=workers, pin_memory=pin,
-        prefetch_factor=4 if workers else None, worker_init_fn=_start_worker if workers else None,
-    )  # fmt: skip
+def loader(films: Films, batches: Sampler[Item], workers: int, pin: bool = False) -> Iterator[Batch]:
+    """Reads `batches` in order with worker processes; an error in a film arrives as Batch.problem.
+
+    Raises:
+        ThoraxError: a worker was killed; torch may also say so outside, see `reading`.
+    """
+    with reading():
+        yield from DataLoader(
+            films, sampler=batches, batch_size=None, num_workers=workers, pin_memory=pin,
+            prefetch_factor=4 if workers else None, worker_init_fn=_start_worker if workers else None,
+        )  # fmt: skip
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turns torch's word that a worker was killed into a ThoraxError; it comes wherever the main process is at that moment."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        told = str(error).splitlines()[0].strip().rstrip(".")
+        raise ThoraxError(f"a process that reads films ended: {told}; memory has most likely run out: lower num_workers, or free memory "
+                          "or shared memory (/dev/shm)") from None  # fmt: skip
 
 
 def _start_worker(_: int) -> None:
