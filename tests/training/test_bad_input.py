@@ -108,6 +108,19 @@ def test_corrupt_films_are_skipped_and_counted_where_the_user_says_so(own: Path,
     assert second.name in done.stdout
 
 
+def test_of_several_processes_the_one_that_fails_speaks(own: Path, tmp_path: Path) -> None:
+    film = cut_short(next((own / "train/NORMAL").iterdir()))
+    words = command(own, tmp_path / "model", network="resnet18", batch_size="8", epochs="3")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+    done = run([*launcher, *words[1:]])
+    assert done.returncode == 1
+    reason = (tmp_path / "model-job/output/failure").read_text()
+    assert film.name in reason
+    assert reason.strip() in done.stderr
+    assert done.stderr.count("Traceback (most recent call last)") <= 1  # torchrun's own
+    assert "gloo" not in done.stderr
+
+
 def test_image_smaller_than_the_crop(capsys: pytest.CaptureFixture[str], films: Path, tmp_path: Path) -> None:
     error = refused(capsys, tmp_path, trainer(films / "train", image_shape="1,64,64", augmentation_type="crop"))
     assert "has 40x40 pixels, less than the crop of 64x64; set resize=64 or more" in error
