@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from listings import read, refused
 
-from reading import read, refused
 from thorax.data.samples import label_space
 from thorax.errors import ThoraxError
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from listings import channel, manifest, read, records, refused, rows
 
-from reading import channel, manifest, read, records, refused, rows
 from thorax.errors import ThoraxError
 
 NAN = np.nan

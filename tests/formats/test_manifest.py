@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from reading import manifest, read, refused, rows
+from listings import manifest, read, refused, rows
 
 NAN = np.nan
 

@@ -6,8 +6,7 @@ import channels
 import films
 import numpy as np
 import pytest
-
-from reading import read, refused
+from listings import read, refused
 
 NAN = np.nan
 

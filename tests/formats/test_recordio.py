@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import films
 import numpy as np
+from listings import read, records, refused
 
-from reading import read, records, refused
 from thorax.data.recordio import MAGIC, Writer, pack
 
 NAN = np.nan

@@ -8,8 +8,7 @@ import sys
 import films
 import numpy as np
 import pytest
-
-from reading import channel, read, refused
+from listings import channel, read, refused
 
 NAN = np.nan
 

@@ -100,7 +100,8 @@ def test_another_configuration_is_refused_with_both_values(films: Path, whole: P
 
 
 def test_one_process_and_two_give_the_same_loss_curve(films: Path, tmp_path: Path) -> None:
-    settings = {"network": "resnet18", "optimizer": "sgd", "learning_rate": "0.0005", "use_weighted_loss": "true", "augmentation_type": "xray"}
+    # A rate at which rounding does not grow from step to step: at five times this one it is 0.7 % after two epochs.
+    settings = {"network": "resnet18", "optimizer": "sgd", "learning_rate": "0.0001", "use_weighted_loss": "true", "augmentation_type": "xray"}
     one, two = tmp_path / "one", tmp_path / "two"
     words = command(films, two, **settings)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
@@ -108,7 +109,7 @@ def test_one_process_and_two_give_the_same_loss_curve(films: Path, tmp_path: Pat
         assert done.returncode == 0, done.stderr
     curves = [[[float(v) for v in line.split(",")[1:3]] for line in history(out)[1:]] for out in (one, two)]
     assert len(curves[0]) == 2
-    assert torch.allclose(torch.tensor(curves[0]), torch.tensor(curves[1]), rtol=2e-3), curves
+    assert torch.allclose(torch.tensor(curves[0]), torch.tensor(curves[1]), rtol=1e-3), curves
     ids = [[line.split(",")[1] for line in (o.with_name(o.name + "-job") / "output/data/predictions.csv").read_text().splitlines()] for o in (one, two)]
     assert ids[0] == ids[1]
     assert len(set(ids[1])) == len(ids[1])
