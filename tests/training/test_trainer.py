@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,19 +25,6 @@ LOGITS = {1.0: [-1, -1, 1, 1], 0.75: [-1, 1, 1, 1], 0.5: [1, 1, 1, 1], 0.0: [1, 
 MIXED = [-9, 1, 9, 0.5]
 #: AUC 1, and half of the decisions wrong.
 POSITIVE = [3, 4, 5, 6]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def train(films: Path) -> SampleSet:
-    return some_films(films)
 
 
 def scaled(*by: float) -> list[list[float]]:

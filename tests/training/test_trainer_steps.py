@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,30 +13,16 @@ from runs import equal
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.swa_utils import AveragedModel
-from trainers import TinyNet, a_trainer, copied, length, some_films
+from trainers import TinyNet, a_trainer, copied, length
 
 from thorax import networks
 from thorax.config import TrainingConfig
 from thorax.data.loading import Films, epoch_order
-from thorax.data.samples import SampleSet
 from thorax.training.averaging import MovingAverage
 from thorax.training.schedule import optimizer, rate
 
 #: Losses of the first five steps of the run below; other instruction sets and thread counts give the same to 2e-6.
 LOSSES = [0.728882, 0.726026, 0.723509, 0.771021, 0.697731]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def train(films: Path) -> SampleSet:
-    return some_films(films)
 
 
 def without_norm(outputs: int = 1) -> nn.Module:
