@@ -11,8 +11,10 @@ from types import FrameType
 
 from thorax.command_line import read_command_line, read_model_dir
 from thorax.config import TrainingConfig
+from thorax.config.rules import check_machine
 from thorax.errors import ThoraxError
 from thorax.job import Job
+from thorax.machine import may_have_gpu
 
 
 def main(argv: list[str]) -> int:
@@ -23,7 +25,9 @@ def main(argv: list[str]) -> int:
             job.clear_failure()
         paths, hyperparameters = read_command_line(argv)
         job = Job.from_environment(paths)
-        return train(job, TrainingConfig.parse(hyperparameters))
+        config = TrainingConfig.parse(hyperparameters)
+        check_machine(config, device="cuda" if may_have_gpu() else "cpu", processes=job.process.world_size, processes_here=job.process.local_world_size)
+        return train(job, config)
     except ThoraxError as error:
         job.fail(str(error))
         return 1

@@ -53,7 +53,7 @@ def open_whole(file: Path, what: str, needed: int | None = None) -> Iterator[Bin
             os.close(folder)
     except OSError as error:
         _remove(partial)
-        size = f"; {needed / 2**20:.1f} MiB are needed" if needed is not None else ""
+        size = f"; {needed / 2**20:.1f} MiB are needed" if needed and needed >= 2**20 else ""
         advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
         raise ThoraxError(f"{what} cannot be saved in {file.parent}: {error.strerror}{size}; {advice} and run again") from None
     except BaseException:

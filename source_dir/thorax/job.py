@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from thorax.errors import ThoraxError
+from thorax.machine import free_cpus
 
 #: Path arguments -> their other spellings.
 PATHS: dict[str, tuple[str, ...]] = {
@@ -126,7 +127,7 @@ class Job:
             mlflow_uri=env.get("MLFLOW_TRACKING_URI") or None,
             mlflow_experiment=env.get("MLFLOW_EXPERIMENT_NAME") or "thorax",
             wandb_project=env.get("WANDB_PROJECT") or "thorax",
-            cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            cpus=free_cpus(),
         )
 
     def channel(self, name: str) -> Path:

@@ -1,8 +1,9 @@
-"""What this machine has: CPUs that are really ours, and whether they multiply bfloat16."""
+"""What this machine has, told without torch: CPUs that are really ours, whether they multiply bfloat16, and whether there may be a GPU."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -13,6 +14,11 @@ def cpu_has_bfloat16() -> bool:
     except OSError:
         return False
     return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def may_have_gpu(devices: Path = Path("/dev")) -> bool:
+    """False where there is surely no GPU for torch: on Linux without a device file of NVIDIA's driver (of a Jetson's too), of WSL's or of AMD's."""
+    return sys.platform != "linux" or any((devices / name).exists() for name in ("nvidiactl", "nvidia0", "nvhost-gpu", "nvgpu", "dxg", "kfd"))
 
 
 def free_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

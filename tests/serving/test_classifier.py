@@ -16,7 +16,6 @@ from thorax.data.images import UnreadableFilm
 from thorax.data.typical import TypicalFilms
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.machine import free_cpus
 from thorax.networks import build
 from thorax.serving import served
 from thorax.serving.bundle import Bundle
@@ -215,17 +214,6 @@ def test_real_films_that_are_inverted_or_no_films(realdata):
 
 
 # --- the machine
-
-
-@pytest.mark.parametrize(("files", "want"), [
-    ({"cpu.max": "max 100000"}, None), ({"cpu.max": "100000 100000"}, 1), ({"cpu.max": "50000 100000"}, 1), ({"cpu.max": "?"}, None), ({}, None),
-    ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None), ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
-])  # fmt: skip
-def test_a_container_has_the_cpus_of_its_quota(tmp_path, files, want):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert free_cpus(tmp_path) == (want or free_cpus(tmp_path / "nothing"))
 
 
 def test_at_most_512_films_of_a_set_are_looked_at_and_bad_ones_left_out(tmp_path, monkeypatch):

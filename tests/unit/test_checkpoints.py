@@ -183,7 +183,7 @@ def test_a_failed_save_leaves_what_was_there(kept, tmp_path, monkeypatch, number
 
     with monkeypatch.context() as patched:
         patched.setattr(os, where, fail)
-        with pytest.raises(ThoraxError, match=rf"checkpoint cannot be saved in {tmp_path}: {os.strerror(number)}; \d+\.\d MiB are needed; {advice}"):
+        with pytest.raises(ThoraxError, match=rf"checkpoint cannot be saved in {tmp_path}: {os.strerror(number)}; {advice}"):
             kept.save(3, state(3))
     assert names(tmp_path) == ["checkpoint-000000001.pt", "checkpoint-000000002.pt"]
     assert kept.load_latest()["state"]["global_step"] == 2
