@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -27,6 +28,12 @@ def main(argv: list[str]) -> int:
         job = Job.from_environment(paths)
         config = TrainingConfig.parse(hyperparameters)
         check_machine(config, device="cuda" if may_have_gpu() else "cpu", processes=job.process.world_size, processes_here=job.process.local_world_size)
+    except ThoraxError as error:
+        if job.process.local_rank:
+            time.sleep(30)  # local rank 0 finds the same mistake and tells it; then torchrun ends this process
+        job.fail(str(error))
+        return 1
+    try:
         return train(job, config)
     except ThoraxError as error:
         job.fail(str(error))

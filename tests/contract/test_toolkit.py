@@ -93,11 +93,12 @@ def test_two_processes_come_to_the_same(toolkit: str, films: Path, plain: dict[s
     assert_same_training(result(job.bundle, job.data), plain)
 
 
-def test_mistakes_of_two_processes_are_told_once(films: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "text", "told"), [("batch_size", "7", "batch_size=7 "), ("epochz", "3", "unknown hyperparameter epochz"), ("labels", "a,b,c", "labels=")])
+def test_mistakes_of_two_processes_are_told_once(films: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, text: str, told: str) -> None:
     job = JobDirectory.named(tmp_path, "wrong-two")
-    assert start(job, films, SETTINGS | {"batch_size": "7"}, processes=2) == 1
-    assert job.failure.read_text().startswith("batch_size=7 ")
-    assert capfd.readouterr().out.count("error: batch_size=7") == 1
+    assert start(job, films, SETTINGS | {name: text}, processes=2) == 1
+    assert job.failure.read_text().startswith(told)
+    assert capfd.readouterr().out.count(f"error: {told}") == 1
 
 
 def test_the_old_toolkit_is_the_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
