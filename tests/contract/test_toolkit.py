@@ -93,7 +93,10 @@ def test_two_processes_come_to_the_same(toolkit: str, films: Path, plain: dict[s
     assert_same_training(result(job.bundle, job.data), plain)
 
 
-@pytest.mark.parametrize(("name", "text", "told"), [("batch_size", "7", "batch_size=7 "), ("epochz", "3", "unknown hyperparameter epochz"), ("labels", "a,b,c", "labels=")])
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [("batch_size", "7", "batch_size=7 "), ("epochz", "3", "unknown hyperparameter epochz"), ("labels", "a,b,c", "labels=")],
+)
 def test_mistakes_of_two_processes_are_told_once(films: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, text: str, told: str) -> None:
     job = JobDirectory.named(tmp_path, "wrong-two")
     assert start(job, films, SETTINGS | {name: text}, processes=2) == 1
