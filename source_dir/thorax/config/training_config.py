@@ -182,7 +182,11 @@ class TrainingConfig:
         False, "keep only each block's input and compute the rest again in the backward pass: less memory, a third more time", SPEED, affects_result=False
     )
     compile: bool = parameter(False, "torch.compile the network", SPEED, affects_result=False)
-    sync_batchnorm: bool = parameter(True, "batch norm over all processes, so that N processes train as one does", SPEED)
+    sync_batchnorm: bool = parameter(
+        True,
+        "batch norm over all processes, so that N processes train as one does; each layer waits for all, so false is faster where each has many films",
+        SPEED,
+    )
     num_workers: int | None = parameter(
         None,
         "processes that read films, per training process; default: from the CPUs",
