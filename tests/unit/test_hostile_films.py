@@ -156,9 +156,9 @@ HEAD = (b"IHDR", struct.pack(">IIBBBBB", 20, 16, 8, 0, 0, 0, 0))
 REST = ((b"IDAT", zlib.compress(bytes(21 * 16))), (b"IEND", b""))
 
 
-def many_scans() -> bytes:
-    """A progressive JPEG of 2000 x 2000 pixels whose last scan is repeated."""
-    whole = films.data(np.zeros((2000, 2000), np.uint8), "JPEG", progressive=True)
+def many_scans(progressive: bool) -> bytes:
+    """A JPEG of 2000 x 2000 pixels whose last scan is repeated."""
+    whole = films.data(np.zeros((2000, 2000), np.uint8), "JPEG", progressive=progressive)
     last = whole.rindex(b"\xff\xda")
     return whole[:last] + whole[last:-2] * 3000 + whole[-2:]
 
@@ -187,7 +187,8 @@ BOMBS = {
     "text.png": (lambda: png(HEAD, (b"zTXt", b"Comment\0\0" + zeros(1 << 28)), *REST), "Decompressed data too large"),
     "texts.png": (lambda: png(HEAD, *[(b"zTXt", b"Comment\0\0" + zeros(1 << 20)) for _ in range(200)], *REST), "Too much memory"),
     "profile.png": (lambda: png(HEAD, (b"iCCP", b"icc\0\0" + zeros(1 << 28)), *REST), "Decompressed data too large"),
-    "scans.jpg": (many_scans, "it has more than 500 progressive scans"),
+    "scans.jpg": (lambda: many_scans(progressive=True), "it has more than 500 progressive scans"),
+    "sequential.jpg": (lambda: many_scans(progressive=False), "broken data stream"),
     "largest.png": (lambda: png((b"IHDR", struct.pack(">IIBBBBB", 8192, 8192, 8, 4, 0, 0, 0)), (b"IDAT", zeros(8192 * 8192 * 2 + (1 << 20))), REST[1]), ""),
     "rows.dcm": (lambda: dicoms.dicom(FILM, Rows=65535, Columns=65535), "it claims 65535x65535 pixels"),
     "short.dcm": (lambda: dicoms.dicom(WIDE, 12, Rows=8000, Columns=8000), "pixel data"),

@@ -36,7 +36,8 @@ def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
     size, from their luminance alone. EXIF orientation is applied."""
     with Image.open(io.BytesIO(data), formats=KINDS) as image:
         check_size(*image.size)
-        if image.format != "PNG" and data.count(b"\xff\xda") > MAX_SCANS:
+        once = image.mode == "L" and "progressive" not in image.info  # libjpeg reads one scan and no more; counting takes a while
+        if image.format != "PNG" and not once and data.count(b"\xff\xda") > MAX_SCANS:
             raise Refused(f"it has more than {MAX_SCANS} progressive scans")
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
         target = None
