@@ -213,9 +213,6 @@ def test_real_films_that_are_inverted_or_no_films(realdata):
     assert np.mean([bool(typical.warnings(photo)) for photo in photos]) > 0.8
 
 
-# --- the machine
-
-
 def test_at_most_512_films_of_a_set_are_looked_at_and_bad_ones_left_out(tmp_path, monkeypatch):
     from thorax.data import typical
     from thorax.data.images import Preprocessing
