@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from thorax.command_line import read_command_line, read_model_dir
+from thorax.command_line import read_command_line, read_model_dir, show_help
 from thorax.config import TrainingConfig
 from thorax.config.rules import check_machine
 from thorax.errors import ThoraxError
@@ -20,6 +20,8 @@ from thorax.machine import may_have_gpu
 
 def main(argv: list[str]) -> int:
     """Exit code 0: trained, or stopped by SIGTERM with a checkpoint (130: by Ctrl-C); 1: the user's mistake or the machine's limit, said in one line."""
+    if show_help(argv):
+        return 0
     job = Job.from_environment(read_model_dir(argv))
     try:
         if job.process.local_rank == 0:

@@ -108,13 +108,16 @@ def pack(listing: Listing, out: Path, name: str, options: Options, processes: in
 
 
 def _about_labels(listing: Listing, options: Options) -> Iterator[str]:
-    from thorax.data.patients import patient_of
+    from thorax.data.patients import patient_of, patients_of
 
     if options.to == "shards":
         return
     yield f"labels are numbers in RecordIO; train with --set labels={','.join(listing.names)}"
-    if any(patient_of(name) != patient for name, patient in zip(listing.ids, listing.patients, strict=True)):
-        yield ("warning: RecordIO keeps no patients, and these films' names do not tell them: "
+    kept = options.encode == "keep"  # then DICOM headers go along
+    places = [source if isinstance(source, ByteRange) else str(source) for source in listing.sources]
+    told = patients_of(listing.ids, places) if kept else map(patient_of, listing.ids)
+    if any(again != patient for again, patient in zip(told, listing.patients, strict=True)):
+        yield (f"warning: RecordIO keeps no patients, and these films' names {'and headers ' * kept}do not tell them: "
                "split by patient first (prepare.py split, then pack --split), or pack shards")  # fmt: skip
 
 

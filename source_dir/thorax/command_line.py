@@ -30,17 +30,21 @@ said on standard error and in OUT-job/output/failure.
 """
 
 
+def show_help(argv: Sequence[str]) -> bool:
+    """Whether help was asked for; then it is printed."""
+    wanted = any(word in ("-h", "--help") for word in argv)
+    if wanted:
+        _show(_USAGE + "\nHyperparameters" + help_text())
+    return wanted
+
+
 def read_command_line(argv: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     """(paths, hyperparameters) as texts. Takes `--name value`, `--name=value`, "-" for "_", and the one-letter `-k 3`
     that the toolkit makes of one-letter keys; several words (a list that the toolkit split) are joined by commas.
 
     Raises:
         ThoraxError: a word that belongs to no option, or an option given twice with two values.
-        SystemExit: after --help.
     """
-    if any(word in ("-h", "--help") for word in argv):
-        _show(_USAGE + "\nHyperparameters" + help_text())
-        raise SystemExit(0)
     strays, options = _options(argv)
     if strays:
         raise ThoraxError(f"{strays[0]!r} belongs to no option; write --name value")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections import Counter
 
 import dicoms
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thorax.data import recordio
 from thorax.data.formats import read_channel
 from thorax.data.patients import patient_of
 
@@ -64,7 +66,7 @@ OF_ONE = [["a.dcm", "b.dcm"], ["c", "f.dicom"], ["d.dcm"], ["e.dcm"], ["person3_
 
 
 def write(folder, numbers):
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, number in numbers.items():
         elements = {} if number is None else {"PatientID": number}
         (folder / name).write_bytes(dicoms.dicom(FILM, PatientName="Doe^Jane", **elements))
@@ -92,8 +94,37 @@ def as_manifest(root):
     (root / "o.manifest").write_text("\n".join(rows))
 
 
-@pytest.mark.parametrize("lay_out", [as_folders, as_table, as_list, as_manifest])
+def as_coco(root):
+    write(root, NUMBERS)
+    films = [*NUMBERS, "plain.png"]
+    (root / "boxes.json").write_text(json.dumps({
+        "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
+        "images": [{"id": n, "file_name": name} for n, name in enumerate(films)],
+        "annotations": [{"image_id": n, "category_id": 1 + n % 2} for n in range(len(films))],
+    }))  # fmt: skip
+
+
+def as_records(root):
+    write(root.parent / "loose", NUMBERS)
+    with recordio.Writer(root / "films.rec") as writer:
+        for n, name in enumerate([*NUMBERS, "plain.png"]):
+            writer.write(recordio.pack((root.parent / "loose" / name).read_bytes(), n % 2, n), n)
+    (root / "films.lst").write_text("".join(f"{n}\t{n % 2}\t{name}\n" for n, name in enumerate([*NUMBERS, "plain.png"])))
+
+
+def as_shards(root):
+    write(root.parent / "loose", NUMBERS)
+    with tarfile.open(root / "films.tar", "w") as tar:
+        for n, name in enumerate([*NUMBERS, "plain.png"]):
+            about = root.parent / "loose" / f"{n}.json"
+            about.write_text(json.dumps({"id": name, "label": "AB"[n % 2]}))
+            tar.add(about, f"{n}.json")
+            tar.add(root.parent / "loose" / name, f"{n}.dcm")
+
+
+@pytest.mark.parametrize("lay_out", [as_folders, as_table, as_list, as_manifest, as_coco, as_records, as_shards])
 def test_the_header_of_a_dicom_film_tells_its_patient_where_nothing_else_does(tmp_path, lay_out):
+    (tmp_path / "films").mkdir()
     lay_out(tmp_path / "films")
     listing = read_channel("train", tmp_path / "films")
     of: dict[str, list[str]] = {}
@@ -102,6 +133,24 @@ def test_the_header_of_a_dicom_film_tells_its_patient_where_nothing_else_does(tm
             of.setdefault(patient, []).append(film.removeprefix("A/"))
     assert sorted(sorted(films) for films in of.values()) == OF_ONE
     assert not {"7", "8"} & set(of)  # bundles travel, numbers of patients do not
+
+
+def test_records_without_a_list_tell_patients_by_their_headers(tmp_path):
+    with recordio.Writer(tmp_path / "films.rec") as writer:
+        for n, number in enumerate(["7", "8", "7", None]):
+            film = dicoms.dicom(FILM, PatientID=number) if number else b"no film"
+            film += bytes(-len(film) % 4) + recordio.MAGIC * (n == 2)  # so this one is stored in parts
+            writer.write(recordio.pack(film, n % 2, n), n)
+    first, second, again, other = read_channel("train", tmp_path).patients
+    assert first == again != second
+    assert other == "films/3"
+
+
+def test_films_of_another_kind_do_not_hide_that_one_number_is_on_all_films(tmp_path):
+    with recordio.Writer(tmp_path / "films.rec") as writer:
+        for n in range(4):
+            writer.write(recordio.pack(dicoms.dicom(FILM, PatientID="ANONYMOUS") if n % 2 else b"no film", n // 2, n), n)
+    assert len(set(read_channel("train", tmp_path).patients)) == 4
 
 
 def test_a_table_goes_before_the_header(tmp_path):

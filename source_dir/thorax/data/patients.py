@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path, PurePath
 
 from thorax.data.decoders import EXTENSIONS, dicom_patient
+from thorax.data.recordio import SplitRecord
+from thorax.data.source import ByteRange
 
 #: Kaggle "Chest X-Ray Images (Pneumonia)" and NIH ChestX-ray14. The first group is the patient.
 PATTERNS = (
@@ -33,7 +37,7 @@ def patient_of(film: str) -> str:
     return film
 
 
-def patients_of(films: Sequence[str], paths: Sequence[str]) -> list[str]:
+def patients_of(films: Sequence[str], places: Sequence[str | ByteRange]) -> list[str]:
     """As `patient_of`; where a name tells nothing and the film is DICOM, a hash of its PatientID.
 
     The hash, since bundles travel and the number of a patient should not. A PatientID that is blank, or the same in all of
@@ -41,20 +45,30 @@ def patients_of(films: Sequence[str], paths: Sequence[str]) -> list[str]:
 
     Args:
         films: ids.
-        paths: where each is.
+        places: the path of each, or its stretch of a larger file.
     """
     patients = [patient_of(film) for film in films]
-    asked = [k for k, film in enumerate(films) if patients[k] == film and _may_be_dicom(paths[k])]
+    asked = _may_be_dicom([k for k, film in enumerate(films) if patients[k] == film], places)
     if not asked:
         return patients
     with ThreadPoolExecutor(READERS) as pool:
-        told = list(pool.map(lambda k: dicom_patient(Path(paths[k])), asked))
-    if len(told) == 1 or len(set(told)) > 1:
-        for k, number in zip(asked, told, strict=True):
+        told = dict(zip(asked, pool.map(lambda k: _header_patient(places[k]), asked), strict=True))
+    dicom = {k: number for k, number in told.items() if number is not None}
+    if len(dicom) == 1 or len(set(dicom.values())) > 1:
+        for k, number in dicom.items():
             patients[k] = f"dicom-{hashlib.sha256(number.encode()).hexdigest()[:16]}" if number else films[k]
     return patients
 
 
-def _may_be_dicom(path: str) -> bool:
-    ending = PurePath(path).suffix.lower()
-    return ending in (".dcm", ".dicom") or ending not in EXTENSIONS
+def _header_patient(place: str | ByteRange) -> str | None:
+    return dicom_patient(place if isinstance(place, ByteRange) else Path(place))
+
+
+def _may_be_dicom(films: list[int], places: Sequence[str | ByteRange]) -> list[int]:
+    """Those of the films that are named as DICOM is, or by no kind; of films in larger files those that begin as DICOM does."""
+    asked = [k for k in films if isinstance(place := places[k], str) and PurePath(place).suffix.lower() not in EXTENSIONS - {".dcm", ".dicom"}]
+    ranges = [(k, place) for k in films if isinstance(place := places[k], ByteRange)]
+    for path, mine in groupby(ranges, key=lambda film: film[1].path):  # each file is opened once: it may hold millions
+        with path.open("rb", buffering=0) as file:
+            asked += [k for k, place in mine if isinstance(place, SplitRecord) or os.pread(file.fileno(), 4, place.offset + 128) == b"DICM"]
+    return asked

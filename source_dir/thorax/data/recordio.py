@@ -60,6 +60,9 @@ class SplitRecord(ByteRange):
         whole = ByteRange.read(self)
         return unpack(_joined(self.path, whole, 0, self.offset)[0], str(self))[3]
 
+    def head(self, size: int) -> bytes:
+        return self.read()[:size]
+
 
 def pack(film: bytes, labels: float | Sequence[float] | np.ndarray, id: int, id2: int = 0) -> bytes:
     """The payload of a film: one number as label, or a vector of several (or of one: a list)."""

@@ -44,5 +44,9 @@ class ByteRange:
             raise ThoraxError(f"{self} is cut short: {self.size} bytes are announced, {len(data)} are there")
         return data
 
+    def head(self, size: int) -> bytes:
+        """The first bytes, at most `size`; raises as `read`."""
+        return ByteRange(self.path, self.offset, min(size, self.size)).read()
+
 
 Source: TypeAlias = Path | ByteRange

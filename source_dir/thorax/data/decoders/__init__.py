@@ -72,7 +72,7 @@ def header(source: Source | bytes, name: str) -> Header:
     """
     if isinstance(source, ByteRange) and source.size > HEAD:
         try:
-            return header(ByteRange(source.path, source.offset, HEAD).read(), name)
+            return header(source.head(HEAD), name)
         except ThoraxError:
             pass  # a header of more than HEAD bytes, or a film that is damaged: its whole tells
     kind = ""
@@ -86,11 +86,11 @@ def header(source: Source | bytes, name: str) -> Header:
         raise _told(name, kind, error) from None
 
 
-def dicom_patient(path: Path) -> str:
-    """The PatientID in the header of a DICOM film; nothing where there is none, or where the file cannot be read."""
+def dicom_patient(source: Source) -> str | None:
+    """The PatientID in the header of a DICOM film ("" without one, or where it cannot be read); None where the film is none."""
     try:
-        with path.open("rb") as file:
-            return str(_decoder("DICOM").patient(file)) if file.read(_FIRST).endswith(_DICOM_MARK) else ""
+        with _open(source.head(HEAD) if isinstance(source, ByteRange) else source) as file:
+            return str(_decoder("DICOM").patient(file)) if file.read(_FIRST).endswith(_DICOM_MARK) else None
     except Exception:  # whoever decodes the film tells what is wrong with it
         return ""
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from thorax.data.columns import Files
 from thorax.data.formats.channel import PARTS, Channel
+from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
@@ -68,7 +69,8 @@ def read(channel: Channel) -> Listing:
     if len(set(ids)) != len(ids):
         raise ThoraxError(f"{channel.folder}: an image is in several of {', '.join(files)}; leave each in one")
     return Listing(
-        first.names, ids, Files(channel.paths(ids)), np.concatenate([listing.targets for listing, _ in listings]), ids, False,
+        first.names, ids, Files(channel.paths(ids)), np.concatenate([listing.targets for listing, _ in listings]),
+        [patient for listing, _ in listings for patient in listing.patients], False,
         parts=[part for part, (listing, _) in zip(parts, listings, strict=True) for _ in listing.ids],
         notes=tuple(note for listing, _ in listings for note in listing.notes),
     )  # fmt: skip
@@ -101,7 +103,8 @@ def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
         raise ThoraxError(f"none of the {len(files)} images of {file} is below {channel.folder}, e.g. {', '.join(files[:2])}")
     notes = (f"{len(files) - len(there)} of the {len(files)} images of {file.name} are not there and are left out",) if len(there) < len(files) else ()
     ids = [places[n] for n in there]
-    return Listing(tuple(names[c] for c in sorted(names)), ids, Files(channel.paths(ids)), targets[there], ids, False, notes=notes), names
+    paths = channel.paths(ids)
+    return Listing(tuple(names[c] for c in sorted(names)), ids, Files(paths), targets[there], patients_of(ids, paths), False, notes=notes), names
 
 
 def _pairs(boxes: list[dict[str, Any]], crowds: bool) -> list[tuple[Any, int]]:

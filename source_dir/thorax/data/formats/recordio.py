@@ -1,6 +1,6 @@
 """The built-in algorithm's RecordIO: one or more .rec files; no index is needed. Films stay where they are.
 
-A .lst of the same name beside a .rec tells the films' paths, and by them their patients.
+A .lst of the same name beside a .rec tells the films' paths, and by them their patients; else the films' DICOM headers do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from thorax.data.columns import Ranges
 from thorax.data.formats.channel import Channel
 from thorax.data.formats.lst import read_rows
 from thorax.data.formats.numbered import labelled
-from thorax.data.patients import patient_of
+from thorax.data.patients import patients_of
 from thorax.data.recordio import Record, scan
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
@@ -43,13 +43,14 @@ def read(channel: Channel) -> Listing:
             raise ThoraxError(f"{_where(record)} has {len(record.labels)} labels, those before it {width}")
     values = np.stack([record.labels for record in records]).astype(np.float64)
     names, targets, exclusive = labelled(values, channel.options, lambda n: _where(records[n]))
+    films = [record.film for record in records]
     ids = [name for file, mine in groupby(records, lambda record: record.film.path) for name in _names(file, list(mine))]
-    patients = [patient_of(name) for name in ids]
+    patients = patients_of(ids, films)
     notes: tuple[str, ...] = ()
     if patients == ids:
         advice = "" if all(file.with_suffix(".lst").is_file() for file in files) else "; lay the .lst that they were made from beside the .rec"
         notes = (f"records tell no patients: each film is taken for a patient of its own{advice}",)
-    return Listing(names, ids, Ranges.of([record.film for record in records]), targets, patients, exclusive, notes=notes)
+    return Listing(names, ids, Ranges.of(films), targets, patients, exclusive, notes=notes)
 
 
 def _where(record: Record) -> str:

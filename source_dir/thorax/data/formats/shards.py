@@ -2,7 +2,7 @@
 
 Members that share a name up to the first dot are one film: its picture, and a .json with `id`, `patient` and `label`
 (classes) or `labels` ({name: 1, 0, or null for unknown}), or a .cls with its class. Without an id the name is the id;
-without a patient the id tells it.
+without a patient the id or the DICOM header tells it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from thorax.data.columns import Ranges
 from thorax.data.formats.channel import Channel
 from thorax.data.images import EXTENSIONS
-from thorax.data.patients import patient_of
+from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.data.shards import INDEX, Member, members, read_index
 from thorax.data.source import ByteRange
@@ -60,12 +60,15 @@ def _scan(shards: list[Path]) -> Listing:
                 raise ThoraxError(f"{shard}: the film {name} is in the shards a second time")
             seen.add(name)
             ids.append(name)
-            patients.append(str(about.get("patient") or patient_of(name)))
+            patients.append(str(about.get("patient") or ""))
             labels.append(about["label"] if "label" in about else about["labels"])
             places.append((k, film.offset, film.size))
     names, targets, exclusive = _targets(shards, ids, labels)
     which, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
-    return Listing(names, ids, Ranges(shards, which, offsets, sizes), targets, patients, exclusive)
+    sources = Ranges(shards, which, offsets, sizes)
+    if "" in patients:
+        patients = [person or told for person, told in zip(patients, patients_of(ids, list(sources)), strict=True)]
+    return Listing(names, ids, sources, targets, patients, exclusive)
 
 
 def _key(member: Member) -> str:
