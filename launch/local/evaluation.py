@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 
 from thorax.data.formats import read_channel
+from thorax.data.images import EXTENSIONS
 from thorax.data.samples import sample_set
 from thorax.errors import ThoraxError
 from thorax.evaluation import mistakes, wording
@@ -59,36 +58,36 @@ def evaluate(
     _check(data, predictions, compare_with, by, table, (json_file, html_file), resamples)
     bundle = find_bundle(folder)
     space, thresholds = bundle.space, np.array([bundle.thresholds[name] for name in bundle.space.outputs])
-    with _films(data, data_format, bundle) as films:
-        if predictions is not None:
-            parts = read_predictions(predictions, space, thresholds, say)
-            if films is not None:
-                parts = {name: _labelled(each, films, predictions) for name, each in parts.items()}
-        else:
-            assert films is not None
-            parts = {films.given.stem: _scored(bundle, films)}
-        where = films.given if films is not None else predictions
-        assert where is not None
-        for each in parts.values():
-            _check_answers(each, space.outputs, space.classes, where)
-        scores = {name: score(each.targets, each.probabilities, space, thresholds, each.patients, resamples=resamples) for name, each in parts.items()}
-        report = Report(
-            title=f"{bundle.network} on {where.name or where}", labels=space, scores=scores, temperatures=bundle.temperatures, rule=_rule(bundle),
-            curves={name: (each.targets, each.probabilities) for name, each in parts.items()}, facts=_facts(bundle, where),
-        )  # fmt: skip
-        shown = parts[report.headline]
-        if compare_with is not None:
-            assert films is not None
-            report = replace(report, compared=(str(folder), str(compare_with)), comparison=_compared(shown, films, bundle, compare_with, resamples))
-        if by:
-            columns = _columns(by, table or _table_of(films), table, shown.ids)
-            found = subgroups(shown.targets, shown.probabilities, space, thresholds, shown.patients, columns, resamples=resamples)
-            report = replace(report, groups=found)
-        if html_file is not None and films is not None:
-            wrong = mistakes.worst(shown.targets, shown.probabilities, thresholds, space)
-            source, net = dict(zip(films.ids, films.sources, strict=True)), bundle.build_network()
-            drawn = [mistakes.draw(m, source[shown.ids[m.film]], net, bundle.preprocessing, torch.device("cpu")) for m in wrong]
-            report = replace(report, mistakes=[(shown.ids[m.film], m) for m in drawn])
+    films = _films(data, data_format, bundle)
+    if predictions is not None:
+        parts = read_predictions(predictions, space, thresholds, say)
+        if films is not None:
+            parts = {name: _labelled(each, films, predictions) for name, each in parts.items()}
+    else:
+        assert films is not None
+        parts = {films.given.stem: _scored(bundle, films)}
+    where = films.given if films is not None else predictions
+    assert where is not None
+    for each in parts.values():
+        _check_answers(each, space.outputs, space.classes, where)
+    scores = {name: score(each.targets, each.probabilities, space, thresholds, each.patients, resamples=resamples) for name, each in parts.items()}
+    report = Report(
+        title=f"{bundle.network} on {where.name or where}", labels=space, scores=scores, temperatures=bundle.temperatures, rule=_rule(bundle),
+        curves={name: (each.targets, each.probabilities) for name, each in parts.items()}, facts=_facts(bundle, where),
+    )  # fmt: skip
+    shown = parts[report.headline]
+    if compare_with is not None:
+        assert films is not None
+        report = replace(report, compared=(str(folder), str(compare_with)), comparison=_compared(shown, films, bundle, compare_with, resamples))
+    if by:
+        columns = _columns(by, table or _table_of(films), table, shown.ids)
+        found = subgroups(shown.targets, shown.probabilities, space, thresholds, shown.patients, columns, resamples=resamples)
+        report = replace(report, groups=found)
+    if html_file is not None and films is not None:
+        wrong = mistakes.worst(shown.targets, shown.probabilities, thresholds, space)
+        source, net = dict(zip(films.ids, films.sources, strict=True)), bundle.build_network()
+        drawn = [mistakes.draw(m, source[shown.ids[m.film]], net, bundle.preprocessing, torch.device("cpu")) for m in wrong]
+        report = replace(report, mistakes=[(shown.ids[m.film], m) for m in drawn])
     _tell(report, json_file, html_file)
 
 
@@ -128,43 +127,33 @@ def _check(
             raise ThoraxError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else f'there is no folder {path.parent}'}; name a file")
 
 
-@contextmanager
-def _films(given: Path | None, data_format: str, bundle: Bundle) -> Iterator[Films | None]:
-    """The films of --data with targets in the bundle's order, NaN where the data says nothing of a label.
-
-    A table is read through a folder that holds it, links to what lies beside it, and no other table: formats read folders.
-    """
+def _films(given: Path | None, data_format: str, bundle: Bundle) -> Films | None:
+    """The films of --data, a folder or a table in one, with targets in the bundle's order, NaN where the data says nothing of a label."""
     if given is None:
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = given
-        if given.is_file():
-            folder = Path(temporary)
-            for entry in given.absolute().parent.iterdir():
-                if entry.name == given.name or not (entry.is_file() and entry.suffix == given.suffix):
-                    (folder / entry.name).symlink_to(entry)
-        try:
-            listing = read_channel("data", folder, data_format)
-        except ThoraxError as error:
-            raise ThoraxError(str(error).replace("channel data: ", "--data: ").replace(str(folder), str(given))) from None
-        space = bundle.space
-        unknown = [name for name in listing.names if name not in space.classes and name.lower() not in NEGATIVE_NAMES]
-        missing = [name for name in space.outputs if name not in listing.names]
-        exclusive = space.task != "multilabel"
-        if (unknown or not listing.exclusive) if exclusive else (unknown and len(missing) == len(space.outputs)):
-            told = ", ".join(listing.names) + ("" if listing.exclusive or not exclusive else " (several on a film, or none)")
-            raise ThoraxError(f"--data {given} has the labels {told}, but the bundle tells apart {', '.join(space.classes)}")
-        samples = sample_set("data", listing, space)
-        films = Films(given, list(samples.ids), list(samples.patients), [sample.source for sample in samples.samples], samples.targets.copy())
-        if not exclusive:
-            for name in missing:
-                say(f"warning: {given} says nothing of {name}: it is not scored")
-                films.targets[:, space.outputs.index(name)] = np.nan
-            if unknown:
-                say(f"note: the bundle does not know {', '.join(unknown)}, which {given} has too")
-        _warn_of_training_films(bundle, films.ids)
-        yield films
+        return None
+    if given.is_file() and given.suffix.lower() in EXTENSIONS:
+        raise ThoraxError(f"--data {given} is one film; give a folder per class, or the table that tells its labels")
+    try:
+        listing = read_channel("data", given.parent, data_format, table=given.name) if given.is_file() else read_channel("data", given, data_format)
+    except ThoraxError as error:
+        raise ThoraxError(str(error).replace("channel data: ", "--data: ")) from None
+    space = bundle.space
+    unknown = [name for name in listing.names if name not in space.classes and name.lower() not in NEGATIVE_NAMES]
+    missing = [name for name in space.outputs if name not in listing.names]
+    exclusive = space.task != "multilabel"
+    if (unknown or not listing.exclusive) if exclusive else (unknown and len(missing) == len(space.outputs)):
+        told = ", ".join(listing.names) + ("" if listing.exclusive or not exclusive else " (several on a film, or none)")
+        raise ThoraxError(f"--data {given} has the labels {told}, but the bundle tells apart {', '.join(space.classes)}")
+    samples = sample_set("data", listing, space)
+    films = Films(given, list(samples.ids), list(samples.patients), [sample.source for sample in samples.samples], samples.targets.copy())
+    if not exclusive:
+        for name in missing:
+            say(f"warning: {given} says nothing of {name}: it is not scored")
+            films.targets[:, space.outputs.index(name)] = np.nan
+        if unknown:
+            say(f"note: the bundle does not know {', '.join(unknown)}, which {given} has too")
+    _warn_of_training_films(bundle, films.ids)
+    return films
 
 
 def _warn_of_training_films(bundle: Bundle, ids: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import random
 import shutil
 import signal
@@ -113,6 +114,20 @@ def test_one_process_and_two_give_the_same_loss_curve(films: Path, tmp_path: Pat
     ids = [[line.split(",")[1] for line in (o.with_name(o.name + "-job") / "output/data/predictions.csv").read_text().splitlines()] for o in (one, two)]
     assert ids[0] == ids[1]
     assert len(set(ids[1])) == len(ids[1])
+
+
+@pytest.mark.parametrize("ema_decay", ["0", "0.5"])
+def test_without_synced_batch_norm_all_processes_score_the_network_that_is_kept(films: Path, tmp_path: Path, ema_decay: str) -> None:
+    settings = {"network": "resnet18", "sync_batchnorm": "false", "use_weighted_loss": "false", "calibration": "none", "epochs": "1", "ema_decay": ema_decay}
+    words = command(films, tmp_path / "out", **settings)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+    done = run([*launcher, *words[1:]])
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out-job/output/data/predictions.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["part"] == "validation"]
+    p, target = (torch.tensor([float(row[f"{column}:PNEUMONIA"]) for row in rows]) for column in ("probability", "target"))
+    loss = float(history(tmp_path / "out")[1].split(",")[2])
+    assert float(torch.nn.functional.binary_cross_entropy(p, target)) == pytest.approx(loss, rel=1e-4)
 
 
 def test_processes_with_unequal_shares_of_a_small_set_stay_in_step(films: Path, tmp_path: Path) -> None:

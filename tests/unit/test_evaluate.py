@@ -135,6 +135,16 @@ def test_subgroups_of_one_table_among_others_and_labels_it_does_not_name(finding
     assert "says nothing of Nodule: it is not scored" in out and "does not know Edema" in out
 
 
+def test_a_table_may_name_its_films_by_absolute_paths(bundle, tmp_path, capsys):
+    rows = "".join(f"{tmp_path / 'films' / name},{label}\n" for name, label in (("a.png", "NORMAL"), ("b.png", "PNEUMONIA")))
+    make.table(tmp_path / "films", "path,labels\n" + rows, ["a.png", "b.png"], name="mine.csv")
+    make.table(tmp_path / "films", "path\n", name="another.csv")
+    assert told(tmp_path, bundle, "--data", tmp_path / "films" / "mine.csv")["scores"]["mine"]["labels"]["PNEUMONIA"]["n"] == 2
+    assert "a.png is one film; give a folder per class, or the table" in one_line(capsys, bundle, "--data", tmp_path / "films" / "a.png")
+    (tmp_path / "films" / "mine.csv").write_text("path,labels\n/etc/x.png,NORMAL\n")
+    assert f"{tmp_path}/films/mine.csv line 2: /etc/x.png leads out" in one_line(capsys, bundle, "--data", tmp_path / "films" / "mine.csv")
+
+
 def test_subgroups_of_another_table(bundle, films, tmp_path):
     ids = sorted(str(p.relative_to(films / "test")) for p in (films / "test").rglob("*.png"))
     with (tmp_path / "who.csv").open("w", newline="") as file:

@@ -96,6 +96,18 @@ def test_unknown_labels_survive_packing_and_lost_patients_are_told(tmp_path, cap
         assert ("RecordIO keeps no patients" in capsys.readouterr().out) is (to == "rec")
 
 
+@pytest.mark.parametrize("to", ["rec", "list"])
+def test_one_label_alone_survives_with_its_unknowns(tmp_path, capsys, to):
+    films.table(tmp_path / "in", "path,Pneumonia\na.png,1\nb.png,0\nc.png,\n", ["a.png", "b.png", "c.png"])
+    words = ["pack", tmp_path / "in", tmp_path / "out", "--to", "rec"] if to == "rec" else ["list", tmp_path / "in", "--out", tmp_path / "lst" / "a.lst"]
+    assert run(*words) == 0
+    assert "--set labels=Pneumonia" in capsys.readouterr().out
+    where = {"folder": tmp_path / "out"} if to == "rec" else {"folder": tmp_path / "in", "lists": tmp_path / "lst"}
+    listing = read_channel("x", options=Options(labels=("Pneumonia",)), **where)
+    assert (listing.names, listing.exclusive) == (("Pneumonia",), False)
+    np.testing.assert_array_equal(listing.targets[np.argsort(listing.ids)], [[1], [0], [np.nan]])
+
+
 def test_pack_by_a_split_makes_a_channel_for_each_part(channel, tmp_path):
     assert run("split", channel, "--out", tmp_path / "s.csv", "--validation", "0.25", "--test", "0.25") == 0
     assert run("pack", channel, tmp_path / "out", "--split", tmp_path / "s.csv", "--processes", 1) == 0

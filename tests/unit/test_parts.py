@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import channels
+import films as make
+import numpy as np
 import pytest
 from conftest import write_films
 
@@ -61,6 +63,20 @@ def test_films_without_any_label(marked, tmp_path):
     assert "train: 16 films without any of the labels are left out (keep_unlabelled=false)" in lines
     with pytest.raises(ThoraxError, match="channel train: no film has any of toothbrush; check labels, or set keep_unlabelled=true"):
         parts(train=root, config={"labels": ("toothbrush",), "keep_unlabelled": False})
+
+
+def test_a_label_that_a_channel_has_no_column_of_is_unknown_there(tmp_path):
+    rows = [f"{k}.png" for k in range(12)]
+    make.table(tmp_path / "train", "path,Mass,Edema\n" + "".join(f"{name},{k % 2},{k % 3 == 0:d}\n" for k, name in enumerate(rows)), rows)
+    make.table(tmp_path / "test", "path,Mass,Nodule\n" + "".join(f"{name},{k % 2},1\n" for k, name in enumerate(rows)), rows)
+    lines: list[str] = []
+    job = Job({"train": tmp_path / "train", "test": tmp_path / "test"}, *(tmp_path / name for name in ("m", "o", "c", "f")))
+    found = read_parts(job, TrainingConfig(**SMALL, patient_scope="channel"), lines.append)
+    np.testing.assert_array_equal(found.test.targets, [[k % 2, np.nan] for k in range(12)])
+    assert "warning: test: its films tell nothing of Edema, which is not scored on them" in lines
+    make.table(tmp_path / "test", "path,Nodule\n" + "".join(f"{name},1\n" for name in rows), rows)
+    with pytest.raises(ThoraxError, match=r"^channel test has the labels Nodule, none of training's Mass, Edema$"):
+        read_parts(job, TrainingConfig(**SMALL, patient_scope="channel"), lines.append)
 
 
 def test_no_film_for_training(marked, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from collections import Counter
@@ -151,6 +152,41 @@ def test_films_of_another_kind_do_not_hide_that_one_number_is_on_all_films(tmp_p
         for n in range(4):
             writer.write(recordio.pack(dicoms.dicom(FILM, PatientID="ANONYMOUS") if n % 2 else b"no film", n // 2, n), n)
     assert len(set(read_channel("train", tmp_path).patients)) == 4
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_one_number_for_all_films_but_one_without_is_no_patient(tmp_path, torn):
+    for name in "AB":
+        write(tmp_path / name, {f"{k}.dcm": "ANONYMOUS" for k in range(3)} | {"blank.dcm": ""})
+        if torn:
+            (tmp_path / name / "blank.dcm").write_bytes((tmp_path / name / "blank.dcm").read_bytes()[:200])
+    assert len(set(read_channel("train", tmp_path).patients)) == 10
+
+
+def test_patients_of_all_parts_of_a_channel_are_found_together(tmp_path):
+    """COCO's annotations of train and of validation: number 7 is on films of both, and alone in validation."""
+    write(tmp_path, {"a.dcm": "7", "b.dcm": "8", "c.dcm": "7", "d.dcm": "7"})
+    for part, films in (("train", ["a.dcm", "b.dcm"]), ("val", ["c.dcm", "d.dcm"])):
+        (tmp_path / f"instances_{part}.json").write_text(json.dumps({
+            "categories": [{"id": 1, "name": "Mass"}],
+            "images": [{"id": n, "file_name": name} for n, name in enumerate(films)],
+            "annotations": [{"image_id": 0, "category_id": 1}],
+        }))  # fmt: skip
+    a, b, c, d = read_channel("train", tmp_path).patients
+    assert a == c == d != b
+
+
+def test_a_header_longer_than_the_first_look_tells_its_patient_all_the_same(tmp_path):
+    with recordio.Writer(tmp_path / "films.rec") as writer:
+        for n, number in enumerate(["7", "7", "8"]):
+            data_set = dicoms.data_set(FILM, PatientID=number)
+            data_set.add_new((0x0009, 0x0010), "LO", "OURS")
+            data_set.add_new((0x0009, 0x1001), "OB", bytes(70_000))
+            file = io.BytesIO()
+            data_set.save_as(file, enforce_file_format=True)
+            writer.write(recordio.pack(file.getvalue(), n % 2, n), n)
+    first, again, other = read_channel("train", tmp_path).patients
+    assert first == again != other
 
 
 def test_a_table_goes_before_the_header(tmp_path):

@@ -90,6 +90,12 @@ def test_any_tar_reader_can_read_a_shard(tmp_path):
         assert {(m.mtime, m.uid, m.mode) for m in tar.getmembers()} == {(0, 0, 0o644)}
 
 
+def test_patients_may_be_numbers_and_one_of_them_0(tmp_path):
+    about = [(n, json.dumps({"label": "AB"[n % 2], "patient": n // 2}).encode()) for n in range(4)]
+    shard(tmp_path / "a.tar", *(entry for n, text in about for entry in ((f"{n}.json", text), (f"{n}.png", film(n)))))
+    assert list(read_channel("train", tmp_path).patients) == ["0", "0", "1", "1"]
+
+
 def test_webdataset_shards_of_others_are_read(tmp_path):
     """.cls beside the picture, folders in the keys, members of other kinds, GNU long names."""
     long = "deep/" * 30 + "person7_bacteria_2"

@@ -105,6 +105,8 @@ def _marked(films: SampleSet, marks: Sequence[str] | None) -> dict[str, SampleSe
 def _channel(job: Job, config: TrainingConfig, name: str, space: LabelSpace, say: Callable[[str], None]) -> SampleSet:
     listing = _read(job, config, name, say)
     films = sample_set(name, listing, space)
+    if unknown := [label for label in space.outputs if label not in listing.names and np.isnan(listing.unnamed) and space.task == "multilabel"]:
+        say(f"warning: {name}: its films tell nothing of {', '.join(unknown)}, which {'is' if len(unknown) == 1 else 'are'} not scored on them")
     marked = _marked(films, listing.parts)
     if name not in marked:
         say(f"warning: {name}: its films are marked {' and '.join(marked)}, none {name}; all {len(films)} are taken")

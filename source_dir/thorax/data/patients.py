@@ -54,7 +54,7 @@ def patients_of(films: Sequence[str], places: Sequence[str | ByteRange]) -> list
     with ThreadPoolExecutor(READERS) as pool:
         told = dict(zip(asked, pool.map(lambda k: _header_patient(places[k]), asked), strict=True))
     dicom = {k: number for k, number in told.items() if number is not None}
-    if len(dicom) == 1 or len(set(dicom.values())) > 1:
+    if len(dicom) == 1 or len({number for number in dicom.values() if number}) > 1:
         for k, number in dicom.items():
             patients[k] = f"dicom-{hashlib.sha256(number.encode()).hexdigest()[:16]}" if number else films[k]
     return patients

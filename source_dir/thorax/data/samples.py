@@ -32,6 +32,8 @@ class Listing:
         exclusive: every film has exactly one of the names (classes), rather than any number (labels).
         parts: train, validation or test for every film, where the channel itself says so.
         notes: lines for the log: what was left out and why.
+        unnamed: what a film's value is for a label that is not among the names: 0, it has it not (formats that list a film's
+            labels), or NaN, nobody looked (a column or category per label).
     """
 
     names: tuple[str, ...]
@@ -42,6 +44,7 @@ class Listing:
     exclusive: bool
     parts: Sequence[str] | None = None
     notes: tuple[str, ...] = ()
+    unnamed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,8 @@ def sample_set(part: str, listing: Listing, space: LabelSpace) -> SampleSet:
     """The listing's films with label vectors in the space's order.
 
     Raises:
-        ThoraxError: the listing has a class that the space has not, or a film that is not of exactly one class.
+        ThoraxError: the listing has a class that the space has not, a film that is not of exactly one class, or no label of
+            the space at all.
     """
     if space.task != "multilabel":
         if not listing.exclusive:
@@ -201,7 +205,9 @@ def sample_set(part: str, listing: Listing, space: LabelSpace) -> SampleSet:
         others = [name for name in listing.names if name not in space.classes]
         if others:
             raise ThoraxError(f"channel {part} has the classes {', '.join(listing.names)}, but training knows {', '.join(space.classes)}")
-    columns = np.zeros((len(listing.ids), len(space.outputs)), np.float32)
+    elif np.isnan(listing.unnamed) and not set(listing.names) & set(space.outputs):
+        raise ThoraxError(f"channel {part} has the labels {', '.join(listing.names)}, none of training's {', '.join(space.outputs)}")
+    columns = np.full((len(listing.ids), len(space.outputs)), listing.unnamed if space.task == "multilabel" else 0, np.float32)
     for k, name in enumerate(space.outputs):
         if name in listing.names:
             columns[:, k] = listing.targets[:, listing.names.index(name)]

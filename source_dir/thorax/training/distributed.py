@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from thorax.errors import ThoraxError
 from thorax.job import Process
@@ -101,6 +102,13 @@ def from_main(work: Callable[[], T], process: Process) -> T:
     if told[1] is not None:
         raise told[1]
     return cast(T, told[0])
+
+
+def share_buffers(net: nn.Module, process: Process) -> None:
+    """Gives every process the main one's buffers (batch norm's statistics); all must call it."""
+    if process.world_size > 1:
+        for buffer in net.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def total(values: torch.Tensor, process: Process) -> torch.Tensor:

@@ -281,6 +281,9 @@ class Trainer:
     def _end_epoch(self) -> None:
         c, s = self.config, self.state
         seconds = time.monotonic() - self._started
+        if not c.sync_batchnorm:  # each process has statistics of its own films since the last step; the main one's are kept
+            distributed.share_buffers(self.net, self.process)
+            distributed.share_buffers(self.evaluated, self.process)
         logits = self.logits(self.validation_films)
         row: dict[str, float] = {
             "epoch": s.epoch + 1, "train_loss": s.loss_sum / max(s.loss_count, 1), **self._validate(logits),

@@ -88,11 +88,17 @@ def header(source: Source | bytes, name: str) -> Header:
 
 def dicom_patient(source: Source) -> str | None:
     """The PatientID in the header of a DICOM film ("" without one, or where it cannot be read); None where the film is none."""
-    try:
-        with _open(source.head(HEAD) if isinstance(source, ByteRange) else source) as file:
-            return str(_decoder("DICOM").patient(file)) if file.read(_FIRST).endswith(_DICOM_MARK) else None
-    except Exception:  # whoever decodes the film tells what is wrong with it
-        return ""
+    for size in (HEAD, source.size) if isinstance(source, ByteRange) else (0,):
+        try:
+            with _open(source.head(size) if isinstance(source, ByteRange) else source) as file:
+                if not file.read(_FIRST).endswith(_DICOM_MARK):
+                    return None
+                number = str(_decoder("DICOM").patient(file))
+                if number or file.tell() < HEAD:  # else the header is longer
+                    return number
+        except Exception:  # whoever decodes the film tells what is wrong with it
+            pass
+    return ""
 
 
 def is_film(path: Path) -> bool:

@@ -18,7 +18,7 @@ FORMATS: dict[str, Any] = {module.NAME: module for module in (folders, lst, reco
 ALIASES = {"csv": "table", "parquet": "table", "rec": "recordio"}
 
 
-def read_channel(name: str, folder: Path, data_format: str = "auto", options: Options | None = None, lists: Path | None = None) -> Listing:
+def read_channel(name: str, folder: Path, data_format: str = "auto", options: Options | None = None, lists: Path | None = None, table: str = "") -> Listing:
     """The films of one channel.
 
     Args:
@@ -27,13 +27,14 @@ def read_channel(name: str, folder: Path, data_format: str = "auto", options: Op
         data_format: a key of FORMATS or ALIASES, or auto to look.
         options: what the user says about formats.
         lists: the companion channel with its .lst (train_lst beside train); then the format is lst.
+        table: of several tables in the folder, the name of the one that is meant.
 
     Raises:
         ThoraxError: no films, no known format, or more than one; whatever the format cannot read. It names the channel.
     """
     if not folder.is_dir():
         raise ThoraxError(f"channel {name}: {folder} is not a folder")
-    channel = Channel(folder, options or Options(), lists)
+    channel = Channel(folder, options or Options(), lists, table)
     try:
         if not channel.files and not channel.folders:
             raise ThoraxError(f"{folder} is empty")

@@ -37,10 +37,13 @@ class Options:
 
 
 class Channel:
-    """One channel's folder, the options, and perhaps a companion folder with its .lst (train_lst beside train)."""
+    """One channel's folder, the options, and perhaps a companion folder with its .lst (train_lst beside train).
 
-    def __init__(self, folder: Path, options: Options, lists: Path | None = None) -> None:
-        self.folder, self.options, self.lists = folder, options, lists
+    Of several tables in the folder, `table` is the one that is meant: files with its ending beside it are passed over.
+    """
+
+    def __init__(self, folder: Path, options: Options, lists: Path | None = None, table: str = "") -> None:
+        self.folder, self.options, self.lists, self.table = folder, options, lists, table
 
     @cached_property
     def _entries(self) -> list[os.DirEntry[str]]:
@@ -54,7 +57,8 @@ class Channel:
     @cached_property
     def files(self) -> list[str]:
         """Names of the files that lie in the folder itself."""
-        return [e.name for e in self._entries if not e.is_dir()]
+        ending = posixpath.splitext(self.table)[1]
+        return [e.name for e in self._entries if not e.is_dir() and not (ending and e.name.endswith(ending) and e.name != self.table)]
 
     def ending(self, *suffixes: str) -> list[str]:
         """Files of the folder itself with one of these ends."""

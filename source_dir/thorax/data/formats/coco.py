@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def read(channel: Channel) -> Listing:
     files = _annotations(channel)
     if len(files) == 1:
         listing, _ = _read(channel, files[0])
-        return listing
+        return replace(listing, patients=patients_of(listing.ids, channel.paths(listing.ids)))
     listings, parts = [], []
     for name in files:
         words = re.findall("[a-z]+", posixpath.basename(name).lower())
@@ -68,9 +69,9 @@ def read(channel: Channel) -> Listing:
     ids = [i for listing, _ in listings for i in listing.ids]
     if len(set(ids)) != len(ids):
         raise ThoraxError(f"{channel.folder}: an image is in several of {', '.join(files)}; leave each in one")
-    return Listing(
-        first.names, ids, Files(channel.paths(ids)), np.concatenate([listing.targets for listing, _ in listings]),
-        [patient for listing, _ in listings for patient in listing.patients], False,
+    paths = channel.paths(ids)
+    return replace(
+        first, ids=ids, sources=Files(paths), targets=np.concatenate([listing.targets for listing, _ in listings]), patients=patients_of(ids, paths),
         parts=[part for part, (listing, _) in zip(parts, listings, strict=True) for _ in listing.ids],
         notes=tuple(note for listing, _ in listings for note in listing.notes),
     )  # fmt: skip
@@ -103,8 +104,8 @@ def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
         raise ThoraxError(f"none of the {len(files)} images of {file} is below {channel.folder}, e.g. {', '.join(files[:2])}")
     notes = (f"{len(files) - len(there)} of the {len(files)} images of {file.name} are not there and are left out",) if len(there) < len(files) else ()
     ids = [places[n] for n in there]
-    paths = channel.paths(ids)
-    return Listing(tuple(names[c] for c in sorted(names)), ids, Files(paths), targets[there], patients_of(ids, paths), False, notes=notes), names
+    labels = tuple(names[c] for c in sorted(names))
+    return Listing(labels, ids, Files(channel.paths(ids)), targets[there], ids, False, notes=notes, unnamed=np.nan), names
 
 
 def _pairs(boxes: list[dict[str, Any]], crowds: bool) -> list[tuple[Any, int]]:

@@ -45,7 +45,7 @@ def read(channel: Channel) -> Listing:
     names, targets, exclusive = labelled(rows.values, channel.options, lambda n: f"{table} line {rows.lines[n]}")
     places = channel.locate(rows.paths, table, rows.lines)
     paths = channel.paths(places)
-    return Listing(names, places, Files(paths), targets, patients_of(places, paths), exclusive)
+    return Listing(names, places, Files(paths), targets, patients_of(places, paths), exclusive, unnamed=0.0 if exclusive else np.nan)
 
 
 def _the_list(channel: Channel) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 
 from thorax.data.columns import Files
 from thorax.data.formats.channel import Channel, nearest
-from thorax.data.formats.numbered import MANY, classes, labelled
+from thorax.data.formats.numbered import MANY, classes, columns
 from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
@@ -148,8 +148,7 @@ def _labels(file: Path, lines: Sequence[int], values: Sequence[Any], known: dict
         for n, row in enumerate(lists):
             if len(row) != width:
                 raise ThoraxError(f"{where(n)} has {len(row)} labels, those before it {width}; for class indices set label_format=class-id")
-        names, targets, _ = labelled(np.array(lists).reshape(len(lists), width), options, where) if width > 1 else (("0",), np.array(lists, np.float32), False)
-        return names, targets, False
+        return columns(np.array(lists, np.float64).reshape(len(lists), width), options, where)
     if not known:
         largest = int(max((max(row, default=0) for row in lists), default=0))
         count = len(options.labels) or options.num_classes or min(largest + 1, MANY)

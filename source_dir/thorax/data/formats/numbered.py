@@ -18,15 +18,16 @@ def labelled(values: np.ndarray, options: Options, where: Where) -> tuple[tuple[
     """(names, targets (N, L) float32, exclusive) of a film's numbers.
 
     Args:
-        values: (N, K). K = 1: the class's index, from 0; K > 1: 1 has the label, 0 has it not, -1 or NaN unknown.
-        options: `labels` names the indices in their order, `num_classes` says how many there are.
+        values: (N, K). K = 1: the class's index, from 0; K > 1, or where `labels` names one alone: 1 has the label, 0 has it not,
+            -1 or NaN unknown.
+        options: `labels` names the indices (columns) in their order, `num_classes` says how many there are.
         where: says where row n comes from, such as "train.lst line 3".
 
     Raises:
         ThoraxError: an index or value out of range, or another number of columns than there are labels.
     """
-    if values.shape[1] > 1:
-        return _columns(values, options, where)
+    if values.shape[1] > 1 or len(options.labels) == 1:
+        return columns(values, options, where)
     return classes(values[:, 0], options, where)
 
 
@@ -45,7 +46,8 @@ def classes(numbers: np.ndarray, options: Options, where: Where) -> tuple[tuple[
     return names, targets, True
 
 
-def _columns(values: np.ndarray, options: Options, where: Where) -> tuple[tuple[str, ...], np.ndarray, bool]:
+def columns(values: np.ndarray, options: Options, where: Where) -> tuple[tuple[str, ...], np.ndarray, bool]:
+    """As `labelled`, for a column of 0, 1 and -1 per label."""
     width = values.shape[1]
     for count, told in ((len(options.labels), f"labels={','.join(options.labels)}"), (options.num_classes, f"num_classes={options.num_classes}")):
         if count and count != width:

@@ -50,7 +50,7 @@ def read(channel: Channel) -> Listing:
     if patients == ids:
         advice = "" if all(file.with_suffix(".lst").is_file() for file in files) else "; lay the .lst that they were made from beside the .rec"
         notes = (f"records tell no patients: each film is taken for a patient of its own{advice}",)
-    return Listing(names, ids, Ranges.of(films), targets, patients, exclusive, notes=notes)
+    return Listing(names, ids, Ranges.of(films), targets, patients, exclusive, notes=notes, unnamed=0.0 if exclusive else np.nan)
 
 
 def _where(record: Record) -> str:

@@ -60,7 +60,7 @@ def _scan(shards: list[Path]) -> Listing:
                 raise ThoraxError(f"{shard}: the film {name} is in the shards a second time")
             seen.add(name)
             ids.append(name)
-            patients.append(str(about.get("patient") or ""))
+            patients.append("" if about.get("patient") is None else str(about["patient"]))
             labels.append(about["label"] if "label" in about else about["labels"])
             places.append((k, film.offset, film.size))
     names, targets, exclusive = _targets(shards, ids, labels)

@@ -60,7 +60,7 @@ def read(channel: Channel) -> Listing:
     if "" in patients:
         patients = [person or told for person, told in zip(patients, patients_of(ids, films), strict=True)]
     parts = None if split is None else [part_of(word, f"{file} line {line}: the split") for word, line in zip(split, table.lines, strict=True)]
-    return Listing(names, ids, Files(films), targets, patients, exclusive, parts)
+    return Listing(names, ids, Files(films), targets, patients, exclusive, parts, unnamed=np.nan if labels is None else 0.0)
 
 
 def _wide(table: Table) -> tuple[tuple[str, ...], np.ndarray]:
