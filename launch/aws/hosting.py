@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from aws import disks
 from aws.request import Request
 from common.settings import Settings
 from thorax.errors import ThoraxError
@@ -96,7 +97,7 @@ def endpoint_config(host: Host, settings: Settings, tags: dict[str, str]) -> Req
         variant |= {"InstanceType": host.instance_type, "InitialInstanceCount": host.instance_count, "InitialVariantWeight": 1.0}
         if host.server == "ray" and _has_gpu(host.instance_type):
             variant["InferenceAmiVersion"] = GPU_AMI
-        if settings.volume_kms_key or settings.kms_key:
+        if settings.volume_kms_key or settings.kms_key:  # AWS takes it for every machine; local storage has a hardware key all the same
             more["KmsKeyId"] = settings.volume_kms_key or settings.kms_key
     if host.kind == "async":
         more["AsyncInferenceConfig"] = {
@@ -158,7 +159,7 @@ def transform(
     """CreateTransformJob: every film below an S3 prefix, one request each, JSON out beside it.
 
     Raises:
-        ThoraxError: AWS holds concurrent x payload below 100 MB.
+        ThoraxError: AWS holds concurrent x payload below 100 MB; or takes no key for the machine's disk.
     """
     from sagemaker.core import shapes
 
@@ -166,7 +167,7 @@ def transform(
         raise ThoraxError(f"--concurrent {concurrent} x --payload-mb {payload_mb} is above the 100 MB that AWS takes at once; lower one")
     source = shapes.TransformDataSource(s3_data_source=shapes.TransformS3DataSource(s3_data_type="S3Prefix", s3_uri=films))
     keys = {"kms_key_id": settings.kms_key} if settings.kms_key else {}
-    disk = {"volume_kms_key_id": settings.volume_kms_key or settings.kms_key} if settings.volume_kms_key or settings.kms_key else {}
+    disk = {"volume_kms_key_id": key} if (key := disks.key(settings, instance_type)) else {}
     return _checked(
         "TransformJob", transform_job_name=name, model_name=model_name, max_concurrent_transforms=concurrent, max_payload_in_mb=payload_mb,
         batch_strategy="SingleRecord",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from _path import LAUNCH, SOURCE_DIR
-from aws import hosting, send, training
+from aws import disks, hosting, send, training
 from aws.account import client, one_line_errors, open_session
 from aws.hosting import Host
 from aws.package import Upload, packed, source_files
@@ -113,7 +113,7 @@ class _Processing:
         """Arguments of CreateProcessingJob: `command`, a script among the tools; films are below /opt/ml/processing."""
         where = {"tools": self.tools, **inputs}
         key = {"KmsKeyId": self.settings.kms_key} if self.settings.kms_key else {}
-        disk = self.settings.volume_kms_key or self.settings.kms_key
+        disk = disks.key(self.settings, self.recipe.instance_type)
         network: dict[str, Any] = {"EnableInterContainerTrafficEncryption": self.settings.encrypt_traffic, "EnableNetworkIsolation": False}
         if self.settings.subnets:
             network["VpcConfig"] = {"Subnets": list(self.settings.subnets), "SecurityGroupIds": list(self.settings.security_groups)}

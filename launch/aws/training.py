@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from _path import LAUNCH, SOURCE_DIR
-from aws import debugger
+from aws import debugger, disks
 from aws.package import Films, Upload, films, how_to_get_wheels, tarball
 from aws.request import Request
 from common.recipe import Recipe
@@ -124,6 +124,7 @@ def check(recipe: Recipe, settings: Settings, task: Task) -> None:
         raise ThoraxError(
             f"--debugger with {recipe.instance_count} x {recipe.instance_type}: AWS takes no Debugger where distributed training and checkpoints are both on; "
             "choose one machine with one GPU or none")  # fmt: skip
+    disks.key(settings, recipe.instance_type)
 
 
 def data(recipe: Recipe, settings: Settings, task: Task) -> tuple[list[Any], tuple[Upload, ...], str]:
@@ -175,12 +176,11 @@ def machines(recipe: Recipe, settings: Settings, task: Task, own_checkpoints: bo
 
     longest = round(recipe.max_hours * 3600)
     waits = round(min(recipe.max_wait_hours or 2 * recipe.max_hours, LONGEST) * 3600) if recipe.spot else None
-    volume_key = settings.volume_kms_key or settings.kms_key
     checkpoints = f"{settings.root}/{task.resume or task.name}/checkpoints/"  # with a last "/": S3 also matches job-1 with job-10
     return {
         "resource_config": ResourceConfig(
             instance_type=recipe.instance_type, instance_count=recipe.instance_count, volume_size_in_gb=recipe.volume_gb,
-            **_given(volume_kms_key_id=volume_key, keep_alive_period_in_seconds=recipe.warm_pool_minutes * 60),
+            **_given(volume_kms_key_id=disks.key(settings, recipe.instance_type), keep_alive_period_in_seconds=recipe.warm_pool_minutes * 60),
         ),
         "stopping_condition": StoppingCondition(max_runtime_in_seconds=longest, **_given(max_wait_time_in_seconds=waits)),
         "output_data_config": OutputDataConfig(s3_output_path=settings.root, **_given(kms_key_id=settings.kms_key)),

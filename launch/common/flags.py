@@ -147,7 +147,7 @@ def add_settings(p: argparse.ArgumentParser) -> None:
     g.add_argument("--subnets", metavar="ID,ID", help="VPC subnets")
     g.add_argument("--security-groups", metavar="ID,ID", help="VPC security groups")
     g.add_argument("--kms-key", metavar="KEY", help="encrypts uploads, outputs and, unless --volume-kms-key says otherwise, disks")
-    g.add_argument("--volume-kms-key", metavar="KEY")
+    g.add_argument("--volume-kms-key", metavar="KEY", help="encrypts disks; not for jobs on machines with local storage, such as ml.g5")
     g.add_argument("--training-image", metavar="URI", help="default: AWS's PyTorch image")
     g.add_argument("--network-isolation", action=argparse.BooleanOptionalAction, help="no network in the container")
     g.add_argument("--encrypt-traffic", action=argparse.BooleanOptionalAction, help="between the machines of a job")

@@ -28,8 +28,8 @@ class Settings:
         prefix: below which, in the bucket.
         subnets: of the VPC; with security_groups, or neither.
         security_groups: of the VPC.
-        kms_key: encrypts uploads and outputs; disks too unless volume_kms_key is set.
-        volume_kms_key: encrypts the disks.
+        kms_key: encrypts uploads and outputs; disks too unless volume_kms_key is set or the machine has local storage.
+        volume_kms_key: encrypts the disks; refused for jobs on machines with local storage, which have a hardware key of their own.
         training_image: URI; empty: AWS's image of torch 2.10.
         serving_image: URI; empty: AWS's Ray Serve image.
         network_isolation: no network in the container.

@@ -46,6 +46,14 @@ def test_batch_and_registry(offline: Path) -> None:
     check("model-package", hosting.model_package(HOST, "chest-models", PLAIN, "s3://films/thorax/one/metrics.json", "{}").as_dict())
 
 
+def test_a_transform_on_local_disks_has_no_key(offline: Path) -> None:
+    keyed = replace(PLAIN, kms_key="alias/films")
+    kinds = ("ml.m5.xlarge", "ml.g5.xlarge")
+    machines = {kind: hosting.transform("batch", "chest", "s3://films/test/", keyed, TAGS, instance_type=kind).as_dict() for kind in kinds}
+    assert {kind: job["TransformResources"].get("VolumeKmsKeyId") for kind, job in machines.items()} == {"ml.m5.xlarge": "alias/films", "ml.g5.xlarge": None}
+    assert all(job["TransformOutput"]["KmsKeyId"] == "alias/films" for job in machines.values())
+
+
 @pytest.mark.parametrize("kind", ["realtime", "async"])
 def test_autoscaling(kind: str, offline: Path) -> None:
     calls = hosting.autoscaling(replace(HOST, kind=kind), 1, 4, 60.0)
@@ -69,6 +77,10 @@ def test_autoscaling(kind: str, offline: Path) -> None:
         (lambda: hosting.autoscaling(HOST, 0, 2, 60.0), "--autoscale 0,2: give lowest,highest with 1 <= lowest"),
         (lambda: hosting.autoscaling(replace(HOST, kind="serverless"), 1, 2, 60.0), "--autoscale with a serverless endpoint"),
         (lambda: hosting.transform("a", "b", "s3://c/d", PLAIN, TAGS, concurrent=20, payload_mb=6), "--concurrent 20 x --payload-mb 6 is above the 100 MB"),
+        (
+            lambda: hosting.transform("a", "b", "s3://c/d", SECURE, TAGS, instance_type="ml.g4dn.xlarge"),
+            "--volume-kms-key alias/disk with ml.g4dn.xlarge: AWS takes no key",
+        ),
         (lambda: hosting.model(replace(HOST, name="a_b'"), PLAIN, TAGS), "ModelName="),
         (lambda: hosting.endpoint_config(replace(HOST, capture=200), PLAIN, TAGS), "DataCaptureConfig.InitialSamplingPercentage=200 is not 0 to 100"),
         (lambda: hosting.model(replace(HOST, instance_type="ml.m5.large"), replace(PLAIN, region="nowhere-1"), TAGS), "no AWS image for --region nowhere-1"),

@@ -68,7 +68,8 @@ def test_films_are_sent_once(aws: Any, few: Path, capsys: Capture) -> None:
 
 
 def test_a_search_is_sent_whole(aws: Any, few: Path, capsys: Capture) -> None:
-    words = job(few, "--subnets", "subnet-1", "--security-groups", "sg-1", "--volume-kms-key", "alias/disk", "--encrypt-traffic", "--spot")
+    secure = ["--subnets", "subnet-1", "--security-groups", "sg-1", "--volume-kms-key", "alias/disk", "--encrypt-traffic", "--spot"]
+    words = job(few, *secure, "--instance-type", "ml.p3.2xlarge")
     assert tune.main(words) == 0
     assert "python launch/leaderboard.py one" in capsys.readouterr().out
     assert tune.main([*words, "--role", ROLE, "--dry-run"]) == 0

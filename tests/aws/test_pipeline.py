@@ -51,13 +51,22 @@ def test_runs_do_not_share_what_they_write(offline: Path, capsys: Capture) -> No
 
 
 def test_no_setting_is_dropped_from_a_step(offline: Path, capsys: Capture) -> None:
-    prepare, train, evaluate = dry(capsys, *SECURE)["Steps"][:3]
+    prepare, train, evaluate = dry(capsys, *SECURE, "--instance-type", "ml.m5.xlarge")["Steps"][:3]
     assert train["Arguments"]["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
     for step in (prepare, evaluate):
         assert step["Arguments"]["NetworkConfig"]["VpcConfig"] == train["Arguments"]["VpcConfig"]
         assert step["Arguments"]["NetworkConfig"]["EnableInterContainerTrafficEncryption"] is True
         assert step["Arguments"]["ProcessingOutputConfig"]["KmsKeyId"] == "alias/films"
         assert step["Arguments"]["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == "alias/films"
+
+
+def test_local_disks_get_no_key(offline: Path, capsys: Capture) -> None:
+    steps = dry(capsys, *SECURE, "--instance-type", "ml.g5.xlarge")["Steps"]
+    machines = [steps[0]["Arguments"]["ProcessingResources"]["ClusterConfig"], steps[1]["Arguments"]["ResourceConfig"],
+                steps[2]["Arguments"]["ProcessingResources"]["ClusterConfig"]]  # fmt: skip
+    assert [(one["InstanceType"], one.get("VolumeKmsKeyId")) for one in machines] == [("ml.g5.xlarge", None)] * 3
+    assert pipeline.main(["pneumonia-resnet18", *FILMS, *PLACE, "--dry-run", "--volume-kms-key", "alias/disk", "--instance-type", "ml.g5.xlarge"]) == 1
+    assert capsys.readouterr().err.startswith("error: --volume-kms-key alias/disk with ml.g5.xlarge: AWS takes no key")
 
 
 def broken(definition: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:

@@ -83,6 +83,11 @@ def test_hostile_tags(text: str, offline: Path, capsys: Capture) -> None:
         ([*FILMS, "--max-hours", "1000"], "--max-hours 1000: AWS lets a job run and wait 672 hours"),
         ([*FILMS, "--instance-count", "0"], "--instance-count 0 must be above 0"),
         ([*FILMS, "--instance-type", "ml.imagined.xlarge"], "ResourceConfig.InstanceType='ml.imagined.xlarge' is not one of AWS's"),
+        ([*FILMS, "--volume-kms-key", "x", "--instance-type", "big"], "no AWS image for --region eu-central-1 and --instance-type big"),
+        (
+            ["--train", "nowhere", "--volume-kms-key", "alias/disk", "--instance-type", "ml.g5.xlarge"],
+            "--volume-kms-key alias/disk with ml.g5.xlarge: AWS takes no key for a machine with local storage",
+        ),
         ([*FILMS, "--processes", "0"], "--processes 0 must be 1 or more"),
         ([*FILMS, "--warm-pool-minutes", "100000"], "ResourceConfig.KeepAlivePeriodInSeconds=6000000 is not"),
         ([*FILMS, "--channel", "code=s3://films/x"], "--channel code=s3://films/x must be NAME=PATH with a name of train, validation"),

@@ -20,7 +20,7 @@ ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--region", "eu-central-1", "--bucket", "films", "--role", ROLE]
 FILMS = ["--train", "s3://films/kermany/train", "--test", "s3://films/kermany/test"]
 EVERYTHING = [
-    "--spot", "--max-hours", "1.5", "--max-wait-hours", "4", "--instance-type", "ml.g5.12xlarge", "--instance-count", "2", "--volume-gb", "80",
+    "--spot", "--max-hours", "1.5", "--max-wait-hours", "4", "--instance-type", "ml.p3.8xlarge", "--instance-count", "2", "--volume-gb", "80",
     "--subnets", "subnet-1,subnet-2", "--security-groups", "sg-1", "--kms-key", "alias/films", "--volume-kms-key", "1234abcd",
     "--network-isolation", "--encrypt-traffic", "--training-image", "123456789012.dkr.ecr.eu-central-1.amazonaws.com/thorax:1",
     "--tag", "team=chest", "--tag", "commit=mine", "--env", "NCCL_DEBUG=INFO", "--input-mode", "FastFile", "--weights", "s3://films/w/r50.pt",
@@ -103,6 +103,20 @@ def test_the_metrics_are_the_trainers(offline: Path, capsys: pytest.CaptureFixtu
 def test_torchrun_where_there_are_several_processes(words: list[str], torchrun: str | None, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     request = dry(train, ["demo", *FILMS, *PLACE, *words], capsys)
     assert request["HyperParameters"].get("sagemaker_torch_distributed_enabled") == torchrun
+
+
+#: AWS takes no key for their disks, which are local.
+LOCAL = ["ml.g4dn.xlarge", "ml.g5.xlarge", "ml.g6.xlarge", "ml.g6e.xlarge", "ml.g7.2xlarge", "ml.p3dn.24xlarge", "ml.p4d.24xlarge", "ml.p5.48xlarge",
+         "ml.p6-b300.48xlarge", "ml.trn1.2xlarge", "ml.r5d.large"]  # fmt: skip
+
+
+@pytest.mark.parametrize("script", [train, tune])
+@pytest.mark.parametrize("kind", [*LOCAL, "ml.m5.xlarge", "ml.c5.xlarge", "ml.p3.2xlarge", "ml.m7i.xlarge"])
+def test_the_disk_has_the_key_where_aws_takes_one(kind: str, script: Any, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = dry(script, ["pneumonia-resnet18", *FILMS, *PLACE, "--kms-key", "alias/films", "--instance-type", kind], capsys)
+    job = request.get("TrainingJobDefinition", request)
+    assert job["OutputDataConfig"]["KmsKeyId"] == "alias/films"
+    assert job["ResourceConfig"].get("VolumeKmsKeyId") == (None if kind in LOCAL else "alias/films")
 
 
 @pytest.mark.parametrize(
