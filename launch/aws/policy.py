@@ -45,6 +45,7 @@ def launcher(settings: Settings) -> dict[str, Any]:
             "sagemaker:CreateModel", "sagemaker:DescribeModel", "sagemaker:DeleteModel",
             "sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig", "sagemaker:DeleteEndpointConfig",
             "sagemaker:CreateEndpoint", "sagemaker:DescribeEndpoint", "sagemaker:UpdateEndpoint", "sagemaker:DeleteEndpoint",
+            "sagemaker:UpdateEndpointWeightsAndCapacities",  # Application Auto Scaling asks it of whoever registers a target
             "sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointAsync",
             "sagemaker:CreateModelPackageGroup", "sagemaker:CreateModelPackage", "sagemaker:DescribeModelPackage",
             "sagemaker:DescribeModelPackageGroup",

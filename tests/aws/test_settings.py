@@ -136,6 +136,11 @@ def test_the_role_is_given_to_sagemaker_alone(offline: Path, capsys: Capture) ->
     assert trusted["Principal"] == {"Service": "sagemaker.amazonaws.com"}
 
 
+def test_the_launcher_may_do_what_autoscaling_asks_of_it(offline: Path, capsys: Capture) -> None:
+    rights = {action for one in policy(capsys, "launcher")["Statement"] for action in one["Action"] if any(":endpoint/*" in on for on in one["Resource"])}
+    assert {"sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:UpdateEndpointWeightsAndCapacities"} <= rights
+
+
 def test_films_elsewhere_may_be_read_only(offline: Path, capsys: Capture) -> None:
     document = policy(capsys, "execution", "--read", "s3://public/nih/")
     rights = {action for one in document["Statement"] for action in one["Action"] if any("public" in resource for resource in one["Resource"])}
