@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from _path import LAUNCH, SOURCE_DIR
@@ -135,7 +135,7 @@ def data(recipe: Recipe, settings: Settings, task: Task) -> tuple[list[Any], tup
     channels, digest = [], hashlib.sha256()
     for name, path in task.channels.items():
         if path.startswith("s3://"):
-            uri, kind, found_digest = path, "application/x-image", path
+            uri, kind, found_digest = prefix(path), "application/x-image", path
         elif "://" in path:
             raise ThoraxError(f"--{name} {path} must be a folder or s3://BUCKET/PREFIX")
         else:
@@ -149,6 +149,12 @@ def data(recipe: Recipe, settings: Settings, task: Task) -> tuple[list[Any], tup
     if unknown := set(task.content_types) - set(task.channels):
         raise ThoraxError(f"--content-type {sorted(unknown)[0]}: there is no such channel; the channels are {', '.join(task.channels)}")
     return channels, tuple({one.uri: one for one in uploads}.values()), digest.hexdigest()
+
+
+def prefix(address: str) -> str:
+    """The address with a last "/", lest S3 also matches films/train-old with films/train; a bucket, or an object such as weights.pt, as it is."""
+    key = address.removeprefix("s3://").partition("/")[2]
+    return address if not key or key.endswith("/") or PurePosixPath(key).suffix else f"{address}/"
 
 
 def sent(found: Films, uri: str) -> list[Upload]:

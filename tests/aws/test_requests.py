@@ -120,6 +120,26 @@ def test_the_disk_has_the_key_where_aws_takes_one(kind: str, script: Any, offlin
 
 
 @pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("s3://b/films/train", "s3://b/films/train/"),
+        ("s3://b/films/train/", "s3://b/films/train/"),
+        ("s3://b/films.v2/train", "s3://b/films.v2/train/"),
+        ("s3://b", "s3://b"),
+        ("s3://my.bucket/films", "s3://my.bucket/films/"),
+        ("s3://b/weights.pt", "s3://b/weights.pt"),
+        ("s3://b/job/output/model.tar.gz", "s3://b/job/output/model.tar.gz"),
+    ],
+)
+def test_a_channel_is_what_is_below_its_address(given: str, sent: str, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """S3 matches films/train also with films/train-old/a.png."""
+    for script in (train, tune):
+        request = dry(script, ["pneumonia-resnet18", "--train", given, *PLACE], capsys)
+        (channel,) = request.get("TrainingJobDefinition", request)["InputDataConfig"]
+        assert channel["DataSource"]["S3DataSource"]["S3Uri"] == sent
+
+
+@pytest.mark.parametrize(
     ("flag", "kind", "mark"),
     [("cpu", "ml.m5.xlarge", "2.10.0-cpu-"), ("gpu", "ml.g5.xlarge", "2.10.0-gpu-")],
 )
