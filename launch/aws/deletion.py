@@ -1,12 +1,16 @@
-"""What belongs to an endpoint, and how it goes away: scaling, endpoint, configuration, model, in that order."""
+"""What belongs to an endpoint, and how it goes away: scaling and its alarm, endpoint, configuration, model, in that order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from aws import hosting
 from aws.account import client, one_line_errors, open_session
 from common.settings import Settings
+
+#: How AWS's services say that there is no such thing.
+_GONE = ("Could not find", "No scalable target found", "ResourceNotFound")
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,25 @@ def of_endpoint(name: str, settings: Settings) -> list[Doomed]:
         variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
         resources = [f"endpoint/{name}/variant/{variant['VariantName']}" for variant in variants]
         scaled = client(session, "application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=resources)["ScalableTargets"]
+        wakes = client(session, "cloudwatch").describe_alarms(AlarmNames=[hosting.wake(name)])["MetricAlarms"]
     scaling = [
         Doomed(f"autoscaling of {one['ResourceId']}", "application-autoscaling", "deregister_scalable_target",
                {"ServiceNamespace": "sagemaker", "ResourceId": one["ResourceId"], "ScalableDimension": one["ScalableDimension"]})
         for one in scaled
     ]  # fmt: skip
+    alarms = [alarm(name)] if wakes else []
     models = [
         Doomed(f"model {variant['ModelName']}", "sagemaker", "delete_model", {"ModelName": variant["ModelName"]})
         for variant in variants if variant.get("ModelName")
     ]  # fmt: skip
     endpoint = Doomed(f"endpoint {name}", "sagemaker", "delete_endpoint", {"EndpointName": name})
-    return [*scaling, endpoint, Doomed(f"endpoint configuration {config}", "sagemaker", "delete_endpoint_config", {"EndpointConfigName": config}), *models]
+    configuration = Doomed(f"endpoint configuration {config}", "sagemaker", "delete_endpoint_config", {"EndpointConfigName": config})
+    return [*scaling, *alarms, endpoint, configuration, *models]
+
+
+def alarm(endpoint: str) -> Doomed:
+    """The alarm that wakes an asynchronous endpoint; AWS deletes the alarms that it makes for scaling policies, not this one of ours."""
+    return Doomed(f"alarm {hosting.wake(endpoint)}", "cloudwatch", "delete_alarms", {"AlarmNames": [hosting.wake(endpoint)]})
 
 
 def delete(things: list[Doomed], settings: Settings) -> None:
@@ -59,7 +71,7 @@ def delete(things: list[Doomed], settings: Settings) -> None:
             try:
                 getattr(client(session, thing.service), thing.call)(**thing.arguments)
             except ClientError as error:
-                if "Could not find" not in str(error):
+                if not any(words in str(error) for words in _GONE):
                     raise
         print(f"deleted {thing.what}", flush=True)
 

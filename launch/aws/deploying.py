@@ -28,7 +28,7 @@ class Deployment:
     Attributes:
         host: what serves, and how.
         requests: model, endpoint configuration, endpoint.
-        scaling: calls of application-autoscaling; may be empty.
+        scaling: calls of application-autoscaling, and cloudwatch's put_metric_alarm; may be empty.
         registration: in the model registry, or None.
     """
 
@@ -45,8 +45,10 @@ class Deployment:
 
     def show(self) -> None:
         """--dry-run: every request as JSON on standard output; files and cost on standard error."""
-        calls = {request.operation: request.as_dict() for request in self.requests}
-        calls |= {"".join(word.capitalize() for word in name.split("_")): arguments for name, arguments in self.scaling}
+        calls: dict[str, Any] = {request.operation: request.as_dict() for request in self.requests}
+        for name, arguments in self.scaling:
+            operation = "".join(word.capitalize() for word in name.split("_"))
+            calls[operation] = [calls[operation], arguments] if operation in calls else arguments
         if self.registration:
             calls[self.registration.request.operation] = self.registration.request.as_dict()
         print(json.dumps(calls, indent=2))
@@ -155,7 +157,11 @@ def _scaled(session: Any, host: Host) -> bool:
 
 
 def _scale(deployment: Deployment, session: Any, undo: Undo) -> None:
-    scaling = client(session, "application-autoscaling")
+    scaling, policy = client(session, "application-autoscaling"), ""
     for call, arguments in deployment.scaling:
         undo.scaling = True
-        getattr(scaling, call)(**arguments)
+        if call == "put_metric_alarm":
+            undo.alarm = True
+            client(session, "cloudwatch").put_metric_alarm(**{**arguments, "AlarmActions": [policy]})
+        else:
+            policy = getattr(scaling, call)(**arguments).get("PolicyARN", "")

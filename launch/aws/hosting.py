@@ -17,6 +17,8 @@ from thorax.errors import ThoraxError
 SERVERS = {"ray": ("ray-serve", "1.4"), "torchserve": ("pytorch", "2.6")}
 #: A machine image whose driver fits the Ray images' CUDA.
 GPU_AMI = "al2-ami-sagemaker-inference-gpu-3-1"
+#: Stands in the alarm of `autoscaling` for what AWS answers to the put_scaling_policy before it.
+POLICY_ARN = "PolicyARN of the step scaling policy"
 SERVERLESS_MEMORY = (1024, 2048, 3072, 4096, 5120, 6144)
 
 
@@ -121,7 +123,9 @@ def endpoint(host: Host, tags: dict[str, str]) -> Request:
 
 
 def autoscaling(host: Host, lowest: int, highest: int, per_minute: float) -> list[tuple[str, dict[str, Any]]]:
-    """The two calls of boto3's application-autoscaling: from `lowest` to `highest` instances, `per_minute` requests each.
+    """Calls of boto3's application-autoscaling: from `lowest` to `highest` instances, `per_minute` requests each.
+
+    From 0, tracking alone waits for more than `per_minute` requests; there a second policy and cloudwatch's put_metric_alarm wake the first instance.
 
     Raises:
         ThoraxError: serverless endpoints scale by themselves; or the limits make no sense.
@@ -145,11 +149,30 @@ def autoscaling(host: Host, lowest: int, highest: int, per_minute: float) -> lis
     else:
         metric = {"PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}}
     policy = {"TargetValue": per_minute, "ScaleInCooldown": 300, "ScaleOutCooldown": 60, **metric}
-    return [
+    calls: list[tuple[str, dict[str, Any]]] = [
         ("register_scalable_target", {**target, "MinCapacity": lowest, "MaxCapacity": highest}),
         ("put_scaling_policy", {**target, "PolicyName": f"{host.answers_as}-load", "PolicyType": "TargetTrackingScaling",
                                 "TargetTrackingScalingPolicyConfiguration": policy}),
     ]  # fmt: skip
+    if lowest:
+        return calls
+    step = {"AdjustmentType": "ChangeInCapacity", "MetricAggregationType": "Average", "Cooldown": 300,
+            "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]}  # fmt: skip
+    alarm = {
+        "AlarmName": wake(host.answers_as), "Namespace": "AWS/SageMaker", "MetricName": "HasBacklogWithoutCapacity", "Statistic": "Average", "Period": 60,
+        "Dimensions": [{"Name": "EndpointName", "Value": host.answers_as}], "EvaluationPeriods": 2, "DatapointsToAlarm": 2, "Threshold": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold", "TreatMissingData": "missing", "AlarmActions": [POLICY_ARN],
+    }  # fmt: skip
+    return [
+        *calls,
+        ("put_scaling_policy", {**target, "PolicyName": wake(host.answers_as), "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": step}),
+        ("put_metric_alarm", alarm),
+    ]
+
+
+def wake(endpoint: str) -> str:
+    """Name of the policy that takes an asynchronous endpoint from 0 instances to 1, and of its alarm."""
+    return f"{endpoint}-wake"
 
 
 def transform(

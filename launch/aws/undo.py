@@ -20,7 +20,7 @@ class Undo:
         endpoint_name: of the endpoint.
         revision: name of the new model and configuration.
         before: the configuration that the endpoint had; "" where there was no endpoint.
-        model, configuration, endpoint, scaling: whether the call that makes it was begun.
+        model, configuration, endpoint, scaling, alarm: whether the call that makes it was begun.
     """
 
     endpoint_name: str
@@ -31,6 +31,7 @@ class Undo:
     configuration: bool = False
     endpoint: bool = False
     scaling: bool = False
+    alarm: bool = False
 
     def __call__(self) -> str:
         """Does it; says in a few words what is left."""
@@ -62,7 +63,7 @@ class Undo:
             return  # somebody else made one of that name meanwhile
         if not self.before:
             if self.scaling:
-                deletion.delete([_scaling(self.endpoint_name)], self.settings)
+                deletion.delete([_scaling(self.endpoint_name), *([deletion.alarm(self.endpoint_name)] if self.alarm else [])], self.settings)
             deletion.delete([Doomed(f"endpoint {self.endpoint_name}", "sagemaker", "delete_endpoint", {"EndpointName": self.endpoint_name})], self.settings)
         elif now["EndpointConfigName"] != self.before:
             sagemaker.update_endpoint(EndpointName=self.endpoint_name, EndpointConfigName=self.before, RetainAllVariantProperties=False)

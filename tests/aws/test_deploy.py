@@ -81,10 +81,11 @@ def left(aws: Any) -> dict[str, list[str]]:
         "configurations": [one["EndpointConfigName"] for one in sagemaker.list_endpoint_configs()["EndpointConfigs"]],
         "models": [one["ModelName"] for one in sagemaker.list_models()["Models"]],
         "scaled": [one["ResourceId"] for one in scaled],
+        "alarms": [one["AlarmName"] for one in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]],
     }
 
 
-NOTHING: dict[str, list[str]] = {"endpoints": [], "configurations": [], "models": [], "scaled": []}
+NOTHING: dict[str, list[str]] = {"endpoints": [], "configurations": [], "models": [], "scaled": [], "alarms": []}
 
 
 def last_error(capsys: Capture) -> str:
@@ -107,7 +108,8 @@ def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, light: Path
     assert update == {"EndpointName": "chest", "EndpointConfigName": "chest-1", "RetainAllVariantProperties": True}
     assert len(aws.sent("CreateEndpoint")) == 1
     aws.own = list(aws.calls)
-    assert left(aws) == {"endpoints": ["chest"], "configurations": ["chest-1"], "models": ["chest-1"], "scaled": ["endpoint/chest/variant/main"]}
+    there = {"endpoints": ["chest"], "configurations": ["chest-1"], "models": ["chest-1"], "scaled": ["endpoint/chest/variant/main"]}
+    assert left(aws) == NOTHING | there
     aws.calls.clear()
     assert delete.main(["chest", "--yes"]) == 0
     aws.own += aws.calls
@@ -170,18 +172,66 @@ def test_the_bundle_that_the_model_names_answers(aws: Any, whole: Path, tmp_path
     assert told["probabilities"] == pytest.approx([Classifier.load(whole, threads=1).predict([film])[0, 0]], abs=1e-6)
 
 
+def answers_by_s3(aws: Any, answer: bytes) -> None:
+    """What an asynchronous endpoint does: its answer lies in the bucket."""
+    made = list(aws.calls)
+    aws.client("s3").put_object(Bucket=BUCKET, Key="thorax/chest/async/1.out", Body=answer)
+    aws.calls[:] = made
+    aws.answers["InvokeEndpointAsync"] = lambda _: {"OutputLocation": f"s3://{BUCKET}/thorax/chest/async/1.out"}
+
+
 def test_serverless_and_asynchronous(aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
     assert deploy.main(words(light, "--serverless", "--memory-mb", "2048")) == 0
     assert aws.sent("CreateEndpointConfig")[0]["ProductionVariants"][0]["ServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 4}
     assert delete.main(["chest", "--yes"]) == 0
-    s3 = aws.client("s3")
-    made = list(aws.calls)
-    s3.put_object(Bucket=BUCKET, Key="thorax/chest/async/1.out", Body=b"[0.5]")
-    aws.calls[:] = made
-    aws.answers["InvokeEndpointAsync"] = lambda _: {"OutputLocation": f"s3://{BUCKET}/thorax/chest/async/1.out"}
+    answers_by_s3(aws, b"[0.5]")
     assert deploy.main(words(light, "--async", "--autoscale", "0,2")) == 0
     assert aws.sent("InvokeEndpointAsync")[0]["InputLocation"] == f"s3://{BUCKET}/thorax/chest/smoke/film.png"
     assert "smoke test: [0.5]" in capsys.readouterr().out
+
+
+def test_an_asynchronous_endpoint_wakes_from_zero(aws: Any, light: Path, capsys: Capture) -> None:
+    more = ["--async", "--autoscale", "0,2"]
+    assert deploy.main([*words(light, *more), "--role", ROLE, "--dry-run"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    answers_by_s3(aws, b"[0.5]")
+    assert deploy.main(words(light, *more)) == 0
+    assert aws.sent("PutScalingPolicy") == shown["PutScalingPolicy"]
+    (alarm,) = aws.sent("PutMetricAlarm")
+    assert alarm | {"AlarmActions": shown["PutMetricAlarm"]["AlarmActions"]} == shown["PutMetricAlarm"]
+    aws.own = list(aws.calls)
+    policies = aws.client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert alarm["AlarmActions"] == [one["PolicyARN"] for one in policies if one["PolicyType"] == "StepScaling"]
+    aws.calls.clear()
+    assert delete.main(["chest", "--yes"]) == 0
+    assert "deleted alarm chest-wake" in capsys.readouterr().out
+    aws.own += aws.calls
+    assert left(aws) == NOTHING
+
+
+@pytest.mark.parametrize("operation", ["PutMetricAlarm", "CreateModelPackage"])
+def test_taken_back_it_leaves_no_alarm(operation: str, aws: Any, light: Path, capsys: Capture) -> None:
+    answers_by_s3(aws, b"[0.5]")
+    aws.faults[operation] = [(400, "ValidationError", "no")]
+    assert deploy.main(words(light, "--async", "--autoscale", "0,2", "--register", "chest-models")) == 1
+    assert last_error(capsys).endswith("nothing of it is left on AWS but the bundle in S3")
+    assert left(aws) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("made", "deleted", "gone"),
+    [
+        ("RegisterScalableTarget", "DeregisterScalableTarget", (400, "ObjectNotFoundException", "No scalable target found for service namespace: sagemaker")),
+        ("PutMetricAlarm", "DeleteAlarms", (404, "ResourceNotFound", "there is no such alarm")),
+    ],
+)
+def test_what_was_never_made_does_not_keep_the_rest(made: str, deleted: str, gone: Any, aws: Any, light: Path, capsys: Capture) -> None:
+    answers_by_s3(aws, b"[0.5]")
+    aws.faults |= {made: [(400, "ValidationError", "no")], deleted: [gone]}
+    assert deploy.main(words(light, "--async", "--autoscale", "0,2")) == 1
+    assert aws.sent(deleted)
+    assert last_error(capsys).endswith("nothing of it is left on AWS but the bundle in S3")
+    assert left(aws)["endpoints"] == []
 
 
 # -- Faults ------------------------------------------------------------------------------------------------------------
@@ -230,7 +280,7 @@ def test_a_failed_update_leaves_what_was_there(aws: Any, runtime: Any, light: Pa
     capsys.readouterr()
     assert deploy.main(words(light)) == 1
     assert last_error(capsys).endswith("endpoint chest answers as before")
-    assert left(aws) == {"endpoints": ["chest"], "configurations": ["chest-0"], "models": ["chest-0"], "scaled": []}
+    assert left(aws) == NOTHING | {"endpoints": ["chest"], "configurations": ["chest-0"], "models": ["chest-0"]}
     assert aws.client("sagemaker").describe_endpoint(EndpointName="chest")["EndpointConfigName"] == "chest-0"
 
 

@@ -67,6 +67,21 @@ def test_autoscaling(kind: str, offline: Path) -> None:
     check(f"autoscaling-{kind}", dict(calls))
 
 
+def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None:
+    calls = hosting.autoscaling(replace(HOST, kind="async"), 0, 4, 60.0)
+    import botocore.session
+    import botocore.validate
+
+    assert calls[:2] == [(call, {**arguments, **({"MinCapacity": 0} if "MinCapacity" in arguments else {})})
+                         for call, arguments in hosting.autoscaling(replace(HOST, kind="async"), 1, 4, 60.0)]  # fmt: skip
+    for (call, arguments), service, operation in zip(calls[2:], ["application-autoscaling", "cloudwatch"], ["PutScalingPolicy", "PutMetricAlarm"], strict=True):
+        assert call == botocore.xform_name(operation)
+        shape = botocore.session.get_session().get_service_model(service).operation_model(operation).input_shape
+        report = botocore.validate.ParamValidator().validate(arguments, shape)
+        assert not report.has_errors(), report.generate_report()
+    check("autoscaling-from-zero", dict(calls[2:]))
+
+
 @pytest.mark.parametrize(
     ("work", "told"),
     [
