@@ -94,6 +94,8 @@ def deploy(deployment: Deployment, *, yes: bool) -> bool:
     sagemaker = client(session, "sagemaker")
     with one_line_errors(settings):
         before = _configuration(sagemaker, host.answers_as)
+        if before:
+            _check_machine(deployment, session, before)
     print(deployment.summary() + (f"\nupdate:   it answers with {before} until then" if before else ""), file=sys.stderr)
     if not yes and not send.confirmed("update it?" if before else "start it?"):
         return False
@@ -126,6 +128,24 @@ def _configuration(sagemaker: Any, name: str) -> str:
     if found["EndpointStatus"] not in ("InService", "UpdateRollbackFailed"):
         raise ThoraxError(f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or `python launch/delete.py {name}`")
     return str(found["EndpointConfigName"])
+
+
+def _check_machine(deployment: Deployment, session: Any, before: str) -> None:
+    """AWS fails an update that changes the machine of a variant under autoscaling.
+
+    Raises:
+        ThoraxError: this one would.
+    """
+    host, sagemaker = deployment.host, client(session, "sagemaker")
+    found = refused(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=before)) or {"ProductionVariants": []}
+    new = "serverless" if host.kind == "serverless" else host.instance_type
+    old = next((one.get("InstanceType", "serverless") for one in found["ProductionVariants"] if one["VariantName"] == "main"), new)
+    if old != new and _scaled(session, host):
+        again = "this command again" if new == "serverless" else "this command again with --autoscale LOW,HIGH"
+        raise ThoraxError(
+            f"endpoint {host.answers_as} is autoscaled on {old}, and AWS does not change that to {new}: first run `aws application-autoscaling "
+            f"deregister-scalable-target --service-namespace sagemaker --resource-id endpoint/{host.answers_as}/variant/main "
+            f"--scalable-dimension sagemaker:variant:DesiredInstanceCount --region {deployment.settings.region}`, then {again}")  # fmt: skip
 
 
 def _make(deployment: Deployment, session: Any, undo: Undo) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import films
 import lambda_stand_ins
 import pytest
@@ -282,6 +284,47 @@ def test_a_failed_update_leaves_what_was_there(aws: Any, runtime: Any, light: Pa
     assert last_error(capsys).endswith("endpoint chest answers as before")
     assert left(aws) == NOTHING | {"endpoints": ["chest"], "configurations": ["chest-0"], "models": ["chest-0"]}
     assert aws.client("sagemaker").describe_endpoint(EndpointName="chest")["EndpointConfigName"] == "chest-0"
+
+
+def test_an_autoscaled_endpoint_keeps_its_machine(aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert deploy.main(words(light, "--autoscale", "1,2")) == 0
+    capsys.readouterr()
+    aws.own = list(aws.calls)
+    aws.calls.clear()
+    monkeypatch.setattr("aws.send.confirmed", lambda question: pytest.fail("it asked"))
+    another = words(light, "--instance-type", "ml.m5.xlarge", "--autoscale", "1,2")
+    assert deploy.main([word for word in another if word != "--yes"]) == 1
+    assert not {one for one in aws.operations if not one.startswith(("Describe", "Get"))}
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert told.startswith("error: endpoint chest is autoscaled on ml.m5.large, and AWS does not change that to ml.m5.xlarge: first run `aws ")
+    service, call, *flags = shlex.split(told.split("`")[1])[1:]
+    given = dict(zip(flags[::2], flags[1::2], strict=True))
+    scaling = boto3.client(service, region_name=given.pop("--region"))
+    getattr(scaling, call.replace("-", "_"))(**{parameter(flag): value for flag, value in given.items()})
+    assert deploy.main(another) == 0
+    assert aws.sent("UpdateEndpoint")[0]["EndpointConfigName"].startswith("chest-")
+    assert aws.client("sagemaker").describe_endpoint_config(EndpointConfigName="chest-2")["ProductionVariants"][0]["InstanceType"] == "ml.m5.xlarge"
+    assert left(aws)["scaled"] == ["endpoint/chest/variant/main"]
+
+
+def parameter(flag: str) -> str:
+    """--resource-id -> ResourceId"""
+    return "".join(word.capitalize() for word in flag.removeprefix("--").split("-"))
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (["--autoscale", "1,2"], []),  # the same machine
+        (["--autoscale", "1,2"], ["--capture", "10"]),
+        ([], ["--instance-type", "ml.m5.xlarge"]),  # not scaled
+    ],
+)
+def test_other_updates_go_on(first: list[str], then: list[str], aws: Any, runtime: Any, light: Path) -> None:
+    assert deploy.main(words(light, *first)) == 0
+    assert deploy.main(words(light, *then)) == 0
+    assert len(aws.sent("UpdateEndpoint")) == 1
 
 
 @pytest.mark.parametrize("operation", ["CreateModel", "CreateEndpointConfig", "CreateEndpoint", "PutScalingPolicy", "CreateModelPackage", "InvokeEndpoint"])
