@@ -136,7 +136,7 @@ def _films(given: Path | None, data_format: str, bundle: Bundle) -> Films | None
     try:
         listing = read_channel("data", given.parent, data_format, table=given.name) if given.is_file() else read_channel("data", given, data_format)
     except ThoraxError as error:
-        raise ThoraxError(str(error).replace("channel data: ", "--data: ")) from None
+        raise ThoraxError(str(error).replace("channel data: ", "--data: ").replace("by data_format=", "by --data-format ")) from None
     space = bundle.space
     unknown = [name for name in listing.names if name not in space.classes and name.lower() not in NEGATIVE_NAMES]
     missing = [name for name in space.outputs if name not in listing.names]

@@ -139,8 +139,12 @@ def test_a_table_may_name_its_films_by_absolute_paths(bundle, tmp_path, capsys):
     rows = "".join(f"{tmp_path / 'films' / name},{label}\n" for name, label in (("a.png", "NORMAL"), ("b.png", "PNEUMONIA")))
     make.table(tmp_path / "films", "path,labels\n" + rows, ["a.png", "b.png"], name="mine.csv")
     make.table(tmp_path / "films", "path\n", name="another.csv")
+    make.folders(tmp_path / "films", NORMAL=["c.png"], PNEUMONIA=["d.png"])
     assert told(tmp_path, bundle, "--data", tmp_path / "films" / "mine.csv")["scores"]["mine"]["labels"]["PNEUMONIA"]["n"] == 2
     assert "a.png is one film; give a folder per class, or the table" in one_line(capsys, bundle, "--data", tmp_path / "films" / "a.png")
+    make.table(tmp_path / "films", "no film", name="notes.txt")
+    assert "films/notes.txt is no list of films that is known" in one_line(capsys, bundle, "--data", tmp_path / "films" / "notes.txt")
+    assert "choose one by --data-format folder|table" in one_line(capsys, bundle, "--data", tmp_path / "films")
     (tmp_path / "films" / "mine.csv").write_text("path,labels\n/etc/x.png,NORMAL\n")
     assert f"{tmp_path}/films/mine.csv line 2: /etc/x.png leads out" in one_line(capsys, bundle, "--data", tmp_path / "films" / "mine.csv")
 

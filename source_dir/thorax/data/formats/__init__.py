@@ -67,7 +67,9 @@ def _format(channel: Channel, asked: str) -> str:
         if not FORMATS[key].finds(channel):
             raise ThoraxError(f"data_format={asked} but {channel.folder} holds {channel.inventory()}")
         return key
-    seen = {key: saw for key, module in FORMATS.items() if (saw := module.finds(channel))}
+    seen = {key: saw for key, module in FORMATS.items() if (saw := module.finds(channel)) and channel.table in saw}
+    if not seen and channel.table:
+        raise ThoraxError(f"{channel.folder / channel.table} is no list of films that is known: a .csv with a path column, .parquet, .lst, .rec, .manifest ...")
     if not seen:
         raise ThoraxError(
             f"no known format in {channel.folder}, which holds {channel.inventory()}; "
