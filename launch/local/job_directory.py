@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.processes import of_job
 from thorax.errors import ThoraxError
 
 #: SageMaker's pattern for the names of training jobs.
@@ -87,8 +88,10 @@ class JobDirectory:
             processes: more than 1 starts that many under torchrun.
 
         Raises:
-            ThoraxError: a channel's folder does not exist, or the folder cannot be written.
+            ThoraxError: the job is running already, a channel's folder does not exist, or the folder cannot be written.
         """
+        if running := of_job(str(self.base)):
+            raise ThoraxError(f"job {self.base.name} is still running (process {running[0].pid}); wait for it or choose another --job-name")
         for name, path in channels.items():
             if not path.exists():
                 raise ThoraxError(f"--{name} {path} does not exist")

@@ -82,7 +82,7 @@ def _answers(one: object) -> list[list[float] | str]:
         return [[float(one)]]
     if isinstance(one, list) and one and all(isinstance(row, list | dict) or row is None for row in one):
         return [answer for row in one for answer in (_answers(row) if row is not None else ["the film could not be read"])]
-    if isinstance(one, list) and any(value == "" for value in one):
+    if one == "" or (isinstance(one, list) and any(value == "" for value in one)):
         return ["the film could not be read"]
     if isinstance(one, list) and one:
         return [[float(value) for value in one]]

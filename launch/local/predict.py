@@ -116,7 +116,8 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
     labels: list[str] = rows[0]["labels"]
     cells: Callable[[dict[str, Any]], list[str]] = _each if len(labels) <= COLUMNS else _highest
-    heads = [f"{label} (cut {rows[0]['thresholds'][label]:.3f})" for label in labels] if len(labels) <= COLUMNS else ["most probable"]
+    cuts = rows[0]["thresholds"]  # none for three or more exclusive classes
+    heads = [f"{label} (cut {cuts[label]:.3f})" if label in cuts else label for label in labels] if len(labels) <= COLUMNS else ["most probable"]
     table = Table("film", "predicted", *map(escape, heads))
     for extra in ("warnings", "heat_maps"):
         if any(row.get(extra) for row in rows):

@@ -54,10 +54,8 @@ class Toolkit:
             0 for success, `INTERRUPTED` where a signal stopped it, else the toolkit's exit code.
 
         Raises:
-            ThoraxError: the toolkit is not installed, or the job is running already.
+            ThoraxError: the toolkit is not installed.
         """
-        if running := processes.of_job(self._base):
-            raise ThoraxError(f"job {Path(self._base).name} is still running (process {running[0].pid}); wait for it or choose another --job-name")
         command = _command()
         before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         guard = _own_session([sys.executable, "-P", processes.__file__, self._base, self._program], stdin=subprocess.PIPE)

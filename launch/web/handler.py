@@ -84,7 +84,8 @@ class Request:
 
     def data(self) -> bytes:
         """The body's bytes; its size is checked before it is decoded."""
-        if len(self.body) > limit() * (4 / 3 if self.is_base64 else 1) + 4096:  # room for the frame of a form
+        in_base64 = self.is_base64 or self.headers.get("content-type", "").startswith("application/json")  # there the film is
+        if len(self.body) > limit() * (4 / 3 if in_base64 else 1) + 4096:  # room for the frame of a form
             raise too_large()
         if not self.is_base64:
             return self.body.encode("utf-8", "surrogateescape")

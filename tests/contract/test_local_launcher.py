@@ -308,6 +308,8 @@ def test_one_job_is_not_run_twice_at_once(place: Path) -> None:
     second = start(place, "objective=auc")
     assert second.end() == 1
     assert second.lines[-1].startswith("error: job it is still running (process ")
+    assert (place / "runs" / "it" / "code").is_dir()  # the first still imports from there
+    assert "loss" in (place / "runs" / "it" / "input" / "config" / "hyperparameters.json").read_text()
     first.ctrl_c()
     assert first.end() == 130
     assert (place / "runs" / "it" / "checkpoints" / "0").exists()

@@ -260,6 +260,8 @@ THREE = LabelSpace(("A", "B", "C"), "multilabel")
         ("[[0.1, 0.2, 0.3], null]", [[0.1, 0.2, 0.3], "the film could not be read"]),
         ('{"predictions": [{"prediction": [0.1, 0.2, 0.3]}, {"error": "no film"}]}', [[0.1, 0.2, 0.3], "no film"]),
         ("0.1,0.2,0.3\n,,\n", [[0.1, 0.2, 0.3], "the film could not be read"]),
+        ('""\n0.930000\n', ["the film could not be read", [0.93]]),
+        ('""', ["the film could not be read"]),
         ('{"prediction": [0.1, 0.2, 0.3]}\n{"error": "no film"}\n', [[0.1, 0.2, 0.3], "no film"]),
         ('{"error": "no film"}', ["no film"]),
     ],

@@ -11,10 +11,12 @@ import films
 import lambda_stand_ins
 import numpy as np
 import pytest
+from hosting import tiny_bundle
 from PIL import Image
 
 import predict
 from local import asking
+from thorax.labels import LabelSpace
 from thorax.serving.classifier import Classifier
 
 
@@ -48,6 +50,13 @@ def test_the_same_answers_wherever_the_model_is(where, findings, site, endpoint,
     expected = Classifier.load(findings, threads=1).predict([shelf / "a.png", shelf / "sub" / "b.jpeg"])
     assert np.allclose([row["probabilities"] for row in told[:2]], expected, atol=1e-6)
     assert told[0]["labels"] == ["Effusion", "Mass", "Nodule"]
+
+
+def test_a_table_of_three_classes_shows_no_cuts(tmp_path, shelf, capsys):
+    model = tiny_bundle(tmp_path / "model", LabelSpace(("A", "B", "C"), "multiclass"))
+    assert predict.main([str(model), str(shelf)]) == 0
+    table = capsys.readouterr().out
+    assert "cut" not in table and "predicted" in table
 
 
 def test_a_table(findings, shelf, capsys):

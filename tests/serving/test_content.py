@@ -6,12 +6,13 @@ import json
 import sys
 from types import SimpleNamespace
 
+import dicoms
 import films
 import numpy as np
 import pytest
 from hosting import base64_of, form, npy
 
-from thorax.data.images import UnreadableFilm
+from thorax.data.images import UnreadableFilm, decode
 from thorax.serving import content
 from thorax.serving.arrays import as_png
 from thorax.serving.content import Options, Refused
@@ -76,7 +77,22 @@ def test_more_films_than_allowed():
 def test_too_many_bytes_and_too_many_pixels():
     assert refused(b"x" * 20_001, "image/png") == (413, "the body is larger than 20000 bytes; send a smaller film, or fewer at once")
     assert str(read(films.data(np.zeros((60, 51), np.uint8)), "image/png").films[0]) == "the film has 51x60 pixels, more than the 3000 that this server reads"
-    assert str(read(films.huge(60_000, 60_000), "image/png").films[0]).startswith("the film claims more than the 3000 pixels")
+    with pytest.raises(UnreadableFilm, match="it claims more than the 67108864 pixels"):  # what the header check leaves to the decoder
+        decode(read(films.huge(60_000, 60_000), "image/png").films[0], "the film")
+
+
+@pytest.mark.parametrize("kind", ["npy", "pgm", "dicom"])
+def test_too_many_pixels_of_any_kind(kind):
+    pixels = np.zeros((60, 51), np.uint8)
+    made = {"npy": lambda: npy(pixels), "pgm": lambda: b"P5\n51 60\n255\n" + pixels.tobytes(), "dicom": lambda: dicoms.dicom(pixels)}[kind]()
+    content_type = "application/x-npy" if kind == "npy" else "application/octet-stream"
+    assert str(read(made, content_type).films[0]) == "the film has 51x60 pixels, more than the 3000 that this server reads"
+
+
+@pytest.mark.parametrize("top", [0.3, 0.24, 0.05])
+def test_floats_keep_their_brightness(top):
+    film = np.linspace(0, top, 3000).reshape(60, 50)
+    np.testing.assert_array_equal(decode(as_png(film), "x"), np.rint(255 * film))
 
 
 @pytest.mark.parametrize("text", [base64_of(PNG), "data:image/png;base64," + base64_of(PNG)])
@@ -136,7 +152,7 @@ def test_other_content_types(content_type):
 @pytest.mark.parametrize(("query", "attributes", "want"), [
     ("", "", Options()), ("explain=true", "", Options(True)), ("explain=1&label=Mass", "", Options(True, "Mass")), ("", "explain=TRUE", Options(True)),
     ("", "explain=true,label=Mass", Options(True, "Mass")), ("", "explain=true; label=Mass", Options(True, "Mass")), ("explain", "", Options(True)),
-    ("label=Pleural%20Thickening", "", Options(True, "Pleural Thickening")), ("explain=false", "explain=true", Options()), ("other=7", "trace", Options()),
+    ("label=Pleural%20Thickening", "", Options(None, "Pleural Thickening")), ("explain=false", "explain=true", Options(False)), ("other=7", "trace", Options()),
 ])  # fmt: skip
 def test_options_of_query_and_attributes(query, attributes, want):
     assert Options.of(query, attributes) == want
@@ -146,6 +162,13 @@ def test_fields_of_the_body_win():
     body = json.dumps({"image": base64_of(PNG), "label": "Mass"}).encode()
     assert read(body, "application/json", options=Options(True, "Nodule")).options == Options(True, "Mass")
     assert read(PNG, "image/png", options=Options(True, "Nodule")).options == Options(True, "Nodule")
+    declined = json.dumps({"image": base64_of(PNG), "explain": False}).encode()
+    assert read(declined, "application/json", options=Options(True)).options == Options(False)
+
+
+def test_a_label_asks_for_its_heat_map_unless_that_is_declined():
+    assert read(PNG, "image/png", options=Options.of("label=Mass")).options.explain
+    assert not read(PNG, "image/png", options=Options.of("explain=false&label=Mass")).options.explain
 
 
 # --- arrays as films

@@ -10,12 +10,14 @@ import json
 import films
 import numpy as np
 import pytest
-from hosting import base64_of, npy
+from hosting import base64_of, npy, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from thorax.labels import LabelSpace
 from thorax.serving.answer import answer
+from thorax.serving.classifier import Classifier
 from thorax.serving.content import Options, Refused
 from thorax.serving.replies import CSV, JSON, LINES, NPY, OUTPUTS, PNG, VERBOSE, chosen
 
@@ -144,11 +146,14 @@ def test_what_cannot_be_answered(classifier, body, kind, accept, options, status
     assert json.loads(reply.body)["error"].startswith(told)
 
 
+def test_of_three_classes_the_most_probable_one_is_told_without_thresholds(tmp_path):
+    classifier = Classifier.load(tiny_bundle(tmp_path / "model", LabelSpace(("A", "B", "C"), "multiclass")))
+    told = json.loads(one(classifier, VERBOSE).body)
+    assert told["thresholds"] == {}
+    assert told["predicted"] == "ABC"[int(np.argmax(told["probabilities"]))]
+    assert sum(told["decisions"]) == 1
+
+
 def test_labels_of_any_alphabet(tmp_path):
-    from hosting import tiny_bundle
-
-    from thorax.labels import LabelSpace
-    from thorax.serving.classifier import Classifier
-
     classifier = Classifier.load(tiny_bundle(tmp_path / "model", LabelSpace(("Ödem", "肺炎"), "multilabel")))
     assert json.loads(one(classifier, VERBOSE).body)["labels"] == ["Ödem", "肺炎"]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thorax.config import TrainingConfig
+from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.training.losses import Loss, class_weights, probabilities
 
@@ -223,6 +224,13 @@ def test_smoothing_can_be_left_out():
 def test_auto_follows_the_task(space, targets, name):
     built = Loss.build(TrainingConfig(label_smoothing=0.1), space, films.sample_set(targets, space=space), CPU)
     assert (built.name, built.weights, built.smoothing) == (name, None, 0.1)
+
+
+def test_cross_entropy_of_two_classes_is_bce_and_of_labels_is_refused():
+    built = Loss.build(TrainingConfig(loss="cross_entropy"), films.BINARY, films.sample_set([0, 1]), CPU)
+    assert built.name == "bce"
+    with pytest.raises(ThoraxError, match="loss=cross_entropy but a film may have several labels or none; set loss=bce"):
+        Loss.build(TrainingConfig(loss="cross_entropy"), films.FINDINGS, films.sample_set(np.eye(3), space=films.FINDINGS), CPU)
 
 
 def test_built_with_weights():

@@ -140,6 +140,14 @@ def test_a_film_over_the_limit(runtime, monkeypatch, encoded):
         assert (status, told) == (413, "the film is larger than 0.0 MB; send a smaller one")
 
 
+def test_a_film_in_json_may_be_as_large_as_any(runtime, monkeypatch):
+    """Its base64 is the caller's, as JSON is handed over as text."""
+    monkeypatch.setenv("MAX_BYTES", "90000")
+    for size, status in ((90_000, 200), (90_001, 413)):
+        body = json.dumps({"image": base64.b64encode(PNG[:8] + bytes(size - 8)).decode()}).encode()
+        assert post(body, "application/json", encoded=False)["statusCode"] == status
+
+
 def test_the_default_limit_fits_into_a_lambda_event(runtime):
     """6 MB of JSON, in which the film is base64."""
     assert len(json.dumps(event("POST", "/", bytes(handler.MAX_BYTES), {"Content-Type": "image/png"}))) < 6 * 2**20 - 100_000

@@ -14,7 +14,8 @@ def as_png(film: np.ndarray) -> bytes:
     """One film given as numbers, as the bytes of a PNG, so that it goes the way of every other film.
 
     Args:
-        film: (H, W) or (H, W, 3): uint8 in 0..255; or (H, W): uint16 in 0..65535, or float in 0..1. 0 is black.
+        film: (H, W) or (H, W, 3): uint8 in 0..255; or (H, W): uint16, whose white its brightest sample tells as in a file of
+            16 bits (see decoders.limits.full_scale), or float in 0..1. 0 is black.
 
     Raises:
         UnreadableFilm: another shape, type or range, or numbers that are not finite.
@@ -26,7 +27,7 @@ def as_png(film: np.ndarray) -> bytes:
             low, high = float(film.min()), float(film.max())
         if not (low >= 0 and high <= 1):  # also where one is NaN
             raise UnreadableFilm(f"an array of {film.dtype} must hold numbers in 0..1, found {low:g} to {high:g}; divide by the largest grey value")
-        film = np.rint(film.astype(np.float32) * 65535).astype(np.uint16)
+        film = np.rint(film.astype(np.float32) * 255).astype(np.uint8)
     if film.dtype.kind != "u" or film.dtype.itemsize > 2 or (film.ndim == 3 and film.dtype.itemsize > 1):
         raise UnreadableFilm(f"an array of {film.dtype} and shape {film.shape} is no film; give uint8, or for grey films uint16 or float in 0..1")
     out = io.BytesIO()

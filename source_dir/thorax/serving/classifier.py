@@ -71,7 +71,8 @@ class Classifier:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.threads = threads
         self.labels: tuple[str, ...] = bundle.space.outputs
-        self.thresholds: dict[str, float] = {name: float(bundle.thresholds.get(name, 0.5)) for name in self.labels}
+        #: None for three or more exclusive classes: the most probable one is predicted, whatever its probability.
+        self.thresholds: dict[str, float] = {} if bundle.space.task == "multiclass" else {name: float(bundle.thresholds.get(name, 0.5)) for name in self.labels}
         self.typical = TypicalFilms.from_dict(bundle.about.get("films"))
         self.version = version_of(bundle)
         self._decoding = threading.BoundedSemaphore(free_cpus() + 1)  # more at once would only take more memory
@@ -182,7 +183,7 @@ class Classifier:
 
     def decisions(self, p: np.ndarray) -> np.ndarray:
         """(..., L) bool: which labels are found."""
-        return self.bundle.space.decisions(p, np.array([self.thresholds[name] for name in self.labels]))
+        return self.bundle.space.decisions(p, np.array([self.thresholds.get(name, 0.5) for name in self.labels]))
 
     def predicted(self, p: np.ndarray) -> str | list[str]:
         """What one film's (L,) probabilities come to: a class, or (multilabel) the list of labels found."""

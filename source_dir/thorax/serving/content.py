@@ -14,9 +14,8 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.lib import format as npy
-from PIL import Image
 
-from thorax.data.images import UnreadableFilm
+from thorax.data.images import UnreadableFilm, header
 from thorax.errors import ThoraxError
 from thorax.serving.settings import Settings
 
@@ -37,11 +36,11 @@ class Options:
     """What a caller may ask for beyond probabilities.
 
     Attributes:
-        explain: heat maps too.
+        explain: heat maps too; None: not said, then a label asks for them.
         label: of this label alone; empty: of every one (in a picture: of the most probable).
     """
 
-    explain: bool = False
+    explain: bool | None = None
     label: str = ""
 
     @classmethod
@@ -55,13 +54,13 @@ class Options:
         return cls().taking({key.strip(): text.strip() for key, text in words})
 
     def taking(self, given: Mapping[str, Any]) -> Options:
-        explain, label = given.get("explain", self.explain), given.get("label", self.label)
+        explain, label = given.get("explain", ""), given.get("label", self.label)
         known = {"true": True, "1": True, "": True, "false": False, "0": False}
         if str(explain).lower() not in known:
             raise Refused(400, f"explain={str(explain)[:40]} must be true or false")
         if not isinstance(label, str):
             raise Refused(400, "label must be the name of a label")
-        return replace(self, explain=known[str(explain).lower()] or bool(given.get("label")), label=label)
+        return replace(self, explain=known[str(explain).lower()] if "explain" in given else self.explain, label=label)
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,11 @@ def read(body: bytes, content_type: str | None, settings: Settings, options: Opt
     if not request.films:
         raise Refused(400, "the request holds no film")
     for k, film in enumerate(request.films):
-        if isinstance(film, bytes) and (problem := _too_many_pixels(film, settings)):
+        if not isinstance(film, UnreadableFilm) and (problem := _too_many_pixels(film, settings)):
             request.films[k] = UnreadableFilm(problem)
     merged = (options or Options()).taking(_fields(request.options))
+    if merged.explain is None and merged.label:
+        merged = replace(merged, explain=True)
     return replace(request, options=merged)
 
 
@@ -248,21 +249,22 @@ _READERS: dict[str, Callable[[bytes, str, Settings], Request]] = {
 INPUTS = tuple(_READERS)
 
 
-def _too_many_pixels(film: bytes, settings: Settings) -> str:
+def _too_many_pixels(film: bytes | np.ndarray, settings: Settings) -> str:
     """Why a film is too large, told by its header alone; "" where it is not, or where the header cannot be read."""
-    try:
-        with Image.open(io.BytesIO(film), formats=("JPEG", "PNG", "TIFF")) as image:
-            width, height = image.size
-    except Image.DecompressionBombError:
-        return f"the film claims more than the {settings.max_pixels} pixels that this server reads"
-    except Exception:  # the decoder says what is wrong
-        return ""
+    if isinstance(film, np.ndarray):
+        height, width = film.shape[:2]
+    else:
+        try:
+            told = header(film, "the film")
+        except ThoraxError:  # the decoder says what is wrong
+            return ""
+        height, width = told.height, told.width
     return f"the film has {width}x{height} pixels, more than the {settings.max_pixels} that this server reads" if width * height > settings.max_pixels else ""
 
 
 def _fields(options: Options) -> dict[str, Any]:
     """The options that were given, by name."""
-    return {key: value for key, value in (("explain", options.explain), ("label", options.label)) if value}
+    return {key: value for key, value in (("explain", options.explain), ("label", options.label)) if value not in (None, "")}
 
 
 def _first_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from thorax.config import TrainingConfig
 from thorax.data.samples import SampleSet
+from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 
 
@@ -45,8 +46,15 @@ class Loss:
 
     @classmethod
     def build(cls, config: TrainingConfig, space: LabelSpace, films: SampleSet, device: torch.device) -> Loss:
+        """The loss of a run. Cross entropy of two classes is bce of their one logit (the other class's is 0).
+
+        Raises:
+            ThoraxError: cross entropy for labels that exclude nothing.
+        """
         name = config.loss
-        if name == "auto":
+        if name == "cross_entropy" and space.task == "multilabel":
+            raise ThoraxError("loss=cross_entropy but a film may have several labels or none; set loss=bce or focal, or leave loss out")
+        if name == "auto" or (name == "cross_entropy" and space.task == "binary"):
             name = "cross_entropy" if space.task == "multiclass" else "bce"
         weights = None
         if config.use_weighted_loss:
