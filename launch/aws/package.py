@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.sending import to_send
 from thorax.errors import ThoraxError
 
 _LEFT_OUT = {"__pycache__", ".DS_Store", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git"}
@@ -105,11 +106,11 @@ def films(flag: str, path: Path) -> Films:
     """Reads a folder: names sorted, a SHA-256 over names and contents, and the type that SageMaker is told.
 
     Raises:
-        ThoraxError: it does not exist or is empty.
+        ThoraxError: it does not exist or is empty, or a link in it leads nowhere.
     """
     if not path.exists():
         raise ThoraxError(f"{flag} {path} does not exist")
-    files = {path.name: path} if path.is_file() else {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file() and _visible(p, path)}
+    files = {path.name: path} if path.is_file() else to_send(path)
     if not files:
         raise ThoraxError(f"{flag} {path} is empty")
     digest = hashlib.sha256()
@@ -174,7 +175,3 @@ def _list(client: Any, uri: str) -> dict[str, int]:
 def _hash(file: Path) -> bytes:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
-
-
-def _visible(file: Path, root: Path) -> bool:
-    return not any(part.startswith(".") for part in file.relative_to(root).parts)

@@ -1,7 +1,7 @@
 """Upload a folder to S3: in parallel, and only what is not there yet or has changed. Start it again to go on.
 
 A file counts as unchanged when size and sha256 (kept with the object) or ETag are the same. --dry-run lists what would be
-looked at, without credentials and without a network. Hidden files stay here.
+looked at, without credentials and without a network. Links are followed; hidden files stay here.
 
 examples:
     python launch/prepare.py upload packed/ s3://bucket/films/pneumonia --dry-run
@@ -14,6 +14,7 @@ import argparse
 import re
 from pathlib import Path
 
+from common.sending import to_send
 from thorax.errors import ThoraxError
 
 
@@ -35,7 +36,11 @@ def run(args: argparse.Namespace) -> int:
     bucket, prefix = found[1], (found[2] or "").strip("/")
     if not 1 <= args.processes <= 256:
         raise ThoraxError(f"--processes {args.processes} is out of range; choose 1 to 256")
-    files = files_of(args.folder, args.exclude)
+    if not args.folder.is_dir():
+        raise ThoraxError(f"{args.folder} is not a folder")
+    files = to_send(args.folder, args.exclude)
+    if not files:
+        raise ThoraxError(f"{args.folder} has no files to upload{' besides those that --exclude leaves out' if args.exclude else ''}; hidden ones stay here")
     keys = {f"{prefix}/{name}" if prefix else name: path for name, path in files.items()}
     size = sum(path.stat().st_size for path in keys.values())
     if args.dry_run:
@@ -48,24 +53,3 @@ def run(args: argparse.Namespace) -> int:
     done = s3.upload(keys, bucket, prefix, s3.client(args.profile, args.region), args.kms_key, args.processes)
     print(f"s3://{bucket}/{prefix}: {done.uploaded} files uploaded ({done.bytes / 1e6:.1f} MB), {done.unchanged} unchanged")
     return 0
-
-
-def files_of(folder: Path, exclude: list[str]) -> dict[str, Path]:
-    """Path below the folder -> file, sorted; hidden files and folders are left out.
-
-    Raises:
-        ThoraxError: no folder, or nothing in it to upload.
-    """
-    from fnmatch import fnmatch
-
-    if not folder.is_dir():
-        raise ThoraxError(f"{folder} is not a folder")
-    names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    kept = {
-        name: path
-        for name, path in names.items()
-        if not any(part.startswith(".") for part in name.split("/")) and not any(fnmatch(name, pattern) for pattern in exclude)
-    }
-    if not kept:
-        raise ThoraxError(f"{folder} has no files to upload ({len(names)} are hidden or left out by --exclude)")
-    return kept

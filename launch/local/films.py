@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from thorax.data.images import EXTENSIONS
 from thorax.data.patients import patients_of
 from thorax.data.samples import Sample, SampleSet, sample_set
 from thorax.errors import ThoraxError
+from thorax.files import files_below
 from thorax.labels import LabelSpace
 
 
@@ -45,13 +45,11 @@ def folder_targets(ids: list[str], space: LabelSpace) -> np.ndarray:
 
 
 def _only_films(folder: Path) -> list[Path]:
-    """The films of a folder in which there is nothing else, sorted; else none. Hidden files do not count."""
+    """The films of a folder in which there is nothing else, sorted; else none. Links are followed; hidden files do not count."""
     films = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
-        for name in files:
-            if Path(name).suffix.lower() in EXTENSIONS:
-                films.append(Path(root) / name)
-            elif root == str(folder) and not name.startswith("."):
-                return []
-    return sorted(film for film in films if not film.name.startswith("."))
+    for name in files_below(folder, (".", "__")):
+        if Path(name).suffix.lower() in EXTENSIONS:
+            films.append(folder / name)
+        elif "/" not in name:
+            return []
+    return sorted(films)

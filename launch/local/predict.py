@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from local.asking import Asker, ask
 from thorax.errors import ThoraxError
-from thorax.files import write_whole
+from thorax.files import files_below, write_whole
 
 #: Films on their way at a time; a server makes batches of them.
 AT_ONCE = 8
@@ -82,7 +82,7 @@ def found(films: Sequence[Path]) -> Iterator[tuple[str, Path]]:
 
     for path in films:
         if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith("."))
+            below = sorted(p for name in files_below(path, ()) if (p := path / name).suffix.lower() in EXTENSIONS and (p.is_file() or p.is_symlink()))
             if not below:
                 raise ThoraxError(f"{path} holds no films ({', '.join(sorted(EXTENSIONS))})")
             yield from ((p.relative_to(path).as_posix(), p) for p in below)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all, and the files below a folder."""
 
 from __future__ import annotations
 
@@ -66,3 +66,28 @@ def _remove(file: Path) -> None:
         file.unlink(missing_ok=True)
     except OSError:
         pass
+
+
+def files_below(folder: Path, hidden: tuple[str, ...] = (".",)) -> list[str]:
+    """Every file at any depth by its path below the folder, with "/"; nothing is opened, and a link that leads nowhere counts as a file.
+
+    Links to folders are followed, after all that lies there itself; a link back, or a second one to the same folder, is passed over.
+
+    Args:
+        folder: where to look.
+        hidden: how the names of folders begin that are left out; of files it is always a dot.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    tops = [str(folder)]
+    for top in tops:
+        for root, folders, files in os.walk(top):
+            if (real := os.path.realpath(root)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith(hidden))
+            tops += [path for name in folders if os.path.islink(path := os.path.join(root, name))]
+            below = "" if (relative := os.path.relpath(root, folder)) == "." else f"{relative}/".replace(os.sep, "/")
+            found += [below + name for name in files if not name.startswith(".")]
+    return found

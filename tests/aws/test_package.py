@@ -111,3 +111,15 @@ def test_a_channel_is_known_by_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ThoraxError, match="is empty"):
         films("--train", tmp_path / "empty")
+
+
+def test_a_channel_of_links_holds_what_they_lead_to(tmp_path: Path) -> None:
+    real, links = write(tmp_path / "real", ["x/1.png", "y/2.png"]), tmp_path / "links"
+    links.mkdir()
+    for name in "xy":
+        (links / name).symlink_to(real / name)
+    assert films("--train", links).digest == films("--train", real).digest
+    (links / "x").unlink()
+    (links / "x").symlink_to(tmp_path / "gone")
+    with pytest.raises(ThoraxError, match=r"links/x is a link to .*gone, which is not there"):
+        films("--train", links)

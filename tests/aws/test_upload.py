@@ -127,6 +127,21 @@ def test_a_dry_run_needs_no_credentials_and_no_network(folder, capsys, monkeypat
     assert len(out) == 3 and out[-1].startswith("dry run: 2 files, 0.0 MB")
 
 
+def test_links_are_followed_and_one_that_leads_nowhere_is_named(folder, bucket, capsys):
+    (folder.parent / "elsewhere").mkdir()
+    (folder.parent / "elsewhere" / "3.png").write_bytes(b"three")
+    (folder / "linked").symlink_to(folder.parent / "elsewhere")
+    (folder / "a" / "back").symlink_to(folder)
+    assert run(folder) == 0
+    assert objects(bucket)["set/x/linked/3.png"] == b"three"
+    assert len(objects(bucket)) == 4
+    (folder / "gone").symlink_to("nowhere")
+    assert run(folder, "--exclude", "go*") == 0
+    capsys.readouterr()
+    assert run(folder) == 1
+    assert told(capsys) == f"error: {folder / 'gone'} is a link to nowhere, which is not there; mend or remove the link"
+
+
 def told(capsys) -> str:
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

@@ -74,6 +74,12 @@ def test_a_link_back_does_not_double_films(tmp_path):
     assert read(root).ids == ["A/a.png", "B/b.png"]
 
 
+def test_a_second_name_of_a_folder_does_not_take_its_films(tmp_path):
+    root = films.folders(tmp_path / "c", A=["a.png"], B=["b.png"])
+    (root / "A" / "again").symlink_to(root / "B")
+    assert read(root).ids == ["A/a.png", "B/b.png"]
+
+
 def test_one_class_is_refused(tmp_path):
     assert "has one class folder only (NORMAL); a classifier needs two or more" in refused(films.folders(tmp_path, NORMAL=["a.png"]))
 

@@ -58,6 +58,14 @@ def test_the_table_and_the_scores(bundle, classes, tmp_path, capsys):
     assert [path.name for path in out.parent.iterdir()] == ["p.csv"]  # nothing is left beside it
 
 
+def test_linked_folders_are_scored_too(bundle, classes, tmp_path, capsys):
+    (tmp_path / "links").mkdir()
+    for name in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "links" / name).symlink_to(classes / name)
+    assert score(bundle, classes, tmp_path / "p.csv") == score(bundle, tmp_path / "links", tmp_path / "q.csv") == 0
+    assert rows(tmp_path / "q.csv") == rows(tmp_path / "p.csv")
+
+
 def test_parquet_holds_the_same(bundle, classes, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     assert score(bundle, classes, tmp_path / "p.csv") == score(bundle, classes, tmp_path / "p.parquet") == 0

@@ -59,6 +59,16 @@ def test_a_table_of_three_classes_shows_no_cuts(tmp_path, shelf, capsys):
     assert "cut" not in table and "predicted" in table
 
 
+def test_linked_folders_are_searched(findings, shelf, capsys):
+    (shelf / "linked").symlink_to(shelf / "sub")
+    (shelf.parent / "other").mkdir()
+    (shelf.parent / "other" / "link").symlink_to(shelf / "sub")
+    assert predict.main([str(findings), str(shelf.parent / "other"), "--json"]) == 0
+    assert [row["film"] for row in lines(capsys.readouterr().out)] == ["link/b.jpeg"]
+    assert predict.main([str(findings), str(shelf), "--json"]) == 0
+    assert [row["film"] for row in lines(capsys.readouterr().out)] == ["a.png", "sub/b.jpeg"]
+
+
 def test_a_table(findings, shelf, capsys):
     assert predict.main([str(findings), str(shelf)]) == 0
     table = capsys.readouterr().out

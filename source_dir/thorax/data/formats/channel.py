@@ -12,6 +12,7 @@ from pathlib import Path
 
 from thorax.data.decoders import EXTENSIONS, is_film
 from thorax.errors import ThoraxError
+from thorax.files import files_below
 
 #: Names of missing films that an error tells.
 EXAMPLES = 5
@@ -67,17 +68,7 @@ class Channel:
     @cached_property
     def everything(self) -> frozenset[str]:
         """Every file at any depth, links followed, hidden ones left out. Nothing is opened."""
-        found: list[str] = []
-        seen: set[str] = set()
-        for root, folders, files in os.walk(self.folder, followlinks=True):
-            if (real := os.path.realpath(root)) in seen:  # a link back, or a second one to the same films
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-            below = "" if (relative := os.path.relpath(root, self.folder)) == "." else f"{relative}/".replace(os.sep, "/")
-            found += [below + name for name in files if not name.startswith(".")]
-        return frozenset(found)
+        return frozenset(files_below(self.folder, (".", "__")))
 
     def films(self) -> list[str]:
         """Every film at any depth, in the order of its path."""
