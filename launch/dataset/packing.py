@@ -72,15 +72,16 @@ def pack(listing: Listing, out: Path, name: str, options: Options, processes: in
     if options.shuffle is not None:
         listing = some(listing, np.random.default_rng(options.shuffle).permutation(len(listing.ids)))
     plan = _plan(listing, name, options)
-    if _is_done(out, plan):
+    if _is_done(out, plan, options):
         yield f"{out} is packed already, from the same films with the same options: nothing to do"
         return
     starts = range(0, len(listing.ids), options.shard_films)
-    units = [_finished(out, k, options) for k in range(len(starts))]
+    counts = [min(options.shard_films, len(listing.ids) - start) for start in starts]
+    units = [_finished(out, k, count, options) for k, count in enumerate(counts)]
     done = sum(len(unit.films) for unit in units if unit)
     if done:
         yield f"going on: {sum(map(bool, units))} of {len(units)} parts are there"
-    todo = [range(start, min(start + options.shard_films, len(listing.ids))) for start, unit in zip(starts, units, strict=True) if unit is None]
+    todo = [range(start, start + count) for start, count, unit in zip(starts, counts, units, strict=True) if unit is None]
     corrupt: list[str] = []
     progress = Progress(f"packing {out}", len(listing.ids), len(listing.ids) - sum(map(len, todo)), True, 30.0, "film")
     try:
@@ -98,7 +99,7 @@ def pack(listing: Listing, out: Path, name: str, options: Options, processes: in
         yield f"warning: {left_out} films could not be read and were left out (--skip-corrupt)" + (f", e.g. {corrupt[0]}" if corrupt else "")
     files = _finish_shards(listing, out, finished) if options.to == "shards" else _finish_rec(listing, out, name, finished)
     write_text("".join(f"{digest}  {file}\n" for file, digest in sorted(files.items())), out / SUMS, "checksums")
-    write_text(plan, out / f".{SUMS}.plan", "plan")
+    write_text(json.dumps({**json.loads(plan), "left_out": left_out}, indent=1), out / f".{SUMS}.plan", "plan")
     shutil.rmtree(out / STATE)
     size = sum((out / file).stat().st_size for file in files)
     packed = sum(len(unit.films) for unit in finished)
@@ -138,20 +139,24 @@ def _plan(listing: Listing, name: str, options: Options) -> str:
         digest.update(f"{film}\0{patient}\0{size}\0{offset}\0{changed}\0".encode())
     digest.update(np.ascontiguousarray(listing.targets, np.float32).tobytes())
     plan = {"version": VERSION, "films": len(listing.ids), "sha256": digest.hexdigest(), "names": list(listing.names), "name": name, **asdict(options)}
+    del plan["skip_corrupt"]  # a run that a damaged film stopped goes on with it
     return json.dumps(plan, indent=1)
 
 
-def _is_done(out: Path, plan: str) -> bool:
+def _is_done(out: Path, plan: str, options: Options) -> bool:
     """Whether the folder holds just this, finished; else it is made ready to begin or to go on.
 
     Raises:
-        ThoraxError: it holds something else.
+        ThoraxError: it holds something else, or lacks films that were left out.
     """
     make_folder(out)
     stored = [out / f".{SUMS}.plan", out / STATE / "plan.json"]
-    theirs = next((file.read_text(encoding="utf-8") for file in stored if file.is_file()), None)
-    if theirs is not None and theirs != plan:
-        raise ThoraxError(f"{out} holds films that were packed from another set or with other options; remove it, or choose another folder")
+    theirs = next((json.loads(file.read_text(encoding="utf-8")) for file in stored if file.is_file()), None)
+    left_out = theirs.pop("left_out", 0) if theirs else 0
+    if theirs is not None and theirs != json.loads(plan):
+        raise ThoraxError(f"{out} holds films that were packed from another set or with other options; remove the folder {out}, or choose another one")
+    if left_out and not options.skip_corrupt:
+        raise ThoraxError(f"{out} is packed without {left_out} films that could not be read; give --skip-corrupt, or remove the folder {out} to pack anew")
     if theirs is None and (others := sorted(p.name for p in out.iterdir() if p.name != STATE)):
         raise ThoraxError(f"{out} is not empty ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}); choose an empty folder")
     if (out / SUMS).is_file() and stored[0].is_file():
@@ -164,12 +169,13 @@ def _file(out: Path, k: int, options: Options) -> Path:
     return out / f"shard-{k:06d}.tar" if options.to == "shards" else out / STATE / f"part-{k:06d}.rec"
 
 
-def _finished(out: Path, k: int, options: Options) -> Unit | None:
+def _finished(out: Path, k: int, films: int, options: Options) -> Unit | None:
+    """What is told of unit k with so many films, if it is there; without --skip-corrupt none of them may lack."""
     state, file = out / STATE / f"unit-{k:06d}.json", _file(out, k, options)
     if not state.is_file() or not file.is_file():
         return None
     unit = Unit(**json.loads(state.read_text(encoding="utf-8")))
-    return unit if file.stat().st_size == unit.bytes else None
+    return unit if file.stat().st_size == unit.bytes and (len(unit.films) == films or options.skip_corrupt) else None
 
 
 # -- Units -------------------------------------------------------------------------------------------------------------
@@ -183,7 +189,7 @@ def _good(films: Iterable[Encoded], options: Options, corrupt: list[str], progre
             yield film
             continue
         if not options.skip_corrupt:
-            raise ThoraxError(f"{film.problem}; mend or remove it, or give --skip-corrupt")
+            raise ThoraxError(f"{film.problem}; give --skip-corrupt to go on without it, or mend or remove it and pack anew")
         corrupt.append(film.problem)
 
 

@@ -137,6 +137,36 @@ def test_corrupt_films_stop_the_packing_or_are_left_out(channel, tmp_path, capsy
 
 
 @pytest.mark.parametrize("to", ["shards", "rec"])
+def test_packing_that_a_damaged_film_stopped_goes_on_without_it(channel, tmp_path, capsys, to):
+    shutil.copytree(channel, tmp_path / "in")
+    bad = sorted((tmp_path / "in").glob("*/*"))[9]
+    bad.write_bytes(bad.read_bytes()[:150])
+    words = ["pack", tmp_path / "in", tmp_path / "out", "--to", to, "--processes", 1, "--shard-films", 4]
+    assert "give --skip-corrupt to go on" in refused(capsys, *words)
+    assert run(*words, "--skip-corrupt") == 0
+    told = capsys.readouterr().out
+    assert "going on: 2 of 4 parts are there" in told and "1 films could not be read and were left out" in told
+    assert run("pack", tmp_path / "in", tmp_path / "whole", *words[3:], "--skip-corrupt") == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert run(*words, "--skip-corrupt") == 0
+    assert "packed already" in capsys.readouterr().out
+    assert f"{tmp_path / 'out'} is packed without 1 films that could not be read; give --skip-corrupt" in refused(capsys, *words)
+
+
+def test_a_run_without_skip_corrupt_takes_up_no_part_that_lacks_films(channel, tmp_path, capsys, monkeypatch):
+    shutil.copytree(channel, tmp_path / "in")
+    bad = sorted((tmp_path / "in").glob("*/*"))[1]
+    bad.write_bytes(bad.read_bytes()[:150])
+    words = ["pack", tmp_path / "in", tmp_path / "out", "--processes", 1, "--shard-films", 4]
+    with monkeypatch.context() as patch:  # stopped after its last shard
+        patch.setattr("dataset.packing._finish_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(*words, "--skip-corrupt") == 130
+    assert bad.name in refused(capsys, *words)
+    assert run(*words, "--skip-corrupt") == 0
+    assert "going on: 4 of 4 parts are there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to", ["shards", "rec"])
 def test_what_is_no_film_stops_the_packing_or_is_left_out(tmp_path, capsys, to):
     root = films.folders(tmp_path / "films", A=["a.png", "b.png"], B=["c.png"])
     (root / "A" / "link.png").symlink_to("nowhere.png")
@@ -172,7 +202,8 @@ def test_packing_again_does_nothing_and_other_films_or_options_are_refused(chann
     before = contents(tmp_path / "out")
     assert run("pack", channel, tmp_path / "out", "--processes", 2) == 0
     assert "packed already" in capsys.readouterr().out
-    assert "packed from another set or with other options" in refused(capsys, "pack", channel, tmp_path / "out", "--size", 32)
+    told = refused(capsys, "pack", channel, tmp_path / "out", "--size", 32)
+    assert f"packed from another set or with other options; remove the folder {tmp_path / 'out'}, or choose another one" in told
     assert contents(tmp_path / "out") == before
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.doc").write_text("x")
