@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dataset.reading import add_format
+from dataset.reading import add_format, label_columns, label_names
 from thorax.data.decoders import UnreadableFilm, decode, header
 from thorax.data.source import ByteRange, Source
 from thorax.errors import ThoraxError
@@ -168,7 +168,7 @@ def read_parts(args: argparse.Namespace) -> Films:
     """The films of FILMS, or of --train, --validation and --test.
 
     Raises:
-        ThoraxError: neither or both are given; see read_channel.
+        ThoraxError: neither or both are given; see read_channel and label_columns.
     """
     from thorax.data.formats import ALIASES, FORMATS, read_channel
     from thorax.data.formats.channel import Options
@@ -180,12 +180,14 @@ def read_parts(args: argparse.Namespace) -> Films:
     folders = {part: folder for part in PARTS if (folder := getattr(args, part))}
     if bool(args.films) == bool(folders):
         raise ThoraxError("give either FILMS, a folder, or --train DIR with perhaps --validation DIR and --test DIR")
-    options = Options(labels=tuple(filter(None, args.labels.split(","))))
+    wanted = label_names(args.labels)
+    options = Options(labels=wanted)
     listings = [(part, read_channel(part, folder, args.data_format, options)) for part, folder in (folders or {"films": args.films}).items()]
     names = tuple(dict.fromkeys(name for _, listing in listings for name in listing.names))
     exclusive = all(listing.exclusive for _, listing in listings)
     targets = np.full((sum(len(listing.ids) for _, listing in listings), len(names)), 0.0 if exclusive else np.nan, np.float32)
-    films = Films(names, np.array([]), [], [], [], targets, exclusive, [])
+    columns = label_columns(names, exclusive, wanted)
+    films = Films(tuple(names[k] for k in columns), np.array([]), [], [], [], targets, exclusive, [])
     parts: list[str] = []
     for part, listing in listings:
         rows = slice(len(parts), len(parts) + len(listing.ids))
@@ -196,7 +198,7 @@ def read_parts(args: argparse.Namespace) -> Films:
         films.patients += list(listing.patients)
         films.sources += list(listing.sources)
         films.notes += list(listing.notes)
-    films.parts = np.array(parts)
+    films.parts, films.targets = np.array(parts), targets[:, columns]
     return films
 
 

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset.reading import add_source, read_films, some, whole_set, write_text
+from dataset.reading import add_source, check_seed, read_films, some, whole_set, write_text
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0.02 <= args.ratio <= 1:
         raise ThoraxError(f"--ratio {args.ratio:g} is out of range; choose 0.02 to 1")
+    check_seed("--seed", args.seed)
     listing = read_films(args)
     if not all(isinstance(source, Path) for source in listing.sources):
         raise ThoraxError(f"the films of {args.films} are in larger files; a .lst names films that are files of their own")

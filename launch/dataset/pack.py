@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset.reading import add_source, read_films, some
+from dataset.reading import add_source, check_seed, read_films, some
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if not low <= value <= high:
             raise ThoraxError(f"--{name.replace('_', '-')} {value} is out of range; choose {low} to {high}")
+    check_seed("--shuffle", args.shuffle)
     if args.size and not all(side.isdecimal() and 8 <= int(side) <= 8192 for side in args.size.split("x", 1)):
         raise ThoraxError(f"--size {args.size} is out of range; write the short side, such as 256, or WIDTHxHEIGHT, such as 256x256 (8 to 8192)")
     if args.out.resolve() == args.films.resolve() or args.films.resolve() in args.out.resolve().parents:

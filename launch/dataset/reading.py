@@ -46,6 +46,12 @@ def read_films(args: argparse.Namespace) -> Listing:
     return with_labels(listing, wanted)
 
 
+def check_seed(flag: str, seed: int | None) -> None:
+    """Raises ThoraxError: numpy takes no seed below 0."""
+    if seed is not None and seed < 0:
+        raise ThoraxError(f"{flag} {seed} is out of range; choose 0 or more")
+
+
 def label_names(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
@@ -58,17 +64,25 @@ def with_labels(listing: Listing, wanted: tuple[str, ...]) -> Listing:
     """
     import dataclasses
 
+    columns = label_columns(listing.names, listing.exclusive, wanted)
+    return dataclasses.replace(listing, names=tuple(listing.names[k] for k in columns), targets=listing.targets[:, columns])
+
+
+def label_columns(names: tuple[str, ...], exclusive: bool, wanted: tuple[str, ...]) -> list[int]:
+    """Where the wanted labels are among the names; all of them where none is wanted.
+
+    Raises:
+        ThoraxError: a label is unknown, or films would be left with no class.
+    """
     from thorax.data.formats.channel import nearest
 
-    if not wanted or wanted == listing.names:
-        return listing
     for name in wanted:
-        if name not in listing.names:
-            raise ThoraxError(f"--labels: {name!r} is unknown; the films have {', '.join(listing.names[:20])}{nearest(name, listing.names)}")
-    lacking = [name for name in listing.names if name not in wanted]
-    if listing.exclusive and lacking:
-        raise ThoraxError(f"--labels leaves out the class {lacking[0]}, and its films would have none; name all of {', '.join(listing.names)}")
-    return dataclasses.replace(listing, names=wanted, targets=listing.targets[:, [listing.names.index(name) for name in wanted]])
+        if name not in names:
+            raise ThoraxError(f"--labels: {name!r} is unknown; the films have {', '.join(names[:20])}{nearest(name, names)}")
+    lacking = [name for name in names if wanted and name not in wanted]
+    if exclusive and lacking:
+        raise ThoraxError(f"--labels leaves out the class {lacking[0]}, and its films would have none; name all of {', '.join(names)}")
+    return [names.index(name) for name in wanted or names]
 
 
 def some(listing: Listing, rows: np.ndarray) -> Listing:

@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset.reading import add_source, read_films, table, whole_set, write_text
+from dataset.reading import add_source, check_seed, read_films, table, whole_set, write_text
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("validation", "test"):
         if not 0 <= getattr(args, name) <= 0.5:
             raise ThoraxError(f"--{name} {getattr(args, name):g} is out of range; choose 0 to 0.5")
+    check_seed("--seed", args.seed)
     listing = read_films(args)
     official = _listed(listing, args.test_list) if args.test_list else None if args.anew else listing.parts
     parts = _parts(whole_set(listing), None if official is None else list(official), args)

@@ -186,6 +186,7 @@ def test_the_page_stands_alone(copy, tmp_path):
         (["{set}", "--train", "{set}"], "give either FILMS, a folder, or --train DIR"),
         (["{set}/nowhere"], "is not a folder"),
         (["{set}/train", "--processes", "0"], "--processes 0 is out of range"),
+        (["{set}/train", "--labels", "A,B"], "--labels: 'A' is unknown; the films have NORMAL, PNEUMONIA"),
         (["{set}/train", "--data-format", "folders"], "--data-format folders is not known; choose one of auto, folder"),
     ],
 )
@@ -194,6 +195,21 @@ def test_mistakes_get_one_line(clean, capsys, command, words, told):
     assert prepare.main([command, *(word.format(set=clean) for word in words)]) == 1
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
+
+
+def test_labels_that_are_not_kept_are_not_looked_at(tmp_path):
+    """Of several parts a label may be unknown in one."""
+    for part, head in (("train", "path,Hernia,Mass,Edema"), ("test", "path,Mass,Hernia")):
+        names = [f"{part}{k}.png" for k in range(4)]
+        labels = ["0,1,1", "0,0,1", "0,1,0", "0,0,0"] if part == "train" else ["1,0"] * 4
+        films.table(tmp_path / "in" / part, "\n".join([head, *map(",".join, zip(names, labels, strict=True))]) + "\n", names)
+    channels = ["--train", str(tmp_path / "in" / "train"), "--test", str(tmp_path / "in" / "test"), "--processes", "1"]
+    prepare.main(["check", *channels, "--labels", "Edema, Mass", "--json", str(tmp_path / "check.json")])
+    report = (tmp_path / "check.json").read_text()
+    assert [row["labels"] for row in json.loads(report)["parts"]] == [{"Edema": 2, "Mass": 2}, {"Edema": 0, "Mass": 4}]
+    assert "Hernia" not in report
+    assert prepare.main(["stats", *channels, "--labels", "Mass", "--json", str(tmp_path / "stats.json")]) == 0
+    assert json.loads((tmp_path / "stats.json").read_text())["labels"] == {"Mass": {"films": 2, "unknown": 0}}
 
 
 # --- the parts

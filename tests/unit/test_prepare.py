@@ -180,6 +180,9 @@ def test_nih_to_a_table(tmp_path):
     [
         (["list", "FILMS", "--out", "OUT", "--ratio", "1.5"], "--ratio 1.5 is out of range"),
         (["list", "FILMS", "--out", "OUT", "--data-format", "tiff"], "--data-format tiff is not known; choose one of auto, folder"),
+        (["list", "FILMS", "--out", "OUT", "--seed", "-1"], "--seed -1 is out of range; choose 0 or more"),
+        (["split", "FILMS", "--out", "OUT", "--seed", "-1"], "--seed -1 is out of range; choose 0 or more"),
+        (["pack", "FILMS", "OUT", "--shuffle", "-1"], "--shuffle -1 is out of range; choose 0 or more"),
         (["list", "NOWHERE", "--out", "OUT"], "NOWHERE is not a folder"),
         (["split", "FILMS", "--out", "OUT", "--test", "0.9"], "--test 0.9 is out of range"),
         (["split", "FILMS", "--out", "OUT", "--test-list", "NOWHERE"], "--test-list .*NOWHERE cannot be read: No such file"),
