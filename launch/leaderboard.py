@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import _path  # noqa: F401  puts source_dir on the path
 from common import flags
 from thorax.errors import ThoraxError
+from thorax.files import check_output
 
 if TYPE_CHECKING:
     from common.trials import Leaderboard
@@ -34,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = p.parse_args(arguments)
 
     def work() -> int:
+        for flag, file in (("--csv", args.csv), ("--plot", args.plot)):
+            if file:
+                check_output(file, flag)
         if args.local:  # late: --help is instant
             from local.trial import load, study_leaderboard
 

@@ -25,6 +25,7 @@ from dataset import looking
 from dataset.findings import Finding, find
 from dataset.looking import Films, Look
 from dataset.reading import write_text
+from thorax.files import check_output
 
 #: Groups of films that the page shows of each finding, and the side of a thumbnail.
 SHOWN, SIDE = 12, 128
@@ -40,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     films = looking.read_parts(args)
+    for flag, file in (("--json", args.json), ("--html", args.html)):
+        if file:
+            check_output(file, flag)
     looks = list(looking.each(looking.look, films.sources, args.processes, "reading"))
     found = sorted(find(films, looks, args.smallest, args.patient_scope), key=lambda finding: finding.level != "error")
     summary = summarised(films, looks)

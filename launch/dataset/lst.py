@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="where to write: PREFIX.lst, or PREFIX_train.lst and PREFIX_val.lst")
+    parser.add_argument("--out", required=True, metavar="PREFIX", help="where to write: PREFIX.lst, or PREFIX_train.lst and PREFIX_val.lst")
     parser.add_argument("--ratio", type=float, default=1.0, metavar="SHARE", help="share of the films for training, whole patients only (default: 1, one list)")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the lines' order (default: 0)")
 
@@ -36,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
     if not 0.02 <= args.ratio <= 1:
         raise ThoraxError(f"--ratio {args.ratio:g} is out of range; choose 0.02 to 1")
     check_seed("--seed", args.seed)
+    if args.out.endswith(os.sep) or Path(args.out).name in ("", ".."):
+        raise ThoraxError(f"--out {args.out} is a folder; write how the lists in it are to be named, such as {Path(args.out) / 'NAME'}")
+    out = Path(args.out.removesuffix(".lst"))
     listing = read_films(args)
     if not all(isinstance(source, Path) for source in listing.sources):
         raise ThoraxError(f"the films of {args.films} are in larger files; a .lst names films that are files of their own")
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         rows = {end: np.array([place[name] for name in part.ids]) for end, part in zip(("_train", "_val"), cut, strict=True)}
     rng = np.random.default_rng(args.seed)
     for end, chosen in rows.items():
-        file = args.out.with_name(f"{args.out.name}{end}.lst")
+        file = out.with_name(f"{out.name}{end}.lst")
         write_text(_lines(some(listing, rng.permutation(chosen)), args.films), file, "list")
         print(f"{file}: {len(chosen)} films")
     told = ", ".join(f"{k} {name}" for k, name in enumerate(listing.names))

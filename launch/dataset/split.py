@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from dataset.reading import add_source, check_seed, read_films, table, whole_set, write_text
 from thorax.errors import ThoraxError
+from thorax.files import check_output
 
 if TYPE_CHECKING:
     from thorax.data.samples import Listing, SampleSet
@@ -42,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
         if not 0 <= getattr(args, name) <= 0.5:
             raise ThoraxError(f"--{name} {getattr(args, name):g} is out of range; choose 0 to 0.5")
     check_seed("--seed", args.seed)
+    if args.out.suffix.lower() == ".parquet":
+        raise ThoraxError(f"--out {args.out}: a split is written as CSV; name it {args.out.with_suffix('.csv')}")
     listing = read_films(args)
+    check_output(args.out, "--out")
     official = _listed(listing, args.test_list) if args.test_list else None if args.anew else listing.parts
     parts = _parts(whole_set(listing), None if official is None else list(official), args)
     for warning in check_parts(parts, args.patient_scope, cut=official is None):

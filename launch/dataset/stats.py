@@ -21,8 +21,9 @@ import numpy as np
 
 from dataset import looking
 from dataset.looking import Films, Pixels
-from dataset.reading import make_folder, write_text
+from dataset.reading import write_text
 from thorax.errors import ThoraxError
+from thorax.files import check_output, write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +52,9 @@ class Stats:
 
 def run(args: argparse.Namespace) -> int:
     films = training_part(looking.read_parts(args))
+    for flag, file in (("--json", args.json), ("--png", args.png)):
+        if file:
+            check_output(file, flag)
     seen = list(looking.each(looking.pixels, films.sources, args.processes, "reading"))
     if len(bad := [p.problem for p in seen if p.problem]) == len(seen):
         raise ThoraxError(f"no film could be read; the first: {bad[0]}")
@@ -119,8 +123,6 @@ def draw(stats: Stats, file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from thorax.files import write_whole
-
     told, known = figures(stats), [p for p in stats.seen if not p.problem]
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     (labels, sizes), (modes, greys) = figure.subplots(2, 2)
@@ -155,5 +157,4 @@ def draw(stats: Stats, file: Path) -> None:
     out = io.BytesIO()
     FigureCanvasAgg(figure)  # no display is asked for
     figure.savefig(out, format="png", dpi=110)
-    make_folder(file.parent)
     write_whole(out.getvalue(), file, "picture")

@@ -11,6 +11,28 @@ from typing import BinaryIO
 
 from thorax.errors import ThoraxError
 
+_ADVICE = {
+    errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EISDIR: "name a file", errno.ENOENT: "make its folder",
+    errno.ENOTDIR: "name a file in a folder",
+}  # fmt: skip
+
+
+def check_output(file: Path, flag: str) -> None:
+    """Refuses a file that could not be written, before hours are spent; makes its folder.
+
+    Raises:
+        ThoraxError: it is a folder, or its folder cannot be made or written.
+    """
+    if file.is_dir():
+        raise ThoraxError(f"{flag} {file} is a folder; name a file, such as {file / 'NAME'}")
+    folder = file.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ThoraxError(f"{flag} {file}: its folder cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ThoraxError(f"{flag} {file}: its folder cannot be written; make it writable, or choose another one")
+
 
 def write_whole(data: bytes | memoryview, file: Path, what: str) -> None:
     """Writes a file by way of a temporary one, fsync and rename, so that no reader ever sees half of it.
@@ -54,8 +76,8 @@ def open_whole(file: Path, what: str, needed: int | None = None) -> Iterator[Bin
     except OSError as error:
         _remove(partial)
         size = f"; {needed / 2**20:.1f} MiB are needed" if needed and needed >= 2**20 else ""
-        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
-        raise ThoraxError(f"{what} cannot be saved in {file.parent}: {error.strerror}{size}; {advice} and run again") from None
+        advice = _ADVICE.get(error.errno or 0, "make its folder writable")
+        raise ThoraxError(f"{what} cannot be saved in {file}: {error.strerror}{size}; {advice} and run again") from None
     except BaseException:
         _remove(partial)
         raise

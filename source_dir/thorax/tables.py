@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from thorax.errors import ThoraxError
-from thorax.files import write_whole
+from thorax.files import check_output, write_whole
 
 _AT_ONCE = 4096  #: rows that are turned into columns together
 
@@ -112,16 +112,13 @@ def check_table(file: Path, flag: str) -> None:
     """Refuses a table that could not be written, before hours are spent; makes its folder.
 
     Raises:
-        ThoraxError: another suffix than .csv or .parquet, no pyarrow for the latter, or a folder that cannot be made.
+        ThoraxError: another suffix than .csv or .parquet, no pyarrow for the latter; or as check_output says.
     """
     if file.suffix.lower() not in (".csv", ".parquet"):
         raise ThoraxError(f"{flag} {file} must end in .csv or .parquet")
     if _is_parquet(file):
         _pyarrow(file)
-    try:
-        file.absolute().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ThoraxError(f"{flag} {file}: its folder cannot be made: {error.strerror}") from None
+    check_output(file, flag)
 
 
 def write_table(columns: Columns, file: Path, what: str) -> None:

@@ -187,6 +187,7 @@ def test_two_runs_do_not_write_one_table(bundle, classes, tmp_path, capsys):
     ("more", "told"),
     [
         (["--out", "p.xlsx"], "--out p.xlsx must end in .csv or .parquet"),
+        (["--out", "d.csv"], "--out d.csv is a folder; name a file"),
         (["--data", "nosuch"], "--data nosuch is not a folder"),
         (["--local", "nosuch"], "nosuch is not a bundle"),
         (["--batch", "0"], "--batch 0 and --threads None must be 1 or more"),
@@ -196,12 +197,13 @@ def test_two_runs_do_not_write_one_table(bundle, classes, tmp_path, capsys):
 )
 def test_mistakes_are_told_in_one_line(bundle, classes, tmp_path, monkeypatch, more, told, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
+    for name in ("empty", "d.csv"):
+        (tmp_path / name).mkdir()
     assert score(bundle, classes, Path("p.csv"), *more) == 1
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
-    assert not list(tmp_path.glob("p.*"))
+    assert not list(tmp_path.glob("p.*")) + list(tmp_path.glob("d.csv?*"))
 
 
 @pytest.mark.parametrize(

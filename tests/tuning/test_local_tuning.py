@@ -109,8 +109,9 @@ def test_a_search_and_its_leaderboard(here: Path, capsys: Capture, monkeypatch: 
     assert f"to train it again: python launch/train.py own.yaml --local --train films --set seed=7 {best}\n" in out
     assert Path("runs/it/leaderboard.png").read_bytes()[:4] == b"\x89PNG"
     # the same table from what is stored
-    assert leaderboard.main(["it", "--local", "--csv", "again.csv"]) == 0
-    assert Path("again.csv").read_text() == Path("runs/it/leaderboard.csv").read_text()
+    assert leaderboard.main(["it", "--local", "--csv", "runs"]) == 1
+    assert leaderboard.main(["it", "--local", "--csv", "new/again.csv"]) == 0
+    assert Path("new/again.csv").read_text() == Path("runs/it/leaderboard.csv").read_text()
     assert f"best: {found[0]['job']}, validation:auc {found[0]['validation:auc']}" in capsys.readouterr().out
 
 

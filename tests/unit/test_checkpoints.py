@@ -172,7 +172,7 @@ def test_many_differences_are_counted(tmp_path):
 # --- whole or not at all
 
 
-@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "make it writable")])
+@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "make its folder writable")])
 @pytest.mark.parametrize("where", ["fsync", "replace"])
 def test_a_failed_save_leaves_what_was_there(kept, tmp_path, monkeypatch, number, advice, where):
     kept.save(1, state(1))
@@ -183,7 +183,7 @@ def test_a_failed_save_leaves_what_was_there(kept, tmp_path, monkeypatch, number
 
     with monkeypatch.context() as patched:
         patched.setattr(os, where, fail)
-        with pytest.raises(ThoraxError, match=rf"checkpoint cannot be saved in {tmp_path}: {os.strerror(number)}; {advice}"):
+        with pytest.raises(ThoraxError, match=rf"checkpoint cannot be saved in {tmp_path}/[^ ]*: {os.strerror(number)}; {advice}"):
             kept.save(3, state(3))
     assert names(tmp_path) == ["checkpoint-000000001.pt", "checkpoint-000000002.pt"]
     assert kept.load_latest()["state"]["global_step"] == 2
@@ -207,7 +207,7 @@ def test_what_a_killed_run_left_half_written_is_cleared(kept, tmp_path):
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(ThoraxError, match=r"checkpoint cannot be saved in .*gone: No such file or directory"):
+    with pytest.raises(ThoraxError, match=r"checkpoint cannot be saved in .*gone/[^ ]*: No such file or directory"):
         Checkpoints(tmp_path / "gone", MINE, print).save(1, state(1))
 
 

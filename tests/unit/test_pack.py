@@ -101,6 +101,7 @@ def test_one_label_alone_survives_with_its_unknowns(tmp_path, capsys, to):
     films.table(tmp_path / "in", "path,Pneumonia\na.png,1\nb.png,0\nc.png,\n", ["a.png", "b.png", "c.png"])
     words = ["pack", tmp_path / "in", tmp_path / "out", "--to", "rec"] if to == "rec" else ["list", tmp_path / "in", "--out", tmp_path / "lst" / "a.lst"]
     assert run(*words) == 0
+    assert to == "rec" or (tmp_path / "lst" / "a.lst").is_file()
     assert "--set labels=Pneumonia" in capsys.readouterr().out
     where = {"folder": tmp_path / "out"} if to == "rec" else {"folder": tmp_path / "in", "lists": tmp_path / "lst"}
     listing = read_channel("x", options=Options(labels=("Pneumonia",)), **where)
