@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -31,16 +32,20 @@ def predict(asker: Asker, films: Sequence[Path], *, as_json: bool = False, expla
         films: files, and folders that are searched.
         as_json: a line per film instead of a table.
         explain: folder for heat maps.
-        label: of this label alone.
+        label: heat maps of this label alone.
         accept: print the raw answers in this form.
 
     Returns:
         1 where a film failed, else 0.
 
     Raises:
-        ThoraxError: a path that does not exist, a folder without films, a folder that cannot be written.
+        ThoraxError: a path that does not exist, a folder without films, a folder that cannot be written, a label but no folder for its maps.
     """
+    if label and not explain:
+        raise ThoraxError(f"--label {label} says of which label --explain DIR draws heat maps; give --explain DIR too")
     named = list(found(films))
+    if len(dict(named)) < len(set(named)):  # different films of one name: they go by their paths as given
+        named = [(str(path), path) for _, path in named]
     if explain:
         _folder(explain)
     options = urlencode({key: value for key, value in (("explain", "true" if explain else ""), ("label", label)) if value})
@@ -55,6 +60,7 @@ def predict(asker: Asker, films: Sequence[Path], *, as_json: bool = False, expla
             return ThoraxError(f"it cannot be read: {error.strerror}")
 
     rows: list[dict[str, Any]] = []
+    stems = _stems([name for name, _ in named])
     failed = 0
     with ThreadPoolExecutor(min(AT_ONCE, len(named))) as pool:
         for (name, _), got in zip(named, pool.map(one, named), strict=True):
@@ -67,7 +73,7 @@ def predict(asker: Asker, films: Sequence[Path], *, as_json: bool = False, expla
                 sys.stdout.buffer.write(got if got.endswith(b"\n") else got + b"\n")
             else:
                 told = json.loads(got)
-                maps = _write_maps(told.pop("heat_maps", {}), name, explain) if explain else {}
+                maps = _write_maps(told.pop("heat_maps", {}), stems[name], explain) if explain else {}
                 rows.append({"film": name, **told, **maps})
                 if as_json:
                     print(json.dumps(rows.pop(), ensure_ascii=False), flush=True)
@@ -99,11 +105,22 @@ def _folder(path: Path) -> None:
         raise ThoraxError(f"--explain {path} cannot be made: {error.strerror}") from None
 
 
-def _write_maps(maps: dict[str, str], name: str, folder: Path) -> dict[str, dict[str, str]]:
+def _stems(names: Sequence[str]) -> dict[str, str]:
+    """How each film's heat maps begin: its name with __ for /, and a number where another film has that already."""
+    stems: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(names):
+        plain = name.replace(os.sep, "__")
+        stems[name] = next(stem for n in count(1) if (stem := plain if n == 1 else f"{plain}-{n}") not in taken)
+        taken.add(stems[name])
+    return stems
+
+
+def _write_maps(maps: dict[str, str], stem: str, folder: Path) -> dict[str, dict[str, str]]:
     """Writes each heat map and says where: {"heat_maps": {label: path}}."""
     written = {}
     for label, text in maps.items():
-        file = folder / f"{name}.{label}.png".replace(os.sep, "__")
+        file = folder / f"{stem}.{label}.png".replace(os.sep, "__")
         write_whole(base64.b64decode(text), file, "heat map")
         written[label] = str(file)
     return {"heat_maps": written}

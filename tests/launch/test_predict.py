@@ -92,6 +92,25 @@ def test_heat_maps_are_written(findings, endpoint, shelf, tmp_path, capsys):
     assert [file.name for file in (tmp_path / "one").iterdir()] == ["a.png.Nodule.png"]
 
 
+def test_films_of_one_name_keep_apart(findings, shelf, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for k, name in enumerate(("dup1/x.png", "dup2/x.png", "dup1__x.png")):
+        films.put(tmp_path / name, seed=k)
+    words = ["dup1/x.png", "dup2", "dup1__x.png", "../" + tmp_path.name + "/dup1/x.png"]
+    assert predict.main([str(findings), *words, "--explain", "maps/in", "--label", "Mass", "--json"]) == 0
+    told = lines(capsys.readouterr().out)
+    assert [row["film"] for row in told] == ["dup1/x.png", "dup2/x.png", *words[2:]]
+    maps = [row["heat_maps"]["Mass"] for row in told]
+    assert maps[:3] == ["maps/in/dup1__x.png.Mass.png", "maps/in/dup2__x.png.Mass.png", "maps/in/dup1__x.png-2.Mass.png"]
+    assert {str(file) for file in Path("maps").rglob("*.png")} == set(maps)
+    assert len(set(maps)) == 4
+
+
+def test_a_label_without_a_folder_for_its_map_is_refused(findings, shelf, capsys):
+    assert predict.main([str(findings), str(shelf), "--label", "Mass"]) == 1
+    assert capsys.readouterr().err == "error: --label Mass says of which label --explain DIR draws heat maps; give --explain DIR too\n"
+
+
 def test_the_servers_own_form(findings, shelf, capfdbinary):
     assert predict.main([str(findings), str(shelf / "a.png"), "--accept", "text/csv"]) == 0
     numbers = capfdbinary.readouterr().out.decode().strip().split(",")
