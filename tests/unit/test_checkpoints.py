@@ -172,7 +172,9 @@ def test_many_differences_are_counted(tmp_path):
 # --- whole or not at all
 
 
-@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "make its folder writable")])
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "make its folder writable")]
+)
 @pytest.mark.parametrize("where", ["fsync", "replace"])
 def test_a_failed_save_leaves_what_was_there(kept, tmp_path, monkeypatch, number, advice, where):
     kept.save(1, state(1))
