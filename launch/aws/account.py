@@ -51,11 +51,11 @@ def place(profile: str, region: str) -> Settings:
     Raises:
         ThoraxError: no region.
     """
-    known = resolve([("flags", {"profile": profile, "region": region}), read_file(None)]).settings
-    found = known.region or open_session(known).region_name
-    if not found:
+    sources = [("flags", {"profile": profile, "region": region}), read_file(None)]
+    found = resolve([*sources, ("AWS session", {"region": open_session(resolve(sources).settings).region_name})]).settings
+    if not found.region:
         raise ThoraxError(NO_REGION)
-    return dataclasses.replace(known, region=found)
+    return found
 
 
 def _sdk(offline: bool) -> tuple[str, dict[str, Any]]:

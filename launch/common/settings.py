@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,15 @@ import yaml
 from thorax.errors import ThoraxError
 
 FILE = "thorax.yaml"
+#: Setting -> what its text must look like, and that in words.
+_FORMS = {
+    "region": (r"[a-z0-9]+(-[a-z0-9]+)*", "a region such as eu-central-1"),
+    "role": (r"(?!arn:).*|arn:aws[a-z-]*:iam::\d{12}:role/\S+", "a role's name, or its ARN arn:aws:iam::ACCOUNT:role/NAME with twelve digits"),
+    "bucket": (
+        r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "a bucket's name alone: 3 to 63 of a-z, 0-9, dot and hyphen, a letter or digit at both ends; a folder in it is the prefix",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,8 @@ def _read(origin: str, name: str, value: Any) -> Any:
         return tuple(value)
     if kind is dict and isinstance(value, dict):
         return {str(key): str(one) for key, one in value.items()}
+    if name in _FORMS and isinstance(value, str) and not re.fullmatch(_FORMS[name][0], value):
+        raise ThoraxError(f"{f'--{name} {value!r}' if origin == 'flags' else f'{origin}: {name}={value!r}'} must be {_FORMS[name][1]}")
     if kind in (str, bool) and isinstance(value, kind):
         return value
     asked = {tuple: "a list of texts", dict: "a mapping of texts", str: "a text", bool: "true or false"}[kind]

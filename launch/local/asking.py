@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import json
 import re
@@ -72,8 +73,12 @@ class Server:
     """An app of ours at `url`, or anything that answers POST /invocations."""
 
     def __init__(self, url: str) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urllib.parse.urlsplit(url)
+            known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0  # ValueError: the port is no number
+        except ValueError:
+            known = False
+        if not known or not url.isprintable() or " " in url:
             raise ThoraxError(f"{url} is no address of a server; write http://HOST:PORT")
         self.url = url.rstrip("/").removesuffix("/invocations")
         self.limit = PAYLOAD
@@ -84,7 +89,7 @@ class Server:
             pass
         except (ValueError, KeyError, TypeError):
             pass
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise self._silent(error) from None
 
     def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
@@ -96,10 +101,10 @@ class Server:
         except urllib.error.HTTPError as error:
             wait = error.headers.get("Retry-After", "")
             return Answer(error.code, error.read(), float(wait) if wait.isdecimal() else 1.0)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise self._silent(error) from None
 
-    def _silent(self, error: OSError) -> ThoraxError:
+    def _silent(self, error: Exception) -> ThoraxError:
         return ThoraxError(f"{self.url} does not answer ({getattr(error, 'reason', error)}); is the server running?")
 
 

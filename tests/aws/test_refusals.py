@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+import delete
+import follow
+import leaderboard
 import train
 import tune
 
@@ -95,7 +98,9 @@ def test_hostile_tags(text: str, offline: Path, capsys: Capture) -> None:
         ([*FILMS, "--network-isolation", "--wheels", "none"], "--wheels none holds no .whl files; fill it: pip download"),
         ([*FILMS, "--debugger", "--instance-count", "2"], "--debugger with 2 x ml.m5.xlarge: AWS takes no Debugger where distributed"),
         ([*FILMS, "--subnets", "subnet-1"], "subnets is set (flags) but security_groups is not"),
-        ([*FILMS, "--role", "arn:aws:iam::12:role/x"], "RoleArn="),
+        ([*FILMS, "--role", "arn:aws:iam::12:role/x"], "--role 'arn:aws:iam::12:role/x' must be a role's name, or its ARN"),
+        ([*FILMS, "--role", "arn:foo", "--dry-run"], "--role 'arn:foo' must be a role's name, or its ARN"),
+        ([*FILMS, "--region", "eu_central_1"], "--region 'eu_central_1' must be a region such as eu-central-1"),
         ([*FILMS, "--env", "NAME"], "--env NAME must be KEY=VALUE"),
         ([*FILMS, "--env", "a b=1"], "a name in Environment='a b'"),
         ([*FILMS, "--tag", "x"], "--tag x must be KEY=VALUE"),
@@ -127,6 +132,13 @@ def test_wrong_searches(words: list[str], told: str, offline: Path, capsys: Capt
     assert refused(tune, ["pneumonia-resnet18", *FILMS, *PLACE, *words], capsys).startswith(told)
 
 
+@pytest.mark.parametrize("script", [follow, delete, leaderboard])
+@pytest.mark.parametrize("origin", ["--region", "AWS session"])
+def test_a_region_that_cannot_be(script: Any, origin: str, offline: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu_central_1")
+    assert refused(script, ["x", *(["--region", "eu_central_1"] if origin == "--region" else [])], capsys).startswith(origin)
+
+
 @pytest.mark.parametrize("script", [train, tune])
 @pytest.mark.parametrize("words", [["--dry-run"], ["--spot"], ["--no-network-isolation"], ["--instance-count", "2"], ["--tag", "a=b"], ["--region", "x"]])
 def test_flags_of_aws_beside_local(script: Any, words: list[str], offline: Path, capsys: Capture) -> None:
@@ -152,6 +164,7 @@ RANGES = "recipe own.yaml: tune.ranges.dropout must be {min: 0.0001, max: 0.1, s
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("{[a]: 3}", "recipe own.yaml is not YAML: ['a'] cannot be a key"),
         ("tune: 3", "recipe own.yaml: tune must be a mapping with ranges"),
         ("tune: {ranges: {}}", "recipe own.yaml: tune must be a mapping with ranges"),
         ("tune: {range: {a: 1}, ranges: {dropout: {min: 0, max: 0.5}}}", "recipe own.yaml: tune has an unknown key range; it takes ranges, strategy"),

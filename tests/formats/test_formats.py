@@ -233,6 +233,7 @@ def test_both_formats_must_be_chosen_from(tmp_path):
 
 
 def test_a_format_that_is_not_there(tmp_path):
+    assert "data_format=foo is not one of auto, " in refused(films.folders(tmp_path, A=["a.png"]), "foo")
     assert "data_format=csv but" in refused(films.folders(tmp_path, A=["a.png"], B=["b.png"]), "csv")
 
 

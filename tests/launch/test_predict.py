@@ -186,6 +186,8 @@ def test_a_film_over_the_limit_goes_by_way_of_s3(site, tmp_path, monkeypatch, ca
     [
         ("no/such", "no/such is neither a bundle's folder, nor a URL, nor the name of an endpoint"),
         ("ftp://host", "ftp://host is no address of a server"),
+        ("http://127.0.0.1:abc", "http://127.0.0.1:abc is no address of a server"),
+        ("http://[::1", "http://[::1 is no address of a server"),
         ("http://127.0.0.1:9", "http://127.0.0.1:9 does not answer"),
         ("nobody", "endpoint nobody: ValidationError: Endpoint nobody"),
     ],

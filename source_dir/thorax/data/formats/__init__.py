@@ -64,6 +64,8 @@ def _format(channel: Channel, asked: str) -> str:
         return lst.NAME
     if asked != "auto":
         key = ALIASES.get(asked, asked)
+        if key not in FORMATS:
+            raise ThoraxError(f"data_format={asked} is not one of auto, {', '.join(FORMATS)}")
         if not FORMATS[key].finds(channel):
             raise ThoraxError(f"data_format={asked} but {channel.folder} holds {channel.inventory()}")
         return key
