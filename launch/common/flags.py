@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from thorax.errors import ThoraxError
 
@@ -31,7 +33,16 @@ def script(document: str | None) -> argparse.ArgumentParser:
 
 
 def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
-    """The exit code of `work`: its own, 1 after a mistake, told in one line on standard error, 130 after Ctrl-C, told as `stopped`."""
+    """The exit code of `work`: its own, 1 after a mistake, told in one line on standard error, 130 after Ctrl-C, told as `stopped`.
+
+    A reader that has seen enough (`| head`) is no error: the work goes on to its end, and what it says goes nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and stream is getattr(sys, f"__{name}__"):  # not a test's or a notebook's
+            stream.flush()
+            raw = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
+            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=stream.line_buffering or stream.write_through))
     try:
         return work()
     except Done:
@@ -43,6 +54,16 @@ def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+class _Output(io.FileIO):
+    """Takes what nobody reads any more."""
+
+    def write(self, data: Any) -> int | None:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
 
 
 def positive(flag: str, value: int | None) -> int | None:

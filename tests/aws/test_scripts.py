@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, clean_environment
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,29 @@ def test_without_a_terminal_and_credentials_a_dry_run_is_whole(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["RoleArn"] == "arn:aws:iam::000000000000:role/ROLE"
     assert "sourcedir.tar.gz" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train.py", "demo", "--train", "s3://films/train", "--region", "eu-central-1", "--dry-run"],
+        ["iam.py", "launcher", "--region", "eu-central-1", "--role", "arn:aws:iam::123456789012:role/x"],
+        ["prepare.py", "upload", str(ROOT / "launch"), "s3://films/x", "--dry-run"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_readers_that_have_seen_enough_are_no_error(words: list[str], tmp_path: Path) -> None:
+    """As `2>&1 | head`: nobody reads."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    script = [sys.executable, str(ROOT / "launch" / words[0]), *words[1:]]
+    environment = clean_environment(HOME=str(tmp_path))
+    alone = subprocess.run(script, stdout=writes, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, timeout=100, check=False)
+    both = subprocess.run(script, stdout=writes, stderr=writes, cwd=tmp_path, env=environment, timeout=100, check=False)
+    os.close(writes)
+    assert (alone.returncode, both.returncode) == (0, 0)
+    assert b"Traceback" not in alone.stderr
+    assert b"BrokenPipe" not in alone.stderr
 
 
 @given(st.text(min_size=1, max_size=40))

@@ -66,6 +66,18 @@ def test_linked_folders_are_scored_too(bundle, classes, tmp_path, capsys):
     assert rows(tmp_path / "q.csv") == rows(tmp_path / "p.csv")
 
 
+def test_a_reader_that_has_seen_enough_leaves_a_whole_table(bundle, classes, tmp_path):
+    """As `| head`: nobody reads from the first line on."""
+    out = tmp_path / "out" / "p.csv"
+    words = [ROOT / "launch" / "batch.py", "--local", bundle, "--data", classes, "--out", out, "--workers", "0"]
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment())
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+    assert len(rows(out)) == 11
+    assert [path.name for path in out.parent.iterdir()] == ["p.csv"]
+
+
 def test_parquet_holds_the_same(bundle, classes, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     assert score(bundle, classes, tmp_path / "p.csv") == score(bundle, classes, tmp_path / "p.parquet") == 0
