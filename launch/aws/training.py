@@ -25,6 +25,8 @@ TORCH = "2.10.0"
 LONGEST = 672
 #: Channel that brings the code into a container without a network.
 CODE = "code"
+#: Machines with GPUs begin so.
+GPU = ("ml.p", "ml.g")
 #: Channels of a file or two, which are copied even where films are streamed.
 _COPIED = {"weights", "model"}
 
@@ -81,6 +83,7 @@ def plan(recipe: Recipe, settings: Settings, task: Task) -> Plan:
     from sagemaker.core.shapes import AlgorithmSpecification, MetricDefinition, ProfilerConfig
 
     check(recipe, settings, task)
+    check_processes(recipe, task)
     channels, uploads, digest = data(recipe, settings, task)
     definitions = [MetricDefinition(name=one["Name"], regex=one["Regex"]) for one in metric_definitions()]
     watch = debugger.arguments(settings, task.name, rules=task.debugger, profile=task.profiler)
@@ -108,6 +111,8 @@ def check(recipe: Recipe, settings: Settings, task: Task) -> None:
     """What can be refused before any file is read."""
     if "train" not in task.channels:
         raise ThoraxError("--train is missing: give the training films, a folder or s3://BUCKET/PREFIX (with --local a recipe draws its own)")
+    if recipe.max_hours < 1 / 60:
+        raise ThoraxError(f"--max-hours {recipe.max_hours:g} is less than a minute, in which no job even starts; give more")
     if max(recipe.max_hours, recipe.max_wait_hours) > LONGEST:
         raise ThoraxError(f"--max-hours {recipe.max_hours:g}: AWS lets a job run and wait {LONGEST} hours (28 days) at most")
     if recipe.spot and recipe.warm_pool_minutes:
@@ -120,11 +125,31 @@ def check(recipe: Recipe, settings: Settings, task: Task) -> None:
         raise ThoraxError(
             "--network-isolation: the container cannot pip install source_dir/requirements.txt; take the packages along, "
             f"--wheels wheels after `{how_to_get_wheels()}`, or give a --training-image that has them")  # fmt: skip
+    if task.resume and not re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", task.resume):
+        raise ThoraxError(f"--resume {task.resume!r} must be the name of a training job: up to 63 letters, digits and hyphens")
     if task.debugger and distributed(recipe, task):
         raise ThoraxError(
             f"--debugger with {recipe.instance_count} x {recipe.instance_type}: AWS takes no Debugger where distributed training and checkpoints are both on; "
             "choose one machine with one GPU or none")  # fmt: skip
     disks.key(settings, recipe.instance_type)
+
+
+def check_processes(recipe: Recipe, task: Task) -> None:
+    """What the trainer refuses on such a machine, before it is paid for.
+
+    Raises:
+        ThoraxError: the batch does not divide by the processes, or the precision needs a GPU.
+    """
+    from thorax.config import TrainingConfig
+    from thorax.config.rules import check_machine
+
+    here = task.processes or gpus(recipe.instance_type) or 1
+    device = "cuda" if recipe.instance_type.startswith(GPU) else "cpu"
+    config = TrainingConfig.parse(dict(task.hyperparameters))
+    try:
+        check_machine(config, device=device, processes=here * recipe.instance_count, processes_here=here)
+    except ThoraxError as error:
+        raise ThoraxError(f"{recipe.instance_type}: {error}") from None
 
 
 def data(recipe: Recipe, settings: Settings, task: Task) -> tuple[list[Any], tuple[Upload, ...], str]:
@@ -217,16 +242,17 @@ def encoded(values: Mapping[str, object]) -> dict[str, str]:
 
 def distributed(recipe: Recipe, task: Task) -> bool:
     """Whether the job has several processes: several machines, several GPUs, or as many as were asked for."""
-    return recipe.instance_count > 1 or task.processes > 1 or (not task.processes and _several_gpus(recipe.instance_type))
+    return recipe.instance_count > 1 or task.processes > 1 or (not task.processes and gpus(recipe.instance_type) not in (0, 1))
 
 
-def _several_gpus(instance_type: str) -> bool:
-    """By the SDK's table; a GPU machine that it does not know is taken to have several: torchrun also starts one process."""
+def gpus(instance_type: str) -> int | None:
+    """By the SDK's table; None for a GPU machine that it does not know, which is taken to have several: torchrun also starts one process."""
     from sagemaker.core import instance_types_gpu_info
 
+    if not instance_type.startswith(GPU):
+        return 0
     table: dict[str, dict[str, int]] = instance_types_gpu_info.retrieve("us-east-1") or {}
-    unknown = 2 if instance_type.startswith(("ml.p", "ml.g")) and not instance_type.endswith(".xlarge") else 0
-    return int(table.get(instance_type, {}).get("Count", unknown)) > 1
+    return table.get(instance_type, {}).get("Count", 1 if instance_type.endswith(".xlarge") else None)
 
 
 def image(recipe: Recipe, settings: Settings) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from aws.request import Request
-from aws.training import Plan, Task, check, data, encoded, image, machines, start, tags
+from aws.training import Plan, Task, check, check_processes, data, encoded, image, machines, start, tags
+from common.hyperparameters import meaning
 from common.ranges import Tune
 from common.recipe import Recipe
 from common.settings import Settings
@@ -35,6 +38,9 @@ def plan(recipe: Recipe, tune: Tune, settings: Settings, task: Task, warm_start:
     if len(task.name) > 32:
         raise ThoraxError(f"--job-name {task.name} has {len(task.name)} characters; AWS takes 32 for tuning jobs")
     check(recipe, settings, task)
+    searched = {name: one.choices for name, one in tune.ranges.items() if meaning(name) in ("batch_size", "accumulation_steps", "precision_dtype")}
+    for chosen in itertools.product(*searched.values()):  # none where one of them is a range of numbers
+        check_processes(recipe, replace(task, hyperparameters={**task.hyperparameters, **dict(zip(searched, chosen, strict=True))}))
     channels, uploads, digest = data(recipe, settings, task)
     definitions = [shapes.MetricDefinition(name=one["Name"], regex=one["Regex"]) for one in metric_definitions()]
     metric, maximize = objective(task.hyperparameters)
