@@ -104,12 +104,14 @@ def channels(args: argparse.Namespace) -> dict[str, str]:
     """Channel -> path or address as given.
 
     Raises:
-        ThoraxError: --channel without a path, of an unknown name, or a channel twice.
+        ThoraxError: an empty path, --channel without one, of an unknown name, or a channel twice.
     """
     from thorax.job import CHANNELS as KNOWN
 
     names = {other: name for name, others in KNOWN.items() for other in others}
-    found = {name: path for name in CHANNELS if (path := getattr(args, name))}
+    found = {name: path for name in CHANNELS if (path := getattr(args, name)) is not None}
+    if empty := [name for name, path in found.items() if not path]:
+        raise ThoraxError(f"--{empty[0]} is empty; is a shell variable unset?")
     for text in args.channel:
         name, _, path = text.partition("=")
         if not path or name not in names:

@@ -19,7 +19,7 @@ from thorax.errors import ThoraxError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what to upload, with everything below it")
+    parser.add_argument("folder", metavar="FOLDER", help="what to upload, with everything below it")
     parser.add_argument("target", metavar="s3://BUCKET/PREFIX", help="where to")
     parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help="leave out paths such as '*.idx' or 'test/*'; may be repeated")
     parser.add_argument("--kms-key", metavar="KEY", help="encrypt with this KMS key (id, ARN or alias/NAME)")
@@ -36,11 +36,14 @@ def run(args: argparse.Namespace) -> int:
     bucket, prefix = found[1], (found[2] or "").strip("/")
     if not 1 <= args.processes <= 256:
         raise ThoraxError(f"--processes {args.processes} is out of range; choose 1 to 256")
-    if not args.folder.is_dir():
-        raise ThoraxError(f"{args.folder} is not a folder")
-    files = to_send(args.folder, args.exclude)
+    if not args.folder:  # Path("") is the current folder
+        raise ThoraxError("FOLDER is empty; is a shell variable unset?")
+    folder = Path(args.folder)
+    if not folder.is_dir():
+        raise ThoraxError(f"{folder} is not a folder")
+    files = to_send(folder, args.exclude)
     if not files:
-        raise ThoraxError(f"{args.folder} has no files to upload{' besides those that --exclude leaves out' if args.exclude else ''}; hidden ones stay here")
+        raise ThoraxError(f"{folder} has no files to upload{' besides those that --exclude leaves out' if args.exclude else ''}; hidden ones stay here")
     keys = {f"{prefix}/{name}" if prefix else name: path for name, path in files.items()}
     size = sum(path.stat().st_size for path in keys.values())
     if args.dry_run:

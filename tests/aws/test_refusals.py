@@ -70,6 +70,9 @@ def test_hostile_tags(text: str, offline: Path, capsys: Capture) -> None:
     ("words", "told"),
     [
         ([], "--train is missing"),
+        (["--train", ""], "--train is empty; is a shell variable unset?"),
+        ([*FILMS, "--test", ""], "--test is empty; is a shell variable unset?"),
+        ([*FILMS, "--weights", ""], "--weights is empty; is a shell variable unset?"),
         (["--train", "nowhere"], "--train nowhere does not exist"),
         (["--train", "http://x/y"], "--train http://x/y must be a folder or s3://BUCKET/PREFIX"),
         ([*FILMS, "--channel", "x"], "--channel x must be NAME=PATH"),
@@ -157,6 +160,10 @@ def test_flags_of_aws_beside_local(script: Any, words: list[str], offline: Path,
         refused(script, ["pneumonia-resnet18", "--local", *words], capsys)
         == f"{words[0].replace('--no-', '--')} is for AWS; leave it out, or leave --local out"
     )
+
+
+def test_an_empty_train_is_not_the_synthetic_films(offline: Path, capsys: Capture) -> None:
+    assert refused(train, ["demo", "--local", "--train", ""], capsys) == "--train is empty; is a shell variable unset?"
 
 
 def test_addresses_beside_local(offline: Path, capsys: Capture) -> None:

@@ -142,6 +142,12 @@ def test_links_are_followed_and_one_that_leads_nowhere_is_named(folder, bucket, 
     assert told(capsys) == f"error: {folder / 'gone'} is a link to nowhere, which is not there; mend or remove the link"
 
 
+def test_an_empty_folder_argument_is_not_the_current_folder(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert prepare.main(["upload", "", "s3://films-of-a-test/x", "--dry-run"]) == 1
+    assert told(capsys) == "error: FOLDER is empty; is a shell variable unset?"
+
+
 def told(capsys) -> str:
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
