@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.policy == "trust":
             document = policy.trust()
         else:
-            resolved = account.settings(args)
+            resolved = account.settings(args, some_region="")  # a policy for another region would be useless
             if "stand-in" in resolved.origins["role"]:
                 print("note: no role is set; the twelve zeros stand for your account: give --role ARN", file=sys.stderr)
             document = policy.launcher(resolved.settings) if args.policy == "launcher" else policy.execution(resolved.settings, args.read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,15 +17,20 @@ from thorax.errors import ThoraxError
 if TYPE_CHECKING:
     import boto3
 
-#: Stands for the account where nothing may be asked (--dry-run).
+#: Stand for the account and, where none is set, the region, where nothing may be asked (--dry-run).
 NO_ACCOUNT = "000000000000"
+SOME_REGION = "us-east-1"
+STAND_IN = "stand-in: AWS is not asked now"
 NO_REGION = "no region: give --region, put region into thorax.yaml, or set AWS_DEFAULT_REGION"
 RETRIES: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 10}}
 
 
-def settings(args: Namespace) -> Resolved:
+def settings(args: Namespace, some_region: str = SOME_REGION) -> Resolved:
     """The settings of a command line. With --dry-run or --explain-settings nothing is asked of AWS: what only AWS
     knows (account, bucket, role) is then a stand-in with twelve zeros, and its origin says so.
+
+    Args:
+        some_region: stands there for a region that is set nowhere; "" for none.
 
     Raises:
         ThoraxError: a wrong setting, no region, no role, or AWS does not answer.
@@ -35,13 +41,18 @@ def settings(args: Namespace) -> Resolved:
     sources = [("flags", flags), read_file(args.settings), _sdk(offline)]
     known = resolve(sources).settings
     session = open_session(known)
-    if not (region := known.region or session.region_name):
+    region, source = known.region or session.region_name, "AWS session"
+    if not region and offline:
+        region, source = some_region, STAND_IN
+    if not region:
         raise ThoraxError(f"{NO_REGION}; or add --local to run on this machine, without AWS")
+    if source == STAND_IN and not args.explain_settings:
+        print(f"note: no region is set; {region} stands for it: give --region", file=sys.stderr)
     known = dataclasses.replace(known, region=region)
     role, account = (_stand_in(known.role), "") if offline else _asked(session, known)
     account = account or role.split(":")[4]
-    note = "stand-in: AWS is not asked now" if account == NO_ACCOUNT else "AWS session"
-    found = resolve([*sources, ("AWS session", {"region": region}), (note, {"role": role, "bucket": f"sagemaker-{region}-{account}"})])
+    note = STAND_IN if account == NO_ACCOUNT else "AWS session"
+    found = resolve([*sources, (source, {"region": region}), (note, {"role": role, "bucket": f"sagemaker-{region}-{account}"})])
     return Resolved(dataclasses.replace(found.settings, role=role), found.origins)
 
 

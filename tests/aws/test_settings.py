@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+import batch
+import deploy
 import iam
+import pipeline
 import train
+import tune
 
 ROLE = "arn:aws:iam::123456789012:role/"
 SDK = """
@@ -101,8 +105,27 @@ def test_a_wrong_sdk_config_is_one_line(offline: Path, capsys: Capture) -> None:
 
 
 def test_without_a_region(offline: Path, capsys: Capture) -> None:
-    assert train.main(["demo", "--dry-run", "--train", "s3://a/b"]) == 1
-    assert capsys.readouterr().err.startswith("error: no region: give --region, put region into thorax.yaml, or set AWS_DEFAULT_REGION; or add --local")
+    told = "error: no region: give --region, put region into thorax.yaml, or set AWS_DEFAULT_REGION; or add --local"
+    assert train.main(["demo", "--train", "s3://a/b"]) == 1
+    assert capsys.readouterr().err.startswith(told)
+    assert iam.main(["launcher"]) == 1  # a policy is for one region
+    assert capsys.readouterr().err.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (train, ["demo", "--train", "s3://a/b"]),
+        (tune, ["pneumonia-resnet18", "--train", "s3://a/b"]),
+        (pipeline, ["demo", "--train", "s3://a/b", "--test", "s3://a/c", "--group", "chest"]),
+        (deploy, ["s3://a/model.tar.gz", "--endpoint-name", "chest"]),
+        (batch, ["s3://a/model.tar.gz", "--data", "s3://a/b", "--out", "t.csv"]),
+    ],
+)
+def test_a_dry_run_without_a_region_has_a_stand_in(script: Any, words: list[str], offline: Path, capsys: Capture) -> None:
+    assert script.main([*words, "--dry-run"]) == 0
+    assert "note: no region is set; us-east-1 stands for it: give --region\n" in capsys.readouterr().err
+    assert explained(capsys)["region"] == ("us-east-1", "stand-in: AWS is not asked now")
 
 
 # -- Policies ----------------------------------------------------------------------------------------------------------
