@@ -10,11 +10,11 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from thorax.command_line import read_command_line, read_model_dir, show_help
+from thorax.command_line import names_alone, read_command_line, read_model_dir, show_help
 from thorax.config import TrainingConfig
 from thorax.config.rules import check_machine
 from thorax.errors import ThoraxError
-from thorax.job import Job
+from thorax.job import Job, in_container
 from thorax.machine import may_have_gpu
 
 
@@ -26,10 +26,12 @@ def main(argv: list[str]) -> int:
     try:
         if job.process.local_rank == 0:
             job.clear_failure()
-        paths, hyperparameters = read_command_line(argv)
+        paths, hyperparameters = read_command_line(argv, in_container=in_container())
         job = Job.from_environment(paths)
         config = TrainingConfig.parse(hyperparameters)
         check_machine(config, device="cuda" if may_have_gpu() else "cpu", processes=job.process.world_size, processes_here=job.process.local_world_size)
+        for name in names_alone(argv) if job.process.is_main else ():
+            print(f"warning: --{name} has no value and is left at its default")
     except ThoraxError as error:
         if job.process.local_rank:
             time.sleep(30)  # local rank 0 finds the same mistake and tells it; then torchrun ends this process

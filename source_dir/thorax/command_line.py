@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from thorax.config.document import help_text
-from thorax.config.fields import read_names
-from thorax.config.parse import canonical
+from thorax.config.fields import kind, read_names
+from thorax.config.parse import canonical, spellings
 from thorax.errors import ThoraxError
 from thorax.job import PATHS
 
@@ -38,16 +38,20 @@ def show_help(argv: Sequence[str]) -> bool:
     return wanted
 
 
-def read_command_line(argv: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+def read_command_line(argv: Sequence[str], *, in_container: bool = False) -> tuple[dict[str, str], dict[str, str]]:
     """(paths, hyperparameters) as texts. Takes `--name value`, `--name=value`, "-" for "_", and the one-letter `-k 3`
     that the toolkit makes of one-letter keys; several words (a list that the toolkit split) are joined by commas.
+    In a container a name alone has an empty value: the toolkit 5.1.1 writes empty texts so.
 
     Raises:
-        ThoraxError: a word that belongs to no option, or an option given twice with two values.
+        ThoraxError: a word that belongs to no option, an option without a value, or one given twice with two values.
     """
     strays, options = _options(argv)
     if strays:
         raise ThoraxError(f"{strays[0]!r} belongs to no option; write --name value")
+    if not in_container and (bare := names_alone(argv)):
+        boolean = bare[0] in spellings() and kind(spellings()[bare[0]][0]) == "bool"
+        raise ThoraxError(f"--{bare[0]} has no value; write --{bare[0]} {'true' if boolean else 'VALUE'}")
     texts: dict[str, str] = {}
     for name, text in options:
         if texts.setdefault(name, text) != text:
@@ -66,6 +70,12 @@ def read_command_line(argv: Sequence[str]) -> tuple[dict[str, str], dict[str, st
     return paths, hyperparameters
 
 
+def names_alone(argv: Sequence[str]) -> list[str]:
+    """The known options that no value follows."""
+    paths = {other for path, names in PATHS.items() for other in (path, *names)}
+    return [name for name, words in _words(argv)[1] if not words and (name in paths or name in spellings())]
+
+
 def read_model_dir(argv: Sequence[str]) -> dict[str, str]:
     """--model-dir alone, of any command line, however wrong: it says where to write what is wrong. Empty without one."""
     given = [text for name, text in _options(argv)[1] if name == "model_dir" and text and "://" not in text]
@@ -74,6 +84,12 @@ def read_model_dir(argv: Sequence[str]) -> dict[str, str]:
 
 def _options(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """(words before the first option, [(name, text) of each option in order])."""
+    strays, options = _words(argv)
+    return strays, [(name, _join(values)) for name, values in options]
+
+
+def _words(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """(words before the first option, [(name, its words) of each option in order])."""
     strays: list[str] = []
     options: list[tuple[str, list[str]]] = []
     for word in argv:
@@ -82,7 +98,7 @@ def _options(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
             options.append((canonical(name), [text] if equals else []))
         else:
             (options[-1][1] if options else strays).append(word)
-    return strays, [(name, _join(values)) for name, values in options]
+    return strays, options
 
 
 def _is_option(word: str) -> bool:

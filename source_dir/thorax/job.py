@@ -32,6 +32,12 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def in_container(env: Mapping[str, str] | None = None) -> bool:
+    """Whether SageMaker, its toolkit or the SDK's drivers started this process, and not a person."""
+    env = os.environ if env is None else env
+    return "SM_MODEL_DIR" in env or "SM_CHANNELS" in env
+
+
 @dataclass(frozen=True)
 class Process:
     """This process among the run's processes, as torchrun tells it."""
@@ -104,7 +110,7 @@ class Job:
             if "://" in text:
                 raise ThoraxError(f"--{key} {text} is not a folder of this machine; S3 places are named in the job's inputs and outputs, not here")
         base = Path(env.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
-        inside = "SM_MODEL_DIR" in env or "SM_CHANNELS" in env
+        inside = in_container(env)
         model_dir = Path(given.get("model_dir") or env.get("SM_MODEL_DIR") or ("model" if not inside else base / "model"))
         plain = Path(f"{model_dir}-job")
         output = given.get("output_data_dir") or env.get("SM_OUTPUT_DATA_DIR") or (base if inside else plain) / "output" / "data"

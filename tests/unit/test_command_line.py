@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sagemaker_training import mapping
 
-from thorax.command_line import read_command_line, read_model_dir, show_help
+from thorax.command_line import names_alone, read_command_line, read_model_dir, show_help
 from thorax.config import TrainingConfig
 from thorax.config.parse import parse, spellings
 from thorax.errors import ThoraxError
@@ -66,7 +66,27 @@ def test_every_spelling_of_a_path_is_taken(path, spelling):
 
 
 def test_an_empty_path_is_not_given():
-    assert read_command_line(["--train", "", "--val", "", "--validation", "films", "--test"])[0] == {"validation": "films"}
+    assert read_command_line(["--train", "", "--val", "", "--validation", "films", "--test="])[0] == {"validation": "films"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--use_weighted_loss"], "--use_weighted_loss has no value; write --use_weighted_loss true"),
+        (["--epochs", "--lr", "0.01"], "--epochs has no value; write --epochs VALUE"),
+        (["--train", "films", "--test"], "--test has no value; write --test VALUE"),
+        (["--model-dir", "--train", "films"], "--model_dir has no value; write --model_dir VALUE"),
+        (["--compile", "--compile", "true"], "--compile has no value; write --compile true"),
+    ],
+)
+def test_a_name_alone_is_a_forgotten_value_but_empty_in_a_container(words, told):
+    assert message(*words) == told
+    name = told.split()[0].removeprefix("--")
+    assert names_alone(words) == [name]
+    if words[0] != "--compile":
+        paths, hyperparameters = read_command_line(words, in_container=True)
+        assert not paths.get(name)
+        assert not hyperparameters.get(name)
 
 
 def test_weights_are_a_path_and_a_hyperparameter():
@@ -112,7 +132,6 @@ def test_the_model_directory_is_read_of_a_wrong_command_line(words, told):
         (["--labels", "['No Finding', 'Mass']"], "['No Finding', 'Mass']"),
         (["--labels", "[No,", "Mass]"], "No,Mass"),
         (["--labels=A", "B"], "A,B"),
-        (["--labels"], ""),
         (["--labels="], ""),
         (["--labels", ""], ""),
         (["--labels", "A,", ""], "A"),
@@ -153,7 +172,7 @@ def test_a_word_before_any_option_is_refused(word):
         (("--lr", "0.1", "--lr", "0.2"), "--lr is given twice, as '0.1' and as '0.2'; give it once"),
         (("--batch-size=4", "--batch_size", "8"), "--batch_size is given twice, as '4' and as '8'"),
         (("--train", "a", "--train=b"), "--train is given twice, as 'a' and as 'b'"),
-        (("--compile", "--compile", "true"), "--compile is given twice, as '' and as 'true'"),
+        (("--compile=", "--compile", "true"), "--compile is given twice, as '' and as 'true'"),
     ],
 )
 def test_an_option_given_twice_is_refused_with_both_values(words, told):
@@ -247,7 +266,7 @@ def test_each_dialect_of_the_platform_means_what_the_notebook_said(notebook, dia
     fields = {spellings()[key][0].name: value for key, value in notebook.items()}
     defaults = {name: TrainingConfig.__dataclass_fields__[name].default for name in fields}
     meant = {name: defaults[name] if value is None else tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    assert {**defaults, **parse(read_command_line(dialect(notebook))[1])} == meant
+    assert {**defaults, **parse(read_command_line(dialect(notebook), in_container=True)[1])} == meant
 
 
 def test_what_the_dialects_write():

@@ -245,6 +245,18 @@ def test_a_users_mistake_is_one_line_and_code_1_each_time(outside, capsys, words
     assert list(outside.iterdir()) == [], "a plain start without --model-dir leaves nothing behind"
 
 
+def test_a_name_alone_is_refused_of_a_person_and_a_warning_in_a_container(outside, capsys, monkeypatch):
+    words = ["--train", "nowhere", "--use_weighted_loss"]
+    assert train_model.main(words) == 1
+    assert capsys.readouterr() == ("", "error: --use_weighted_loss has no value; write --use_weighted_loss true\n")
+    monkeypatch.setenv("SM_MODEL_DIR", str(outside / "model"))
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(outside))
+    assert train_model.main(words) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("warning: --use_weighted_loss has no value and is left at its default\n")
+    assert err.startswith("error: channel train: nowhere does not exist")
+
+
 def test_a_plain_run_leaves_its_reason_beside_the_bundle_and_the_next_one_replaces_it(outside):
     for value in ("many", "more"):
         assert train_model.main(["--model-dir", "runs/out", "--train", "films", "--epochs", value]) == 1
