@@ -41,7 +41,8 @@ knows is an error that tells the nearest known one. Keys that the platform adds 
 same split into words) is read as well.
 
 **Not set.** An empty text and `null` leave a hyperparameter at its default: that is how SageMaker passes on None.
-Where the default is "not set", `none` does the same.
+Where the default is "not set", `none` does the same. A name without any value (`--epochs --lr 0.01`) is an error on a command
+line of yours; in a container, whose older toolkit writes empty texts so, it is a warning.
 
 **`batch_size` is per machine**, as `mini_batch_size` is in the built-in algorithm: it is split over the processes (GPUs) of a
 machine, and with M machines a step sees M times as many films. It must divide by the processes of one machine.

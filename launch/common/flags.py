@@ -59,7 +59,7 @@ def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
 class _Output(io.FileIO):
     """Takes what nobody reads any more."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
