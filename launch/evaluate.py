@@ -28,10 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def scored(args: argparse.Namespace) -> int:
     """Scores, prints and writes."""
-    from local.evaluation import evaluate  # late: --help is instant
+    from dataset.reading import label_names  # late: --help is instant
+    from local.evaluation import evaluate
 
     evaluate(
-        args.bundle, data=args.data, data_format=args.data_format, predictions=args.predictions, compare_with=args.compare, by=args.by,
+        args.bundle, data=args.data, data_format=args.data_format, lists=args.data_lst, labels=label_names(args.labels), predictions=args.predictions, compare_with=args.compare, by=args.by,
         table=args.subgroups, json_file=args.json, html_file=args.html, resamples=args.resamples,
     )  # fmt: skip
     return 0
@@ -43,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("bundle", type=Path, help="the model folder of a finished job, or the job's folder")
     p.add_argument("--data", type=Path, metavar="DIR_OR_TABLE", help="labelled films: a folder as for training, or one table in it")
     p.add_argument("--data-format", default="auto", metavar="FORMAT", help="format of --data (default: auto, look at it)")
+    p.add_argument("--data-lst", type=Path, metavar="DIR", help="the folder with the .lst of the films of --data (the channel test_lst)")
+    p.add_argument("--labels", default="", metavar="A,B,...", help="names of numbered labels of --data (.lst, RecordIO), in order")
     p.add_argument("--predictions", type=Path, metavar="FILE", help="score this CSV or Parquet of id, probability:LABEL ... instead of running the network")
     p.add_argument("--compare", type=Path, metavar="BUNDLE2", help="another bundle, scored on the same films: difference in AUC, interval, p")
     p.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="subgroups by these columns of the table of --data, such as sex age view")

@@ -46,7 +46,8 @@ def local(args: argparse.Namespace) -> int:
 
     flags.check_local(args)
     channels = flags.local_channels(flags.channels(args))
-    return run(Recipe.load(args.recipe), channels, runs=args.runs, group=args.group, name=args.job_name or "", settings=args.set)
+    processes = flags.positive("--processes", args.processes) or 1
+    return run(Recipe.load(args.recipe), channels, runs=args.runs, group=args.group, name=args.job_name or "", settings=args.set, processes=processes)
 
 
 def aws(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from aws.hosting import Host
 from aws.package import Upload, packed, source_files
 from aws.request import _model, _wrong
 from aws.training import Task
+from common import steps as commands
 from common.recipe import Recipe
 from common.settings import Settings
 from thorax.errors import ThoraxError
@@ -68,16 +70,18 @@ def plan(recipe: Recipe, settings: Settings, task: Task, group: str) -> Pipeline
     folder = f"{settings.root}/{task.name}/tools/"
     image = request["AlgorithmSpecification"]["TrainingImage"]
     processing = _Processing(task.name, image, recipe, settings, folder, request["Tags"])
-    parts = [name for name in ("train", "validation", "test") if name in channels]
-    check = "python launch/prepare.py check " + " ".join(f"--{name} {BASE}/{name}" for name in parts) + f" --json {BASE}/out/check.json"
-    evaluate = f"mkdir model\ntar xzf {BASE}/bundle/model.tar.gz -C model\npython launch/evaluate.py model --data {BASE}/test --json {BASE}/out/scores.json"
+    checked = {name: f"{BASE}/{name}" for name in (*commands.PARTS, *commands.LISTS) if name in channels}
+    tested = {name: channels[name] for name in ("test", "test_lst") if name in channels}
+    check = f"python launch/prepare.py {shlex.join(commands.check(task.hyperparameters, checked))} --json {BASE}/out/check.json"
+    score = f"python launch/evaluate.py {shlex.join(commands.evaluate(task.hyperparameters, 'model', checked))} --json {BASE}/out/scores.json"
+    evaluate = f"mkdir model\ntar xzf {BASE}/bundle/model.tar.gz -C model\n{score}"
     tools = {"tools.tar.gz": packed(_tools()), "prepare.sh": script(check), "evaluate.sh": script(evaluate)}
     model = {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}
     steps: list[dict[str, Any]] = [
-        {"Name": "Prepare", "Type": "Processing", "Arguments": processing.job("prepare.sh", {name: channels[name] for name in parts}, "check")},
+        {"Name": "Prepare", "Type": "Processing", "Arguments": processing.job("prepare.sh", {name: channels[name] for name in checked}, "check")},
         {"Name": "Train", "Type": "Training", "DependsOn": ["Prepare"], "Arguments": request},
         {
-            "Name": "Evaluate", "Type": "Processing", "Arguments": processing.job("evaluate.sh", {"test": channels["test"], "bundle": model}, "scores"),
+            "Name": "Evaluate", "Type": "Processing", "Arguments": processing.job("evaluate.sh", {**tested, "bundle": model}, "scores"),
             "PropertyFiles": [{"PropertyFileName": "Scores", "OutputName": "scores", "FilePath": "scores.json"}],
         },
     ]  # fmt: skip

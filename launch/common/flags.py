@@ -17,7 +17,7 @@ AWS_ONLY = (
     "env", "wheels", "settings", "profile", "region", "role", "bucket", "prefix", "subnets", "security_groups", "kms_key", "volume_kms_key",
     "training_image", "network_isolation", "encrypt_traffic", "tag", "prices", "explain_settings", "dry_run", "yes", "wait", "resume",
     "debugger", "profiler", "warm_start", "transfer", "parallel_jobs", "endpoint_name", "serverless", "asynchronous", "image", "memory_mb",
-    "concurrency", "capture", "autoscale", "autoscale_target", "register", "concurrent", "payload_mb",
+    "concurrency", "capture", "autoscale", "autoscale_target", "register", "concurrent", "payload_mb", "start",
 )  # fmt: skip
 #: Channels with a flag of their own; --channel names any other.
 CHANNELS = ("train", "validation", "test", "weights", "model")

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from thorax.data.source import ByteRange, Source
 from thorax.errors import ThoraxError
 from thorax.labels import NEGATIVE_NAMES
 from thorax.tracking.progress import Progress
+
+if TYPE_CHECKING:
+    from thorax.data.samples import Listing
 
 PARTS = ("train", "validation", "test")
 #: Side of the small version that films are compared by.
@@ -159,6 +162,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for part in PARTS:
         parser.add_argument(f"--{part}", type=Path, metavar="DIR", help=f"the channel {part} (instead of FILMS)")
+        parser.add_argument(f"--{part}-lst", type=Path, metavar="DIR", help=f"the channel {part}_lst: the .lst of the films of --{part}")
     add_format(parser)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--processes", type=int, default=cpus, metavar="N", help="processes that read films (default: the CPUs)")
@@ -180,9 +184,13 @@ def read_parts(args: argparse.Namespace) -> Films:
     folders = {part: folder for part in PARTS if (folder := getattr(args, part))}
     if bool(args.films) == bool(folders):
         raise ThoraxError("give either FILMS, a folder, or --train DIR with perhaps --validation DIR and --test DIR")
+    lists = {part: folder for part in PARTS if (folder := getattr(args, f"{part}_lst"))}
+    for part, folder in lists.items():
+        if part not in folders:
+            raise ThoraxError(f"--{part}-lst {folder} without --{part}: a list needs its films; give --{part} DIR")
     wanted = label_names(args.labels)
     options = Options(labels=wanted)
-    listings = [(part, read_channel(part, folder, args.data_format, options)) for part, folder in (folders or {"films": args.films}).items()]
+    listings = [(part, read_channel(part, folder, args.data_format, options, lists.get(part))) for part, folder in (folders or {"films": args.films}).items()]
     names = tuple(dict.fromkeys(name for _, listing in listings for name in listing.names))
     exclusive = all(listing.exclusive for _, listing in listings)
     targets = np.full((sum(len(listing.ids) for _, listing in listings), len(names)), 0.0 if exclusive else np.nan, np.float32)

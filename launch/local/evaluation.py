@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from thorax.data.formats import read_channel
+from thorax.data.formats.channel import Options
 from thorax.data.images import EXTENSIONS
 from thorax.data.samples import sample_set
 from thorax.errors import ThoraxError
@@ -48,7 +49,7 @@ class Films:
 
 def evaluate(
     folder: Path, *, data: Path | None, data_format: str, predictions: Path | None, compare_with: Path | None, by: Sequence[str],
-    table: Path | None, json_file: Path | None, html_file: Path | None, resamples: int,
+    table: Path | None, json_file: Path | None, html_file: Path | None, resamples: int, lists: Path | None = None, labels: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     """Scores, prints, writes. Arguments: see launch/evaluate.py.
 
@@ -56,9 +57,11 @@ def evaluate(
         ThoraxError: see the errors of what it calls; nothing is written then.
     """
     _check(data, predictions, compare_with, by, table, (json_file, html_file), resamples)
+    if lists is not None and not (data is not None and data.is_dir() and lists.exists()):
+        raise ThoraxError(f"--data-lst {lists} must be a folder with the .lst of films in --data, which must be a folder too")
     bundle = find_bundle(folder)
     space, thresholds = bundle.space, np.array([bundle.thresholds[name] for name in bundle.space.outputs])
-    films = _films(data, data_format, bundle)
+    films = _films(data, data_format, bundle, lists, labels)
     if predictions is not None:
         parts = read_predictions(predictions, space, thresholds, say)
         if films is not None:
@@ -127,14 +130,15 @@ def _check(
             raise ThoraxError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else f'there is no folder {path.parent}'}; name a file")
 
 
-def _films(given: Path | None, data_format: str, bundle: Bundle) -> Films | None:
+def _films(given: Path | None, data_format: str, bundle: Bundle, lists: Path | None, labels: tuple[str, ...]) -> Films | None:
     """The films of --data, a folder or a table in one, with targets in the bundle's order, NaN where the data says nothing of a label."""
     if given is None:
         return None
     if given.is_file() and given.suffix.lower() in EXTENSIONS:
         raise ThoraxError(f"--data {given} is one film; give a folder per class, or the table that tells its labels")
+    folder, table = (given.parent, given.name) if given.is_file() else (given, "")
     try:
-        listing = read_channel("data", given.parent, data_format, table=given.name) if given.is_file() else read_channel("data", given, data_format)
+        listing = read_channel("data", folder, data_format, Options(labels=labels), lists, table)
     except ThoraxError as error:
         raise ThoraxError(str(error).replace("channel data: ", "--data: ").replace("by data_format=", "by --data-format ")) from None
     space = bundle.space

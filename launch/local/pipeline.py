@@ -8,12 +8,14 @@ from pathlib import Path
 
 import evaluate
 import prepare
+from common import steps
 from common.recipe import Recipe
+from local.job_directory import NAME, JobDirectory
 from local.training import new_name, relative, train
 from thorax.errors import ThoraxError
 
 
-def run(recipe: Recipe, channels: dict[str, Path], *, runs: Path, group: str, name: str = "", settings: list[str], data_format: str = "auto") -> int:
+def run(recipe: Recipe, channels: dict[str, Path], *, runs: Path, group: str, name: str = "", settings: list[str], processes: int = 1) -> int:
     """Prepare, train, evaluate, register-if-better.
 
     Args:
@@ -21,25 +23,30 @@ def run(recipe: Recipe, channels: dict[str, Path], *, runs: Path, group: str, na
         runs: folder of all local jobs; the registry is runs/registry/GROUP/001, 002 ...
         name: of the job; one that was stopped goes on.
         settings: `key=value` put over the recipe's hyperparameters.
+        processes: that train together.
 
     Returns:
         0 (registered, or not better), or 130 where training was stopped.
 
     Raises:
-        ThoraxError: the films have errors, or a step failed.
+        ThoraxError: wrong input, the films have errors, or a step failed.
     """
+    hyperparameters = recipe.with_overrides(settings)
     if missing := [part for part in ("train", "test") if part not in channels]:
         raise ThoraxError(f"--{missing[0]} is missing: a pipeline has training films, and test films to compare on")
+    if not NAME.fullmatch(group):
+        raise ThoraxError(f"--group {group} must be 1 to 63 letters, digits and hyphens, no hyphen first or last, as SageMaker asks")
     name = name or new_name(recipe)
+    JobDirectory.named(runs, name)
     print("-- Prepare", flush=True)
-    if prepare.main(["check", *(word for part in ("train", "validation", "test") if part in channels for word in (f"--{part}", str(channels[part])))]):
+    if prepare.main(steps.check(hyperparameters, channels)):
         raise ThoraxError("the films have errors, see above; nothing was trained")
     print("-- Train", flush=True)
-    if code := train(recipe, runs=runs, job_name=name, channels=channels, settings=settings):
+    if code := train(recipe, runs=runs, job_name=name, channels=channels, settings=settings, processes=processes):
         return code
     print("-- Evaluate", flush=True)
     bundle, scores = runs / name / "model", runs / name / "output" / "scores.json"
-    if evaluate.main([str(bundle), "--data", str(channels["test"]), "--data-format", data_format, "--json", str(scores)]):
+    if evaluate.main([*steps.evaluate(hyperparameters, bundle, channels), "--json", str(scores)]):
         raise ThoraxError("the bundle could not be evaluated, see above")
     print("-- Register", flush=True)
     auc, (best, holder) = auc_of(scores), best_so_far(runs / "registry" / group)
