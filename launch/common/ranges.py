@@ -12,6 +12,7 @@ from common.hyperparameters import checked, meaning, overridden, text
 from thorax.errors import ThoraxError
 
 STRATEGIES = ("bayesian", "random", "hyperband", "grid")
+LARGEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ class Tune:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ThoraxError(f"{origin}: {name}={value} must be a whole number above 0")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= LARGEST_SEED:
+            raise ThoraxError(f"{origin}: seed={self.seed} of tune must be a whole number from 0 to {LARGEST_SEED}")
+        if not isinstance(self.early_stopping, bool):
+            raise ThoraxError(f"{origin}: early_stopping={self.early_stopping} of tune must be true or false")
         if len(self.ranges) > 30:
             raise ThoraxError(f"{origin}: {len(self.ranges)} ranges are more than the 30 that AWS takes")
         if self.strategy == "grid" and (other := [name for name, one in self.ranges.items() if one.kind != "categorical"]):

@@ -92,9 +92,7 @@ class JobDirectory:
         """
         if running := of_job(str(self.base)):
             raise ThoraxError(f"job {self.base.name} is still running (process {running[0].pid}); wait for it or choose another --job-name")
-        for name, path in channels.items():
-            if not path.exists():
-                raise ThoraxError(f"--{name} {path} does not exist")
+        check_channels(channels)
         try:
             for folder in (self.config, self.base / "input" / "data", self.bundle, self.data, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +120,13 @@ class JobDirectory:
 
     def _write(self, name: str, content: object) -> None:
         (self.config / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def check_channels(channels: Mapping[str, Path]) -> None:
+    """Raises ThoraxError where one of the folders (or files) does not exist."""
+    for name, path in channels.items():
+        if not path.exists():
+            raise ThoraxError(f"--{name} {path} does not exist")
 
 
 _CHANNEL = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +26,14 @@ def storage_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'study.db'}"
 
 
-def study_of(url: str, name: str, search: Tune, config: TrainingConfig) -> optuna.Study:
+def study_of(url: str, name: str, search: Tune, config: TrainingConfig, constant: Mapping[str, str]) -> optuna.Study:
     """The study of that name, made where there is none.
 
+    Args:
+        constant: what all its jobs have alike: hyperparameters and channels.
+
     Raises:
-        ThoraxError: Optuna is not installed, or the study was made with other ranges.
+        ThoraxError: Optuna is not installed, or the study was made with another strategy, other ranges, hyperparameters or channels.
     """
     _check_optuna()
     import optuna
@@ -43,11 +45,12 @@ def study_of(url: str, name: str, search: Tune, config: TrainingConfig) -> optun
         direction="minimize" if config.objective == "loss" else "maximize",
     )  # fmt: skip
     study.sampler = _sampler(search, search.seed + len(study.get_trials(deepcopy=False)))  # else a search that goes on would begin with what it tried
-    ranges = {range_name: [one.kind, *one.ends, one.log] for range_name, one in search.ranges.items()}
-    before = study.user_attrs.get("ranges", ranges)
-    if before != ranges or study.user_attrs.get("key", key) != key:
-        raise ThoraxError(f"--job-name {name}: that search has other ranges or another objective ({json.dumps(before)}); choose another name")
-    study.set_user_attr("ranges", ranges)
+    ranges = {range_name: f"{' to '.join(one.ends)}{' log' * one.log}" for range_name, one in search.ranges.items()}
+    now = {"strategy": search.strategy, **constant, **ranges}
+    before = study.user_attrs.get("made_of", now)
+    if differ := [f"{what} {before.get(what, 'not given')} (now {now.get(what, 'not given')})" for what in {**before, **now} if before.get(what) != now.get(what)]:
+        raise ThoraxError(f"--job-name {name}: that search has {', '.join(differ[:4])}; give the same again, or choose another name")
+    study.set_user_attr("made_of", now)
     if search.strategy == "grid":
         for values in itertools.product(*(one.choices for one in search.ranges.values())):
             study.enqueue_trial(dict(zip(search.ranges, values, strict=True)), skip_if_exists=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from _path import SOURCE_DIR
 from common.ranges import Tune
 from common.recipe import Recipe
-from local.job_directory import JobDirectory
+from local.job_directory import JobDirectory, check_channels
 from local.toolkit import INTERRUPTED, Toolkit, last_words
 from local.training import PROGRAM, new_name, relative, synthetic
 from local.trial import Listener, storage_url, study_leaderboard, study_of, suggest
@@ -62,10 +62,17 @@ def tune(
     name = name or f"{new_name(recipe)}-tuning"
     folder = _folder(runs, name)
     given = dict(channels or {})
+    check_channels(given)
+    picture = plot or folder / "leaderboard.png"
+    if plot and (plot.is_dir() or not (plot.absolute().parent.is_dir() or plot.absolute().parent == folder)):
+        raise ThoraxError(f"--plot {plot} cannot be written: {'it is a folder' if plot.is_dir() else f'there is no folder {plot.parent}'}; name a file")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ThoraxError(f"--runs: {error.filename or folder} cannot be written: {error.strerror}") from None
     channels = given if "train" in given else {**given, **synthetic(recipe, runs, given)}
-    folder.mkdir(parents=True, exist_ok=True)
     config = TrainingConfig.parse(dict(static))
-    study = study_of(storage_url(folder), name, search, config)
+    study = study_of(storage_url(folder), name, search, config, {**static, **{f"--{channel}": str(path.resolve()) for channel, path in channels.items()}})
     words = ["python", "launch/train.py", recipe_argument or recipe.name, "--local"]
     words += [word for channel, path in given.items() for word in _flag(channel, path)]
     words += [word for key, value in static.items() if recipe.hyperparameters.get(key) != value for word in ("--set", f"{key}={value}")]
@@ -77,7 +84,6 @@ def tune(
     board = study_leaderboard(study)
     board.print()
     board.write_csv(folder / "leaderboard.csv")
-    picture = plot or folder / "leaderboard.png"
     board.write_plot(picture)
     print(f"table    {relative(folder / 'leaderboard.csv')}")
     if picture.exists():

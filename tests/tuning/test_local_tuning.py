@@ -177,12 +177,57 @@ def test_when_every_job_fails_the_search_does(here: Path, capsys: Capture, monke
     assert capsys.readouterr().err == "error: none of the 2 jobs came to a value; see runs/it/*/output/train.log\n"
 
 
-@pytest.mark.parametrize("change", [("max: 0.1,", "max: 0.2,"), ("network: cnn5", "network: cnn5, objective: f1")])
-def test_another_search_of_that_name_is_left_alone(change: tuple[str, str], here: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("change", "words", "told"),
+    [
+        (("max: 0.1,", "max: 0.2,"), (), "lr 0.0001 to 0.1 log (now 0.0001 to 0.2 log)"),
+        (("network: cnn5", "network: cnn5, objective: f1"), (), "objective not given (now f1)"),
+        (("", ""), ("--set", "image_shape=1,64,64"), "image_shape not given (now 1,64,64)"),
+        (("", ""), ("--train", "other"), "--train {0}/films (now {0}/other)"),
+        (("", ""), ("--test", "other"), "--test not given (now {0}/other)"),
+        (("", ""), ("--strategy", "random"), "strategy bayesian (now random)"),
+    ],
+)
+def test_another_search_of_that_name_is_left_alone(change: tuple[str, str], words: tuple[str, ...], told: str, here: Path, capsys: Capture) -> None:
+    Path("other").mkdir()
     assert search("--max-jobs", "1") == 0
+    before = rows()
     Path("own.yaml").write_text(RECIPE.replace(*change))
-    assert search("--max-jobs", "2") == 1
-    assert capsys.readouterr().err.startswith("error: --job-name it: that search has other ranges or another objective")
+    assert search("--max-jobs", "2", *words) == 1
+    told = f"that search has {told.format(here.resolve())}; give the same again, or choose another name"
+    assert capsys.readouterr().err == f"error: --job-name it: {told}\n"
+    assert rows() == before
+    Path("own.yaml").write_text(RECIPE)
+    assert search("--max-jobs", "2") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--train", "nope"), "--train nope does not exist"),
+        (("--test", "nope"), "--test nope does not exist"),
+        (("--plot", "own.yaml/p.png"), "--plot own.yaml/p.png cannot be written: there is no folder own.yaml; name a file"),
+        (("--plot", "films"), "--plot films cannot be written: it is a folder; name a file"),
+        (("--runs", "own.yaml"), "--runs: "),
+    ],
+)
+def test_what_cannot_be_searched_is_told_before_there_is_a_search(words: tuple[str, ...], told: str, here: Path, capsys: Capture) -> None:
+    assert search(*words) == 1
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert shown.err.startswith(f"error: {told}")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("wrong", ["seed: abc", "seed: -1", "seed: true", "seed: 2147483648", "early_stopping: 1"])
+def test_a_wrong_tune_part_is_one_line(wrong: str, here: Path, capsys: Capture) -> None:
+    Path("own.yaml").write_text(RECIPE.replace("max_jobs: 5", wrong))
+    assert search() == 1
+    name = wrong.partition(":")[0]
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: recipe own.yaml: {name}=")
+    assert shown.count("\n") == 1
+    assert not Path("runs").exists()
 
 
 def test_ctrl_c_leaves_the_job_to_be_taken_up(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
