@@ -29,11 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """Trains, prints the scores, and serves."""
+    from common.names import dated
     from common.recipe import Recipe
-    from local.training import new_name, train  # late: --help is instant
+    from local.training import train  # late: --help is instant
 
     recipe = Recipe.load("demo")
-    name = new_name(recipe)
+    name = dated(recipe.name)
     code = train(recipe, runs=args.runs, job_name=name, settings=args.set)
     if code == 0:
         print(f"\n{result_table(args.runs / name / 'output' / 'data' / 'metrics.json')}\n", flush=True)

@@ -53,10 +53,11 @@ def local(args: argparse.Namespace) -> int:
 def aws(args: argparse.Namespace) -> int:
     """Makes the pipeline, or replaces it."""
     from aws import command, pipeline
+    from common.names import clean
 
     named = bool(args.job_name)
     recipe, settings, task = command.job(args)
-    made = pipeline.plan(recipe, settings, task if named else pipeline.named(task, f"thorax-{recipe.name}"), args.group)
+    made = pipeline.plan(recipe, settings, task if named else pipeline.named(task, clean(f"thorax-{recipe.name}")), args.group)
     if args.dry_run:
         print(json.dumps(made.definition, indent=2))
         print(pipeline.summary(made), file=sys.stderr)

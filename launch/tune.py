@@ -54,14 +54,14 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace) -> int:
     """Runs the search here."""
+    from common.names import LONGEST, dated
     from common.recipe import Recipe
-    from local.training import new_name
     from local.tuning import tune  # late: --help is instant
 
     flags.check_local(args)
     recipe = Recipe.load(args.recipe)
     search, static = recipe.search(changes(args), args.set)
-    name = args.job_name or f"{new_name(recipe)}-tuning"
+    name = args.job_name or f"{dated(recipe.name, LONGEST - len('-tuning'))}-tuning"
     code = tune(
         recipe, search, static,
         runs=args.runs, name=name, channels=flags.local_channels(flags.channels(args)),
@@ -76,7 +76,12 @@ def aws(args: argparse.Namespace) -> int:
 
     from aws import command, tuning
     from aws import search as search_jobs
+    from thorax.errors import ThoraxError
 
+    if args.transfer and not args.warm_start:
+        raise ThoraxError("--transfer is for --warm-start NAME: name the earlier tuning job, or leave it out")
+    if args.plot:
+        raise ThoraxError(f"--plot {args.plot} is for --local; on AWS: launch/leaderboard.py NAME --plot FILE, once jobs are done")
     recipe, settings, task = command.job(args, longest_name=32)
     search, static = recipe.search(changes(args), args.set)
     task = dataclasses.replace(task, hyperparameters=static)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aws.package import Upload, packed, source_files
+from common.names import clean
 from common.settings import Settings
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import CODE, DESCRIPTION, RAY, WEIGHTS, Bundle
@@ -121,5 +122,4 @@ def _archive(path: Path) -> Iterator[tarfile.TarFile]:
 
 def _job_name(place: str) -> str:
     parts = [part for part in place.split("/") if part and part not in ("model", "output", ARCHIVE)]
-    clean = "".join(c if c.isascii() and c.isalnum() else "-" for c in parts[-1]).strip("-") if len(parts) > 2 else ""
-    return clean or "thorax"
+    return clean(parts[-1] if len(parts) > 2 else "")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from datetime import UTC, datetime
 
 from aws import account, follow, send
 from aws.training import Plan, Task
 from common import flags
+from common.names import dated
 from common.recipe import Recipe
 from common.settings import Settings, pairs
 
@@ -39,7 +39,7 @@ def job(args: Namespace, longest_name: int = 63) -> tuple[Recipe, Settings, Task
         print(resolved.table())
         raise flags.Done
     task = Task(
-        name=args.job_name or name(recipe, longest_name),
+        name=args.job_name or dated(recipe.name, longest_name),
         channels=flags.channels(args),
         hyperparameters=recipe.with_overrides(args.set),
         content_types=pairs("--content-type", args.content_type),
@@ -57,12 +57,6 @@ def quiet() -> None:
     """Silences the SDK's own INFO lines: one for each file that is not there."""
     for logger in ("sagemaker", "sagemaker.core", "sagemaker.config"):
         logging.getLogger(logger).setLevel(logging.ERROR)
-
-
-def name(recipe: Recipe, longest: int) -> str:
-    """A job's name: the recipe's, cut where it must be, and the time."""
-    clean = "".join(c if c.isascii() and c.isalnum() else "-" for c in recipe.name).strip("-")
-    return f"{clean[: longest - 14].strip('-')}-{datetime.now(UTC):%y%m%d-%H%M%S}"
 
 
 def finish(plan: Plan, settings: Settings, args: Namespace) -> int:

@@ -9,9 +9,10 @@ from pathlib import Path
 import evaluate
 import prepare
 from common import steps
+from common.names import dated
 from common.recipe import Recipe
 from local.job_directory import NAME, JobDirectory
-from local.training import new_name, relative, train
+from local.training import relative, train
 from thorax.errors import ThoraxError
 
 
@@ -36,7 +37,7 @@ def run(recipe: Recipe, channels: dict[str, Path], *, runs: Path, group: str, na
         raise ThoraxError(f"--{missing[0]} is missing: a pipeline has training films, and test films to compare on")
     if not NAME.fullmatch(group):
         raise ThoraxError(f"--group {group} must be 1 to 63 letters, digits and hyphens, no hyphen first or last, as SageMaker asks")
-    name = name or new_name(recipe)
+    name = name or dated(recipe.name)
     JobDirectory.named(runs, name)
     print("-- Prepare", flush=True)
     if prepare.main(steps.check(hyperparameters, channels)):

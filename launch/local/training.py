@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from _path import SOURCE_DIR
+from common.names import dated
 from common.recipe import Recipe
 from local.job_directory import JobDirectory
 from local.toolkit import INTERRUPTED, Toolkit, last_words
@@ -54,7 +54,7 @@ def train(
     if processes < 1:
         raise ThoraxError(f"--processes {processes} must be 1 or more")
     hyperparameters = recipe.with_overrides(settings)
-    name = job_name or new_name(recipe)
+    name = job_name or dated(recipe.name)
     job = JobDirectory.named(runs, name)
     channels = dict(channels or {})
     if "train" not in channels:
@@ -76,11 +76,6 @@ def train(
         return code
     print(f"job {name} is stopped; to go on: {resume_command.format(name=name)}")
     return code
-
-
-def new_name(recipe: Recipe) -> str:
-    """A job name from the recipe's name and the time."""
-    return f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def results(job: JobDirectory) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from common.ranges import Tune
 from common.recipe import Recipe
 from local.job_directory import JobDirectory, check_channels
 from local.toolkit import INTERRUPTED, Toolkit, last_words
-from local.training import PROGRAM, new_name, relative, synthetic
+from local.training import PROGRAM, relative, synthetic
 from local.trial import Listener, storage_url, study_leaderboard, study_of, suggest
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
@@ -31,7 +31,7 @@ def tune(
     static: Mapping[str, str],
     *,
     runs: Path,
-    name: str | None = None,
+    name: str,
     channels: Mapping[str, Path] | None = None,
     processes: int = 1,
     recipe_argument: str = "",
@@ -47,7 +47,7 @@ def tune(
         search: ranges, strategy, limits.
         static: hyperparameters that stay the same.
         runs: folder of all local jobs.
-        name: of the search; default: the recipe's name and the time.
+        name: of the search.
         channels: as for a training job.
         processes: that train one job together.
         recipe_argument: how the user named the recipe, for the best command.
@@ -59,7 +59,6 @@ def tune(
     Raises:
         ThoraxError: wrong input, Optuna is not installed, or every job failed.
     """
-    name = name or f"{new_name(recipe)}-tuning"
     folder = _folder(runs, name)
     given = dict(channels or {})
     check_channels(given)

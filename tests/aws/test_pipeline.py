@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -190,6 +191,23 @@ def test_on_this_machine_only_the_better_is_registered(films: Path, tmp_path: Pa
     assert {path.name: (path / "model" / "bundle.json").read_text() for path in registry.iterdir()} == {"001": "job1", "002": "job3"}
     assert pipeline.main([*words, "--job-name", "job4"]) == 1
     assert capsys.readouterr().err.startswith("error: the test films give no AUC")
+
+
+def test_a_recipe_file_may_have_any_name(films: Path, offline: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locally, the name goes as far as the toolkit; on AWS into the definition."""
+    import train
+
+    recipe = tmp_path / "my_own recipe.v2.yaml"
+    recipe.write_text("hyperparameters: {epochs: 1}")
+    words = [str(recipe), "--train", str(films / "train"), "--test", str(films / "test")]
+    monkeypatch.setattr("local.toolkit.Toolkit.run", lambda self: 130)
+    for script, more in ((train, []), (pipeline, ["--group", "chest"])):
+        assert script.main([*words, *more, "--local", "--runs", str(tmp_path / script.__name__)]) == 130, capsys.readouterr().err
+        (folder,) = (tmp_path / script.__name__).iterdir()
+        assert re.fullmatch("my-own-recipe-v2-[0-9]{6}-[0-9]{6}", folder.name)
+    assert pipeline.main([*words, "--group", "chest", *PLACE, "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert "pipeline: thorax-my-own-recipe-v2: Prepare" in shown.err
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -243,6 +244,14 @@ def test_ctrl_c_leaves_the_job_to_be_taken_up(here: Path, capsys: Capture, monke
     again = next(row for row in found if row["job"] == stopped["job"])
     assert {key: again[key] for key in ("lr", "batch_size", "status")} == {"lr": stopped["lr"], "batch_size": stopped["batch_size"], "status": "Completed"}
     assert len(found) == 4
+
+
+@pytest.mark.parametrize("name", ["my_recipe", "a.b c", "x" * 100, "\N{LATIN SMALL LETTER A WITH DIAERESIS}", "-a-"])
+def test_any_recipe_file_names_a_search(name: str, here: Path, capsys: Capture) -> None:
+    Path(f"{name}.yaml").write_text(RECIPE)
+    assert tune.main([f"./{name}.yaml", "--local", "--train", "films", "--max-jobs", "1"]) == 0, capsys.readouterr().err
+    (folder,) = Path("runs").iterdir()
+    assert re.fullmatch("(my-recipe|a-b-c|x{42}|thorax|a)-[0-9]{6}-[0-9]{6}-tuning", folder.name), folder.name
 
 
 def test_no_search_of_that_name(here: Path, capsys: Capture) -> None:
