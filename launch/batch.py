@@ -30,6 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
         p.error("with --outputs name the bundle (--local BUNDLE) or the labels (--labels A,B), one of them")
     if not args.outputs and bool(args.local) == bool(args.bundle):
         p.error("name the bundle: --local BUNDLE to score films on this machine, or BUNDLE alone for AWS")
+    if (args.labels or args.multi_label) and not args.outputs:
+        p.error(f"{'--labels' if args.labels else '--multi-label'} is for --outputs without a bundle: a bundle knows its labels; leave it out")
+    if args.multi_label and not args.labels:
+        p.error("--multi-label is for --labels A,B: a bundle knows whether several of its labels may hold at once; leave it out")
+    if args.outputs and args.data_format != "auto" and not args.data:
+        p.error("--data-format is for --data DIR; leave it out")
+    if args.job_name and not args.bundle:
+        p.error("--job-name is for a batch transform on AWS; leave it out")
     return flags.guarded(lambda: on_aws(args) if args.bundle else here(args), stopped="stopped; the same command goes on from here")
 
 
@@ -47,7 +55,7 @@ def here(args: argparse.Namespace) -> int:
     flags.check_local(args)
     data = Path(args.data) if args.data else None
     if args.outputs:
-        return read_outputs(args.outputs, args.out, bundle=args.local, labels=args.labels, multi_label=args.multi_label, data=data)
+        return read_outputs(args.outputs, args.out, bundle=args.local, labels=args.labels, multi_label=args.multi_label, data=data, data_format=args.data_format)
     assert data is not None
     return score_films(
         args.local, data, args.out, data_format=args.data_format, batch=args.batch, workers=args.workers, threads=args.threads, precision=args.precision

@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.local:  # late: --help is instant
             from local.trial import load, study_leaderboard
 
+            flags.check_local(args)
             board = study_leaderboard(load(args.runs.absolute() / args.name, args.name))
         else:
             from aws.account import place

@@ -62,8 +62,9 @@ def score_films(
 
 
 def read_outputs(
-    outputs: Path, out: Path, *, bundle: Path | None = None, labels: Sequence[str] | None = None, multi_label: bool = False, data: Path | None = None
-) -> int:
+    outputs: Path, out: Path, *, bundle: Path | None = None, labels: Sequence[str] | None = None, multi_label: bool = False, data: Path | None = None,
+    data_format: str = "auto",
+) -> int:  # fmt: skip
     """Reads a batch transform's `.out` files into the same table.
 
     Args:
@@ -73,6 +74,7 @@ def read_outputs(
         labels: names in the numbers' order; thresholds are then 0.5.
         multi_label: of `labels`, any number may hold at once.
         data: folder of the films, for their labels; default: labels told by the folders in `outputs`, if they are.
+        data_format: of `data`.
 
     Raises:
         ThoraxError: wrong input.
@@ -91,7 +93,7 @@ def read_outputs(
         raise ThoraxError(f"not one of the {len(failed)} answers in {outputs} is a prediction")
     patients, targets = [patient_of(name) for name in ids], folder_targets(ids, space)
     if data is not None:
-        films = films_to_score(data, space)
+        films = films_to_score(data, space, data_format)
         place = {name: k for k, name in enumerate(films.ids)}
         if missing := [name for name in ids if name not in place]:
             raise ThoraxError(f"{len(missing)} answers belong to no film in {data}, e.g. {missing[0]}; --outputs and --data must be laid out alike")

@@ -48,6 +48,19 @@ def refused(script: Any, words: list[str], capsys: Capture, code: int = 1) -> st
     return shown.err.removeprefix("error: ").rstrip("\n")
 
 
+@pytest.mark.parametrize(
+    ("script", "words", "told"),
+    [
+        (tune, ["pneumonia-resnet18", *FILMS, *PLACE, "--transfer"], "--transfer is for --warm-start NAME"),
+        (tune, ["pneumonia-resnet18", *FILMS, *PLACE, "--plot", "p.png"], "--plot p.png is for --local"),
+        (leaderboard, ["x", "--local", "--region", "eu-central-1"], "--region is for AWS"),
+        (leaderboard, ["x", "--local", "--profile", "me"], "--profile is for AWS"),
+    ],
+)
+def test_flags_that_would_say_nothing(script: Any, words: list[str], told: str, offline: Path, capsys: Capture) -> None:
+    assert refused(script, words, capsys).startswith(told)
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("script", [train, tune])
 def test_hostile_hyperparameters(script: Any, text: str, offline: Path, capsys: Capture) -> None:

@@ -226,6 +226,29 @@ def test_a_wrong_command_line(words, capsys):
         batch.main(words)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--local", "b", "--data", "d", "--labels", "A,B"], "--labels is for --outputs without a bundle"),
+        (["--local", "b", "--data", "d", "--multi-label"], "--multi-label is for --outputs without a bundle"),
+        (["b", "--data", "d", "--labels", "A,B"], "--labels is for --outputs without a bundle"),
+        (["--local", "b", "--outputs", "o", "--multi-label"], "--multi-label is for --labels A,B"),
+        (["--local", "b", "--data", "d", "--job-name", "x"], "--job-name is for a batch transform on AWS"),
+        (["--labels", "A,B", "--outputs", "o", "--data-format", "table"], "--data-format is for --data DIR"),
+    ],
+)
+def test_a_flag_that_would_say_nothing_is_refused(words, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        batch.main([*words, "--out", "p.csv"])
+    assert told in capsys.readouterr().err
+
+
+def test_the_format_of_the_films_of_an_answer_is_heeded(bundle, classes, tmp_path, capsys):
+    words = ["--local", str(bundle), "--outputs", str(out_files(tmp_path / "out", NORMAL__a="[0.5]")), "--data", str(classes)]
+    assert batch.main([*words, "--data-format", "table", "--out", str(tmp_path / "p.csv")]) == 1
+    assert "data_format=table but" in capsys.readouterr().err
+
+
 # -- What a batch transform leaves --------------------------------------------------------------------------------------
 
 
