@@ -55,7 +55,9 @@ def here(args: argparse.Namespace) -> int:
     flags.check_local(args)
     data = Path(args.data) if args.data else None
     if args.outputs:
-        return read_outputs(args.outputs, args.out, bundle=args.local, labels=args.labels, multi_label=args.multi_label, data=data, data_format=args.data_format)
+        return read_outputs(
+            args.outputs, args.out, bundle=args.local, labels=args.labels, multi_label=args.multi_label, data=data, data_format=args.data_format
+        )
     assert data is not None
     return score_films(
         args.local, data, args.out, data_format=args.data_format, batch=args.batch, workers=args.workers, threads=args.threads, precision=args.precision

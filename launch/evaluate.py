@@ -32,8 +32,8 @@ def scored(args: argparse.Namespace) -> int:
     from local.evaluation import evaluate
 
     evaluate(
-        args.bundle, data=args.data, data_format=args.data_format, lists=args.data_lst, labels=label_names(args.labels), predictions=args.predictions, compare_with=args.compare, by=args.by,
-        table=args.subgroups, json_file=args.json, html_file=args.html, resamples=args.resamples,
+        args.bundle, data=args.data, data_format=args.data_format, lists=args.data_lst, labels=label_names(args.labels), predictions=args.predictions,
+        compare_with=args.compare, by=args.by, table=args.subgroups, json_file=args.json, html_file=args.html, resamples=args.resamples,
     )  # fmt: skip
     return 0
 

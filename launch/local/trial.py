@@ -48,8 +48,9 @@ def study_of(url: str, name: str, search: Tune, config: TrainingConfig, constant
     ranges = {range_name: f"{' to '.join(one.ends)}{' log' * one.log}" for range_name, one in search.ranges.items()}
     now = {"strategy": search.strategy, **constant, **ranges}
     before = study.user_attrs.get("made_of", now)
-    if differ := [f"{what} {before.get(what, 'not given')} (now {now.get(what, 'not given')})" for what in {**before, **now} if before.get(what) != now.get(what)]:
-        raise ThoraxError(f"--job-name {name}: that search has {', '.join(differ[:4])}; give the same again, or choose another name")
+    if differ := [what for what in {**before, **now} if before.get(what) != now.get(what)]:
+        told = ", ".join(f"{what} {before.get(what, 'not given')} (now {now.get(what, 'not given')})" for what in differ[:4])
+        raise ThoraxError(f"--job-name {name}: that search has {told}; give the same again, or choose another name")
     study.set_user_attr("made_of", now)
     if search.strategy == "grid":
         for values in itertools.product(*(one.choices for one in search.ranges.values())):
