@@ -76,12 +76,7 @@ def aws(args: argparse.Namespace) -> int:
 
     from aws import command, tuning
     from aws import search as search_jobs
-    from thorax.errors import ThoraxError
 
-    if args.transfer and not args.warm_start:
-        raise ThoraxError("--transfer is for --warm-start NAME: name the earlier tuning job, or leave it out")
-    if args.plot:
-        raise ThoraxError(f"--plot {args.plot} is for --local; on AWS: launch/leaderboard.py NAME --plot FILE, once jobs are done")
     recipe, settings, task = command.job(args, longest_name=32)
     search, static = recipe.search(changes(args), args.set)
     task = dataclasses.replace(task, hyperparameters=static)

@@ -35,6 +35,8 @@ def plan(recipe: Recipe, tune: Tune, settings: Settings, task: Task, warm_start:
 
     if task.debugger or task.profiler:
         raise ThoraxError("--debugger and --profiler: AWS's tuning jobs carry neither; train the best job's hyperparameters once more with them")
+    if transfer and not warm_start:
+        raise ThoraxError("--transfer is for --warm-start NAME: name the earlier tuning job, or leave it out")
     if len(task.name) > 32:
         raise ThoraxError(f"--job-name {task.name} has {len(task.name)} characters; AWS takes 32 for tuning jobs")
     check(recipe, settings, task)

@@ -52,7 +52,6 @@ def refused(script: Any, words: list[str], capsys: Capture, code: int = 1) -> st
     ("script", "words", "told"),
     [
         (tune, ["pneumonia-resnet18", *FILMS, *PLACE, "--transfer"], "--transfer is for --warm-start NAME"),
-        (tune, ["pneumonia-resnet18", *FILMS, *PLACE, "--plot", "p.png"], "--plot p.png is for --local"),
         (leaderboard, ["x", "--local", "--region", "eu-central-1"], "--region is for AWS"),
         (leaderboard, ["x", "--local", "--profile", "me"], "--profile is for AWS"),
     ],
