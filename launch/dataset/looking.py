@@ -22,7 +22,7 @@ from thorax.labels import NEGATIVE_NAMES
 from thorax.tracking.progress import Progress
 
 if TYPE_CHECKING:
-    from thorax.data.samples import Listing
+    pass
 
 PARTS = ("train", "validation", "test")
 #: Side of the small version that films are compared by.

@@ -91,7 +91,7 @@ def test_without_local(capsys, monkeypatch, tmp_path):
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    assert deploy.main(["somewhere", "--dry-run"]) == 1
+    assert deploy.main(["somewhere"]) == 1
     assert "add --local" in capsys.readouterr().err
 
 
