@@ -147,7 +147,7 @@ def _is_done(out: Path, plan: str, options: Options) -> bool:
     """Whether the folder holds just this, finished; else it is made ready to begin or to go on.
 
     Raises:
-        ThoraxError: it holds something else, or lacks films that were left out.
+        ThoraxError: it holds something else, lacks films that were left out, or is damaged.
     """
     make_folder(out)
     stored = [out / f".{SUMS}.plan", out / STATE / "plan.json"]
@@ -160,9 +160,33 @@ def _is_done(out: Path, plan: str, options: Options) -> bool:
     if theirs is None and (others := sorted(p.name for p in out.iterdir() if p.name != STATE)):
         raise ThoraxError(f"{out} is not empty ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}); choose an empty folder")
     if (out / SUMS).is_file() and stored[0].is_file():
+        check_sums(out)
         return True
     write_text(plan, stored[1], "plan")
     return False
+
+
+def check_sums(folder: Path) -> int:
+    """How many files a finished folder has, all as they were written.
+
+    Raises:
+        ThoraxError: it is not finished, or a file is missing, was changed or was cut short.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ThoraxError(f"{folder / SUMS} cannot be read ({error.strerror}); --verify is for a folder that prepare.py pack has finished") from None
+    again = f"remove the folder {folder}, and copy or pack it again"
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        file = folder / name
+        if not file.is_file():
+            raise ThoraxError(f"{file} is missing; {again}")
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != digest:
+            raise ThoraxError(f"{file} is not as it was written: sha256 {found[:16]}..., {digest[:16]}... in {SUMS}; {again}")
+    return len(lines)
 
 
 def _file(out: Path, k: int, options: Options) -> Path:

@@ -5,11 +5,12 @@ Everything is in runs/NAME: study.db (SQLite), a job's folder per trial, leaderb
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from _path import SOURCE_DIR
 from common.ranges import Tune
@@ -69,17 +70,18 @@ def tune(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ThoraxError(f"--runs: {error.filename or folder} cannot be written: {error.strerror}") from None
-    channels = given if "train" in given else {**given, **synthetic(recipe, runs, given)}
-    config = TrainingConfig.parse(dict(static))
-    study = study_of(storage_url(folder), name, search, config, {**static, **{f"--{channel}": str(path.resolve()) for channel, path in channels.items()}})
-    words = ["python", "launch/train.py", recipe_argument or recipe.name, "--local"]
-    words += [word for channel, path in given.items() for word in _flag(channel, path)]
-    words += [word for key, value in static.items() if recipe.hyperparameters.get(key) != value for word in ("--set", f"{key}={value}")]
-    study.set_user_attr("command", words)
-    _take_up(study)
-    code = 0
-    while code == 0 and _done(study) < search.total:
-        code = _run_trial(study, search, static, channels, folder, processes, source_dir)
+    with _lock(folder, name):
+        channels = given if "train" in given else {**given, **synthetic(recipe, runs, given)}
+        config = TrainingConfig.parse(dict(static))
+        study = study_of(storage_url(folder), name, search, config, {**static, **{f"--{channel}": str(path.resolve()) for channel, path in channels.items()}})
+        words = ["python", "launch/train.py", recipe_argument or recipe.name, "--local"]
+        words += [word for channel, path in given.items() for word in _flag(channel, path)]
+        words += [word for key, value in static.items() if recipe.hyperparameters.get(key) != value for word in ("--set", f"{key}={value}")]
+        study.set_user_attr("command", words)
+        _take_up(study)
+        code = 0
+        while code == 0 and _done(study) < search.total:
+            code = _run_trial(study, search, static, channels, folder, processes, source_dir)
     board = study_leaderboard(study)
     board.print()
     board.write_csv(folder / "leaderboard.csv")
@@ -107,6 +109,21 @@ def _folder(runs: Path, name: str) -> Path:
     if job.exists:
         raise ThoraxError(f"--job-name {name}: that is a training job's folder; choose another name")
     return job.base
+
+
+def _lock(folder: Path, name: str) -> IO[bytes]:
+    """An open file whose lock says that the search is running; it goes with the process, however that ends.
+
+    Raises:
+        ThoraxError: another process has it.
+    """
+    file = folder.with_name(f".{name}.lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ThoraxError(f"search {name} is running already; wait for it or choose another --job-name") from None
+    return file
 
 
 def _flag(channel: str, path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import re
 import signal
@@ -218,6 +219,16 @@ def test_what_cannot_be_searched_is_told_before_there_is_a_search(words: tuple[s
     assert (shown.out, shown.err.count("\n")) == ("", 1)
     assert shown.err.startswith(f"error: {told}")
     assert not Path("runs").exists()
+
+
+def test_a_search_is_not_run_twice_at_once(here: Path, capsys: Capture) -> None:
+    Path("runs").mkdir()
+    with Path("runs/.it.lock").open("wb") as held:  # as another process would
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert search("--max-jobs", "1") == 1
+    assert capsys.readouterr().err == "error: search it is running already; wait for it or choose another --job-name\n"
+    assert not list(Path("runs/it").iterdir())
+    assert search("--max-jobs", "1") == 0
 
 
 @pytest.mark.parametrize("wrong", ["seed: abc", "seed: -1", "seed: true", "seed: 2147483648", "early_stopping: 1"])

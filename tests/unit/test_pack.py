@@ -247,6 +247,8 @@ def test_verify_finds_what_has_changed(channel, tmp_path, capsys):
     data[2000] ^= 1
     shard.write_bytes(data)
     assert "shard-000001.tar is not as it was written: sha256" in refused(capsys, "pack", out, "--verify")
+    assert f"remove the folder {out}" in refused(capsys, "pack", channel, out, "--processes", 1, "--shard-films", 9)  # not "nothing to do"
     shard.unlink()
     assert "shard-000001.tar is missing" in refused(capsys, "pack", out, "--verify")
+    assert "shard-000001.tar is missing" in refused(capsys, "pack", channel, out, "--processes", 1, "--shard-films", 9)
     assert "--verify is for a folder that prepare.py pack has finished" in refused(capsys, "pack", channel, "--verify")
