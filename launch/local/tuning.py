@@ -6,11 +6,13 @@ Everything is in runs/NAME: study.db (SQLite), a job's folder per trial, leaderb
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from _path import SOURCE_DIR
 from common.ranges import Tune
@@ -70,7 +72,7 @@ def tune(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ThoraxError(f"--runs: {error.filename or folder} cannot be written: {error.strerror}") from None
-    with _lock(folder, name):
+    with _alone(folder, name):
         channels = given if "train" in given else {**given, **synthetic(recipe, runs, given)}
         config = TrainingConfig.parse(dict(static))
         study = study_of(storage_url(folder), name, search, config, {**static, **{f"--{channel}": str(path.resolve()) for channel, path in channels.items()}})
@@ -111,19 +113,22 @@ def _folder(runs: Path, name: str) -> Path:
     return job.base
 
 
-def _lock(folder: Path, name: str) -> IO[bytes]:
-    """An open file whose lock says that the search is running; it goes with the process, however that ends.
+@contextmanager
+def _alone(folder: Path, name: str) -> Iterator[None]:
+    """Holds a lock on the search's folder, which goes with the process, however that ends.
 
     Raises:
         ThoraxError: another process has it.
     """
-    file = folder.with_name(f".{name}.lock").open("wb")
+    held = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise ThoraxError(f"search {name} is running already; wait for it or choose another --job-name") from None
-    return file
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ThoraxError(f"search {name} is running already; wait for it or choose another --job-name") from None
+        yield
+    finally:
+        os.close(held)
 
 
 def _flag(channel: str, path: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import fcntl
 import json
+import os
 import re
 import signal
 import subprocess
@@ -222,10 +223,11 @@ def test_what_cannot_be_searched_is_told_before_there_is_a_search(words: tuple[s
 
 
 def test_a_search_is_not_run_twice_at_once(here: Path, capsys: Capture) -> None:
-    Path("runs").mkdir()
-    with Path("runs/.it.lock").open("wb") as held:  # as another process would
-        fcntl.flock(held, fcntl.LOCK_EX)
-        assert search("--max-jobs", "1") == 1
+    Path("runs/it").mkdir(parents=True)
+    held = os.open("runs/it", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as another process would
+    assert search("--max-jobs", "1") == 1
+    os.close(held)
     assert capsys.readouterr().err == "error: search it is running already; wait for it or choose another --job-name\n"
     assert not list(Path("runs/it").iterdir())
     assert search("--max-jobs", "1") == 0
