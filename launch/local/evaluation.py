@@ -140,7 +140,7 @@ def _films(given: Path | None, data_format: str, bundle: Bundle, lists: Path | N
     try:
         listing = read_channel("data", folder, data_format, Options(labels=labels), lists, table)
     except ThoraxError as error:
-        raise ThoraxError(str(error).replace("channel data: ", "--data: ").replace("by data_format=", "by --data-format ")) from None
+        raise ThoraxError(str(error).replace("channel data: ", "--data: ").replace("data_format=", "--data-format ")) from None
     space = bundle.space
     unknown = [name for name in listing.names if name not in space.classes and name.lower() not in NEGATIVE_NAMES]
     missing = [name for name in space.outputs if name not in listing.names]
