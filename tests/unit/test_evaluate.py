@@ -219,7 +219,7 @@ def test_predictions_of_films_that_the_data_has_not(bundle, films, tmp_path, cap
         (["--resamples", "-1"], "--resamples -1 is out of range"),
         (["--html", "gone/x.html"], "gone/x.html cannot be written: there is no folder gone; name a file"),
         (["--json", "."], ". cannot be written: it is a folder"),
-        (["--data-format", "csv"], "data_format=csv"),
+        (["--data-format", "csv"], "--data-format csv"),
     ],
 )  # fmt: skip
 def test_wrong_options(bundle, films, tmp_path, capsys, words, message):
