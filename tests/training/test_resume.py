@@ -116,9 +116,8 @@ def test_one_process_and_two_give_the_same_loss_curve(films: Path, tmp_path: Pat
     assert len(set(ids[1])) == len(ids[1])
 
 
-@pytest.mark.parametrize("ema_decay", ["0", "0.5"])
-def test_without_synced_batch_norm_all_processes_score_the_network_that_is_kept(films: Path, tmp_path: Path, ema_decay: str) -> None:
-    settings = {"network": "resnet18", "sync_batchnorm": "false", "use_weighted_loss": "false", "calibration": "none", "epochs": "1", "ema_decay": ema_decay}
+def test_without_synced_batch_norm_all_processes_score_the_network_that_is_kept(films: Path, tmp_path: Path) -> None:
+    settings = {"network": "resnet18", "sync_batchnorm": "false", "use_weighted_loss": "false", "calibration": "none", "epochs": "1", "ema_decay": "0.5"}
     words = command(films, tmp_path / "out", **settings)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
     done = run([*launcher, *words[1:]])

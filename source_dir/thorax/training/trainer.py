@@ -282,7 +282,6 @@ class Trainer:
         c, s = self.config, self.state
         seconds = time.monotonic() - self._started
         if not c.sync_batchnorm:  # each process has statistics of its own films since the last step; the main one's are kept
-            distributed.share_buffers(self.net, self.process)
             distributed.share_buffers(self.evaluated, self.process)
         logits = self.logits(self.validation_films)
         row: dict[str, float] = {
