@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from aws import account, bundles, command, deploying
 from aws.hosting import SERVERS, Host
 from aws.registry import registration
 from aws.training import commit
 from common import flags
+from common.names import LONGEST, clean, dated
 from common.settings import Settings
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
-
-LONGEST_NAME = 63
 
 
 def deployment(args: Namespace) -> deploying.Deployment:
@@ -34,7 +32,7 @@ def deployment(args: Namespace) -> deploying.Deployment:
         "instance_type": args.instance_type, "instance_count": flags.positive("--instance-count", args.instance_count), "memory_mb": args.memory_mb,
         "concurrency": flags.positive("--concurrency", args.concurrency), "capture": args.capture,
     }  # fmt: skip
-    host = Host(revision(endpoint), bundle.uri, kind, server, endpoint=endpoint, **{name: value for name, value in chosen.items() if value is not None})
+    host = Host(dated(endpoint), bundle.uri, kind, server, endpoint=endpoint, **{name: value for name, value in chosen.items() if value is not None})
     tags = tagged(settings, bundle)
     entry = None
     if args.register:
@@ -68,11 +66,6 @@ def tagged(settings: Settings, bundle: bundles.Shipped) -> dict[str, str]:
     return {key: value for key, value in {**own, **settings.tags}.items() if value}
 
 
-def revision(name: str) -> str:
-    """A name for the model and configuration of one deployment."""
-    return f"{name[: LONGEST_NAME - 14].rstrip('-')}-{datetime.now(UTC):%y%m%d-%H%M%S}"
-
-
 def _check(args: Namespace, kind: str, endpoint: str) -> None:
     if args.serverless and args.asynchronous:
         raise ThoraxError("--serverless and --async: choose one")
@@ -84,8 +77,8 @@ def _check(args: Namespace, kind: str, endpoint: str) -> None:
         raise ThoraxError("--concurrency is for --serverless and --async; leave it out")
     if args.autoscale_target is not None and (not args.autoscale or args.autoscale_target <= 0):
         raise ThoraxError(f"--autoscale-target {args.autoscale_target:g} must be above 0, and goes with --autoscale LOW,HIGH")
-    if len(endpoint) > LONGEST_NAME:
-        raise ThoraxError(f"--endpoint-name {endpoint} has {len(endpoint)} characters; AWS takes {LONGEST_NAME}")
+    if clean(endpoint) != endpoint:
+        raise ThoraxError(f"--endpoint-name {endpoint} must be 1 to {LONGEST} letters, digits and hyphens, with a letter or digit at both ends")
 
 
 def _limits(text: str) -> tuple[int, int]:

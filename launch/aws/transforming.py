@@ -15,12 +15,13 @@ from aws import bundles, cost, deletion, hosting, send
 from aws.account import client, one_line_errors, open_session
 from aws.bundles import Shipped
 from aws.deletion import Doomed
-from aws.endpoint_command import place, revision, tagged
+from aws.endpoint_command import place, tagged
 from aws.hosting import Host
 from aws.package import Upload, films
 from aws.request import Request
 from aws.training import sent
 from common import flags
+from common.names import dated
 from common.settings import Settings
 from thorax.errors import ThoraxError
 
@@ -105,7 +106,7 @@ def plan(args: Namespace) -> Transform:
     """
     settings, server = place(args)
     bundle = bundles.shipped(args.bundle, settings)
-    name = args.job_name or revision(bundle.name)
+    name = args.job_name or dated(bundle.name)
     tags = tagged(settings, bundle)
     uploads = bundle.uploads
     if args.data.startswith("s3://"):

@@ -32,7 +32,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(f"chest-{number}" for number in range(100))
-    monkeypatch.setattr("aws.endpoint_command.revision", lambda name: next(names))
+    monkeypatch.setattr("aws.endpoint_command.dated", lambda name: next(names))
     monkeypatch.setattr("aws.state.POLL", 0.0)
     monkeypatch.setattr("aws.trying.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
@@ -119,7 +119,7 @@ def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, light: Path
 
 
 def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.endpoint_command.revision", lambda name: "chest-x")
+    monkeypatch.setattr("aws.endpoint_command.dated", lambda name: "chest-x")
     more = ["--autoscale", "1,2", "--kms-key", "alias/films", "--subnets", "subnet-1", "--security-groups", "sg-1", "--image", "torchserve"]
     assert deploy.main([*words(light, *more), "--role", ROLE, "--dry-run"]) == 0
     shown = capsys.readouterr()
@@ -361,44 +361,3 @@ def test_no_is_taken_for_an_answer(aws: Any, light: Path, capsys: Capture, monke
     monkeypatch.setattr("builtins.input", lambda question: "n")
     assert deploy.main([word for word in words(light) if word != "--yes"]) == 1
     assert not aws.operations & {"PutObject", "CreateModel"}
-
-
-@pytest.mark.parametrize(
-    ("more", "told"),
-    [
-        (["--serverless", "--async"], "--serverless and --async: choose one"),
-        (["--serverless", "--instance-type", "ml.m5.large"], "it has no machine of its own"),
-        (["--memory-mb", "2048"], "--memory-mb is for --serverless"),
-        (["--concurrency", "2"], "--concurrency is for --serverless and --async"),
-        (["--autoscale", "3"], "--autoscale 3 must be LOW,HIGH"),
-        (["--autoscale", "3,1"], "--autoscale 3,1: give lowest,highest"),
-        (["--autoscale-target", "3"], "goes with --autoscale LOW,HIGH"),
-        (["--capture", "101"], "InitialSamplingPercentage=101 is not 0 to 100"),
-        (["--instance-count", "0"], "--instance-count 0 must be 1 or more"),
-        (["--instance-type", "big"], "no AWS image for --region eu-central-1 and --instance-type big"),
-        (["--endpoint-name", "che_st"], "EndpointName='che_st'"),
-        (["--endpoint-name", "x" * 64], "AWS takes 63"),
-        (["--register", "a b"], "ModelPackageGroupName='a b'"),
-    ],
-)
-def test_a_wrong_flag_is_one_line_before_anything_is_sent(more: list[str], told: str, offline: Path, light: Path, capsys: Capture) -> None:
-    assert deploy.main([*words(light, "--role", ROLE, "--region", "eu-central-1", *more), "--dry-run"]) == 1
-    assert told in last_error(capsys)
-
-
-def test_what_is_no_bundle_is_refused(offline: Path, light: Path, tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text.tar.gz").write_bytes(b"text")
-    with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as tar:
-        tar.add(light / "bundle.json", "bundle.json")
-    expected = {
-        "empty": "is not a bundle: it has no bundle.json", "text.tar.gz": "is no .tar.gz that can be read", "missing": "missing does not exist",
-        "other.tar.gz": "is no bundle that AWS can serve: it has no model.pt",
-    }  # fmt: skip
-    for name, told in expected.items():
-        assert deploy.main([*words(tmp_path / name, "--role", ROLE, "--region", "eu-central-1"), "--dry-run"]) == 1
-        assert told in last_error(capsys)
-    assert deploy.main([*words("s3://films/model", "--role", ROLE, "--region", "eu-central-1"), "--dry-run"]) == 1
-    assert "s3://films/model does not end with .tar.gz" in last_error(capsys)
-    assert deploy.main(["--local", str(light), "--serverless"]) == 1
-    assert last_error(capsys) == "error: --serverless is for AWS; leave it out, or leave --local out"
