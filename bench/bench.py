@@ -103,7 +103,7 @@ def prepare(target: Path, source: Path | None, count: int, size: tuple[int, int]
         (target / film.parent.name).mkdir(parents=True, exist_ok=True)
         (target / film.parent.name / film.name).symlink_to(film.resolve())
     if source is None:
-        from local.phantom_film import draw_film
+        from thorax_launch.synthetic.radiograph import draw_film
 
         rng = np.random.default_rng(0)
         drawn = [Image.fromarray(draw_film(rng, ["Consolidation"] * (k % 2))) for k in range(min(count, 32))]

@@ -19,13 +19,13 @@ from tempfile import TemporaryDirectory
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("bench", "launch", "source_dir")]
-import prepare
 from reading import Row, compare, timed
 from thorax.data.columns import Ranges
 from thorax.data.formats import read_channel
 from thorax.data.preprocessing import Preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
 from thorax.data.streaming import StreamedBatches
+from thorax_launch.cli import prepare
 
 SIZE = 256
 TIMES = 8  #: the set is packed this often, so that streaming gets going

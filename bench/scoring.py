@@ -42,9 +42,9 @@ def main() -> None:
 
 
 def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
-    from local.films import films_to_score
-    from local.scoring import score_all
     from thorax.machine import free_cpus
+    from thorax.scoring.passes import score_all
+    from thorax.scoring.samples import films_to_score
     from thorax.serving.classifier import Classifier
 
     cpus = a.threads or free_cpus()

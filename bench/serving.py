@@ -126,7 +126,7 @@ def ours(model: Path) -> tuple[list[str], dict[str, str], int]:
 
 def plain(model: Path, base: Path, offline: Any, threads: int | None) -> tuple[list[str], dict[str, str], int]:
     """TorchServe over the same weights, traced in float32."""
-    from local.serve_torchserve import environment
+    from thorax_launch.local.serve_torchserve import environment
 
     prepared = offline.bundle.preprocessing
     if prepared.normalization != "film" or prepared.fit != "stretch":
@@ -137,7 +137,7 @@ def plain(model: Path, base: Path, offline: Any, threads: int | None) -> tuple[l
     (base / "model" / "code" / "inference.py").write_text(_INPUT_FN.format(height=prepared.height, width=prepared.width))
     port = free_port()
     variables = environment(str(base), port, 0) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    return [sys.executable, str(ROOT / "launch" / "local" / "serve_torchserve.py"), str(base)], variables, port
+    return [sys.executable, str(ROOT / "launch" / "thorax_launch" / "local" / "serve_torchserve.py"), str(base)], variables, port
 
 
 @contextmanager

@@ -1,48 +1,9 @@
-"""Delete an endpoint and what it is made of: autoscaling and its alarm, endpoint, configuration, model. S3 keeps its files.
-
-examples:
-    python launch/delete.py pneumonia --dry-run
-    python launch/delete.py pneumonia --yes
-    python launch/delete.py                       # which endpoints of this project are still running
-"""
-
-from __future__ import annotations
+"""`thorax delete` from this checkout."""
 
 import sys
 
-import _path  # noqa: F401  puts source_dir on the path
-from common import flags
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 deleted (or listed), 1 an error, or the person said no."""
-    p = flags.script(__doc__)
-    p.add_argument("name", nargs="?", help="of the endpoint; without it: list this project's endpoints")
-    p.add_argument("--profile", default="", metavar="NAME", help="AWS profile")
-    p.add_argument("--region", default="", metavar="REGION")
-    p.add_argument("--dry-run", action="store_true", help="say what would be deleted, and end")
-    p.add_argument("--yes", action="store_true", help="delete without asking")
-    args = p.parse_args(arguments)
-
-    def work() -> int:
-        from aws import deletion, send  # late: --help is instant
-        from aws.account import place
-
-        settings = place(args.profile, args.region)
-        if args.name:
-            things = deletion.of_endpoint(args.name, settings)
-            print("\n".join(f"to delete: {thing.what}" for thing in things))
-            if args.dry_run:
-                return 0
-            if not args.yes and not send.confirmed("delete all of it?"):
-                return 1
-            deletion.delete(things, settings)
-        for left in deletion.running(settings):
-            print(f"still running, billed by the hour: {left} (python launch/delete.py {left})")
-        return 0
-
-    return flags.guarded(work)
-
+import _start  # noqa: F401  the packages of this checkout
+from thorax_launch.cli.delete import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,78 +1,9 @@
-"""The demo: synthetic chest films, a local training job on them, its scores, and the app with the web page around the model.
+"""`thorax demo` from this checkout."""
 
-On a terminal the app stays up until Ctrl-C; elsewhere it answers one film and stops.
-
-usage: python launch/demo.py [--no-serve] [--runs DIR] [--set KEY=VALUE ...]
-"""
-
-from __future__ import annotations
-
-import argparse
-import json
-import signal
 import sys
-from pathlib import Path
 
-import _path  # noqa: F401  puts source_dir on the path
-from common import flags
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code: as launch/train.py."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--no-serve", action="store_true", help="end after the scores")
-    p.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all local jobs (default: runs)")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
-    args = p.parse_args(arguments)
-    return flags.guarded(lambda: demo(args))
-
-
-def demo(args: argparse.Namespace) -> int:
-    """Trains, prints the scores, and serves."""
-    from common.names import dated
-    from common.recipe import Recipe
-    from local.training import train  # late: --help is instant
-
-    recipe = Recipe.load("demo")
-    name = dated(recipe.name)
-    code = train(recipe, runs=args.runs, job_name=name, settings=args.set)
-    if code == 0:
-        print(f"\n{result_table(args.runs / name / 'output' / 'data' / 'metrics.json')}\n", flush=True)
-        if not args.no_serve:
-            code = serve(args.runs / name / "model", args.runs / "films" / "folders" / "test", stay=sys.stdin.isatty() and sys.stdout.isatty())
-    return code
-
-
-def result_table(metrics: Path) -> str:
-    """The scores that a run left, as text: validation, which chose the threshold, and test."""
-    from thorax.evaluation.wording import table
-    from thorax.labels import LabelSpace
-
-    stored = json.loads(metrics.read_text(encoding="utf-8"))
-    scores = {part: stored[part] for part in ("validation", "test") if part in stored}
-    return table(scores, LabelSpace.from_dict(stored["labels"]))
-
-
-def serve(bundle: Path, films: Path, *, stay: bool) -> int:
-    """Starts the app, asks it about one of the test films, and says where the page is. Returns 0, or 1 if the film failed."""
-    from local.asking import Server
-    from local.predict import predict
-    from local.running_app import running_app
-
-    film = sorted(films.glob("*/*.*"))[-1]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the app goes with us
-    try:
-        with running_app(bundle) as address:
-            print(f"POST {address}invocations  {film}", flush=True)
-            code = predict(Server(address), [film])
-            print(f"web page: {address}" + ("   Ctrl-C stops it" if stay else "   no terminal: it stops now"), flush=True)
-            print(f"again:    python launch/deploy.py --local {bundle}", flush=True)
-            if stay:
-                signal.pause()
-    except KeyboardInterrupt:
-        return 0
-    return code
-
+import _start  # noqa: F401  the packages of this checkout
+from thorax_launch.cli.demo import main
 
 if __name__ == "__main__":
     sys.exit(main())

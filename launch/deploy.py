@@ -1,69 +1,9 @@
-"""Put a bundle behind an address: a SageMaker endpoint, or with --local a server on this machine. Ctrl-C answers what it has begun, then stops.
+"""`thorax deploy` from this checkout."""
 
-On AWS an endpoint of that name is updated where there is one. If it cannot be made or does not answer a film, all is taken back.
-
-examples:
-    python launch/deploy.py --local runs/NAME/model
-    python launch/deploy.py --local runs/NAME/model --server ray --port 8081
-    python launch/deploy.py runs/NAME/model --endpoint-name chest --dry-run
-    python launch/deploy.py s3://BUCKET/thorax/JOB/output/model.tar.gz --serverless --memory-mb 4096
-    python launch/deploy.py runs/NAME/model --instance-type ml.g5.xlarge --autoscale 1,4 --register chest-models
-"""
-
-from __future__ import annotations
-
-import argparse
-import importlib
 import sys
-from pathlib import Path
 
-import _path  # noqa: F401  puts source_dir on the path
-from common import flags
-
-#: Each is launch/local/serve_NAME.py.
-SERVERS = ("app", "ray", "torchserve")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 deployed or stopped, 1 an error (told in the last line), 2 a wrong command line."""
-    args = parser().parse_args(arguments)
-    return flags.guarded(lambda: local(args) if args.local else aws(args))
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    p = flags.script(__doc__)
-    p.add_argument("bundle", metavar="BUNDLE", help="the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz")
-    g = p.add_argument_group("on this machine")
-    g.add_argument("--local", action="store_true", help="serve on this machine, at 127.0.0.1")
-    g.add_argument("--server", choices=SERVERS, default="app", help="app: uvicorn (default); ray: Ray Serve, as AWS's image; torchserve: as AWS's older image")
-    g.add_argument("--port", type=int, default=8080, metavar="N", help="default: 8080; 0: a free one")
-    flags.add_endpoint(p)
-    flags.add_settings(p)
-    return p
-
-
-def local(args: argparse.Namespace) -> int:
-    """Serves until it is stopped."""
-    flags.check_local(args)
-    server = importlib.import_module(f"local.serve_{args.server}")  # late: --help is instant
-    try:
-        return int(server.serve(Path(args.bundle), args.port))
-    except KeyboardInterrupt:  # before the server was up, or after it had answered everything
-        return 0
-
-
-def aws(args: argparse.Namespace) -> int:
-    """Makes or updates the endpoint."""
-    from aws import endpoint_command
-    from aws.deploying import deploy
-
-    deployment = endpoint_command.deployment(args)
-    if args.dry_run:
-        deployment.show()
-        return 0
-    return 0 if deploy(deployment, yes=args.yes) else 1
-
+import _start  # noqa: F401  the packages of this checkout
+from thorax_launch.cli.deploy import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,33 +1,9 @@
-"""Watch a training job on AWS: its log until it ends. Ctrl-C asks whether to stop it.
-
-example:
-    python launch/follow.py pneumonia-resnet18-261121-101500
-"""
-
-from __future__ import annotations
+"""`thorax follow` from this checkout."""
 
 import sys
 
-import _path  # noqa: F401  puts source_dir on the path
-from common import flags
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 the job completed or was stopped, 1 it failed, or AWS cannot be asked; 130 Ctrl-C."""
-    p = flags.script(__doc__)
-    p.add_argument("name", help="of the training job")
-    p.add_argument("--profile", default="", metavar="NAME", help="AWS profile")
-    p.add_argument("--region", default="", metavar="REGION")
-    args = p.parse_args(arguments)
-
-    def work() -> int:
-        from aws.account import place  # late: --help is instant
-        from aws.follow import follow
-
-        return follow(args.name, place(args.profile, args.region))
-
-    return flags.guarded(work)
-
+import _start  # noqa: F401  the packages of this checkout
+from thorax_launch.cli.follow import main
 
 if __name__ == "__main__":
     sys.exit(main())

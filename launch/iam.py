@@ -1,44 +1,9 @@
-"""Print IAM policies with the least rights that the scripts need, for the settings' bucket, role, keys and network.
+"""`thorax iam` from this checkout."""
 
-examples:
-    python launch/iam.py launcher --role ARN --bucket BUCKET > launcher.json
-    python launch/iam.py execution --role ARN --bucket BUCKET --prefix thorax > execution.json
-    python launch/iam.py trust > trust.json
-"""
-
-from __future__ import annotations
-
-import json
 import sys
 
-import _path  # noqa: F401  puts source_dir on the path
-from common import flags
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0, or 1 after an error. Asks nothing of AWS."""
-    p = flags.script(__doc__)
-    p.add_argument("policy", choices=("launcher", "execution", "trust"), help="launcher: yours; execution: the jobs' role's; trust: who may take that role")
-    p.add_argument("--read", action="append", default=[], metavar="S3_ADDRESS", help="execution: films that lie in another place; may be repeated")
-    flags.add_settings(p)
-    args = p.parse_args(arguments)
-    args.dry_run = True
-
-    def work() -> int:
-        from aws import account, policy  # late: --help is instant
-
-        if args.policy == "trust":
-            document = policy.trust()
-        else:
-            resolved = account.settings(args, some_region="")  # a policy for another region would be useless
-            if "stand-in" in resolved.origins["role"]:
-                print("note: no role is set; the twelve zeros stand for your account: give --role ARN", file=sys.stderr)
-            document = policy.launcher(resolved.settings) if args.policy == "launcher" else policy.execution(resolved.settings, args.read)
-        print(json.dumps(document, indent=2))
-        return 0
-
-    return flags.guarded(work)
-
+import _start  # noqa: F401  the packages of this checkout
+from thorax_launch.cli.iam import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,69 +1,9 @@
-"""Check the films, train, evaluate, and register the bundle where it is better than those before: a SageMaker Pipeline, or --local.
+"""`thorax pipeline` from this checkout."""
 
-examples:
-    python launch/pipeline.py pneumonia-resnet18 --local --train films/train --test films/test --group chest
-    python launch/pipeline.py pneumonia-resnet18 --train films/train --test films/test --group chest --dry-run
-    python launch/pipeline.py pneumonia-resnet18 --train s3://BUCKET/train --test s3://BUCKET/test --group chest --start
-"""
-
-from __future__ import annotations
-
-import argparse
-import json
 import sys
 
-import _path  # noqa: F401  puts source_dir on the path
-from common import flags
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done or made, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
-    args = parser().parse_args(arguments)
-    return flags.guarded(lambda: local(args) if args.local else aws(args))
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    p = flags.script(__doc__)
-    p.add_argument("recipe", help="a name in launch/recipes, or a path to a YAML file")
-    flags.add_local(p)
-    flags.add_channels(p)
-    g = p.add_argument_group("pipeline")
-    g.add_argument("--group", required=True, metavar="GROUP", help="model registry: the group; with --local the folder RUNS/registry/GROUP")
-    g.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
-    g.add_argument("--job-name", metavar="NAME", help="of the pipeline (default: thorax-RECIPE); with --local of the training job")
-    g.add_argument("--start", action="store_true", help="on AWS: also start it")
-    g.add_argument("--processes", type=int, metavar="N", help="processes per machine that train together (default: one per GPU; here: 1)")
-    flags.add_machine(p)
-    flags.add_settings(p)
-    return p
-
-
-def local(args: argparse.Namespace) -> int:
-    """The steps one after the other, here."""
-    from common.recipe import Recipe
-    from local.pipeline import run  # late: --help is instant
-
-    flags.check_local(args)
-    channels = flags.local_channels(flags.channels(args))
-    processes = flags.positive("--processes", args.processes) or 1
-    return run(Recipe.load(args.recipe), channels, runs=args.runs, group=args.group, name=args.job_name or "", settings=args.set, processes=processes)
-
-
-def aws(args: argparse.Namespace) -> int:
-    """Makes the pipeline, or replaces it."""
-    from aws import command, pipeline
-    from common.names import clean
-
-    named = bool(args.job_name)
-    recipe, settings, task = command.job(args)
-    made = pipeline.plan(recipe, settings, task if named else pipeline.named(task, clean(f"thorax-{recipe.name}")), args.group)
-    if args.dry_run:
-        print(json.dumps(made.definition, indent=2))
-        print(pipeline.summary(made), file=sys.stderr)
-        return 0
-    return 0 if pipeline.send_it(made, start=args.start, yes=args.yes) else 1
-
+import _start  # noqa: F401  the packages of this checkout
+from thorax_launch.cli.pipeline import main
 
 if __name__ == "__main__":
     sys.exit(main())

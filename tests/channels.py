@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import prepare
 from thorax.data.recordio import Writer, pack
+from thorax_launch.cli import prepare
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import films
 import numpy as np
 import requests
 import torch
-from conftest import clean_environment
 
+import films
+from conftest import clean_environment
 from thorax.data.images import Preprocessing
 from thorax.labels import LabelSpace
 from thorax.networks import build
@@ -191,7 +191,7 @@ def server(bundle: Path, kind: str = "app", ready: float = 90, **environment: st
     port = free_port()
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT / 'launch')!r}, {str(ROOT / 'source_dir')!r}]\n"
-        f"from pathlib import Path\nfrom local.serve_{kind} import serve\nsys.exit(serve(Path({str(bundle)!r}), {port}, say=lambda text: None))"
+        f"from pathlib import Path\nfrom thorax_launch.local.serve_{kind} import serve\nsys.exit(serve(Path({str(bundle)!r}), {port}, say=lambda text: None))"
     )
     address = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as log:

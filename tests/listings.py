@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-import films
 import pytest
 
+import films
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import Options
 from thorax.data.recordio import Writer, pack

@@ -6,8 +6,7 @@ import csv
 from pathlib import Path
 
 import films
-
-import prepare
+from thorax_launch.cli import prepare
 
 SCRIPT = Path(prepare.__file__)
 

@@ -16,16 +16,16 @@ from thorax.config.fields import about
 from thorax.config.rules import check_machine
 from thorax.data.images import Preprocessing
 from thorax.data.loading import mean_and_deviation
+from thorax.data.out_of_distribution import typical_films
 from thorax.data.parts import preprocessing, read_parts
 from thorax.data.samples import SampleSet
-from thorax.data.typical import typical_films
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
 from thorax.job import Job
 from thorax.serving.bundle import check_folder, write_bundle
 from thorax.tables import write_table
 from thorax.tracking.history import write_history
-from thorax.tracking.lines import METRICS, line, objective_key
+from thorax.tracking.metric_log import METRICS, line, objective_key
 from thorax.tracking.observers import Observer
 from thorax.tracking.progress import say
 from thorax.training import distributed, memory
@@ -137,7 +137,7 @@ class Run:
 
     def save(self, source_dir: Path) -> None:
         """Scores the best epoch, fits calibration and thresholds on validation, and writes metrics, report and bundle."""
-        from thorax.evaluation import calibration, thresholds, wording  # scikit-learn takes a second: not before it is needed
+        from thorax.evaluation import calibration, formatting, thresholds  # scikit-learn takes a second: not before it is needed
         from thorax.evaluation.metrics import score
         from thorax.evaluation.predictions import Predictions, columns
 
@@ -181,7 +181,7 @@ class Run:
                    "metrics": metrics, "calibration": calibration.described(temperatures, space), "films": typical and typical.to_dict()},
             split=self.parts.split, source_dir=source_dir,
         )  # fmt: skip
-        self.say(wording.table(scores, space))
+        self.say(formatting.table(scores, space))
         self.say(f"bundle: {self.job.model_dir}")
         self.say(f"report: {folder / 'report.html'}")
         if "test" in scores:

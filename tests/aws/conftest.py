@@ -147,8 +147,8 @@ def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], settings: Any =
     """Every call was one that the launcher's policy grants; S3's also on that bucket and key."""
     from fnmatch import fnmatchcase
 
-    from aws.policy import launcher
-    from common.settings import Settings
+    from thorax_launch.sagemaker.policies import launcher
+    from thorax_launch.settings import Settings
 
     granted = launcher(settings or Settings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films"))["Statement"]
     for service, operation, parameters in calls:

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import films
 import pytest
 
-import batch
-from aws.package import packed, source_files
+import films
 from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
+from thorax_launch.cli import batch
+from thorax_launch.sagemaker.package import packed, source_files
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]
@@ -22,7 +22,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.transforming.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.transforms.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
 

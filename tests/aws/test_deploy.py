@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
+
 import films
 import lambda_stand_ins
-import pytest
 from hosting import Client
-
-import delete
-import deploy
-import predict
 from thorax.serving.app import create_app
 from thorax.serving.classifier import Classifier
 from thorax.serving.service import Service
 from thorax.serving.settings import Settings
+from thorax_launch.cli import delete, deploy, predict
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--bucket", BUCKET, "--role", "thorax-execution"]
@@ -32,9 +30,9 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(f"chest-{number}" for number in range(100))
-    monkeypatch.setattr("aws.endpoint_command.dated", lambda name: next(names))
-    monkeypatch.setattr("aws.state.POLL", 0.0)
-    monkeypatch.setattr("aws.trying.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.endpoint_command.dated", lambda name: next(names))
+    monkeypatch.setattr("thorax_launch.sagemaker.errors.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.smoke_tests.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
 
@@ -119,7 +117,7 @@ def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, light: Path
 
 
 def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.endpoint_command.dated", lambda name: "chest-x")
+    monkeypatch.setattr("thorax_launch.sagemaker.endpoint_command.dated", lambda name: "chest-x")
     more = ["--autoscale", "1,2", "--kms-key", "alias/films", "--subnets", "subnet-1", "--security-groups", "sg-1", "--image", "torchserve"]
     assert deploy.main([*words(light, *more), "--role", ROLE, "--dry-run"]) == 0
     shown = capsys.readouterr()
@@ -291,7 +289,7 @@ def test_an_autoscaled_endpoint_keeps_its_machine(aws: Any, runtime: Any, light:
     capsys.readouterr()
     aws.own = list(aws.calls)
     aws.calls.clear()
-    monkeypatch.setattr("aws.send.confirmed", lambda question: pytest.fail("it asked"))
+    monkeypatch.setattr("thorax_launch.sagemaker.submission.confirmed", lambda question: pytest.fail("it asked"))
     another = words(light, "--instance-type", "ml.m5.xlarge", "--autoscale", "1,2")
     assert deploy.main([word for word in another if word != "--yes"]) == 1
     assert not {one for one in aws.operations if not one.startswith(("Describe", "Get"))}
@@ -341,7 +339,7 @@ def test_ctrl_c_takes_it_back(aws: Any, runtime: Any, light: Path, capsys: Captu
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aws.deploying.try_it", interrupt)
+    monkeypatch.setattr("thorax_launch.sagemaker.deployment.try_it", interrupt)
     assert deploy.main(words(light)) == 1
     assert "stopped by Ctrl-C; nothing of it is left on AWS" in last_error(capsys)
     assert left(aws) == NOTHING

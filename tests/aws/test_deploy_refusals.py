@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import deploy
+from thorax_launch.cli import deploy
 
 Capture = pytest.CaptureFixture[str]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import boto3
 import pytest
-from golden import check
 
-import delete
-from aws import hosting
-from aws.hosting import Host
-from common.settings import Settings
+from golden import check
 from thorax.errors import ThoraxError
+from thorax_launch.cli import delete
+from thorax_launch.sagemaker import endpoints
+from thorax_launch.sagemaker.endpoints import Host
+from thorax_launch.settings import Settings
 
 TAGS = {"project": "thorax", "recipe": "demo"}
 PLAIN = Settings(region="eu-central-1", role="arn:aws:iam::123456789012:role/thorax-execution", bucket="films")
@@ -24,7 +24,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def stack(host: Host, settings: Settings) -> list[Any]:
-    return [hosting.model(host, settings, TAGS), hosting.endpoint_config(host, settings, TAGS), hosting.endpoint(host, TAGS)]
+    return [endpoints.model(host, settings, TAGS), endpoints.endpoint_config(host, settings, TAGS), endpoints.endpoint(host, TAGS)]
 
 
 @pytest.mark.parametrize(
@@ -42,21 +42,21 @@ def test_endpoints(name: str, host: Host, settings: Settings, offline: Path) -> 
 
 
 def test_batch_and_registry(offline: Path) -> None:
-    check("transform", hosting.transform("batch", "chest", "s3://films/test/", SECURE, TAGS, concurrent=16, instance_count=2).as_dict())
-    check("model-package", hosting.model_package(HOST, "chest-models", PLAIN, "s3://films/thorax/one/metrics.json", "{}").as_dict())
+    check("transform", endpoints.transform("batch", "chest", "s3://films/test/", SECURE, TAGS, concurrent=16, instance_count=2).as_dict())
+    check("model-package", endpoints.model_package(HOST, "chest-models", PLAIN, "s3://films/thorax/one/metrics.json", "{}").as_dict())
 
 
 def test_a_transform_on_local_disks_has_no_key(offline: Path) -> None:
     keyed = replace(PLAIN, kms_key="alias/films")
     kinds = ("ml.m5.xlarge", "ml.g5.xlarge")
-    machines = {kind: hosting.transform("batch", "chest", "s3://films/test/", keyed, TAGS, instance_type=kind).as_dict() for kind in kinds}
+    machines = {kind: endpoints.transform("batch", "chest", "s3://films/test/", keyed, TAGS, instance_type=kind).as_dict() for kind in kinds}
     assert {kind: job["TransformResources"].get("VolumeKmsKeyId") for kind, job in machines.items()} == {"ml.m5.xlarge": "alias/films", "ml.g5.xlarge": None}
     assert all(job["TransformOutput"]["KmsKeyId"] == "alias/films" for job in machines.values())
 
 
 @pytest.mark.parametrize("kind", ["realtime", "async"])
 def test_autoscaling(kind: str, offline: Path) -> None:
-    calls = hosting.autoscaling(replace(HOST, kind=kind), 1, 4, 60.0)
+    calls = endpoints.autoscaling(replace(HOST, kind=kind), 1, 4, 60.0)
     model = boto3.client("application-autoscaling", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x").meta.service_model
     import botocore.validate
 
@@ -68,12 +68,12 @@ def test_autoscaling(kind: str, offline: Path) -> None:
 
 
 def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None:
-    calls = hosting.autoscaling(replace(HOST, kind="async"), 0, 4, 60.0)
+    calls = endpoints.autoscaling(replace(HOST, kind="async"), 0, 4, 60.0)
     import botocore.session
     import botocore.validate
 
     assert calls[:2] == [(call, {**arguments, **({"MinCapacity": 0} if "MinCapacity" in arguments else {})})
-                         for call, arguments in hosting.autoscaling(replace(HOST, kind="async"), 1, 4, 60.0)]  # fmt: skip
+                         for call, arguments in endpoints.autoscaling(replace(HOST, kind="async"), 1, 4, 60.0)]  # fmt: skip
     for (call, arguments), service, operation in zip(calls[2:], ["application-autoscaling", "cloudwatch"], ["PutScalingPolicy", "PutMetricAlarm"], strict=True):
         assert call == botocore.xform_name(operation)
         shape = botocore.session.get_session().get_service_model(service).operation_model(operation).input_shape
@@ -85,20 +85,20 @@ def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None
 @pytest.mark.parametrize(
     ("work", "told"),
     [
-        (lambda: hosting.endpoint_config(replace(HOST, kind="serverless", memory_mb=5000), PLAIN, TAGS), "--memory-mb 5000 is not one of 1024"),
-        (lambda: hosting.endpoint_config(replace(HOST, kind="serverless", concurrency=500), PLAIN, TAGS), "--concurrency 500: a serverless endpoint takes"),
-        (lambda: hosting.endpoint_config(replace(HOST, kind="serverless"), SECURE, TAGS), "a serverless endpoint cannot be in a VPC"),
-        (lambda: hosting.endpoint_config(replace(HOST, kind="serverless", capture=5), PLAIN, TAGS), "--capture: AWS stores no requests"),
-        (lambda: hosting.autoscaling(HOST, 0, 2, 60.0), "--autoscale 0,2: give lowest,highest with 1 <= lowest"),
-        (lambda: hosting.autoscaling(replace(HOST, kind="serverless"), 1, 2, 60.0), "--autoscale with a serverless endpoint"),
-        (lambda: hosting.transform("a", "b", "s3://c/d", PLAIN, TAGS, concurrent=20, payload_mb=6), "--concurrent 20 x --payload-mb 6 is above the 100 MB"),
+        (lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", memory_mb=5000), PLAIN, TAGS), "--memory-mb 5000 is not one of 1024"),
+        (lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", concurrency=500), PLAIN, TAGS), "--concurrency 500: a serverless endpoint takes"),
+        (lambda: endpoints.endpoint_config(replace(HOST, kind="serverless"), SECURE, TAGS), "a serverless endpoint cannot be in a VPC"),
+        (lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", capture=5), PLAIN, TAGS), "--capture: AWS stores no requests"),
+        (lambda: endpoints.autoscaling(HOST, 0, 2, 60.0), "--autoscale 0,2: give lowest,highest with 1 <= lowest"),
+        (lambda: endpoints.autoscaling(replace(HOST, kind="serverless"), 1, 2, 60.0), "--autoscale with a serverless endpoint"),
+        (lambda: endpoints.transform("a", "b", "s3://c/d", PLAIN, TAGS, concurrent=20, payload_mb=6), "--concurrent 20 x --payload-mb 6 is above the 100 MB"),
         (
-            lambda: hosting.transform("a", "b", "s3://c/d", SECURE, TAGS, instance_type="ml.g4dn.xlarge"),
+            lambda: endpoints.transform("a", "b", "s3://c/d", SECURE, TAGS, instance_type="ml.g4dn.xlarge"),
             "--volume-kms-key alias/disk with ml.g4dn.xlarge: AWS takes no key",
         ),
-        (lambda: hosting.model(replace(HOST, name="a_b'"), PLAIN, TAGS), "ModelName="),
-        (lambda: hosting.endpoint_config(replace(HOST, capture=200), PLAIN, TAGS), "DataCaptureConfig.InitialSamplingPercentage=200 is not 0 to 100"),
-        (lambda: hosting.model(replace(HOST, instance_type="ml.m5.large"), replace(PLAIN, region="nowhere-1"), TAGS), "no AWS image for --region nowhere-1"),
+        (lambda: endpoints.model(replace(HOST, name="a_b'"), PLAIN, TAGS), "ModelName="),
+        (lambda: endpoints.endpoint_config(replace(HOST, capture=200), PLAIN, TAGS), "DataCaptureConfig.InitialSamplingPercentage=200 is not 0 to 100"),
+        (lambda: endpoints.model(replace(HOST, instance_type="ml.m5.large"), replace(PLAIN, region="nowhere-1"), TAGS), "no AWS image for --region nowhere-1"),
     ],
 )
 def test_what_aws_would_refuse(work: Any, told: str, offline: Path) -> None:
@@ -112,7 +112,7 @@ def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
     for request in stack(HOST, PLAIN):
         request.send(session)
     scaling = session.client("application-autoscaling")
-    for call, arguments in hosting.autoscaling(HOST, 1, 3, 60.0):
+    for call, arguments in endpoints.autoscaling(HOST, 1, 3, 60.0):
         getattr(scaling, call)(**arguments)
     assert delete.main([]) == 0
     assert capsys.readouterr().out == "still running, billed by the hour: chest (python launch/delete.py chest)\n"

@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-import follow
-import leaderboard
-import train
-import tune
+from thorax_launch.cli import follow, leaderboard, train, tune
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]
@@ -24,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.follow.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.follow.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
 
@@ -309,8 +306,8 @@ def best_of(aws: Any) -> None:
 
 
 def test_the_best_of_a_search_is_deployed(aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.search.POLL", 0.0)
-    monkeypatch.setattr("aws.deploying.try_it", lambda *_: None)
+    monkeypatch.setattr("thorax_launch.sagemaker.search.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.deployment.try_it", lambda *_: None)
     best_of(aws)
     where = ["--deploy-best", "--endpoint-name", "chest", *PLACE]
     assert tune.main(job(few, *where)) == 0

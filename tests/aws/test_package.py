@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from _path import SOURCE_DIR
-from aws.package import content_type, films, tarball
 from thorax.errors import ThoraxError
+from thorax_launch.paths import SOURCE_DIR
+from thorax_launch.sagemaker.package import content_type, films, tarball
 
 
 def write(root: Path, names: list[str]) -> Path:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import TINY, clean_environment
 from golden import check
-
-import pipeline
-from aws.pipeline import check_definition
 from thorax.errors import ThoraxError
+from thorax_launch.cli import pipeline
+from thorax_launch.sagemaker.pipelines import check_definition
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
 FILMS = ["--train", "s3://films/train", "--test", "s3://films/test", "--group", "chest-models"]
@@ -29,7 +29,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def same_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.training.commit", lambda: "0" * 40)
+    monkeypatch.setattr("thorax_launch.sagemaker.training_jobs.commit", lambda: "0" * 40)
 
 
 def dry(capsys: Capture, *more: str) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def test_on_this_machine_only_the_better_is_registered(films: Path, tmp_path: Pa
         Path(words[words.index("--json") + 1]).write_text(json.dumps({"headline": "test", "scores": {"test": {"macro": {"auc": {"value": aucs.pop(0)}}}}}))
         return 0
 
-    monkeypatch.setattr("local.pipeline.train", train)
+    monkeypatch.setattr("thorax_launch.local.pipeline.train", train)
     monkeypatch.setattr("evaluate.main", evaluate)
     aucs = [0.4, 0.7, 0.7, 0.8, None]
     words = ["demo", "--local", "--train", str(films / "train"), "--test", str(films / "test"), "--group", "chest", "--runs", str(tmp_path)]
@@ -195,12 +195,12 @@ def test_on_this_machine_only_the_better_is_registered(films: Path, tmp_path: Pa
 
 def test_a_recipe_file_may_have_any_name(films: Path, offline: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locally, the name goes as far as the toolkit; on AWS into the definition."""
-    import train
+    from thorax_launch.cli import train
 
     recipe = tmp_path / "my_own recipe.v2.yaml"
     recipe.write_text("hyperparameters: {epochs: 1}")
     words = [str(recipe), "--train", str(films / "train"), "--test", str(films / "test")]
-    monkeypatch.setattr("local.toolkit.Toolkit.run", lambda self: 130)
+    monkeypatch.setattr("thorax_launch.local.toolkit.Toolkit.run", lambda self: 130)
     for script, more in ((train, []), (pipeline, ["--group", "chest"])):
         assert script.main([*words, *more, "--local", "--runs", str(tmp_path / script.__name__)]) == 130, capsys.readouterr().err
         (folder,) = (tmp_path / script.__name__).iterdir()
@@ -265,7 +265,7 @@ def lists(root: Path) -> list[str]:
 
 @pytest.mark.parametrize("make", [kaggle, coco, lists])
 def test_films_are_checked_as_the_recipe_reads_them(make: Any, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local.pipeline.train", lambda *_, **__: 130)
+    monkeypatch.setattr("thorax_launch.local.pipeline.train", lambda *_, **__: 130)
     words = make(tmp_path)
     assert pipeline.main([*words, "--local", "--group", "chest", "--runs", str(tmp_path / "runs")]) == 130, capsys.readouterr().out
     shown = capsys.readouterr()
@@ -283,7 +283,7 @@ def test_films_are_scored_as_the_recipe_reads_them(tmp_path: Path, capsys: Captu
         write(runs / job_name / "model")
         return 0
 
-    monkeypatch.setattr("local.pipeline.train", train)
+    monkeypatch.setattr("thorax_launch.local.pipeline.train", train)
     assert pipeline.main([*lists(tmp_path), "--local", "--group", "chest", "--runs", str(tmp_path), "--job-name", "it", "--processes", "3"]) == 0
     assert "12 films" in capsys.readouterr().out
     assert json.loads((tmp_path / "it" / "output" / "scores.json").read_text())["headline"] == "all"

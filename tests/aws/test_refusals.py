@@ -7,11 +7,7 @@ from typing import Any
 
 import pytest
 
-import delete
-import follow
-import leaderboard
-import train
-import tune
+from thorax_launch.cli import delete, follow, leaderboard, train, tune
 
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--region", "eu-central-1", "--bucket", "films", "--role", ROLE, "--yes"]

@@ -9,12 +9,11 @@ from typing import Any
 import botocore.session
 import botocore.validate
 import pytest
-from golden import check
 
-import train
-import tune
-from common import recipe
-from thorax.tracking.lines import metric_definitions
+from golden import check
+from thorax.tracking.metric_log import metric_definitions
+from thorax_launch import recipe
+from thorax_launch.cli import train, tune
 
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--region", "eu-central-1", "--bucket", "films", "--role", ROLE]
@@ -31,7 +30,7 @@ EVERYTHING = [
 
 @pytest.fixture(autouse=True)
 def same_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.training.commit", lambda: "0" * 40)
+    monkeypatch.setattr("thorax_launch.sagemaker.training_jobs.commit", lambda: "0" * 40)
 
 
 def dry(script: Any, words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

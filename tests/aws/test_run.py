@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import TINY, clean_environment
 from contract.test_toolkit import OLD, old_toolkit
-
-import train
+from thorax_launch.cli import train
 
 BUCKET = "films"
 SMALL = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}

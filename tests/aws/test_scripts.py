@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clean_environment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.hyperparameters import SAFE, checked
+from conftest import ROOT, clean_environment
 from thorax.errors import ThoraxError
+from thorax_launch.hyperparameters import SAFE, checked
 
 SCRIPTS = sorted(path for path in (ROOT / "launch").glob("*.py") if "__main__" in path.read_text())
 HEAVY = {"torch", "numpy", "boto3", "botocore", "sagemaker", "optuna", "yaml", "rich", "matplotlib", "sklearn", "PIL"}

@@ -9,12 +9,7 @@ from typing import Any
 
 import pytest
 
-import batch
-import deploy
-import iam
-import pipeline
-import train
-import tune
+from thorax_launch.cli import batch, deploy, iam, pipeline, train, tune
 
 ROLE = "arn:aws:iam::123456789012:role/"
 SDK = """

@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from moto import mock_aws
 
-import prepare
-from dataset import s3
+from thorax_launch.cli import prepare
+from thorax_launch.sagemaker import s3
 
 BUCKET = "films-of-a-test"
 FILES = {"a/1.png": b"one", "a/2.png": b"two", "b.idx": b"index", ".hidden/x": b"secret", "a/.partial": b"half"}

@@ -14,19 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import films
-import lambda_stand_ins
 import pytest
 import requests
-from hosting import server, tiny_bundle
 
-import batch
-import delete
-import predict
-import train
-import tune
-from aws.package import packed, source_files
+import films
+import lambda_stand_ins
+from hosting import server, tiny_bundle
 from thorax.serving.classifier import Classifier
+from thorax_launch.cli import batch, delete, predict, train, tune
+from thorax_launch.sagemaker.package import packed, source_files
 
 BUCKET = "films"
 PLACE = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TINY, options
 
 import train_model
+from conftest import ROOT, TINY, options
 
 DATA = Path(os.environ.get("THORAX_REALDATA", ROOT.parent / "shared" / "data"))
 pytestmark = [

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from channels import FORMATS
 from conftest import ROOT, TINY, clean_environment
-
-import train
+from thorax_launch.cli import train
 
 QUICK = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
 #: What a job of each format must have seen: films of every part, and its labels. Where train is not named, validation is cut from it.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from contract.tiny import REPO, SETTINGS, processes_naming, result, run_plain, write_films
 
 TRAIN = [sys.executable, str(REPO / "launch" / "train.py")]
@@ -60,9 +61,8 @@ DRIVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {launch!r})
-import _path
-from local.training import train
-from common.recipe import Recipe
+from thorax_launch.local.training import train
+from thorax_launch.recipe import Recipe
 from thorax.errors import ThoraxError
 try:
     sys.exit(train(Recipe.load("demo"), runs=Path("runs"), job_name="it", channels={{"train": Path("films")}},

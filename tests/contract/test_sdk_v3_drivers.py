@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from contract.tiny import SETTINGS, SOURCE_DIR, assert_same_training, result, run_plain, write_films
 
 pytest.importorskip("sagemaker.train.model_trainer", reason="needs SDK v3: pip install -e '.[aws]'", exc_type=ImportError)

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-import films
 import psutil
 import pytest
 import requests
-from hosting import Asked, free_port, server, thirty, tiny_bundle
 
+import films
+from hosting import Asked, free_port, server, thirty, tiny_bundle
 from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
 from thorax.serving.content import Options
@@ -161,8 +161,8 @@ def test_sigterm_lets_what_has_begun_end(bundle):
 
 @pytest.mark.parametrize("damage", ["nothing", "bundle.json", "model.pt"])
 def test_a_broken_bundle_fails_at_start_with_one_line(bundle, tmp_path, damage):
-    from local.serve_app import serve
     from thorax.errors import ThoraxError
+    from thorax_launch.local.serve_app import serve
 
     if damage != "nothing":
         shutil.copytree(bundle, tmp_path / "model")
@@ -173,8 +173,8 @@ def test_a_broken_bundle_fails_at_start_with_one_line(bundle, tmp_path, damage):
 
 
 def test_a_port_that_is_taken(app, bundle):
-    from local.serve_app import serve
     from thorax.errors import ThoraxError
+    from thorax_launch.local.serve_app import serve
 
     port = int(app[0].rsplit(":", 1)[1])
     with pytest.raises(ThoraxError, match=f"--port {port} on 127.0.0.1 cannot be used: Address already in use"):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract.tiny import SETTINGS, SOURCE_DIR, assert_same_training, result, run_plain, write_films
 
-from local.job_directory import JobDirectory
-from local.toolkit import Toolkit
+from contract.tiny import SETTINGS, SOURCE_DIR, assert_same_training, result, run_plain, write_films
+from thorax_launch.local.job_directory import JobDirectory
+from thorax_launch.local.toolkit import Toolkit
 
 OLD = "5.1.1"
 

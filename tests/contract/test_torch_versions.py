@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from conftest import command, run
 
 #: torch and the torchvision that fits it.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common.hyperparameters import checked
-from common.recipe import Recipe
+from thorax_launch.hyperparameters import checked
+from thorax_launch.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from listings import read, refused
 
+import films
+from listings import read, refused
 from thorax.data.samples import label_space
 from thorax.errors import ThoraxError
 

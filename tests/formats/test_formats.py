@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import films
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import films
 from thorax.data.formats import read_channel
 from thorax.data.samples import label_space, sample_set
 from thorax.errors import ThoraxError
@@ -174,7 +174,7 @@ def test_films_beside_the_table_or_in_images(tmp_path, where):
 
 
 def test_the_tables_that_the_demo_writes_are_read(tmp_path):
-    from local.phantoms import write_table
+    from thorax_launch.synthetic.radiographs import write_table
 
     write_table(tmp_path / "films", films=75)
     listing = read(tmp_path / "films" / "train")

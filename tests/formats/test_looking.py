@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-import films
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from listings import channel, manifest, read, records, refused, rows
 
+import films
+from listings import channel, manifest, read, records, refused, rows
 from thorax.errors import ThoraxError
 
 NAN = np.nan

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import films
 import numpy as np
 import pytest
-from listings import channel, read, refused
 
+import films
+from listings import channel, read, refused
 from thorax.data.samples import label_space
 
 NAN = np.nan

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import channels
-import films
 import numpy as np
 import pytest
+
+import channels
+import films
 from listings import read, refused
 
 NAN = np.nan

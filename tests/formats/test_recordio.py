@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import films
 import numpy as np
-from listings import read, records, refused
 
+import films
+from listings import read, records, refused
 from thorax.data.recordio import MAGIC, Writer, pack
 
 NAN = np.nan

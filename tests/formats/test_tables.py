@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import sys
 
-import films
 import numpy as np
 import pytest
+
+import films
 from listings import channel, read, refused
 
 NAN = np.nan

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 import films
 import lambda_stand_ins
-import pytest
 from hosting import tiny_bundle
-
-from local.asking import InProcess
+from thorax_launch.clients import InProcess
 
 
 @pytest.fixture(scope="session")

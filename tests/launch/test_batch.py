@@ -12,19 +12,19 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
-from conftest import ROOT, clean_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import batch
-from local import outputs
-from local.scoring import Partial
+import films
+from conftest import ROOT, clean_environment
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
+from thorax.scoring import transform_outputs
+from thorax.scoring.passes import Partial
 from thorax.serving.classifier import Classifier
+from thorax_launch.cli import batch
 
 
 def rows(file: Path) -> list[dict[str, str]]:
@@ -138,7 +138,7 @@ def test_a_killed_run_goes_on_where_it_was(bundle, tmp_path, capsys):
     assert score(bundle, data, tmp_path / "whole.csv") == 0
     partial = tmp_path / "p.csv.partial"
     slow = f"""import sys, time; sys.path[:0] = [{str(ROOT / "launch")!r}, {str(ROOT / "source_dir")!r}]
-import batch
+from thorax_launch.cli import batch
 from thorax.serving.classifier import Classifier
 from thorax import machine
 machine.free_cpus = lambda: 1
@@ -313,14 +313,14 @@ THREE = LabelSpace(("A", "B", "C"), "multilabel")
 )
 def test_forms_of_an_output(tmp_path, text, found):
     (tmp_path / "a.out").write_text(text)
-    assert outputs.parse(tmp_path / "a.out") == found
+    assert transform_outputs.parse(tmp_path / "a.out") == found
 
 
 @pytest.mark.parametrize("text", ["", "hello", "{}", "[]", '{"prediction": []}', '{"prediction": "high"}', "null", "[[]]"])
 def test_what_is_no_output(tmp_path, text):
     (tmp_path / "a.out").write_text(text)
     with pytest.raises(ThoraxError, match=r"a\.out holds no predictions"):
-        outputs.parse(tmp_path / "a.out")
+        transform_outputs.parse(tmp_path / "a.out")
 
 
 @settings(max_examples=40)
@@ -329,7 +329,7 @@ def test_any_text_is_read_or_refused(text, tmp_path_factory):
     file = tmp_path_factory.getbasetemp() / "any.out"
     file.write_text(text, encoding="utf-8")
     with suppress(ThoraxError):  # and nothing else
-        assert outputs.parse(file)
+        assert transform_outputs.parse(file)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_any_text_is_read_or_refused(text, tmp_path_factory):
 def test_numbers_that_do_not_fit(tmp_path, text, told):
     (tmp_path / "a.out").write_text(text)
     with pytest.raises(ThoraxError, match=told):
-        outputs.read_out_files(tmp_path, THREE)
+        transform_outputs.read_out_files(tmp_path, THREE)
 
 
 def test_answers_without_a_film(tmp_path, bundle, classes, capsys):

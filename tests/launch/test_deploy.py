@@ -10,15 +10,13 @@ import subprocess
 import sys
 from contextlib import nullcontext
 
-import films
 import pytest
-from conftest import ROOT, clean_environment
 
-import demo
-import deploy
-import predict
-from local import running_app
+import films
+from conftest import ROOT, clean_environment
 from thorax.errors import ThoraxError
+from thorax_launch.cli import demo, deploy, predict
+from thorax_launch.local import running_app
 
 
 def test_an_app_answers_until_it_is_stopped(bundle, tmp_path, monkeypatch, capsys):
@@ -51,8 +49,8 @@ def started(monkeypatch, tmp_path):
     """Puts a program in deploy.py's place."""
 
     def put(code: str) -> None:
-        (tmp_path / "deploy.py").write_text(code)
-        monkeypatch.setattr(running_app, "LAUNCH", tmp_path)
+        (tmp_path / "thorax_launch.py").write_text(code)
+        monkeypatch.setattr(running_app, "child_environment", lambda: {**os.environ, "PYTHONPATH": str(tmp_path)})
 
     return put
 

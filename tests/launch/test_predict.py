@@ -7,17 +7,17 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import films
-import lambda_stand_ins
 import numpy as np
 import pytest
-from hosting import tiny_bundle
 from PIL import Image
 
-import predict
-from local import asking
+import films
+import lambda_stand_ins
+from hosting import tiny_bundle
 from thorax.labels import LabelSpace
 from thorax.serving.classifier import Classifier
+from thorax_launch import clients
+from thorax_launch.cli import predict
 
 
 @pytest.fixture
@@ -140,24 +140,24 @@ def test_a_film_over_the_limit_is_sent_smaller(site, tmp_path, told, capsys):
 
 def test_a_smaller_film_is_as_large_as_the_limit_allows():
     film = films.data(films.smooth(900, 1200))
-    sizes = [Image.open(io.BytesIO(asking.smaller(film, "a film", limit))).size for limit in (10**6, 40_000, 12_000)]
+    sizes = [Image.open(io.BytesIO(clients.smaller(film, "a film", limit))).size for limit in (10**6, 40_000, 12_000)]
     assert sizes[0] == (1200, 900)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[2] < sizes[0]
-    with pytest.raises(asking.ThoraxError, match="a film cannot be made small enough"):
-        asking.smaller(film, "a film", 100)
+    with pytest.raises(clients.ThoraxError, match="a film cannot be made small enough"):
+        clients.smaller(film, "a film", 100)
 
 
 def test_a_busy_server_is_asked_again(site, findings, shelf):
     site.busy = 3
     waits: list[float] = []
     film = (shelf / "a.png").read_bytes()
-    got = asking.ask(asking.Server(site.address), film, "a", "application/json", wait=waits.append)
+    got = clients.ask(clients.Server(site.address), film, "a", "application/json", wait=waits.append)
     assert (got.status, waits) == (200, [7.0, 14.0, 21.0])
     site.busy = 99
-    with pytest.raises(asking.ThoraxError, match="busy"):
-        asking.ask(asking.Server(site.address), film, "a", "application/json", wait=waits.append)
-    assert 99 - site.busy == asking.TRIES
+    with pytest.raises(clients.ThoraxError, match="busy"):
+        clients.ask(clients.Server(site.address), film, "a", "application/json", wait=waits.append)
+    assert 99 - site.busy == clients.TRIES
 
 
 def test_a_film_over_the_limit_goes_by_way_of_s3(site, tmp_path, monkeypatch, capsys):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hosting import Client, tiny_bundle
 
+from hosting import Client, tiny_bundle
 from thorax.serving.app import create_app
 from thorax.serving.classifier import Classifier
 from thorax.serving.service import Service

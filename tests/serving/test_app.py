@@ -7,11 +7,11 @@ import dataclasses
 import json
 import threading
 
-import films
 import numpy as np
 import pytest
-from hosting import Client, thirty
 
+import films
+from hosting import Client, thirty
 from thorax.serving.answer import answer
 from thorax.serving.app import create_app
 from thorax.serving.content import INPUTS, Options

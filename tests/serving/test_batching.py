@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from thorax.serving.batching import Batcher
+from thorax.serving.batcher import Batcher
 
 
 class Model:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import threading
 
-import films
 import numpy as np
 import pytest
 import torch
-from hosting import tiny_bundle
 from PIL import Image
 
+import films
+from hosting import tiny_bundle
 from thorax.data.images import UnreadableFilm
-from thorax.data.typical import TypicalFilms
+from thorax.data.out_of_distribution import TypicalFilms
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.networks import build
@@ -214,12 +214,12 @@ def test_real_films_that_are_inverted_or_no_films(realdata):
 
 
 def test_at_most_512_films_of_a_set_are_looked_at_and_bad_ones_left_out(tmp_path, monkeypatch):
-    from thorax.data import typical
+    from thorax.data import out_of_distribution
     from thorax.data.images import Preprocessing
 
     paths = [films.put(tmp_path / f"{k}.png", film) for k, film in enumerate(rounds(70))]
     paths[3].write_bytes(b"no film")
-    found = typical.typical_films(films.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64))
+    found = out_of_distribution.typical_films(films.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64))
     assert found is not None and found.warnings(rounds(1, seed=2)[0]) == []
-    monkeypatch.setattr(typical, "MOST", 60)
-    assert typical.typical_films(films.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64)) is None
+    monkeypatch.setattr(out_of_distribution, "MOST", 60)
+    assert out_of_distribution.typical_films(films.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64)) is None

@@ -6,12 +6,12 @@ import json
 import sys
 from types import SimpleNamespace
 
-import dicoms
-import films
 import numpy as np
 import pytest
-from hosting import base64_of, form, npy
 
+import dicoms
+import films
+from hosting import base64_of, form, npy
 from thorax.data.images import UnreadableFilm, decode
 from thorax.serving import content
 from thorax.serving.arrays import as_png

@@ -11,14 +11,14 @@ import os
 import pickle
 import zipfile
 
-import films
 import numpy as np
 import psutil
 import pytest
-from hosting import base64_of, form, npy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import films
+from hosting import base64_of, form, npy
 from thorax.serving.content import INPUTS
 from thorax.serving.replies import OUTPUTS
 

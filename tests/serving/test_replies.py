@@ -7,14 +7,14 @@ import csv
 import io
 import json
 
-import films
 import numpy as np
 import pytest
-from hosting import base64_of, npy, tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import films
+from hosting import base64_of, npy, tiny_bundle
 from thorax.labels import LabelSpace
 from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainers import some_films
 
 from thorax.data.samples import SampleSet
+from trainers import some_films
 
 
 @pytest.fixture(scope="module")

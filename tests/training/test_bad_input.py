@@ -15,15 +15,15 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import ROOT, TINY, clean_environment, command, options, run, write_films
 from PIL import Image
 
 import train_model
-from local.channels import write_records, write_scenes
-from local.phantoms import write_folders
+from conftest import ROOT, TINY, clean_environment, command, options, run, write_films
 from thorax import networks
 from thorax.data.loading import reading
 from thorax.errors import ThoraxError
+from thorax_launch.synthetic.radiographs import write_folders
+from thorax_launch.synthetic.scenes import write_records, write_scenes
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")
 

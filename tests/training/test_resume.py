@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from conftest import clean_environment, command, run
 from runs import equal, history, wait_for_checkpoints, weights
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from conftest import clean_environment, command, run
 from runs import equal, history, wait_for_checkpoints, weights
-
-import prepare
+from thorax_launch.cli import prepare
 
 SETTINGS = {
     "network": "cnn5", "optimizer": "sgd", "learning_rate": "0.0005", "batch_size": "4", "epochs": "2", "checkpoint_minutes": "0",

@@ -8,16 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from runs import equal
 from torch import nn
-from trainers import TinyNet, a_trainer, before_each_batch, copied, some_films, validated_as
 
+from runs import equal
 from thorax import networks
 from thorax.data.loading import Films
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.training import trainer as module
-from thorax.training.averaging import MovingAverage
+from thorax.training.ema import MovingAverage
+from trainers import TinyNet, a_trainer, before_each_batch, copied, some_films, validated_as
 
 #: Logits of two normal films and two others, by the AUC that they have.
 LOGITS = {1.0: [-1, -1, 1, 1], 0.75: [-1, 1, 1, 1], 0.5: [1, 1, 1, 1], 0.0: [1, 1, -1, -1]}

@@ -8,18 +8,18 @@ import io
 import numpy as np
 import pytest
 import torch
-from films import FINDINGS, sample_set
-from runs import equal
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.swa_utils import AveragedModel
-from trainers import TinyNet, a_trainer, copied, length
 
+from films import FINDINGS, sample_set
+from runs import equal
 from thorax import networks
 from thorax.config import TrainingConfig
 from thorax.data.loading import Films, epoch_order
-from thorax.training.averaging import MovingAverage
+from thorax.training.ema import MovingAverage
 from thorax.training.schedule import optimizer, rate
+from trainers import TinyNet, a_trainer, copied, length
 
 #: Losses of the first five steps of the run below; other instruction sets and thread counts give the same to 2e-6.
 LOSSES = [0.728882, 0.726026, 0.723509, 0.771021, 0.697731]

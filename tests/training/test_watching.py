@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SCRIPT, TINY, command, run
 
+from conftest import SCRIPT, TINY, command, run
 from thorax import networks
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from conftest import ROOT, TINY
 
-import leaderboard
-import tune
-from common import trials
+from conftest import ROOT, TINY
+from thorax_launch import trials
+from thorax_launch.cli import leaderboard, tune
 
 pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[tune]'")
 
@@ -73,9 +72,9 @@ def good(values: dict[str, str]) -> list[str]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("local.tuning.Toolkit", FakeToolkit)
+    monkeypatch.setattr("thorax_launch.local.tuning.Toolkit", FakeToolkit)
     monkeypatch.setattr(FakeToolkit, "log", good, raising=False)
-    monkeypatch.setattr("common.trials.Leaderboard.write_plot", lambda self, file: None)
+    monkeypatch.setattr("thorax_launch.trials.Leaderboard.write_plot", lambda self, file: None)
     (tmp_path / "films").mkdir()
     (tmp_path / "own.yaml").write_text(RECIPE)
     return tmp_path
@@ -91,7 +90,7 @@ def rows() -> list[dict[str, str]]:
 
 
 def test_a_search_and_its_leaderboard(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.trials.Leaderboard.write_plot", WRITE_PLOT)
+    monkeypatch.setattr("thorax_launch.trials.Leaderboard.write_plot", WRITE_PLOT)
     assert search("--set", "seed=7") == 0
     found = rows()
     assert len(found) == 5
@@ -289,9 +288,8 @@ DRIVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {launch!r})
-import _path
-from local.tuning import tune
-from common.recipe import Recipe
+from thorax_launch.local.tuning import tune
+from thorax_launch.recipe import Recipe
 recipe = Recipe.load("own.yaml")
 search, static = recipe.search({{"max_jobs": 2}}, [])
 sys.exit(tune(recipe, search, static, runs=Path("runs"), name="it", channels={{"train": Path("films")}}, source_dir=Path("source")))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-import films
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import films
 from thorax.data.augment import BLUR, BLUR_MIX, DRAWS, ERASE, FLIP, NOISE, ROTATE, SHIFT_X, SHIFT_Y, SLOPES, Augmentation, Ranges, draws_for
 
 NAMES = ("none", "crop", "crop_color", "crop_color_transform", "xray")

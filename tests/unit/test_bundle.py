@@ -11,11 +11,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 import torch
 
+import films
 from thorax.data.images import Preprocessing, UnreadableFilm
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace

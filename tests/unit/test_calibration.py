@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 import torch
 
+import films
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.evaluation.calibration import described, fit, probabilities, reliability, temperatures_of, uncalibrated

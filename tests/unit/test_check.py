@@ -7,16 +7,16 @@ import os
 import re
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import prepare
-from dataset import leaks, similar
+import films
+from conftest import ROOT
+from thorax.dataset import leaks, similar
+from thorax_launch.cli import prepare
 
 TWO = ("NORMAL", "PNEUMONIA")
 DATA = Path(os.environ.get("THORAX_REALDATA", ROOT.parent / "shared" / "data"))

@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SCRIPT, clean_environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sagemaker_training import mapping
 
+from conftest import SCRIPT, clean_environment
 from thorax.command_line import names_alone, read_command_line, read_model_dir, show_help
 from thorax.config import TrainingConfig
 from thorax.config.parse import parse, spellings

@@ -6,16 +6,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-import dicoms
-import films
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
+import dicoms
+import films
+from thorax.data.decoders import decoder_process, header
 from thorax.data.decoders import dicom as decoder
-from thorax.data.decoders import header, isolated
 from thorax.data.images import DecoderMissing, Preprocessing, UnreadableFilm, decode
 
 FILM = films.grey()
@@ -193,8 +193,8 @@ def test_a_film_that_ends_gdcm_ends_no_more_than_that(monkeypatch):
     """GDCM aborts or crashes on some damaged films: here its process does so always, then is itself again."""
     good = jpeg_lossless()
     with monkeypatch.context() as broken:
-        isolated._end()
-        broken.setattr(isolated, "_START", "import os, sys; sys.stdin.buffer.read(100); os.abort()")
+        decoder_process._end()
+        broken.setattr(decoder_process, "_START", "import os, sys; sys.stdin.buffer.read(100); os.abort()")
         for _ in range(2):
             with pytest.raises(UnreadableFilm, match=r"^film cannot be read as DICOM: the decoder of its transfer syntax broke off"):
                 decode(good, "film")
@@ -203,9 +203,9 @@ def test_a_film_that_ends_gdcm_ends_no_more_than_that(monkeypatch):
 
 def test_a_film_that_takes_gdcm_for_ever_is_given_up(monkeypatch):
     good = jpeg_lossless()
-    isolated._end()
-    monkeypatch.setattr(isolated, "LONGEST", 0.2)
-    monkeypatch.setattr(isolated, "_START", "import time; time.sleep(100)")
+    decoder_process._end()
+    monkeypatch.setattr(decoder_process, "LONGEST", 0.2)
+    monkeypatch.setattr(decoder_process, "_START", "import time; time.sleep(100)")
     with pytest.raises(UnreadableFilm, match="broke off"):
         decode(good, "film")
 

@@ -10,16 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import films as make
 import pytest
 import torch
-from conftest import command, run
 
-import evaluate
+import films as make
+from conftest import command, run
 from thorax.data.images import Preprocessing
 from thorax.labels import LabelSpace
 from thorax.networks import build
 from thorax.serving.bundle import Bundle, write_bundle
+from thorax_launch.cli import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 

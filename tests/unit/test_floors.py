@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE, LAUNCH = ROOT / "source_dir", ROOT / "launch"
+SOURCE = ROOT / "source_dir"
 
 #: From the ground up. A module's part is the name below thorax/, or its own where it lies at the top of source_dir.
 FLOORS = (
     {"thorax", "labels", "errors", "files", "tables", "machine", "job", "tracking"},
     {"config", "data", "evaluation", "networks", "heatmaps"},
-    {"training", "serving"},
-    {"run", "command_line", "train_model", "inference", "deployment"},
+    {"training", "serving", "dataset"},
+    {"run", "scoring", "command_line", "train_model", "inference", "deployment"},
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 #: Imported where they are used, with a message that says what to install.
@@ -130,9 +130,7 @@ def test_what_is_imported_of_ours_is_there(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_container_knows_nothing_of_the_launchers(module):
-    launchers = {path.stem for path in LAUNCH.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))} | {"launch"}
-    assert {"local", "common"} <= launchers
-    assert {name.split(".")[0] for name in imported(MODULES[module], module)} & launchers == set()
+    assert "thorax_launch" not in {name.split(".")[0] for name in imported(MODULES[module], module)}
 
 
 @pytest.mark.parametrize("module", MODULES)

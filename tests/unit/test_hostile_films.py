@@ -8,16 +8,16 @@ import subprocess
 import sys
 import zlib
 
-import dicoms
-import films
 import numpy as np
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom import uid
 
+import dicoms
+import films
+from conftest import ROOT
 from thorax.data.decoders import header
 from thorax.data.images import Preprocessing, UnreadableFilm, decode, is_film
 from thorax.data.source import ByteRange

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 
-import films
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import films
 from thorax.data.images import MAX_PIXELS, Preprocessing, UnreadableFilm, decode
 
 FILM = films.grey()

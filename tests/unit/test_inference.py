@@ -6,13 +6,13 @@ import io
 import json
 from types import SimpleNamespace
 
-import films
 import numpy as np
 import pytest
 import torch
-from hosting import base64_of
 
+import films
 import inference
+from hosting import base64_of
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from thorax.config import TrainingConfig
 from thorax.config.fields import about
-from thorax.tracking.lines import METRICS, line, metric_definitions, number, objective_key, read, regex
+from thorax.tracking.metric_log import METRICS, line, metric_definitions, number, objective_key, read, regex
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 VALUES = st.dictionaries(st.sampled_from(sorted(METRICS)), FLOATS)

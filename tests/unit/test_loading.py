@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import films
 from thorax.data.augment import DRAWS, draws_for
 from thorax.data.images import Preprocessing
 from thorax.data.loading import (

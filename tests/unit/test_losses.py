@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import films
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import films
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace

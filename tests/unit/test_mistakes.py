@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 
-import films
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import films
 from thorax.data.images import Preprocessing
 from thorax.evaluation.mistakes import SIDE, draw, worst
 from thorax.labels import LabelSpace

@@ -11,14 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-import films
 import numpy as np
 import psutil
 import pytest
-from conftest import clean_environment
 from PIL import Image
-from preparing import SCRIPT, contents, refused, rows, run, sixteen_films
 
+import films
+from conftest import clean_environment
+from preparing import SCRIPT, contents, refused, rows, run, sixteen_films
 from thorax.data import recordio
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import Options
@@ -160,7 +160,7 @@ def test_a_run_without_skip_corrupt_takes_up_no_part_that_lacks_films(channel, t
     bad.write_bytes(bad.read_bytes()[:150])
     words = ["pack", tmp_path / "in", tmp_path / "out", "--processes", 1, "--shard-films", 4]
     with monkeypatch.context() as patch:  # stopped after its last shard
-        patch.setattr("dataset.packing._finish_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("thorax.dataset.packing._finish_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(*words, "--skip-corrupt") == 130
     assert bad.name in refused(capsys, *words)
     assert run(*words, "--skip-corrupt") == 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import channels
-import films as make
 import numpy as np
 import pytest
-from conftest import write_films
 
+import channels
+import films as make
+from conftest import write_films
 from thorax.config import TrainingConfig
 from thorax.data.parts import read_parts
 from thorax.errors import ThoraxError

@@ -7,12 +7,12 @@ import json
 import tarfile
 from collections import Counter
 
-import dicoms
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dicoms
 from thorax.data import recordio
 from thorax.data.formats import read_channel
 from thorax.data.patients import patient_of

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 
-import films
 import numpy as np
 import pytest
 from PIL import Image
 
+import films
 from thorax.data.decoders import UnreadableFilm, decode, header
 
 FILM = films.grey(20, 30)

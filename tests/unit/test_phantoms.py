@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from local import phantoms
-from local.phantoms import FINDINGS, Anatomy, draw_film, write_folders, write_table
 from thorax.errors import ThoraxError
+from thorax_launch.synthetic import radiographs
+from thorax_launch.synthetic.radiographs import FINDINGS, Anatomy, draw_film, write_folders, write_table
 
 SMALL = (160, 152)
 NAMES = {
@@ -232,7 +232,7 @@ def test_the_smallest_table_still_has_every_finding_in_both_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blank = np.zeros((8, 8), np.uint8)
-    monkeypatch.setattr(phantoms, "draw_film", lambda *_: blank)
+    monkeypatch.setattr(radiographs, "draw_film", lambda *_: blank)
     for seed in range(20):
         counts = write_table(tmp_path / str(seed), films=40, seed=seed)
         assert all(counts[part]["classes"].get(name) for part in ("train", "test") for name in FINDINGS)
@@ -276,7 +276,7 @@ def test_other_parameters_and_foreign_folders_are_refused_untouched(
     for name in ("mine", "other.partial", "marked"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "notes.txt").write_text("keep me")
-    (tmp_path / "marked" / "phantoms.json").write_text("[]")
+    (tmp_path / "marked" / "radiographs.json").write_text("[]")
     for name in ("mine", "other", "marked", "mine/notes.txt"):
         with pytest.raises(ThoraxError, match="no set of phantoms") as caught:
             write_table(tmp_path / name)
@@ -304,7 +304,7 @@ def test_an_interrupted_write_leaves_no_root_and_the_next_one_finishes(
             raise KeyboardInterrupt
         return blank
 
-    monkeypatch.setattr(phantoms, "draw_film", draw)
+    monkeypatch.setattr(radiographs, "draw_film", draw)
     root = tmp_path / "set"
     with pytest.raises(KeyboardInterrupt):
         write_folders(root, films=40)

@@ -9,14 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import films
 import pytest
+
+import films
 from conftest import clean_environment
 from preparing import SCRIPT, contents, refused, rows, run, sixteen_films
-
-import prepare
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import Options
+from thorax_launch.cli import prepare
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import pytest
 
 from thorax.errors import ThoraxError
 from thorax.evaluation.comparison import compare
+from thorax.evaluation.formatting import comparison_table, difference, subgroup_table, table
 from thorax.evaluation.metrics import score
 from thorax.evaluation.mistakes import Mistake
 from thorax.evaluation.report import Report
 from thorax.evaluation.subgroups import subgroups
-from thorax.evaluation.wording import comparison_table, difference, subgroup_table, table
 from thorax.labels import LabelSpace
 
 HOSTILE = '<script>alert("$x$")</script>'

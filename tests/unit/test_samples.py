@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import films
 from thorax.data.samples import Sample, SampleSet, SampleTable
 from thorax.data.source import ByteRange
 from thorax.errors import ThoraxError

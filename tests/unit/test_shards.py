@@ -9,10 +9,10 @@ import os
 import tarfile
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 
+import films
 from thorax.data.formats import read_channel
 from thorax.data.shards import INDEX, ShardIndex, members, read_index, write_index, write_shard
 from thorax.errors import ThoraxError

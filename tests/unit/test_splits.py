@@ -8,12 +8,12 @@ import io
 from collections import Counter
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import films
 from thorax.data.samples import Sample, SampleSet
 from thorax.data.splits import check_parts, cut_by_patient, split_table
 from thorax.errors import ThoraxError

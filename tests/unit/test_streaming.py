@@ -6,13 +6,13 @@ import os
 import tracemalloc
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import films
 from thorax.data import streaming
 from thorax.data.columns import Ranges
 from thorax.data.loading import Films, TrainingBatches, loader

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 
-import films
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import films
 from thorax.data.decoders import header
 from thorax.data.images import Preprocessing, UnreadableFilm, decode
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import films
-import lambda_stand_ins
+import handler
 import numpy as np
 import pytest
-from hosting import tiny_bundle
 from PIL import Image
 
-from local.running_app import running_app
-from web import handler
+import films
+import lambda_stand_ins
+from hosting import tiny_bundle
+from thorax_launch.local.running_app import running_app
 
 
 @pytest.fixture(scope="session")

@@ -7,16 +7,16 @@ import io
 import json
 from typing import Any
 
-import films
+import handler
 import pytest
 import requests
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
-from hosting import form
 from hypothesis import given
 from hypothesis import strategies as st
-from lambda_stand_ins import event
 
-from web import handler
+import films
+from hosting import form
+from lambda_stand_ins import event
 
 PNG, JPEG = films.data(films.grey()), films.data(films.grey(), "JPEG")
 TIFF, DICOM = b"II*\0" + bytes(40), bytes(128) + b"DICM" + bytes(40)

@@ -66,6 +66,6 @@ def test_the_handler_gives_up_before_the_lambda_and_that_before_the_api(page):
 
 
 def test_the_template_names_the_handler(page):
-    from web import handler
+    import handler
 
     assert page["Handler"] == f"handler.{handler.lambda_handler.__name__}"

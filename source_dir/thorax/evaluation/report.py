@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from thorax.evaluation import plots, wording
+from thorax.evaluation import formatting, plots
 from thorax.evaluation.calibration import reliability, uncalibrated
 from thorax.evaluation.intervals import Array, calibration_error, gaps
 from thorax.evaluation.mistakes import Mistake
@@ -124,10 +124,10 @@ class Report:
         environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
-        environment.filters.update(number=wording.number, span=wording.span, cell=wording.cell, difference=wording.difference, picture=_picture)
+        environment.filters.update(number=formatting.number, span=formatting.span, cell=formatting.cell, difference=formatting.difference, picture=_picture)
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
         return environment.get_template("report.html.jinja").render(
-            report=self, labels=self.labels, scores=scores, result=scores[self.headline], titles=wording.TITLES, ranking=RANKING, decisions=DECISIONS,
+            report=self, labels=self.labels, scores=scores, result=scores[self.headline], titles=formatting.TITLES, ranking=RANKING, decisions=DECISIONS,
             many=len(self.labels.outputs) > 1, plots=self.plots, best=plots.best_epoch(self.history),
             calibration=self.calibration() if self.curves else {},
             scarcest=min(scores[self.headline]["labels"].items(), key=lambda item: item[1]["positives"]),

@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from thorax.serving.answer import refusal
-from thorax.serving.batching import Ticket
+from thorax.serving.batcher import Ticket
 from thorax.serving.content import Options, Refused, too_large
 from thorax.serving.replies import Reply
 from thorax.serving.service import Service

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from thorax.data.images import UnreadableFilm
-from thorax.data.typical import TypicalFilms
+from thorax.data.out_of_distribution import TypicalFilms
 from thorax.errors import ThoraxError
 from thorax.heatmaps import heat_maps
 from thorax.machine import cpu_has_bfloat16, free_cpus

@@ -14,7 +14,7 @@ import torch
 import thorax
 from thorax.serving import answer as answers
 from thorax.serving.answer import refusal
-from thorax.serving.batching import Batcher, Ticket
+from thorax.serving.batcher import Batcher, Ticket
 from thorax.serving.classifier import Classifier
 from thorax.serving.content import INPUTS, Options
 from thorax.serving.metrics import Metrics

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from thorax.files import write_whole
-from thorax.tracking.lines import number
+from thorax.tracking.metric_log import number
 
 
 def write_history(rows: Sequence[Mapping[str, float]], file: Path) -> None:

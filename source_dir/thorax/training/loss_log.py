@@ -9,7 +9,7 @@ import torch
 
 from thorax.data.loading import Batch
 from thorax.errors import ThoraxError
-from thorax.tracking.lines import number
+from thorax.tracking.metric_log import number
 from thorax.training import distributed
 
 if TYPE_CHECKING:

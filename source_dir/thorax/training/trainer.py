@@ -21,12 +21,12 @@ from thorax.data.streaming import StreamedBatches, streams
 from thorax.errors import ThoraxError
 from thorax.evaluation.metrics import epoch_metrics
 from thorax.job import Process
-from thorax.tracking.lines import line, objective_key
+from thorax.tracking.metric_log import line, objective_key
 from thorax.tracking.observers import Observer
 from thorax.tracking.progress import Progress, say
 from thorax.training import distributed
-from thorax.training.averaging import MovingAverage
 from thorax.training.checkpoints import Checkpoints
+from thorax.training.ema import MovingAverage
 from thorax.training.loss_log import LossLog
 from thorax.training.losses import Loss, probabilities
 from thorax.training.precision import autocast, scaler

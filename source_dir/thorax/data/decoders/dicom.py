@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from thorax.data.decoders import isolated
+from thorax.data.decoders import decoder_process
 from thorax.data.decoders.limits import MAX_BYTES, Header, NotInstalled, Refused, Scaled, check_size, full_scale, resized
 
 #: Elements of the largest header; real ones have some hundreds.
@@ -168,7 +168,7 @@ def _samples(dataset: Any, syntax: str, data: bytes) -> np.ndarray:
     for plugin in plugins:
         try:
             if plugin == "gdcm":
-                samples, kind = isolated.decoded(data)
+                samples, kind = decoder_process.decoded(data)
             else:
                 samples, told = decoder.as_array(dataset, index=0, decoding_plugin=plugin)
                 kind = told["photometric_interpretation"]

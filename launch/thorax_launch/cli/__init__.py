@@ -1,0 +1,49 @@
+"""The command `thorax`: each of its commands is a module here with main(arguments) -> exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import thorax
+
+COMMANDS = {
+    "demo": "train on synthetic images here, and serve the result",
+    "prepare": "check, split, pack and upload images",
+    "train": "train a recipe, here or on SageMaker",
+    "tune": "search hyperparameters, here or on SageMaker",
+    "leaderboard": "the jobs of a search, best first",
+    "follow": "the log of a running SageMaker job",
+    "evaluate": "score a bundle on labelled images",
+    "deploy": "serve a bundle, here or as an endpoint",
+    "predict": "ask a bundle, a server or an endpoint about images",
+    "batch": "score a folder of images, here or as a batch transform",
+    "pipeline": "check, train, evaluate, register if better",
+    "delete": "list and delete what costs on AWS",
+    "iam": "print IAM policies with least rights",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        Its exit code; 2 for a wrong command line.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    match given:
+        case [] | ["-h" | "--help"]:
+            print(_help())
+            return 0
+        case ["--version"]:
+            print(f"thorax {thorax.__version__}")
+            return 0
+        case [name, *rest] if name in COMMANDS:
+            return int(importlib.import_module(f"thorax_launch.cli.{name}").main(rest))
+    print(f"error: {given[0]} is not a command of thorax; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    rows = "\n".join(f"  {name:12} {does}" for name, does in COMMANDS.items())
+    return f"usage: thorax COMMAND ...\n\n{thorax.__doc__}\n\ncommands:\n{rows}\n\n`thorax COMMAND --help` shows the options of one."

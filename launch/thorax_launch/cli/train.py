@@ -1,0 +1,75 @@
+"""Train a recipe: on Amazon SageMaker, or with --local on this machine in a job directory laid out as /opt/ml.
+
+examples:
+    python launch/train.py pneumonia-resnet18 --local --train DIR --test DIR
+    python launch/train.py demo --local --set epochs=3 --job-name first
+    python launch/train.py pneumonia-resnet18 --train films/train --test films/test --dry-run
+    python launch/train.py pneumonia-resnet18 --train s3://BUCKET/films/train --spot --wait
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+from thorax_launch.cli import flags
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 done or started, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_args(given)
+    return flags.guarded(lambda: local(args, given) if args.local else aws(args))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = flags.script(__doc__)
+    p.add_argument("recipe", help="a name in launch/recipes, or a path to a YAML file")
+    flags.add_local(p)
+    flags.add_channels(p)
+    g = p.add_argument_group("job")
+    g.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
+    g.add_argument("--job-name", metavar="NAME", help="default: recipe and time; with --local the name of a stopped job resumes it")
+    g.add_argument("--processes", type=int, metavar="N", help="processes per machine that train together (default: one per GPU; here: 1)")
+    g.add_argument("--resume", default="", metavar="JOB", help="on AWS: go on from the checkpoints of that job")
+    g.add_argument("--wait", action="store_true", help="on AWS: show the log until the job ends; Ctrl-C asks whether to stop it")
+    g.add_argument("--debugger", action="store_true", help="on AWS: SageMaker Debugger's hook and rules (closed to new customers since 2026-07-30)")
+    g.add_argument("--profiler", action="store_true", help="on AWS: SageMaker's profiler (ends 2027-06-30)")
+    flags.add_machine(p)
+    flags.add_settings(p)
+    return p
+
+
+def local(args: argparse.Namespace, given: list[str]) -> int:
+    """Runs the job here."""
+    from thorax_launch.local.training import train  # late: --help is instant
+    from thorax_launch.recipe import Recipe
+
+    flags.check_local(args)
+    return train(
+        Recipe.load(args.recipe),
+        runs=args.runs,
+        job_name=args.job_name,
+        channels=flags.local_channels(flags.channels(args)),
+        settings=args.set,
+        processes=flags.positive("--processes", args.processes) or 1,
+        resume_command=again(given, args.job_name),
+    )
+
+
+def aws(args: argparse.Namespace) -> int:
+    """Sends the job to SageMaker."""
+    from thorax_launch.sagemaker import command, training_jobs
+
+    recipe, settings, task = command.job(args)
+    plan = training_jobs.plan(recipe, settings, task)
+    code = command.finish(plan, settings, args)
+    return command.watch(plan.name, settings) if code == 0 and args.wait and not args.dry_run else code
+
+
+def again(arguments: list[str], job_name: str | None) -> str:
+    """The command that resumes this run; {name} stands for the job's name."""
+    command = shlex.join([*([] if sys.argv[0] == "" else ["python", sys.argv[0]]), *arguments]).replace("{", "{{").replace("}", "}}")
+    return command if job_name else f"{command} --job-name {{name}}"

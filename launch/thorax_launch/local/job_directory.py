@@ -1,0 +1,150 @@
+"""One job's folder, laid out as a training container's /opt/ml."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from thorax.errors import ThoraxError
+from thorax_launch.local.processes import of_job
+
+#: SageMaker's pattern for the names of training jobs.
+NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+HOST = "algo-1"
+
+
+@dataclass(frozen=True)
+class JobDirectory:
+    """Folders and files of one local job.
+
+    Attributes:
+        base: absolute; stands for /opt/ml.
+    """
+
+    base: Path
+
+    @classmethod
+    def named(cls, runs: Path, name: str) -> JobDirectory:
+        """The folder of job `name` below `runs`; it need not exist yet.
+
+        Raises:
+            ThoraxError: SageMaker would refuse the name, or the folder holds something that is not a job.
+        """
+        if not NAME.fullmatch(name):
+            raise ThoraxError(f"--job-name {name} must be 1 to 63 letters, digits and hyphens, no hyphen first or last, as SageMaker asks")
+        if name == "films":
+            raise ThoraxError("--job-name films is taken: the synthetic films are there; choose another name")
+        job = cls(runs.absolute() / name)
+        if job.base.exists() and not job.exists and (not job.base.is_dir() or any(job.base.iterdir())):
+            raise ThoraxError(f"--job-name {name}: {job.base} exists and is not a job's folder; choose another name")
+        return job
+
+    @property
+    def exists(self) -> bool:
+        """Whether a job was laid out here before."""
+        return (self.config / "hyperparameters.json").is_file()
+
+    @property
+    def config(self) -> Path:
+        return self.base / "input" / "config"
+
+    @property
+    def bundle(self) -> Path:
+        return self.base / "model"
+
+    @property
+    def data(self) -> Path:
+        """Report, metrics and history."""
+        return self.base / "output" / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.base / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        return self.base / "output" / "train.log"
+
+    @property
+    def failure(self) -> Path:
+        return self.base / "output" / "failure"
+
+    def lay_out(self, hyperparameters: Mapping[str, str], channels: Mapping[str, Path], *, source_dir: Path, program: str, processes: int = 1) -> None:
+        """Makes the folders and the three files that SageMaker puts into input/config.
+
+        What an earlier run of the job left in model, output and checkpoints stays, except output/failure and
+        output/success.
+
+        Args:
+            hyperparameters: name -> text; each arrives at the program as just that text.
+            channels: name -> folder, or a file, which becomes a channel of one file.
+            source_dir: code to copy to code/ and run there.
+            program: file in source_dir to run.
+            processes: more than 1 starts that many under torchrun.
+
+        Raises:
+            ThoraxError: the job is running already, a channel's folder does not exist, or the folder cannot be written.
+        """
+        if running := of_job(str(self.base)):
+            raise ThoraxError(f"job {self.base.name} is still running (process {running[0].pid}); wait for it or choose another --job-name")
+        check_channels(channels)
+        try:
+            for folder in (self.config, self.base / "input" / "data", self.bundle, self.data, self.checkpoints):
+                folder.mkdir(parents=True, exist_ok=True)
+            for stale in (self.failure, self.failure.with_name("success")):
+                stale.unlink(missing_ok=True)
+            shutil.rmtree(self.base / "code", ignore_errors=True)  # the toolkit copies source_dir only where there is no code yet
+            self._link_channels(channels)
+            self._write("inputdataconfig", {name: dict(_CHANNEL) for name in channels})
+            self._write("resourceconfig", _RESOURCES)
+            started = _start(self.base.name, source_dir, program, processes)
+            self._write("hyperparameters", {name: json.dumps(value) for name, value in {**hyperparameters, **started}.items()})
+        except OSError as error:
+            raise ThoraxError(f"--runs: {error.filename or self.base} cannot be written: {error.strerror}") from None
+
+    def _link_channels(self, channels: Mapping[str, Path]) -> None:
+        data = self.base / "input" / "data"
+        for old in data.iterdir():
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        for name, path in channels.items():
+            link = data / name
+            if path.is_file():
+                link.mkdir()
+                link /= path.name
+            link.symlink_to(path.resolve())
+
+    def _write(self, name: str, content: object) -> None:
+        (self.config / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def check_channels(channels: Mapping[str, Path]) -> None:
+    """Raises ThoraxError where one of the folders (or files) does not exist."""
+    for name, path in channels.items():
+        if not path.exists():
+            raise ThoraxError(f"--{name} {path} does not exist")
+
+
+_CHANNEL = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+_RESOURCES = {
+    "current_host": HOST, "hosts": [HOST], "current_instance_type": "local", "current_group_name": "homogeneousCluster",
+    "instance_groups": [{"instance_group_name": "homogeneousCluster", "instance_type": "local", "hosts": [HOST]}],
+    "network_interface_name": "lo0" if sys.platform == "darwin" else "lo",
+}  # fmt: skip
+
+
+def _start(job_name: str, source_dir: Path, program: str, processes: int) -> dict[str, object]:
+    """The platform's own hyperparameters: what to run and how."""
+    start: dict[str, object] = {
+        "sagemaker_program": program,
+        "sagemaker_submit_directory": str(source_dir.resolve()),
+        "sagemaker_container_log_level": 30,  # warnings: else 200 lines of environment come before the first of ours
+        "sagemaker_job_name": job_name,
+    }
+    if processes > 1:
+        start |= {"sagemaker_torch_distributed_enabled": True, "sagemaker_mpi_num_of_processes_per_host": processes}
+    return start

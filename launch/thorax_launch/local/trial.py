@@ -1,0 +1,161 @@
+"""One search as an Optuna study, and one job of it: values suggested, epoch lines heard, the leaderboard."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thorax.config import TrainingConfig
+from thorax.errors import ThoraxError
+from thorax.tracking.metric_log import METRICS, objective_key, read
+from thorax_launch.ranges import Range, Tune
+from thorax_launch.trials import Leaderboard, Trial
+
+if TYPE_CHECKING:
+    import optuna
+
+_EPOCH = re.compile(r"^epoch (\d+)/\d+: ")
+_BEST = re.compile(r"^best epoch \d+/\d+: ")
+_STATES = {"COMPLETE": "Completed", "PRUNED": "Stopped", "FAIL": "Failed", "RUNNING": "InProgress", "WAITING": "Waiting"}
+
+
+def storage_url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'study.db'}"
+
+
+def study_of(url: str, name: str, search: Tune, config: TrainingConfig, constant: Mapping[str, str]) -> optuna.Study:
+    """The study of that name, made where there is none.
+
+    Args:
+        constant: what all its jobs have alike: hyperparameters and channels.
+
+    Raises:
+        ThoraxError: Optuna is not installed, or the study was made with another strategy, other ranges, hyperparameters or channels.
+    """
+    _check_optuna()
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    key = objective_key(config.objective)
+    study = optuna.create_study(
+        storage=url, study_name=name, load_if_exists=True, pruner=_pruner(search, config.epochs),
+        direction="minimize" if config.objective == "loss" else "maximize",
+    )  # fmt: skip
+    study.sampler = _sampler(search, search.seed + len(study.get_trials(deepcopy=False)))  # else a search that goes on would begin with what it tried
+    ranges = {range_name: f"{' to '.join(one.ends)}{' log' * one.log}" for range_name, one in search.ranges.items()}
+    now = {"strategy": search.strategy, **constant, **ranges}
+    before = study.user_attrs.get("made_of", now)
+    if differ := [what for what in {**before, **now} if before.get(what) != now.get(what)]:
+        told = ", ".join(f"{what} {before.get(what, 'not given')} (now {now.get(what, 'not given')})" for what in differ[:4])
+        raise ThoraxError(f"--job-name {name}: that search has {told}; give the same again, or choose another name")
+    study.set_user_attr("made_of", now)
+    if search.strategy == "grid":
+        for values in itertools.product(*(one.choices for one in search.ranges.values())):
+            study.enqueue_trial(dict(zip(search.ranges, values, strict=True)), skip_if_exists=True)
+    study.set_user_attr("key", key)
+    return study
+
+
+def load(folder: Path, name: str) -> optuna.Study:
+    """The study of a search on this machine.
+
+    Raises:
+        ThoraxError: there is none.
+    """
+    if not (folder / "study.db").is_file():
+        raise ThoraxError(f"no search {name} on this machine: {folder / 'study.db'} does not exist")
+    _check_optuna()
+    import optuna
+
+    try:
+        return optuna.load_study(study_name=name, storage=storage_url(folder))
+    except Exception as error:  # sqlalchemy's and optuna's: whatever is wrong with the file
+        raise ThoraxError(f"{folder / 'study.db'} cannot be read: {' '.join(str(error).split())[:200]}") from None
+
+
+def suggest(trial: optuna.Trial, search: Tune) -> dict[str, str]:
+    """The values to try, name -> text."""
+    return {name: _suggest(trial, name, one) for name, one in search.ranges.items()}
+
+
+def _suggest(trial: optuna.Trial, name: str, one: Range) -> str:
+    if one.kind == "categorical":
+        return str(trial.suggest_categorical(name, one.choices))
+    if one.kind == "integer":
+        return one.write(trial.suggest_int(name, round(one.low), round(one.high), log=one.log))
+    return one.write(float(f"{trial.suggest_float(name, one.low, one.high, log=one.log):.6g}"))
+
+
+class Listener:
+    """Hears a job's log: shows its epoch lines, tells the study of them, and stops the job where the study says so.
+
+    Attributes:
+        value: of the objective in the last line, which is the best epoch's; None before that.
+        pruned: whether the job was stopped early.
+        stop: what stops it.
+    """
+
+    def __init__(self, trial: optuna.Trial, name: str, key: str) -> None:
+        self._trial, self._name, self._key = trial, name, key
+        self.value: float | None = None
+        self.pruned = False
+        self.stop: Callable[[], None] = lambda: None
+
+    def hear(self, line: str) -> None:
+        """Takes a line of the log; from the thread that reads it."""
+        value = read(line).get(self._key)
+        if value is None:
+            return
+        if _BEST.match(line):
+            self.value = value
+        elif (epoch := _EPOCH.match(line)) and not self.pruned:
+            print(f"{self._name}: epoch {epoch[1]}: {METRICS[self._key]} {value:.4f}", flush=True)
+            self._trial.report(value, int(epoch[1]))
+            if self._trial.should_prune():
+                self.pruned = True
+                self.stop()
+
+
+def study_leaderboard(study: optuna.Study) -> Leaderboard:
+    """The jobs of a study; those that were taken up again under a later number are left out."""
+    key = study.user_attrs["key"]
+    found = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.user_attrs.get("taken_up") or "parameters" not in trial.user_attrs:
+            continue
+        value: Any = trial.value
+        if value is None and trial.intermediate_values:  # stopped or running: its best so far
+            pick = max if study.direction.name == "MAXIMIZE" else min
+            value = pick(trial.intermediate_values.values())
+        found.append(
+            Trial(
+                trial.user_attrs["job"], _STATES[trial.state.name], value, trial.user_attrs["parameters"], trial.datetime_start, trial.user_attrs.get("seconds")
+            )
+        )
+    return Leaderboard(study.study_name, METRICS[key], study.direction.name == "MAXIMIZE", tuple(found), tuple(study.user_attrs.get("command", ())))
+
+
+def _check_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise ThoraxError("optuna is not installed; run: make setup, or pip install -e '.[tune]'") from None
+
+
+def _sampler(search: Tune, seed: int) -> Any:
+    from optuna import samplers
+
+    if search.strategy in ("random", "grid"):
+        return samplers.RandomSampler(seed=seed)
+    return samplers.TPESampler(seed=seed)
+
+
+def _pruner(search: Tune, epochs: int) -> Any:
+    from optuna import pruners
+
+    if search.strategy == "hyperband":
+        return pruners.HyperbandPruner(min_resource=1, max_resource=max(2, epochs))
+    return pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1) if search.early_stopping else pruners.NopPruner()

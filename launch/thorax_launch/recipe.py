@@ -1,0 +1,210 @@
+"""A recipe: what to train, on which machine, how long it takes and what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thorax.errors import ThoraxError
+from thorax_launch.hyperparameters import checked, meaning, overridden, text
+from thorax_launch.paths import RECIPES
+from thorax_launch.ranges import Tune
+
+FILMS = ("folders", "table", "records", "scenes")
+_NUMBERS: dict[str, Any] = {
+    "instance_count": int,
+    "volume_gb": int,
+    "warm_pool_minutes": int,
+    "minutes": int | float,
+    "max_hours": int | float,
+    "max_wait_hours": int | float,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One YAML file of launch/recipes, or one of yours.
+
+    Attributes:
+        name: what its jobs are called.
+        summary: one sentence.
+        command: how to run it.
+        machine: the machine that `minutes` and `expected` were measured on.
+        minutes: how long it takes there.
+        expected: metric -> its value there, as text.
+        films: synthetic films to train on where no --train is given: one of FILMS.
+        hyperparameters: name -> text, as train_model.py takes them.
+        instance_type: SageMaker's machine for it.
+        instance_count: how many of them.
+        volume_gb: disk of each.
+        max_hours: the job is stopped after this long.
+        spot: on spare machines.
+        max_wait_hours: with spot, the longest time including waiting; 0: twice max_hours.
+        warm_pool_minutes: the machines are kept for the next job this long.
+        input_mode: File copies the data first, FastFile streams it.
+        tune: what launch/tune.py searches.
+    """
+
+    name: str
+    summary: str = ""
+    command: str = ""
+    machine: str = ""
+    minutes: float = 0.0
+    expected: Mapping[str, str] = field(default_factory=dict)
+    films: str | None = None
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    instance_type: str = "ml.m5.xlarge"
+    instance_count: int = 1
+    volume_gb: int = 50
+    max_hours: float = 24.0
+    spot: bool = False
+    max_wait_hours: float = 0.0
+    warm_pool_minutes: int = 0
+    input_mode: str = "File"
+    tune: Tune | None = None
+
+    @classmethod
+    def load(cls, name: str) -> Recipe:
+        """The recipe of that name, with or without .yaml, or in the YAML file at that path.
+
+        Raises:
+            ThoraxError: there is none (the message lists the known ones), or the file is not a recipe.
+        """
+        path = find(name)
+        try:
+            stored = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        except yaml.YAMLError as error:
+            raise ThoraxError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ThoraxError(f"recipe {path} cannot be read: {error}") from None
+        if not isinstance(stored, dict):
+            raise ThoraxError(f"recipe {path} must be a mapping such as `hyperparameters: {{epochs: 10}}`")
+        return cls.of(path, stored)
+
+    @classmethod
+    def of(cls, path: Path, stored: dict[str, Any]) -> Recipe:
+        """The recipe that the YAML mapping of `path` describes.
+
+        Raises:
+            ThoraxError: an unknown key, a value of the wrong type, or an unsafe hyperparameter.
+        """
+        known = [f.name for f in dataclasses.fields(cls)]
+        for key in stored:
+            if key not in known:
+                raise ThoraxError(f"recipe {path} has an unknown key {key}{_hint(str(key), known)}")
+        values: dict[str, Any] = {"name": path.stem} | {k: v for k, v in stored.items() if v is not None}
+        for key in ("expected", "hyperparameters"):
+            if not isinstance(values.setdefault(key, {}), dict):
+                raise ThoraxError(f"recipe {path}: {key} must be a mapping of names to values")
+        for key, kind in _NUMBERS.items():
+            if isinstance(value := values.get(key, 1), bool) or not isinstance(value, kind) or value < 0:
+                raise ThoraxError(f"recipe {path}: {key}={value} is not a {'whole number' if kind is int else 'number'}")
+        if not isinstance(values.get("spot", False), bool):
+            raise ThoraxError(f"recipe {path}: spot={values['spot']} must be true or false")
+        if values.get("input_mode", "File") not in ("File", "FastFile"):
+            raise ThoraxError(f"recipe {path}: input_mode={values['input_mode']} must be File or FastFile")
+        if values.get("films") not in (None, *FILMS):
+            raise ThoraxError(f"recipe {path}: films={values['films']} is not one of {', '.join(FILMS)}")
+        values["expected"] = {str(k): str(v) for k, v in values["expected"].items()}
+        pairs = [(str(k), text(str(k), v)) for k, v in values["hyperparameters"].items()]
+        values["hyperparameters"] = checked(pairs, f"recipe {path}")
+        for key in {"name", "summary", "command", "machine", "instance_type"} & set(values):
+            values[key] = str(values[key])
+        if "tune" in values:
+            values["tune"] = Tune.of(values["tune"], f"recipe {path}", values["hyperparameters"])
+        return cls(**values)
+
+    def on(self, **machine: Any) -> Recipe:
+        """This recipe on another machine: fields by name, None for the recipe's own.
+
+        Raises:
+            ThoraxError: a number that is not above 0.
+        """
+        given = {name: value for name, value in machine.items() if value is not None}
+        for name, value in given.items():
+            if not isinstance(value, str | bool) and not value > 0:
+                raise ThoraxError(f"--{name.replace('_', '-')} {value} must be above 0")
+        return dataclasses.replace(self, **given)
+
+    def with_overrides(self, settings: Iterable[str]) -> dict[str, str]:
+        """This recipe's hyperparameters, the user's `key=value` settings put over them, all of them checked.
+
+        A setting also replaces the recipe's value under another spelling of the same name (num_layers for network).
+
+        Raises:
+            ThoraxError: a setting without "=", twice the same name, an unsafe text, or what TrainingConfig refuses.
+        """
+        from thorax.config import TrainingConfig
+
+        pairs = []
+        for setting in settings:
+            key, separator, value = setting.partition("=")
+            if not separator:
+                raise ThoraxError(f"--set {setting} must be key=value, such as --set epochs=10")
+            pairs.append((key, value))
+        merged = overridden(self.hyperparameters, checked(pairs, "--set"))
+        TrainingConfig.parse(merged)
+        return merged
+
+    def search(self, changes: Mapping[str, Any], settings: Iterable[str]) -> tuple[Tune, dict[str, str]]:
+        """(what to search, with the user's changes; the hyperparameters that stay the same).
+
+        Raises:
+            ThoraxError: the recipe has no `tune:` part, a setting is for a hyperparameter that is searched, or see
+                with_overrides and Tune.checked.
+        """
+        if self.tune is None:
+            raise ThoraxError(f"recipe {self.name} has no tune: part; docs/aws.md shows one")
+        settings = list(settings)
+        merged = self.with_overrides(settings)
+        ranged = {meaning(name): name for name in self.tune.ranges}
+        for setting in settings:
+            if (name := meaning(setting.partition("=")[0])) in ranged:
+                raise ThoraxError(f"--set {setting}: {ranged[name]} is searched by the recipe's tune: part; take it out there")
+        return self.tune.with_changes(**changes).checked(f"recipe {self.name}", merged), self.tune.static(merged)
+
+
+def names() -> list[str]:
+    """The names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def find(name: str) -> Path:
+    """The file of a recipe, by its name or its path.
+
+    Raises:
+        ThoraxError: there is none.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path
+    if path.name == name and (shipped := RECIPES / f"{name.removesuffix('.yaml')}.yaml").is_file():
+        return shipped
+    raise ThoraxError(f"unknown recipe {name}{_hint(name, names())}; the recipes are {', '.join(names())}, or give a path to a YAML file")
+
+
+def _hint(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is given twice is an error, not the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, f"{key} cannot be a key; a key is a name", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
+            seen.add(key)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping

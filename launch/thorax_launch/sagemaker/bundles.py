@@ -1,0 +1,125 @@
+"""A bundle on its way to AWS: a folder, a model.tar.gz or an s3:// address becomes the address that a model is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thorax.errors import ThoraxError
+from thorax.serving.bundle import CODE, DESCRIPTION, RAY, WEIGHTS, Bundle
+from thorax_launch.names import clean
+from thorax_launch.sagemaker.package import Upload, packed, source_files
+from thorax_launch.settings import Settings
+
+ARCHIVE = "model.tar.gz"
+#: What AWS's images need at the top of /opt/ml/model: Ray Serve reads config.yaml, both put code/ on the path.
+_NEEDED = (DESCRIPTION, WEIGHTS, RAY, f"{CODE}/deployment.py", f"{CODE}/inference.py")
+_HOW = "name the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A bundle in S3, or about to be.
+
+    Attributes:
+        uri: s3:// address of its model.tar.gz.
+        uploads: what must be put there first; empty where it is there already.
+        where: what the user named.
+        name: of the job that made it, as far as the place tells.
+    """
+
+    uri: str
+    uploads: tuple[Upload, ...]
+    where: str
+    name: str
+
+    @property
+    def digest(self) -> str:
+        """Of its content, where it is known from here; else of its address."""
+        return self.uri.split("/")[-2] if self.uploads else hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+
+
+def shipped(where: str, settings: Settings) -> Shipped:
+    """Packs what the user named: the same bytes, and so the same address, for the same bundle.
+
+    Raises:
+        ThoraxError: it is no bundle, or lacks what AWS's images start.
+    """
+    if where.startswith("s3://"):
+        if not where.endswith(".tar.gz"):
+            raise ThoraxError(f"{where} does not end with .tar.gz; {_HOW}")
+        return Shipped(where, (), where, _job_name(where))
+    path = Path(where)
+    if path.is_dir():
+        folder = path / "model" if not (path / DESCRIPTION).exists() and (path / "model" / DESCRIPTION).exists() else path
+        Bundle.load(folder)
+        content: bytes | Path = packed(_complete(source_files(folder), where), level=1)  # weights do not get smaller
+        assert isinstance(content, bytes)
+        digest = hashlib.sha256(content).hexdigest()[:16]
+    elif path.is_file():
+        with _archive(path) as tar:
+            _complete({name.removeprefix("./"): b"" for name in tar.getnames()}, where)
+        content = path
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    else:
+        raise ThoraxError(f"{where} does not exist; {_HOW}")
+    prefix = f"{settings.root}/bundles/{digest}/"
+    return Shipped(prefix + ARCHIVE, (Upload(prefix + ARCHIVE, content, once=prefix),), where, _job_name(str(path.resolve())))
+
+
+@contextmanager
+def described(bundle: Shipped, s3: Any = None) -> Iterator[Path]:
+    """A folder with the bundle's bundle.json, to read labels, thresholds and metrics from.
+
+    Args:
+        s3: boto3's client, where the bundle is in S3 alone; without it such a bundle is refused.
+
+    Raises:
+        ThoraxError: it cannot be read.
+    """
+    path = Path(bundle.where)
+    if path.is_dir():
+        yield path if (path / DESCRIPTION).exists() else path / "model"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if bundle.where.startswith("s3://"):
+            if s3 is None:
+                raise ThoraxError(f"{bundle.where} is not on this machine: give the bundle's folder or its model.tar.gz")
+            path = Path(folder) / ARCHIVE
+            bucket, _, key = bundle.where.removeprefix("s3://").partition("/")
+            s3.download_file(bucket, key, str(path))
+        with _archive(path) as tar:
+            name = next((one for one in tar.getnames() if one.removeprefix("./") == DESCRIPTION), None)
+            file = tar.extractfile(name) if name else None
+            if file is None:
+                raise ThoraxError(f"{bundle.where} is no bundle: it has no {DESCRIPTION}; {_HOW}")
+            (Path(folder) / DESCRIPTION).write_bytes(file.read())
+        yield Path(folder)
+
+
+def _complete(files: dict[str, bytes], where: str) -> dict[str, bytes]:
+    for name in _NEEDED:
+        if name not in files:
+            raise ThoraxError(f"{where} is no bundle that AWS can serve: it has no {name}; {_HOW}")
+    return files
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            yield tar
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ThoraxError(f"{path} is no .tar.gz that can be read: {error}; {_HOW}") from None
+
+
+def _job_name(place: str) -> str:
+    parts = [part for part in place.split("/") if part and part not in ("model", "output", ARCHIVE)]
+    return clean(parts[-1] if len(parts) > 2 else "")

@@ -1,0 +1,177 @@
+"""What is uploaded before a job starts: the code as a tarball with the same bytes for the same files, and the films."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thorax.errors import ThoraxError
+from thorax_launch.sagemaker.upload_files import to_send
+
+_LEFT_OUT = {"__pycache__", ".DS_Store", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git"}
+REQUIREMENTS = "requirements.txt"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One object to put into S3.
+
+    Attributes:
+        uri: where.
+        content: a file, or bytes.
+        once: address of a folder that is named after its content: what is there already is not sent again.
+    """
+
+    uri: str
+    content: Path | bytes
+    once: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+
+def source_files(source_dir: Path) -> dict[str, bytes]:
+    """Path in the archive -> content, sorted; without caches, so that only the code decides the bytes.
+
+    Raises:
+        ThoraxError: source_dir has a link or cannot be read.
+    """
+    found: dict[str, bytes] = {}
+    for path in sorted(source_dir.rglob("*")):
+        name = path.relative_to(source_dir)
+        if _LEFT_OUT & set(name.parts) or path.suffix in (".pyc", ".pyo"):
+            continue
+        if path.is_symlink():
+            raise ThoraxError(f"{path} is a link; the container would not have its target; put the file itself there")
+        if path.is_file():
+            found[name.as_posix()] = path.read_bytes()
+    return found
+
+
+def tarball(source_dir: Path, wheels: Path | None = None) -> bytes:
+    """sourcedir.tar.gz: sorted, no times, no owners; the same bytes for the same files on every machine.
+
+    Args:
+        source_dir: its content becomes the archive's top.
+        wheels: folder of wheels to take along; requirements.txt then installs from them and from nowhere else.
+
+    Raises:
+        ThoraxError: see source_files; or there are no wheels in `wheels`.
+    """
+    files = source_files(source_dir)
+    if wheels is not None:
+        found = sorted(wheels.glob("*.whl"))
+        if not found:
+            raise ThoraxError(f"--wheels {wheels} holds no .whl files; fill it: {how_to_get_wheels()}")
+        files |= {f"wheels/{wheel.name}": wheel.read_bytes() for wheel in found}
+        files[REQUIREMENTS] = b"--no-index\n--find-links wheels\n" + files.get(REQUIREMENTS, b"")
+    return packed(files)
+
+
+def packed(files: Mapping[str, bytes], level: int = 9) -> bytes:
+    """A .tar.gz of path -> content: sorted, no times, no owners; gzip's level is 1 (fast) to 9 (small)."""
+    out = io.BytesIO()
+    with gzip.GzipFile("", "wb", level, out, mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.mtime = len(content), 0o644, 0
+            tar.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
+
+
+def how_to_get_wheels() -> str:
+    """The command that fetches them for the default image."""
+    return "pip download -r source_dir/requirements.txt -d wheels --only-binary :all: --platform manylinux_2_28_x86_64 --python-version 3.13"
+
+
+@dataclass(frozen=True)
+class Films:
+    """A folder (or one file) that becomes a channel: its files and what they are."""
+
+    files: Mapping[str, Path]
+    digest: str
+    content_type: str
+
+
+def films(flag: str, path: Path) -> Films:
+    """Reads a folder: names sorted, a SHA-256 over names and contents, and the type that SageMaker is told.
+
+    Raises:
+        ThoraxError: it does not exist or is empty, or a link in it leads nowhere.
+    """
+    if not path.exists():
+        raise ThoraxError(f"{flag} {path} does not exist")
+    files = {path.name: path} if path.is_file() else to_send(path)
+    if not files:
+        raise ThoraxError(f"{flag} {path} is empty")
+    digest = hashlib.sha256()
+    for name, file in files.items():
+        digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+        digest.update(_hash(file))
+    return Films(files, digest.hexdigest(), content_type(files))
+
+
+def content_type(names: Any) -> str:
+    """SageMaker's content type of a channel with these files: the built-in algorithm's names for its formats."""
+    suffixes = {Path(name).suffix.lower() for name in names}
+    types = {
+        ".rec": "application/x-recordio",
+        ".lst": "application/x-image",
+        ".manifest": "application/jsonlines",
+        ".jsonl": "application/jsonlines",
+        ".csv": "text/csv",
+        ".json": "application/json",
+        ".pt": "application/x-pytorch",
+        ".pth": "application/x-pytorch",
+        ".gz": "application/x-tar",
+    }
+    return next((kind for suffix, kind in types.items() if suffix in suffixes), "application/x-image")
+
+
+def upload(client: Any, uploads: Sequence[Upload], kms_key: str = "") -> Iterator[Upload]:
+    """Puts objects into S3, sixteen at a time.
+
+    Args:
+        client: boto3's for S3.
+        uploads: what to put where.
+        kms_key: encrypts them; empty: the bucket's default.
+
+    Yields:
+        each upload once it is there.
+    """
+    extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+    there = {prefix: _list(client, prefix) for prefix in sorted({one.once for one in uploads if one.once})}
+
+    def put(one: Upload) -> Upload:
+        bucket, _, key = one.uri.removeprefix("s3://").partition("/")
+        if there.get(one.once, {}).get(key) == one.size:
+            return one
+        if isinstance(one.content, bytes):
+            client.put_object(Bucket=bucket, Key=key, Body=one.content, **extra)
+        else:
+            client.upload_file(str(one.content), bucket, key, ExtraArgs=extra or None)
+        return one
+
+    with ThreadPoolExecutor(16) as pool:
+        yield from pool.map(put, uploads)
+
+
+def _list(client: Any, uri: str) -> dict[str, int]:
+    """Key -> bytes of everything below an address."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {found["Key"]: found["Size"] for page in pages for found in page.get("Contents", [])}
+
+
+def _hash(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -1,0 +1,1 @@
+"""Synthetic images for the demo, the tests and trial runs."""

@@ -1,0 +1,209 @@
+"""Sets of synthetic chest films (see phantom_film.py): deterministic, with known labels, several films a patient.
+
+python launch/local/phantoms.py OUT [--kind folders|table] [--films N] [--seed S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+if __name__ == "__main__":  # run as a script: source_dir is not yet on the path
+    sys.path[:0] = [str(Path(__file__).resolve().parents[k]) + tail for k, tail in ((2, "/source_dir"), (1, ""))]
+from thorax.errors import ThoraxError
+from thorax_launch.synthetic.radiograph import FINDINGS, Anatomy, draw_film
+
+#: Goes up whenever the same parameters give other films, so that an old set on disk is not taken for a new one.
+VERSION = 1
+MARKER = "phantoms.json"
+FEWEST = 40  # films in a set: fewer leave no room for every finding in the test part
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """One film of a set: where it goes, whose it is, what it shows and how it is dressed."""
+
+    part: str
+    path: str  #: below the part's folder, without the suffix
+    patient: int
+    number: int  #: over the whole set, from 1
+    findings: tuple[str, ...]
+    classes: tuple[str, ...]
+    turn: int  #: counts within the class: file type, mode and shape follow it alone, so that they tell nothing
+
+    @property
+    def file(self) -> str:
+        return self.path + (".png" if self.turn % 2 else ".jpeg")
+
+    def save(self, folder: Path, seed: int) -> None:
+        rng = np.random.Generator(np.random.Philox(key=[seed, self.number]))
+        anatomy = Anatomy.draw(np.random.Generator(np.random.Philox(key=[seed, 2**32 + self.patient])))
+        long = int(rng.integers(280, 401))
+        short = max(220, int(long / rng.uniform(1.08, 1.30)))
+        size = (long, short) if self.turn % 3 == 0 else (short, long)
+        picture = Image.fromarray(draw_film(rng, self.findings, anatomy, size))
+        target = folder / self.part / self.file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture.convert("RGB" if self.turn % 7 == 4 else "L").save(target, quality=90, compress_level=3)
+
+
+@contextmanager
+def drawing(root: Path) -> Iterator[None]:
+    """Turns a folder that cannot be written, or a full disk, into a ThoraxError."""
+    try:
+        yield
+    except OSError as error:  # Pillow's own have no errno
+        place, why = error.filename or root, error.strerror or error
+        raise ThoraxError(f"synthetic films: {place} cannot be written: {why}; free some space or name another folder (--runs DIR)") from None
+
+
+def _visits(rng: np.random.Generator, after: int, films: int) -> list[tuple[int, int]]:
+    """`films` pairs (patient, film of that patient from 1): one to four films each, numbers from `after` + 1."""
+    visits: list[tuple[int, int]] = []
+    while len(visits) < films:
+        after += 1
+        visits += [(after, nth) for nth in range(1, int(rng.integers(2, 6)))]
+    return visits[:films]
+
+
+def _plan_folders(rng: np.random.Generator, films: int) -> Iterator[_Planned]:
+    patient = number = 0
+    for part, share in (("train", films - films // 5), ("test", films // 5)):
+        for name, count in (("NORMAL", share * 2 // 5), ("PNEUMONIA", share - share * 2 // 5)):
+            visits = _visits(rng, patient, count)
+            for turn, (patient, nth) in enumerate(visits):
+                number += 1
+                germ = "bacteria" if patient % 2 else "virus"  # in the name only: both are drawn alike
+                stem = f"IM-{patient:04d}-{nth:04d}" if name == "NORMAL" else f"person{patient}_{germ}_{number}"
+                findings = () if name == "NORMAL" else ("Consolidation",)
+                yield _Planned(part, f"{name}/{stem}", patient, number, findings, (name,), turn)
+
+
+def _plan_table(rng: np.random.Generator, films: int) -> Iterator[_Planned]:
+    patient = number = 0
+    for part, share in (("train", films - films // 5), ("test", films // 5)):
+        visits = _visits(rng, patient, share)
+        ill: dict[int, set[str]] = {person: set() for person, _ in visits}
+        for finding in FINDINGS:
+            free = [person for person in ill if len(ill[person]) < 3]
+            for person in rng.choice(free, min(len(free), max(1, round(0.23 * len(ill)))), replace=False):
+                ill[int(person)].add(finding)
+        for patient, nth in visits:
+            number += 1
+            shown = {finding for finding in sorted(ill[patient]) if nth == 1 or rng.random() < 0.85}
+            if len(shown) < 3 and rng.random() < 0.15:
+                shown.add(str(rng.choice(FINDINGS)))
+            findings = tuple(sorted(shown))
+            turn = int(rng.integers(42))
+            yield _Planned(part, f"images/{number:05d}", patient, number, findings, findings or ("No Finding",), turn)
+
+
+def _count(films: Sequence[_Planned]) -> dict[str, Any]:
+    classes = Counter(name for film in films for name in film.classes)
+    patients = {film.patient for film in films}
+    return {"films": len(films), "patients": len(patients), "classes": dict(sorted(classes.items()))}
+
+
+def _write(root: Path, kind: str, films: int, seed: int) -> dict[str, Any]:
+    if films < FEWEST or seed < 0:
+        raise ThoraxError(f"films={films} seed={seed}: give {FEWEST} films or more and a seed of 0 or more")
+    asked = {"kind": kind, "version": VERSION, "films": films, "seed": seed}
+    root = Path(root).absolute()
+    with drawing(root):
+        return _draw(root, asked)
+
+
+def _draw(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Plan, draw beside `root`, rename. The marker names what a folder is, so that nobody else's is touched."""
+    kind, films, seed = asked["kind"], asked["films"], asked["seed"]
+    partial = root.with_name(root.name + ".partial")
+    for folder in (root, partial):
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            continue
+        try:
+            held = json.loads((folder / MARKER).read_text())
+            holds, counts = held["asked"], held["counts"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ThoraxError(f"{folder} is no set of phantoms; name another folder or move it away") from None
+        if folder == root:
+            if holds == asked and counts:
+                return dict(counts)
+            raise ThoraxError(f"{folder} holds phantoms of {holds}, not {asked}; name another folder")
+        shutil.rmtree(folder)  # an interrupted run of ours
+    partial.mkdir(parents=True, exist_ok=True)
+    (partial / MARKER).write_text(json.dumps({"asked": asked, "counts": None}))
+    rng = np.random.Generator(np.random.Philox(key=[seed, 2**33]))
+    plan = list((_plan_folders if kind == "folders" else _plan_table)(rng, films))
+    for film in plan:
+        film.save(partial, seed)
+    parts = {part: [film for film in plan if film.part == part] for part in ("train", "test")}
+    if kind == "table":
+        for part, members in parts.items():
+            rows = [(film.file, "|".join(film.classes), f"P{film.patient:04d}") for film in members]
+            with (partial / part / "films.csv").open("w", newline="") as stream:
+                csv.writer(stream, lineterminator="\n").writerows([("path", "labels", "patient"), *rows])
+    counts = _count(plan) | {part: _count(members) for part, members in parts.items()}
+    (partial / MARKER).write_text(json.dumps({"asked": asked, "counts": counts}, indent=1))
+    partial.rename(root)
+    return counts
+
+
+def write_folders(root: Path, *, films: int = 480, seed: int = 0) -> dict[str, Any]:
+    """A binary set in folders: root/train and root/test, each with NORMAL and PNEUMONIA (3 of 5 films).
+
+    Names follow the public paediatric set: IM-0012-0001.jpeg (patient, film) and person12_bacteria_34.jpeg. A patient
+    has 1 to 4 films and is in one part and class only; a fifth of the films is the test part. JPEG and PNG, grey and
+    RGB, portrait and landscape (220 to 400 pixels a side) come in equal shares in both classes.
+
+    Args:
+        root: the folder to make. If it already holds this very set, nothing is written.
+        films: how many, 40 or more.
+        seed: 0 or more; on one machine the same seed gives the same bytes.
+
+    Returns:
+        {"films", "patients", "classes": {name: films}} of the whole, and the same under "train" and "test".
+
+    Raises:
+        ThoraxError: too few films, `root` (or root.partial) holds something else, or it cannot be written.
+    """
+    return _write(root, "folders", films, seed)
+
+
+def write_table(root: Path, *, films: int = 400, seed: int = 0) -> dict[str, Any]:
+    """A multi-label set: root/train and root/test, each with films.csv (path,labels,patient) and images/.
+
+    `labels` joins 0 to 3 of FINDINGS with "|", or says "No Finding". A finding is on 15 to 30 % of the films, follows
+    its patient through 1 to 4 films, and is in both parts; a patient (P0042) is in one part only.
+
+    Args, Returns, Raises: as write_folders; a film counts once for each of its findings.
+    """
+    return _write(root, "table", films, seed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a set of synthetic chest films.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--kind", choices=("folders", "table"), default="folders")
+    parser.add_argument("--films", type=int, default=480)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    try:
+        print(json.dumps(_write(args.out, args.kind, args.films, args.seed)))
+    except ThoraxError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

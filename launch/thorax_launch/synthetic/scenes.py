@@ -1,0 +1,102 @@
+"""Synthetic films in the built-in algorithm's own channels: RecordIO, and four channels with .lst."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from thorax.data.patients import patient_of
+from thorax.data.recordio import Writer, pack
+from thorax_launch.synthetic.radiographs import drawing, write_folders
+
+#: What a scene may show, in the order of the .lst's columns.
+OBJECTS = ("person", "bicycle", "car", "motorcycle", "airplane")
+
+
+def write_records(root: Path) -> None:
+    """Binary films as train, validation and test .rec, each in a channel of its own with the .lst that it was made from.
+
+    The films are those of `write_folders`, beside `root`; a sixth of the training patients is validation.
+    """
+    films = root.with_name("folders")
+    write_folders(films)
+    _once(root, lambda partial: _pack(films, partial))
+
+
+def write_scenes(root: Path, *, scenes: int = 240, seed: int = 0) -> None:
+    """Grey scenes of simple objects (OBJECTS, 0 to 3 each) in the channels train, validation, train_lst and validation_lst."""
+    _once(root, lambda partial: _draw(partial, scenes, seed))
+
+
+def _once(root: Path, write: Callable[[Path], None]) -> None:
+    """Writes a folder beside `root` and renames it; a folder that is there is taken as it is."""
+    with drawing(root):
+        if root.is_dir():
+            return
+        partial = root.with_name(f"{root.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write(partial)
+        os.replace(partial, root)
+
+
+def _pack(films: Path, root: Path) -> None:
+    members: dict[str, list[Path]] = {"train": [], "validation": [], "test": sorted((films / "test").glob("*/*"))}
+    for film in sorted((films / "train").glob("*/*")):
+        number = int("".join(filter(str.isdigit, patient_of(film.name))))
+        members["validation" if number % 6 == 0 else "train"].append(film)
+    for part, paths in members.items():
+        (root / part).mkdir()
+        with Writer(root / part / f"{part}.rec") as records, (root / part / f"{part}.lst").open("w") as rows:
+            for index, path in enumerate(paths):
+                label = ("NORMAL", "PNEUMONIA").index(path.parent.name)
+                records.write(pack(path.read_bytes(), label, index), index)
+                rows.write(f"{index}\t{label:.6f}\t{path.parent.name}/{path.name}\n")
+
+
+def _draw(root: Path, scenes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for part, count in (("train", scenes - scenes // 4), ("validation", scenes // 4)):
+        for folder in (part, f"{part}_lst"):
+            (root / folder).mkdir()
+        rows = []
+        for index in range(count):
+            shown = rng.random(len(OBJECTS)) < 0.3
+            shown[index % len(OBJECTS)] |= not shown.any()
+            name = f"{part}{index:05d}.jpg"
+            _scene(rng, shown).save(root / part / name, quality=85)
+            rows.append("\t".join([str(index), *(str(int(s)) for s in shown), name]) + "\n")
+        (root / f"{part}_lst" / f"{part}.lst").write_text("".join(rows))
+
+
+def _scene(rng: np.random.Generator, shown: np.ndarray) -> Image.Image:
+    """200 x 200 pixels, each object at its own place in a random order of places, dark on a light, noisy ground."""
+    picture = Image.new("L", (200, 200), int(rng.integers(150, 200)))
+    pen = ImageDraw.Draw(picture)
+    for place, kind in zip(rng.permutation(6), np.flatnonzero(shown), strict=False):
+        x, y = 12 + 60 * (place % 3) + rng.integers(0, 6), 30 + 80 * (place // 3) + rng.integers(0, 12)
+        grey = int(rng.integers(10, 90))
+
+        def box(left: float, top: float, right: float, bottom: float, x: float = x, y: float = y) -> tuple[float, float, float, float]:
+            return x + left, y + top, x + right, y + bottom
+
+        if kind == 0:
+            pen.ellipse(box(18, 0, 30, 12), fill=grey)
+            pen.rectangle(box(16, 13, 32, 56), fill=grey)
+        elif kind in (1, 3):  # two wheels, open ones for the bicycle
+            for left in (0, 30):
+                pen.ellipse(box(left, 28, left + 20, 48), fill=grey if kind == 3 else None, outline=grey, width=3)
+            pen.line(box(10, 38, 40, 22), fill=grey, width=8 if kind == 3 else 2)
+        elif kind == 2:
+            pen.rectangle(box(0, 26, 50, 44), fill=grey)
+            pen.rectangle(box(10, 14, 38, 26), fill=grey)
+        else:
+            pen.polygon([x, y + 26, x + 50, y + 22, x + 50, y + 30], fill=grey)
+            pen.polygon([x + 20, y + 2, x + 34, y + 26, x + 20, y + 50], fill=grey)
+    noisy = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.8)), np.float32) + rng.normal(0, 6, (200, 200))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))

@@ -1,0 +1,160 @@
+"""The jobs of a search, best first: as a table, a CSV and a plot. The same for AWS and for this machine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from thorax.files import write_whole
+from thorax.tracking.metric_log import number
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One job of a search.
+
+    Attributes:
+        name: of the job.
+        status: Completed, Stopped (early), Failed, InProgress ...
+        value: of the objective at the best epoch; None where there is none yet.
+        parameters: what was tried, name -> text.
+        began: when.
+        seconds: how long it trained.
+    """
+
+    name: str
+    status: str
+    value: float | None
+    parameters: Mapping[str, str]
+    began: datetime | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """A search's jobs in the order in which they began.
+
+    Attributes:
+        name: of the search.
+        objective: SageMaker's metric name, such as validation:auc.
+        maximize: whether more is better.
+        trials: the jobs.
+        command: launch/train.py's words that train the recipe, without the best values; empty where not known.
+    """
+
+    name: str
+    objective: str
+    maximize: bool
+    trials: tuple[Trial, ...]
+    command: tuple[str, ...] = ()
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """Best first; those without a value last, in the order in which they began."""
+        sign = -1.0 if self.maximize else 1.0
+        return sorted(self.trials, key=lambda trial: (trial.value is None, sign * (trial.value or 0.0)))
+
+    @property
+    def best(self) -> Trial | None:
+        return next((trial for trial in self.ranked if trial.value is not None and trial.status in ("Completed", "Stopped")), None)
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of all that was tried."""
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.parameters))
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """(head, a row per job, best first) as texts."""
+        head = ["rank", "job", "status", self.objective, *self.parameters, "began", "minutes"]
+        rows = []
+        for rank, one in enumerate(self.ranked, 1):
+            value = "" if one.value is None else number(one.value)
+            began = f"{one.began:%Y-%m-%d %H:%M:%S}" if one.began else ""
+            minutes = "" if one.seconds is None else f"{one.seconds / 60:.1f}"
+            rows.append([str(rank), one.name, one.status, value, *(one.parameters.get(name, "") for name in self.parameters), began, minutes])
+        return head, rows
+
+    def print(self) -> None:
+        """The table, then the command that trains the best once more."""
+        from rich.console import Console
+        from rich.table import Table
+
+        head, rows = self.rows()
+        done = sum(trial.status in ("Completed", "Stopped") for trial in self.trials)
+        table = Table(title=f"{self.name}: {len(self.trials)} jobs, {done} done", title_justify="left")
+        for column in head:
+            table.add_column(column, justify="left" if column in ("job", "status", "began") else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console = Console(markup=False, highlight=False)
+        if not console.is_terminal:  # a pipe or a file: as wide as the table needs
+            console = Console(markup=False, highlight=False, width=240)
+        console.print(table)
+        if self.best:
+            print(f"best: {self.best.name}, {self.objective} {number(self.best.value or 0.0)}")
+            if self.command:
+                print(f"to train it again: {self.best_command()}")
+
+    def best_command(self) -> str:
+        """The command line of the best values.
+
+        Raises:
+            ValueError: no job has a value yet.
+        """
+        if self.best is None:
+            raise ValueError("no job has a value yet")
+        changes = [word for name, value in self.best.parameters.items() for word in ("--set", f"{name}={value}")]
+        return shlex.join([*self.command, *changes])
+
+    def write_csv(self, file: Path) -> None:
+        """The table as a CSV, whole or not at all."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        head, rows = self.rows()
+        writer.writerows([head, *rows])
+        write_whole(text.getvalue().encode(), file, "leaderboard")
+
+    def write_plot(self, file: Path) -> None:
+        """The objective job after job, and against each hyperparameter, as a PNG; nothing where no job has a value."""
+        import matplotlib
+
+        matplotlib.use("agg")
+        from matplotlib import pyplot
+
+        valued = [(i, trial, trial.value) for i, trial in enumerate(self.trials, 1) if trial.value is not None]
+        if not valued:
+            return
+        names = self.parameters
+        figure, axes = pyplot.subplots(1, 1 + len(names), figsize=(4.2 * (1 + len(names)), 3.6), sharey=True, squeeze=False, layout="constrained")
+        values = [value for _, _, value in valued]
+        so_far = [(max if self.maximize else min)(values[: k + 1]) for k in range(len(values))]
+        axes[0, 0].plot([i for i, _, _ in valued], values, "o", label="job")
+        axes[0, 0].step([i for i, _, _ in valued], so_far, where="post", label="best so far")
+        axes[0, 0].set(xlabel="job, in the order in which they began", ylabel=self.objective)
+        axes[0, 0].legend()
+        for axis, name in zip(axes[0, 1:], names, strict=True):
+            texts = [trial.parameters.get(name, "") for _, trial, _ in valued]
+            numbers = _numbers(texts)
+            axis.plot(numbers or texts, values, "o")
+            if numbers and min(numbers) > 0 and max(numbers) / min(numbers) >= 50:
+                axis.set_xscale("log")
+            elif numbers and len(set(numbers)) <= 6:
+                axis.set_xticks(sorted(set(numbers)))
+            axis.set_xlabel(name)
+        figure.suptitle(self.name)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=110)
+        pyplot.close(figure)
+        write_whole(picture.getvalue(), file, "plot")
+
+
+def _numbers(texts: list[str]) -> list[float]:
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return []

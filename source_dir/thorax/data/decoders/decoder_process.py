@@ -1,0 +1,107 @@
+"""GDCM in a process of its own, since some damaged films end the process that GDCM decodes them in.
+
+One child for each process that needs it, started with the first such film and ended with its parent.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from thorax.data.decoders.limits import Refused
+
+#: Seconds that one film may take.
+LONGEST = 60.0
+_SOURCE = Path(__file__).resolve().parents[3]
+_START = f"import sys; sys.path.insert(0, {str(_SOURCE)!r}); from thorax.data.decoders import decoder_process; decoder_process.serve()"
+_children: dict[int, subprocess.Popen[bytes]] = {}
+_lock = threading.Lock()
+
+
+def decoded(data: bytes) -> tuple[np.ndarray, str]:
+    """The samples of a whole DICOM file, and their photometric interpretation.
+
+    Raises:
+        Refused: GDCM cannot decode it, dies of it, or takes more than LONGEST.
+    """
+    with _lock:
+        child = _children.get(os.getpid()) or _started()
+        watch = threading.Timer(LONGEST, child.kill)
+        watch.start()
+        try:
+            _send(cast(BinaryIO, child.stdin), data)
+            problem, kind, samples = (_receive(cast(BinaryIO, child.stdout)) for _ in range(3))
+        except (OSError, EOFError):
+            _end()
+            raise Refused("the decoder of its transfer syntax broke off: its compressed film is damaged") from None
+        finally:
+            watch.cancel()
+    if problem:
+        raise Refused(problem.decode())
+    return np.load(io.BytesIO(samples), allow_pickle=False), kind.decode()
+
+
+def serve() -> None:
+    """The child: DICOM files on standard input, samples on standard output, until the parent ends."""
+    from thorax.data.decoders import dicom
+
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print does not belong there
+    while True:
+        try:
+            data = _receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        problem, kind, samples = "", "", io.BytesIO()
+        try:
+            pixels, kind = dicom.by_plugin(data, "gdcm")
+            np.save(samples, pixels, allow_pickle=False)
+        except Exception as error:
+            problem = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        for part in (problem.encode(), kind.encode(), samples.getvalue()):
+            _send(answers, part)
+
+
+def _started() -> subprocess.Popen[bytes]:
+    child = subprocess.Popen([sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if not _children:
+        atexit.register(_end)
+    _children.clear()  # a forked process inherits its parent's: not its own
+    _children[os.getpid()] = child
+    return child
+
+
+def _end() -> None:
+    if child := _children.pop(os.getpid(), None):
+        child.kill()
+        for pipe in (child.stdin, child.stdout):
+            with contextlib.suppress(OSError):
+                cast(BinaryIO, pipe).close()
+        child.wait()
+
+
+def _send(pipe: BinaryIO, data: bytes) -> None:
+    pipe.write(struct.pack("<Q", len(data)))
+    pipe.write(data)
+    pipe.flush()
+
+
+def _receive(pipe: BinaryIO) -> bytes:
+    head = pipe.read(8)
+    if len(head) < 8:
+        raise EOFError
+    (size,) = struct.unpack("<Q", head)
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
