@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Folders per class with real films for `make bench`; without them it draws its own. BENCH: more of its options.
-FILMS224 ?=
+# Folders per class with real images for `make bench`; without them it draws its own. BENCH: more of its options.
+IMAGES224 ?=
 NATIVE ?=
 BENCH ?=
 # make demo DEMO=--no-serve ends after the scores.
@@ -45,10 +45,10 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
-	$(BIN)/python bench/bench.py $(if $(FILMS224),--films224 $(FILMS224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
-	$(BIN)/python bench/scoring.py $(if $(FILMS224),--films $(FILMS224))
-	$(BIN)/python bench/serving.py --network resnet18 $(if $(FILMS224),--films $(FILMS224))
-	$(BIN)/python bench/serving.py --network resnet50 $(if $(FILMS224),--films $(FILMS224))
+	$(BIN)/python bench/bench.py $(if $(IMAGES224),--images224 $(IMAGES224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
+	$(BIN)/python bench/scoring.py $(if $(IMAGES224),--images $(IMAGES224))
+	$(BIN)/python bench/serving.py --network resnet18 $(if $(IMAGES224),--images $(IMAGES224))
+	$(BIN)/python bench/serving.py --network resnet50 $(if $(IMAGES224),--images $(IMAGES224))
 	$(BIN)/python bench/watching.py
 
 # What the Lambda of launch/web/template.yaml holds.

@@ -1,8 +1,8 @@
 """Speed as ratios against named peers, in one run, ours and peer in turn: prints a table and keeps it.
 
-    python bench/bench.py [--films224 DIR] [--native DIR] [--threads N] [--workers N] [--quick]
+    python bench/bench.py [--images224 DIR] [--native DIR] [--threads N] [--workers N] [--quick]
 
-DIR holds a folder of JPEGs for each of two classes; without it, synthetic films are drawn. Times depend on the machine
+DIR holds a folder of JPEGs for each of two classes; without it, synthetic images are drawn. Times depend on the machine
 and on what else it does, ratios much less so; stop other work all the same. Nothing here passes or fails.
 """
 
@@ -23,7 +23,7 @@ import torchvision
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-NATIVE = (1100, 1400)  #: height and width of synthetic native films
+NATIVE = (1100, 1400)  #: height and width of synthetic native images
 sys.path[:0] = [str(ROOT / name) for name in ("bench", "launch", "source_dir")]
 if TYPE_CHECKING:
     from reading import Row
@@ -31,43 +31,54 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--films224", type=Path, metavar="DIR", help="films to train on, 224 px a side or near it")
-    p.add_argument("--native", type=Path, metavar="DIR", help="films to read, of their native size")
+    p.add_argument("--images224", type=Path, metavar="DIR", help="images to train on, 224 px a side or near it")
+    p.add_argument("--native", type=Path, metavar="DIR", help="images to read, of their native size")
     p.add_argument("--threads", type=int, default=1, help="threads for arithmetic, ours and the peers' (default: 1)")
-    p.add_argument("--workers", type=int, default=1, help="processes that read films, ours and timm's (default: 1)")
-    p.add_argument("--batch", type=int, default=32, help="films per step (default: 32)")
+    p.add_argument("--workers", type=int, default=1, help="processes that read images, ours and timm's (default: 1)")
+    p.add_argument("--batch", type=int, default=32, help="images per step (default: 32)")
     p.add_argument("--size", type=int, default=224, help="pixels a side that the network sees (default: 224)")
-    p.add_argument("--rounds", type=int, default=7, help="rounds of reading; steps have 3 times as many, epochs half (default: 7)")
-    p.add_argument("--epoch-films", type=int, default=640, metavar="N", help="films of an epoch (default: 640)")
-    p.add_argument("--native-films", type=int, default=104, metavar="N", help="films to read (default: 104)")
-    p.add_argument("--nih-table", type=Path, metavar="FILE", help="NIH's Data_Entry_2017 table (default: one of its size is drawn)")
-    p.add_argument("--quick", action="store_true", help="at most 3 rounds of 5 batches and 20 native films")
+    p.add_argument(
+        "--rounds", type=int, default=7, help="rounds of reading; steps have 3 times as many, epochs half (default: 7)"
+    )
+    p.add_argument("--epoch-images", type=int, default=640, metavar="N", help="images of an epoch (default: 640)")
+    p.add_argument("--native-images", type=int, default=104, metavar="N", help="images to read (default: 104)")
+    p.add_argument(
+        "--nih-table", type=Path, metavar="FILE", help="NIH's Data_Entry_2017 table (default: one of its size is drawn)"
+    )
+    p.add_argument("--quick", action="store_true", help="at most 3 rounds of 5 batches and 20 native images")
     p.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "latest.md", help="where to keep the table")
     a = p.parse_args(arguments)
-    if not 2 <= a.batch <= a.epoch_films:
-        p.error(f"--batch {a.batch} with --epoch-films {a.epoch_films}: an epoch needs at least one batch, and a batch two films")
+    if not 2 <= a.batch <= a.epoch_images:
+        p.error(
+            f"--batch {a.batch} with --epoch-images {a.epoch_images}: an epoch needs at least one batch, and a batch"
+            " two images"
+        )
     if a.quick:
-        a.rounds, a.epoch_films, a.native_films = min(a.rounds, 3), min(a.epoch_films, 5 * a.batch), min(a.native_films, 20)
+        a.rounds, a.epoch_images, a.native_images = (
+            min(a.rounds, 3),
+            min(a.epoch_images, 5 * a.batch),
+            min(a.native_images, 20),
+        )
     torch.set_num_threads(a.threads)
     with TemporaryDirectory(prefix="bench-") as scratch:
-        films = prepare(Path(scratch) / "films", a.films224, a.epoch_films, (a.size, a.size), least=a.batch)
-        native = prepare(Path(scratch) / "native", a.native, a.native_films, NATIVE)
-        rows = [("What", "Ours", "Peer", "Ratio", "Target", "Note"), ("---",) * 6, *measure(a, films, native)]
+        images = prepare(Path(scratch) / "images", a.images224, a.epoch_images, (a.size, a.size), least=a.batch)
+        native = prepare(Path(scratch) / "native", a.native, a.native_images, NATIVE)
+        rows = [("What", "Ours", "Peer", "Ratio", "Target", "Note"), ("---",) * 6, *measure(a, images, native)]
     text = "\n".join([machine(a), "", *(f"| {' | '.join(row)} |" for row in rows), ""])
     print(text, end="")
     a.out.parent.mkdir(parents=True, exist_ok=True)
     a.out.write_text(text, encoding="utf-8")
 
 
-def measure(a: argparse.Namespace, films: Path, native: Path) -> list[Row]:
+def measure(a: argparse.Namespace, images: Path, native: Path) -> list[Row]:
     import labels
     import packed
     import reading
     import steps
 
     return [
-        *steps.measure_step(films, size=a.size, batch=a.batch, rounds=a.rounds * (1 if a.quick else 3)),
-        *steps.measure_epoch(films, size=a.size, batch=a.batch, workers=a.workers, rounds=max(1, a.rounds // 2)),
+        *steps.measure_step(images, size=a.size, batch=a.batch, rounds=a.rounds * (1 if a.quick else 3)),
+        *steps.measure_epoch(images, size=a.size, batch=a.batch, workers=a.workers, rounds=max(1, a.rounds // 2)),
         reading.measure(native, rounds=a.rounds),
         *packed.measure(native, rounds=a.rounds),
         *labels.measure(rounds=min(a.rounds, 3), table=a.nih_table),
@@ -75,38 +86,41 @@ def measure(a: argparse.Namespace, films: Path, native: Path) -> list[Row]:
 
 
 def machine(a: argparse.Namespace) -> str:
-    """What the figures belong to: CPU, cores, AMX, versions, threads, films."""
+    """What the figures belong to: CPU, cores, AMX, versions, threads, images."""
     cpuinfo = Path("/proc/cpuinfo")
     info = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
-    model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "unknown CPU")
+    model = next(
+        (line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "unknown CPU"
+    )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     kind = "AMX" if "amx_bf16" in info else "no AMX, but AVX-512 BF16" if "avx512_bf16" in info else "no AMX"
-    given = ("given" if folder else "synthetic" for folder in (a.films224, a.native))
+    given = ("given" if folder else "synthetic" for folder in (a.images224, a.native))
     return (
         f"{model} ({kind}), {cores} core(s), load {os.getloadavg()[0]:.1f} at the end of the run.\n"
         f"torch {torch.__version__}, torchvision {torchvision.__version__}, Pillow {PIL.__version__}; "
         f"{a.threads} thread(s) and {a.workers} reading worker(s) on each side.\n"
-        f"Films: {next(given)} for training, {next(given)} for reading. Medians over rounds, ours and peer in turn; "
+        f"Images: {next(given)} for training, {next(given)} for reading. Medians over rounds, ours and peer in turn; "
         "in brackets the lowest and the highest round."
     )
 
 
 def prepare(target: Path, source: Path | None, count: int, size: tuple[int, int], least: int = 1) -> Path:
-    """A folder per class with `count` films for every side to read: links to the source's, evenly spread, or drawn ones.
+    """A folder per class with `count` images for every side to read: links to the source's, evenly spread, or drawn
+    ones.
 
-    Drawn films are enlarged to (height, width), with grain laid on so that a JPEG takes about a real film's bytes.
+    Drawn images are enlarged to (height, width), with grain laid on so that a JPEG takes about a real image's bytes.
     """
     found = sorted(f for f in source.glob("*/*") if f.suffix.lower() in (".jpg", ".jpeg")) if source else []
     if source and len(found) < least:
         sys.exit(f"error: {source} has {len(found)} JPEGs in folders per class; {least} or more are needed")
-    for film in (found[k * len(found) // count] for k in range(count)) if len(found) > count else found:
-        (target / film.parent.name).mkdir(parents=True, exist_ok=True)
-        (target / film.parent.name / film.name).symlink_to(film.resolve())
+    for image in (found[k * len(found) // count] for k in range(count)) if len(found) > count else found:
+        (target / image.parent.name).mkdir(parents=True, exist_ok=True)
+        (target / image.parent.name / image.name).symlink_to(image.resolve())
     if source is None:
-        from thorax_launch.synthetic.radiograph import draw_film
+        from thorax_launch.synthetic.radiograph import draw_radiograph
 
         rng = np.random.default_rng(0)
-        drawn = [Image.fromarray(draw_film(rng, ["Consolidation"] * (k % 2))) for k in range(min(count, 32))]
+        drawn = [Image.fromarray(draw_radiograph(rng, ["Consolidation"] * (k % 2))) for k in range(min(count, 32))]
         for k in range(count):
             large = drawn[k % len(drawn)].resize(size[::-1], Image.Resampling.BICUBIC)
             grain = rng.standard_normal(size, dtype=np.float32) * 2.0

@@ -1,4 +1,7 @@
-"""Load for a server on this machine: clients that keep their connections, in one event loop and in bare bytes, to cost little."""
+"""Load for a server on this machine.
+
+Clients that keep their connections, in one event loop and in bare bytes, to cost little.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,17 @@ class Asked:
     wire: bytes
 
     @classmethod
-    def film(cls, content: bytes, content_type: str = "image/jpeg", path: str = "/invocations", accept: str = "application/json") -> Asked:
-        head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\nAccept: {accept}\r\nContent-Length: {len(content)}\r\n\r\n"
+    def image(
+        cls,
+        content: bytes,
+        content_type: str = "image/jpeg",
+        path: str = "/invocations",
+        accept: str = "application/json",
+    ) -> Asked:
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\nAccept:"
+            f" {accept}\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
         return cls(head.encode("latin-1", "replace") + content)
 
 
@@ -38,7 +50,12 @@ class Timed:
         return float(np.percentile(self.seconds, q)) * 1000
 
 
-def run(port: int, requests: Sequence[Asked], clients: int, told: Callable[[int, int, bytes], None] = lambda k, status, body: None) -> Timed:
+def run(
+    port: int,
+    requests: Sequence[Asked],
+    clients: int,
+    told: Callable[[int, int, bytes], None] = lambda k, status, body: None,
+) -> Timed:
     """Sends all requests to 127.0.0.1, each client its next as soon as its last is answered.
 
     Args:

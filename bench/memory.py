@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def peak(batch: int, size: int, accumulation: int, checkpointing: bool) -> float:
-    """GiB that one step takes on top of network, optimiser and films."""
+    """GiB that one step takes on top of network, optimiser and images."""
     import torch
 
     from thorax import networks
@@ -53,14 +53,16 @@ def peak(batch: int, size: int, accumulation: int, checkpointing: bool) -> float
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = resolve("auto", device)
-    net = networks.build("resnet50", 1, 14, activation_checkpointing=checkpointing).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = networks.build("resnet50", 1, 14, activation_checkpointing=checkpointing).to(
+        device, memory_format=torch.channels_last
+    )  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()  # its state is part of the ground, not of the step
-    films = torch.randn(batch, 1, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(batch, 1, size, size, device=device).contiguous(memory_format=torch.channels_last)
     before = _held()
-    for part in films.chunk(accumulation):
+    for part in images.chunk(accumulation):
         with autocast(precision, device):
             loss = net(part).float().square().mean() / accumulation
         loss.backward()

@@ -1,9 +1,10 @@
-"""Packed films of 256 px, from RecordIO and from streamed shards, against decoding the native originals; and packing itself.
+"""Packed images of 256 px, from RecordIO and from streamed shards, against decoding the native originals; and packing
+itself.
 
     python bench/packed.py [--native DIR] [--rounds N]
 
 Both sides end with a uint8 array of 256 x 256 px, by the product's Preprocessing, in one process of one thread. "Bytes
-only" leaves the decoding out. DIR is a folder of class folders; without it, synthetic films are drawn.
+only" leaves the decoding out. DIR is a folder of class folders; without it, synthetic images are drawn.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tempfile import TemporaryDirectory
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("bench", "launch", "source_dir")]
 from reading import Row, compare, timed
-from thorax.data.columns import Ranges
+from thorax.data.columns import ByteRangeColumn
 from thorax.data.formats import read_channel
 from thorax.data.preprocessing import Preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
@@ -39,18 +40,25 @@ def measure(native: Path, *, rounds: int, size: int = SIZE) -> list[Row]:
     with TemporaryDirectory(prefix="bench-") as scratch:
         root = Path(scratch)
         many = _many(native, root / "many")
-        packed = {(to, encode): _pack(many, root / f"{to}-{encode}", to, encode, size) for to in ("rec", "shards") for encode in ("jpeg", "raw")}
+        packed = {
+            (to, encode): _pack(many, root / f"{to}-{encode}", to, encode, size)
+            for to in ("rec", "shards")
+            for encode in ("jpeg", "raw")
+        }
         sides: dict[str, tuple[Callable[[], object], int]] = {}
-        for (to, encode), films in packed.items():
-            assert isinstance(films.table.sources, Ranges)
-            bytes_of = partial(_by_offset, films.table.sources) if to == "rec" else partial(_streamed, films)
-            name = f"{'RecordIO, by offset' if to == 'rec' else 'Shards, streamed'}, {encode} {films.table.sources[0].size / 1e3:.0f} kB"
-            sides[f"{name}: bytes only"] = partial(_count, bytes_of), len(films)
-            sides[f"{name}: decoded to {size} px"] = partial(_decode, bytes_of, seen), len(films)
+        for (to, encode), images in packed.items():
+            assert isinstance(images.table.sources, ByteRangeColumn)
+            bytes_of = partial(_by_offset, images.table.sources) if to == "rec" else partial(_streamed, images)
+            name = (
+                f"{'RecordIO, by offset' if to == 'rec' else 'Shards, streamed'}, {encode}"
+                f" {images.table.sources[0].size / 1e3:.0f} kB"
+            )
+            sides[f"{name}: bytes only"] = partial(_count, bytes_of), len(images)
+            sides[f"{name}: decoded to {size} px"] = partial(_decode, bytes_of, seen), len(images)
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         originals = []
         for _ in range(rounds + 1):  # the first warms the disk cache
-            originals.append(timed(lambda: [seen.film(path) for path in paths]) / len(paths))
+            originals.append(timed(lambda: [seen.image(path) for path in paths]) / len(paths))
             for name, (work, count) in sides.items():
                 seconds[name].append(timed(work) / count)
         peer = f"the same decoder on {len(paths)} native originals"
@@ -59,61 +67,70 @@ def measure(native: Path, *, rounds: int, size: int = SIZE) -> list[Row]:
 
 
 def _many(native: Path, folder: Path) -> Path:
-    """The films TIMES times, by links."""
+    """The images TIMES times, by links."""
     for k in range(TIMES):
-        for film in native.glob("*/*"):
-            (folder / film.parent.name / str(k)).mkdir(parents=True, exist_ok=True)
-            (folder / film.parent.name / str(k) / film.name).symlink_to(film.resolve())
+        for image in native.glob("*/*"):
+            (folder / image.parent.name / str(k)).mkdir(parents=True, exist_ok=True)
+            (folder / image.parent.name / str(k) / image.name).symlink_to(image.resolve())
     return folder
 
 
-def _pack(films: Path, out: Path, to: str, encode: str, size: int, processes: int = 2) -> SampleSet:
-    words = ["pack", films, out, "--to", to, "--size", f"{size}x{size}", "--encode", encode, "--processes", processes]
+def _pack(images: Path, out: Path, to: str, encode: str, size: int, processes: int = 2) -> SampleSet:
+    words = ["pack", images, out, "--to", to, "--size", f"{size}x{size}", "--encode", encode, "--processes", processes]
     with contextlib.redirect_stdout(io.StringIO()):
         if prepare.main([str(word) for word in words]):
-            sys.exit(f"error: {films} cannot be packed")
+            sys.exit(f"error: {images} cannot be packed")
     listing = read_channel("packed", out)
     return sample_set("packed", listing, label_space(listing, (), None))
 
 
-def _by_offset(sources: Ranges) -> Iterable[bytes]:
+def _by_offset(sources: ByteRangeColumn) -> Iterable[bytes]:
     return (source.read() for source in sources)
 
 
-def _streamed(films: SampleSet) -> Iterable[bytes]:
-    for item in StreamedBatches(films, BATCH, BUFFER, 0, 0):
+def _streamed(images: SampleSet) -> Iterable[bytes]:
+    for item in StreamedBatches(images, BATCH, BUFFER, 0, 0):
         yield from item[-1]  # type: ignore[misc]
 
 
-def _count(films: Callable[[], Iterable[bytes]]) -> int:
-    return sum(len(data) for data in films())
+def _count(images: Callable[[], Iterable[bytes]]) -> int:
+    return sum(len(data) for data in images())
 
 
-def _decode(films: Callable[[], Iterable[bytes]], seen: Preprocessing) -> None:
-    for data in films():
-        seen.film(data)
+def _decode(images: Callable[[], Iterable[bytes]], seen: Preprocessing) -> None:
+    for data in images():
+        seen.image(data)
 
 
-def _packing(films: Path, root: Path, rounds: int, size: int) -> Row:
+def _packing(images: Path, root: Path, rounds: int, size: int) -> Row:
     """2 processes against 1, in turn."""
-    count = sum(1 for _ in films.rglob("*.*"))
+    count = sum(1 for _ in images.rglob("*.*"))
     seconds: tuple[list[float], list[float]] = ([], [])
     for k in range(rounds):
         for processes, told in zip((2, 1), seconds, strict=True):
-            told.append(timed(partial(_pack, films, root / f"packing-{processes}-{k}", "shards", "jpeg", size, processes)))
-    return compare("Packing native films, 2 processes", "1 process", count, *seconds, target="near 2x", note="from the command's start to its end")
+            told.append(
+                timed(partial(_pack, images, root / f"packing-{processes}-{k}", "shards", "jpeg", size, processes))
+            )
+    return compare(
+        "Packing native images, 2 processes",
+        "1 process",
+        count,
+        *seconds,
+        target="near 2x",
+        note="from the command's start to its end",
+    )
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--native", type=Path, metavar="DIR", help="films of their native size, a folder per class")
+    p.add_argument("--native", type=Path, metavar="DIR", help="images of their native size, a folder per class")
     p.add_argument("--rounds", type=int, default=5)
     a = p.parse_args()
     from bench import NATIVE
-    from bench import prepare as films_of
+    from bench import prepare as images_of
 
     with TemporaryDirectory(prefix="bench-") as scratch:
-        for row in measure(films_of(Path(scratch) / "native", a.native, 104, NATIVE), rounds=a.rounds):
+        for row in measure(images_of(Path(scratch) / "native", a.native, 104, NATIVE), rounds=a.rounds):
             print(f"{row.what}: {row.ours}; {row.peer}; {row.ratio}", flush=True)
 
 

@@ -1,4 +1,7 @@
-"""Reading native-size JPEGs: our decoder and Preprocessing against torchvision's ImageFolder with Resize, one thread each."""
+"""Reading native-size JPEGs.
+
+Our decoder and Preprocessing against torchvision's ImageFolder with Resize, one thread each.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from torchvision.transforms import Resize
 
 from thorax.data.images import Preprocessing
 
-AT_ONCE = 8  #: films that one side reads before it is the other's turn
+AT_ONCE = 8  #: images that one side reads before it is the other's turn
 
 
 class Row(NamedTuple):
@@ -35,28 +38,40 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(what: str, peer: str, films: int, ours: list[float], theirs: list[float], **texts: str) -> Row:
-    """Films per second and how many times faster ours is, from each round's seconds for `films` films."""
+def compare(what: str, peer: str, images: int, ours: list[float], theirs: list[float], **texts: str) -> Row:
+    """Images per second and how many times faster ours is, from each round's seconds for `images` images."""
     each = [b / a for a, b in zip(ours, theirs, strict=True)]
     ratio = f"**{median(theirs) / median(ours):.2f}x** ({min(each):.2f} to {max(each):.2f})"
-    return Row(what, f"{films / median(ours):.1f} films/s", f"{films / median(theirs):.1f} films/s: {peer}", ratio, **texts)
+    return Row(
+        what, f"{images / median(ours):.1f} images/s", f"{images / median(theirs):.1f} images/s: {peer}", ratio, **texts
+    )
 
 
 def measure(folder: Path, *, rounds: int, size: int = 256) -> Row:
-    """Every film of a folder per class, ours and theirs in turn, few films at a time; comparing the pixels first warms the disk cache."""
+    """Every image of a folder per class, ours and theirs in turn, few images at a time.
+
+    Comparing the pixels first warms the disk cache.
+    """
     peer = ImageFolder(str(folder), transform=Resize((size, size)))
     paths = [Path(path) for path, _ in peer.samples]
     ours = Preprocessing(size, size)
-    pixels = np.stack([np.abs(ours.film(path) - np.asarray(peer[k][0].convert("L"), np.int16)) for k, path in enumerate(paths)])
+    pixels = np.stack(
+        [np.abs(ours.image(path) - np.asarray(peer[k][0].convert("L"), np.int16)) for k, path in enumerate(paths)]
+    )
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         took = [0.0, 0.0]
         for start in range(0, len(paths), AT_ONCE):
             few = range(start, min(start + AT_ONCE, len(paths)))
-            took[0] += timed(lambda few=few: [ours.film(paths[k]) for k in few])  # type: ignore[misc]
+            took[0] += timed(lambda few=few: [ours.image(paths[k]) for k in few])  # type: ignore[misc]
             took[1] += timed(lambda few=few: [peer[k] for k in few])  # type: ignore[misc]
         for told, one in zip(seconds, took, strict=True):
             told.append(one)
-    note = f"pixel difference: mean {pixels.mean():.2f}, 99th percentile {np.percentile(pixels, 99):.0f} of 255 grey levels"
+    note = (
+        f"pixel difference: mean {pixels.mean():.2f}, 99th percentile {np.percentile(pixels, 99):.0f} of 255 grey"
+        " levels"
+    )
     what = f"Reading {len(paths)} native-size JPEGs to {size} px, one core"
-    return compare(what, f"torchvision ImageFolder + Resize(({size}, {size}))", len(paths), *seconds, target=">= 2.5x", note=note)
+    return compare(
+        what, f"torchvision ImageFolder + Resize(({size}, {size}))", len(paths), *seconds, target=">= 2.5x", note=note
+    )

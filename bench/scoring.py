@@ -1,9 +1,11 @@
-"""Scoring a folder of films: launch/batch.py's way against the plain one, same weights, ours and peer in turn.
+"""Scoring a folder of images: launch/batch.py's way against the plain one, same weights, ours and peer in turn.
 
-    python bench/scoring.py [--films DIR] [--network resnet18] [--rounds N]
+    python bench/scoring.py [--images DIR] [--network resnet18] [--rounds N]
 
-The plain way: torchvision's ImageFolder with Grayscale, Resize, ToTensor and Normalize in a DataLoader, a float32 network in eval
-mode under torch.inference_mode, torch's own number of threads. Both sides have the same reading workers. Random weights: only
+The plain way: torchvision's ImageFolder with Grayscale, Resize, ToTensor and Normalize in a DataLoader, a float32
+network in eval
+mode under torch.inference_mode, torch's own number of threads. Both sides have the same reading workers. Random
+weights: only
 the clock matters here, and that both sides say the same.
 """
 
@@ -27,54 +29,72 @@ from reading import Row, compare, timed
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--films", type=Path, metavar="DIR", help="a folder of JPEGs for each of two classes (default: synthetic films)")
+    p.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="a folder of JPEGs for each of two classes (default: synthetic images)",
+    )
     p.add_argument("--network", default="resnet18", help="default: resnet18")
     p.add_argument("--size", type=int, default=224, help="pixels a side that the network sees (default: 224)")
-    p.add_argument("--count", type=int, default=256, metavar="N", help="films of a round (default: 256)")
-    p.add_argument("--batch", type=int, default=32, help="films of a forward pass (default: 32)")
-    p.add_argument("--workers", type=int, default=1, help="processes that read films, on both sides (default: 1)")
+    p.add_argument("--count", type=int, default=256, metavar="N", help="images of a round (default: 256)")
+    p.add_argument("--batch", type=int, default=32, help="images of a forward pass (default: 32)")
+    p.add_argument("--workers", type=int, default=1, help="processes that read images, on both sides (default: 1)")
     p.add_argument("--threads", type=int, metavar="N", help="CPUs to use, on both sides (default: all)")
     p.add_argument("--rounds", type=int, default=5)
     a = p.parse_args()
     with TemporaryDirectory(prefix="bench-") as scratch:
-        row = measure(prepare(Path(scratch) / "films", a.films, a.count, (a.size, a.size)), Path(scratch), a)
+        row = measure(prepare(Path(scratch) / "images", a.images, a.count, (a.size, a.size)), Path(scratch), a)
     print(" | ".join(row))
 
 
 def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
     from thorax.machine import free_cpus
     from thorax.scoring.passes import score_all
-    from thorax.scoring.samples import films_to_score
+    from thorax.scoring.samples import images_to_score
     from thorax.serving.classifier import Classifier
 
     cpus = a.threads or free_cpus()
     bundle(scratch / "model", a.network, a.size)
     classifier = Classifier.load(scratch / "model", threads=1, batch=a.batch)
-    films = films_to_score(folder, classifier.bundle.space)
+    images = images_to_score(folder, classifier.bundle.space)
     plain_net = classifier.bundle.build_network()
-    plain_films = ImageFolder(str(folder), transforms.Compose([
-        transforms.Grayscale(1), transforms.Resize((a.size, a.size)), transforms.ToTensor(), transforms.Normalize([0.5], [0.25]),
-    ]))  # fmt: skip
+    plain_images = ImageFolder(
+        str(folder),
+        transforms.Compose(
+            [
+                transforms.Grayscale(1),
+                transforms.Resize((a.size, a.size)),
+                transforms.ToTensor(),
+                transforms.Normalize([0.5], [0.25]),
+            ]
+        ),
+    )
     torch.set_num_threads(cpus)
 
     def ours() -> np.ndarray:
         partial = scratch / "partial"
         partial.unlink(missing_ok=True)
         prepared = classifier.bundle.preprocessing
-        return score_all(classifier.score, prepared, films, partial, identity={}, batch=a.batch, workers=a.workers, at_once=cpus)[0]
+        return score_all(
+            classifier.score, prepared, images, partial, identity={}, batch=a.batch, workers=a.workers, at_once=cpus
+        )[0]
 
     def plain() -> np.ndarray:
         torch.set_num_threads(cpus)
-        loader: Any = DataLoader(plain_films, batch_size=a.batch, num_workers=a.workers)
+        loader: Any = DataLoader(plain_images, batch_size=a.batch, num_workers=a.workers)
         with torch.inference_mode():
             return torch.cat([plain_net(x).sigmoid() for x, _ in loader]).numpy()
 
     difference = float(np.abs(ours() - plain()).max())  # and warms the disk cache
     seconds = [(timed(ours), timed(plain)) for _ in range(a.rounds)]
     one, other = ([pair[k] for pair in seconds] for k in (0, 1))
-    what = f"Scoring {len(films)} films, {a.network}, {a.size} px, {cpus} CPU(s), {a.workers} worker(s), {classifier.precision}"
+    what = (
+        f"Scoring {len(images)} images, {a.network}, {a.size} px, {cpus} CPU(s), {a.workers} worker(s),"
+        f" {classifier.precision}"
+    )
     note = f"largest difference of a probability {difference:.4f}, load {os.getloadavg()[0]:.1f}"
-    return compare(what, "plain float32 DataLoader loop", len(films), one, other, target=">= 4", note=note)
+    return compare(what, "plain float32 DataLoader loop", len(images), one, other, target=">= 4", note=note)
 
 
 def bundle(folder: Path, network: str, size: int) -> None:
@@ -88,9 +108,17 @@ def bundle(folder: Path, network: str, size: int) -> None:
     space = LabelSpace(("NORMAL", "PNEUMONIA"), "binary")
     about: dict[str, Any] = {"configuration": {}, "split": {}, "metrics": {}}
     write_bundle(
-        folder, networks.build(network, 1, 1, 0.0), network=network, dropout=0.0, space=space, preprocessing=Preprocessing(size, size, normalization="fixed"),
-        thresholds={"PNEUMONIA": 0.5}, about=about, split="id,patient,part\n", source_dir=ROOT / "source_dir",
-    )  # fmt: skip
+        folder,
+        networks.build(network, 1, 1, 0.0),
+        network=network,
+        dropout=0.0,
+        space=space,
+        preprocessing=Preprocessing(size, size, normalization="fixed"),
+        thresholds={"PNEUMONIA": 0.5},
+        about=about,
+        split="id,patient,part\n",
+        source_dir=ROOT / "source_dir",
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Answering films over HTTP: our app against the plain way, same weights, same cores, in turn.
+"""Answering images over HTTP: our app against the plain way, same weights, same cores, in turn.
 
-    python bench/serving.py [--films DIR] [--bundle DIR] [--network resnet18] [--rounds N]
+    python bench/serving.py [--images DIR] [--bundle DIR] [--network resnet18] [--rounds N]
 
-The plain way: TorchServe with SageMaker's PyTorch toolkit, as AWS's image starts it, and the toolkit's own model_fn (a traced
-network, float32), predict_fn and output_fn; its input_fn reads no JPEG, so that one is a plain Pillow one. Both sides are at
+The plain way: TorchServe with SageMaker's PyTorch toolkit, as AWS's image starts it, and the toolkit's own model_fn (a
+traced
+network, float32), predict_fn and output_fn; its input_fn reads no JPEG, so that one is a plain Pillow one. Both sides
+are at
 their defaults and run at once, each idle while the other is asked.
 """
 
@@ -37,31 +39,55 @@ import torch
 from PIL import Image
 
 def input_fn(body, content_type):
-    film = Image.open(io.BytesIO(body)).convert("L").resize(({width}, {height}), Image.Resampling.BILINEAR)
-    x = torch.from_numpy(np.asarray(film, dtype=np.float32))[None, None]
+    image = Image.open(io.BytesIO(body)).convert("L").resize(({width}, {height}), Image.Resampling.BILINEAR)
+    x = torch.from_numpy(np.asarray(image, dtype=np.float32))[None, None]
     return (x - x.mean()) / x.std(correction=0).clamp(min=1)
 """
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--films", type=Path, metavar="DIR", help="a folder of JPEGs for each of two classes (default: synthetic films)")
-    p.add_argument("--bundle", type=Path, metavar="DIR", help="a trained bundle that normalises each film (default: random weights)")
+    p.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="a folder of JPEGs for each of two classes (default: synthetic images)",
+    )
+    p.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="a trained bundle that normalises each image (default: random weights)",
+    )
     p.add_argument("--network", default="resnet18", help="of the random weights (default: resnet18)")
-    p.add_argument("--size", type=int, default=224, help="pixels a side of the films, and of a network with random weights (default: 224)")
-    p.add_argument("--single", type=int, default=60, metavar="N", help="requests of one client, each round (default: 60)")
-    p.add_argument("--many", type=int, default=200, metavar="N", help="requests of all clients together, each round (default: 200)")
+    p.add_argument(
+        "--size",
+        type=int,
+        default=224,
+        help="pixels a side of the images, and of a network with random weights (default: 224)",
+    )
+    p.add_argument(
+        "--single", type=int, default=60, metavar="N", help="requests of one client, each round (default: 60)"
+    )
+    p.add_argument(
+        "--many", type=int, default=200, metavar="N", help="requests of all clients together, each round (default: 200)"
+    )
     p.add_argument("--clients", type=int, default=16)
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--peer-threads", type=int, metavar="N", help="OMP_NUM_THREADS of the plain side (default: its default, which a busy machine makes slow)")
+    p.add_argument(
+        "--peer-threads",
+        type=int,
+        metavar="N",
+        help="OMP_NUM_THREADS of the plain side (default: its default, which a busy machine makes slow)",
+    )
     p.add_argument("--no-peer", action="store_true", help="only our own times")
     a = p.parse_args()
     if not a.no_peer and not shutil.which("java"):
         print("no Java 17: only our own times")
         a.no_peer = True
     with TemporaryDirectory(prefix="bench-") as scratch:
-        films = prepare(Path(scratch) / "films", a.films, 64, (a.size, a.size))
-        bodies = [file.read_bytes() for file in sorted(films.glob("*/*"))]
+        images = prepare(Path(scratch) / "images", a.images, 64, (a.size, a.size))
+        bodies = [file.read_bytes() for file in sorted(images.glob("*/*"))]
         for line in measure(a.bundle or bundle(Path(scratch) / "model", a.network, a.size), bodies, Path(scratch), a):
             print(" | ".join(line))
 
@@ -72,8 +98,8 @@ def measure(model: Path, bodies: list[bytes], scratch: Path, a: argparse.Namespa
     offline = Classifier.load(model)
     network = offline.bundle.network
     expected = offline.predict(bodies)
-    single = [Asked.film(bodies[k % len(bodies)]) for k in range(a.single)]
-    many = [Asked.film(bodies[k % len(bodies)]) for k in range(a.many)]
+    single = [Asked.image(bodies[k % len(bodies)]) for k in range(a.single)]
+    many = [Asked.image(bodies[k % len(bodies)]) for k in range(a.many)]
     yield ("What", "Ours", "TorchServe, plain", "Ratio", "Target")
     with started(ours(model)) as (port, cold):
         check(port, bodies, expected, within=3e-6)
@@ -85,13 +111,21 @@ def measure(model: Path, bodies: list[bytes], scratch: Path, a: argparse.Namespa
             return
         with started(plain(model, scratch / "plain", offline, a.peer_threads)) as (other, slow):
             check(other, bodies, expected, within=0.02, probability=lambda value: 1 / (1 + np.exp(-np.ravel(value)[0])))
-            rounds = [(run(port, single, 1), run(other, single, 1), run(port, many, a.clients), run(other, many, a.clients)) for _ in range(a.rounds)]
+            rounds = [
+                (run(port, single, 1), run(other, single, 1), run(port, many, a.clients), run(other, many, a.clients))
+                for _ in range(a.rounds)
+            ]
     yield (f"{network}: TorchServe's start", "", f"{slow:.1f}", "", "")
     yield ratio(f"{network}: 1 client, p50, ms", rounds, 0, lambda t: t.percentile(50), ">= 2")
     yield ratio(f"{network}: {a.clients} clients, requests/s", rounds, 2, lambda t: t.per_second, ">= 4", more=True)
     yield ratio(f"{network}: {a.clients} clients, p99, ms", rounds, 2, lambda t: t.percentile(99), ">= 1")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield (f"{offline.precision}, {cores} core(s), load {os.getloadavg()[0]:.1f}, torch {torch.__version__}; medians of {a.rounds} rounds",)
+    yield (
+        (
+            f"{offline.precision}, {cores} core(s), load {os.getloadavg()[0]:.1f}, torch {torch.__version__}; medians"
+            f" of {a.rounds} rounds"
+        ),
+    )
 
 
 def ratio(what: str, rounds: list[Any], at: int, value: Any, target: str, more: bool = False) -> tuple[str, ...]:
@@ -106,14 +140,16 @@ def ratio(what: str, rounds: list[Any], at: int, value: Any, target: str, more: 
     return what, f"{median(x for x, _ in pairs):.1f}", f"{median(y for _, y in pairs):.1f}", spread, target
 
 
-def check(port: int, bodies: list[bytes], expected: np.ndarray, within: float, probability: Any = lambda value: value[0]) -> None:
+def check(
+    port: int, bodies: list[bytes], expected: np.ndarray, within: float, probability: Any = lambda value: value[0]
+) -> None:
     """Ends the program where a server does not say what the classifier says offline."""
 
     def told(k: int, status: int, body: bytes) -> None:
         if status != 200 or abs(probability(json.loads(body)) - expected[k, 0]) > within:
-            sys.exit(f"error: film {k} is answered {status} {body[:80]!r}, expected {expected[k]}")
+            sys.exit(f"error: image {k} is answered {status} {body[:80]!r}, expected {expected[k]}")
 
-    run(port, [Asked.film(body) for body in bodies], 4, told)
+    run(port, [Asked.image(body) for body in bodies], 4, told)
 
 
 # -- The two servers ---------------------------------------------------------------------------------------------------
@@ -129,15 +165,21 @@ def plain(model: Path, base: Path, offline: Any, threads: int | None) -> tuple[l
     from thorax_launch.local.serve_torchserve import environment
 
     prepared = offline.bundle.preprocessing
-    if prepared.normalization != "film" or prepared.fit != "stretch":
-        sys.exit(f"error: {model} does not stretch and normalise each film; the plain side here does")
+    if prepared.normalization != "image" or prepared.fit != "stretch":
+        sys.exit(f"error: {model} does not stretch and normalise each image; the plain side here does")
     (base / "model" / "code").mkdir(parents=True)
     example = torch.zeros(1, prepared.channels, prepared.height, prepared.width)
     torch.jit.trace(offline.bundle.build_network(), example).save(str(base / "model" / "model.pt"))  # type: ignore[no-untyped-call]
-    (base / "model" / "code" / "inference.py").write_text(_INPUT_FN.format(height=prepared.height, width=prepared.width))
+    (base / "model" / "code" / "inference.py").write_text(
+        _INPUT_FN.format(height=prepared.height, width=prepared.width)
+    )
     port = free_port()
     variables = environment(str(base), port, 0) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    return [sys.executable, str(ROOT / "launch" / "thorax_launch" / "local" / "serve_torchserve.py"), str(base)], variables, port
+    return (
+        [sys.executable, str(ROOT / "launch" / "thorax_launch" / "local" / "serve_torchserve.py"), str(base)],
+        variables,
+        port,
+    )
 
 
 @contextmanager
@@ -145,14 +187,20 @@ def started(server: tuple[list[str], dict[str, str], int]) -> Iterator[tuple[int
     """The server's port, and the seconds from the start of its process to its first answer."""
     command, variables, port = server
     began = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               cwd=variables.get("SAGEMAKER_BASE_DIR"), start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=variables.get("SAGEMAKER_BASE_DIR"),
+        start_new_session=True,
+    )
     try:
-        film = Asked.film(_any_film())
+        image = Asked.image(_any_image())
         while True:
             found: list[int] = []
             try:
-                run(port, [film], 1, lambda k, status, body, found=found: found.append(status))  # type: ignore[misc]
+                run(port, [image], 1, lambda k, status, body, found=found: found.append(status))  # type: ignore[misc]
             except (OSError, EOFError):
                 pass
             if found == [200]:
@@ -171,7 +219,7 @@ def started(server: tuple[list[str], dict[str, str], int]) -> Iterator[tuple[int
             os.killpg(process.pid, signal.SIGKILL)  # TorchServe's Java outlives the script that it was asked by
 
 
-def _any_film() -> bytes:
+def _any_image() -> bytes:
     import io
 
     from PIL import Image
@@ -198,15 +246,25 @@ def bundle(folder: Path, network: str, size: int) -> Path:
 
     torch.manual_seed(0)
     net = networks.build(network, 1, 1)
-    for module in net.modules():  # as in a trained network each block adds a little: else bfloat16's rounding would add up
+    for (
+        module
+    ) in net.modules():  # as in a trained network each block adds a little: else bfloat16's rounding would add up
         for name in ("bn3", "bn2"):
             if hasattr(module, "downsample") and hasattr(module, name):
                 torch.nn.init.constant_(getattr(module, name).weight, 0.2)
                 break
     write_bundle(
-        folder, net, network=network, dropout=0.0, space=LabelSpace(("NORMAL", "PNEUMONIA"), "binary"), preprocessing=Preprocessing(size, size),
-        thresholds={"PNEUMONIA": 0.5}, about={"configuration": {}, "split": {}, "metrics": {}}, split="id,patient,part\n", source_dir=ROOT / "source_dir",
-    )  # fmt: skip
+        folder,
+        net,
+        network=network,
+        dropout=0.0,
+        space=LabelSpace(("NORMAL", "PNEUMONIA"), "binary"),
+        preprocessing=Preprocessing(size, size),
+        thresholds={"PNEUMONIA": 0.5},
+        about={"configuration": {}, "split": {}, "metrics": {}},
+        split="id,patient,part\n",
+        source_dir=ROOT / "source_dir",
+    )
     return folder
 
 

@@ -1,8 +1,10 @@
-"""Ten minutes of mixed load on our app: 95 % good requests, 5 % hostile ones. Ends with an error where a promise is broken.
+"""Ten minutes of mixed load on our app: 95 % good requests, 5 % hostile ones. Ends with an error where a promise is
+broken.
 
-    python bench/soak.py [--bundle DIR] [--films DIR] [--minutes 10] [--clients 8]
+    python bench/soak.py [--bundle DIR] [--images DIR] [--minutes 10] [--clients 8]
 
-Promised: no 5xx, every good answer equal to the offline prediction, and memory that has stopped growing: in the last tenth
+Promised: no 5xx, every good answer equal to the offline prediction, and memory that has stopped growing: in the last
+tenth
 of the time it is at most 5 % above that of the second tenth.
 """
 
@@ -27,14 +29,19 @@ from serving import bundle, ours, started
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--films", type=Path, metavar="DIR", help="a folder of JPEGs for each of two classes (default: synthetic films)")
+    p.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="a folder of JPEGs for each of two classes (default: synthetic images)",
+    )
     p.add_argument("--bundle", type=Path, metavar="DIR", help="default: ResNet-18 with random weights")
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--clients", type=int, default=8)
     a = p.parse_args()
     with TemporaryDirectory(prefix="soak-") as scratch:
-        films = prepare(Path(scratch) / "films", a.films, 64, (224, 224))
-        bodies = [file.read_bytes() for file in sorted(films.glob("*/*"))]
+        images = prepare(Path(scratch) / "images", a.images, 64, (224, 224))
+        bodies = [file.read_bytes() for file in sorted(images.glob("*/*"))]
         soak(a.bundle or bundle(Path(scratch) / "model", "resnet18", 224), bodies, a.minutes, a.clients)
 
 
@@ -48,18 +55,24 @@ def soak(model: Path, bodies: list[bytes], minutes: float, clients: int) -> None
     wrong: list[str] = []
     hostile = bad_requests(bodies[0])
     with started(ours(model)) as (port, _):
-        (server,) = [c.pid for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr and c.laddr.port == port]
+        (server,) = [
+            c.pid for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr and c.laddr.port == port
+        ]
         began = time.monotonic()
         while (passed := time.monotonic() - began) < 60 * minutes:
             chosen = [-1 if random.random() < 0.05 else random.randrange(len(bodies)) for _ in range(200)]
-            requests = [random.choice(hostile) if k < 0 else Asked.film(bodies[k]) for k in chosen]
+            requests = [random.choice(hostile) if k < 0 else Asked.image(bodies[k]) for k in chosen]
 
             def told(n: int, status: int, body: bytes, chosen: list[int] = chosen) -> None:
                 statuses[status] += 1
                 k = chosen[n]
-                good = status == 200 and abs(json.loads(body)[0] - expected[k, 0]) < 3e-6 if k >= 0 else 400 <= status < 500
+                good = (
+                    status == 200 and abs(json.loads(body)[0] - expected[k, 0]) < 3e-6
+                    if k >= 0
+                    else 400 <= status < 500
+                )
                 if not good:
-                    wrong.append(f"{'hostile' if k < 0 else f'film {k}'}: {status} {body[:80]!r}")
+                    wrong.append(f"{'hostile' if k < 0 else f'image {k}'}: {status} {body[:80]!r}")
 
             run(port, requests, clients, told)
             memory.append((passed, psutil.Process(server).memory_info().rss))
@@ -67,21 +80,32 @@ def soak(model: Path, bodies: list[bytes], minutes: float, clients: int) -> None
     early = [rss for at, rss in memory if tenth <= at < 2 * tenth] or [memory[0][1]]
     late = [rss for at, rss in memory if at >= 9 * tenth] or [memory[-1][1]]
     growth = max(late) / max(early) - 1
-    print(f"{minutes:g} min, {clients} clients, {sum(statuses.values())} requests, by status {dict(sorted(statuses.items()))}; "
-          f"memory {max(early) / 2**20:.0f} MiB early, {max(late) / 2**20:.0f} MiB late ({growth:+.1%}); load {os.getloadavg()[0]:.1f}")  # fmt: skip
+    print(
+        f"{minutes:g} min, {clients} clients, {sum(statuses.values())} requests, by status"
+        f" {dict(sorted(statuses.items()))}; memory {max(early) / 2**20:.0f} MiB early, {max(late) / 2**20:.0f} MiB"
+        f" late ({growth:+.1%}); load {os.getloadavg()[0]:.1f}"
+    )
     if wrong or growth > 0.05 or any(status >= 500 for status in statuses):
         sys.exit(f"error: {len(wrong)} wrong answers, e.g. {wrong[:3]}; memory {growth:+.1%}")
 
 
-def bad_requests(film: bytes) -> list[Asked]:
+def bad_requests(image: bytes) -> list[Asked]:
     """Each is refused with 4xx."""
     return [
-        Asked.film(film[:200]), Asked.film(b"\0" * 5000), Asked.film(b"hello", "text/plain"), Asked.film(film, accept="audio/mpeg"),
-        Asked.film(b'{"image": "?"}', "application/json"), Asked.film(b"[" * 50_000, "application/json"),
-        Asked.film(b'{"s3_uri": "http://x/y"}', "application/json"),
-        Asked.film(b"\x93NUMPY\x01\x00\x46\x00{'descr': '|u1', 'fortran_order': False, 'shape': (999999, 999999), }\n", "application/x-npy"),
-        Asked.film(film, "multipart/form-data; boundary=x"), Asked.film(film, path="/invocations?explain=maybe"),
-    ]  # fmt: skip
+        Asked.image(image[:200]),
+        Asked.image(b"\0" * 5000),
+        Asked.image(b"hello", "text/plain"),
+        Asked.image(image, accept="audio/mpeg"),
+        Asked.image(b'{"image": "?"}', "application/json"),
+        Asked.image(b"[" * 50_000, "application/json"),
+        Asked.image(b'{"s3_uri": "http://x/y"}', "application/json"),
+        Asked.image(
+            b"\x93NUMPY\x01\x00\x46\x00{'descr': '|u1', 'fortran_order': False, 'shape': (999999, 999999), }\n",
+            "application/x-npy",
+        ),
+        Asked.image(image, "multipart/form-data; boundary=x"),
+        Asked.image(image, path="/invocations?explain=maybe"),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Training ResNet-18 on the CPU: our Trainer against a step written plainly, and against an epoch built from timm's parts."""
+"""Training ResNet-18 on the CPU.
+
+Our Trainer against a step written plainly, and against an epoch built from timm's parts.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from reading import Row, compare, timed
 from thorax import networks
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
-from thorax.data.loading import Batch, Films
+from thorax.data.loading import Batch, ImageDataset
 from thorax.data.parts import preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
 from thorax.job import Process
@@ -31,36 +34,62 @@ from thorax.training.trainer import Trainer
 CPU = torch.device("cpu")
 
 
-def our_trainer(films: SampleSet, scratch: Path, size: int, batch: int, workers: int = 0, augmentation: str = "xray") -> Trainer:
-    """Our Trainer as a job has it: all defaults but network, size, batch and one epoch; validation is a single batch."""
+def our_trainer(
+    images: SampleSet, scratch: Path, size: int, batch: int, workers: int = 0, augmentation: str = "xray"
+) -> Trainer:
+    """Our Trainer as a job has it: all defaults but network, size, batch and one epoch.
+
+    Validation is a single batch.
+    """
     config = TrainingConfig(
-        network="resnet18", image_shape=(1, size, size), batch_size=batch, epochs=1, augmentation_type=augmentation, log_seconds=1e9)  # fmt: skip
-    net = networks.build(config.network, config.channels, len(films.space.outputs))
-    validation = films.subset([*range(batch // 2), *range(len(films) - batch // 2, len(films))], "validation")
-    return Trainer(config, Process(), films, validation, preprocessing(config), Checkpoints(scratch, {}, print), net, device=CPU,
-                   precision=resolve("auto", CPU), workers=workers, stop=Stop(), log=lambda line: None)  # fmt: skip
+        network="resnet18",
+        image_shape=(1, size, size),
+        batch_size=batch,
+        epochs=1,
+        augmentation_type=augmentation,
+        log_seconds=1e9,
+    )
+    net = networks.build(config.network, config.channels, len(images.space.outputs))
+    validation = images.subset([*range(batch // 2), *range(len(images) - batch // 2, len(images))], "validation")
+    return Trainer(
+        config,
+        Process(),
+        images,
+        validation,
+        preprocessing(config),
+        Checkpoints(scratch, {}, print),
+        net,
+        device=CPU,
+        precision=resolve("auto", CPU),
+        workers=workers,
+        stop=Stop(),
+        log=lambda line: None,
+    )
 
 
-def films_of(folder: Path) -> SampleSet:
+def images_of(folder: Path) -> SampleSet:
     listing = read_channel("train", folder, "folder")
     return sample_set("train", listing, label_space(listing, (), None))
 
 
-# -- One step, films in memory -------------------------------------------------------------------------------------
+# -- One step, images in memory -------------------------------------------------------------------------------------
 
 
 def our_step(trainer: Trainer, batch: Batch) -> Callable[[], object]:
-    """From uint8 films to updated weights: augmentation, normalisation, bfloat16 where the CPU has it, channels last."""
+    """From uint8 images to updated weights.
+
+    Augmentation, normalisation, bfloat16 where the CPU has it, channels last.
+    """
     trainer._set_trained_stages()
     networks.train_mode(trainer.net)
     return lambda: trainer._step(batch).item()
 
 
-def plain_step(films: torch.Tensor, targets: torch.Tensor) -> Callable[[], object]:
+def plain_step(images: torch.Tensor, targets: torch.Tensor) -> Callable[[], object]:
     """As a tutorial writes it, three channels, its float32 batch ready-made."""
     net = torchvision.models.resnet18(num_classes=targets.shape[1]).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
-    x = ((films.float() / 255 - 0.5) / 0.25).unsqueeze(1).repeat(1, 3, 1, 1)
+    x = ((images.float() / 255 - 0.5) / 0.25).unsqueeze(1).repeat(1, 3, 1, 1)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -73,13 +102,22 @@ def plain_step(films: torch.Tensor, targets: torch.Tensor) -> Callable[[], objec
 
 
 def measure_step(folder: Path, *, size: int, batch: int, rounds: int) -> list[Row]:
-    """Step against step: without augmentation, where both do the same, and with our default one, which the peer lacks."""
-    films = films_of(folder)
-    order = torch.randperm(len(films), generator=torch.Generator().manual_seed(0))[:batch].numpy()
+    """Step against step.
+
+    Without augmentation, where both do the same, and with our default one, which the peer lacks.
+    """
+    images = images_of(folder)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:batch].numpy()
     with TemporaryDirectory() as scratch:
-        bare, augmented = (our_trainer(films, Path(scratch), size, batch, augmentation=name) for name in ("none", "xray"))
-        one = Films(films, bare.preprocessing)[0, order]
-        sides = [our_step(bare, one), plain_step(one.films, torch.from_numpy(films.targets)[one.indices]), our_step(augmented, one)]
+        bare, augmented = (
+            our_trainer(images, Path(scratch), size, batch, augmentation=name) for name in ("none", "xray")
+        )
+        one = ImageDataset(images, bare.preprocessing)[0, order]
+        sides = [
+            our_step(bare, one),
+            plain_step(one.images, torch.from_numpy(images.targets)[one.indices]),
+            our_step(augmented, one),
+        ]
         seconds: list[list[float]] = [[], [], []]
         for k in range(rounds + 1):
             for side, told in zip(sides, seconds, strict=True):
@@ -89,22 +127,36 @@ def measure_step(folder: Path, *, size: int, batch: int, rounds: int) -> list[Ro
     what, peer = f"Training step, ResNet-18, {size} px, batch {batch}", "plain step: torchvision, float32, NCHW, AdamW"
     return [
         compare(what, peer, batch, seconds[0], seconds[1], target=">= 3x", note="no augmentation on either side"),
-        compare(f"{what}, augmented", peer, batch, seconds[2], seconds[1], note="ours augments (xray), the peer does not"),
+        compare(
+            f"{what}, augmented", peer, batch, seconds[2], seconds[1], note="ours augments (xray), the peer does not"
+        ),
     ]
 
 
-# -- A whole epoch, films from disk --------------------------------------------------------------------------------
+# -- A whole epoch, images from disk --------------------------------------------------------------------------------
 
 
 def timm_epoch(folder: Path, *, size: int, batch: int, workers: int) -> Callable[[], object]:
-    """One epoch of timm's model, loader and optimiser with the defaults of its train script; one logit, so the loss is BCE."""
+    """One epoch of timm's model, loader and optimiser with the defaults of its train script.
+
+    One logit, so the loss is BCE.
+    """
     net = timm.create_model("resnet18", num_classes=1).train()
     data = resolve_data_config({"input_size": (3, size, size)}, model=net)  # type: ignore[no-untyped-call]
     loader = create_loader(
-        create_dataset("", root=str(folder), is_training=True, batch_size=batch), input_size=data["input_size"], batch_size=batch,
-        is_training=True, re_mode="pixel", color_jitter=0.4, interpolation="random", mean=data["mean"], std=data["std"],
-        num_workers=workers, device=CPU, persistent_workers=workers > 0,
-    )  # fmt: skip
+        create_dataset("", root=str(folder), is_training=True, batch_size=batch),
+        input_size=data["input_size"],
+        batch_size=batch,
+        is_training=True,
+        re_mode="pixel",
+        color_jitter=0.4,
+        interpolation="random",
+        mean=data["mean"],
+        std=data["std"],
+        num_workers=workers,
+        device=CPU,
+        persistent_workers=workers > 0,
+    )
     optimizer = create_optimizer_v2(net, opt="sgd", lr=0.1 * batch / 256, weight_decay=2e-5, momentum=0.9)
 
     def epoch() -> None:
@@ -119,22 +171,31 @@ def timm_epoch(folder: Path, *, size: int, batch: int, workers: int) -> Callable
 
 
 def measure_epoch(folder: Path, *, size: int, batch: int, workers: int, rounds: int) -> list[Row]:
-    """Epoch against epoch over the same films, with network, optimiser, loader and workers made afresh on both sides."""
-    films = films_of(folder)
-    count = len(films) // batch * batch
+    """Epoch against epoch over the same images, with network, optimiser, loader and workers made afresh on both sides."""
+    images = images_of(folder)
+    count = len(images) // batch * batch
     history, theirs = [], []
     for k in range(rounds + 1):
         with TemporaryDirectory() as scratch:
-            trainer = our_trainer(films, Path(scratch), size, batch, workers)
+            trainer = our_trainer(images, Path(scratch), size, batch, workers)
             trainer.fit()
         took = timed(timm_epoch(folder, size=size, batch=batch, workers=workers))
         if k:  # round 0 warms up
             history.append(trainer.state.history[-1])
             theirs.append(took)
         gc.collect()  # ends timm's workers
-    what, peer = f"Training epoch with loading, ResNet-18, {size} px, batch {batch}", f"timm {timm.__version__}, its train script's defaults"
+    what, peer = (
+        f"Training epoch with loading, ResNet-18, {size} px, batch {batch}",
+        f"timm {timm.__version__}, its train script's defaults",
+    )
     ours, waits = [count / row["images_per_second"] for row in history], [row["data_wait"] for row in history]
     return [
         compare(what, peer, count, ours, theirs, target=">= 2x", note="each with its default augmentation"),
-        Row(f"Share of our epoch spent waiting for films, {workers} worker(s)", f"{median(waits):.1%} ({min(waits):.1%} to {max(waits):.1%})", "", "", "< 5 %"),
+        Row(
+            f"Share of our epoch spent waiting for images, {workers} worker(s)",
+            f"{median(waits):.1%} ({min(waits):.1%} to {max(waits):.1%})",
+            "",
+            "",
+            "< 5 %",
+        ),
     ]

@@ -1,8 +1,10 @@
-"""What watching costs: a step of the Trainer with the debugger, or the profiler outside its active steps, against one with nobody.
+"""What watching costs: a step of the Trainer with the debugger, or the profiler outside its active steps, against one
+with nobody.
 
     python bench/watching.py [--size 96] [--batch 16] [--steps 100]
 
-The sides take turns, step by step, and CPU time is counted, so other work on the machine matters little. Aim: under 2 % for the profiler outside active steps.
+The sides take turns, step by step, and CPU time is counted, so other work on the machine matters little. Aim: under 2 %
+for the profiler outside active steps.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ sys.path[:0] = [str(ROOT / name) for name in ("bench", "launch", "source_dir")]
 from thorax import networks  # noqa: E402
 from thorax.config import TrainingConfig  # noqa: E402
 from thorax.data.formats import read_channel  # noqa: E402
-from thorax.data.loading import Films  # noqa: E402
+from thorax.data.loading import ImageDataset  # noqa: E402
 from thorax.data.parts import preprocessing  # noqa: E402
 from thorax.data.samples import label_space, sample_set  # noqa: E402
 from thorax.job import Job, Process  # noqa: E402
@@ -41,26 +43,58 @@ CPU = torch.device("cpu")
 class Side:
     """A trainer, watched or not, that makes steps on one batch in memory."""
 
-    def __init__(self, films: Path, folder: Path, size: int, batch: int, debugging: bool = False, profiler: bool = False, interval: int = 10) -> None:
+    def __init__(
+        self,
+        images: Path,
+        folder: Path,
+        size: int,
+        batch: int,
+        debugging: bool = False,
+        profiler: bool = False,
+        interval: int = 10,
+    ) -> None:
         config = TrainingConfig(network="resnet18", image_shape=(1, size, size), batch_size=batch, log_seconds=1e9)
-        listing = read_channel("train", films, "folder")
+        listing = read_channel("train", images, "folder")
         samples = sample_set("train", listing, label_space(listing, (), None))
         folder.mkdir()
         self.observer = None
         if debugging or profiler:
             job = Job.from_environment({"model_dir": str(folder / "model")}, {})
-            self.observer = watch(job, lambda line: None, wandb="false", tensorboard=False, debugging=debugging, debug_save_interval=interval,
-                                  weighted=False, profiler=profiler, profiler_schedule=(20, 2, 3), configuration=config.to_dict())  # fmt: skip
+            self.observer = watch(
+                job,
+                lambda line: None,
+                wandb="false",
+                tensorboard=False,
+                debugging=debugging,
+                debug_save_interval=interval,
+                weighted=False,
+                profiler=profiler,
+                profiler_schedule=(20, 2, 3),
+                configuration=config.to_dict(),
+            )
         net = networks.build("resnet18", 1, 1)
-        self.trainer = Trainer(config, Process(), samples, samples, preprocessing(config), Checkpoints(folder, {}, print), net, device=CPU,
-                               precision=resolve("auto", CPU), workers=0, stop=Stop(), log=lambda line: None, observer=self.observer)  # fmt: skip
+        self.trainer = Trainer(
+            config,
+            Process(),
+            samples,
+            samples,
+            preprocessing(config),
+            Checkpoints(folder, {}, print),
+            net,
+            device=CPU,
+            precision=resolve("auto", CPU),
+            workers=0,
+            stop=Stop(),
+            log=lambda line: None,
+            observer=self.observer,
+        )
         self.trainer._set_trained_stages()
         networks.train_mode(self.trainer.net)
         if self.observer is not None:
             self.observer.start(0, 10_000)
         self.trainer._seen = 0
         self.losses, self.progress = LossLog(self.trainer), Progress("", 1, 0, False, 1e9)
-        self.batch = Films(samples, self.trainer.preprocessing)[0, np.arange(batch)]
+        self.batch = ImageDataset(samples, self.trainer.preprocessing)[0, np.arange(batch)]
 
     def step(self) -> float:
         """Makes one; returns the CPU seconds that this process spent."""
@@ -72,7 +106,7 @@ class Side:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--size", type=int, default=96, help="pixels a side (default: 96)")
-    p.add_argument("--batch", type=int, default=16, help="films per step (default: 16)")
+    p.add_argument("--batch", type=int, default=16, help="images per step (default: 16)")
     p.add_argument("--steps", type=int, default=100, help="steps of each side (default: 100)")
     a = p.parse_args()
     torch.set_num_threads(1)
@@ -80,12 +114,18 @@ def main() -> None:
 
     with TemporaryDirectory(prefix="bench-") as scratch:
         root = Path(scratch)
-        films = prepare(root / "films", None, a.batch, (a.size, a.size))
+        images = prepare(root / "images", None, a.batch, (a.size, a.size))
         asked: dict[str, dict[str, bool | int]] = {
-            "nobody": {}, "nobody, again": {}, "profiler, outside active steps": {"profiler": True},
-            "debugger, every 10th step saved": {"debugging": True}, "debugger, every step saved": {"debugging": True, "interval": 1},
-        }  # fmt: skip
-        sides = {name: Side(films, root / str(k), a.size, a.batch, **options) for k, (name, options) in enumerate(asked.items())}  # type: ignore[arg-type]
+            "nobody": {},
+            "nobody, again": {},
+            "profiler, outside active steps": {"profiler": True},
+            "debugger, every 10th step saved": {"debugging": True},
+            "debugger, every step saved": {"debugging": True, "interval": 1},
+        }
+        sides = {
+            name: Side(images, root / str(k), a.size, a.batch, **options)
+            for k, (name, options) in enumerate(asked.items())
+        }  # type: ignore[arg-type]
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         for side in sides.values():
             for _ in range(30):  # warms up, and past the profiler's active steps
@@ -96,7 +136,9 @@ def main() -> None:
         for side in sides.values():
             if side.observer is not None:
                 side.observer.close("stopped")
-    print(f"ResNet-18, {a.size} px, batch {a.batch}, one thread; means of {a.steps} steps, a step of each side in turn\n")
+    print(
+        f"ResNet-18, {a.size} px, batch {a.batch}, one thread; means of {a.steps} steps, a step of each side in turn\n"
+    )
     print("| watched by | CPU ms a step | over nobody |\n|---|---:|---:|")
     for name, took in seconds.items():
         print(f"| {name} | {mean(took) * 1000:.1f} | {mean(took) / mean(seconds['nobody']) - 1:+.1%} |")

@@ -45,12 +45,12 @@ Where the default is "not set", `none` does the same. A name without any value (
 line of yours; in a container, whose older toolkit writes empty texts so, it is a warning.
 
 **`batch_size` is per machine**, as `mini_batch_size` is in the built-in algorithm: it is split over the processes (GPUs) of a
-machine, and with M machines a step sees M times as many films. It must divide by the processes of one machine.
+machine, and with M machines a step sees M times as many images. It must divide by the processes of one machine.
 
 **Class weights.** `use_weighted_loss` weighs the positive term of label *l* by N/N_l, as the built-in algorithm does: of N
-films with a known label, N_l have it. In torch's terms that is `pos_weight` = N/N_l. It is not the `pos_weight` that
-makes positives and negatives weigh the same, which is (N - N_l)/N_l = N/N_l - 1: for a label on 5 % of the films, 20
-against 19; for one on half of them, 2 against 1. Exclusive classes are weighed film by film, each by N/N_c of its
+images with a known label, N_l have it. In torch's terms that is `pos_weight` = N/N_l. It is not the `pos_weight` that
+makes positives and negatives weigh the same, which is (N - N_l)/N_l = N/N_l - 1: for a label on 5 % of the images, 20
+against 19; for one on half of them, 2 against 1. Exclusive classes are weighed image by image, each by N/N_c of its
 class, so that every class weighs the same; of two classes the negative one is weighed too, by N/(N - N_l).
 `max_class_weight` caps all of them, and the log prints them.
 

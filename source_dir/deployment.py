@@ -15,13 +15,15 @@ from starlette.applications import Starlette
 
 from thorax.serving.app import create_app
 from thorax.serving.service import Service
-from thorax.serving.settings import Replicas, Settings, bundle_folder
+from thorax.serving.settings import Replicas, ServerSettings, bundle_folder
 
 
 @cache
 def service() -> Service:
     """This replica's service, on its share of the CPUs. Here the bundle is the folder above the code."""
-    return Service.start(bundle_folder(Path(__file__).parents[1]), Settings.from_environment(), Replicas.from_environment().cpus)
+    return Service.start(
+        bundle_folder(Path(__file__).parents[1]), ServerSettings.from_environment(), Replicas.from_environment().cpus
+    )
 
 
 def build() -> Starlette:
@@ -45,19 +47,27 @@ def application() -> Any:
     """
     import torch
 
-    wanted, settings = Replicas.from_environment(), Settings.from_environment()
+    wanted, settings = Replicas.from_environment(), ServerSettings.from_environment()
     gpus = wanted.gpus if wanted.gpus >= 0 else float(torch.cuda.is_available())
     needs: dict[str, Any] = {"num_cpus": wanted.cpus, "num_gpus": gpus}
     if wanted.gpus == 0:  # Ray no longer hides GPUs from a replica that asked for none
         needs["runtime_env"] = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
     count: dict[str, Any] = {"num_replicas": wanted.replicas}
     if wanted.max_replicas > wanted.replicas:
-        target = {"min_replicas": wanted.replicas, "max_replicas": wanted.max_replicas, "target_ongoing_requests": settings.max_batch}
+        target = {
+            "min_replicas": wanted.replicas,
+            "max_replicas": wanted.max_replicas,
+            "target_ongoing_requests": settings.max_batch,
+        }
         count = {"autoscaling_config": target}
     deployed = serve.deployment(
-        name="Thorax", ray_actor_options=needs, max_ongoing_requests=settings.max_queue,
-        graceful_shutdown_timeout_s=settings.drain_s, health_check_timeout_s=30, **count,
-    )(Thorax)  # fmt: skip
+        name="Thorax",
+        ray_actor_options=needs,
+        max_ongoing_requests=settings.max_queue,
+        graceful_shutdown_timeout_s=settings.drain_s,
+        health_check_timeout_s=30,
+        **count,
+    )(Thorax)
     return deployed.bind()
 
 

@@ -1,6 +1,7 @@
 """SageMaker's four serving functions over one Classifier, for the TorchServe image. The toolkit needs nothing else.
 
-What the toolkit itself prevents: its own errors carry a traceback, its batches are loops, a form (multipart/form-data) is
+What the toolkit itself prevents: its own errors carry a traceback, its batches are loops, a form (multipart/form-data)
+is
 taken apart before it gets here, and its /ping knows nothing of the model.
 """
 
@@ -14,33 +15,37 @@ from typing import Any, NoReturn
 from thorax.errors import ThoraxError
 from thorax.serving import answer, content, replies
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import Options, Refused, Request
+from thorax.serving.content import InferenceRequest, RequestError, ResponseOptions
 from thorax.serving.replies import Prediction
-from thorax.serving.settings import Settings
+from thorax.serving.settings import ServerSettings
 
 
 def model_fn(model_dir: str, context: Any = None) -> Classifier:
     """The classifier of the bundle in `model_dir`."""
     chosen = settings()
-    return Classifier.load(model_dir, device=_gpu(context), precision=chosen.precision, threads=chosen.threads or 1, batch=chosen.max_batch)
+    return Classifier.load(
+        model_dir, device=_gpu(context), precision=chosen.precision, threads=chosen.threads or 1, batch=chosen.max_batch
+    )
 
 
-def input_fn(request_body: bytes | bytearray | str | BufferedIOBase, content_type: str | None = None, context: Any = None) -> Request:
-    """The films of a request.
+def input_fn(
+    request_body: bytes | bytearray | str | BufferedIOBase, content_type: str | None = None, context: Any = None
+) -> InferenceRequest:
+    """The images of a request.
 
     Raises:
-        GenericInferenceToolkitError: 400, 413 or 415; where the toolkit is not installed, Refused.
+        GenericInferenceToolkitError: 400, 413 or 415; where the toolkit is not installed, RequestError.
     """
     try:
         body = request_body.read() if hasattr(request_body, "read") else request_body
         body = body.encode() if isinstance(body, str) else bytes(body or b"")
-        return content.read(body, content_type, settings(), Options.of(attributes=_attributes(context)))
+        return content.read(body, content_type, settings(), ResponseOptions.of(attributes=_attributes(context)))
     except ThoraxError as error:
         _refuse(error)
 
 
-def predict_fn(data: Request, model: Classifier) -> Prediction:
-    """Probabilities of the films, and for those that cannot be read the reason."""
+def predict_fn(data: InferenceRequest, model: Classifier) -> Prediction:
+    """Probabilities of the images, and for those that cannot be read the reason."""
     return answer.predict(model, data)
 
 
@@ -48,7 +53,8 @@ def output_fn(prediction: Prediction, accept: str | None = None) -> tuple[bytes 
     """The answer in the form that `accept` asks for, and its content type.
 
     Raises:
-        GenericInferenceToolkitError: 400 where no film could be read, 406; where the toolkit is not installed, Refused.
+        GenericInferenceToolkitError: 400 where no image could be read, 406; where the toolkit is not installed,
+            RequestError.
     """
     try:
         reply = replies.write(prediction, replies.chosen(accept))
@@ -59,8 +65,8 @@ def output_fn(prediction: Prediction, accept: str | None = None) -> tuple[bytes 
 
 
 @cache
-def settings() -> Settings:
-    return Settings.from_environment()
+def settings() -> ServerSettings:
+    return ServerSettings.from_environment()
 
 
 def _gpu(context: Any) -> Any:
@@ -80,7 +86,7 @@ def _attributes(context: Any) -> str:
 
 
 def _refuse(error: ThoraxError) -> NoReturn:
-    refused = error if isinstance(error, Refused) else Refused(400, str(error))
+    refused = error if isinstance(error, RequestError) else RequestError(400, str(error))
     try:
         from sagemaker_inference.errors import GenericInferenceToolkitError
     except ImportError:

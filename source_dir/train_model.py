@@ -1,4 +1,7 @@
-"""Trains a classifier: parse, build, fit, save. Starts plainly, under SageMaker's toolkit, or under SDK v3's drivers."""
+"""Trains a classifier: parse, build, fit, save.
+
+Starts plainly, under SageMaker's toolkit, or under SDK v3's drivers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from thorax.machine import may_have_gpu
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0: trained, or stopped by SIGTERM with a checkpoint (130: by Ctrl-C); 1: the user's mistake or the machine's limit, said in one line."""
+    """Exit code 0: trained, or stopped by SIGTERM with a checkpoint (130: by Ctrl-C); 1.
+
+    The user's mistake or the machine's limit, said in one line.
+    """
     if show_help(argv):
         return 0
     job = Job.from_environment(read_model_dir(argv))
@@ -29,7 +35,12 @@ def main(argv: list[str]) -> int:
         paths, hyperparameters = read_command_line(argv, in_container=in_container())
         job = Job.from_environment(paths)
         config = TrainingConfig.parse(hyperparameters)
-        check_machine(config, device="cuda" if may_have_gpu() else "cpu", processes=job.process.world_size, processes_here=job.process.local_world_size)
+        check_machine(
+            config,
+            device="cuda" if may_have_gpu() else "cpu",
+            processes=job.process.world_size,
+            processes_here=job.process.local_world_size,
+        )
         for name in names_alone(argv) if job.process.is_main else ():
             print(f"warning: --{name} has no value and is left at its default")
     except ThoraxError as error:
@@ -71,7 +82,10 @@ def end_early(number: int, frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, end_early)
-    for stream in (sys.stdout, sys.stderr):  # whole lines, also under python -u: the toolkit relays what it gets, piece by piece
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # whole lines, also under python -u: the toolkit relays what it gets, piece by piece
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     try:
         code = main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Small films and the trainer's command line, for all tests."""
+"""Small images and the trainer's command line, for all tests."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "source_dir" / "train_model.py"
 #: The smallest settings that still train: seconds on one core.
 TINY = {
-    "network": "cnn5", "image_shape": "1,32,32", "epochs": "2", "batch_size": "8", "precision_dtype": "float32", "threads": "1",
-    "num_workers": "0", "bootstrap_samples": "20", "warmup_epochs": "0", "seed": "3",
-}  # fmt: skip
+    "network": "cnn5",
+    "image_shape": "1,32,32",
+    "epochs": "2",
+    "batch_size": "8",
+    "precision_dtype": "float32",
+    "threads": "1",
+    "num_workers": "0",
+    "bootstrap_samples": "20",
+    "warmup_epochs": "0",
+    "seed": "3",
+}
 
 
-def write_films(folder: Path, count: int, seed: int, classes: Sequence[str] = ("NORMAL", "PNEUMONIA")) -> None:
+def write_images(folder: Path, count: int, seed: int, classes: Sequence[str] = ("NORMAL", "PNEUMONIA")) -> None:
     """`count` grey PNGs of 40x40 pixels per class; a class is told by where a bright square lies."""
     rng = np.random.default_rng(seed)
     for k, name in enumerate(classes):
@@ -38,11 +46,11 @@ def write_films(folder: Path, count: int, seed: int, classes: Sequence[str] = ("
 
 
 @pytest.fixture(scope="session")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train/ (24 films of each of two classes) and test/ (8 of each); tests must not change it."""
-    root = tmp_path_factory.mktemp("films")
-    write_films(root / "train", 24, seed=1)
-    write_films(root / "test", 8, seed=2)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train/ (24 images of each of two classes) and test/ (8 of each); tests must not change it."""
+    root = tmp_path_factory.mktemp("images")
+    write_images(root / "train", 24, seed=1)
+    write_images(root / "test", 8, seed=2)
     return root
 
 
@@ -60,9 +68,9 @@ def options(settings: dict[str, str]) -> list[str]:
     return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
 
-def command(films: Path, out: Path, **settings: str) -> list[str]:
+def command(images: Path, out: Path, **settings: str) -> list[str]:
     """The plain start: python train_model.py ... with the TINY settings, changed by `settings`."""
-    paths = {"train": str(films / "train"), "test": str(films / "test"), "model-dir": str(out)}
+    paths = {"train": str(images / "train"), "test": str(images / "test"), "model-dir": str(out)}
     return [sys.executable, str(SCRIPT), *options({**paths, **TINY, **settings})]
 
 
@@ -72,14 +80,18 @@ def run(words: Sequence[str], **environment: str) -> subprocess.CompletedProcess
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SM_", "SAGEMAKER_")) and k not in ("RANK", "WORLD_SIZE")}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("SM_", "SAGEMAKER_")) and k not in ("RANK", "WORLD_SIZE")
+    }
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
 @pytest.fixture(scope="session")
 def realdata() -> Path:
-    """The folder of public film sets: THORAX_REALDATA, or beside the project."""
+    """The folder of public image sets: THORAX_REALDATA, or beside the project."""
     folder = Path(os.environ.get("THORAX_REALDATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
-        pytest.skip(f"there are no real films in {folder}; name their folder by THORAX_REALDATA")
+        pytest.skip(f"there are no real images in {folder}; name their folder by THORAX_REALDATA")
     return folder

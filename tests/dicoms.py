@@ -1,4 +1,4 @@
-"""DICOM films for tests, written by pydicom."""
+"""DICOM images for tests, written by pydicom."""
 
 from __future__ import annotations
 
@@ -8,18 +8,33 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
-def data_set(pixels: np.ndarray, bits: int = 0, photometric: str = "MONOCHROME2", syntax: str = ExplicitVRLittleEndian, **elements: Any) -> Dataset:
-    """A film of (h, w) or (h, w, 3) samples, `bits` of them stored; `elements` are set as they are, None removes one."""
+def data_set(
+    pixels: np.ndarray,
+    bits: int = 0,
+    photometric: str = "MONOCHROME2",
+    syntax: str = ExplicitVRLittleEndian,
+    **elements: Any,
+) -> Dataset:
+    """An image of (h, w) or (h, w, 3) samples, `bits` of them stored.
+
+    `elements` are set as they are, None removes one.
+    """
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = syntax
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = SecondaryCaptureImageStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid(entropy_srcs=["a film"])
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid(entropy_srcs=["an image"])
     allocated = 8 * pixels.dtype.itemsize
     ds.Rows, ds.Columns = pixels.shape[:2]
     ds.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
@@ -39,9 +54,15 @@ def data_set(pixels: np.ndarray, bits: int = 0, photometric: str = "MONOCHROME2"
     return ds
 
 
-def dicom(pixels: np.ndarray, bits: int = 0, photometric: str = "MONOCHROME2", syntax: str = ExplicitVRLittleEndian, frame: bytes | None = None,
-          **elements: Any) -> bytes:  # fmt: skip
-    """The bytes of a file; `frame` is the film as compressed by another hand, else pydicom compresses it."""
+def dicom(
+    pixels: np.ndarray,
+    bits: int = 0,
+    photometric: str = "MONOCHROME2",
+    syntax: str = ExplicitVRLittleEndian,
+    frame: bytes | None = None,
+    **elements: Any,
+) -> bytes:
+    """The bytes of a file; `frame` is the image as compressed by another hand, else pydicom compresses it."""
     if syntax in NATIVE:
         return written(data_set(pixels, bits, photometric, syntax, **elements))
     ds = data_set(pixels, bits, photometric, **elements)

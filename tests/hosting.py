@@ -1,4 +1,7 @@
-"""What the hosting tests share: a tiny bundle, an ASGI app that is asked without a server, a server process, and requests."""
+"""What the hosting tests share.
+
+A tiny bundle, an ASGI app that is asked without a server, a server process, and requests.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ import numpy as np
 import requests
 import torch
 
-import films
+import images as xrays
 from conftest import clean_environment
 from thorax.data.images import Preprocessing
 from thorax.labels import LabelSpace
@@ -32,18 +35,31 @@ ROOT = Path(__file__).resolve().parents[1]
 THRESHOLDS = {"Effusion": 0.4, "Mass": 0.5, "Nodule": 0.6}
 
 
-def tiny_bundle(folder: Path, space: LabelSpace = films.FINDINGS, network: str = "cnn5", side: int = 32, **about: Any) -> Path:
-    """A bundle of a network whose answers differ from film to film and from label to label."""
+def tiny_bundle(
+    folder: Path, space: LabelSpace = xrays.FINDINGS, network: str = "cnn5", side: int = 32, **about: Any
+) -> Path:
+    """A bundle of a network whose answers differ from image to image and from label to label."""
     torch.manual_seed(5)
     net = build(network, 1, len(space.outputs)).eval()
     with torch.no_grad():
         next(m for m in reversed(list(net.modules())) if isinstance(m, torch.nn.Linear)).weight.mul_(100)
     write_bundle(
-        folder, net, network=network, dropout=0.0, space=space, preprocessing=Preprocessing(side, side),
+        folder,
+        net,
+        network=network,
+        dropout=0.0,
+        space=space,
+        preprocessing=Preprocessing(side, side),
         thresholds={name: THRESHOLDS.get(name, 0.5) for name in space.outputs},
-        about={"configuration": {"network": network}, "split": {"sha256": "0" * 64, "counts": {}}, "metrics": {}, **about},
-        split="id,patient,part\n", source_dir=ROOT / "source_dir",
-    )  # fmt: skip
+        about={
+            "configuration": {"network": network},
+            "split": {"sha256": "0" * 64, "counts": {}},
+            "metrics": {},
+            **about,
+        },
+        split="id,patient,part\n",
+        source_dir=ROOT / "source_dir",
+    )
     return folder
 
 
@@ -58,7 +74,9 @@ def form(*parts: tuple[str, str | None, bytes], boundary: str = "x1y2") -> tuple
     out = b""
     for name, file, content in parts:
         named = f'; filename="{file}"' if file is not None else ""
-        out += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'.encode() + content + b"\r\n"
+        out += (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'.encode() + content + b"\r\n"
+        )
     return out + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
 
 
@@ -80,15 +98,19 @@ class Asked:
 
     @property
     def headers(self) -> dict[str, str]:
-        named = {"Content-Type": self.content_type, "Accept": self.accept, "X-Amzn-SageMaker-Custom-Attributes": self.attributes}
+        named = {
+            "Content-Type": self.content_type,
+            "Accept": self.accept,
+            "X-Amzn-SageMaker-Custom-Attributes": self.attributes,
+        }
         return {key: text for key, text in named.items() if text}
 
 
 def thirty() -> list[Asked]:
     """Good and bad requests."""
-    png, jpeg = films.data(films.grey()), films.data(films.smooth(80, 90), "JPEG")
-    other = films.data(films.grey(seed=3))
-    image, images = {"image": base64_of(png)}, {"images": [base64_of(png), base64_of(b"no film"), base64_of(jpeg)]}
+    png, jpeg = xrays.data(xrays.grey()), xrays.data(xrays.smooth(80, 90), "JPEG")
+    other = xrays.data(xrays.grey(seed=3))
+    image, images = {"image": base64_of(png)}, {"images": [base64_of(png), base64_of(b"no image"), base64_of(jpeg)]}
     sent, sent_as = form(("a", "a.png", png), ("b", "b.jpeg", jpeg))
     dumped = lambda value: json.dumps(value).encode()  # noqa: E731
     array = "application/x-npy"
@@ -111,21 +133,27 @@ def thirty() -> list[Asked]:
         Asked("json of several, one bad, verbose", 200, dumped(images), "application/json", "application/json;verbose"),
         Asked("json of several, one bad, csv", 200, dumped(images), "application/json", "text/csv"),
         Asked("json explained", 200, dumped({**image, "explain": True, "label": "Nodule"}), "application/json"),
-        Asked("npy", 200, npy(films.grey()), array),
-        Asked("npy batch of floats", 200, npy(np.stack([films.grey(), films.grey(seed=1)]) / 255), array, "application/jsonlines"),
+        Asked("npy", 200, npy(xrays.grey()), array),
+        Asked(
+            "npy batch of floats",
+            200,
+            npy(np.stack([xrays.grey(), xrays.grey(seed=1)]) / 255),
+            array,
+            "application/jsonlines",
+        ),
         Asked("form", 200, sent, sent_as, toolkit=False),
-        Asked("no film", 400, b"hello"),
-        Asked("half a film", 400, png[:200]),
-        Asked("a bomb", 400, films.huge(20_000, 20_000)),
+        Asked("no image", 400, b"hello"),
+        Asked("half an image", 400, png[:200]),
+        Asked("a bomb", 400, xrays.huge(20_000, 20_000)),
         Asked("pickle in npy", 400, npy(np.array([{}], dtype=object), allow_pickle=True), array),
         Asked("NaN in npy", 400, npy(np.full((8, 8), np.nan)), array),
         Asked("torn json", 400, dumped(image)[:-9], "application/json"),
         Asked("an address", 400, dumped({"s3_uri": "http://169.254.169.254/latest"}), "application/json"),
         Asked("deep json", 400, b"[" * 100_000, "application/json"),
-        Asked("plain text", 415, b"film", "text/plain"),
+        Asked("plain text", 415, b"image", "text/plain"),
         Asked("cannot be given", 406, png, accept="audio/mpeg"),
         Asked("unknown label", 400, png, attributes="explain=true;label=Gout"),
-    ]  # fmt: skip
+    ]
 
 
 @dataclass
@@ -165,13 +193,32 @@ class Client:
     def ask(self, *args: Any, **kwargs: Any) -> Answer:
         return self.loop.run_until_complete(self.send(*args, **kwargs))
 
-    async def send(self, method: str = "POST", path: str = "/invocations", body: bytes = b"", headers: dict[str, str] | None = None, query: str = "") -> Answer:
+    async def send(
+        self,
+        method: str = "POST",
+        path: str = "/invocations",
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        query: str = "",
+    ) -> Answer:
         sent: list[dict[str, Any]] = []
-        told = [(key.lower().encode("latin-1"), text.encode("latin-1", "replace")) for key, text in (headers or {}).items()]
+        told = [
+            (key.lower().encode("latin-1"), text.encode("latin-1", "replace")) for key, text in (headers or {}).items()
+        ]
         scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path, "raw_path": path.encode(),
-            "query_string": query.encode("utf-8", "replace"), "headers": told, "scheme": "http", "server": ("test", 80), "client": ("test", 1), "root_path": "",
-        }  # fmt: skip
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode("utf-8", "replace"),
+            "headers": told,
+            "scheme": "http",
+            "server": ("test", 80),
+            "client": ("test", 1),
+            "root_path": "",
+        }
         waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> dict[str, Any]:
@@ -186,16 +233,28 @@ class Client:
 
 
 @contextmanager
-def server(bundle: Path, kind: str = "app", ready: float = 90, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A server process of `launch/local` on a free port: its address and the process. It is stopped by SIGTERM at the end."""
+def server(
+    bundle: Path, kind: str = "app", ready: float = 90, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A server process of `launch/local` on a free port: its address and the process.
+
+    It is stopped by SIGTERM at the end.
+    """
     port = free_port()
     code = (
-        f"import sys; sys.path[:0] = [{str(ROOT / 'launch')!r}, {str(ROOT / 'source_dir')!r}]\n"
-        f"from pathlib import Path\nfrom thorax_launch.local.serve_{kind} import serve\nsys.exit(serve(Path({str(bundle)!r}), {port}, say=lambda text: None))"
+        f"import sys; sys.path[:0] = [{str(ROOT / 'launch')!r}, {str(ROOT / 'source_dir')!r}]\nfrom pathlib import"
+        f" Path\nfrom thorax_launch.local.serve_{kind} import serve\nsys.exit(serve(Path({str(bundle)!r}), {port},"
+        " say=lambda text: None))"
     )
     address = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([sys.executable, "-c", code], env=clean_environment(**environment), stdout=log, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=clean_environment(**environment),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         try:
             wait_for(address, process, ready)
             yield address, process
@@ -209,12 +268,17 @@ def server(bundle: Path, kind: str = "app", ready: float = 90, **environment: st
 
 
 def wait_for(address: str, process: subprocess.Popen[str], seconds: float) -> None:
-    """Until a film is answered."""
-    film = films.data(films.grey())
+    """Until an image is answered."""
+    xray = xrays.data(xrays.grey())
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            if requests.post(f"{address}/invocations", film, headers={"Content-Type": "image/png"}, timeout=20).status_code == 200:
+            if (
+                requests.post(
+                    f"{address}/invocations", xray, headers={"Content-Type": "image/png"}, timeout=20
+                ).status_code
+                == 200
+            ):
                 return
         except requests.ConnectionError:
             pass

@@ -1,4 +1,7 @@
-"""AWS's side of the web page, on this machine: an HTTP API that calls the Lambda, and a SageMaker endpoint before a real app."""
+"""AWS's side of the web page, on this machine.
+
+An HTTP API that calls the Lambda, and a SageMaker endpoint before a real app.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,40 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 
-def event(method: str = "GET", path: str = "/", body: bytes = b"", headers: dict[str, str] | None = None, query: str = "", version: str = "2.0",
-          host: str = "page.test", encoded: bool = True) -> dict[str, Any]:  # fmt: skip
+def event(
+    method: str = "GET",
+    path: str = "/",
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+    query: str = "",
+    version: str = "2.0",
+    host: str = "page.test",
+    encoded: bool = True,
+) -> dict[str, Any]:
     """What an HTTP API or Function URL (2.0) or a REST API (1.0) hands to a Lambda."""
     text = base64.b64encode(body).decode() if encoded else body.decode("utf-8", "replace")
-    common = {"headers": headers or {}, "queryStringParameters": dict(parse_qsl(query)) or None, "body": text if body else None, "isBase64Encoded": encoded}
+    common = {
+        "headers": headers or {},
+        "queryStringParameters": dict(parse_qsl(query)) or None,
+        "body": text if body else None,
+        "isBase64Encoded": encoded,
+    }
     if version == "1.0":
-        return {**common, "version": "1.0", "httpMethod": method, "path": path, "requestContext": {"domainName": host, "stage": "prod"}}
+        return {
+            **common,
+            "version": "1.0",
+            "httpMethod": method,
+            "path": path,
+            "requestContext": {"domainName": host, "stage": "prod"},
+        }
     low = {name.lower(): value for name, value in common["headers"].items()}
-    return {**common, "version": "2.0", "headers": low, "rawPath": path, "requestContext": {"domainName": host, "http": {"method": method, "path": path}}}
+    return {
+        **common,
+        "version": "2.0",
+        "headers": low,
+        "rawPath": path,
+        "requestContext": {"domainName": host, "http": {"method": method, "path": path}},
+    }
 
 
 #: method, path with its query, headers, body -> status, headers, body
@@ -84,8 +112,14 @@ def endpoint(name: str, app: str) -> Iterator[str]:
 
     def respond(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         if path != f"/endpoints/{name}/invocations":
-            return aws_error(400, "ValidationError", Message=f"Endpoint {path.split('/')[2]} of account 123456789012 not found.")
-        passed = {key: value for key, value in headers.items() if key.lower() in ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")}
+            return aws_error(
+                400, "ValidationError", Message=f"Endpoint {path.split('/')[2]} of account 123456789012 not found."
+            )
+        passed = {
+            key: value
+            for key, value in headers.items()
+            if key.lower() in ("content-type", "accept", "x-amzn-sagemaker-custom-attributes")
+        }
         connection = http.client.HTTPConnection(place, timeout=30)
         connection.request("POST", "/invocations", body, passed)
         got = connection.getresponse()
@@ -94,7 +128,12 @@ def endpoint(name: str, app: str) -> Iterator[str]:
         if got.status == 200:
             return 200, {"Content-Type": kind, "x-Amzn-Invoked-Production-Variant": "main"}, answer
         return aws_error(
-            424, "ModelError", OriginalStatusCode=got.status, OriginalMessage=answer.decode(), Message="Received client error", LogStreamArn="arn:secret"
+            424,
+            "ModelError",
+            OriginalStatusCode=got.status,
+            OriginalMessage=answer.decode(),
+            Message="Received client error",
+            LogStreamArn="arn:secret",
         )
 
     with serving(respond) as address:

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-import films
+import images
 from thorax.data.formats import read_channel
-from thorax.data.formats.channel import Options
+from thorax.data.formats.channel import ReadOptions
 from thorax.data.recordio import Writer, pack
 from thorax.errors import ThoraxError
 
 
 def read(root, data_format="auto", lists=None, **options):
-    return read_channel("train", root, data_format, Options(**options), lists)
+    return read_channel("train", root, data_format, ReadOptions(**options), lists)
 
 
 def refused(root, *args, **options):
@@ -26,9 +26,9 @@ def refused(root, *args, **options):
 
 
 def channel(root, names=("a.png", "b.png", "c.png"), **texts):
-    """A folder with these films and text files; `__` in a file's name stands for a dot."""
+    """A folder with these images and text files; `__` in a file's name stands for a dot."""
     for k, name in enumerate(names):
-        films.put(root / name, seed=k)
+        images.put(root / name, seed=k)
     root.mkdir(exist_ok=True)
     for name, text in texts.items():
         (root / name.replace("__", ".")).write_text(text)
@@ -39,14 +39,16 @@ def records(root, *labels, name="train.rec", ids=None, lst=None):
     root.mkdir(exist_ok=True)
     with Writer(root / name) as writer:
         for k, label in enumerate(labels):
-            writer.write(pack(films.data(films.grey(seed=k)), label, (ids or range(9))[k]), k)
+            writer.write(pack(images.data(images.grey(seed=k)), label, (ids or range(9))[k]), k)
     if lst:
         (root / name).with_suffix(".lst").write_text(lst)
     return root
 
 
 def manifest(root, *rows, names=("a.png", "b.png", "c.png")):
-    return channel(root, names, x__manifest="".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return channel(
+        root, names, x__manifest="".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    )
 
 
 def rows(*labels, **about):

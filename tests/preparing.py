@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import films
+import images
 from thorax_launch.cli import prepare
 
 SCRIPT = Path(prepare.__file__)
 
 
-def sixteen_films(root: Path) -> Path:
-    """16 films of 8 patients in two classes, JPEG and PNG, upright and not square."""
+def sixteen_images(root: Path) -> Path:
+    """16 images of 8 patients in two classes, JPEG and PNG, upright and not square."""
     for n in range(16):
         name = f"{'NORMAL' if n % 4 < 2 else 'PNEUMONIA'}/person{n // 2}_{n}.{'png' if n % 3 else 'jpeg'}"
-        films.put(root / name, films.grey(60, 48 + n, seed=n))
+        images.put(root / name, images.grey(60, 48 + n, seed=n))
     return root
 
 
@@ -33,7 +33,9 @@ def refused(capsys, *words: object) -> str:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def rows(file: Path) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Trainers of a tiny network on a few films, in this process, and what they did step by step."""
+"""Trainers of a tiny network on a few images, in this process, and what they did step by step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from thorax import networks
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
-from thorax.data.loading import Batch, Films, Item
+from thorax.data.loading import Batch, ImageDataset, Item
 from thorax.data.parts import preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
 from thorax.job import Process
@@ -28,10 +28,21 @@ CPU = torch.device("cpu")
 Weights = dict[str, torch.Tensor]
 #: Plain gradient descent, so that a step can be worked out by hand.
 PLAIN = {
-    "network": "cnn5", "image_shape": (1, 32, 32), "epochs": 2, "batch_size": 8, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0,
-    "learning_rate": 0.05, "lr_scheduler": "constant", "warmup_epochs": 0.0, "augmentation_type": "none", "seed": 3, "log_seconds": 1e9,
+    "network": "cnn5",
+    "image_shape": (1, 32, 32),
+    "epochs": 2,
+    "batch_size": 8,
+    "optimizer": "sgd",
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "learning_rate": 0.05,
+    "lr_scheduler": "constant",
+    "warmup_epochs": 0.0,
+    "augmentation_type": "none",
+    "seed": 3,
+    "log_seconds": 1e9,
     "checkpoint_frequency": 1000,
-}  # fmt: skip
+}
 
 
 class TinyNet(networks.FiveLayerCNN):
@@ -39,10 +50,17 @@ class TinyNet(networks.FiveLayerCNN):
 
     def __init__(self, norm: bool = True, outputs: int = 1) -> None:
         nn.Module.__init__(self)
-        self.features = nn.Sequential(*(
-            nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=not norm), nn.BatchNorm2d(b) if norm else nn.Identity(), nn.ReLU(), nn.MaxPool2d(4))
-            for a, b in ((1, 4), (4, 8))
-        ))  # fmt: skip
+        self.features = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(a, b, 3, padding=1, bias=not norm),
+                    nn.BatchNorm2d(b) if norm else nn.Identity(),
+                    nn.ReLU(),
+                    nn.MaxPool2d(4),
+                )
+                for a, b in ((1, 4), (4, 8))
+            )
+        )
         self.pool = nn.AdaptiveAvgPool2d(2)
         self.dense = nn.Sequential(nn.Linear(32, 16), nn.ReLU())
         self.fc = nn.Linear(16, outputs)
@@ -94,17 +112,28 @@ def length(values: Weights) -> float:
     return float(torch.cat([v.flatten() for v in values.values()]).double().norm())
 
 
-def some_films(films: Path, normal: int = 16, pneumonia: int = 16) -> SampleSet:
-    """The first films of each class of the small channel `films`."""
-    listing = read_channel("train", films / "train", "folder")
+def some_images(images: Path, normal: int = 16, pneumonia: int = 16) -> SampleSet:
+    """The first images of each class of the small channel `images`."""
+    listing = read_channel("train", images / "train", "folder")
     whole = sample_set("train", listing, label_space(listing, (), None))
     of_class = [np.flatnonzero(whole.targets[:, 0] == k) for k in (0, 1)]
     return whole.subset(np.concatenate([of_class[0][:normal], of_class[1][:pneumonia]]), "train")
 
 
-def a_trainer(train: SampleSet, folder: Path, net: nn.Module | None = None, *, validation: SampleSet | None = None, precision: str = "float32",
-              log: Callable[[str], None] = lambda line: None, **settings: Any) -> tuple[Trainer, Record]:  # fmt: skip
-    """A trainer with the PLAIN settings changed by `settings`, and its record; validation: two films of each end of `train`."""
+def a_trainer(
+    train: SampleSet,
+    folder: Path,
+    net: nn.Module | None = None,
+    *,
+    validation: SampleSet | None = None,
+    precision: str = "float32",
+    log: Callable[[str], None] = lambda line: None,
+    **settings: Any,
+) -> tuple[Trainer, Record]:
+    """A trainer with the PLAIN settings changed by `settings`, and its record; validation.
+
+    Two images of each end of `train`.
+    """
     config = TrainingConfig(**{**PLAIN, **settings})
     if net is None:
         torch.manual_seed(config.seed)
@@ -112,24 +141,44 @@ def a_trainer(train: SampleSet, folder: Path, net: nn.Module | None = None, *, v
     validation = validation or train.subset([0, 1, len(train) - 2, len(train) - 1], "validation")
     folder.mkdir(parents=True, exist_ok=True)
     record = Record()
-    trainer = Trainer(config, Process(), train, validation, preprocessing(config), Checkpoints(folder, {}, print), copy.deepcopy(net), device=CPU,
-                      precision=precision, workers=0, stop=Stop(), log=log, observer=record)  # fmt: skip
+    trainer = Trainer(
+        config,
+        Process(),
+        train,
+        validation,
+        preprocessing(config),
+        Checkpoints(folder, {}, print),
+        copy.deepcopy(net),
+        device=CPU,
+        precision=precision,
+        workers=0,
+        stop=Stop(),
+        log=log,
+        observer=record,
+    )
     return trainer, record
 
 
 def validated_as(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, epochs: Sequence[Sequence[float]]) -> None:
-    """After epoch k the validation films, two normal and two not, get the logits `epochs[k]`; once it is fitted, those of the network."""
-    assert trainer.validation_films.targets[:, 0].tolist() == [0, 0, 1, 1]
+    """After epoch k the validation images, two normal and two not, get the logits `epochs[k]`.
+
+    Once it is fitted, those of the network.
+    """
+    assert trainer.validation_images.targets[:, 0].tolist() == [0, 0, 1, 1]
     given, real = iter(epochs), trainer.logits
-    monkeypatch.setattr(trainer, "logits", lambda films: real(films) if trainer.state.finished else np.array(next(given), np.float32)[:, None])
+    monkeypatch.setattr(
+        trainer,
+        "logits",
+        lambda images: real(images) if trainer.state.finished else np.array(next(given), np.float32)[:, None],
+    )
 
 
 def before_each_batch(monkeypatch: pytest.MonkeyPatch, call: Callable[[int, np.ndarray], object]) -> None:
     """Calls `call(epoch, places)` whenever a batch is read, for training (epoch 0, 1, ...) and for scoring (epoch -1)."""
-    real = Films.__getitem__
+    real = ImageDataset.__getitem__
 
-    def read(films: Films, item: Item) -> Batch:
+    def read(images: ImageDataset, item: Item) -> Batch:
         call(item[0], item[1])
-        return real(films, item)
+        return real(images, item)
 
-    monkeypatch.setattr(Films, "__getitem__", read)
+    monkeypatch.setattr(ImageDataset, "__getitem__", read)

@@ -1,4 +1,4 @@
-"""Who answers about a film: a bundle in this process, a server by its URL, or a SageMaker endpoint by its name."""
+"""Who answers about an image: a bundle in this process, a server by its URL, or a SageMaker endpoint by its name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ from thorax.errors import ThoraxError
 TRIES = 5
 #: SageMaker's own limit of a real-time request; a container may take less and say 413.
 PAYLOAD = 25_000_000
-KINDS = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG", "image/png"), (b"II*\0", "image/tiff"), (b"MM\0*", "image/tiff"), (b"\x93NUMPY", "application/x-npy"))
+KINDS = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG", "image/png"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+    (b"\x93NUMPY", "application/x-npy"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,16 +62,18 @@ class InProcess:
 
     def __init__(self, folder: Path) -> None:
         from thorax.serving.classifier import Classifier
-        from thorax.serving.settings import Settings
+        from thorax.serving.settings import ServerSettings
 
-        self._classifier, self._settings = Classifier.load(folder), Settings.from_environment()
+        self._classifier, self._settings = Classifier.load(folder), ServerSettings.from_environment()
         self.limit = self._settings.max_request_bytes
 
     def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
         from thorax.serving.answer import answer
-        from thorax.serving.content import Options
+        from thorax.serving.content import ResponseOptions
 
-        reply = answer(self._classifier, body, kind, accept, options=Options.of(options), settings=self._settings)
+        reply = answer(
+            self._classifier, body, kind, accept, options=ResponseOptions.of(options), settings=self._settings
+        )
         return Answer(reply.status, reply.body)
 
 
@@ -75,7 +83,9 @@ class Server:
     def __init__(self, url: str) -> None:
         try:
             parts = urllib.parse.urlsplit(url)
-            known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0  # ValueError: the port is no number
+            known = (
+                parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            )  # ValueError: the port is no number
         except ValueError:
             known = False
         if not known or not url.isprintable() or " " in url:
@@ -120,7 +130,9 @@ class Endpoint:
 
         self.name = name
         try:
-            self._client = boto3.client("sagemaker-runtime", config=Config(read_timeout=70, retries={"total_max_attempts": 1}))
+            self._client = boto3.client(
+                "sagemaker-runtime", config=Config(read_timeout=70, retries={"total_max_attempts": 1})
+            )
         except BotoCoreError as error:
             raise ThoraxError(f"endpoint {name}: {error}") from None
 
@@ -129,15 +141,22 @@ class Endpoint:
 
         more = {"CustomAttributes": options} if options else {}
         try:
-            got = self._client.invoke_endpoint(EndpointName=self.name, Body=body, ContentType=kind, Accept=accept, **more)
+            got = self._client.invoke_endpoint(
+                EndpointName=self.name, Body=body, ContentType=kind, Accept=accept, **more
+            )
             return Answer(200, got["Body"].read())
         except ClientError as error:
             code, said = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
             if code == "ModelError":
-                return Answer(int(error.response.get("OriginalStatusCode", 500)), str(error.response.get("OriginalMessage", "")).encode())
+                return Answer(
+                    int(error.response.get("OriginalStatusCode", 500)),
+                    str(error.response.get("OriginalMessage", "")).encode(),
+                )
             if code in ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"):
                 return Answer(503, json.dumps({"error": f"endpoint {self.name} is busy ({code})"}).encode())
-            if error.response["ResponseMetadata"].get("HTTPStatusCode") == 413 or re.search("body.*(size|length|large)", said, re.IGNORECASE):
+            if error.response["ResponseMetadata"].get("HTTPStatusCode") == 413 or re.search(
+                "body.*(size|length|large)", said, re.IGNORECASE
+            ):
                 return Answer(413, json.dumps({"error": said}).encode())
             raise ThoraxError(f"endpoint {self.name}: {code}: {said}") from None
         except BotoCoreError as error:
@@ -162,7 +181,7 @@ def asker(model: str, bucket: str | None = None) -> Asker:
 
 
 class ByS3:
-    """Films over the limit go by way of S3; the server must be allowed to read there (THORAX_S3_PREFIXES)."""
+    """Images over the limit go by way of S3; the server must be allowed to read there (THORAX_S3_PREFIXES)."""
 
     def __init__(self, asker: Asker, bucket: str) -> None:
         self.asker, self.bucket, self.limit = asker, bucket, 2**40
@@ -179,23 +198,27 @@ class ByS3:
         try:
             self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=kind)
             try:
-                return self.asker.send(json.dumps({"s3_uri": f"s3://{self.bucket}/{key}"}).encode(), "application/json", accept, options)
+                return self.asker.send(
+                    json.dumps({"s3_uri": f"s3://{self.bucket}/{key}"}).encode(), "application/json", accept, options
+                )
             finally:
                 self._s3.delete_object(Bucket=self.bucket, Key=key)
         except (BotoCoreError, ClientError) as error:
             raise ThoraxError(f"bucket {self.bucket}: {error}") from None
 
 
-def ask(asker: Asker, film: bytes, name: str, accept: str, options: str = "", wait: Callable[[float], Any] = time.sleep) -> Answer:
-    """The good answer about one film: a busy server is asked again, and a film that is too large is sent smaller.
+def ask(
+    asker: Asker, image: bytes, name: str, accept: str, options: str = "", wait: Callable[[float], Any] = time.sleep
+) -> Answer:
+    """The good answer about one image: a busy server is asked again, and an image that is too large is sent smaller.
 
     Raises:
-        ThoraxError: the film cannot be read, or the server's own reason.
+        ThoraxError: the image cannot be read, or the server's own reason.
     """
-    body, kind, limit, tries = film, kind_of(film), asker.limit, 0
+    body, kind, limit, tries = image, kind_of(image), asker.limit, 0
     while True:
         if len(body) > limit:
-            body, kind = smaller(film, name, limit), "image/jpeg"
+            body, kind = smaller(image, name, limit), "image/jpeg"
         answer = asker.send(body, kind, accept, options)
         if answer.status == 413 and len(body) > 4096:
             limit = len(body) // 2
@@ -207,15 +230,15 @@ def ask(asker: Asker, film: bytes, name: str, accept: str, options: str = "", wa
             return answer
 
 
-def kind_of(film: bytes) -> str:
-    """A film's content type by its first bytes."""
-    if film[128:132] == b"DICM":
+def kind_of(image: bytes) -> str:
+    """An image's content type by its first bytes."""
+    if image[128:132] == b"DICM":
         return "application/dicom"
-    return next((kind for start, kind in KINDS if film.startswith(start)), "application/octet-stream")
+    return next((kind for start, kind in KINDS if image.startswith(start)), "application/octet-stream")
 
 
-def smaller(film: bytes, name: str, limit: int) -> bytes:
-    """The film as a grey JPEG of at most `limit` bytes, as large as that allows.
+def smaller(image: bytes, name: str, limit: int) -> bytes:
+    """The image as a grey JPEG of at most `limit` bytes, as large as that allows.
 
     Raises:
         ThoraxError: it cannot be read, or no size fits.
@@ -224,7 +247,7 @@ def smaller(film: bytes, name: str, limit: int) -> bytes:
 
     from thorax.data.images import decode
 
-    grey = Image.fromarray(decode(film, name))
+    grey = Image.fromarray(decode(image, name))
     for side in (3072, 2048, 1536, 1024, 768, 512, 256):
         grey.thumbnail((side, side), Image.Resampling.LANCZOS)
         out = io.BytesIO()

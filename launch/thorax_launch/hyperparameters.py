@@ -41,7 +41,9 @@ def checked(pairs: Iterable[tuple[str, str]], origin: str) -> dict[str, str]:
             raise ThoraxError(f"{origin}: {name} is given twice, {found[name]} and {value}; give it once")
         if bad := sorted(set(re.sub(f"[{SAFE}]", "", value))):
             shown = " ".join("space" if c == " " else c if c.isprintable() else repr(c) for c in bad)
-            raise ThoraxError(f"{origin}: the value of {name} holds {shown}; only {SAFE} pass a container's start-up unharmed")
+            raise ThoraxError(
+                f"{origin}: the value of {name} holds {shown}; only {SAFE} pass a container's start-up unharmed"
+            )
         if not value:
             raise ThoraxError(f"{origin}: {name} has no value; leave it out to have its default")
         found[name] = value
@@ -61,5 +63,8 @@ def text(name: str, value: object) -> str:
     if isinstance(value, list):
         return ",".join(text(name, one) for one in value)
     if value is None or isinstance(value, dict):
-        raise ThoraxError(f"hyperparameter {name} must be a text, a number, true, false or a list, not {'empty' if value is None else 'a mapping'}")
+        raise ThoraxError(
+            f"hyperparameter {name} must be a text, a number, true, false or a list, not"
+            f" {'empty' if value is None else 'a mapping'}"
+        )
     return str(value)

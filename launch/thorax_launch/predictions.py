@@ -1,4 +1,4 @@
-"""Films to a model and its answers to the terminal, as a table, as lines of JSON, or as they come."""
+"""Images to a model and its answers to the terminal, as a table, as lines of JSON, or as they come."""
 
 from __future__ import annotations
 
@@ -17,38 +17,49 @@ from thorax.errors import ThoraxError
 from thorax.files import files_below, write_whole
 from thorax_launch.clients import Asker, ask
 
-#: Films on their way at a time; a server makes batches of them.
+#: Images on their way at a time; a server makes batches of them.
 AT_ONCE = 8
 #: With more labels than this the table names the most probable ones only.
 COLUMNS = 4
 VERBOSE = "application/json;verbose"
 
 
-def predict(asker: Asker, films: Sequence[Path], *, as_json: bool = False, explain: Path | None = None, label: str = "", accept: str | None = None) -> int:
-    """Asks about every film and prints what it is told, in the order of the films.
+def predict(
+    asker: Asker,
+    images: Sequence[Path],
+    *,
+    as_json: bool = False,
+    explain: Path | None = None,
+    label: str = "",
+    accept: str | None = None,
+) -> int:
+    """Asks about every image and prints what it is told, in the order of the images.
 
     Args:
         asker: who answers.
-        films: files, and folders that are searched.
-        as_json: a line per film instead of a table.
+        images: files, and folders that are searched.
+        as_json: a line per image instead of a table.
         explain: folder for heat maps.
         label: heat maps of this label alone.
         accept: print the raw answers in this form.
 
     Returns:
-        1 where a film failed, else 0.
+        1 where an image failed, else 0.
 
     Raises:
-        ThoraxError: a path that does not exist, a folder without films, a folder that cannot be written, a label but no folder for its maps.
+        ThoraxError: a path that does not exist, a folder without images, a folder that cannot be written, a label but
+            no folder for its maps.
     """
     if label and not explain:
         raise ThoraxError(f"--label {label} says of which label --explain DIR draws heat maps; give --explain DIR too")
-    named = list(found(films))
-    if len(dict(named)) < len(set(named)):  # different films of one name: they go by their paths as given
+    named = list(found(images))
+    if len(dict(named)) < len(set(named)):  # different images of one name: they go by their paths as given
         named = [(str(path), path) for _, path in named]
     if explain:
         _folder(explain)
-    options = urlencode({key: value for key, value in (("explain", "true" if explain else ""), ("label", label)) if value})
+    options = urlencode(
+        {key: value for key, value in (("explain", "true" if explain else ""), ("label", label)) if value}
+    )
 
     def one(item: tuple[str, Path]) -> bytes | ThoraxError:
         name, path = item
@@ -68,13 +79,13 @@ def predict(asker: Asker, films: Sequence[Path], *, as_json: bool = False, expla
                 failed += 1
                 print(f"error: {name}: {got}", file=sys.stderr)
                 if as_json:
-                    print(json.dumps({"film": name, "error": str(got)}), flush=True)
+                    print(json.dumps({"image": name, "error": str(got)}), flush=True)
             elif accept:
                 sys.stdout.buffer.write(got if got.endswith(b"\n") else got + b"\n")
             else:
                 told = json.loads(got)
                 maps = _write_maps(told.pop("heat_maps", {}), stems[name], explain) if explain else {}
-                rows.append({"film": name, **told, **maps})
+                rows.append({"image": name, **told, **maps})
                 if as_json:
                     print(json.dumps(rows.pop(), ensure_ascii=False), flush=True)
     if rows:
@@ -82,15 +93,19 @@ def predict(asker: Asker, films: Sequence[Path], *, as_json: bool = False, expla
     return 1 if failed else 0
 
 
-def found(films: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """(name, path) of every film; a folder's films by their path below it."""
+def found(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """(name, path) of every image; a folder's images by their path below it."""
     from thorax.data.images import EXTENSIONS
 
-    for path in films:
+    for path in images:
         if path.is_dir():
-            below = sorted(p for name in files_below(path, ()) if (p := path / name).suffix.lower() in EXTENSIONS and (p.is_file() or p.is_symlink()))
+            below = sorted(
+                p
+                for name in files_below(path, ())
+                if (p := path / name).suffix.lower() in EXTENSIONS and (p.is_file() or p.is_symlink())
+            )
             if not below:
-                raise ThoraxError(f"{path} holds no films ({', '.join(sorted(EXTENSIONS))})")
+                raise ThoraxError(f"{path} holds no images ({', '.join(sorted(EXTENSIONS))})")
             yield from ((p.relative_to(path).as_posix(), p) for p in below)
         elif path.is_file():
             yield path.name, path
@@ -106,7 +121,7 @@ def _folder(path: Path) -> None:
 
 
 def _stems(names: Sequence[str]) -> dict[str, str]:
-    """How each film's heat maps begin: its name with __ for /, and a number where another film has that already."""
+    """How each image's heat maps begin: its name with __ for /, and a number where another image has that already."""
     stems: dict[str, str] = {}
     taken: set[str] = set()
     for name in dict.fromkeys(names):
@@ -134,8 +149,12 @@ def _table(rows: list[dict[str, Any]]) -> None:
     labels: list[str] = rows[0]["labels"]
     cells: Callable[[dict[str, Any]], list[str]] = _each if len(labels) <= COLUMNS else _highest
     cuts = rows[0]["thresholds"]  # none for three or more exclusive classes
-    heads = [f"{label} (cut {cuts[label]:.3f})" if label in cuts else label for label in labels] if len(labels) <= COLUMNS else ["most probable"]
-    table = Table("film", "predicted", *map(escape, heads))
+    heads = (
+        [f"{label} (cut {cuts[label]:.3f})" if label in cuts else label for label in labels]
+        if len(labels) <= COLUMNS
+        else ["most probable"]
+    )
+    table = Table("image", "predicted", *map(escape, heads))
     for extra in ("warnings", "heat_maps"):
         if any(row.get(extra) for row in rows):
             table.add_column(extra.replace("_", " "))
@@ -143,7 +162,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
         predicted = row["predicted"] if isinstance(row["predicted"], str) else ", ".join(row["predicted"]) or "-"
         notes = ["; ".join(row.get("warnings", []))] if any(r.get("warnings") for r in rows) else []
         maps = ["\n".join(row.get("heat_maps", {}).values())] if any(r.get("heat_maps") for r in rows) else []
-        table.add_row(escape(row["film"]), escape(predicted), *cells(row), *map(escape, notes), *map(escape, maps))
+        table.add_row(escape(row["image"]), escape(predicted), *cells(row), *map(escape, notes), *map(escape, maps))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 

@@ -35,12 +35,15 @@ class Range:
 
     @classmethod
     def of(cls, name: str, stored: Any, origin: str) -> Range:
-        """`{min: 0.0001, max: 0.1, scale: log}` or `{choices: [32, 64]}`; whole numbers only where the hyperparameter has them.
+        """`{min: 0.0001, max: 0.1, scale: log}` or `{choices: [32, 64]}`; whole numbers only where the hyperparameter
+        has them.
 
         Raises:
             ThoraxError: anything else.
         """
-        asked = f"{origin}: tune.ranges.{name} must be {{min: 0.0001, max: 0.1, scale: log}} or {{choices: [32, 64, 128]}}"
+        asked = (
+            f"{origin}: tune.ranges.{name} must be {{min: 0.0001, max: 0.1, scale: log}} or {{choices: [32, 64, 128]}}"
+        )
         if not isinstance(stored, dict):
             raise ThoraxError(asked)
         if "choices" in stored:
@@ -48,7 +51,10 @@ class Range:
             if set(stored) != {"choices"} or not isinstance(choices, list) or len(choices) < 2:
                 raise ThoraxError(f"{asked}; choices need two or more values and nothing beside them")
             return cls("categorical", choices=tuple(text(name, one) for one in choices))
-        if not {"min", "max"} <= set(stored) <= {"min", "max", "scale"} or stored.get("scale", "linear") not in ("linear", "log"):
+        if not {"min", "max"} <= set(stored) <= {"min", "max", "scale"} or stored.get("scale", "linear") not in (
+            "linear",
+            "log",
+        ):
             raise ThoraxError(f"{asked}; scale is linear or log")
         low, high = stored["min"], stored["max"]
         for end in (low, high):
@@ -103,10 +109,17 @@ class Tune:
         """
         known = [f.name for f in dataclasses.fields(cls)]
         if not isinstance(stored, dict) or not isinstance(stored.get("ranges"), dict) or not stored["ranges"]:
-            raise ThoraxError(f"{origin}: tune must be a mapping with ranges, such as tune: {{ranges: {{batch_size: {{choices: [32, 64]}}}}}}")
+            raise ThoraxError(
+                f"{origin}: tune must be a mapping with ranges, such as tune: {{ranges: {{batch_size: {{choices: [32,"
+                " 64]}}}"
+            )
         if unknown := [key for key in stored if key not in known]:
             raise ThoraxError(f"{origin}: tune has an unknown key {unknown[0]}; it takes {', '.join(known)}")
-        ranges = {name: Range.of(name, one, origin) for key, one in stored["ranges"].items() if (name := str(key).replace("-", "_"))}
+        ranges = {
+            name: Range.of(name, one, origin)
+            for key, one in stored["ranges"].items()
+            if (name := str(key).replace("-", "_"))
+        }
         return cls(**{**stored, "ranges": ranges}).checked(origin, hyperparameters)
 
     def with_changes(self, **changes: Any) -> Tune:
@@ -133,7 +146,9 @@ class Tune:
             raise ThoraxError(f"{origin}: early_stopping={self.early_stopping} of tune must be true or false")
         if len(self.ranges) > 30:
             raise ThoraxError(f"{origin}: {len(self.ranges)} ranges are more than the 30 that AWS takes")
-        if self.strategy == "grid" and (other := [name for name, one in self.ranges.items() if one.kind != "categorical"]):
+        if self.strategy == "grid" and (
+            other := [name for name, one in self.ranges.items() if one.kind != "categorical"]
+        ):
             raise ThoraxError(f"{origin}: strategy=grid takes choices only, but {other[0]} has min and max")
         if self.strategy == "hyperband" and self.early_stopping:
             raise ThoraxError(f"{origin}: strategy=hyperband stops jobs itself; leave early_stopping out")
@@ -147,7 +162,11 @@ class Tune:
     @property
     def total(self) -> int:
         """Jobs in all: a grid's combinations, where they are fewer than max_jobs."""
-        return min(self.max_jobs, math.prod(len(one.choices) for one in self.ranges.values())) if self.strategy == "grid" else self.max_jobs
+        return (
+            min(self.max_jobs, math.prod(len(one.choices) for one in self.ranges.values()))
+            if self.strategy == "grid"
+            else self.max_jobs
+        )
 
     def static(self, hyperparameters: Mapping[str, str]) -> dict[str, str]:
         """The hyperparameters that stay the same: those without a range."""

@@ -16,7 +16,7 @@ from thorax_launch.hyperparameters import checked, meaning, overridden, text
 from thorax_launch.paths import RECIPES
 from thorax_launch.ranges import Tune
 
-FILMS = ("folders", "table", "records", "scenes")
+IMAGES = ("folders", "table", "records", "scenes")
 _NUMBERS: dict[str, Any] = {
     "instance_count": int,
     "volume_gb": int,
@@ -38,7 +38,7 @@ class Recipe:
         machine: the machine that `minutes` and `expected` were measured on.
         minutes: how long it takes there.
         expected: metric -> its value there, as text.
-        films: synthetic films to train on where no --train is given: one of FILMS.
+        images: synthetic images to train on where no --train is given: one of IMAGES.
         hyperparameters: name -> text, as train_model.py takes them.
         instance_type: SageMaker's machine for it.
         instance_count: how many of them.
@@ -57,7 +57,7 @@ class Recipe:
     machine: str = ""
     minutes: float = 0.0
     expected: Mapping[str, str] = field(default_factory=dict)
-    films: str | None = None
+    images: str | None = None
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     instance_type: str = "ml.m5.xlarge"
     instance_count: int = 1
@@ -104,13 +104,15 @@ class Recipe:
                 raise ThoraxError(f"recipe {path}: {key} must be a mapping of names to values")
         for key, kind in _NUMBERS.items():
             if isinstance(value := values.get(key, 1), bool) or not isinstance(value, kind) or value < 0:
-                raise ThoraxError(f"recipe {path}: {key}={value} is not a {'whole number' if kind is int else 'number'}")
+                raise ThoraxError(
+                    f"recipe {path}: {key}={value} is not a {'whole number' if kind is int else 'number'}"
+                )
         if not isinstance(values.get("spot", False), bool):
             raise ThoraxError(f"recipe {path}: spot={values['spot']} must be true or false")
         if values.get("input_mode", "File") not in ("File", "FastFile"):
             raise ThoraxError(f"recipe {path}: input_mode={values['input_mode']} must be File or FastFile")
-        if values.get("films") not in (None, *FILMS):
-            raise ThoraxError(f"recipe {path}: films={values['films']} is not one of {', '.join(FILMS)}")
+        if values.get("images") not in (None, *IMAGES):
+            raise ThoraxError(f"recipe {path}: images={values['images']} is not one of {', '.join(IMAGES)}")
         values["expected"] = {str(k): str(v) for k, v in values["expected"].items()}
         pairs = [(str(k), text(str(k), v)) for k, v in values["hyperparameters"].items()]
         values["hyperparameters"] = checked(pairs, f"recipe {path}")
@@ -166,7 +168,9 @@ class Recipe:
         ranged = {meaning(name): name for name in self.tune.ranges}
         for setting in settings:
             if (name := meaning(setting.partition("=")[0])) in ranged:
-                raise ThoraxError(f"--set {setting}: {ranged[name]} is searched by the recipe's tune: part; take it out there")
+                raise ThoraxError(
+                    f"--set {setting}: {ranged[name]} is searched by the recipe's tune: part; take it out there"
+                )
         return self.tune.with_changes(**changes).checked(f"recipe {self.name}", merged), self.tune.static(merged)
 
 
@@ -186,7 +190,10 @@ def find(name: str) -> Path:
         return path
     if path.name == name and (shipped := RECIPES / f"{name.removesuffix('.yaml')}.yaml").is_file():
         return shipped
-    raise ThoraxError(f"unknown recipe {name}{_hint(name, names())}; the recipes are {', '.join(names())}, or give a path to a YAML file")
+    raise ThoraxError(
+        f"unknown recipe {name}{_hint(name, names())}; the recipes are {', '.join(names())}, or give a path to a YAML"
+        " file"
+    )
 
 
 def _hint(name: str, known: list[str]) -> str:
@@ -202,7 +209,9 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, f"{key} cannot be a key; a key is a name", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key} cannot be a key; a key is a name", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
             seen.add(key)

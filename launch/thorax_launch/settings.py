@@ -18,16 +18,22 @@ FILE = "thorax.yaml"
 #: Setting -> what its text must look like, and that in words.
 _FORMS = {
     "region": (r"[a-z0-9]+(-[a-z0-9]+)*", "a region such as eu-central-1"),
-    "role": (r"(?!arn:).*|arn:aws[a-z-]*:iam::\d{12}:role/\S+", "a role's name, or its ARN arn:aws:iam::ACCOUNT:role/NAME with twelve digits"),
+    "role": (
+        r"(?!arn:).*|arn:aws[a-z-]*:iam::\d{12}:role/\S+",
+        "a role's name, or its ARN arn:aws:iam::ACCOUNT:role/NAME with twelve digits",
+    ),
     "bucket": (
         r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
-        "a bucket's name alone: 3 to 63 of a-z, 0-9, dot and hyphen, a letter or digit at both ends; a folder in it is the prefix",
+        (
+            "a bucket's name alone: 3 to 63 of a-z, 0-9, dot and hyphen, a letter or digit at both ends; a folder in it"
+            " is the prefix"
+        ),
     ),
 }
 
 
 @dataclass(frozen=True)
-class Settings:
+class AwsSettings:
     """The same for every job of a project. Empty texts are "not set".
 
     Attributes:
@@ -39,7 +45,8 @@ class Settings:
         subnets: of the VPC; with security_groups, or neither.
         security_groups: of the VPC.
         kms_key: encrypts uploads and outputs; disks too unless volume_kms_key is set or the machine has local storage.
-        volume_kms_key: encrypts the disks; refused for jobs on machines with local storage, which have a hardware key of their own.
+        volume_kms_key: encrypts the disks; refused for jobs on machines with local storage, which have a hardware key
+            of their own.
         training_image: URI; empty: AWS's image of torch 2.10.
         serving_image: URI; empty: AWS's Ray Serve image.
         network_isolation: no network in the container.
@@ -74,14 +81,16 @@ class Settings:
 class Resolved:
     """Settings, and for each the place it came from."""
 
-    settings: Settings
+    settings: AwsSettings
     origins: Mapping[str, str]
 
     def table(self) -> str:
         """A line per setting: name, value, where it comes from."""
         values = {name: _plain(getattr(self.settings, name)) for name in _names()}
         width = max(map(len, values.values()))
-        return "\n".join(f"{name:18} {value:{width}}  {self.origins.get(name, 'default')}" for name, value in values.items())
+        return "\n".join(
+            f"{name:18} {value:{width}}  {self.origins.get(name, 'default')}" for name, value in values.items()
+        )
 
 
 def resolve(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Resolved:
@@ -99,7 +108,10 @@ def resolve(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Resolved:
         for name, value in given.items():
             if name not in _names():
                 nearest = difflib.get_close_matches(str(name), _names(), n=1)
-                raise ThoraxError(f"{origin}: unknown setting {name}" + (f"; did you mean {nearest[0]}?" if nearest else f"; the settings are {_names()}"))
+                raise ThoraxError(
+                    f"{origin}: unknown setting {name}"
+                    + (f"; did you mean {nearest[0]}?" if nearest else f"; the settings are {_names()}")
+                )
             if value is None or value in ("", (), [], {}):
                 continue
             read = _read(origin, name, value)
@@ -108,7 +120,7 @@ def resolve(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Resolved:
                 origins[name] = f"{origins[name]}, {origin}" if name in origins else origin
             elif name not in values:
                 values[name], origins[name] = read, origin
-    settings = Settings(**values)
+    settings = AwsSettings(**values)
     if bool(settings.subnets) != bool(settings.security_groups):
         there, missing = ("subnets", "security_groups") if settings.subnets else ("security_groups", "subnets")
         raise ThoraxError(f"{there} is set ({origins[there]}) but {missing} is not; a job in a VPC needs both")
@@ -153,11 +165,11 @@ def pairs(flag: str, texts: list[str]) -> dict[str, str]:
 
 
 def _names() -> list[str]:
-    return [f.name for f in dataclasses.fields(Settings)]
+    return [f.name for f in dataclasses.fields(AwsSettings)]
 
 
 def _read(origin: str, name: str, value: Any) -> Any:
-    kind = type(getattr(Settings(), name))
+    kind = type(getattr(AwsSettings(), name))
     if kind is tuple and isinstance(value, str):
         value = [part for part in value.split(",") if part]
     if kind is tuple and isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
@@ -165,7 +177,9 @@ def _read(origin: str, name: str, value: Any) -> Any:
     if kind is dict and isinstance(value, dict):
         return {str(key): str(one) for key, one in value.items()}
     if name in _FORMS and isinstance(value, str) and not re.fullmatch(_FORMS[name][0], value):
-        raise ThoraxError(f"{f'--{name} {value!r}' if origin == 'flags' else f'{origin}: {name}={value!r}'} must be {_FORMS[name][1]}")
+        raise ThoraxError(
+            f"{f'--{name} {value!r}' if origin == 'flags' else f'{origin}: {name}={value!r}'} must be {_FORMS[name][1]}"
+        )
     if kind in (str, bool) and isinstance(value, kind):
         return value
     asked = {tuple: "a list of texts", dict: "a mapping of texts", str: "a text", bool: "true or false"}[kind]

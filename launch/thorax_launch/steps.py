@@ -1,4 +1,7 @@
-"""How a pipeline's check and evaluation are called, so that they read the films as its training does; here and on AWS."""
+"""How a pipeline's check and evaluation are called, so that they read the images as its training does.
+
+Here and on AWS.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,38 @@ from pathlib import Path
 
 from thorax.config import TrainingConfig
 
-#: Channels with films, and those with their lists.
+#: Channels with images, and those with their lists.
 PARTS = ("train", "validation", "test")
 LISTS = tuple(f"{part}_lst" for part in PARTS)
 
 
 def check(hyperparameters: Mapping[str, str], channels: Mapping[str, str | Path]) -> list[str]:
-    """Words for launch/prepare.py that check those channels that have films or lists."""
+    """Words for launch/prepare.py that check those channels that have images or lists."""
     config = TrainingConfig.parse(dict(hyperparameters))
-    places = [word for name in (*PARTS, *LISTS) if name in channels for word in (f"--{name.replace('_', '-')}", str(channels[name]))]
-    return ["check", *places, *_reading(config), *([] if config.patient_scope == "global" else ["--patient-scope", config.patient_scope])]
+    places = [
+        word
+        for name in (*PARTS, *LISTS)
+        if name in channels
+        for word in (f"--{name.replace('_', '-')}", str(channels[name]))
+    ]
+    return [
+        "check",
+        *places,
+        *_reading(config),
+        *([] if config.patient_scope == "global" else ["--patient-scope", config.patient_scope]),
+    ]
 
 
 def evaluate(hyperparameters: Mapping[str, str], bundle: str | Path, channels: Mapping[str, str | Path]) -> list[str]:
     """Words for launch/evaluate.py that score a bundle on the channel test."""
     lists = ["--data-lst", str(channels["test_lst"])] if "test_lst" in channels else []
-    return [str(bundle), "--data", str(channels["test"]), *lists, *_reading(TrainingConfig.parse(dict(hyperparameters)))]
+    return [
+        str(bundle),
+        "--data",
+        str(channels["test"]),
+        *lists,
+        *_reading(TrainingConfig.parse(dict(hyperparameters))),
+    ]
 
 
 def _reading(config: TrainingConfig) -> list[str]:

@@ -61,7 +61,10 @@ class Leaderboard:
 
     @property
     def best(self) -> Trial | None:
-        return next((trial for trial in self.ranked if trial.value is not None and trial.status in ("Completed", "Stopped")), None)
+        return next(
+            (trial for trial in self.ranked if trial.value is not None and trial.status in ("Completed", "Stopped")),
+            None,
+        )
 
     @property
     def parameters(self) -> list[str]:
@@ -76,7 +79,17 @@ class Leaderboard:
             value = "" if one.value is None else number(one.value)
             began = f"{one.began:%Y-%m-%d %H:%M:%S}" if one.began else ""
             minutes = "" if one.seconds is None else f"{one.seconds / 60:.1f}"
-            rows.append([str(rank), one.name, one.status, value, *(one.parameters.get(name, "") for name in self.parameters), began, minutes])
+            rows.append(
+                [
+                    str(rank),
+                    one.name,
+                    one.status,
+                    value,
+                    *(one.parameters.get(name, "") for name in self.parameters),
+                    began,
+                    minutes,
+                ]
+            )
         return head, rows
 
     def print(self) -> None:
@@ -88,7 +101,9 @@ class Leaderboard:
         done = sum(trial.status in ("Completed", "Stopped") for trial in self.trials)
         table = Table(title=f"{self.name}: {len(self.trials)} jobs, {done} done", title_justify="left")
         for column in head:
-            table.add_column(column, justify="left" if column in ("job", "status", "began") else "right", overflow="fold")
+            table.add_column(
+                column, justify="left" if column in ("job", "status", "began") else "right", overflow="fold"
+            )
         for row in rows:
             table.add_row(*row)
         console = Console(markup=False, highlight=False)
@@ -130,7 +145,9 @@ class Leaderboard:
         if not valued:
             return
         names = self.parameters
-        figure, axes = pyplot.subplots(1, 1 + len(names), figsize=(4.2 * (1 + len(names)), 3.6), sharey=True, squeeze=False, layout="constrained")
+        figure, axes = pyplot.subplots(
+            1, 1 + len(names), figsize=(4.2 * (1 + len(names)), 3.6), sharey=True, squeeze=False, layout="constrained"
+        )
         values = [value for _, _, value in valued]
         so_far = [(max if self.maximize else min)(values[: k + 1]) for k in range(len(values))]
         axes[0, 0].plot([i for i, _, _ in valued], values, "o", label="job")

@@ -1,13 +1,15 @@
-"""The AWS Lambda behind the web page: serves the page, checks a film, asks the SageMaker endpoint.
+"""The AWS Lambda behind the web page: serves the page, checks an image, asks the SageMaker endpoint.
 
 Takes the events of an HTTP API or a Function URL (payload 2.0) and of a REST API (1.0). Nothing but boto3 is needed.
 
 GET  /             the page; /page.js, /page.css, /icon.svg
 GET  /metadata     {"limits": {"max_request_bytes": ...}, "content_types": [...]}
-POST /invocations  a film: its bytes, multipart/form-data with one file, or {"image": base64}; answers as the endpoint does;
+POST /invocations  an image: its bytes, multipart/form-data with one file, or {"image": base64}; answers as the endpoint
+does;
                    ?explain=true&label=NAME adds heat maps
 
-Environment: ENDPOINT_NAME; ALLOWED_ORIGIN, the one other site whose pages may ask (default: none); MAX_BYTES of a film;
+Environment: ENDPOINT_NAME; ALLOWED_ORIGIN, the one other site whose pages may ask (default: none); MAX_BYTES of an
+image;
 TIMEOUT_S to wait for the endpoint.
 """
 
@@ -31,16 +33,32 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 #: Beside this file in Lambda (`make web`), in the package otherwise.
 PAGES = (Path(__file__).parent / "page", Path(__file__).parent / "../../source_dir/thorax/serving/page")
-FILES = {"": "index.html", "index.html": "index.html", "page.js": "page.js", "page.css": "page.css", "icon.svg": "icon.svg"}
-TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
-#: What a film begins with -> its content type.
-MAGIC = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"II*\0", "image/tiff"), (b"MM\0*", "image/tiff"))
+FILES = {
+    "": "index.html",
+    "index.html": "index.html",
+    "page.js": "page.js",
+    "page.css": "page.css",
+    "icon.svg": "icon.svg",
+}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+#: What an image begins with -> its content type.
+MAGIC = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+)
 KINDS = ("image/jpeg", "image/png", "image/tiff", "application/dicom")
-#: Lambda takes 6 MB an event, in which a film is base64, a third larger.
+#: Lambda takes 6 MB an event, in which an image is base64, a third larger.
 MAX_BYTES = 4_400_000
 #: What the endpoint's own trouble is to the caller: error code -> status, seconds to wait, message.
 TROUBLE = {
-    "ThrottlingException": (429, 1, "too many films at once; try again in a moment"),
+    "ThrottlingException": (429, 1, "too many images at once; try again in a moment"),
     "ServiceUnavailable": (503, 2, "the model is busy; try again in a moment"),
     "ServiceUnavailableException": (503, 2, "the model is busy; try again in a moment"),
     "ModelNotReadyException": (503, 10, "the model is starting; try again in a moment"),
@@ -72,10 +90,14 @@ class Request:
         context = event.get("requestContext") or {}
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         return cls(
-            (context.get("http") or {}).get("method") or event.get("httpMethod", "GET"), event.get("rawPath") or event.get("path") or "/", headers,
-            event.get("queryStringParameters") or {}, context.get("domainName") or headers.get("host", ""),
-            event.get("body") or "", bool(event.get("isBase64Encoded")),
-        )  # fmt: skip
+            (context.get("http") or {}).get("method") or event.get("httpMethod", "GET"),
+            event.get("rawPath") or event.get("path") or "/",
+            headers,
+            event.get("queryStringParameters") or {},
+            context.get("domainName") or headers.get("host", ""),
+            event.get("body") or "",
+            bool(event.get("isBase64Encoded")),
+        )
 
     @property
     def name(self) -> str:
@@ -84,7 +106,9 @@ class Request:
 
     def data(self) -> bytes:
         """The body's bytes; its size is checked before it is decoded."""
-        in_base64 = self.is_base64 or self.headers.get("content-type", "").startswith("application/json")  # there the film is
+        in_base64 = self.is_base64 or self.headers.get("content-type", "").startswith(
+            "application/json"
+        )  # there the image is
         if len(self.body) > limit() * (4 / 3 if in_base64 else 1) + 4096:  # room for the frame of a form
             raise too_large()
         if not self.is_base64:
@@ -110,9 +134,12 @@ def lambda_handler(event: dict[str, Any], context: Any = None) -> dict[str, Any]
         answer["headers"]["Vary"] = "Origin"
         if origin == allowed:
             answer["headers"] |= {
-                "Access-Control-Allow-Origin": allowed, "Access-Control-Allow-Methods": "GET, POST", "Access-Control-Max-Age": "3600",
-                "Access-Control-Allow-Headers": "Content-Type, Accept", "Access-Control-Expose-Headers": "Retry-After",
-            }  # fmt: skip
+                "Access-Control-Allow-Origin": allowed,
+                "Access-Control-Allow-Methods": "GET, POST",
+                "Access-Control-Max-Age": "3600",
+                "Access-Control-Allow-Headers": "Content-Type, Accept",
+                "Access-Control-Expose-Headers": "Retry-After",
+            }
     return answer
 
 
@@ -130,11 +157,11 @@ def respond(request: Request) -> dict[str, Any]:
             return reply(200, json.dumps({"limits": {"max_request_bytes": limit()}, "content_types": list(KINDS)}))
         return page(request.name)
     if request.method != "POST":
-        raise Refused(405, f"{request.method} is not taken here; GET the page or POST a film")
+        raise Refused(405, f"{request.method} is not taken here; GET the page or POST an image")
     if request.name not in ("", "invocations"):
-        raise Refused(404, "there is nothing here; POST a film to /invocations")
-    film, kind = film_of(request)
-    return ask(film, kind, request)
+        raise Refused(404, "there is nothing here; POST an image to /invocations")
+    image, kind = image_of(request)
+    return ask(image, kind, request)
 
 
 def page(name: str) -> dict[str, Any]:
@@ -146,30 +173,42 @@ def page(name: str) -> dict[str, Any]:
     return answer
 
 
-def film_of(request: Request) -> tuple[bytes, str]:
-    """The film's bytes and its content type by its first bytes, whatever the request calls it.
+def image_of(request: Request) -> tuple[bytes, str]:
+    """The image's bytes and its content type by its first bytes, whatever the request calls it.
 
     Raises:
-        Refused: 400 no film in it, 413 too large, 415 not a film.
+        Refused: 400 no image in it, 413 too large, 415 not an image.
     """
     given = request.headers.get("content-type", "application/octet-stream")
     told = given.split(";")[0].strip().lower()
     if told == "multipart/form-data":
-        film = form_file(request.data(), given)
+        image = form_file(request.data(), given)
     elif told == "application/json":
-        film = json_image(request.data())
-    elif told.startswith("image/") or told in ("application/octet-stream", "application/dicom", "application/x-image", "application/x-www-form-urlencoded"):
-        film = request.data()
+        image = json_image(request.data())
+    elif told.startswith("image/") or told in (
+        "application/octet-stream",
+        "application/dicom",
+        "application/x-image",
+        "application/x-www-form-urlencoded",
+    ):
+        image = request.data()
     else:
-        raise Refused(415, f"content type {told[:60]} is not taken; send image/jpeg, image/png, image/tiff, application/dicom, a form or JSON")
-    if len(film) > limit():
+        raise Refused(
+            415,
+            f"content type {told[:60]} is not taken; send image/jpeg, image/png, image/tiff, application/dicom, a form"
+            " or JSON",
+        )
+    if len(image) > limit():
         raise too_large()
-    if not film:
-        raise Refused(400, "the film is empty")
-    kind = next((kind for start, kind in MAGIC if film.startswith(start)), "application/dicom" if film[128:132] == b"DICM" else "")
+    if not image:
+        raise Refused(400, "the image is empty")
+    kind = next(
+        (kind for start, kind in MAGIC if image.startswith(start)),
+        "application/dicom" if image[128:132] == b"DICM" else "",
+    )
     if not kind:
-        raise Refused(415, "this is not a JPEG, PNG, TIFF or DICOM film")
-    return film, kind
+        raise Refused(415, "this is not a JPEG, PNG, TIFF or DICOM image")
+    return image, kind
 
 
 def form_file(body: bytes, content_type: str) -> bytes:
@@ -187,13 +226,13 @@ def form_file(body: bytes, content_type: str) -> bytes:
 
 
 def json_image(body: bytes) -> bytes:
-    """The film of {"image": base64}. Addresses are not followed."""
+    """The image of {"image": base64}. Addresses are not followed."""
     try:
         stored = json.loads(body)
     except (ValueError, RecursionError):
         raise Refused(400, "the body is not JSON") from None
     if not isinstance(stored, dict) or not isinstance(stored.get("image"), str) or len(stored) > 1:
-        raise Refused(400, 'JSON must be {"image": base64 of one film}; addresses are not followed')
+        raise Refused(400, 'JSON must be {"image": base64 of one image}; addresses are not followed')
     return from_base64(stored["image"])
 
 
@@ -208,16 +247,20 @@ def from_base64(text: str) -> bytes:
 def runtime() -> Any:
     """One client for the life of the Lambda; the page, not this, tries again."""
     wait = float(os.environ.get("TIMEOUT_S", "25"))
-    return boto3.client("sagemaker-runtime", config=Config(connect_timeout=3, read_timeout=wait, retries={"total_max_attempts": 1}))
+    return boto3.client(
+        "sagemaker-runtime", config=Config(connect_timeout=3, read_timeout=wait, retries={"total_max_attempts": 1})
+    )
 
 
-def ask(film: bytes, kind: str, request: Request) -> dict[str, Any]:
+def ask(image: bytes, kind: str, request: Request) -> dict[str, Any]:
     """The endpoint's answer, or its trouble as a status of ours."""
     asked = urlencode({key: text[:200] for key in ("explain", "label") if (text := request.query.get(key))})
     options = {"CustomAttributes": asked} if asked else {}
     accept = request.headers.get("accept", "").replace("*/*", "") or "application/json;verbose"
     try:
-        got = runtime().invoke_endpoint(EndpointName=os.environ["ENDPOINT_NAME"], ContentType=kind, Accept=accept, Body=film, **options)
+        got = runtime().invoke_endpoint(
+            EndpointName=os.environ["ENDPOINT_NAME"], ContentType=kind, Accept=accept, Body=image, **options
+        )
     except ClientError as error:
         raise refusal(error) from None
     except ReadTimeoutError as error:
@@ -239,7 +282,7 @@ def refusal(error: ClientError) -> Refused:
         if 400 <= status < 500:
             return Refused(status, one_line(said) or HTTPStatus(status).phrase)
         log("model", error)
-        return Refused(502, "the model failed on this film")
+        return Refused(502, "the model failed on this image")
     log("endpoint", error)
     status, wait, message = TROUBLE.get(code, (502, 0, "the model cannot be reached"))
     return Refused(status, message, wait)
@@ -258,16 +301,24 @@ def limit() -> int:
 
 
 def too_large() -> Refused:
-    return Refused(413, f"the film is larger than {limit() / 1e6:.1f} MB; send a smaller one")
+    return Refused(413, f"the image is larger than {limit() / 1e6:.1f} MB; send a smaller one")
 
 
 def reply(status: int, body: str | bytes, kind: str = "application/json") -> dict[str, Any]:
     binary = isinstance(body, bytes) and not kind.startswith(("application/json", "text/"))
     text = base64.b64encode(body).decode() if binary else body if isinstance(body, str) else body.decode()  # type: ignore[arg-type, union-attr]
-    headers = {"Content-Type": kind, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+    headers = {
+        "Content-Type": kind,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
     return {"statusCode": status, "headers": headers, "body": text, "isBase64Encoded": binary}
 
 
 def log(where: str, error: Exception) -> None:
-    """One line of JSON for CloudWatch; no film, no header."""
-    print(json.dumps({"level": "error", "where": where, "kind": type(error).__name__, "message": str(error)[:1000]}), flush=True)
+    """One line of JSON for CloudWatch; no image, no header."""
+    print(
+        json.dumps({"level": "error", "where": where, "kind": type(error).__name__, "message": str(error)[:1000]}),
+        flush=True,
+    )

@@ -19,9 +19,9 @@ Trains a chest X-ray (or other image) classifier and writes a bundle into OUT. W
 --checkpoint-dir, those lie in OUT-job. A run whose checkpoint folder is not empty is resumed. Why a run failed is
 said on standard error and in OUT-job/output/failure.
 
-  --train DIR            films for training, in any format of docs/data.md: a folder per class, a table, .lst, .rec, COCO ...
-  --validation DIR       films that choose epoch and threshold (default: cut from train by patient)
-  --test DIR             films that are scored once, at the end
+  --train DIR            images for training, in any format of docs/data.md: a folder per class, a table, .lst, .rec, COCO ...
+  --validation DIR       images that choose epoch and threshold (default: cut from train by patient)
+  --test DIR             images that are scored once, at the end
   --train-lst DIR        the .lst of --train, where it lies in a folder of its own
   --validation-lst DIR   the same of --validation
   --test-lst DIR         the same of --test
@@ -62,7 +62,10 @@ def read_command_line(argv: Sequence[str], *, in_container: bool = False) -> tup
     for path, names in PATHS.items():
         given = [name for name in (path, *names) if texts.get(name)]
         if len({texts[name] for name in given}) > 1:
-            raise ThoraxError(f"--{given[0]} {texts[given[0]]} and --{given[1]} {texts[given[1]]} are two spellings of one path; give one of them")
+            raise ThoraxError(
+                f"--{given[0]} {texts[given[0]]} and --{given[1]} {texts[given[1]]} are two spellings of one path; give"
+                " one of them"
+            )
         if given:
             paths[path] = texts[given[0]]
     if paths.get("weights"):
@@ -77,7 +80,10 @@ def names_alone(argv: Sequence[str]) -> list[str]:
 
 
 def read_model_dir(argv: Sequence[str]) -> dict[str, str]:
-    """--model-dir alone, of any command line, however wrong: it says where to write what is wrong. Empty without one."""
+    """--model-dir alone, of any command line, however wrong: it says where to write what is wrong.
+
+    Empty without one.
+    """
     given = [text for name, text in _options(argv)[1] if name == "model_dir" and text and "://" not in text]
     return {"model_dir": given[0]} if given else {}
 

@@ -1,5 +1,9 @@
 """The one kind of error a user is meant to read."""
 
+from __future__ import annotations
+
+import sys
+
 
 class ThoraxError(Exception):
     """A mistake in what the user gave, or a limit of the machine: never a bug of ours.
@@ -7,3 +11,13 @@ class ThoraxError(Exception):
     The message is one line: which flag or file, what was found, what to do next. Entry points print it
     without a traceback, write it to output/failure and exit with code 1.
     """
+
+
+_said: set[str] = set()
+
+
+def deprecated(old: str, new: str) -> None:
+    """Writes one line on standard error, once a process, that `old` still works and is now called `new`."""
+    if old not in _said:
+        _said.add(old)
+        print(f"warning: {old} is deprecated; write {new}", file=sys.stderr, flush=True)

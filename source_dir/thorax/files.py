@@ -12,9 +12,12 @@ from typing import BinaryIO
 from thorax.errors import ThoraxError
 
 _ADVICE = {
-    errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EISDIR: "name a file", errno.ENOENT: "make its folder",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EISDIR: "name a file",
+    errno.ENOENT: "make its folder",
     errno.ENOTDIR: "name a file in a folder",
-}  # fmt: skip
+}
 
 
 def check_output(file: Path, flag: str) -> None:
@@ -51,7 +54,8 @@ def write_whole(data: bytes | memoryview, file: Path, what: str) -> None:
 
 @contextmanager
 def open_whole(file: Path, what: str, needed: int | None = None) -> Iterator[BinaryIO]:
-    """A file to write piece by piece; it appears whole when the block ends well, and not at all when it ends by an error.
+    """A file to write piece by piece; it appears whole when the block ends well, and not at all when it ends by an
+    error.
 
     Args:
         file: where it goes; its folder exists.
@@ -91,9 +95,11 @@ def _remove(file: Path) -> None:
 
 
 def files_below(folder: Path, hidden: tuple[str, ...] = (".",)) -> list[str]:
-    """Every file at any depth by its path below the folder, with "/"; nothing is opened, and a link that leads nowhere counts as a file.
+    """Every file at any depth by its path below the folder, with "/"; nothing is opened, and a link that leads nowhere
+    counts as a file.
 
-    Links to folders are followed, after all that lies there itself; a link back, or a second one to the same folder, is passed over.
+    Links to folders are followed, after all that lies there itself; a link back, or a second one to the same folder, is
+    passed over.
 
     Args:
         folder: where to look.

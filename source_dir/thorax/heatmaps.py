@@ -1,4 +1,4 @@
-"""Heat maps: where in a film the network saw a label. Grad-CAM over the last convolutional feature map."""
+"""Heat maps: where in an image the network saw a label. Grad-CAM over the last convolutional feature map."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def last_feature_map(net: nn.Module) -> nn.Module:
 
 
 def heat_maps(net: nn.Module, x: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """One heat map per film: Grad-CAM (Selvaraju et al., "Grad-CAM: Visual explanations from deep networks", 2017).
+    """One heat map per image: Grad-CAM (Selvaraju et al., "Grad-CAM: Visual explanations from deep networks", 2017).
 
     The feature map's channels are weighed by the gradient of one logit, averaged over all positions; what is left above
-    zero is scaled to the film's size and to a maximum of 1.
+    zero is scaled to the image's size and to a maximum of 1.
 
     Args:
         net: in evaluation mode, from `networks.build`. Its parameters' gradients are left as they are.
         x: (N, C, H, W) float32, the network's input.
-        outputs: (N,) int64, each film's logit to explain, 0..L-1.
+        outputs: (N,) int64, each image's logit to explain, 0..L-1.
 
     Returns:
         (N, H, W) float32 in 0..1; all 0 where nothing speaks for the label.

@@ -15,16 +15,29 @@ from thorax.machine import free_cpus
 
 #: Path arguments -> their other spellings.
 PATHS: dict[str, tuple[str, ...]] = {
-    "train": ("training",), "validation": ("val", "valid"), "test": (), "train_lst": (), "validation_lst": (), "test_lst": (),
-    "weights": (), "model": (), "model_dir": (),
-    "output_data_dir": ("output_dir",), "checkpoint_dir": ("checkpoints",),
-}  # fmt: skip
+    "train": ("training",),
+    "validation": ("val", "valid"),
+    "test": (),
+    "train_lst": (),
+    "validation_lst": (),
+    "test_lst": (),
+    "weights": (),
+    "model": (),
+    "model_dir": (),
+    "output_data_dir": ("output_dir",),
+    "checkpoint_dir": ("checkpoints",),
+}
 #: Channel names that the trainer understands, and their other names in the seeds.
 CHANNELS = {
-    "train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing", "eval"),
-    "train_lst": ("train_lst",), "validation_lst": ("validation_lst", "val_lst"), "test_lst": ("test_lst",),
-    "weights": ("weights", "pretrained"), "model": ("model",),
-}  # fmt: skip
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing", "eval"),
+    "train_lst": ("train_lst",),
+    "validation_lst": ("validation_lst", "val_lst"),
+    "test_lst": ("test_lst",),
+    "weights": ("weights", "pretrained"),
+    "model": ("model",),
+}
 
 
 def environment() -> Mapping[str, str]:
@@ -61,12 +74,14 @@ class Job:
         model_dir: the bundle goes here.
         output_dir: metrics.json, history and report go here (SageMaker: output/data).
         checkpoint_dir: checkpoints; a run whose folder is not empty is resumed.
-        failure_file: one line that says why a run failed (SageMaker: output/failure; started plainly, OUT-job/output/failure,
+        failure_file: one line that says why a run failed (SageMaker: output/failure; started plainly,
+            OUT-job/output/failure,
             wherever the other outputs go); None where no place is known yet.
         process: rank and world size.
         host: this machine's name among `hosts`.
         name: the job's, for trackers.
-        tensorboard_dir: event files go here (SageMaker: the LocalPath of tensorboardoutputconfig.json, where there is one).
+        tensorboard_dir: event files go here (SageMaker: the LocalPath of tensorboardoutputconfig.json, where there is
+            one).
         debug_hook_file: SageMaker Debugger's debughookconfig.json (SMDEBUG_CONFIG_FILE_PATH); None where there is none.
         mlflow_uri: MLFLOW_TRACKING_URI, an address or the ARN of a SageMaker MLflow server; set, it turns MLflow on.
         mlflow_experiment, wandb_project: MLFLOW_EXPERIMENT_NAME and WANDB_PROJECT. Keys stay in the environment, where
@@ -90,7 +105,9 @@ class Job:
     wandb_project: str = "thorax"
 
     @classmethod
-    def from_environment(cls, arguments: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None) -> Job:
+    def from_environment(
+        cls, arguments: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> Job:
         """The job that command line and environment describe; arguments win.
 
         Inside SageMaker (or its toolkit) everything lies below SAGEMAKER_BASE_DIR, by default /opt/ml. Started
@@ -108,13 +125,24 @@ class Job:
         given = {key: text for key, text in (arguments or {}).items() if text}
         for key, text in given.items():
             if "://" in text:
-                raise ThoraxError(f"--{key} {text} is not a folder of this machine; S3 places are named in the job's inputs and outputs, not here")
+                raise ThoraxError(
+                    f"--{key} {text} is not a folder of this machine; S3 places are named in the job's inputs and"
+                    " outputs, not here"
+                )
         base = Path(env.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         inside = in_container(env)
-        model_dir = Path(given.get("model_dir") or env.get("SM_MODEL_DIR") or ("model" if not inside else base / "model"))
+        model_dir = Path(
+            given.get("model_dir") or env.get("SM_MODEL_DIR") or ("model" if not inside else base / "model")
+        )
         plain = Path(f"{model_dir}-job")
-        output = given.get("output_data_dir") or env.get("SM_OUTPUT_DATA_DIR") or (base if inside else plain) / "output" / "data"
-        own = env.get("TRAINING_JOB_NAME", "") if env.get("THORAX_CHECKPOINTS") == "per-job" else ""  # jobs of a search share one S3 address
+        output = (
+            given.get("output_data_dir")
+            or env.get("SM_OUTPUT_DATA_DIR")
+            or (base if inside else plain) / "output" / "data"
+        )
+        own = (
+            env.get("TRAINING_JOB_NAME", "") if env.get("THORAX_CHECKPOINTS") == "per-job" else ""
+        )  # jobs of a search share one S3 address
         checkpoints = given.get("checkpoint_dir") or (base if inside else plain) / "checkpoints" / own
         failure = (base if inside else plain) / "output" / "failure" if inside or "model_dir" in given else None
         hosts = tuple(re.findall(r"[\w.-]+", env.get("SM_HOSTS", ""))) or ("localhost",)
@@ -129,7 +157,9 @@ class Job:
             hosts=hosts,
             name=env.get("TRAINING_JOB_NAME") or model_dir.absolute().name,
             tensorboard_dir=_tensorboard_dir(base) or Path(output) / "tensorboard",
-            debug_hook_file=_existing(Path(env.get("SMDEBUG_CONFIG_FILE_PATH") or base / "input" / "config" / "debughookconfig.json")),
+            debug_hook_file=_existing(
+                Path(env.get("SMDEBUG_CONFIG_FILE_PATH") or base / "input" / "config" / "debughookconfig.json")
+            ),
             mlflow_uri=env.get("MLFLOW_TRACKING_URI") or None,
             mlflow_experiment=env.get("MLFLOW_EXPERIMENT_NAME") or "thorax",
             wandb_project=env.get("WANDB_PROJECT") or "thorax",
@@ -143,8 +173,12 @@ class Job:
             ThoraxError: the channel was not given, or does not exist.
         """
         if name not in self.channels:
-            raise ThoraxError(f"channel {name} is missing; give --{name} DIR (on SageMaker: an input channel named {name})")
-        if not os.path.exists(self.channels[name]):  # Path.exists raises where a name is too long or a folder closed to us
+            raise ThoraxError(
+                f"channel {name} is missing; give --{name} DIR (on SageMaker: an input channel named {name})"
+            )
+        if not os.path.exists(
+            self.channels[name]
+        ):  # Path.exists raises where a name is too long or a folder closed to us
             raise ThoraxError(f"channel {name}: {self.channels[name]} does not exist; check --{name}")
         return self.channels[name]
 
@@ -156,21 +190,29 @@ class Job:
         """
         if self.failure_file is None:
             raise ThoraxError("--model-dir is missing; it names the folder that the bundle is written to")
-        for flag, folder in (("--model-dir", self.model_dir), ("--output-data-dir", self.output_dir), ("--checkpoint-dir", self.checkpoint_dir)):
+        for flag, folder in (
+            ("--model-dir", self.model_dir),
+            ("--output-data-dir", self.output_dir),
+            ("--checkpoint-dir", self.checkpoint_dir),
+        ):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 probe = folder / f".writable-{os.getpid()}"
                 probe.write_bytes(b"")
                 probe.unlink()
             except OSError as error:
-                raise ThoraxError(f"{flag} {folder} cannot be written: {error.strerror}; choose another folder or make it writable") from None
+                raise ThoraxError(
+                    f"{flag} {folder} cannot be written: {error.strerror}; choose another folder or make it writable"
+                ) from None
 
     def fail(self, message: str) -> None:
         """Says why the run failed in one line: on standard error, and in the file that SageMaker shows.
 
         Of several processes the first to fail speaks; an existing file is kept.
         """
-        message = " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()  # file names may be no UTF-8
+        message = (
+            " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()
+        )  # file names may be no UTF-8
         try:
             if self.failure_file is not None:
                 self.failure_file.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +237,9 @@ class Job:
 def _channels(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Path]:
     channels: dict[str, Path] = {}
     for name, others in CHANNELS.items():
-        text = given.get(name) or next((env[key] for other in others if (key := f"SM_CHANNEL_{other.upper()}") in env), None)
+        text = given.get(name) or next(
+            (env[key] for other in others if (key := f"SM_CHANNEL_{other.upper()}") in env), None
+        )
         if not text:
             continue
         channels[name] = Path(text)
@@ -219,6 +263,8 @@ def _process(env: Mapping[str, str]) -> Process:
     if "RANK" not in env or "WORLD_SIZE" not in env:
         return Process()
     return Process(
-        rank=int(env["RANK"]), world_size=int(env["WORLD_SIZE"]),
-        local_rank=int(env.get("LOCAL_RANK", "0")), local_world_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
-    )  # fmt: skip
+        rank=int(env["RANK"]),
+        world_size=int(env["WORLD_SIZE"]),
+        local_rank=int(env.get("LOCAL_RANK", "0")),
+        local_world_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
+    )

@@ -60,7 +60,9 @@ class LabelSpace:
         """
         names = sorted(set(found))
         if len(names) < 2:
-            raise ThoraxError(f"a classifier needs two or more classes, found {len(names)}: {', '.join(names) or 'none'}")
+            raise ThoraxError(
+                f"a classifier needs two or more classes, found {len(names)}: {', '.join(names) or 'none'}"
+            )
         if order:
             if sorted(order) != names:
                 raise ThoraxError(f"labels={','.join(order)} but the data holds the classes {','.join(names)}")
@@ -77,7 +79,8 @@ class LabelSpace:
             thresholds: (L,); unused for multiclass.
 
         Returns:
-            (..., L) bool. Multiclass: the most probable one; else those at or above their thresholds, compared as float64.
+            (..., L) bool. Multiclass: the most probable one; else those at or above their thresholds, compared as
+            float64.
         """
         import numpy as np  # late: a mistake in a hyperparameter is told before it is imported
 

@@ -1,4 +1,7 @@
-"""What this machine has, told without torch: CPUs that are really ours, whether they multiply bfloat16, and whether there may be a GPU."""
+"""What this machine has, told without torch.
+
+CPUs that are really ours, whether they multiply bfloat16, and whether there may be a GPU.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,20 @@ def cpu_has_bfloat16() -> bool:
 
 
 def may_have_gpu(devices: Path = Path("/dev")) -> bool:
-    """False where there is surely no GPU for torch: on Linux without a device file of NVIDIA's driver (of a Jetson's too), of WSL's or of AMD's."""
-    return sys.platform != "linux" or any((devices / name).exists() for name in ("nvidiactl", "nvidia0", "nvhost-gpu", "nvgpu", "dxg", "kfd"))
+    """False where there is surely no GPU for torch.
+
+    On Linux without a device file of NVIDIA's driver (of a Jetson's too), of WSL's or of AMD's.
+    """
+    return sys.platform != "linux" or any(
+        (devices / name).exists() for name in ("nvidiactl", "nvidia0", "nvhost-gpu", "nvgpu", "dxg", "kfd")
+    )
 
 
 def free_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """CPUs that this process may use, 1 or more: its affinity, and a container's quota (cgroup v2 or v1) if that is less."""
+    """CPUs that this process may use, 1 or more.
+
+    Its affinity, and a container's quota (cgroup v2 or v1) if that is less.
+    """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         if (cgroup / "cpu.max").exists():

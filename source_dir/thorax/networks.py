@@ -24,18 +24,24 @@ from thorax.errors import ThoraxError
 class FiveLayerCNN(nn.Module):
     """Five 3x3 convolutions (16 to 256 filters) with batch norm, ReLU and 2x2 max pooling, then two dense layers.
 
-    Made for films of 112x160 pixels, which leave a 3x5 map; other sizes are pooled to it.
+    Made for images of 112x160 pixels, which leave a 3x5 map; other sizes are pooled to it.
     """
 
     def __init__(self, channels: int, outputs: int, dropout: float) -> None:
         super().__init__()
         widths = (channels, 16, 32, 64, 128, 256)
-        self.features = nn.Sequential(*(
-            nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True), nn.MaxPool2d(2))
-            for a, b in pairwise(widths)
-        ))  # fmt: skip
+        self.features = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+                )
+                for a, b in pairwise(widths)
+            )
+        )
         self.pool = nn.AdaptiveAvgPool2d((3, 5))
-        self.dense = nn.Sequential(nn.Dropout(dropout), nn.Linear(256 * 15, 2048), nn.ReLU(inplace=True), nn.Dropout(dropout))
+        self.dense = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(256 * 15, 2048), nn.ReLU(inplace=True), nn.Dropout(dropout)
+        )
         self.fc = nn.Linear(2048, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -43,7 +49,9 @@ class FiveLayerCNN(nn.Module):
         return logits
 
 
-def build(network: str, channels: int, outputs: int, dropout: float = 0.0, activation_checkpointing: bool = False) -> nn.Module:
+def build(
+    network: str, channels: int, outputs: int, dropout: float = 0.0, activation_checkpointing: bool = False
+) -> nn.Module:
     """A freshly initialised network: (N, channels, H, W) float -> (N, outputs) logits.
 
     Args:
@@ -63,7 +71,9 @@ def build(network: str, channels: int, outputs: int, dropout: float = 0.0, activ
     else:
         resnet = getattr(torchvision.models, network, None) if network.startswith("resnet") else None
         if resnet is None:
-            raise ThoraxError(f"network={network} is not known here; choose resnet18, 34, 50, 101 or 152, alexnet or cnn5")
+            raise ThoraxError(
+                f"network={network} is not known here; choose resnet18, 34, 50, 101 or 152, alexnet or cnn5"
+            )
         net = resnet(num_classes=outputs)
         net.conv1 = _first_layer(net.conv1, channels)
         if dropout:
@@ -77,11 +87,15 @@ def build(network: str, channels: int, outputs: int, dropout: float = 0.0, activ
 def _first_layer(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
     if channels == conv.in_channels:
         return conv
-    return nn.Conv2d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
+    options: Any = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding")}
+    return nn.Conv2d(channels, conv.out_channels, bias=conv.bias is not None, **options)
 
 
 def stages(net: nn.Module) -> list[nn.Module]:
-    """The network's parts from the input to the head, for freezing and layer-wise learning rates. The last is the head."""
+    """The network's parts from the input to the head, for freezing and layer-wise learning rates.
+
+    The last is the head.
+    """
     if isinstance(net, FiveLayerCNN):
         return [*net.features, net.dense, net.fc]
     if isinstance(net, torchvision.models.AlexNet):
@@ -112,7 +126,11 @@ def train_mode(net: nn.Module) -> None:
 
 def _checkpoint_activations(net: nn.Module) -> None:
     """Makes every residual block (or convolution stage) compute its inside again in the backward pass."""
-    blocks = [m for m in net.modules() if isinstance(m, torchvision.models.resnet.BasicBlock | torchvision.models.resnet.Bottleneck)]
+    blocks = [
+        m
+        for m in net.modules()
+        if isinstance(m, torchvision.models.resnet.BasicBlock | torchvision.models.resnet.Bottleneck)
+    ]
     if isinstance(net, FiveLayerCNN):
         blocks = list(net.features)  # type: ignore[arg-type]
     for block in blocks:
@@ -124,14 +142,16 @@ def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
     def run(block: nn.Module, x: torch.Tensor) -> Any:
         if not torch.is_grad_enabled():
             return forward(block, x)
-        return checkpoint(forward, block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block)))
+        return checkpoint(
+            forward, block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
+        )
 
     return run
 
 
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Batch norm's running statistics stay as they are: the second pass over the same films must not count."""
+    """Batch norm's running statistics stay as they are: the second pass over the same images must not count."""
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kept = [(m.momentum, m.num_batches_tracked.clone() if m.num_batches_tracked is not None else None) for m in norms]
     for m in norms:
@@ -172,7 +192,10 @@ def _unpacked(archive: Path) -> Path:
         with tarfile.open(archive, "r:gz") as tar:
             member = next((one for one in tar if one.isfile() and one.name.removeprefix("./") == "model.pt"), None)
             if member is None:
-                raise ThoraxError(f"weights={archive} holds no model.pt at its top; give the model.tar.gz that a job of this package left")
+                raise ThoraxError(
+                    f"weights={archive} holds no model.pt at its top; give the model.tar.gz that a job of this package"
+                    " left"
+                )
             folder = Path(tempfile.mkdtemp(prefix="weights-"))
             tar.extract(member, folder, filter="data")
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
@@ -195,8 +218,10 @@ def load_weights(net: nn.Module, file: Path) -> list[str]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ThoraxError(f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {_why(file, error)}; "
-                          "give one that torch.save(net.state_dict(), FILE) wrote") from None  # fmt: skip
+        raise ThoraxError(
+            f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {_why(file, error)}; "
+            "give one that torch.save(net.state_dict(), FILE) wrote"
+        ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
@@ -211,11 +236,21 @@ def load_weights(net: nn.Module, file: Path) -> list[str]:
     notes = _adapt(state, own, head)
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     extra = [k for k in state if k not in own]
-    other = [f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in own if k in state and state[k].shape != own[k].shape]
+    other = [
+        f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
     if missing or extra or other:
         parts = [(missing, "missing"), (extra, "not in this network"), (other, "of another shape")]
-        told = "; ".join(f"{len(found)} {what}: {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}" for found, what in parts if found)
-        raise ThoraxError(f"weights={file} does not fit the network: {told}; choose the network that the file was saved from")
+        told = "; ".join(
+            f"{len(found)} {what}: {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
+            for found, what in parts
+            if found
+        )
+        raise ThoraxError(
+            f"weights={file} does not fit the network: {told}; choose the network that the file was saved from"
+        )
     net.load_state_dict(state, strict=False)
     return notes
 
@@ -242,7 +277,10 @@ def _adapt(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor], head: l
 
 
 def _why(file: Path, error: Exception) -> str:
-    """What the file holds instead. Of a file that is none of its own torch says only that weights_only=False may help, or names a byte."""
+    """What the file holds instead.
+
+    Of a file that is none of its own torch says only that weights_only=False may help, or names a byte.
+    """
     if found := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
         return f"it holds more than tensors, a {found[1]}"
     if isinstance(error, OSError | RuntimeError):
@@ -276,7 +314,7 @@ def _sum_over_processes(x: torch.Tensor) -> torch.Tensor:
 
 
 class SyncBatchNormCPU(nn.BatchNorm2d):
-    """nn.SyncBatchNorm for CPU tensors (torch's own is for GPUs): statistics over the films of all processes."""
+    """nn.SyncBatchNorm for CPU tensors (torch's own is for GPUs): statistics over the images of all processes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
@@ -296,7 +334,9 @@ class SyncBatchNormCPU(nn.BatchNorm2d):
             m = self.momentum if self.momentum is not None else 0.1
             self.running_mean.lerp_(mean.detach(), m)
             self.running_var.lerp_(var.detach() * count / (count - 1).clamp(min=1), m)
-        return (centred * (self.weight * torch.rsqrt(var + self.eps))[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (centred * (self.weight * torch.rsqrt(var + self.eps))[:, None, None] + self.bias[:, None, None]).to(
+            x.dtype
+        )
 
 
 def sync_batchnorm(net: nn.Module, device: str) -> nn.Module:
@@ -307,7 +347,9 @@ def sync_batchnorm(net: nn.Module, device: str) -> nn.Module:
     for parent in list(net.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:
-                norm = SyncBatchNormCPU(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+                norm = SyncBatchNormCPU(
+                    child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+                )
                 norm.load_state_dict(child.state_dict())
                 setattr(parent, name, norm)
     return net

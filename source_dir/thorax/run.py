@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from thorax.config import TrainingConfig
 from thorax.config.fields import about
 from thorax.config.rules import check_machine
 from thorax.data.images import Preprocessing
-from thorax.data.loading import mean_and_deviation
-from thorax.data.out_of_distribution import typical_films
+from thorax.data.loading import mean_std
+from thorax.data.out_of_distribution import typical_images
 from thorax.data.parts import preprocessing, read_parts
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
@@ -61,7 +63,9 @@ class Run:
     def build(self) -> None:
         """Everything that can be refused is refused here, before an hour is spent."""
         job, config, process = self.job, self.config, self.job.process
-        check_machine(config, device=self.device.type, processes=process.world_size, processes_here=process.local_world_size)
+        check_machine(
+            config, device=self.device.type, processes=process.world_size, processes_here=process.local_world_size
+        )
         precision = resolve(config.precision_dtype, self.device)
         job.channel("train")
         weights_file = self._weights_file()
@@ -72,27 +76,51 @@ class Run:
         torch.set_num_threads(threads)
         torch.manual_seed(config.seed)
         self.say(f"configuration: {json.dumps(config.to_dict())}")
-        self.say(f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {self.device.type}, {precision}, "
-                 f"{threads} thread(s), {workers} reading worker(s), torch {torch.__version__}")  # fmt: skip
+        self.say(
+            f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {self.device.type}, {precision}, "
+            f"{threads} thread(s), {workers} reading worker(s), torch {torch.__version__}"
+        )
         self.parts = read_parts(job, config, self.say)
         self.preprocessing = self._measured(preprocessing(config), workers)
         if config.use_weighted_loss:
             weights = class_weights(self.parts.train, config.max_class_weight)
             self.say("class weights N/N_l: " + ", ".join(f"{name} {w:.3f}" for name, w in weights.items()))
-        net = networks.build(config.network, config.channels, len(self.parts.space.outputs), config.dropout, config.activation_checkpointing)
+        net = networks.build(
+            config.network,
+            config.channels,
+            len(self.parts.space.outputs),
+            config.dropout,
+            config.activation_checkpointing,
+        )
         if weights_file is not None:
             for note in networks.load_weights(net, weights_file):
                 self.say(f"weights: {note}")
             self.say(f"weights: loaded from {weights_file}")
-        identity = {f: v for f, v in config.to_dict().items() if _affects(f)} | {
-            "split": self.parts.split_hash, "processes": process.world_size, "precision": precision,
-        }  # fmt: skip
+        identity = {f: v for f, v in config.stored().items() if _affects(f)} | {
+            "split": self.parts.split_hash,
+            "processes": process.world_size,
+            "precision": precision,
+        }
         self.trainer = Trainer(
-            config, process, self.parts.train, self.parts.validation, self.preprocessing,
-            Checkpoints(job.checkpoint_dir, identity, self.say), net,
-            device=self.device, precision=precision, workers=workers, stop=self.stop, observer=self._observer(),
-        )  # fmt: skip
-        self.facts = {"precision": precision, "device": self.device.type, "processes": str(process.world_size), "threads": str(threads)}
+            config,
+            process,
+            self.parts.train,
+            self.parts.validation,
+            self.preprocessing,
+            Checkpoints(job.checkpoint_dir, identity, self.say),
+            net,
+            device=self.device,
+            precision=precision,
+            workers=workers,
+            stop=self.stop,
+            observer=self._observer(),
+        )
+        self.facts = {
+            "precision": precision,
+            "device": self.device.type,
+            "processes": str(process.world_size),
+            "threads": str(threads),
+        }
 
     def _observer(self) -> Observer | None:
         """Who watches the run; where nobody does, nothing of theirs is imported."""
@@ -102,27 +130,41 @@ class Run:
         from thorax.tracking.watching import watch
 
         self.observer = watch(
-            self.job, self.say, wandb=c.wandb_tracking, tensorboard=c.tensorboard, debugging=c.debugging, debug_save_interval=c.debug_save_interval,
-            weighted=c.use_weighted_loss or c.balanced_sampler, profiler=c.profiler, profiler_schedule=c.profiler_schedule, configuration=c.to_dict(),
-        )  # fmt: skip
+            self.job,
+            self.say,
+            wandb=c.wandb_tracking,
+            tensorboard=c.tensorboard,
+            debugging=c.debugging,
+            debug_save_interval=c.debug_save_interval,
+            weighted=c.use_weighted_loss or c.balanced_sampler,
+            profiler=c.profiler,
+            profiler_schedule=c.profiler_schedule,
+            configuration=c.to_dict(),
+        )
         return self.observer
 
     def _measured(self, prepared: Preprocessing, workers: int) -> Preprocessing:
-        """The preprocessing with mean and deviation of the training films, where normalization=dataset asks for them."""
+        """The preprocessing with mean and std of the training images, where normalization=dataset asks for them."""
         if prepared.normalization != "dataset":
             return prepared
-        work = lambda: mean_and_deviation(self.parts.train, prepared, workers)  # noqa: E731
-        mean, deviation = distributed.from_main(work, self.job.process)
-        self.say(f"training films: grey mean {mean:.4f}, deviation {deviation:.4f}")
-        return Preprocessing(**{**prepared.to_dict(), "mean": mean, "deviation": deviation})
+        work = partial(mean_std, self.parts.train, prepared, workers)
+        mean, std = distributed.from_main(work, self.job.process)
+        self.say(f"training images: grey mean {mean:.4f}, std {std:.4f}")
+        return replace(prepared, mean=mean, std=std)
 
     def _weights_file(self) -> Path | None:
         """The file to start from: the hyperparameter's, then the channel `weights`, then the channel `model`."""
-        given = Path(self.config.weights) if self.config.weights else self.job.channels.get("weights") or self.job.channels.get("model")
+        given = (
+            Path(self.config.weights)
+            if self.config.weights
+            else self.job.channels.get("weights") or self.job.channels.get("model")
+        )
         if given is None:
             if self.config.use_pretrained_model:
-                raise ThoraxError("use_pretrained_model=true but there are no weights: give --weights FILE or a channel named weights with a "
-                                  "state_dict in torchvision's layout (nothing is downloaded)")  # fmt: skip
+                raise ThoraxError(
+                    "use_pretrained_model=true but there are no weights: give --weights FILE or a channel named weights"
+                    " with a state_dict in torchvision's layout (nothing is downloaded)"
+                )
             return None
         return networks.find_weights(given)
 
@@ -137,7 +179,11 @@ class Run:
 
     def save(self, source_dir: Path) -> None:
         """Scores the best epoch, fits calibration and thresholds on validation, and writes metrics, report and bundle."""
-        from thorax.evaluation import calibration, formatting, thresholds  # scikit-learn takes a second: not before it is needed
+        from thorax.evaluation import (
+            calibration,
+            formatting,
+            thresholds,
+        )  # scikit-learn takes a second: not before it is needed
         from thorax.evaluation.metrics import score
         from thorax.evaluation.predictions import Predictions, columns
 
@@ -146,88 +192,163 @@ class Run:
         scored = [p for p in (self.parts.validation, self.parts.test) if p is not None]
         with memory.advise(config, self.device):
             logits = {part.part: trainer.logits(part) for part in scored}
-            several = config.threshold_views if config.augmentation_type != "none" and config.threshold_rule == "balanced" else 0
-            views = [logits["validation"], *(trainer.logits(self.parts.validation, view) for view in range(1, several + 1))]
+            several = (
+                config.threshold_views
+                if config.augmentation_type != "none" and config.threshold_rule == "balanced"
+                else 0
+            )
+            views = [
+                logits["validation"],
+                *(trainer.logits(self.parts.validation, view) for view in range(1, several + 1)),
+            ]
         self._say_corrupt()
         if not self.job.process.is_main:
             self.outcome = "finished"
             return
         known = self.parts.validation.targets
-        temperatures = calibration.fit(known, views[0], space.task) if config.calibration == "temperature" else np.ones(len(space.outputs))
+        temperatures = (
+            calibration.fit(known, views[0], space.task)
+            if config.calibration == "temperature"
+            else np.ones(len(space.outputs))
+        )
         rule = thresholds.Rule(config.threshold_rule, config.target_sensitivity, config.cost_ratio)
         chosen = thresholds.choose(known, views, space.task, temperatures, rule)
-        films, scores = {}, {}
+        images, scores = {}, {}
         for part in scored:
             kept = _without_corrupt(part, logits[part.part])
             p = calibration.probabilities(logits[part.part][kept], space.task, temperatures)
             ids, patients = ([column[i] for i in kept] for column in (part.ids, part.patients))
-            films[part.part] = Predictions(ids, patients, part.targets[kept], p)
-            scores[part.part] = score(part.targets[kept], p, space, chosen, films[part.part].patients, resamples=config.bootstrap_samples, seed=config.seed)
+            images[part.part] = Predictions(ids, patients, part.targets[kept], p)
+            scores[part.part] = score(
+                part.targets[kept],
+                p,
+                space,
+                chosen,
+                images[part.part].patients,
+                resamples=config.bootstrap_samples,
+                seed=config.seed,
+            )
         row = trainer.state.history[best]
         metrics = {
-            "objective": METRICS[objective_key(config.objective)], "best_epoch": best + 1, "epochs": len(trainer.state.history),
-            "labels": space.to_dict(), "at_best_epoch": row, **scores,
-        }  # fmt: skip
+            "objective": METRICS[objective_key(config.objective)],
+            "best_epoch": best + 1,
+            "epochs": len(trainer.state.history),
+            "labels": space.to_dict(),
+            "at_best_epoch": row,
+            **scores,
+        }
         folder = self.job.output_dir
         write_history(trainer.state.history, folder / "history.csv")
         write_whole(json.dumps(metrics, indent=1).encode(), folder / "metrics.json", "metrics")
-        write_table(columns(films, space, chosen), folder / "predictions.csv", "predictions")
-        self._report(scores, films, kept, chosen, temperatures, str(rule), best)
-        typical = typical_films(self.parts.train, self.preprocessing)
+        write_table(columns(images, space, chosen), folder / "predictions.csv", "predictions")
+        self._report(scores, images, kept, chosen, temperatures, str(rule), best)
+        typical = typical_images(self.parts.train, self.preprocessing)
         write_bundle(
-            self.job.model_dir, trainer.evaluated, network=config.network, dropout=config.dropout, space=space,
-            preprocessing=self.preprocessing, thresholds=dict(zip(space.outputs, map(float, chosen), strict=True)),
-            about={"configuration": config.to_dict(), "split": {"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
-                   "metrics": metrics, "calibration": calibration.described(temperatures, space), "films": typical and typical.to_dict()},
-            split=self.parts.split, source_dir=source_dir,
-        )  # fmt: skip
+            self.job.model_dir,
+            trainer.evaluated,
+            network=config.network,
+            dropout=config.dropout,
+            space=space,
+            preprocessing=self.preprocessing,
+            thresholds=dict(zip(space.outputs, map(float, chosen), strict=True)),
+            about={
+                "configuration": config.stored(),
+                "split": {"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
+                "metrics": metrics,
+                "calibration": calibration.described(temperatures, space),
+                "films": typical and typical.to_dict(),
+            },
+            split=self.parts.split,
+            source_dir=source_dir,
+        )
         self.say(formatting.table(scores, space))
         self.say(f"bundle: {self.job.model_dir}")
         self.say(f"report: {folder / 'report.html'}")
         if "test" in scores:
             macro = scores["test"]["macro"]
-            told = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy") if macro[k]["value"] is not None}
+            told = {
+                f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy") if macro[k]["value"] is not None
+            }
             self.say(line("test", told))
-        self.say(line(f"best epoch {best + 1}/{len(trainer.state.history)}", {k: v for k, v in row.items() if k.startswith(("train", "validation"))}))
+        self.say(
+            line(
+                f"best epoch {best + 1}/{len(trainer.state.history)}",
+                {k: v for k, v in row.items() if k.startswith(("train", "validation"))},
+            )
+        )
         self.outcome = "finished"
 
     def _report(
-        self, scores: dict[str, Any], films: dict[str, Any], kept: list[int], chosen: np.ndarray, temperatures: np.ndarray, rule: str, best: int
+        self,
+        scores: dict[str, Any],
+        images: dict[str, Any],
+        kept: list[int],
+        chosen: np.ndarray,
+        temperatures: np.ndarray,
+        rule: str,
+        best: int,
     ) -> None:
-        """The report, with the worst mistakes of the last part scored (test, else validation), of which the films `kept` were read."""
+        """The report, with the worst mistakes of the last part scored (test, else validation), of which the images
+        `kept` were read.
+        """
         from thorax.evaluation import mistakes
         from thorax.evaluation.report import Report
 
-        shown = films[next(reversed(films))]
+        shown = images[next(reversed(images))]
         part = self.parts.test or self.parts.validation
         wrong = mistakes.worst(shown.targets, shown.probabilities, chosen, self.parts.space)
-        drawn = [mistakes.draw(m, part.samples[kept[m.film]].source, self.trainer.evaluated, self.preprocessing, self.device) for m in wrong]
+        drawn = [
+            mistakes.draw(
+                m, part.samples[kept[m.image]].source, self.trainer.evaluated, self.preprocessing, self.device
+            )
+            for m in wrong
+        ]
         history = [{**row, "best": k == best} for k, row in enumerate(self.trainer.state.history)]
         minutes = (time.monotonic() - self.started) / 60
         observer = self.trainer.observer
         Report(
-            title=f"{self.config.network} on {', '.join(self.parts.space.classes)}", labels=self.parts.space, scores=scores,
-            curves={name: (each.targets, each.probabilities) for name, each in films.items()}, temperatures=temperatures, rule=rule,
-            history=[{k.removeprefix("validation_") if k != "validation_loss" else k: v for k, v in row.items()} for row in history],
-            data={p.part: {"films": len(p), "patients": len(set(p.patients)), **p.class_counts()} for p in self.parts.all},
-            facts={
-                "Run": {"split sha256": self.parts.split_hash[:16], "torch": torch.__version__, **self.facts, "minutes since the last start": f"{minutes:.1f}",
-                        **(observer.facts() if observer else {})},
-                "Configuration": {k: json.dumps(v) if not isinstance(v, str) else v for k, v in self.config.to_dict().items()},
+            title=f"{self.config.network} on {', '.join(self.parts.space.classes)}",
+            labels=self.parts.space,
+            scores=scores,
+            curves={name: (each.targets, each.probabilities) for name, each in images.items()},
+            temperatures=temperatures,
+            rule=rule,
+            history=[
+                {k.removeprefix("validation_") if k != "validation_loss" else k: v for k, v in row.items()}
+                for row in history
+            ],
+            data={
+                p.part: {"images": len(p), "patients": len(set(p.patients)), **p.class_counts()} for p in self.parts.all
             },
-            mistakes=[(shown.ids[m.film], m) for m in drawn], findings=observer.findings() if observer else (),
-        ).write(self.job.output_dir)  # fmt: skip
+            facts={
+                "Run": {
+                    "split sha256": self.parts.split_hash[:16],
+                    "torch": torch.__version__,
+                    **self.facts,
+                    "minutes since the last start": f"{minutes:.1f}",
+                    **(observer.facts() if observer else {}),
+                },
+                "Configuration": {
+                    k: json.dumps(v) if not isinstance(v, str) else v for k, v in self.config.to_dict().items()
+                },
+            },
+            mistakes=[(shown.ids[m.image], m) for m in drawn],
+            findings=observer.findings() if observer else (),
+        ).write(self.job.output_dir)
 
     def _say_corrupt(self) -> None:
         if self.trainer.corrupt:
             some = ", ".join(sorted(self.trainer.corrupt)[:5])
-            self.say(f"warning: {len(self.trainer.corrupt)} films could not be read and were left out (skip_corrupt=true), e.g. {some}")
+            self.say(
+                f"warning: {len(self.trainer.corrupt)} images could not be read and were left out (skip_corrupt=true),"
+                f" e.g. {some}"
+            )
 
 
 def _without_corrupt(part: SampleSet, logits: np.ndarray) -> list[int]:
     kept = np.flatnonzero(~np.isnan(logits).any(axis=1)).tolist()
     if not kept:
-        raise ThoraxError(f"no film of {part.part} could be read")
+        raise ThoraxError(f"no image of {part.part} could be read")
     return kept
 
 

@@ -25,7 +25,10 @@ Columns = Mapping[str, Sequence[Any] | np.ndarray]
 
 
 class Table(NamedTuple):
-    """A table's texts: file, header as written, columns, and each row's line of the file (Parquet: its number, from 1)."""
+    """A table's texts: file, header as written, columns, and each row's line of the file (Parquet.
+
+    Its number, from 1).
+    """
 
     file: Path
     header: list[str]
@@ -53,7 +56,8 @@ def read_table(file: Path, *, ragged: bool = False) -> Table:
         ragged: rows of a CSV that are longer or shorter than its header are taken.
 
     Raises:
-        ThoraxError: no such file, not a table in UTF-8, no rows, a row of another length than the header's (with its line), or
+        ThoraxError: no such file, not a table in UTF-8, no rows, a row of another length than the header's (with its
+            line), or
             pyarrow is missing.
     """
     if not file.is_file():
@@ -70,7 +74,11 @@ def _read_csv(file: Path, ragged: bool) -> Table:
     columns: list[list[str]] = []
     lines: list[int] = []
     try:
-        with gzip.open(file, "rt", newline="", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(newline="", encoding="utf-8-sig") as stream:
+        with (
+            gzip.open(file, "rt", newline="", encoding="utf-8-sig")
+            if file.suffix == ".gz"
+            else file.open(newline="", encoding="utf-8-sig") as stream
+        ):
             reader = csv.reader(stream)
             header = [name.strip() for name in next((row for row in reader if row), [])]
             columns = [[] for _ in header]
@@ -80,7 +88,9 @@ def _read_csv(file: Path, ragged: bool) -> Table:
                     if len(row) != len(header) and not ragged:
                         raise ThoraxError(f"{file} line {number} has {len(row)} values, the header has {len(header)}")
                 lines += [number for number, _ in some]
-                for column, (_, *values) in zip(columns, zip_longest(header, *(row for _, row in some), fillvalue=""), strict=False):
+                for column, (_, *values) in zip(
+                    columns, zip_longest(header, *(row for _, row in some), fillvalue=""), strict=False
+                ):
                     column += values
     except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
         raise ThoraxError(f"{file} is not a CSV in UTF-8: {error}; a table is a .csv or .parquet file") from None
@@ -101,7 +111,18 @@ def _read_parquet(file: Path) -> Table:
     columns = []
     for name in stored.column_names:
         values = stored[name].to_pylist()
-        columns.append(["" if v is None else "|".join(map(str, v)) if isinstance(v, list) else str(int(v)) if isinstance(v, bool) else str(v) for v in values])
+        columns.append(
+            [
+                ""
+                if v is None
+                else "|".join(map(str, v))
+                if isinstance(v, list)
+                else str(int(v))
+                if isinstance(v, bool)
+                else str(v)
+                for v in values
+            ]
+        )
     return Table(file, list(stored.column_names), columns, range(1, stored.num_rows + 1))
 
 
@@ -127,11 +148,18 @@ def write_table(columns: Columns, file: Path, what: str) -> None:
     Raises:
         ThoraxError: the file cannot be written, or pyarrow is missing.
     """
-    write_whole(_parquet_bytes(columns, file) if _is_parquet(file) else to_csv(columns).encode("utf-8", "surrogateescape"), file, what)
+    write_whole(
+        _parquet_bytes(columns, file) if _is_parquet(file) else to_csv(columns).encode("utf-8", "surrogateescape"),
+        file,
+        what,
+    )
 
 
 def to_csv(columns: Columns) -> str:
-    """The table as text. None and NaN are blank; floats have as many digits as their type needs to be read back the same."""
+    """The table as text.
+
+    None and NaN are blank; floats have as many digits as their type needs to be read back the same.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -59,7 +59,9 @@ class Aws:
         if model.name not in self.answers:
             return None
         body = params.get("body")
-        return _Http(200), self.answers[model.name](json.loads(body) if isinstance(body, bytes) and body[:1] == b"{" else {})
+        return _Http(200), self.answers[model.name](
+            json.loads(body) if isinstance(body, bytes) and body[:1] == b"{" else {}
+        )
 
     def fail(self, request: Any, event_name: str, **_: Any) -> Any:
         from botocore.awsrequest import AWSResponse
@@ -76,7 +78,11 @@ class Aws:
         if service in ("iam", "sts"):
             words = f"<ErrorResponse><Error><Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>"
             return AWSResponse(request.url, status, {}, _Raw(words.encode()))
-        told = f"<Error><Code>{code}</Code><Message>{words}</Message></Error>" if service == "s3" else json.dumps({"__type": code, "message": words})
+        told = (
+            f"<Error><Code>{code}</Code><Message>{words}</Message></Error>"
+            if service == "s3"
+            else json.dumps({"__type": code, "message": words})
+        )
         return AWSResponse(request.url, status, {"x-amzn-errortype": code}, _Raw(told.encode()))
 
 
@@ -139,8 +145,14 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
 
 
 #: Calls whose right has another name than the call.
-RIGHTS = {"s3:ListObjectsV2": "s3:ListBucket", "s3:HeadObject": "s3:GetObject", "s3:HeadBucket": "s3:ListBucket",
-          "s3:CreateMultipartUpload": "s3:PutObject", "s3:UploadPart": "s3:PutObject", "s3:CompleteMultipartUpload": "s3:PutObject"}  # fmt: skip
+RIGHTS = {
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:UploadPart": "s3:PutObject",
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+}
 
 
 def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], settings: Any = None) -> None:
@@ -148,21 +160,34 @@ def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], settings: Any =
     from fnmatch import fnmatchcase
 
     from thorax_launch.sagemaker.policies import launcher
-    from thorax_launch.settings import Settings
+    from thorax_launch.settings import AwsSettings
 
-    granted = launcher(settings or Settings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films"))["Statement"]
+    granted = launcher(settings or AwsSettings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films"))[
+        "Statement"
+    ]
     for service, operation, parameters in calls:
         right = RIGHTS.get(f"{service}:{operation}", f"{service.removesuffix('-runtime')}:{operation}")
         resources = [resource for one in granted if right in one["Action"] for resource in one["Resource"]]
         assert resources, f"{right} is not in the launcher's policy"
         if service == "s3":
-            wanted = "/".join(part for part in (f"arn:aws:s3:::{parameters['Bucket']}", parameters.get("Key", "")) if part)
-            assert any(fnmatchcase(wanted, resource) for resource in resources), f"{right} on {wanted} is not in the launcher's policy"
+            wanted = "/".join(
+                part for part in (f"arn:aws:s3:::{parameters['Bucket']}", parameters.get("Key", "")) if part
+            )
+            assert any(fnmatchcase(wanted, resource) for resource in resources), (
+                f"{right} on {wanted} is not in the launcher's policy"
+            )
 
 
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No settings, credentials or network of the machine that the tests run on."""
-    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+    for name in (
+        "AWS_PROFILE",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -198,10 +223,10 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that can be served."""
-    import films
+    import images
     from hosting import tiny_bundle
 
-    return tiny_bundle(tmp_path_factory.mktemp("whole") / "model", films.BINARY)
+    return tiny_bundle(tmp_path_factory.mktemp("whole") / "model", images.BINARY)
 
 
 @pytest.fixture(scope="session")

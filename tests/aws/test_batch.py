@@ -1,4 +1,4 @@
-"""batch.py against moto: a batch transform from a folder of films to the scored table."""
+"""batch.py against moto: a batch transform from a folder of images to the scored table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import films
+import images
 from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
 from thorax_launch.cli import batch
@@ -38,7 +38,11 @@ def does_the_job(aws: Any, bundle: Path, status: str = "Completed") -> None:
             known = list(aws.calls)
             transform(aws, bundle)
             aws.calls[:] = known
-        return {"TransformJobName": "one", "TransformJobStatus": status, "FailureReason": "ClientError: 400\nsee the log"}
+        return {
+            "TransformJobName": "one",
+            "TransformJobStatus": status,
+            "FailureReason": "ClientError: 400\nsee the log",
+        }
 
     aws.answers["DescribeTransformJob"] = describe
 
@@ -46,7 +50,9 @@ def does_the_job(aws: Any, bundle: Path, status: str = "Completed") -> None:
 def transform(aws: Any, bundle: Path) -> None:
     (job,) = aws.sent("CreateTransformJob")
     classifier, s3 = Classifier.load(bundle, threads=1), aws.client("s3")
-    bucket, _, prefix = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"].removeprefix("s3://").partition("/")
+    bucket, _, prefix = (
+        job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"].removeprefix("s3://").partition("/")
+    )
     to = job["TransformOutput"]["S3OutputPath"].removeprefix(f"s3://{BUCKET}/")
     for one in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
         body = s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
@@ -56,11 +62,11 @@ def transform(aws: Any, bundle: Path) -> None:
 
 
 def shelf(folder: Path) -> Path:
-    return films.folders(folder, NORMAL=["a.png", "b.png"], PNEUMONIA=["c.png"])
+    return images.folders(folder, NORMAL=["a.png", "b.png"], PNEUMONIA=["c.png"])
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive", "address"])
-def test_from_films_to_the_table(kind: str, aws: Any, whole: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_from_images_to_the_table(kind: str, aws: Any, whole: Path, tmp_path: Path, capsys: Capture) -> None:
     given, data = str(whole), str(shelf(tmp_path / "test"))
     if kind != "folder":
         (tmp_path / "model.tar.gz").write_bytes(packed(source_files(whole), 1))
@@ -76,7 +82,11 @@ def test_from_films_to_the_table(kind: str, aws: Any, whole: Path, tmp_path: Pat
     out = tmp_path / "table.csv"
     assert batch.main([given, "--data", data, "--out", str(out), "--wait", "--job-name", "one", *PLACE]) == 0
     rows = list(csv.DictReader(out.open()))
-    assert [(row["id"], row["target:PNEUMONIA"]) for row in rows] == [("NORMAL/a.png", "0"), ("NORMAL/b.png", "0"), ("PNEUMONIA/c.png", "1")]
+    assert [(row["id"], row["target:PNEUMONIA"]) for row in rows] == [
+        ("NORMAL/a.png", "0"),
+        ("NORMAL/b.png", "0"),
+        ("PNEUMONIA/c.png", "1"),
+    ]
     expected = Classifier.load(whole, threads=1).predict([tmp_path / "test" / row["id"] for row in rows])[:, 0]
     assert [float(row["probability:PNEUMONIA"]) for row in rows] == pytest.approx(list(expected), abs=1e-5)
     assert "deleted model one" in capsys.readouterr().out
@@ -85,22 +95,45 @@ def test_from_films_to_the_table(kind: str, aws: Any, whole: Path, tmp_path: Pat
 
 
 def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, light: Path, tmp_path: Path, capsys: Capture) -> None:
-    words = [str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE, "--kms-key", "alias/films", "--image", "torchserve",
-             "--concurrent", "16", "--instance-count", "2", "--instance-type", "ml.c5.xlarge"]  # fmt: skip
+    words = [
+        str(light),
+        "--data",
+        "s3://films/test",
+        "--out",
+        "t.csv",
+        "--job-name",
+        "one",
+        *PLACE,
+        "--kms-key",
+        "alias/films",
+        "--image",
+        "torchserve",
+        "--concurrent",
+        "16",
+        "--instance-count",
+        "2",
+        "--instance-type",
+        "ml.c5.xlarge",
+    ]
     assert batch.main([*words, "--role", ROLE, "--dry-run"]) == 0
     shown = capsys.readouterr()
     assert aws.calls == []
-    assert "machines: 2 x ml.c5.xlarge, billed every hour until the last film is scored" in shown.err
+    assert "machines: 2 x ml.c5.xlarge, billed every hour until the last image is scored" in shown.err
     assert batch.main(words) == 0
     assert "--outputs out --out t.csv" in capsys.readouterr().out
     for operation, parameters in json.loads(shown.out).items():
         assert aws.sent(operation) == [parameters]
-    assert aws.sent("CreateTransformJob")[0]["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] == "s3://films/test/"
+    assert (
+        aws.sent("CreateTransformJob")[0]["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] == "s3://films/test/"
+    )
 
 
 def test_a_job_that_fails_tells_why(aws: Any, light: Path, tmp_path: Path, capsys: Capture) -> None:
     does_the_job(aws, light, "Failed")
-    assert batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--wait", "--job-name", "one", *PLACE]) == 1
+    assert (
+        batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--wait", "--job-name", "one", *PLACE])
+        == 1
+    )
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: job one failed: ClientError: 400 see the log; ")
     assert told.endswith("what it did answer is in s3://films/thorax/one/scores/")
@@ -125,6 +158,19 @@ def test_a_job_that_is_refused_leaves_no_model(aws: Any, light: Path, capsys: Ca
     ],
 )
 def test_a_wrong_flag_is_one_line(words: list[str], told: str, offline: Path, light: Path, capsys: Capture) -> None:
-    plain = [str(light), "--data", "s3://films/test", "--out", "t.csv", "--bucket", BUCKET, "--role", ROLE, "--region", "eu-central-1", "--dry-run"]
+    plain = [
+        str(light),
+        "--data",
+        "s3://films/test",
+        "--out",
+        "t.csv",
+        "--bucket",
+        BUCKET,
+        "--role",
+        ROLE,
+        "--region",
+        "eu-central-1",
+        "--dry-run",
+    ]
     assert batch.main([*plain, *words]) == 1
     assert capsys.readouterr().err.startswith(f"error: {told}")

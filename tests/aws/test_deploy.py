@@ -1,4 +1,7 @@
-"""deploy.py against moto: an endpoint made, tried, updated, deleted; and every way in which it fails leaves nothing running."""
+"""deploy.py against moto: an endpoint made, tried, updated, deleted.
+
+And every way in which it fails leaves nothing running.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from typing import Any
 import boto3
 import pytest
 
-import films
+import images
 import lambda_stand_ins
 from hosting import Client
 from thorax.serving.app import create_app
 from thorax.serving.classifier import Classifier
 from thorax.serving.service import Service
-from thorax.serving.settings import Settings
+from thorax.serving.settings import ServerSettings
 from thorax_launch.cli import delete, deploy, predict
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
@@ -46,7 +49,9 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bytes]]
         status, said = answers.pop(0) if len(answers) > 1 else answers[0]
         if status == 200:
             return 200, {"Content-Type": "application/json"}, said
-        return lambda_stand_ins.aws_error(424, "ModelError", OriginalStatusCode=status, OriginalMessage=said.decode(), Message="from the container")
+        return lambda_stand_ins.aws_error(
+            424, "ModelError", OriginalStatusCode=status, OriginalMessage=said.decode(), Message="from the container"
+        )
 
     with lambda_stand_ins.serving(respond) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", address)
@@ -75,7 +80,9 @@ def left(aws: Any) -> dict[str, list[str]]:
     """What is on AWS; a look of the test's own, for which the launcher needs no right."""
     aws.own = list(aws.calls) if aws.own is None else aws.own
     sagemaker = aws.client("sagemaker")
-    scaled = aws.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    scaled = aws.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
     return {
         "endpoints": [one["EndpointName"] for one in sagemaker.list_endpoints()["Endpoints"]],
         "configurations": [one["EndpointConfigName"] for one in sagemaker.list_endpoint_configs()["EndpointConfigs"]],
@@ -108,7 +115,12 @@ def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, light: Path
     assert update == {"EndpointName": "chest", "EndpointConfigName": "chest-1", "RetainAllVariantProperties": True}
     assert len(aws.sent("CreateEndpoint")) == 1
     aws.own = list(aws.calls)
-    there = {"endpoints": ["chest"], "configurations": ["chest-1"], "models": ["chest-1"], "scaled": ["endpoint/chest/variant/main"]}
+    there = {
+        "endpoints": ["chest"],
+        "configurations": ["chest-1"],
+        "models": ["chest-1"],
+        "scaled": ["endpoint/chest/variant/main"],
+    }
     assert left(aws) == NOTHING | there
     aws.calls.clear()
     assert delete.main(["chest", "--yes"]) == 0
@@ -116,9 +128,22 @@ def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, light: Path
     assert left(aws) == NOTHING
 
 
-def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_sent_is_what_the_dry_run_shows(
+    aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("thorax_launch.sagemaker.endpoint_command.dated", lambda name: "chest-x")
-    more = ["--autoscale", "1,2", "--kms-key", "alias/films", "--subnets", "subnet-1", "--security-groups", "sg-1", "--image", "torchserve"]
+    more = [
+        "--autoscale",
+        "1,2",
+        "--kms-key",
+        "alias/films",
+        "--subnets",
+        "subnet-1",
+        "--security-groups",
+        "sg-1",
+        "--image",
+        "torchserve",
+    ]
     assert deploy.main([*words(light, *more), "--role", ROLE, "--dry-run"]) == 0
     shown = capsys.readouterr()
     assert aws.calls == []
@@ -128,7 +153,9 @@ def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, runtime: Any, light: P
         assert aws.sent(operation) == [parameters]
 
 
-def test_the_bundle_that_the_model_names_is_whole_and_the_same_each_time(aws: Any, runtime: Any, light: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_the_bundle_that_the_model_names_is_whole_and_the_same_each_time(
+    aws: Any, runtime: Any, light: Path, tmp_path: Path, capsys: Capture
+) -> None:
     for _ in range(2):
         assert deploy.main(words(light)) == 0
     first, second = aws.sent("CreateModel")
@@ -136,7 +163,11 @@ def test_the_bundle_that_the_model_names_is_whole_and_the_same_each_time(aws: An
     assert len(aws.sent("PutObject")) == 1  # it was there
     folder = fetched(aws, first, tmp_path / "model")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert names == {path.relative_to(light).as_posix() for path in light.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert names == {
+        path.relative_to(light).as_posix()
+        for path in light.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     assert {"bundle.json", "model.pt", "config.yaml", "code/deployment.py", "code/inference.py"} <= names
 
 
@@ -148,14 +179,19 @@ def fetched(aws: Any, model: dict[str, Any], folder: Path) -> Path:
     return folder
 
 
-def test_the_bundle_that_the_model_names_answers(aws: Any, whole: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the request names, unpacked and served by the app; the smoke test and predict.py ask that through AWS's runtime."""
+def test_the_bundle_that_the_model_names_answers(
+    aws: Any, whole: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the request names, unpacked and served by the app.
+
+    The smoke test and predict.py ask that through AWS's runtime.
+    """
     app: list[Client] = []
 
     def respond(method: str, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
         if not app:
             classifier = Classifier.load(fetched(aws, aws.sent("CreateModel")[0], tmp_path / "model"), threads=1)
-            app.append(Client(create_app(lambda: Service(classifier, Settings(workers=1, threads=1)))))
+            app.append(Client(create_app(lambda: Service(classifier, ServerSettings(workers=1, threads=1)))))
         kept = {key: headers[key] for key in ("Content-Type", "Accept") if key in headers}
         with Client(app[0].app).running() as client:
             answer = client.ask(body=body, headers=kept)
@@ -164,12 +200,12 @@ def test_the_bundle_that_the_model_names_answers(aws: Any, whole: Path, tmp_path
     with lambda_stand_ins.serving(respond) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", address)
         assert deploy.main(words(whole)) == 0
-        film = tmp_path / "film.png"
-        film.write_bytes(films.data(films.grey()))
+        image = tmp_path / "image.png"
+        image.write_bytes(images.data(images.grey()))
         capsys.readouterr()
-        assert predict.main(["chest", str(film), "--json"]) == 0
+        assert predict.main(["chest", str(image), "--json"]) == 0
     (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert told["probabilities"] == pytest.approx([Classifier.load(whole, threads=1).predict([film])[0, 0]], abs=1e-6)
+    assert told["probabilities"] == pytest.approx([Classifier.load(whole, threads=1).predict([image])[0, 0]], abs=1e-6)
 
 
 def answers_by_s3(aws: Any, answer: bytes) -> None:
@@ -182,11 +218,14 @@ def answers_by_s3(aws: Any, answer: bytes) -> None:
 
 def test_serverless_and_asynchronous(aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
     assert deploy.main(words(light, "--serverless", "--memory-mb", "2048")) == 0
-    assert aws.sent("CreateEndpointConfig")[0]["ProductionVariants"][0]["ServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 4}
+    assert aws.sent("CreateEndpointConfig")[0]["ProductionVariants"][0]["ServerlessConfig"] == {
+        "MemorySizeInMB": 2048,
+        "MaxConcurrency": 4,
+    }
     assert delete.main(["chest", "--yes"]) == 0
     answers_by_s3(aws, b"[0.5]")
     assert deploy.main(words(light, "--async", "--autoscale", "0,2")) == 0
-    assert aws.sent("InvokeEndpointAsync")[0]["InputLocation"] == f"s3://{BUCKET}/thorax/chest/smoke/film.png"
+    assert aws.sent("InvokeEndpointAsync")[0]["InputLocation"] == f"s3://{BUCKET}/thorax/chest/smoke/image.png"
     assert "smoke test: [0.5]" in capsys.readouterr().out
 
 
@@ -200,7 +239,9 @@ def test_an_asynchronous_endpoint_wakes_from_zero(aws: Any, light: Path, capsys:
     (alarm,) = aws.sent("PutMetricAlarm")
     assert alarm | {"AlarmActions": shown["PutMetricAlarm"]["AlarmActions"]} == shown["PutMetricAlarm"]
     aws.own = list(aws.calls)
-    policies = aws.client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    policies = aws.client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")[
+        "ScalingPolicies"
+    ]
     assert alarm["AlarmActions"] == [one["PolicyARN"] for one in policies if one["PolicyType"] == "StepScaling"]
     aws.calls.clear()
     assert delete.main(["chest", "--yes"]) == 0
@@ -221,11 +262,17 @@ def test_taken_back_it_leaves_no_alarm(operation: str, aws: Any, light: Path, ca
 @pytest.mark.parametrize(
     ("made", "deleted", "gone"),
     [
-        ("RegisterScalableTarget", "DeregisterScalableTarget", (400, "ObjectNotFoundException", "No scalable target found for service namespace: sagemaker")),
+        (
+            "RegisterScalableTarget",
+            "DeregisterScalableTarget",
+            (400, "ObjectNotFoundException", "No scalable target found for service namespace: sagemaker"),
+        ),
         ("PutMetricAlarm", "DeleteAlarms", (404, "ResourceNotFound", "there is no such alarm")),
     ],
 )
-def test_what_was_never_made_does_not_keep_the_rest(made: str, deleted: str, gone: Any, aws: Any, light: Path, capsys: Capture) -> None:
+def test_what_was_never_made_does_not_keep_the_rest(
+    made: str, deleted: str, gone: Any, aws: Any, light: Path, capsys: Capture
+) -> None:
     answers_by_s3(aws, b"[0.5]")
     aws.faults |= {made: [(400, "ValidationError", "no")], deleted: [gone]}
     assert deploy.main(words(light, "--async", "--autoscale", "0,2")) == 1
@@ -238,7 +285,9 @@ def test_what_was_never_made_does_not_keep_the_rest(made: str, deleted: str, gon
 
 
 @pytest.mark.parametrize("autoscale", [[], ["--autoscale", "1,2"]])
-def test_an_endpoint_that_fails_is_taken_back(autoscale: list[str], aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
+def test_an_endpoint_that_fails_is_taken_back(
+    autoscale: list[str], aws: Any, runtime: Any, light: Path, capsys: Capture
+) -> None:
     seen: list[int] = []
 
     def describe(_: Any) -> dict[str, Any]:
@@ -246,14 +295,25 @@ def test_an_endpoint_that_fails_is_taken_back(autoscale: list[str], aws: Any, ru
         if len(seen) == 1:
             from botocore.exceptions import ClientError
 
-            raise ClientError({"Error": {"Code": "ValidationException", "Message": 'Could not find endpoint "chest".'}}, "DescribeEndpoint")
+            raise ClientError(
+                {"Error": {"Code": "ValidationException", "Message": 'Could not find endpoint "chest".'}},
+                "DescribeEndpoint",
+            )
         state = "Creating" if len(seen) == 2 else "Failed"
-        return {"EndpointName": "chest", "EndpointStatus": state, "EndpointConfigName": "chest-0", "FailureReason": "The primary container did not\npass ping"}
+        return {
+            "EndpointName": "chest",
+            "EndpointStatus": state,
+            "EndpointConfigName": "chest-0",
+            "FailureReason": "The primary container did not\npass ping",
+        }
 
     aws.answers["DescribeEndpoint"] = describe
     assert deploy.main(words(light, *autoscale)) == 1
     told = last_error(capsys)
-    assert "endpoint chest failed: The primary container did not pass ping; its log: CloudWatch /aws/sagemaker/Endpoints/chest" in told
+    assert (
+        "endpoint chest failed: The primary container did not pass ping; its log: CloudWatch"
+        " /aws/sagemaker/Endpoints/chest" in told
+    )
     assert told.endswith("nothing of it is left on AWS but the bundle in S3")
     assert left(aws) == NOTHING
 
@@ -262,12 +322,14 @@ def test_an_endpoint_that_fails_is_taken_back(autoscale: list[str], aws: Any, ru
     ("answer", "told"),
     [
         ((500, b'{"error": "no weights"}'), 'endpoint chest is up, but the model fails: {"error": "no weights"}'),
-        ((200, b"<html>"), "endpoint chest answers a film with b'<html>', which are no probabilities"),
+        ((200, b"<html>"), "endpoint chest answers an image with b'<html>', which are no probabilities"),
         ((200, b"[7]"), "which are no probabilities"),
         ((200, b"[]"), "which are no probabilities"),
     ],
 )
-def test_an_endpoint_that_does_not_answer_a_film_is_taken_back(answer: Any, told: str, aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
+def test_an_endpoint_that_does_not_answer_a_image_is_taken_back(
+    answer: Any, told: str, aws: Any, runtime: Any, light: Path, capsys: Capture
+) -> None:
     runtime[:] = [answer]
     assert deploy.main(words(light, "--autoscale", "1,2")) == 1
     assert told in last_error(capsys)
@@ -284,7 +346,9 @@ def test_a_failed_update_leaves_what_was_there(aws: Any, runtime: Any, light: Pa
     assert aws.client("sagemaker").describe_endpoint(EndpointName="chest")["EndpointConfigName"] == "chest-0"
 
 
-def test_an_autoscaled_endpoint_keeps_its_machine(aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_autoscaled_endpoint_keeps_its_machine(
+    aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert deploy.main(words(light, "--autoscale", "1,2")) == 0
     capsys.readouterr()
     aws.own = list(aws.calls)
@@ -295,14 +359,22 @@ def test_an_autoscaled_endpoint_keeps_its_machine(aws: Any, runtime: Any, light:
     assert not {one for one in aws.operations if not one.startswith(("Describe", "Get"))}
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert told.startswith("error: endpoint chest is autoscaled on ml.m5.large, and AWS does not change that to ml.m5.xlarge: first run `aws ")
+    assert told.startswith(
+        "error: endpoint chest is autoscaled on ml.m5.large, and AWS does not change that to ml.m5.xlarge: first run"
+        " `aws "
+    )
     service, call, *flags = shlex.split(told.split("`")[1])[1:]
     given = dict(zip(flags[::2], flags[1::2], strict=True))
     scaling = boto3.client(service, region_name=given.pop("--region"))
     getattr(scaling, call.replace("-", "_"))(**{parameter(flag): value for flag, value in given.items()})
     assert deploy.main(another) == 0
     assert aws.sent("UpdateEndpoint")[0]["EndpointConfigName"].startswith("chest-")
-    assert aws.client("sagemaker").describe_endpoint_config(EndpointConfigName="chest-2")["ProductionVariants"][0]["InstanceType"] == "ml.m5.xlarge"
+    assert (
+        aws.client("sagemaker").describe_endpoint_config(EndpointConfigName="chest-2")["ProductionVariants"][0][
+            "InstanceType"
+        ]
+        == "ml.m5.xlarge"
+    )
     assert left(aws)["scaled"] == ["endpoint/chest/variant/main"]
 
 
@@ -325,9 +397,23 @@ def test_other_updates_go_on(first: list[str], then: list[str], aws: Any, runtim
     assert len(aws.sent("UpdateEndpoint")) == 1
 
 
-@pytest.mark.parametrize("operation", ["CreateModel", "CreateEndpointConfig", "CreateEndpoint", "PutScalingPolicy", "CreateModelPackage", "InvokeEndpoint"])
-def test_wherever_aws_refuses_nothing_is_left(operation: str, aws: Any, runtime: Any, light: Path, capsys: Capture) -> None:
-    aws.faults[operation] = [(400, "ResourceLimitExceeded", "The limit 'ml.m5.large for endpoint usage' is 0 Instances.")]
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "CreateModel",
+        "CreateEndpointConfig",
+        "CreateEndpoint",
+        "PutScalingPolicy",
+        "CreateModelPackage",
+        "InvokeEndpoint",
+    ],
+)
+def test_wherever_aws_refuses_nothing_is_left(
+    operation: str, aws: Any, runtime: Any, light: Path, capsys: Capture
+) -> None:
+    aws.faults[operation] = [
+        (400, "ResourceLimitExceeded", "The limit 'ml.m5.large for endpoint usage' is 0 Instances.")
+    ]
     assert deploy.main(words(light, "--autoscale", "1,2", "--register", "chest-models")) == 1
     told = last_error(capsys)
     assert f"{operation}: ResourceLimitExceeded: " in told
@@ -335,11 +421,13 @@ def test_wherever_aws_refuses_nothing_is_left(operation: str, aws: Any, runtime:
     assert left(aws) == NOTHING
 
 
-def test_ctrl_c_takes_it_back(aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_takes_it_back(
+    aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("thorax_launch.sagemaker.deployment.try_it", interrupt)
+    monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", interrupt)
     assert deploy.main(words(light)) == 1
     assert "stopped by Ctrl-C; nothing of it is left on AWS" in last_error(capsys)
     assert left(aws) == NOTHING

@@ -13,7 +13,14 @@ Capture = pytest.CaptureFixture[str]
 
 
 def words(bundle: Path | str) -> list[str]:
-    place = ["--bucket", "films", "--role", "arn:aws:iam::123456789012:role/thorax-execution", "--region", "eu-central-1"]
+    place = [
+        "--bucket",
+        "films",
+        "--role",
+        "arn:aws:iam::123456789012:role/thorax-execution",
+        "--region",
+        "eu-central-1",
+    ]
     return [str(bundle), "--endpoint-name", "chest", *place, "--dry-run"]
 
 
@@ -41,7 +48,9 @@ def error(capsys: Capture) -> str:
         (["--register", "a b"], "ModelPackageGroupName='a b'"),
     ],
 )
-def test_a_wrong_flag_is_one_line_before_anything_is_sent(more: list[str], told: str, offline: Path, light: Path, capsys: Capture) -> None:
+def test_a_wrong_flag_is_one_line_before_anything_is_sent(
+    more: list[str], told: str, offline: Path, light: Path, capsys: Capture
+) -> None:
     assert deploy.main([*words(light), *more]) == 1
     assert told in error(capsys)
 
@@ -52,9 +61,11 @@ def test_what_is_no_bundle_is_refused(offline: Path, light: Path, tmp_path: Path
     with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as tar:
         tar.add(light / "bundle.json", "bundle.json")
     expected = {
-        "empty": "is not a bundle: it has no bundle.json", "text.tar.gz": "is no .tar.gz that can be read", "missing": "missing does not exist",
+        "empty": "is not a bundle: it has no bundle.json",
+        "text.tar.gz": "is no .tar.gz that can be read",
+        "missing": "missing does not exist",
         "other.tar.gz": "is no bundle that AWS can serve: it has no model.pt",
-    }  # fmt: skip
+    }
     for name, told in expected.items():
         assert deploy.main(words(tmp_path / name)) == 1
         assert told in error(capsys)

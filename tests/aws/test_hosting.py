@@ -14,17 +14,28 @@ from thorax.errors import ThoraxError
 from thorax_launch.cli import delete
 from thorax_launch.sagemaker import endpoints
 from thorax_launch.sagemaker.endpoints import Host
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 TAGS = {"project": "thorax", "recipe": "demo"}
-PLAIN = Settings(region="eu-central-1", role="arn:aws:iam::123456789012:role/thorax-execution", bucket="films")
-SECURE = replace(PLAIN, subnets=("subnet-1",), security_groups=("sg-1",), kms_key="alias/films", volume_kms_key="alias/disk", network_isolation=True)
+PLAIN = AwsSettings(region="eu-central-1", role="arn:aws:iam::123456789012:role/thorax-execution", bucket="films")
+SECURE = replace(
+    PLAIN,
+    subnets=("subnet-1",),
+    security_groups=("sg-1",),
+    kms_key="alias/films",
+    volume_kms_key="alias/disk",
+    network_isolation=True,
+)
 HOST = Host("chest", "s3://films/thorax/one/output/model.tar.gz")
 Capture = pytest.CaptureFixture[str]
 
 
-def stack(host: Host, settings: Settings) -> list[Any]:
-    return [endpoints.model(host, settings, TAGS), endpoints.endpoint_config(host, settings, TAGS), endpoints.endpoint(host, TAGS)]
+def stack(host: Host, settings: AwsSettings) -> list[Any]:
+    return [
+        endpoints.model(host, settings, TAGS),
+        endpoints.endpoint_config(host, settings, TAGS),
+        endpoints.endpoint(host, TAGS),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -37,27 +48,43 @@ def stack(host: Host, settings: Settings) -> list[Any]:
         ("async", replace(HOST, kind="async", instance_type="ml.g5.xlarge"), SECURE),
     ],
 )
-def test_endpoints(name: str, host: Host, settings: Settings, offline: Path) -> None:
+def test_endpoints(name: str, host: Host, settings: AwsSettings, offline: Path) -> None:
     check(f"endpoint-{name}", {request.operation: request.as_dict() for request in stack(host, settings)})
 
 
 def test_batch_and_registry(offline: Path) -> None:
-    check("transform", endpoints.transform("batch", "chest", "s3://films/test/", SECURE, TAGS, concurrent=16, instance_count=2).as_dict())
-    check("model-package", endpoints.model_package(HOST, "chest-models", PLAIN, "s3://films/thorax/one/metrics.json", "{}").as_dict())
+    check(
+        "transform",
+        endpoints.transform(
+            "batch", "chest", "s3://films/test/", SECURE, TAGS, concurrent=16, instance_count=2
+        ).as_dict(),
+    )
+    check(
+        "model-package",
+        endpoints.model_package(HOST, "chest-models", PLAIN, "s3://films/thorax/one/metrics.json", "{}").as_dict(),
+    )
 
 
 def test_a_transform_on_local_disks_has_no_key(offline: Path) -> None:
     keyed = replace(PLAIN, kms_key="alias/films")
     kinds = ("ml.m5.xlarge", "ml.g5.xlarge")
-    machines = {kind: endpoints.transform("batch", "chest", "s3://films/test/", keyed, TAGS, instance_type=kind).as_dict() for kind in kinds}
-    assert {kind: job["TransformResources"].get("VolumeKmsKeyId") for kind, job in machines.items()} == {"ml.m5.xlarge": "alias/films", "ml.g5.xlarge": None}
+    machines = {
+        kind: endpoints.transform("batch", "chest", "s3://films/test/", keyed, TAGS, instance_type=kind).as_dict()
+        for kind in kinds
+    }
+    assert {kind: job["TransformResources"].get("VolumeKmsKeyId") for kind, job in machines.items()} == {
+        "ml.m5.xlarge": "alias/films",
+        "ml.g5.xlarge": None,
+    }
     assert all(job["TransformOutput"]["KmsKeyId"] == "alias/films" for job in machines.values())
 
 
 @pytest.mark.parametrize("kind", ["realtime", "async"])
 def test_autoscaling(kind: str, offline: Path) -> None:
     calls = endpoints.autoscaling(replace(HOST, kind=kind), 1, 4, 60.0)
-    model = boto3.client("application-autoscaling", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x").meta.service_model
+    model = boto3.client(
+        "application-autoscaling", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
+    ).meta.service_model
     import botocore.validate
 
     for (call, arguments), operation in zip(calls, ["RegisterScalableTarget", "PutScalingPolicy"], strict=True):
@@ -72,9 +99,13 @@ def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None
     import botocore.session
     import botocore.validate
 
-    assert calls[:2] == [(call, {**arguments, **({"MinCapacity": 0} if "MinCapacity" in arguments else {})})
-                         for call, arguments in endpoints.autoscaling(replace(HOST, kind="async"), 1, 4, 60.0)]  # fmt: skip
-    for (call, arguments), service, operation in zip(calls[2:], ["application-autoscaling", "cloudwatch"], ["PutScalingPolicy", "PutMetricAlarm"], strict=True):
+    assert calls[:2] == [
+        (call, {**arguments, **({"MinCapacity": 0} if "MinCapacity" in arguments else {})})
+        for call, arguments in endpoints.autoscaling(replace(HOST, kind="async"), 1, 4, 60.0)
+    ]
+    for (call, arguments), service, operation in zip(
+        calls[2:], ["application-autoscaling", "cloudwatch"], ["PutScalingPolicy", "PutMetricAlarm"], strict=True
+    ):
         assert call == botocore.xform_name(operation)
         shape = botocore.session.get_session().get_service_model(service).operation_model(operation).input_shape
         report = botocore.validate.ParamValidator().validate(arguments, shape)
@@ -85,20 +116,46 @@ def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None
 @pytest.mark.parametrize(
     ("work", "told"),
     [
-        (lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", memory_mb=5000), PLAIN, TAGS), "--memory-mb 5000 is not one of 1024"),
-        (lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", concurrency=500), PLAIN, TAGS), "--concurrency 500: a serverless endpoint takes"),
-        (lambda: endpoints.endpoint_config(replace(HOST, kind="serverless"), SECURE, TAGS), "a serverless endpoint cannot be in a VPC"),
-        (lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", capture=5), PLAIN, TAGS), "--capture: AWS stores no requests"),
+        (
+            lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", memory_mb=5000), PLAIN, TAGS),
+            "--memory-mb 5000 is not one of 1024",
+        ),
+        (
+            lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", concurrency=500), PLAIN, TAGS),
+            "--concurrency 500: a serverless endpoint takes",
+        ),
+        (
+            lambda: endpoints.endpoint_config(replace(HOST, kind="serverless"), SECURE, TAGS),
+            "a serverless endpoint cannot be in a VPC",
+        ),
+        (
+            lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", capture=5), PLAIN, TAGS),
+            "--capture: AWS stores no requests",
+        ),
         (lambda: endpoints.autoscaling(HOST, 0, 2, 60.0), "--autoscale 0,2: give lowest,highest with 1 <= lowest"),
-        (lambda: endpoints.autoscaling(replace(HOST, kind="serverless"), 1, 2, 60.0), "--autoscale with a serverless endpoint"),
-        (lambda: endpoints.transform("a", "b", "s3://c/d", PLAIN, TAGS, concurrent=20, payload_mb=6), "--concurrent 20 x --payload-mb 6 is above the 100 MB"),
+        (
+            lambda: endpoints.autoscaling(replace(HOST, kind="serverless"), 1, 2, 60.0),
+            "--autoscale with a serverless endpoint",
+        ),
+        (
+            lambda: endpoints.transform("a", "b", "s3://c/d", PLAIN, TAGS, concurrent=20, payload_mb=6),
+            "--concurrent 20 x --payload-mb 6 is above the 100 MB",
+        ),
         (
             lambda: endpoints.transform("a", "b", "s3://c/d", SECURE, TAGS, instance_type="ml.g4dn.xlarge"),
             "--volume-kms-key alias/disk with ml.g4dn.xlarge: AWS takes no key",
         ),
         (lambda: endpoints.model(replace(HOST, name="a_b'"), PLAIN, TAGS), "ModelName="),
-        (lambda: endpoints.endpoint_config(replace(HOST, capture=200), PLAIN, TAGS), "DataCaptureConfig.InitialSamplingPercentage=200 is not 0 to 100"),
-        (lambda: endpoints.model(replace(HOST, instance_type="ml.m5.large"), replace(PLAIN, region="nowhere-1"), TAGS), "no AWS image for --region nowhere-1"),
+        (
+            lambda: endpoints.endpoint_config(replace(HOST, capture=200), PLAIN, TAGS),
+            "DataCaptureConfig.InitialSamplingPercentage=200 is not 0 to 100",
+        ),
+        (
+            lambda: endpoints.model(
+                replace(HOST, instance_type="ml.m5.large"), replace(PLAIN, region="nowhere-1"), TAGS
+            ),
+            "no AWS image for --region nowhere-1",
+        ),
     ],
 )
 def test_what_aws_would_refuse(work: Any, told: str, offline: Path) -> None:
@@ -116,7 +173,12 @@ def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
         getattr(scaling, call)(**arguments)
     assert delete.main([]) == 0
     assert capsys.readouterr().out == "still running, billed by the hour: chest (python launch/delete.py chest)\n"
-    listed = ["autoscaling of endpoint/chest/variant/main", "endpoint chest", "endpoint configuration chest", "model chest"]
+    listed = [
+        "autoscaling of endpoint/chest/variant/main",
+        "endpoint chest",
+        "endpoint configuration chest",
+        "model chest",
+    ]
     assert delete.main(["chest", "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines() == [f"to delete: {one}" for one in listed]
     assert "DeleteEndpoint" not in aws.operations
@@ -124,7 +186,12 @@ def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
     assert capsys.readouterr().out.splitlines()[4:] == [f"deleted {one}" for one in listed]
     aws.own = list(aws.calls)  # what follows is the test's own look, for which the launcher needs no right
     sagemaker = session.client("sagemaker")
-    assert sagemaker.list_endpoints()["Endpoints"] == sagemaker.list_models()["Models"] == sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+    assert (
+        sagemaker.list_endpoints()["Endpoints"]
+        == sagemaker.list_models()["Models"]
+        == sagemaker.list_endpoint_configs()["EndpointConfigs"]
+        == []
+    )
     assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
 
 

@@ -1,4 +1,7 @@
-"""Jobs and searches against moto: what is uploaded, what is sent, what a person reads, and every way in which it fails."""
+"""Jobs and searches against moto.
+
+What is uploaded, what is sent, what a person reads, and every way in which it fails.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,35 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
 
-def job(films: Path, *more: str) -> list[str]:
-    return ["pneumonia-resnet18", "--train", str(films / "train"), "--test", str(films / "test"), "--job-name", "one", *PLACE, *more]
+def job(images: Path, *more: str) -> list[str]:
+    return [
+        "pneumonia-resnet18",
+        "--train",
+        str(images / "train"),
+        "--test",
+        str(images / "test"),
+        "--job-name",
+        "one",
+        *PLACE,
+        *more,
+    ]
 
 
 # -- What is sent ------------------------------------------------------------------------------------------------------
 
 
 def test_a_training_job_is_sent_as_the_dry_run_shows_it(aws: Any, few: Path, capsys: Capture) -> None:
-    everything = ["--debugger", "--profiler", "--subnets", "subnet-1", "--security-groups", "sg-1", "--kms-key", "alias/films", "--encrypt-traffic"]
+    everything = [
+        "--debugger",
+        "--profiler",
+        "--subnets",
+        "subnet-1",
+        "--security-groups",
+        "sg-1",
+        "--kms-key",
+        "alias/films",
+        "--encrypt-traffic",
+    ]
     assert train.main(job(few, *everything)) == 0
     assert capsys.readouterr().out == "TrainingJob one is started in eu-central-1\n"
     assert train.main([*job(few, *everything), "--role", ROLE, "--dry-run"]) == 0
@@ -48,7 +71,10 @@ def test_what_the_request_names_is_there(aws: Any, few: Path, capsys: Capture) -
     s3 = aws.client("s3")
     for channel in sent["InputDataConfig"]:
         prefix = channel["DataSource"]["S3DataSource"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
-        there = {one["Key"].removeprefix(prefix): one["Size"] for one in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]}
+        there = {
+            one["Key"].removeprefix(prefix): one["Size"]
+            for one in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
+        }
         folder = few / channel["ChannelName"]
         assert there == {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*.png")}
     source = json.loads(sent["HyperParameters"]["sagemaker_submit_directory"]).removeprefix(f"s3://{BUCKET}/")
@@ -56,7 +82,7 @@ def test_what_the_request_names_is_there(aws: Any, few: Path, capsys: Capture) -
     assert all(one["SSEKMSKeyId"] == "alias/films" for one in aws.sent("PutObject"))
 
 
-def test_films_are_sent_once(aws: Any, few: Path, capsys: Capture) -> None:
+def test_images_are_sent_once(aws: Any, few: Path, capsys: Capture) -> None:
     assert train.main(job(few)) == 0
     before = len(aws.sent("PutObject"))
     again = [word if word != "one" else "two" for word in job(few)]
@@ -65,7 +91,16 @@ def test_films_are_sent_once(aws: Any, few: Path, capsys: Capture) -> None:
 
 
 def test_a_search_is_sent_whole(aws: Any, few: Path, capsys: Capture) -> None:
-    secure = ["--subnets", "subnet-1", "--security-groups", "sg-1", "--volume-kms-key", "alias/disk", "--encrypt-traffic", "--spot"]
+    secure = [
+        "--subnets",
+        "subnet-1",
+        "--security-groups",
+        "sg-1",
+        "--volume-kms-key",
+        "alias/disk",
+        "--encrypt-traffic",
+        "--spot",
+    ]
     words = job(few, *secure, "--instance-type", "ml.p3.2xlarge")
     assert tune.main(words) == 0
     assert "python launch/leaderboard.py one" in capsys.readouterr().out
@@ -84,15 +119,22 @@ def test_no_is_taken_for_an_answer(aws: Any, few: Path, capsys: Capture, monkeyp
     assert train.main([word for word in job(few) if word != "--yes"]) == 0
 
 
-def test_without_a_terminal_yes_must_be_said(aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_yes_must_be_said(
+    aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     assert train.main([word for word in job(few) if word != "--yes"]) == 1
-    assert capsys.readouterr().err.endswith("error: no terminal to confirm on: give --yes to go ahead, or --dry-run to look only\n")
+    assert capsys.readouterr().err.endswith(
+        "error: no terminal to confirm on: give --yes to go ahead, or --dry-run to look only\n"
+    )
     assert "CreateTrainingJob" not in aws.operations
 
 
 def test_the_role_of_a_notebook_is_taken(aws: Any, few: Path, capsys: Capture) -> None:
-    aws.answers["GetCallerIdentity"] = lambda _: {"Account": "123456789012", "Arn": "arn:aws:sts::123456789012:assumed-role/thorax-execution/me"}
+    aws.answers["GetCallerIdentity"] = lambda _: {
+        "Account": "123456789012",
+        "Arn": "arn:aws:sts::123456789012:assumed-role/thorax-execution/me",
+    }
     assert train.main([word for word in job(few) if word not in ("--role", "thorax-execution")]) == 0
     assert aws.sent("CreateTrainingJob")[0]["RoleArn"] == ROLE
 
@@ -106,7 +148,10 @@ def write_log(aws: Any, name: str, *machines: list[str]) -> None:
     for number, lines in enumerate(machines, 1):
         stream = {"logGroupName": "/aws/sagemaker/TrainingJobs", "logStreamName": f"{name}/algo-{number}-17"}
         logs.create_log_stream(**stream)
-        logs.put_log_events(**stream, logEvents=[{"timestamp": int(time.time() * 1000) + i, "message": line} for i, line in enumerate(lines)])
+        logs.put_log_events(
+            **stream,
+            logEvents=[{"timestamp": int(time.time() * 1000) + i, "message": line} for i, line in enumerate(lines)],
+        )
     aws.calls.clear()
 
 
@@ -116,13 +161,20 @@ def states(aws: Any, *described: dict[str, Any]) -> None:
     aws.answers["DescribeTrainingJob"] = lambda _: waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
 
-DONE = {"TrainingJobStatus": "Completed", "SecondaryStatus": "Completed", "TrainingTimeInSeconds": 120, "BillableTimeInSeconds": 60,
-        "ModelArtifacts": {"S3ModelArtifacts": "s3://films/thorax/one/output/model.tar.gz"}}  # fmt: skip
+DONE = {
+    "TrainingJobStatus": "Completed",
+    "SecondaryStatus": "Completed",
+    "TrainingTimeInSeconds": 120,
+    "BillableTimeInSeconds": 60,
+    "ModelArtifacts": {"S3ModelArtifacts": "s3://films/thorax/one/output/model.tar.gz"},
+}
 RUNNING = {"TrainingJobStatus": "InProgress", "SecondaryStatus": "Training"}
 
 
 def test_the_log_is_shown_as_it_comes(aws: Any, capsys: Capture) -> None:
-    write_log(aws, "one", ["epoch 1/2: validation_auc=0.900000", "epoch 2/2: validation_auc=0.950000"], ["second machine"])
+    write_log(
+        aws, "one", ["epoch 1/2: validation_auc=0.900000", "epoch 2/2: validation_auc=0.950000"], ["second machine"]
+    )
     states(aws, {**RUNNING, "SecondaryStatus": "Starting"}, RUNNING, DONE)
     assert follow.main(["one"]) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -138,8 +190,10 @@ def test_the_log_is_shown_as_it_comes(aws: Any, capsys: Capture) -> None:
 
 
 def test_a_failed_job_tells_why(aws: Any, capsys: Capture) -> None:
-    write_log(aws, "one", ["reading films", "error: labels=A names one label"])
-    states(aws, {"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: labels=A\nnames one label, exit code: 1"})
+    write_log(aws, "one", ["reading images", "error: labels=A names one label"])
+    states(
+        aws, {"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: labels=A\nnames one label, exit code: 1"}
+    )
     assert follow.main(["one"]) == 1
     shown = capsys.readouterr()
     assert shown.err.splitlines() == [
@@ -156,9 +210,12 @@ def test_wait_watches_the_job_that_was_sent(aws: Any, few: Path, capsys: Capture
 
 
 @pytest.mark.parametrize(
-    ("answer", "told", "stopped"), [("y", "is being stopped", True), ("n", "goes on; to watch it again: python launch/follow.py one", False)]
+    ("answer", "told", "stopped"),
+    [("y", "is being stopped", True), ("n", "goes on; to watch it again: python launch/follow.py one", False)],
 )
-def test_ctrl_c_asks(answer: str, told: str, stopped: bool, aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_asks(
+    answer: str, told: str, stopped: bool, aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert train.main(job(few)) == 0
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: answer)
@@ -177,7 +234,11 @@ def test_a_lost_line_leaves_the_job_alone(aws: Any, capsys: Capture) -> None:
     aws.faults["DescribeTrainingJob"] = [EndpointConnectionError(endpoint_url="https://sagemaker")]
     assert follow.main(["one"]) == 1
     shown = capsys.readouterr().err.splitlines()
-    assert shown[-1] == "error: the line to AWS is lost (EndpointConnectionError); job one goes on there; to watch it again: python launch/follow.py one"
+    assert (
+        shown[-1]
+        == "error: the line to AWS is lost (EndpointConnectionError); job one goes on there; to watch it again: python"
+        " launch/follow.py one"
+    )
     assert len(shown) == 5
     assert "StopTrainingJob" not in aws.operations
 
@@ -192,7 +253,10 @@ def test_a_line_that_comes_back_is_used(aws: Any, few: Path, capsys: Capture) ->
 
 # -- Faults ------------------------------------------------------------------------------------------------------------
 
-QUOTA = "The account-level service limit 'ml.g5.xlarge for training job usage' is 0 Instances, with a request delta of 1 Instances."
+QUOTA = (
+    "The account-level service limit 'ml.g5.xlarge for training job usage' is 0 Instances, with a request delta of 1"
+    " Instances."
+)
 
 
 @pytest.mark.parametrize(
@@ -208,21 +272,43 @@ QUOTA = "The account-level service limit 'ml.g5.xlarge for training job usage' i
             (404, "NoSuchBucket", "The specified bucket does not exist"),
             "bucket films does not exist: make it (aws s3 mb s3://films --region eu-central-1)",
         ),
-        ("GetRole", (404, "NoSuchEntity", "The role cannot be found."), "role thorax-execution must exist and trust sagemaker.amazonaws.com: docs/aws.md"),
-        ("CreateTrainingJob", (400, "ValidationException", "Could not assume role"), f"role {ROLE} must exist and trust"),
+        (
+            "GetRole",
+            (404, "NoSuchEntity", "The role cannot be found."),
+            "role thorax-execution must exist and trust sagemaker.amazonaws.com: docs/aws.md",
+        ),
+        (
+            "CreateTrainingJob",
+            (400, "ValidationException", "Could not assume role"),
+            f"role {ROLE} must exist and trust",
+        ),
         (
             "CreateTrainingJob",
             (400, "ResourceLimitExceeded", QUOTA),
             "https://eu-central-1.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas",
         ),
-        ("CreateTrainingJob", (400, "ResourceInUse", "Training job names must be unique"), "the name is taken: give another --job-name"),
+        (
+            "CreateTrainingJob",
+            (400, "ResourceInUse", "Training job names must be unique"),
+            "the name is taken: give another --job-name",
+        ),
         ("CreateTrainingJob", (400, "ThrottlingException", "Rate exceeded"), "AWS is busy; it was tried ten times"),
-        ("CreateTrainingJob", (400, "ExpiredTokenException", "The security token is expired"), "your credentials are not valid any more"),
-        ("CreateTrainingJob", EndpointConnectionError(endpoint_url="https://x"), "one may have started all the same: look there before you try again"),
+        (
+            "CreateTrainingJob",
+            (400, "ExpiredTokenException", "The security token is expired"),
+            "your credentials are not valid any more",
+        ),
+        (
+            "CreateTrainingJob",
+            EndpointConnectionError(endpoint_url="https://x"),
+            "one may have started all the same: look there before you try again",
+        ),
         ("GetCallerIdentity", EndpointConnectionError(endpoint_url="https://x"), "AWS cannot be reached"),
     ],
 )
-def test_what_aws_refuses_is_one_line(operation: str, fault: Any, told: str, aws: Any, few: Path, capsys: Capture) -> None:
+def test_what_aws_refuses_is_one_line(
+    operation: str, fault: Any, told: str, aws: Any, few: Path, capsys: Capture
+) -> None:
     aws.faults[operation] = [fault]
     assert train.main(job(few)) == 1
     lines = capsys.readouterr().err.splitlines()
@@ -247,17 +333,31 @@ def test_a_job_that_cannot_be_described_is_started_all_the_same(aws: Any, few: P
 
 def tuned(number: int, value: float | None, **parameters: str) -> dict[str, Any]:
     began = datetime(2026, 11, 21, 10, number, tzinfo=UTC)
-    metric = {"FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:auc", "Value": value}} if value is not None else {}
+    metric = (
+        {"FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:auc", "Value": value}}
+        if value is not None
+        else {}
+    )
     ended = {"TrainingEndTime": began + timedelta(minutes=5)} if value is not None else {}
-    return {"TrainingJobName": f"one-{number:03d}", "TrainingJobStatus": "Completed" if value is not None else "InProgress", "CreationTime": began,
-            "TrainingStartTime": began, "TunedHyperParameters": parameters, **metric, **ended}  # fmt: skip
+    return {
+        "TrainingJobName": f"one-{number:03d}",
+        "TrainingJobStatus": "Completed" if value is not None else "InProgress",
+        "CreationTime": began,
+        "TrainingStartTime": began,
+        "TunedHyperParameters": parameters,
+        **metric,
+        **ended,
+    }
 
 
 def test_the_jobs_of_a_search_best_first(aws: Any, few: Path, capsys: Capture) -> None:
     assert tune.main(job(few)) == 0
     pages = [
         {
-            "TrainingJobSummaries": [tuned(2, 0.91, learning_rate="0.01", batch_size='"64"'), tuned(3, None, learning_rate="0.05", batch_size='"32"')],
+            "TrainingJobSummaries": [
+                tuned(2, 0.91, learning_rate="0.01", batch_size='"64"'),
+                tuned(3, None, learning_rate="0.05", batch_size='"32"'),
+            ],
             "NextToken": "x",
         },
         {"TrainingJobSummaries": [tuned(1, 0.97, learning_rate="0.001", batch_size='"32"')]},
@@ -267,7 +367,10 @@ def test_the_jobs_of_a_search_best_first(aws: Any, few: Path, capsys: Capture) -
     assert leaderboard.main(["one", "--csv", "board.csv", "--plot", "board.png"]) == 0
     out = capsys.readouterr().out
     assert "one: 3 jobs, 2 done" in out
-    assert "to train it again: python launch/train.py pneumonia-resnet18 --set learning_rate=0.001 --set batch_size=32" in out
+    assert (
+        "to train it again: python launch/train.py pneumonia-resnet18 --set learning_rate=0.001 --set batch_size=32"
+        in out
+    )
     assert Path("board.csv").read_text().splitlines() == [
         "rank,job,status,validation:auc,learning_rate,batch_size,began,minutes",
         "1,one-001,Completed,0.970000,0.001,32,2026-11-21 10:01:00,5.0",
@@ -289,25 +392,31 @@ def best_of(aws: Any) -> None:
     """A search that has ended: two jobs, the first better."""
     ended = [*[{"HyperParameterTuningJobStatus": "InProgress"}] * 2, {"HyperParameterTuningJobStatus": "Completed"}]
     goal = {
-        "Strategy": "Bayesian", "ResourceLimits": {"MaxParallelTrainingJobs": 1},
+        "Strategy": "Bayesian",
+        "ResourceLimits": {"MaxParallelTrainingJobs": 1},
         "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:auc"},
-    }  # fmt: skip
+    }
     aws.answers["ListTags"] = lambda _: {"Tags": []}
     aws.answers["DescribeHyperParameterTuningJob"] = lambda _: {
-        **(ended.pop(0) if len(ended) > 1 else ended[0]), "HyperParameterTuningJobName": "one",
+        **(ended.pop(0) if len(ended) > 1 else ended[0]),
+        "HyperParameterTuningJobName": "one",
         "HyperParameterTuningJobArn": "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/one",
-        "HyperParameterTuningJobConfig": goal, "CreationTime": datetime.now(UTC),
-        "TrainingJobStatusCounters": {"Completed": 2, "InProgress": 0}, "ObjectiveStatusCounters": {"Succeeded": 2},
-    }  # fmt: skip
+        "HyperParameterTuningJobConfig": goal,
+        "CreationTime": datetime.now(UTC),
+        "TrainingJobStatusCounters": {"Completed": 2, "InProgress": 0},
+        "ObjectiveStatusCounters": {"Succeeded": 2},
+    }
     aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {
         "TrainingJobSummaries": [tuned(1, 0.97, learning_rate="0.001"), tuned(2, 0.91, learning_rate="0.1")]
     }
     states(aws, DONE)
 
 
-def test_the_best_of_a_search_is_deployed(aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_of_a_search_is_deployed(
+    aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("thorax_launch.sagemaker.search.POLL", 0.0)
-    monkeypatch.setattr("thorax_launch.sagemaker.deployment.try_it", lambda *_: None)
+    monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", lambda *_: None)
     best_of(aws)
     where = ["--deploy-best", "--endpoint-name", "chest", *PLACE]
     assert tune.main(job(few, *where)) == 0
@@ -321,6 +430,8 @@ def test_the_best_of_a_search_is_deployed(aws: Any, few: Path, capsys: Capture, 
 
 def test_a_search_without_a_value_has_no_best(aws: Any, few: Path, capsys: Capture) -> None:
     best_of(aws)
-    aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {"TrainingJobSummaries": [tuned(1, None, learning_rate="0.001")]}
+    aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {
+        "TrainingJobSummaries": [tuned(1, None, learning_rate="0.001")]
+    }
     assert leaderboard.main(["one", "--deploy-best", *PLACE]) == 1
     assert capsys.readouterr().err == "error: --deploy-best: no job of one has come to a value yet\n"

@@ -13,7 +13,7 @@ import pytest
 
 from thorax.errors import ThoraxError
 from thorax_launch.paths import SOURCE_DIR
-from thorax_launch.sagemaker.package import content_type, films, tarball
+from thorax_launch.sagemaker.package import content_type, images, tarball
 
 
 def write(root: Path, names: list[str]) -> Path:
@@ -68,9 +68,24 @@ def test_wheels_are_installed_from_the_archive_and_from_nowhere_else(tmp_path: P
         tar.extractall(code, filter="data")
     assert (code / "requirements.txt").read_text() == "--no-index\n--find-links wheels\nnowhere-to-be-found==7\n"
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "-r", "requirements.txt", "--target", str(tmp_path / "there"), "--no-deps"],
-        cwd=code, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "-r",
+            "requirements.txt",
+            "--target",
+            str(tmp_path / "there"),
+            "--no-deps",
+        ],
+        cwd=code,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "there" / "nowhere.py").read_text() == "found = True\n"
 
@@ -84,7 +99,9 @@ def wheel() -> bytes:
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("nowhere.py", "found = True\n")
         archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: nowhere-to-be-found\nVersion: 7\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
     return packed.getvalue()
 
@@ -92,11 +109,16 @@ def wheel() -> bytes:
 @pytest.mark.parametrize(
     ("names", "kind"),
     [
-        (["a.png", "b.jpeg"], "application/x-image"), (["train.rec", "train.idx"], "application/x-recordio"), (["train.lst"], "application/x-image"),
-        (["labels.csv", "a.png"], "text/csv"), (["output.manifest"], "application/jsonlines"), (["annotations.json"], "application/json"),
-        (["resnet50.pth"], "application/x-pytorch"), (["model.tar.gz"], "application/x-tar"),
+        (["a.png", "b.jpeg"], "application/x-image"),
+        (["train.rec", "train.idx"], "application/x-recordio"),
+        (["train.lst"], "application/x-image"),
+        (["labels.csv", "a.png"], "text/csv"),
+        (["output.manifest"], "application/jsonlines"),
+        (["annotations.json"], "application/json"),
+        (["resnet50.pth"], "application/x-pytorch"),
+        (["model.tar.gz"], "application/x-tar"),
     ],
-)  # fmt: skip
+)
 def test_the_content_type_is_told_from_the_files(names: list[str], kind: str) -> None:
     assert content_type(names) == kind
 
@@ -104,13 +126,13 @@ def test_the_content_type_is_told_from_the_files(names: list[str], kind: str) ->
 def test_a_channel_is_known_by_names_and_contents(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", ["x/1.png", ".hidden/2.png"])
     same = write(tmp_path / "b", ["x/1.png"])
-    assert films("--train", folder).digest == films("--train", same).digest
-    assert set(films("--train", folder).files) == {"x/1.png"}
+    assert images("--train", folder).digest == images("--train", same).digest
+    assert set(images("--train", folder).files) == {"x/1.png"}
     (same / "x" / "1.png").rename(same / "x" / "2.png")
-    assert films("--train", folder).digest != films("--train", same).digest
+    assert images("--train", folder).digest != images("--train", same).digest
     (tmp_path / "empty").mkdir()
     with pytest.raises(ThoraxError, match="is empty"):
-        films("--train", tmp_path / "empty")
+        images("--train", tmp_path / "empty")
 
 
 def test_a_channel_of_links_holds_what_they_lead_to(tmp_path: Path) -> None:
@@ -118,8 +140,8 @@ def test_a_channel_of_links_holds_what_they_lead_to(tmp_path: Path) -> None:
     links.mkdir()
     for name in "xy":
         (links / name).symlink_to(real / name)
-    assert films("--train", links).digest == films("--train", real).digest
+    assert images("--train", links).digest == images("--train", real).digest
     (links / "x").unlink()
     (links / "x").symlink_to(tmp_path / "gone")
     with pytest.raises(ThoraxError, match=r"links/x is a link to .*gone, which is not there"):
-        films("--train", links)
+        images("--train", links)

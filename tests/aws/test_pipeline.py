@@ -1,4 +1,7 @@
-"""pipeline.py: the definition is as ever and valid step by step; made and started against moto; and the same steps on this machine."""
+"""pipeline.py: the definition is as ever and valid step by step; made and started against moto.
+
+And the same steps on this machine.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,18 @@ from thorax_launch.cli import pipeline
 from thorax_launch.sagemaker.pipelines import check_definition
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
-FILMS = ["--train", "s3://films/train", "--test", "s3://films/test", "--group", "chest-models"]
+IMAGES = ["--train", "s3://films/train", "--test", "s3://films/test", "--group", "chest-models"]
 PLACE = ["--region", "eu-central-1", "--bucket", BUCKET, "--role", ROLE]
-SECURE = ["--subnets", "subnet-1", "--security-groups", "sg-1", "--kms-key", "alias/films", "--encrypt-traffic", "--spot"]
+SECURE = [
+    "--subnets",
+    "subnet-1",
+    "--security-groups",
+    "sg-1",
+    "--kms-key",
+    "alias/films",
+    "--encrypt-traffic",
+    "--spot",
+]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -33,7 +45,7 @@ def same_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dry(capsys: Capture, *more: str) -> dict[str, Any]:
-    assert pipeline.main(["pneumonia-resnet18", *FILMS, *PLACE, "--dry-run", *more]) == 0, capsys.readouterr().err
+    assert pipeline.main(["pneumonia-resnet18", *IMAGES, *PLACE, "--dry-run", *more]) == 0, capsys.readouterr().err
     definition: dict[str, Any] = json.loads(capsys.readouterr().out)
     return definition
 
@@ -43,11 +55,18 @@ def test_the_definition(offline: Path, capsys: Capture) -> None:
 
 
 def test_runs_do_not_share_what_they_write(offline: Path, capsys: Capture) -> None:
-    """A run that found the checkpoints of the one before would train nothing, and scores would be those of another bundle."""
+    """A run that found the checkpoints of the one before would train nothing, and scores would be those of another
+    bundle.
+    """
     steps = dry(capsys)["Steps"]
     register = steps[3]["Arguments"]["IfSteps"][0]["Arguments"]
-    places = [steps[1]["Arguments"]["CheckpointConfig"]["S3Uri"], register["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]]
-    places += [step["Arguments"]["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] for step in (steps[0], steps[2])]
+    places = [
+        steps[1]["Arguments"]["CheckpointConfig"]["S3Uri"],
+        register["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"],
+    ]
+    places += [
+        step["Arguments"]["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] for step in (steps[0], steps[2])
+    ]
     assert all({"Get": "Execution.PipelineExecutionId"} in place["Std:Join"]["Values"] for place in places)
 
 
@@ -63,10 +82,27 @@ def test_no_setting_is_dropped_from_a_step(offline: Path, capsys: Capture) -> No
 
 def test_local_disks_get_no_key(offline: Path, capsys: Capture) -> None:
     steps = dry(capsys, *SECURE, "--instance-type", "ml.g5.xlarge")["Steps"]
-    machines = [steps[0]["Arguments"]["ProcessingResources"]["ClusterConfig"], steps[1]["Arguments"]["ResourceConfig"],
-                steps[2]["Arguments"]["ProcessingResources"]["ClusterConfig"]]  # fmt: skip
+    machines = [
+        steps[0]["Arguments"]["ProcessingResources"]["ClusterConfig"],
+        steps[1]["Arguments"]["ResourceConfig"],
+        steps[2]["Arguments"]["ProcessingResources"]["ClusterConfig"],
+    ]
     assert [(one["InstanceType"], one.get("VolumeKmsKeyId")) for one in machines] == [("ml.g5.xlarge", None)] * 3
-    assert pipeline.main(["pneumonia-resnet18", *FILMS, *PLACE, "--dry-run", "--volume-kms-key", "alias/disk", "--instance-type", "ml.g5.xlarge"]) == 1
+    assert (
+        pipeline.main(
+            [
+                "pneumonia-resnet18",
+                *IMAGES,
+                *PLACE,
+                "--dry-run",
+                "--volume-kms-key",
+                "alias/disk",
+                "--instance-type",
+                "ml.g5.xlarge",
+            ]
+        )
+        == 1
+    )
     assert capsys.readouterr().err.startswith("error: --volume-kms-key alias/disk with ml.g5.xlarge: AWS takes no key")
 
 
@@ -74,12 +110,21 @@ def broken(definition: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     """Definitions that are wrong in one place, and what is told."""
     cases = []
     for change, told in [
-        (lambda d: d["Steps"][0]["Arguments"]["AppSpecification"].pop("ImageUri"), "pipeline step Prepare: AppSpecification.ImageUri is missing"),
+        (
+            lambda d: d["Steps"][0]["Arguments"]["AppSpecification"].pop("ImageUri"),
+            "pipeline step Prepare: AppSpecification.ImageUri is missing",
+        ),
         (lambda d: d["Steps"][1]["Arguments"].update(Colour="red"), "pipeline step Train: Colour is unknown to AWS"),
         (lambda d: d["Steps"].reverse(), "names no parameter or earlier step"),
-        (lambda d: d["Parameters"].clear(), "pipeline step Better: Parameters.BestAuc names no parameter or earlier step"),
+        (
+            lambda d: d["Parameters"].clear(),
+            "pipeline step Better: Parameters.BestAuc names no parameter or earlier step",
+        ),
         (lambda d: d["Steps"][2].update(Name="Train"), "pipeline step Train: the name is there twice"),
-        (lambda d: d["Steps"][1].update(DependsOn=["Nothing"]), "pipeline step Train: Steps.Nothing. names no parameter or earlier step"),
+        (
+            lambda d: d["Steps"][1].update(DependsOn=["Nothing"]),
+            "pipeline step Train: Steps.Nothing. names no parameter or earlier step",
+        ),
         (
             lambda d: d["Steps"][3]["Arguments"]["IfSteps"][0]["Arguments"].update(ModelApprovalStatus="Maybe"),
             "pipeline step Register: ModelApprovalStatus='Maybe' is not one of",
@@ -104,7 +149,18 @@ def test_a_wrong_definition_is_refused(offline: Path, capsys: Capture) -> None:
     ("words", "told"),
     [
         (["--train", "s3://films/train"], "--test is missing: the pipeline evaluates"),
-        (["--train", "s3://films/train", "--test", "s3://films/test", "--network-isolation", "--training-image", "i"], "--network-isolation: the steps"),
+        (
+            [
+                "--train",
+                "s3://films/train",
+                "--test",
+                "s3://films/test",
+                "--network-isolation",
+                "--training-image",
+                "i",
+            ],
+            "--network-isolation: the steps",
+        ),
         (["--test", "s3://films/test"], "--train is missing"),
         (["--train", "s3://films/train", "--test", "s3://films/test", "--job-name", "a_b"], "a_b"),
     ],
@@ -118,7 +174,7 @@ def test_a_wrong_flag_is_one_line(words: list[str], told: str, offline: Path, ca
 
 
 def test_made_replaced_and_started(aws: Any, capsys: Capture) -> None:
-    words = ["pneumonia-resnet18", *FILMS, *PLACE, "--yes"]
+    words = ["pneumonia-resnet18", *IMAGES, *PLACE, "--yes"]
     definition = dry(capsys)
     assert pipeline.main(words) == 0
     (made,) = aws.sent("CreatePipeline")
@@ -127,23 +183,42 @@ def test_made_replaced_and_started(aws: Any, capsys: Capture) -> None:
     assert "StartPipelineExecution" not in aws.operations
     arn = "arn:aws:sagemaker:eu-central-1:123456789012:model-package/chest-models/"
     registered = {"1": ("Approved", "0.91"), "2": ("Rejected", "0.99"), "3": ("PendingManualApproval", "0.95")}
-    aws.answers["ListModelPackages"] = lambda _: {"ModelPackageSummaryList": [{"ModelPackageArn": arn + version} for version in registered]}
+    aws.answers["ListModelPackages"] = lambda _: {
+        "ModelPackageSummaryList": [{"ModelPackageArn": arn + version} for version in registered]
+    }
 
     def described(asked: dict[str, Any]) -> dict[str, Any]:
         status, auc = registered[asked["ModelPackageName"].rpartition("/")[2]]
         return {"ModelApprovalStatus": status, "CustomerMetadataProperties": {"auc": auc}}
 
     aws.answers["DescribeModelPackage"] = described
-    aws.faults["CreatePipeline"] = [(400, "ValidationException", "Pipeline names must be unique; thorax-pneumonia-resnet18 already exists")]
+    aws.faults["CreatePipeline"] = [
+        (400, "ValidationException", "Pipeline names must be unique; thorax-pneumonia-resnet18 already exists")
+    ]
     assert pipeline.main([*words, "--start"]) == 0
     assert len(aws.sent("UpdatePipeline")) == 1
     assert aws.sent("StartPipelineExecution")[0]["PipelineParameters"] == [{"Name": "BestAuc", "Value": "0.950000"}]
     assert "registers where the test AUC is above 0.950000" in capsys.readouterr().out
 
 
-def test_the_steps_scripts_run(aws: Any, films: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_the_steps_scripts_run(aws: Any, images: Path, tmp_path: Path, capsys: Capture) -> None:
     """The Prepare step as its container starts it, from what is in S3, below a folder in place of /opt/ml/processing."""
-    assert pipeline.main(["demo", "--train", str(films / "train"), "--test", str(films / "test"), "--group", "chest", *PLACE, "--yes"]) == 0
+    assert (
+        pipeline.main(
+            [
+                "demo",
+                "--train",
+                str(images / "train"),
+                "--test",
+                str(images / "test"),
+                "--group",
+                "chest",
+                *PLACE,
+                "--yes",
+            ]
+        )
+        == 0
+    )
     definition = json.loads(aws.sent("CreatePipeline")[0]["PipelineDefinition"])
     arguments = definition["Steps"][0]["Arguments"]
     s3, base = aws.client("s3"), tmp_path / "processing"
@@ -158,14 +233,18 @@ def test_the_steps_scripts_run(aws: Any, films: Path, tmp_path: Path, capsys: Ca
     program, path = arguments["AppSpecification"]["ContainerEntrypoint"]
     script = (base / path.removeprefix("/opt/ml/processing/")).read_text().replace("/opt/ml/processing", str(base))
     script = script.replace("pip install -q", "true").replace("python ", f"{sys.executable} ")
-    done = subprocess.run([program, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=clean_environment())
+    done = subprocess.run(
+        [program, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=clean_environment()
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((base / "out" / "check.json").read_text())
     with tarfile.open(fileobj=io.BytesIO((base / "tools" / "tools.tar.gz").read_bytes())) as tar:
         assert {"launch/evaluate.py", "launch/prepare.py", "source_dir/requirements.txt"} <= set(tar.getnames())
 
 
-def test_on_this_machine_only_the_better_is_registered(films: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_this_machine_only_the_better_is_registered(
+    images: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Training and evaluation are stood in for; that they are called as a person would call them is the slow test's."""
 
     def train(*_: Any, runs: Path, job_name: str, **__: Any) -> int:
@@ -175,34 +254,58 @@ def test_on_this_machine_only_the_better_is_registered(films: Path, tmp_path: Pa
         return 0
 
     def evaluate(words: list[str]) -> int:
-        Path(words[words.index("--json") + 1]).write_text(json.dumps({"headline": "test", "scores": {"test": {"macro": {"auc": {"value": aucs.pop(0)}}}}}))
+        Path(words[words.index("--json") + 1]).write_text(
+            json.dumps({"headline": "test", "scores": {"test": {"macro": {"auc": {"value": aucs.pop(0)}}}}})
+        )
         return 0
 
     monkeypatch.setattr("thorax_launch.local.pipeline.train", train)
-    monkeypatch.setattr("evaluate.main", evaluate)
+    monkeypatch.setattr("thorax_launch.cli.evaluate.main", evaluate)
     aucs = [0.4, 0.7, 0.7, 0.8, None]
-    words = ["demo", "--local", "--train", str(films / "train"), "--test", str(films / "test"), "--group", "chest", "--runs", str(tmp_path)]
-    told = ["not registered: test AUC 0.400000 is not above 0.500000 (chance)", "registered: test AUC 0.700000 is above 0.500000 (chance)",
-            "not registered: test AUC 0.700000 is not above 0.700000 (001)", "registered: test AUC 0.800000 is above 0.700000 (001)"]  # fmt: skip
+    words = [
+        "demo",
+        "--local",
+        "--train",
+        str(images / "train"),
+        "--test",
+        str(images / "test"),
+        "--group",
+        "chest",
+        "--runs",
+        str(tmp_path),
+    ]
+    told = [
+        "not registered: test AUC 0.400000 is not above 0.500000 (chance)",
+        "registered: test AUC 0.700000 is above 0.500000 (chance)",
+        "not registered: test AUC 0.700000 is not above 0.700000 (001)",
+        "registered: test AUC 0.800000 is above 0.700000 (001)",
+    ]
     for number, line in enumerate(told):
         assert pipeline.main([*words, "--job-name", f"job{number}"]) == 0
         assert capsys.readouterr().out.splitlines()[-1].startswith(line)
     registry = tmp_path / "registry" / "chest"
-    assert {path.name: (path / "model" / "bundle.json").read_text() for path in registry.iterdir()} == {"001": "job1", "002": "job3"}
+    assert {path.name: (path / "model" / "bundle.json").read_text() for path in registry.iterdir()} == {
+        "001": "job1",
+        "002": "job3",
+    }
     assert pipeline.main([*words, "--job-name", "job4"]) == 1
-    assert capsys.readouterr().err.startswith("error: the test films give no AUC")
+    assert capsys.readouterr().err.startswith("error: the test images give no AUC")
 
 
-def test_a_recipe_file_may_have_any_name(films: Path, offline: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_file_may_have_any_name(
+    images: Path, offline: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Locally, the name goes as far as the toolkit; on AWS into the definition."""
     from thorax_launch.cli import train
 
     recipe = tmp_path / "my_own recipe.v2.yaml"
     recipe.write_text("hyperparameters: {epochs: 1}")
-    words = [str(recipe), "--train", str(films / "train"), "--test", str(films / "test")]
+    words = [str(recipe), "--train", str(images / "train"), "--test", str(images / "test")]
     monkeypatch.setattr("thorax_launch.local.toolkit.Toolkit.run", lambda self: 130)
     for script, more in ((train, []), (pipeline, ["--group", "chest"])):
-        assert script.main([*words, *more, "--local", "--runs", str(tmp_path / script.__name__)]) == 130, capsys.readouterr().err
+        assert script.main([*words, *more, "--local", "--runs", str(tmp_path / script.__name__)]) == 130, (
+            capsys.readouterr().err
+        )
         (folder,) = (tmp_path / script.__name__).iterdir()
         assert re.fullmatch("my-own-recipe-v2-[0-9]{6}-[0-9]{6}", folder.name)
     assert pipeline.main([*words, "--group", "chest", *PLACE, "--dry-run"]) == 0
@@ -211,12 +314,32 @@ def test_a_recipe_file_may_have_any_name(films: Path, offline: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_steps_on_this_machine(films: Path, tmp_path: Path, capsys: Capture) -> None:
-    words = ["demo", "--local", "--train", str(films / "train"), "--test", str(films / "test"), "--group", "chest", "--runs", str(tmp_path)]
-    words += [word for key, value in {**TINY, "epochs": "8", "learning_rate": "0.001"}.items() for word in ("--set", f"{key}={value}")]
+def test_the_steps_on_this_machine(images: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = [
+        "demo",
+        "--local",
+        "--train",
+        str(images / "train"),
+        "--test",
+        str(images / "test"),
+        "--group",
+        "chest",
+        "--runs",
+        str(tmp_path),
+    ]
+    words += [
+        word
+        for key, value in {**TINY, "epochs": "8", "learning_rate": "0.001"}.items()
+        for word in ("--set", f"{key}={value}")
+    ]
     assert pipeline.main([*words, "--job-name", "first"]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert [line for line in shown if line.startswith("-- ")] == ["-- Prepare", "-- Train", "-- Evaluate", "-- Register"]
+    assert [line for line in shown if line.startswith("-- ")] == [
+        "-- Prepare",
+        "-- Train",
+        "-- Evaluate",
+        "-- Register",
+    ]
     metrics = json.loads((tmp_path / "first" / "output" / "data" / "metrics.json").read_text())
     auc = metrics["test"]["macro"]["auc"]["value"]
     assert f"test AUC {auc:.6f} is " in shown[-1]
@@ -224,8 +347,8 @@ def test_the_steps_on_this_machine(films: Path, tmp_path: Path, capsys: Capture)
 
 
 def many(folder: Path, names: list[str], seed: int) -> None:
-    """Films that differ from each other, by their names."""
-    import films as make
+    """Images that differ from each other, by their names."""
+    import images as make
 
     for k, name in enumerate(names):
         make.put(folder / name, seed=seed + k)
@@ -234,47 +357,73 @@ def many(folder: Path, names: list[str], seed: int) -> None:
 def kaggle(root: Path) -> list[str]:
     """Patients counted anew in each part."""
     for k, part in enumerate(("train", "test")):
-        many(root / part, [f"NORMAL/IM-{i:04}-0001.png" for i in range(8)] + [f"PNEUMONIA/person{i}_bacteria_1.png" for i in range(8)], 50 * k)
+        many(
+            root / part,
+            [f"NORMAL/IM-{i:04}-0001.png" for i in range(8)]
+            + [f"PNEUMONIA/person{i}_bacteria_1.png" for i in range(8)],
+            50 * k,
+        )
     return ["pneumonia-resnet18", "--train", str(root / "train"), "--test", str(root / "test")]
 
 
 def coco(root: Path) -> list[str]:
-    """A table beside the annotations, and a category that no film of training has."""
+    """A table beside the annotations, and a category that no image of training has."""
     names = ("person", "bicycle", "car", "motorcycle", "airplane", "zebra")
     for k, (part, year) in enumerate((("train", "train2017"), ("test", "val2017"))):
         many(root / part / year, [f"{part}{i}.png" for i in range(10)], 50 * k)
         stored = {
-            "images": [{"id": i, "file_name": f"{part}{i}.png"} for i in range(10)], "categories": [{"id": i, "name": n} for i, n in enumerate(names)],
+            "images": [{"id": i, "file_name": f"{part}{i}.png"} for i in range(10)],
+            "categories": [{"id": i, "name": n} for i, n in enumerate(names)],
             "annotations": [{"image_id": i, "category_id": i % 5, "iscrowd": 0} for i in range(10)],
-        }  # fmt: skip
+        }
         (root / part / "annotations").mkdir()
         (root / part / "annotations" / f"instances_{year}.json").write_text(json.dumps(stored))
-        (root / part / "labels.csv").write_text("path,labels\n" + "".join(f"{year}/{part}{i}.png,{names[i % 5]}\n" for i in range(10)))
-    return ["coco-multilabel", "--train", str(root / "train"), "--test", str(root / "test"), "--set", "data_format=coco"]
+        (root / part / "labels.csv").write_text(
+            "path,labels\n" + "".join(f"{year}/{part}{i}.png,{names[i % 5]}\n" for i in range(10))
+        )
+    return [
+        "coco-multilabel",
+        "--train",
+        str(root / "train"),
+        "--test",
+        str(root / "test"),
+        "--set",
+        "data_format=coco",
+    ]
 
 
 def lists(root: Path) -> list[str]:
-    """One folder of films, and a list for each part."""
+    """One folder of images, and a list for each part."""
     many(root / "all", [f"{i}.png" for i in range(36)], 0)
     for k, part in enumerate(("train", "validation", "test")):
         (root / part).mkdir()
         (root / part / "a.lst").write_text("".join(f"{i}\t{i % 2}\t{i}.png\n" for i in range(12 * k, 12 * k + 12)))
-    channels = [word for part in ("train", "validation", "test") for word in (f"--{part}", str(root / "all"), "--channel", f"{part}_lst={root / part}")]
+    channels = [
+        word
+        for part in ("train", "validation", "test")
+        for word in (f"--{part}", str(root / "all"), "--channel", f"{part}_lst={root / part}")
+    ]
     return ["pneumonia-builtin", *channels]
 
 
 @pytest.mark.parametrize("make", [kaggle, coco, lists])
-def test_films_are_checked_as_the_recipe_reads_them(make: Any, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_checked_as_the_recipe_reads_them(
+    make: Any, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("thorax_launch.local.pipeline.train", lambda *_, **__: 130)
     words = make(tmp_path)
-    assert pipeline.main([*words, "--local", "--group", "chest", "--runs", str(tmp_path / "runs")]) == 130, capsys.readouterr().out
+    assert pipeline.main([*words, "--local", "--group", "chest", "--runs", str(tmp_path / "runs")]) == 130, (
+        capsys.readouterr().out
+    )
     shown = capsys.readouterr()
     assert shown.err == ""
     assert "zebra" not in shown.out
 
 
-def test_films_are_scored_as_the_recipe_reads_them(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a bundle that was never trained: the films of the list alone, and its numbers by the recipe's labels."""
+def test_images_are_scored_as_the_recipe_reads_them(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a bundle that was never trained: the images of the list alone, and its numbers by the recipe's labels."""
     from unit.test_evaluate import write
 
     def train(*_: Any, runs: Path, job_name: str, **told: Any) -> int:
@@ -284,22 +433,55 @@ def test_films_are_scored_as_the_recipe_reads_them(tmp_path: Path, capsys: Captu
         return 0
 
     monkeypatch.setattr("thorax_launch.local.pipeline.train", train)
-    assert pipeline.main([*lists(tmp_path), "--local", "--group", "chest", "--runs", str(tmp_path), "--job-name", "it", "--processes", "3"]) == 0
-    assert "12 films" in capsys.readouterr().out
+    assert (
+        pipeline.main(
+            [
+                *lists(tmp_path),
+                "--local",
+                "--group",
+                "chest",
+                "--runs",
+                str(tmp_path),
+                "--job-name",
+                "it",
+                "--processes",
+                "3",
+            ]
+        )
+        == 0
+    )
+    assert "12 images" in capsys.readouterr().out
     assert json.loads((tmp_path / "it" / "output" / "scores.json").read_text())["headline"] == "all"
 
 
-def test_the_steps_on_aws_read_films_as_the_recipe_does(aws: Any, tmp_path: Path, capsys: Capture) -> None:
-    assert pipeline.main([*lists(tmp_path / "films"), "--set", "data_format=lst", "--group", "chest", *PLACE, "--yes"]) == 0
+def test_the_steps_on_aws_read_images_as_the_recipe_does(aws: Any, tmp_path: Path, capsys: Capture) -> None:
+    assert (
+        pipeline.main([*lists(tmp_path / "images"), "--set", "data_format=lst", "--group", "chest", *PLACE, "--yes"])
+        == 0
+    )
     definition = json.loads(aws.sent("CreatePipeline")[0]["PipelineDefinition"])
     inputs = [[one["InputName"] for one in definition["Steps"][k]["Arguments"]["ProcessingInputs"]] for k in (0, 2)]
-    assert inputs == [["tools", "train", "validation", "test", "train_lst", "validation_lst", "test_lst"], ["tools", "test", "test_lst", "bundle"]]
-    tools = definition["Steps"][0]["Arguments"]["ProcessingInputs"][0]["S3Input"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
-    scripts = [aws.client("s3").get_object(Bucket=BUCKET, Key=f"{tools}{name}.sh")["Body"].read().decode() for name in ("prepare", "evaluate")]
+    assert inputs == [
+        ["tools", "train", "validation", "test", "train_lst", "validation_lst", "test_lst"],
+        ["tools", "test", "test_lst", "bundle"],
+    ]
+    tools = definition["Steps"][0]["Arguments"]["ProcessingInputs"][0]["S3Input"]["S3Uri"].removeprefix(
+        f"s3://{BUCKET}/"
+    )
+    scripts = [
+        aws.client("s3").get_object(Bucket=BUCKET, Key=f"{tools}{name}.sh")["Body"].read().decode()
+        for name in ("prepare", "evaluate")
+    ]
     base, reading = "/opt/ml/processing", "--data-format lst --labels=NORMAL,PNEUMONIA"
-    places = " ".join(f"--{name} {base}/{name.replace('-', '_')}" for name in ("train", "validation", "test", "train-lst", "validation-lst", "test-lst"))
+    places = " ".join(
+        f"--{name} {base}/{name.replace('-', '_')}"
+        for name in ("train", "validation", "test", "train-lst", "validation-lst", "test-lst")
+    )
     assert f"prepare.py check {places} {reading} --patient-scope channel --json {base}/out/check.json\n" in scripts[0]
-    assert f"evaluate.py model --data {base}/test --data-lst {base}/test_lst {reading} --json {base}/out/scores.json\n" in scripts[1]
+    assert (
+        f"evaluate.py model --data {base}/test --data-lst {base}/test_lst {reading} --json {base}/out/scores.json\n"
+        in scripts[1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -313,8 +495,21 @@ def test_the_steps_on_aws_read_films_as_the_recipe_does(aws: Any, tmp_path: Path
         (["--start"], "--start is for AWS"),
     ],
 )
-def test_here_a_wrong_flag_is_told_before_any_film_is_read(words: list[str], told: str, films: Path, tmp_path: Path, capsys: Capture) -> None:
-    given = ["demo", "--local", "--train", str(films / "train"), "--test", str(films / "test"), "--group", "chest", "--runs", str(tmp_path / "runs")]
+def test_here_a_wrong_flag_is_told_before_any_image_is_read(
+    words: list[str], told: str, images: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    given = [
+        "demo",
+        "--local",
+        "--train",
+        str(images / "train"),
+        "--test",
+        str(images / "test"),
+        "--group",
+        "chest",
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
     assert pipeline.main([*given, *words]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -323,14 +518,25 @@ def test_here_a_wrong_flag_is_told_before_any_film_is_read(words: list[str], tol
     assert not (tmp_path / "runs").exists()
 
 
-def test_films_with_errors_are_not_trained_on(tmp_path: Path, films: Path, capsys: Capture) -> None:
+def test_images_with_errors_are_not_trained_on(tmp_path: Path, images: Path, capsys: Capture) -> None:
     import shutil
 
-    shutil.copytree(films / "train", tmp_path / "train")
-    (tmp_path / "train" / "NORMAL" / "bad_1.png").write_bytes(b"no film")
-    words = ["demo", "--local", "--train", str(tmp_path / "train"), "--test", str(films / "test"), "--group", "chest", "--runs", str(tmp_path / "runs")]
+    shutil.copytree(images / "train", tmp_path / "train")
+    (tmp_path / "train" / "NORMAL" / "bad_1.png").write_bytes(b"no image")
+    words = [
+        "demo",
+        "--local",
+        "--train",
+        str(tmp_path / "train"),
+        "--test",
+        str(images / "test"),
+        "--group",
+        "chest",
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
     assert pipeline.main(words) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == "error: the films have errors, see above; nothing was trained"
+    assert capsys.readouterr().err.splitlines()[-1] == "error: the images have errors, see above; nothing was trained"
     assert not (tmp_path / "runs").exists()
     assert pipeline.main([*words[:4], "--group", "chest"]) == 1
     assert "--test is missing" in capsys.readouterr().err

@@ -17,15 +17,52 @@ from thorax_launch.cli import train, tune
 
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--region", "eu-central-1", "--bucket", "films", "--role", ROLE]
-FILMS = ["--train", "s3://films/kermany/train", "--test", "s3://films/kermany/test"]
+IMAGES = ["--train", "s3://films/kermany/train", "--test", "s3://films/kermany/test"]
 EVERYTHING = [
-    "--spot", "--max-hours", "1.5", "--max-wait-hours", "4", "--instance-type", "ml.p3.8xlarge", "--instance-count", "2", "--volume-gb", "80",
-    "--subnets", "subnet-1,subnet-2", "--security-groups", "sg-1", "--kms-key", "alias/films", "--volume-kms-key", "1234abcd",
-    "--network-isolation", "--encrypt-traffic", "--training-image", "123456789012.dkr.ecr.eu-central-1.amazonaws.com/thorax:1",
-    "--tag", "team=chest", "--tag", "commit=mine", "--env", "NCCL_DEBUG=INFO", "--input-mode", "FastFile", "--weights", "s3://films/w/r50.pt",
-    "--model", "s3://films/thorax/old/output/model.tar.gz", "--channel", "train_lst=s3://films/lst/train", "--content-type", "train=application/x-recordio",
-    "--set", "epochs=5", "--set", "use_pretrained_model=true",
-]  # fmt: skip
+    "--spot",
+    "--max-hours",
+    "1.5",
+    "--max-wait-hours",
+    "4",
+    "--instance-type",
+    "ml.p3.8xlarge",
+    "--instance-count",
+    "2",
+    "--volume-gb",
+    "80",
+    "--subnets",
+    "subnet-1,subnet-2",
+    "--security-groups",
+    "sg-1",
+    "--kms-key",
+    "alias/films",
+    "--volume-kms-key",
+    "1234abcd",
+    "--network-isolation",
+    "--encrypt-traffic",
+    "--training-image",
+    "123456789012.dkr.ecr.eu-central-1.amazonaws.com/thorax:1",
+    "--tag",
+    "team=chest",
+    "--tag",
+    "commit=mine",
+    "--env",
+    "NCCL_DEBUG=INFO",
+    "--input-mode",
+    "FastFile",
+    "--weights",
+    "s3://films/w/r50.pt",
+    "--model",
+    "s3://films/thorax/old/output/model.tar.gz",
+    "--channel",
+    "train_lst=s3://films/lst/train",
+    "--content-type",
+    "train=application/x-recordio",
+    "--set",
+    "epochs=5",
+    "--set",
+    "use_pretrained_model=true",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,35 +83,59 @@ def dry(script: Any, words: list[str], capsys: pytest.CaptureFixture[str]) -> di
 
 @pytest.mark.parametrize("name", recipe.names())
 def test_every_recipe_as_a_training_job(name: str, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check(f"{name}.train", dry(train, [name, *FILMS, *PLACE], capsys))
+    check(f"{name}.train", dry(train, [name, *IMAGES, *PLACE], capsys))
 
 
 @pytest.mark.parametrize("name", [name for name in recipe.names() if recipe.Recipe.load(name).tune])
 def test_every_search(name: str, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check(f"{name}.tune", dry(tune, [name, *FILMS, *PLACE], capsys))
+    check(f"{name}.tune", dry(tune, [name, *IMAGES, *PLACE], capsys))
 
 
 def test_everything_at_once(offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check("everything.train", dry(train, ["chestxray14-224", *FILMS, *PLACE, *EVERYTHING], capsys))
+    check("everything.train", dry(train, ["chestxray14-224", *IMAGES, *PLACE, *EVERYTHING], capsys))
 
 
 def test_a_search_drops_none_of_it(offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ["--strategy", "hyperband", "--warm-start", "first", "--warm-start", "second", "--transfer", "--max-jobs", "7", "--parallel-jobs", "3"]
-    one = dry(train, ["pneumonia-resnet18", *FILMS, *PLACE, *EVERYTHING], capsys)
-    search = dry(tune, ["pneumonia-resnet18", *FILMS, *PLACE, *EVERYTHING, *more], capsys)
+    more = [
+        "--strategy",
+        "hyperband",
+        "--warm-start",
+        "first",
+        "--warm-start",
+        "second",
+        "--transfer",
+        "--max-jobs",
+        "7",
+        "--parallel-jobs",
+        "3",
+    ]
+    one = dry(train, ["pneumonia-resnet18", *IMAGES, *PLACE, *EVERYTHING], capsys)
+    search = dry(tune, ["pneumonia-resnet18", *IMAGES, *PLACE, *EVERYTHING, *more], capsys)
     check("everything.tune", search)
     job = search["TrainingJobDefinition"]
-    same = ["RoleArn", "InputDataConfig", "ResourceConfig", "StoppingCondition", "OutputDataConfig", "CheckpointConfig", "VpcConfig",
-            "EnableManagedSpotTraining", "EnableNetworkIsolation", "EnableInterContainerTrafficEncryption"]  # fmt: skip
+    same = [
+        "RoleArn",
+        "InputDataConfig",
+        "ResourceConfig",
+        "StoppingCondition",
+        "OutputDataConfig",
+        "CheckpointConfig",
+        "VpcConfig",
+        "EnableManagedSpotTraining",
+        "EnableNetworkIsolation",
+        "EnableInterContainerTrafficEncryption",
+    ]
     assert {key: job[key] for key in same} == {key: one[key] for key in same}
     assert search["Tags"] == one["Tags"]
     searched = {"learning_rate", "batch_size"}
-    assert job["StaticHyperParameters"] == {key: text for key, text in one["HyperParameters"].items() if key not in searched}
+    assert job["StaticHyperParameters"] == {
+        key: text for key, text in one["HyperParameters"].items() if key not in searched
+    }
     assert job["Environment"] == one["Environment"] | {"THORAX_CHECKPOINTS": "per-job"}
 
 
 def test_debugger_and_profiler(offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    request = dry(train, ["pneumonia-resnet18", *FILMS, *PLACE, "--debugger", "--profiler"], capsys)
+    request = dry(train, ["pneumonia-resnet18", *IMAGES, *PLACE, "--debugger", "--profiler"], capsys)
     check("debugger.train", request)
     rules = request["DebugRuleConfigurations"] + request["ProfilerRuleConfigurations"]
     assert all(rule["RuleEvaluatorImage"].endswith("/sagemaker-debugger-rules:latest") for rule in rules)
@@ -83,7 +144,7 @@ def test_debugger_and_profiler(offline: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_metrics_are_the_trainers(offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    request = dry(train, ["demo", *FILMS, *PLACE], capsys)
+    request = dry(train, ["demo", *IMAGES, *PLACE], capsys)
     assert request["AlgorithmSpecification"]["MetricDefinitions"] == metric_definitions()
 
 
@@ -99,20 +160,37 @@ def test_the_metrics_are_the_trainers(offline: Path, capsys: pytest.CaptureFixtu
         (["--instance-type", "ml.g5.12xlarge", "--processes", "1"], None),
     ],
 )
-def test_torchrun_where_there_are_several_processes(words: list[str], torchrun: str | None, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    request = dry(train, ["demo", *FILMS, *PLACE, *words], capsys)
+def test_torchrun_where_there_are_several_processes(
+    words: list[str], torchrun: str | None, offline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = dry(train, ["demo", *IMAGES, *PLACE, *words], capsys)
     assert request["HyperParameters"].get("sagemaker_torch_distributed_enabled") == torchrun
 
 
 #: AWS takes no key for their disks, which are local.
-LOCAL = ["ml.g4dn.xlarge", "ml.g5.xlarge", "ml.g6.xlarge", "ml.g6e.xlarge", "ml.g7.2xlarge", "ml.p3dn.24xlarge", "ml.p4d.24xlarge", "ml.p5.48xlarge",
-         "ml.p6-b300.48xlarge", "ml.trn1.2xlarge", "ml.r5d.large"]  # fmt: skip
+LOCAL = [
+    "ml.g4dn.xlarge",
+    "ml.g5.xlarge",
+    "ml.g6.xlarge",
+    "ml.g6e.xlarge",
+    "ml.g7.2xlarge",
+    "ml.p3dn.24xlarge",
+    "ml.p4d.24xlarge",
+    "ml.p5.48xlarge",
+    "ml.p6-b300.48xlarge",
+    "ml.trn1.2xlarge",
+    "ml.r5d.large",
+]
 
 
 @pytest.mark.parametrize("script", [train, tune])
 @pytest.mark.parametrize("kind", [*LOCAL, "ml.m5.xlarge", "ml.c5.xlarge", "ml.p3.2xlarge", "ml.m7i.xlarge"])
-def test_the_disk_has_the_key_where_aws_takes_one(kind: str, script: Any, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    request = dry(script, ["pneumonia-resnet18", *FILMS, *PLACE, "--kms-key", "alias/films", "--instance-type", kind], capsys)
+def test_the_disk_has_the_key_where_aws_takes_one(
+    kind: str, script: Any, offline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = dry(
+        script, ["pneumonia-resnet18", *IMAGES, *PLACE, "--kms-key", "alias/films", "--instance-type", kind], capsys
+    )
     job = request.get("TrainingJobDefinition", request)
     assert job["OutputDataConfig"]["KmsKeyId"] == "alias/films"
     assert job["ResourceConfig"].get("VolumeKmsKeyId") == (None if kind in LOCAL else "alias/films")
@@ -130,7 +208,9 @@ def test_the_disk_has_the_key_where_aws_takes_one(kind: str, script: Any, offlin
         ("s3://b/job/output/model.tar.gz", "s3://b/job/output/model.tar.gz"),
     ],
 )
-def test_a_channel_is_what_is_below_its_address(given: str, sent: str, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_channel_is_what_is_below_its_address(
+    given: str, sent: str, offline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """S3 matches films/train also with films/train-old/a.png."""
     for script in (train, tune):
         request = dry(script, ["pneumonia-resnet18", "--train", given, *PLACE], capsys)
@@ -142,16 +222,29 @@ def test_a_channel_is_what_is_below_its_address(given: str, sent: str, offline: 
     ("flag", "kind", "mark"),
     [("cpu", "ml.m5.xlarge", "2.10.0-cpu-"), ("gpu", "ml.g5.xlarge", "2.10.0-gpu-")],
 )
-def test_the_image_fits_the_machine(flag: str, kind: str, mark: str, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert mark in dry(train, ["demo", *FILMS, *PLACE, "--instance-type", kind], capsys)["AlgorithmSpecification"]["TrainingImage"]
+def test_the_image_fits_the_machine(
+    flag: str, kind: str, mark: str, offline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        mark
+        in dry(train, ["demo", *IMAGES, *PLACE, "--instance-type", kind], capsys)["AlgorithmSpecification"][
+            "TrainingImage"
+        ]
+    )
 
 
-def test_a_dry_run_lists_the_files(offline: Path, films: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train.main(["demo", "--train", str(films / "train"), *PLACE, "--dry-run"]) == 0
+def test_a_dry_run_lists_the_files(offline: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["demo", "--train", str(images / "train"), *PLACE, "--dry-run"]) == 0
     shown = capsys.readouterr()
-    files = list((films / "train").rglob("*.png"))
+    files = list((images / "train").rglob("*.png"))
     for file in files:
-        assert sum(line.endswith(f"/{file.parent.name}/{file.name}") and f"{file.stat().st_size:,}" in line for line in shown.err.splitlines()) == 1
+        assert (
+            sum(
+                line.endswith(f"/{file.parent.name}/{file.name}") and f"{file.stat().st_size:,}" in line
+                for line in shown.err.splitlines()
+            )
+            == 1
+        )
     assert f"upload:   {len(files) + 1} files" in shown.err
     uri = json.loads(shown.out)["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"]
     assert f"{uri}NORMAL/" in shown.err
@@ -159,30 +252,41 @@ def test_a_dry_run_lists_the_files(offline: Path, films: Path, capsys: pytest.Ca
 
 
 def test_without_account_a_dry_run_uses_stand_ins(offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    request = dry(train, ["demo", *FILMS, "--region", "us-west-2"], capsys)
+    request = dry(train, ["demo", *IMAGES, "--region", "us-west-2"], capsys)
     assert request["RoleArn"] == "arn:aws:iam::000000000000:role/ROLE"
     assert request["OutputDataConfig"]["S3OutputPath"] == "s3://sagemaker-us-west-2-000000000000/thorax"
 
 
 @pytest.mark.parametrize("strategy", ["random", "bayesian", "grid"])
 def test_strategies(strategy: str, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("own.yaml").write_text("tune: {max_jobs: 9, ranges: {batch_size: {choices: [8, 16]}, network: {choices: [resnet18, cnn5]}}}\n")
-    limits = dry(tune, ["own.yaml", *FILMS, *PLACE, "--strategy", strategy, "--early-stopping"], capsys)["HyperParameterTuningJobConfig"]
+    Path("own.yaml").write_text(
+        "tune: {max_jobs: 9, ranges: {batch_size: {choices: [8, 16]}, network: {choices: [resnet18, cnn5]}}}\n"
+    )
+    limits = dry(tune, ["own.yaml", *IMAGES, *PLACE, "--strategy", strategy, "--early-stopping"], capsys)[
+        "HyperParameterTuningJobConfig"
+    ]
     assert limits["Strategy"] == strategy.capitalize()
     assert limits["TrainingJobEarlyStoppingType"] == "Auto"
     assert limits["ResourceLimits"].get("MaxNumberOfTrainingJobs") == (None if strategy == "grid" else 9)
 
 
-@pytest.mark.parametrize(("objective", "metric", "goal"), [("f1", "validation:f1", "Maximize"), ("loss", "validation:loss", "Minimize")])
-def test_the_objective_is_the_trainers(objective: str, metric: str, goal: str, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    request = dry(tune, ["pneumonia-resnet18", *FILMS, *PLACE, "--set", f"objective={objective}"], capsys)
-    assert request["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"] == {"Type": goal, "MetricName": metric}
+@pytest.mark.parametrize(
+    ("objective", "metric", "goal"), [("f1", "validation:f1", "Maximize"), ("loss", "validation:loss", "Minimize")]
+)
+def test_the_objective_is_the_trainers(
+    objective: str, metric: str, goal: str, offline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = dry(tune, ["pneumonia-resnet18", *IMAGES, *PLACE, "--set", f"objective={objective}"], capsys)
+    assert request["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"] == {
+        "Type": goal,
+        "MetricName": metric,
+    }
     assert request["TrainingJobDefinition"]["StaticHyperParameters"]["objective"] == f'"{objective}"'
 
 
 def test_the_most_that_it_can_cost(offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("prices.yaml").write_text("{as_of: 2026-11-01, region: eu-central-1, per_hour: {ml.g5.xlarge: 2.0}}\n")
-    words = ["pneumonia-resnet18", *FILMS, *PLACE, "--prices", "prices.yaml", "--max-hours", "3", "--dry-run"]
+    words = ["pneumonia-resnet18", *IMAGES, *PLACE, "--prices", "prices.yaml", "--max-hours", "3", "--dry-run"]
     assert train.main([*words, "--instance-count", "2", "--warm-pool-minutes", "30"]) == 0
     assert "machines: 2 x ml.g5.xlarge, at most 3 h, then 30 min of warm pool" in (told := capsys.readouterr().err)
     assert "cost:     at most $14.00 = 7 machine hours x $2 (prices of 2026-11-01)" in told
@@ -197,5 +301,10 @@ def test_the_most_that_it_can_cost(offline: Path, capsys: pytest.CaptureFixture[
 
 def test_the_example_of_prices_can_be_read(offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example = Path(train.__file__).with_name("prices.example.yaml")
-    assert train.main(["pneumonia-resnet18", *FILMS, *PLACE, "--region", "us-east-1", "--prices", str(example), "--dry-run"]) == 0
+    assert (
+        train.main(
+            ["pneumonia-resnet18", *IMAGES, *PLACE, "--region", "us-east-1", "--prices", str(example), "--dry-run"]
+        )
+        == 0
+    )
     assert "cost:     at most $" in capsys.readouterr().err

@@ -1,4 +1,7 @@
-"""The job that a request describes is run: hyperparameters, channels and code come from what was sent to AWS, nothing else."""
+"""The job that a request describes is run.
+
+Hyperparameters, channels and code come from what was sent to AWS, nothing else.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,27 @@ BUCKET = "films"
 SMALL = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
 
 
-def send(aws: Any, films: Path, *more: str) -> dict[str, Any]:
+def send(aws: Any, images: Path, *more: str) -> dict[str, Any]:
     """Launches a small job and returns the request that AWS got."""
     settings = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     place = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]
-    assert train.main(["demo", "--train", str(films / "train"), "--test", str(films / "test"), "--job-name", "one", *settings, *place, *more]) == 0
+    assert (
+        train.main(
+            [
+                "demo",
+                "--train",
+                str(images / "train"),
+                "--test",
+                str(images / "test"),
+                "--job-name",
+                "one",
+                *settings,
+                *place,
+                *more,
+            ]
+        )
+        == 0
+    )
     (request,) = aws.sent("CreateTrainingJob")
     return dict(request)
 
@@ -40,24 +59,45 @@ def lay_out(aws: Any, request: dict[str, Any], base: Path, host: str, hosts: Seq
     for name in ("model", "output/data", "checkpoints"):
         (base / name).mkdir(parents=True)
     source = json.loads(request["HyperParameters"]["sagemaker_submit_directory"])
-    start_from = source.replace("/opt/ml", str(base)) if source.startswith("/opt/ml") else unpacked(s3, source, base / "source")
+    start_from = (
+        source.replace("/opt/ml", str(base)) if source.startswith("/opt/ml") else unpacked(s3, source, base / "source")
+    )
     inputs = {}
     for channel in request["InputDataConfig"]:
         uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
         folder = base / "input" / "data" / channel["ChannelName"]
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=uri.removeprefix(f"s3://{BUCKET}/")):
+        for page in s3.get_paginator("list_objects_v2").paginate(
+            Bucket=BUCKET, Prefix=uri.removeprefix(f"s3://{BUCKET}/")
+        ):
             for one in page["Contents"]:
                 file = folder / one["Key"].removeprefix(uri.removeprefix(f"s3://{BUCKET}/"))
                 file.parent.mkdir(parents=True, exist_ok=True)
                 s3.download_file(BUCKET, one["Key"], str(file))
-        inputs[channel["ChannelName"]] = {"TrainingInputMode": channel["InputMode"], "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+        inputs[channel["ChannelName"]] = {
+            "TrainingInputMode": channel["InputMode"],
+            "S3DistributionType": "FullyReplicated",
+            "RecordWrapperType": "None",
+        }
     hyperparameters = {**request["HyperParameters"], "sagemaker_submit_directory": json.dumps(start_from)}
     resources = {
-        "current_host": host, "hosts": list(hosts), "current_instance_type": request["ResourceConfig"]["InstanceType"], "network_interface_name": "lo",
+        "current_host": host,
+        "hosts": list(hosts),
+        "current_instance_type": request["ResourceConfig"]["InstanceType"],
+        "network_interface_name": "lo",
         "current_group_name": "homogeneousCluster",
-        "instance_groups": [{"instance_group_name": "homogeneousCluster", "instance_type": request["ResourceConfig"]["InstanceType"], "hosts": list(hosts)}],
-    }  # fmt: skip
-    for name, content in (("hyperparameters", hyperparameters), ("inputdataconfig", inputs), ("resourceconfig", resources)):
+        "instance_groups": [
+            {
+                "instance_group_name": "homogeneousCluster",
+                "instance_type": request["ResourceConfig"]["InstanceType"],
+                "hosts": list(hosts),
+            }
+        ],
+    }
+    for name, content in (
+        ("hyperparameters", hyperparameters),
+        ("inputdataconfig", inputs),
+        ("resourceconfig", resources),
+    ):
         (config / f"{name}.json").write_text(json.dumps(content))
 
 
@@ -74,9 +114,15 @@ def start(bases: Sequence[Path], toolkit: str = "", alone: bool = False) -> list
     script = str(Path(sys.executable).with_name("train"))
     lines = []
     for base in bases:
-        variables = {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:main",
-                     "SM_STUDIO_LOCAL_MODE": "True", "TRAINING_JOB_NAME": "one", "PIP_QUIET": "1", "PYTHONPATH": toolkit,
-                     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # fmt: skip
+        variables = {
+            "SAGEMAKER_BASE_DIR": str(base),
+            "SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:main",
+            "SM_STUDIO_LOCAL_MODE": "True",
+            "TRAINING_JOB_NAME": "one",
+            "PIP_QUIET": "1",
+            "PYTHONPATH": toolkit,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
         words = " ".join(f"{key}={value}" for key, value in variables.items())
         lines.append(f'env {words} {sys.executable} -u {script} > {base}/log 2>&1 & pids="$pids $!"')
     waits = "code=0; for pid in $pids; do wait $pid || code=1; done; exit $code"
@@ -102,8 +148,8 @@ TOOLKITS = [pytest.param("", marks=pytest.mark.slow), pytest.param(OLD, marks=py
 
 
 @pytest.mark.parametrize("toolkit", TOOLKITS)
-def test_one_machine(toolkit: str, aws: Any, films: Path, tmp_path: Path) -> None:
-    request = send(aws, films)
+def test_one_machine(toolkit: str, aws: Any, images: Path, tmp_path: Path) -> None:
+    request = send(aws, images)
     base = tmp_path / "ml"
     lay_out(aws, request, base, "algo-1", ["algo-1"])
     (log,) = start([base], str(old_toolkit()) if toolkit else "")
@@ -113,8 +159,8 @@ def test_one_machine(toolkit: str, aws: Any, films: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("toolkit", ["", *TOOLKITS[1:]])
 @pytest.mark.skipif(not own_network(), reason="unshare -n is not allowed here")
-def test_two_machines_train_together(toolkit: str, aws: Any, films: Path, tmp_path: Path) -> None:
-    request = send(aws, films, "--instance-count", "2")
+def test_two_machines_train_together(toolkit: str, aws: Any, images: Path, tmp_path: Path) -> None:
+    request = send(aws, images, "--instance-count", "2")
     assert request["HyperParameters"]["sagemaker_torch_distributed_enabled"] == "true"
     hosts = ["127.0.0.1", "127.0.0.2"]  # a name of a machine must be an address that the other one can reach
     bases = [tmp_path / "first", tmp_path / "second"]
@@ -129,11 +175,14 @@ def test_two_machines_train_together(toolkit: str, aws: Any, films: Path, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.skipif(not own_network(), reason="unshare -n is not allowed here")
-def test_without_a_network(aws: Any, films: Path, tmp_path: Path) -> None:
-    """Code from its channel, packages from the wheels beside it; the container has its own loopback and nothing else."""
+def test_without_a_network(aws: Any, images: Path, tmp_path: Path) -> None:
+    """Code from its channel, packages from the wheels beside it.
+
+    The container has its own loopback and nothing else.
+    """
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "unused-1-py3-none-any.whl").write_bytes(b"")
-    request = send(aws, films, "--network-isolation", "--wheels", str(tmp_path / "wheels"))
+    request = send(aws, images, "--network-isolation", "--wheels", str(tmp_path / "wheels"))
     base = tmp_path / "ml"
     lay_out(aws, request, base, "algo-1", ["algo-1"])
     (log,) = start([base], alone=True)
@@ -142,11 +191,15 @@ def test_without_a_network(aws: Any, films: Path, tmp_path: Path) -> None:
 
 
 def check_result(request: dict[str, Any], base: Path, log: str) -> None:
-    """The bundle is that of the hyperparameters that were sent, and SageMaker finds the metrics of the request in the log."""
+    """The bundle is that of the hyperparameters that were sent, and SageMaker finds the metrics of the request in the
+    log.
+    """
     configuration = json.loads((base / "model" / "bundle.json").read_text())["configuration"]
     names = ("network", "epochs", "batch_size", "seed")
     assert {key: str(configuration[key]) for key in names} == {key: SMALL[key] for key in names}
     metrics = json.loads((base / "output" / "data" / "metrics.json").read_text())
     assert metrics["test"]["n"] == 16
-    found = {one["Name"]: re.findall(one["Regex"], log) for one in request["AlgorithmSpecification"]["MetricDefinitions"]}
+    found = {
+        one["Name"]: re.findall(one["Regex"], log) for one in request["AlgorithmSpecification"]["MetricDefinitions"]
+    }
     assert float(found["validation:auc"][-1]) == pytest.approx(metrics["at_best_epoch"]["validation_auc"], abs=1e-6)

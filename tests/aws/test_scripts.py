@@ -55,7 +55,13 @@ def test_without_a_terminal_and_credentials_a_dry_run_is_whole(tmp_path: Path) -
     words = ["demo", "--train", "s3://films/train", "--region", "eu-central-1", "--dry-run"]
     clean = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "launch" / "train.py"), *words], cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, str(ROOT / "launch" / "train.py"), *words],
+        cwd=tmp_path,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["RoleArn"] == "arn:aws:iam::000000000000:role/ROLE"
@@ -77,7 +83,9 @@ def test_readers_that_have_seen_enough_are_no_error(words: list[str], tmp_path: 
     os.close(reads)
     script = [sys.executable, str(ROOT / "launch" / words[0]), *words[1:]]
     environment = clean_environment(HOME=str(tmp_path))
-    alone = subprocess.run(script, stdout=writes, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, timeout=100, check=False)
+    alone = subprocess.run(
+        script, stdout=writes, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, timeout=100, check=False
+    )
     both = subprocess.run(script, stdout=writes, stderr=writes, cwd=tmp_path, env=environment, timeout=100, check=False)
     os.close(writes)
     assert (alone.returncode, both.returncode) == (0, 0)

@@ -35,12 +35,16 @@ def sdk(offline: Path) -> None:
 def explained(capsys: Capture, *words: str) -> dict[str, tuple[str, str]]:
     """Setting -> (value, where it comes from), as --explain-settings shows them."""
     assert train.main(["demo", "--explain-settings", *words]) == 0
-    return {row[0]: (row[1], row[2]) for line in capsys.readouterr().out.splitlines() if (row := line.split(maxsplit=2))}
+    return {
+        row[0]: (row[1], row[2]) for line in capsys.readouterr().out.splitlines() if (row := line.split(maxsplit=2))
+    }
 
 
 def test_each_setting_from_the_strongest_source(sdk: None, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    Path("thorax.yaml").write_text("{bucket: of-file, kms_key: key-of-file, subnets: [subnet-2], tags: {from: file, file: 'yes'}}\n")
+    Path("thorax.yaml").write_text(
+        "{bucket: of-file, kms_key: key-of-file, subnets: [subnet-2], tags: {from: file, file: 'yes'}}\n"
+    )
     found = explained(capsys, "--kms-key", "key-of-flag", "--tag", "from=flag")
     assert found["kms_key"] == ("key-of-flag", "flags")
     assert found["bucket"] == ("of-file", "thorax.yaml")
@@ -52,7 +56,9 @@ def test_each_setting_from_the_strongest_source(sdk: None, capsys: Capture, monk
     assert found["encrypt_traffic"] == ("true", "SDK config.yaml")
     assert found["network_isolation"] == ("false", "default")
     assert found["region"] == ("eu-west-1", "AWS session")
-    assert found["tags"] == ("from=flag,file=yes,sdk=yes", "flags, thorax.yaml, SDK config.yaml") or set(found["tags"][0].split(",")) == {
+    assert found["tags"] == ("from=flag,file=yes,sdk=yes", "flags, thorax.yaml, SDK config.yaml") or set(
+        found["tags"][0].split(",")
+    ) == {
         "from=flag",
         "file=yes",
         "sdk=yes",
@@ -67,10 +73,15 @@ def test_what_only_aws_knows_has_a_stand_in(offline: Path, capsys: Capture) -> N
     found = explained(capsys, "--region", "eu-west-1")
     assert found["role"] == ("arn:aws:iam::000000000000:role/ROLE", "stand-in: AWS is not asked now")
     assert found["bucket"] == ("sagemaker-eu-west-1-000000000000", "stand-in: AWS is not asked now")
-    assert explained(capsys, "--region", "eu-west-1", "--role", f"{ROLE}x")["bucket"][0] == "sagemaker-eu-west-1-123456789012"
+    assert (
+        explained(capsys, "--region", "eu-west-1", "--role", f"{ROLE}x")["bucket"][0]
+        == "sagemaker-eu-west-1-123456789012"
+    )
 
 
-def test_a_config_on_s3_is_not_read_in_a_dry_run(offline: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_on_s3_is_not_read_in_a_dry_run(
+    offline: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SAGEMAKER_USER_CONFIG_OVERRIDE", "s3://bucket/config.yaml")
     assert explained(capsys, "--region", "eu-west-1")["prefix"] == ("thorax", "default")
 
@@ -117,7 +128,9 @@ def test_without_a_region(offline: Path, capsys: Capture) -> None:
         (batch, ["s3://a/model.tar.gz", "--data", "s3://a/b", "--out", "t.csv"]),
     ],
 )
-def test_a_dry_run_without_a_region_has_a_stand_in(script: Any, words: list[str], offline: Path, capsys: Capture) -> None:
+def test_a_dry_run_without_a_region_has_a_stand_in(
+    script: Any, words: list[str], offline: Path, capsys: Capture
+) -> None:
     assert script.main([*words, "--dry-run"]) == 0
     assert "note: no region is set; us-east-1 stands for it: give --region\n" in capsys.readouterr().err
     assert explained(capsys)["region"] == ("us-east-1", "stand-in: AWS is not asked now")
@@ -135,7 +148,16 @@ def policy(capsys: Capture, *words: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["launcher", "execution"])
 def test_policies_name_the_bucket_the_keys_and_the_role(kind: str, offline: Path, capsys: Capture) -> None:
-    document = policy(capsys, kind, "--prefix", "chest", "--kms-key", "alias/films", "--volume-kms-key", "arn:aws:kms:eu-central-1:123456789012:key/7")
+    document = policy(
+        capsys,
+        kind,
+        "--prefix",
+        "chest",
+        "--kms-key",
+        "alias/films",
+        "--volume-kms-key",
+        "arn:aws:kms:eu-central-1:123456789012:key/7",
+    )
     statements = document["Statement"]
     assert len({one["Sid"] for one in statements}) == len(statements)
     assert len(json.dumps(document, separators=(",", ":"))) < 6144  # AWS's limit for a managed policy
@@ -155,11 +177,25 @@ def test_the_role_is_given_to_sagemaker_alone(offline: Path, capsys: Capture) ->
 
 
 def test_the_launcher_may_do_what_autoscaling_asks_of_it(offline: Path, capsys: Capture) -> None:
-    rights = {action for one in policy(capsys, "launcher")["Statement"] for action in one["Action"] if any(":endpoint/*" in on for on in one["Resource"])}
-    assert {"sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:UpdateEndpointWeightsAndCapacities"} <= rights
+    rights = {
+        action
+        for one in policy(capsys, "launcher")["Statement"]
+        for action in one["Action"]
+        if any(":endpoint/*" in on for on in one["Resource"])
+    }
+    assert {
+        "sagemaker:DescribeEndpoint",
+        "sagemaker:DescribeEndpointConfig",
+        "sagemaker:UpdateEndpointWeightsAndCapacities",
+    } <= rights
 
 
-def test_films_elsewhere_may_be_read_only(offline: Path, capsys: Capture) -> None:
+def test_images_elsewhere_may_be_read_only(offline: Path, capsys: Capture) -> None:
     document = policy(capsys, "execution", "--read", "s3://public/nih/")
-    rights = {action for one in document["Statement"] for action in one["Action"] if any("public" in resource for resource in one["Resource"])}
+    rights = {
+        action
+        for one in document["Statement"]
+        for action in one["Action"]
+        if any("public" in resource for resource in one["Resource"])
+    }
     assert rights == {"s3:ListBucket", "s3:GetObject"}

@@ -65,7 +65,9 @@ def run(folder: Path, *words: str, target: str = "s3://films-of-a-test/set/x") -
 
 def test_everything_goes_up_once_and_then_only_what_changed(folder, bucket, capsys):
     assert run(folder) == 0
-    assert objects(bucket) == {f"set/x/{name}": data for name, data in FILES.items() if "." not in name[0] and "/." not in name}
+    assert objects(bucket) == {
+        f"set/x/{name}": data for name, data in FILES.items() if "." not in name[0] and "/." not in name
+    }
     assert "3 files uploaded (0.0 MB), 0 unchanged" in capsys.readouterr().out
     (folder / "a/2.png").write_bytes(b"TWO")  # as long as before
     (folder / "c.txt").write_bytes(b"new")
@@ -139,7 +141,7 @@ def test_links_are_followed_and_one_that_leads_nowhere_is_named(folder, bucket, 
     assert run(folder, "--exclude", "go*") == 0
     capsys.readouterr()
     assert run(folder) == 1
-    assert told(capsys) == f"error: {folder / 'gone'} is a link to nowhere, which is not there; mend or remove the link"
+    assert told(capsys) == f"error: {folder / 'gone'} is a link to nowhere, which is not there; fix or remove the link"
 
 
 def test_an_empty_folder_argument_is_not_the_current_folder(folder, capsys, monkeypatch):
@@ -175,11 +177,15 @@ def test_an_unknown_profile_is_one_line(folder, capsys):
 
 def test_no_such_bucket_is_one_line(folder, bucket, capsys):
     assert run(folder, target="s3://another-bucket/x") == 1
-    assert told(capsys) == "error: there is no bucket another-bucket; create it, or mend the name or --region"
+    assert told(capsys) == "error: there is no bucket another-bucket; create it, or fix the name or --region"
 
 
 def test_a_missing_kms_key_is_one_line(folder, bucket, capsys, monkeypatch):
-    monkeypatch.setattr(bucket, "put_object", failing(ClientError({"Error": {"Code": "KMS.NotFoundException", "Message": "no"}}, "PutObject")))
+    monkeypatch.setattr(
+        bucket,
+        "put_object",
+        failing(ClientError({"Error": {"Code": "KMS.NotFoundException", "Message": "no"}}, "PutObject")),
+    )
     assert run(folder, "--kms-key", "alias/none") == 1
     assert "--kms-key cannot be used with bucket films-of-a-test (KMS.NotFoundException)" in told(capsys)
 
@@ -187,13 +193,19 @@ def test_a_missing_kms_key_is_one_line(folder, bucket, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutObject"), "access to bucket films-of-a-test is denied (writing set/x/"),
-        (ClientError({"Error": {"Code": "ExpiredToken", "Message": "no"}}, "PutObject"), "AWS does not take the credentials (ExpiredToken)"),
+        (
+            ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutObject"),
+            "access to bucket films-of-a-test is denied (writing set/x/",
+        ),
+        (
+            ClientError({"Error": {"Code": "ExpiredToken", "Message": "no"}}, "PutObject"),
+            "AWS does not take the credentials (ExpiredToken)",
+        ),
         (ClientError({"Error": {"Code": "Odd{1}", "Message": "{x}\nsecond line"}}, "PutObject"), "writing set/x/"),
         (EndpointConnectionError(endpoint_url="https://x"), "failed: Could not connect to the endpoint URL"),
         (NoCredentialsError(), "there are no AWS credentials"),
     ],
-)  # fmt: skip
+)
 def test_what_s3_refuses_is_one_line(folder, bucket, capsys, monkeypatch, error, line):
     monkeypatch.setattr(bucket, "put_object", failing(error))
     assert run(folder) == 1

@@ -1,6 +1,8 @@
-"""A life in one session: upload, train, tune, deploy the best, ask it, score a folder, delete. Moto is AWS; a real server is the endpoint.
+"""A life in one session: upload, train, tune, deploy the best, ask it, score a folder, delete. Moto is AWS; a real
+server is the endpoint.
 
-What SageMaker would do is stood in for here: the training job's bundle is put where the request says, the endpoint is the app over what
+What SageMaker would do is stood in for here: the training job's bundle is put where the request says, the endpoint is
+the app over what
 CreateModel names, and the batch transform asks that.
 """
 
@@ -17,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 
-import films
+import images
 import lambda_stand_ins
 from hosting import server, tiny_bundle
 from thorax.serving.classifier import Classifier
@@ -30,37 +32,59 @@ PLACE = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("follow", "search", "state", "trying", "transforming"):
-        monkeypatch.setattr(f"aws.{module}.POLL", 0.0)
+    for module in ("follow", "search", "errors", "smoke_tests", "transforms"):
+        monkeypatch.setattr(f"thorax_launch.sagemaker.{module}.POLL", 0.0)
 
 
 def job_ends(aws: Any, name: str, bundle: Path) -> str:
     """SageMaker's part in training: model.tar.gz below the request's output path."""
     address = f"{aws.sent('CreateTrainingJob')[0]['OutputDataConfig']['S3OutputPath']}/{name}/output/model.tar.gz"
-    quietly(aws, lambda: aws.client("s3").put_object(Bucket=BUCKET, Key=address.removeprefix(f"s3://{BUCKET}/"), Body=packed(source_files(bundle), 1)))
+    quietly(
+        aws,
+        lambda: aws.client("s3").put_object(
+            Bucket=BUCKET, Key=address.removeprefix(f"s3://{BUCKET}/"), Body=packed(source_files(bundle), 1)
+        ),
+    )
     aws.answers["DescribeTrainingJob"] = lambda asked: {
-        "TrainingJobName": asked["TrainingJobName"], "TrainingJobStatus": "Completed", "SecondaryStatus": "Completed",
+        "TrainingJobName": asked["TrainingJobName"],
+        "TrainingJobStatus": "Completed",
+        "SecondaryStatus": "Completed",
         "ModelArtifacts": {"S3ModelArtifacts": address},
-    }  # fmt: skip
+    }
     return address
 
 
 def search_ends(aws: Any, best: str) -> None:
-    config = {"Strategy": "Bayesian", "ResourceLimits": {"MaxParallelTrainingJobs": 1},
-              "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:auc"}}  # fmt: skip
+    config = {
+        "Strategy": "Bayesian",
+        "ResourceLimits": {"MaxParallelTrainingJobs": 1},
+        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:auc"},
+    }
     aws.answers["DescribeHyperParameterTuningJob"] = lambda asked: {
-        **asked, "HyperParameterTuningJobStatus": "Completed", "HyperParameterTuningJobConfig": config, "CreationTime": datetime.now(UTC),
+        **asked,
+        "HyperParameterTuningJobStatus": "Completed",
+        "HyperParameterTuningJobConfig": config,
+        "CreationTime": datetime.now(UTC),
         "HyperParameterTuningJobArn": "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/sweep",
-        "TrainingJobStatusCounters": {"Completed": 1}, "ObjectiveStatusCounters": {"Succeeded": 1},
-    }  # fmt: skip
+        "TrainingJobStatusCounters": {"Completed": 1},
+        "ObjectiveStatusCounters": {"Succeeded": 1},
+    }
     aws.answers["ListTags"] = lambda _: {"Tags": []}
-    aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {"TrainingJobSummaries": [
-        {"TrainingJobName": best, "TrainingJobStatus": "Completed", "CreationTime": datetime.now(UTC), "TunedHyperParameters": {"learning_rate": "0.001"},
-         "FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:auc", "Value": 0.9}}]}  # fmt: skip
+    aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {
+        "TrainingJobSummaries": [
+            {
+                "TrainingJobName": best,
+                "TrainingJobStatus": "Completed",
+                "CreationTime": datetime.now(UTC),
+                "TunedHyperParameters": {"learning_rate": "0.001"},
+                "FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:auc", "Value": 0.9},
+            }
+        ]
+    }
 
 
 def transform_ends(aws: Any, address: str) -> None:
-    """SageMaker's part in a batch transform: every film below the prefix to the container, its answer beside it."""
+    """SageMaker's part in a batch transform: every image below the prefix to the container, its answer beside it."""
 
     def describe(asked: dict[str, Any]) -> dict[str, Any]:
         job = aws.sent("CreateTransformJob")[0]
@@ -109,11 +133,13 @@ def fetched(aws: Any, uri: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["app", pytest.param("ray", marks=pytest.mark.slow)])
-def test_from_films_to_a_deleted_endpoint(kind: str, aws: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_images_to_a_deleted_endpoint(
+    kind: str, aws: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if kind == "ray":
         pytest.importorskip("ray")
-    bundle = tiny_bundle(tmp_path / "trained", films.BINARY)
-    shelf = films.folders(tmp_path / "test", NORMAL=["a.png", "b.png"], PNEUMONIA=["c.png"])
+    bundle = tiny_bundle(tmp_path / "trained", images.BINARY)
+    shelf = images.folders(tmp_path / "test", NORMAL=["a.png", "b.png"], PNEUMONIA=["c.png"])
     data = ["pneumonia-resnet18", "--train", str(shelf), "--test", str(shelf), *PLACE]
 
     assert train.main([*data, "--job-name", "one"]) == 0
@@ -122,17 +148,23 @@ def test_from_films_to_a_deleted_endpoint(kind: str, aws: Any, tmp_path: Path, c
     # The endpoint: what its model names, in a real server's process, behind a stand-in for AWS's runtime.
     monkeypatch.setattr("hosting.requests.post", lambda url, body, headers, timeout: _Status(url, body, headers))
     model = fetched(aws, job_ends(aws, "sweep-001", bundle), tmp_path / "served")
-    with server(model, kind, ready=150, THORAX_REPLICAS="1") as (address, _), lambda_stand_ins.endpoint("chest", address) as runtime:
+    with (
+        server(model, kind, ready=150, THORAX_REPLICAS="1") as (address, _),
+        lambda_stand_ins.endpoint("chest", address) as runtime,
+    ):
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", runtime)
         search_ends(aws, "sweep-001")
         best = ["--deploy-best", "--endpoint-name", "chest", *PLACE]
         assert tune.main([*data, "--job-name", "sweep", *best]) == 0
         shown = capsys.readouterr().out
         assert "smoke test: [0." in shown
-        assert aws.sent("CreateModel")[0]["PrimaryContainer"]["ModelDataUrl"] == f"s3://{BUCKET}/thorax/sweep-001/output/model.tar.gz"
+        assert (
+            aws.sent("CreateModel")[0]["PrimaryContainer"]["ModelDataUrl"]
+            == f"s3://{BUCKET}/thorax/sweep-001/output/model.tar.gz"
+        )
 
         assert predict.main(["chest", str(shelf), "--json"]) == 0
-        told = {one["film"]: one["probabilities"][0] for one in map(json.loads, capsys.readouterr().out.splitlines())}
+        told = {one["image"]: one["probabilities"][0] for one in map(json.loads, capsys.readouterr().out.splitlines())}
         ids = ["NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"]
         expected = Classifier.load(bundle, threads=1).predict([shelf / name for name in ids])[:, 0]
         assert [told[name] for name in ids] == pytest.approx(list(expected), abs=1e-5)
@@ -140,15 +172,20 @@ def test_from_films_to_a_deleted_endpoint(kind: str, aws: Any, tmp_path: Path, c
         transform_ends(aws, address)
         given = aws.sent("CreateModel")[0]["PrimaryContainer"]["ModelDataUrl"]
         assert batch.main([given, "--data", str(shelf), "--out", "table.csv", "--wait", *PLACE]) == 0
-        assert [float(row["probability:PNEUMONIA"]) for row in csv.DictReader(Path("table.csv").read_text().splitlines())] == pytest.approx(
-            list(expected), abs=1e-5
-        )
+        assert [
+            float(row["probability:PNEUMONIA"]) for row in csv.DictReader(Path("table.csv").read_text().splitlines())
+        ] == pytest.approx(list(expected), abs=1e-5)
 
     del aws.answers["ListTags"]
     assert delete.main(["chest", "--yes"]) == 0
     aws.own = list(aws.calls)
     sagemaker = aws.client("sagemaker")
-    assert sagemaker.list_endpoints()["Endpoints"] == sagemaker.list_models()["Models"] == sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+    assert (
+        sagemaker.list_endpoints()["Endpoints"]
+        == sagemaker.list_models()["Models"]
+        == sagemaker.list_endpoint_configs()["EndpointConfigs"]
+        == []
+    )
 
 
 class _Status:

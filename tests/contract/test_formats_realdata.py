@@ -16,29 +16,40 @@ DATA = Path(os.environ.get("THORAX_REALDATA", ROOT.parent / "shared" / "data"))
 pytestmark = [
     pytest.mark.usefixtures("signals_as_before"),
     pytest.mark.realdata,
-    pytest.mark.skipif(not (DATA / "nih14").is_dir(), reason=f"no public film sets in {DATA}; set THORAX_REALDATA"),
+    pytest.mark.skipif(not (DATA / "nih14").is_dir(), reason=f"no public image sets in {DATA}; set THORAX_REALDATA"),
 ]
 QUICK = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0", "image_shape": "1,48,48"}
 
 
 def trained(out: Path, channel: Path, **settings: str) -> dict[str, Any]:
-    """Films of each part, and the labels, of a job on one channel."""
-    assert train_model.main([*options({"train": str(channel), **QUICK, **settings}), "--model-dir", str(out / "model")]) == 0
+    """Images of each part, and the labels, of a job on one channel."""
+    assert (
+        train_model.main([*options({"train": str(channel), **QUICK, **settings}), "--model-dir", str(out / "model")])
+        == 0
+    )
     bundle = json.loads((out / "model" / "bundle.json").read_text())
-    return {**bundle["split"]["counts"], "labels": json.loads((out / "model-job/output/data/metrics.json").read_text())["labels"]["classes"]}
+    return {
+        **bundle["split"]["counts"],
+        "labels": json.loads((out / "model-job/output/data/metrics.json").read_text())["labels"]["classes"],
+    }
 
 
 @pytest.mark.parametrize("name", ["kermany_native", "kermany224"])
 def test_kaggles_folders_in_one_channel(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = trained(tmp_path, DATA / name, patient_scope="channel")
-    films = {part: sum(1 for film in (DATA / name / part).rglob("*.jpeg")) for part in ("train", "val", "test")}
-    assert found["test"] == films["test"]
-    assert found["train"] + found["validation"] == films["train"] + films["val"]
-    assert "the validation folder has 16 films, too few" in capsys.readouterr().out
+    images = {part: sum(1 for image in (DATA / name / part).rglob("*.jpeg")) for part in ("train", "val", "test")}
+    assert found["test"] == images["test"]
+    assert found["train"] + found["validation"] == images["train"] + images["val"]
+    assert "the validation folder has 16 images, too few" in capsys.readouterr().out
 
 
 def test_kaggles_patients_are_counted_anew_in_each_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train_model.main([*options({"train": str(DATA / "kermany224"), **QUICK}), "--model-dir", str(tmp_path / "model")]) == 1
+    assert (
+        train_model.main(
+            [*options({"train": str(DATA / "kermany224"), **QUICK}), "--model-dir", str(tmp_path / "model")]
+        )
+        == 1
+    )
     assert "set patient_scope=channel" in capsys.readouterr().err
 
 
@@ -46,12 +57,17 @@ def test_the_nih_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     root = tmp_path / "nih"
     root.mkdir()
     (root / "images").symlink_to(DATA / "nih14" / "images64")
-    for name in ("Data_Entry_2017_v2020.csv.gz", "train_val_list.txt.gz", "test_list.derived.txt.gz", "BBox_List_2017.csv.gz"):
+    for name in (
+        "Data_Entry_2017_v2020.csv.gz",
+        "train_val_list.txt.gz",
+        "test_list.derived.txt.gz",
+        "BBox_List_2017.csv.gz",
+    ):
         (root / name).symlink_to(DATA / "nih14" / name)
     found = trained(tmp_path, root)
     assert found["train"] + found["validation"] == 690
     assert len(found["labels"]) == 14
-    assert "111430 of the 112120 films of Data_Entry_2017_v2020.csv.gz are not there" in capsys.readouterr().out
+    assert "111430 of the 112120 images of Data_Entry_2017_v2020.csv.gz are not there" in capsys.readouterr().out
 
 
 FIVE = "person,bicycle,car,motorcycle,airplane"
@@ -65,5 +81,10 @@ def test_five_categories_of_coco(tmp_path: Path) -> None:
 
 
 def test_the_only_motorcycles_are_in_val2017(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train_model.main([*options({"train": str(DATA / "coco"), "labels": FIVE, **QUICK}), "--model-dir", str(tmp_path / "model")]) == 1
-    assert "class motorcycle has no films in train" in capsys.readouterr().err
+    assert (
+        train_model.main(
+            [*options({"train": str(DATA / "coco"), "labels": FIVE, **QUICK}), "--model-dir", str(tmp_path / "model")]
+        )
+        == 1
+    )
+    assert "class motorcycle has no images in train" in capsys.readouterr().err

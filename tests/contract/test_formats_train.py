@@ -14,7 +14,8 @@ from conftest import ROOT, TINY, clean_environment
 from thorax_launch.cli import train
 
 QUICK = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
-#: What a job of each format must have seen: films of every part, and its labels. Where train is not named, validation is cut from it.
+#: What a job of each format must have seen: images of every part, and its labels. Where train is not named, validation
+#: is cut from it.
 KAGGLE = ["NORMAL", "PNEUMONIA"]
 SEEN = {
     "folder": ({"test": 16}, KAGGLE),
@@ -31,12 +32,14 @@ SEEN = {
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_trains(kind: str, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trains(kind: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write, settings = FORMATS[kind]
     Path("own.yaml").write_text("hyperparameters: {}\n")
-    given = [word for name, path in write(films, tmp_path / "data").items() for word in ("--channel", f"{name}={path}")]
+    given = [
+        word for name, path in write(images, tmp_path / "data").items() for word in ("--channel", f"{name}={path}")
+    ]
     changes = [word for name, value in {**QUICK, **settings}.items() for word in ("--set", f"{name}={value}")]
     assert train.main(["own.yaml", "--local", "--job-name", "it", *given, *changes]) == 0
     counts, classes = SEEN[kind]
@@ -51,9 +54,12 @@ def test_trains(kind: str, films: Path, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--channel", "trail=."], "--channel trail=. must be NAME=PATH with a name of train, validation, test, train_lst,"),
+        (
+            ["--channel", "trail=."],
+            "--channel trail=. must be NAME=PATH with a name of train, validation, test, train_lst,",
+        ),
         (["--channel", "train_lst"], "--channel train_lst must be NAME=PATH"),
-        (["--train", ".", "--channel", "training=films"], "channel train is given twice, . and films; give it once"),
+        (["--train", ".", "--channel", "training=images"], "channel train is given twice, . and images; give it once"),
         (["--channel", "train=nowhere"], "--train nowhere does not exist"),
     ],
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.tiny import REPO, SETTINGS, processes_naming, result, run_plain, write_films
+from contract.tiny import REPO, SETTINGS, processes_naming, result, run_plain, write_images
 
 TRAIN = [sys.executable, str(REPO / "launch" / "train.py")]
 
@@ -65,7 +65,7 @@ from thorax_launch.local.training import train
 from thorax_launch.recipe import Recipe
 from thorax.errors import ThoraxError
 try:
-    sys.exit(train(Recipe.load("demo"), runs=Path("runs"), job_name="it", channels={{"train": Path("films")}},
+    sys.exit(train(Recipe.load("demo"), runs=Path("runs"), job_name="it", channels={{"train": Path("images")}},
                    settings=sys.argv[2:], processes=int(sys.argv[1]), source_dir=Path("source")))
 except ThoraxError as error:
     print("error:", error, file=sys.stderr)
@@ -75,13 +75,15 @@ except ThoraxError as error:
 
 def launch(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """launch/train.py with these arguments, to its end."""
-    return subprocess.run([*TRAIN, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(
+        [*TRAIN, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=200, check=False
+    )
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """A folder with films and stand-in code; afterwards nothing that was started in it may be alive."""
-    (tmp_path / "films").mkdir()
+    """A folder with images and stand-in code; afterwards nothing that was started in it may be alive."""
+    (tmp_path / "images").mkdir()
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "train_model.py").write_text(SCRIPT)
     (tmp_path / "driver.py").write_text(DRIVER.format(launch=str(REPO / "launch")))
@@ -96,7 +98,9 @@ class Running:
     """A launcher in a session of its own, as a shell's job is, with its output as it comes."""
 
     def __init__(self, command: list[str], cwd: Path) -> None:
-        self.process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -154,9 +158,15 @@ def test_without_local_it_is_for_aws(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["pneumonia-resnet81"], "unknown recipe pneumonia-resnet81; did you mean pneumonia-resnet18?; the recipes are chestxray14-224,"),
+        (
+            ["pneumonia-resnet81"],
+            "unknown recipe pneumonia-resnet81; did you mean pneumonia-resnet18?; the recipes are chestxray14-224,",
+        ),
         (["nowhere.yaml"], "unknown recipe nowhere.yaml"),
-        (["demo", "--set", "epochs=$(touch hacked)"], "--set: the value of epochs holds space $ ( ); only A-Za-z0-9._,:/=+- pass"),
+        (
+            ["demo", "--set", "epochs=$(touch hacked)"],
+            "--set: the value of epochs holds space $ ( ); only A-Za-z0-9._,:/=+- pass",
+        ),
         (["demo", "--set", "labels=A;B"], "--set: the value of labels holds ;"),
         (["demo", "--set", "labels=a'b"], "--set: the value of labels holds '"),
         (["demo", "--set", "weights=/a\nb"], "--set: the value of weights holds '\\n'"),
@@ -166,11 +176,14 @@ def test_without_local_it_is_for_aws(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["demo", "--set", "batch-size=8", "--set", "batch_size=9"], "--set: batch_size is given twice, 8 and 9"),
         (["demo", "--set", "epochz=3"], "unknown hyperparameter epochz; did you mean epochs?"),
         (["demo", "--set", "epochs=many"], "epochs="),
-        (["demo", "--set", "num_layers=18", "--set", "network=cnn5"], "num_layers=18 and network=cnn5 are two spellings of network"),
+        (
+            ["demo", "--set", "num_layers=18", "--set", "network=cnn5"],
+            "num_layers=18 and network=cnn5 are two spellings of network",
+        ),
         (["demo", "--job-name", "a_b"], "--job-name a_b must be 1 to 63 letters, digits and hyphens"),
         (["demo", "--job-name", "-a"], "--job-name"),
         (["demo", "--job-name", "a" * 64], "--job-name"),
-        (["demo", "--job-name", "films"], "--job-name films is taken"),
+        (["demo", "--job-name", "images"], "--job-name images is taken"),
         (["demo", "--train", "nowhere"], "--train nowhere does not exist"),
         (["demo", "--test", "."], "--test without --train"),
         (["demo", "--train", ".", "--weights", "none.pt"], "--weights none.pt does not exist"),
@@ -208,7 +221,7 @@ def test_the_job_directory_is_that_of_a_container(place: Path) -> None:
     assert all(isinstance(value, str) for value in config["hyperparameters"].values())
     assert set(config["inputdataconfig"]) == {"train"}
     assert config["resourceconfig"]["hosts"] == [config["resourceconfig"]["current_host"]]
-    assert (job / "input" / "data" / "train").resolve() == place / "films"
+    assert (job / "input" / "data" / "train").resolve() == place / "images"
     words = json.loads((job / "model" / "argv0.json").read_text())
     options = dict(zip(words[::2], words[1::2], strict=True))
     assert options["--num_layers"] == "50"  # the recipe's `network` has made way for it
@@ -257,7 +270,9 @@ def test_a_full_disk_under_the_log_does_not_stop_the_run(place: Path) -> None:
 # -- Stopping ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGHUP, 1)])
+@pytest.mark.parametrize(
+    ("number", "processes"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGHUP, 1)]
+)
 def test_a_stopped_run_saves_and_ends_whole(number: signal.Signals, processes: int, place: Path) -> None:
     run = start(place, "objective=loss", processes=processes)
     run.wait_for("ready", processes)
@@ -288,7 +303,9 @@ def test_a_second_ctrl_c_kills_at_once(place: Path) -> None:
 def test_ctrl_c_before_the_script_has_begun(place: Path) -> None:
     run = start(place, "objective=loss")
     run.wait_for("job it starts")
-    until(lambda: any("train" in " ".join(p.cmdline()) for p in processes_naming(str(place / "runs"))), "the toolkit runs")
+    until(
+        lambda: any("train" in " ".join(p.cmdline()) for p in processes_naming(str(place / "runs"))), "the toolkit runs"
+    )
     run.ctrl_c()
     assert run.end() == 130
 
@@ -319,11 +336,11 @@ def test_one_job_is_not_run_twice_at_once(place: Path) -> None:
 
 
 def test_a_real_run_stopped_and_resumed_ends_as_if_never_stopped(tmp_path: Path) -> None:
-    films = write_films(tmp_path / "films")
+    images = write_images(tmp_path / "images")
     settings = SETTINGS | {"epochs": "6"}
-    plain = run_plain(films, tmp_path / "plain", settings)
+    plain = run_plain(images, tmp_path / "plain", settings)
     changes = [word for key, text in settings.items() for word in ("--set", f"{key}={text}")]
-    folders = ["--train", str(films / "train"), "--test", str(films / "test")]
+    folders = ["--train", str(images / "train"), "--test", str(images / "test")]
     (tmp_path / "own.yaml").write_text("hyperparameters: {}\n")
     command = [*TRAIN, "own.yaml", "--local", "--job-name", "real", *folders, *changes]
     first = Running(command, tmp_path)
@@ -333,7 +350,9 @@ def test_a_real_run_stopped_and_resumed_ends_as_if_never_stopped(tmp_path: Path)
     job = tmp_path / "runs" / "real"
     assert any((job / "checkpoints").iterdir())
     assert not any((job / "model").iterdir())
-    assert first.lines[-1].startswith(f"job real is stopped; to go on: python {REPO / 'launch' / 'train.py'} own.yaml --local --job-name real ")
+    assert first.lines[-1].startswith(
+        f"job real is stopped; to go on: python {REPO / 'launch' / 'train.py'} own.yaml --local --job-name real "
+    )
     second = Running(command, tmp_path)
     assert second.end() == 0, second.lines
     ours = result(job / "model", job / "output" / "data")
@@ -347,11 +366,23 @@ def test_a_real_run_stopped_and_resumed_ends_as_if_never_stopped(tmp_path: Path)
 @pytest.mark.parametrize("weights", ["file", "folder"])
 def test_weights_are_a_channel(weights: str, tmp_path: Path) -> None:
     """A file that is no state_dict is refused by the trainer by the channel's path, which shows that it got there."""
-    films = write_films(tmp_path / "films", 6, 2)
+    images = write_images(tmp_path / "images", 6, 2)
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / "bad.pt").write_bytes(b"no weights")
     path = tmp_path / "given" / ("bad.pt" if weights == "file" else "")
-    done = launch("demo", "--local", "--train", films / "train", "--weights", path, "--set", "epochs=1", "--job-name", "w", cwd=tmp_path)
+    done = launch(
+        "demo",
+        "--local",
+        "--train",
+        images / "train",
+        "--weights",
+        path,
+        "--set",
+        "epochs=1",
+        "--job-name",
+        "w",
+        cwd=tmp_path,
+    )
     assert done.returncode == 1
     assert "bad.pt" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -364,5 +395,5 @@ def test_the_demo_and_its_table(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\nvalidation: " in done.stdout
-    assert "\ntest: 96 films" in done.stdout
+    assert "\ntest: 96 images" in done.stdout
     assert "report.html" in done.stdout

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from contract.tiny import SETTINGS, SOURCE_DIR, assert_same_training, result, run_plain, write_films
+from contract.tiny import SETTINGS, SOURCE_DIR, assert_same_training, result, run_plain, write_images
 
-pytest.importorskip("sagemaker.train.model_trainer", reason="needs SDK v3: pip install -e '.[aws]'", exc_type=ImportError)
+pytest.importorskip(
+    "sagemaker.train.model_trainer", reason="needs SDK v3: pip install -e '.[aws]'", exc_type=ImportError
+)
 
 UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "--pid", "--fork", "--kill-child", "--mount-proc"]
 IMAGE = "thorax-test:latest"
@@ -27,7 +29,12 @@ IMAGE = "thorax-test:latest"
 def may_unshare() -> bool:
     """Whether this machine lets us mount in a namespace of our own."""
     try:
-        return subprocess.run([*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", "/opt"], capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(
+                [*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", "/opt"], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
     except FileNotFoundError:
         return False
 
@@ -36,34 +43,48 @@ pytestmark = pytest.mark.skipif(not may_unshare(), reason="unshare -m is not all
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_films(tmp_path_factory.mktemp("films"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def plain(films: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_plain(films, tmp_path_factory.mktemp("plain"), SETTINGS)
+def plain(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run_plain(images, tmp_path_factory.mktemp("plain"), SETTINGS)
 
 
 def container(compose_file: Path) -> str:
     """A shell script that does for the one service of a compose file what docker would."""
     (service,) = yaml.safe_load(compose_file.read_text())["services"].values()
     volumes = [tuple(volume.removesuffix(":z").split(":")) for volume in service["volumes"]]
-    lines = ["set -e", "keep=$(mktemp -d)", "mount -t tmpfs tmpfs $keep", "mkdir $keep/opt $keep/volumes", "mount --rbind /opt $keep/opt"]
+    lines = [
+        "set -e",
+        "keep=$(mktemp -d)",
+        "mount -t tmpfs tmpfs $keep",
+        "mkdir $keep/opt $keep/volumes",
+        "mount --rbind /opt $keep/opt",
+    ]
     for i, (host, _) in enumerate(volumes):
         os.makedirs(host, exist_ok=True)
         lines.append(f"mkdir $keep/volumes/{i}; mount --rbind {shlex.quote(host)} $keep/volumes/{i}")
     lines.append("mount -t tmpfs tmpfs /opt")
-    lines.append('for d in $keep/opt/*/; do n=/opt/$(basename "$d"); [ $n = /opt/ml ] || { mkdir $n; mount --rbind "$d" $n; }; done')
+    lines.append(
+        'for d in $keep/opt/*/; do n=/opt/$(basename "$d"); [ $n = /opt/ml ] || { mkdir $n; mount --rbind "$d" $n; };'
+        " done"
+    )
     for i, (_, inside) in sorted(enumerate(volumes), key=lambda volume: len(volume[1][1])):  # parents first
         lines.append(f"mkdir -p {inside}; mount --rbind $keep/volumes/{i} {inside}")
-    environment = [f"PATH={Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", *service["environment"]]
+    environment = [
+        f"PATH={Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME=/tmp",
+        "LANG=C.UTF-8",
+        *service["environment"],
+    ]
     lines.append("cd /; exec env -i " + shlex.join([*environment, *service["entrypoint"]]))
     return "\n".join(lines)
 
 
 @pytest.fixture
-def train(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def train(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Trains with a real ModelTrainer in local mode; returns the folder of its artifacts."""
     from sagemaker.core.training.configs import Compute, InputData, SourceCode
     from sagemaker.train.local.local_container import _LocalContainer
@@ -72,21 +93,36 @@ def train(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     settings = tmp_path / "sdk.yaml"
     settings.write_text("{SchemaVersion: '1.0', SageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}}\n")
     for name, text in {
-        "SAGEMAKER_USER_CONFIG_OVERRIDE": str(settings), "SAGEMAKER_VALIDATE_ROLE": "false", "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():  # fmt: skip
+        "SAGEMAKER_USER_CONFIG_OVERRIDE": str(settings),
+        "SAGEMAKER_VALIDATE_ROLE": "false",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
         monkeypatch.setenv(name, text)
     root = tmp_path / "job"
     root.mkdir()
-    monkeypatch.setattr(_LocalContainer, "_generate_compose_command", lambda self, wait: [*UNSHARE, "bash", "-c", container(root / "docker-compose.yaml")])
+    monkeypatch.setattr(
+        _LocalContainer,
+        "_generate_compose_command",
+        lambda self, wait: [*UNSHARE, "bash", "-c", container(root / "docker-compose.yaml")],
+    )
 
     def run(hyperparameters: dict[str, Any], distributed: Any = None) -> Path:
         trainer = ModelTrainer(
-            training_mode=Mode.LOCAL_CONTAINER, training_image=IMAGE, local_container_root=str(root), base_job_name="thorax",
-            compute=Compute(instance_type="local_cpu", instance_count=1), hyperparameters=hyperparameters, distributed=distributed,
+            training_mode=Mode.LOCAL_CONTAINER,
+            training_image=IMAGE,
+            local_container_root=str(root),
+            base_job_name="thorax",
+            compute=Compute(instance_type="local_cpu", instance_count=1),
+            hyperparameters=hyperparameters,
+            distributed=distributed,
             source_code=SourceCode(source_dir=str(SOURCE_DIR), entry_script="train_model.py"),
-            input_data_config=[InputData(channel_name=part, data_source=str(films / part)) for part in ("train", "test")],
-        )  # fmt: skip
+            input_data_config=[
+                InputData(channel_name=part, data_source=str(images / part)) for part in ("train", "test")
+            ],
+        )
         trainer.train(wait=True)
         return root / "artifacts"
 
@@ -100,9 +136,16 @@ def found(artifacts: Path) -> dict[str, Any]:
 
 def test_same_result_in_the_drivers_dialect(train: Any, plain: dict[str, Any]) -> None:
     typed = {
-        **SETTINGS, "epochs": 2, "learning_rate": 0.001, "seed": 3, "use_weighted_loss": True, "early_stopping": False,
-        "num_classes": None, "image_shape": [1, 64, 64], "labels": ["NORMAL", "PNEUMONIA"],
-    }  # fmt: skip
+        **SETTINGS,
+        "epochs": 2,
+        "learning_rate": 0.001,
+        "seed": 3,
+        "use_weighted_loss": True,
+        "early_stopping": False,
+        "num_classes": None,
+        "image_shape": [1, 64, 64],
+        "labels": ["NORMAL", "PNEUMONIA"],
+    }
     typed["batch-size"] = int(typed.pop("batch_size"))
     ours = found(train(typed))
     assert ours["configuration"] == plain["configuration"] | {"labels": ["NORMAL", "PNEUMONIA"]}
@@ -126,4 +169,6 @@ def test_a_users_mistake_keeps_its_exit_code_and_its_words(train: Any) -> None:
     (service,) = yaml.safe_load((train.root / "docker-compose.yaml").read_text())["services"].values()
     assert service["entrypoint"][:2] == ["/bin/bash", "-c"]
     assert service["entrypoint"][2].endswith("/opt/ml/input/data/sm_drivers/sm_train.sh")
-    assert {"/opt/ml/input/data/code", "/opt/ml/input/data/sm_drivers"} <= {volume.split(":")[1] for volume in service["volumes"]}
+    assert {"/opt/ml/input/data/code", "/opt/ml/input/data/sm_drivers"} <= {
+        volume.split(":")[1] for volume in service["volumes"]
+    }

@@ -20,13 +20,13 @@ import psutil
 import pytest
 import requests
 
-import films
+import images
 from hosting import Asked, free_port, server, thirty, tiny_bundle
 from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import Options
+from thorax.serving.content import ResponseOptions
 
-PNG = films.data(films.grey())
+PNG = images.data(images.grey())
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,13 @@ def differing(ask: Callable[[Asked], tuple[int, bytes]], classifier: Classifier,
     for asked in thirty():
         if toolkit and not asked.toolkit:
             continue
-        want = answer(classifier, asked.body, asked.content_type, asked.accept, options=Options.of(attributes=asked.attributes))
+        want = answer(
+            classifier,
+            asked.body,
+            asked.content_type,
+            asked.accept,
+            options=ResponseOptions.of(attributes=asked.attributes),
+        )
         status, body = ask(asked)
         if toolkit and want.status != 200:  # our line comes first, then the toolkit's traceback
             body = body.partition(b"\n")[0]
@@ -93,15 +99,25 @@ def raw(address: str, sent: bytes, hang_up: bool = True) -> bytes:
     return got
 
 
-@pytest.mark.parametrize(("length", "body", "status"), [
-    (str(len(PNG) + 50), PNG, None), (str(len(PNG) - 50), PNG, b"400"), ("-1", PNG, b"400"), ("many", PNG, b"400"), ("99999999999", b"x", b"413"),
-    ("0", b"", b"400"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("length", "body", "status"),
+    [
+        (str(len(PNG) + 50), PNG, None),
+        (str(len(PNG) - 50), PNG, b"400"),
+        ("-1", PNG, b"400"),
+        ("many", PNG, b"400"),
+        ("99999999999", b"x", b"413"),
+        ("0", b"", b"400"),
+    ],
+)
 def test_a_content_length_that_lies(app, classifier, length, body, status):
     """Longer than the body: the connection ends before the body does, and nobody is left to answer."""
     got = raw(
         app[0],
-        b"POST /invocations HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: " + length.encode() + b"\r\n\r\n" + body,
+        b"POST /invocations HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: "
+        + length.encode()
+        + b"\r\n\r\n"
+        + body,
         hang_up=status is None,
     )
     assert got.split(b" ")[1:2] == ([status] if status else []) or (status is None and got.split(b" ")[1] == b"400")
@@ -128,8 +144,13 @@ def test_what_is_no_http(app, sent):
 
 
 def test_a_body_of_many_pieces_is_counted(app):
-    answered = requests.post(app[0], (b"x" * 100_000 for _ in range(12)), headers={"Content-Type": "image/png"}, timeout=20)
-    assert (answered.status_code, answered.json()) == (413, {"error": "the body is larger than 1000000 bytes; send a smaller film, or fewer at once"})
+    answered = requests.post(
+        app[0], (b"x" * 100_000 for _ in range(12)), headers={"Content-Type": "image/png"}, timeout=20
+    )
+    assert (answered.status_code, answered.json()) == (
+        413,
+        {"error": "the body is larger than 1000000 bytes; send a smaller image, or fewer at once"},
+    )
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(app):
@@ -143,8 +164,11 @@ def test_sigterm_lets_what_has_begun_end(bundle):
     with server(bundle) as (address, process):
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=20) as connection:
-            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(PNG) + PNG[:40])
-            requests.get(f"{address}/ping", timeout=20)  # the first half of the film has arrived by now
+            connection.sendall(
+                b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(PNG)
+                + PNG[:40]
+            )
+            requests.get(f"{address}/ping", timeout=20)  # the first half of the image has arrived by now
             process.send_signal(signal.SIGTERM)
             for _ in range(200):
                 try:
@@ -245,14 +269,21 @@ def test_torchserve(bundle, classifier):
 
 
 class Adapter(BaseHTTPRequestHandler):
-    """A stand-in of our own for AWS's adapter: POST /invocations is sent on as POST /, with the headers that it passes."""
+    """A stand-in of our own for AWS's adapter.
+
+    POST /invocations is sent on as POST /, with the headers that it passes.
+    """
 
     target = ""
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        passed = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept") or k.lower().startswith("x-amzn-sagemaker-")}
+        passed = {
+            k: v
+            for k, v in self.headers.items()
+            if k.lower() in ("content-type", "accept") or k.lower().startswith("x-amzn-sagemaker-")
+        }
         session = requests.Session()
         session.headers.clear()
         answered = session.post(f"{self.target}/", body, headers=passed, timeout=30)
@@ -286,10 +317,14 @@ def test_ray_behind_the_adapter_and_alone(bundle, classifier):
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
-@pytest.mark.parametrize(("variables", "want"), [
-    ({}, {"num_replicas": 1, "num_cpus": 1.0}), ({"REPLICAS": "3", "CPUS": "2", "GPUS": "0.25"}, {"num_replicas": 3, "num_cpus": 2.0, "num_gpus": 0.25}),
-    ({"REPLICAS": "2", "MAX_REPLICAS": "6"}, {"min_replicas": 2, "max_replicas": 6}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("variables", "want"),
+    [
+        ({}, {"num_replicas": 1, "num_cpus": 1.0}),
+        ({"REPLICAS": "3", "CPUS": "2", "GPUS": "0.25"}, {"num_replicas": 3, "num_cpus": 2.0, "num_gpus": 0.25}),
+        ({"REPLICAS": "2", "MAX_REPLICAS": "6"}, {"min_replicas": 2, "max_replicas": 6}),
+    ],
+)
 def test_replicas_and_their_share_are_settings(monkeypatch, variables, want):
     pytest.importorskip("ray")
     for name, text in variables.items():
@@ -299,5 +334,9 @@ def test_replicas_and_their_share_are_settings(monkeypatch, variables, want):
 
     options = deployment.application()._bound_deployment
     scaled = options._deployment_config.autoscaling_config
-    found = {"num_replicas": options.num_replicas, **options.ray_actor_options, **(json.loads(scaled.json()) if scaled else {})}
+    found = {
+        "num_replicas": options.num_replicas,
+        **options.ray_actor_options,
+        **(json.loads(scaled.json()) if scaled else {}),
+    }
     assert {key: found[key] for key in want} == want

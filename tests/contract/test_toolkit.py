@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from contract.tiny import SETTINGS, SOURCE_DIR, assert_same_training, result, run_plain, write_films
+from contract.tiny import SETTINGS, SOURCE_DIR, assert_same_training, result, run_plain, write_images
 from thorax_launch.local.job_directory import JobDirectory
 from thorax_launch.local.toolkit import Toolkit
 
@@ -18,14 +18,14 @@ OLD = "5.1.1"
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_films(tmp_path_factory.mktemp("films"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def plain(films: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def plain(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `python source_dir/train_model.py` comes to."""
-    return run_plain(films, tmp_path_factory.mktemp("plain"), SETTINGS)
+    return run_plain(images, tmp_path_factory.mktemp("plain"), SETTINGS)
 
 
 @pytest.fixture(params=["5.1.4", OLD])
@@ -40,30 +40,56 @@ def old_toolkit() -> Path:
     """A folder with sagemaker-training 5.1.1 alone, fetched once into the environment's folder."""
     folder = Path(sys.prefix) / f"toolkit-{OLD}"
     if not (folder / "sagemaker_training" / "trainer.py").is_file():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), f"sagemaker-training=={OLD}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(folder),
+            f"sagemaker-training=={OLD}",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
         if done.returncode:
             pytest.skip(f"pip cannot get sagemaker-training {OLD}: {done.stderr.strip().splitlines()[-1]}")
     return folder
 
 
-def start(job: JobDirectory, films: Path, hyperparameters: dict[str, Any], processes: int = 1) -> int:
+def start(job: JobDirectory, images: Path, hyperparameters: dict[str, Any], processes: int = 1) -> int:
     """Runs a job whose hyperparameters.json says what the SDKs write: every value as JSON."""
-    job.lay_out({}, {"train": films / "train", "test": films / "test"}, source_dir=SOURCE_DIR, program="train_model.py", processes=processes)
+    job.lay_out(
+        {},
+        {"train": images / "train", "test": images / "test"},
+        source_dir=SOURCE_DIR,
+        program="train_model.py",
+        processes=processes,
+    )
     file = job.config / "hyperparameters.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {key: json.dumps(value) for key, value in hyperparameters.items()}))
+    file.write_text(
+        json.dumps(json.loads(file.read_text()) | {key: json.dumps(value) for key, value in hyperparameters.items()})
+    )
     return Toolkit(job, "train_model.py").run()
 
 
-def test_same_result_in_the_toolkits_dialect(toolkit: str, films: Path, plain: dict[str, Any], tmp_path: Path) -> None:
+def test_same_result_in_the_toolkits_dialect(toolkit: str, images: Path, plain: dict[str, Any], tmp_path: Path) -> None:
     """True, False, None, a list, numbers, a hyphen in a key: as an estimator or a tuner sends them."""
     typed = {
-        **SETTINGS, "epochs": 2, "learning_rate": 0.001, "seed": 3, "use_weighted_loss": True, "early_stopping": False, "num_classes": None,
-        "image_shape": [1, 64, 64], "labels": ["NORMAL", "PNEUMONIA"], "_tuning_objective_metric": "validation:auc",
-    }  # fmt: skip
+        **SETTINGS,
+        "epochs": 2,
+        "learning_rate": 0.001,
+        "seed": 3,
+        "use_weighted_loss": True,
+        "early_stopping": False,
+        "num_classes": None,
+        "image_shape": [1, 64, 64],
+        "labels": ["NORMAL", "PNEUMONIA"],
+        "_tuning_objective_metric": "validation:auc",
+    }
     typed["batch-size"] = int(typed.pop("batch_size"))
     job = JobDirectory.named(tmp_path, "typed")
-    assert start(job, films, typed) == 0
+    assert start(job, images, typed) == 0
     found = result(job.bundle, job.data)
     assert found["configuration"] == plain["configuration"] | {"labels": ["NORMAL", "PNEUMONIA"]}
     assert found["metrics"] == plain["metrics"]
@@ -74,32 +100,42 @@ def test_same_result_in_the_toolkits_dialect(toolkit: str, films: Path, plain: d
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [({"epochz": 3}, "unknown hyperparameter epochz; did you mean epochs?"), ({"k": 3}, "unknown hyperparameter k"), ({"epochs": "many"}, "epochs=")],
+    [
+        ({"epochz": 3}, "unknown hyperparameter epochz; did you mean epochs?"),
+        ({"k": 3}, "unknown hyperparameter k"),
+        ({"epochs": "many"}, "epochs="),
+    ],
 )
 def test_a_users_mistake_is_the_failure_that_sagemaker_shows(
-    wrong: dict[str, Any], told: str, toolkit: str, films: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    wrong: dict[str, Any], told: str, toolkit: str, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     job = JobDirectory.named(tmp_path, "wrong")
-    assert start(job, films, wrong) == 1
+    assert start(job, images, wrong) == 1
     assert job.failure.read_text().startswith(told)
     assert job.failure.read_text().count("\n") == 1
     assert f"error: {told}" in capfd.readouterr().out
     assert not list(job.bundle.iterdir())
 
 
-def test_two_processes_come_to_the_same(toolkit: str, films: Path, plain: dict[str, Any], tmp_path: Path) -> None:
+def test_two_processes_come_to_the_same(toolkit: str, images: Path, plain: dict[str, Any], tmp_path: Path) -> None:
     job = JobDirectory.named(tmp_path, "two")
-    assert start(job, films, dict(SETTINGS), processes=2) == 0
+    assert start(job, images, dict(SETTINGS), processes=2) == 0
     assert_same_training(result(job.bundle, job.data), plain)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "told"),
-    [("batch_size", "7", "batch_size=7 "), ("epochz", "3", "unknown hyperparameter epochz"), ("labels", "a,b,c", "labels=")],
+    [
+        ("batch_size", "7", "batch_size=7 "),
+        ("epochz", "3", "unknown hyperparameter epochz"),
+        ("labels", "a,b,c", "labels="),
+    ],
 )
-def test_mistakes_of_two_processes_are_told_once(films: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, text: str, told: str) -> None:
+def test_mistakes_of_two_processes_are_told_once(
+    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, text: str, told: str
+) -> None:
     job = JobDirectory.named(tmp_path, "wrong-two")
-    assert start(job, films, SETTINGS | {name: text}, processes=2) == 1
+    assert start(job, images, SETTINGS | {name: text}, processes=2) == 1
     assert job.failure.read_text().startswith(told)
     assert capfd.readouterr().out.count(f"error: {told}") == 1
 
@@ -109,7 +145,9 @@ def test_the_old_toolkit_is_the_one_that_runs(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PYTHONPATH", str(old_toolkit()))
     source = tmp_path / "source"
     source.mkdir()
-    (source / "train_model.py").write_text("import os, psutil\nopen('parent', 'w').write(psutil.Process(os.getppid()).cmdline()[0])\n")
+    (source / "train_model.py").write_text(
+        "import os, psutil\nopen('parent', 'w').write(psutil.Process(os.getppid()).cmdline()[0])\n"
+    )
     job = JobDirectory.named(tmp_path, "old")
     job.lay_out({}, {}, source_dir=source, program="train_model.py")
     assert Toolkit(job, "train_model.py").run() == 0

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(?:sh|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 #: What stands in the documents where a user's own values go.
-PLACES = {"RECIPE": "demo", "N": "1", "FILM...": "film.png", "check|stats|list|split|pack|coco|nih|upload": "check"}
+PLACES = {"RECIPE": "demo", "N": "1", "IMAGE...": "image.png", "check|stats|list|split|pack|coco|nih|upload": "check"}
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -34,7 +34,11 @@ def commands(page: Path) -> list[list[str]]:
 
 
 ALL = [(page.name, words) for page in PAGES for words in commands(page)]
-SCRIPTS = [pytest.param(words, id=f"{page}: {' '.join(words)}"[:110]) for page, words in ALL if words[0] == "python" and words[1].startswith("launch/")]
+SCRIPTS = [
+    pytest.param(words, id=f"{page}: {' '.join(words)}"[:110])
+    for page, words in ALL
+    if words[0] == "python" and words[1].startswith("launch/")
+]
 
 
 class Parsed(Exception):  # noqa: N818  no error
@@ -53,7 +57,7 @@ def only_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("words", SCRIPTS)
 def test_a_command_is_understood(words, only_parsed, capsys):
-    script = importlib.import_module(Path(words[1]).stem)
+    script = importlib.import_module(f"thorax_launch.cli.{Path(words[1]).stem}")
     with pytest.raises(Parsed) as parsed:
         script.main(words[2:])
     given = vars(parsed.value.args[0])
@@ -65,14 +69,28 @@ def test_a_command_is_understood(words, only_parsed, capsys):
 
 def test_there_are_commands():
     assert len(SCRIPTS) > 60
-    assert {Path(param.values[0][1]).name for param in SCRIPTS} >= {"train.py", "tune.py", "prepare.py", "evaluate.py", "deploy.py", "predict.py", "batch.py"}
+    assert {Path(param.values[0][1]).name for param in SCRIPTS} >= {
+        "train.py",
+        "tune.py",
+        "prepare.py",
+        "evaluate.py",
+        "deploy.py",
+        "predict.py",
+        "batch.py",
+    }
 
 
-@pytest.mark.parametrize("words", [words for _, words in ALL if words[0] == "python" and not words[1].startswith("launch/")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [words for _, words in ALL if words[0] == "python" and not words[1].startswith("launch/")], ids=" ".join
+)
 def test_a_file_that_python_runs_is_there(words):
     script = words[2] if words[1] == "-m" else words[1]
     assert words[1] == "-m" or (ROOT / script).is_file()
-    hyperparameters = [(name[2:], value) for name, value in itertools.pairwise(words) if script.endswith("train_model.py") and name[:2] == "--"]
+    hyperparameters = [
+        (name[2:], value)
+        for name, value in itertools.pairwise(words)
+        if script.endswith("train_model.py") and name[:2] == "--"
+    ]
     paths = {"train", "test", "validation", "model-dir", "help"}
     assert checked([pair for pair in hyperparameters if pair[0] not in paths], "train_model.py") is not None
 
@@ -95,7 +113,9 @@ def test_links_lead_somewhere(page):
         assert to.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.+)$", to.read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor in {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}, target
+            assert anchor in {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}, (
+                target
+            )
 
 
 def test_files_named_in_readme_are_there():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import films
+import images as xrays
 from listings import read, refused
 from thorax.data.samples import label_space
 from thorax.errors import ThoraxError
@@ -19,23 +19,35 @@ NAN = np.nan
 
 
 def coco(
-    root, images=None, boxes=(), categories=((18, "dog"), (1, "person"), (90, "toothbrush")), name="annotations/instances_train2017.json", folder="train2017"
+    root,
+    images=None,
+    boxes=(),
+    categories=((18, "dog"), (1, "person"), (90, "toothbrush")),
+    name="annotations/instances_train2017.json",
+    folder="train2017",
 ):
     images = {5: "a.png", 900: "b.png"} if images is None else images
-    for k, film in enumerate(images.values()):
-        films.put(root / folder / film, seed=k)
+    for k, xray in enumerate(images.values()):
+        xrays.put(root / folder / xray, seed=k)
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     stored = {
-        "info": {}, "images": [{"id": i, "file_name": f} for i, f in images.items()], "categories": [{"id": i, "name": n} for i, n in categories],
+        "info": {},
+        "images": [{"id": i, "file_name": f} for i, f in images.items()],
+        "categories": [{"id": i, "name": n} for i, n in categories],
         "annotations": [{"image_id": i, "category_id": c, "iscrowd": crowd} for i, c, crowd in boxes],
-    }  # fmt: skip
+    }
     (root / name).write_text(json.dumps(stored))
     return root
 
 
 @pytest.mark.parametrize(
     ("folder", "name"),
-    [("train2017", "annotations/instances_train2017.json"), ("images", "annotations/instances_train2017.json"), (".", "coco.json"), ("deep/er", "labels.json")],
+    [
+        ("train2017", "annotations/instances_train2017.json"),
+        ("images", "annotations/instances_train2017.json"),
+        (".", "coco.json"),
+        ("deep/er", "labels.json"),
+    ],
 )
 def test_boxes_become_labels(tmp_path, folder, name):
     listing = read(coco(tmp_path, boxes=[(5, 90, 0), (5, 1, 0), (5, 1, 0), (900, 18, 1)], name=name, folder=folder))
@@ -63,16 +75,29 @@ def test_train_and_validation_annotations_are_parts(tmp_path):
 
 def test_a_category_that_is_not_there(tmp_path):
     listing = read(coco(tmp_path, boxes=[(5, 1, 0)]))
-    with pytest.raises(ThoraxError, match=r"labels=persn: persn not in the data, which has person, dog, toothbrush; did you mean person\?"):
+    with pytest.raises(
+        ThoraxError,
+        match=r"labels=persn: persn not in the data, which has person, dog, toothbrush; did you mean person\?",
+    ):
         label_space(listing, ("persn",), None)
 
 
 @settings(max_examples=25, deadline=None)
-@given(boxes=st.lists(st.tuples(st.sampled_from([5, 900, 7]), st.sampled_from([1, 18, 90]), st.integers(0, 1)), max_size=12), crowds=st.booleans())
+@given(
+    boxes=st.lists(
+        st.tuples(st.sampled_from([5, 900, 7]), st.sampled_from([1, 18, 90]), st.integers(0, 1)), max_size=12
+    ),
+    crowds=st.booleans(),
+)
 def test_a_label_for_every_box_and_no_other(tmp_path_factory, boxes, crowds):
     root = coco(tmp_path_factory.mktemp("c"), {5: "a.png", 900: "b.png", 7: "c.png"}, boxes)
     listing = read(root, count_crowds=crowds)
-    found = {(image, category) for k, image in enumerate([5, 900, 7]) for j, category in enumerate([1, 18, 90]) if listing.targets[k, j]}
+    found = {
+        (image, category)
+        for k, image in enumerate([5, 900, 7])
+        for j, category in enumerate([1, 18, 90])
+        if listing.targets[k, j]
+    }
     assert found == {(image, category) for image, category, crowd in boxes if crowds or not crowd}
 
 

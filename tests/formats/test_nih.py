@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import channels
-import films
+import images
 from listings import read, refused
 
 NAN = np.nan
@@ -14,16 +14,21 @@ NAN = np.nan
 
 HEADERS = {
     "2017": channels.NIH_HEADER,
-    "2020": "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,OriginalImageWidth,OriginalImageHeight,"
-            "OriginalImagePixelSpacing_x,OriginalImagePixelSpacing_y",
-}  # fmt: skip
-ROWS = ["00000001_000.png,Cardiomegaly|Emphysema,0,1,58,M,PA,2682,2749,0.143,0.143", "00000001_001.png,No Finding,1,1,58,M,PA,2682,2749,0.143,0.143",
-        "00000020_000.png,Pleural Thickening,0,20,61,F,AP,2500,2048,0.168,0.168"]  # fmt: skip
+    "2020": (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View"
+        " Position,OriginalImageWidth,OriginalImageHeight,OriginalImagePixelSpacing_x,OriginalImagePixelSpacing_y"
+    ),
+}
+ROWS = [
+    "00000001_000.png,Cardiomegaly|Emphysema,0,1,58,M,PA,2682,2749,0.143,0.143",
+    "00000001_001.png,No Finding,1,1,58,M,PA,2682,2749,0.143,0.143",
+    "00000020_000.png,Pleural Thickening,0,20,61,F,AP,2500,2048,0.168,0.168",
+]
 
 
 def nih(root, rows=ROWS, header="2020", where="images", name="Data_Entry_2017.csv", **lists):
     for k, row in enumerate(ROWS):
-        films.put(root / where / row.split(",")[0], seed=k)
+        images.put(root / where / row.split(",")[0], seed=k)
     (root / name).write_text("\n".join([HEADERS[header], *rows]) + "\n")
     for part, text in lists.items():
         (root / f"{part}_list.txt").write_text(text)
@@ -53,25 +58,28 @@ def test_the_official_lists(tmp_path):
     assert read(root).parts == ["train", "train", "test"]
     (root / "train_val_list.txt").write_text("00000001_000.png\n")
     assert read(root).ids == ["00000001_000.png", "00000020_000.png"]
-    assert read(root).notes == ("1 films are in neither official list and are left out",)
+    assert read(root).notes == ("1 images are in neither official list and are left out",)
     (root / "train_val_list.txt").write_text("00000020_000.png\n")
-    assert "1 films of {} are in both official lists, e.g. 00000020_000.png".format(root) in refused(root)  # noqa: UP032
+    assert "1 images of {} are in both official lists, e.g. 00000020_000.png".format(root) in refused(root)  # noqa: UP032
 
 
-def test_films_of_the_table_that_are_not_there(tmp_path):
+def test_images_of_the_table_that_are_not_there(tmp_path):
     root = nih(tmp_path)
     (root / "images" / "00000001_001.png").unlink()
     assert read(root).ids == ["00000001_000.png", "00000020_000.png"]
-    assert read(root).notes == ("1 of the 3 films of Data_Entry_2017.csv are not there and are left out",)
-    for film in (root / "images").iterdir():
-        film.unlink()
-    assert "none of the 3 films of" in refused(root)
+    assert read(root).notes == ("1 of the 3 images of Data_Entry_2017.csv are not there and are left out",)
+    for image in (root / "images").iterdir():
+        image.unlink()
+    assert "none of the 3 images of" in refused(root)
 
 
 def test_bad_nih(tmp_path):
     assert "Data_Entry_2017.csv line 3: the label 'Cardiomegally' is unknown; did you mean Cardiomegaly?" in refused(
-        nih(tmp_path / "a", [ROWS[0], ROWS[1].replace("No Finding", "Cardiomegally"), ROWS[2]]))  # fmt: skip
-    assert "Data_Entry_2017.csv line 3 has no Patient ID" in refused(nih(tmp_path / "d", [ROWS[0], "00000001_001.png,No Finding,1", ROWS[2]]))
+        nih(tmp_path / "a", [ROWS[0], ROWS[1].replace("No Finding", "Cardiomegally"), ROWS[2]])
+    )
+    assert "Data_Entry_2017.csv line 3 has no Patient ID" in refused(
+        nih(tmp_path / "d", [ROWS[0], "00000001_001.png,No Finding,1", ROWS[2]])
+    )
     assert "line 4 lists 00000001_000.png a second time" in refused(nih(tmp_path / "b", [*ROWS[:2], ROWS[0]]))
     (tmp_path / "a" / "Data_Entry_2017.csv").write_text("Image Index,Patient ID\na,1\n")
     assert "has no column Finding Labels; it has Image Index, Patient ID" in refused(tmp_path / "a")

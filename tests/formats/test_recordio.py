@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-import films
+import images
 from listings import read, records, refused
 from thorax.data.recordio import MAGIC, Writer, pack
 
@@ -16,8 +16,8 @@ def test_records_with_one_class(tmp_path):
     assert listing.ids == ["train/5", "train/9", "train/7"]
     assert listing.names == ("0", "1")
     np.testing.assert_array_equal(listing.targets, [[1, 0], [0, 1], [0, 1]])
-    assert [source.read() for source in listing.sources] == [films.data(films.grey(seed=k)) for k in range(3)]
-    assert "each film is taken for a patient of its own" in listing.notes[0]
+    assert [source.read() for source in listing.sources] == [images.data(images.grey(seed=k)) for k in range(3)]
+    assert "each image is taken for a patient of its own" in listing.notes[0]
 
 
 def test_packed_labels(tmp_path):
@@ -30,10 +30,16 @@ def test_packed_labels(tmp_path):
 
 
 def test_several_files_and_the_lists_that_they_were_made_from(tmp_path):
-    records(tmp_path, 0.0, 1.0, name="a.rec", lst="0\t0\tNORMAL/IM-0001-0001.jpeg\n1\t1\tPNEUMONIA/person3_virus_1.jpeg\n")
+    records(
+        tmp_path, 0.0, 1.0, name="a.rec", lst="0\t0\tNORMAL/IM-0001-0001.jpeg\n1\t1\tPNEUMONIA/person3_virus_1.jpeg\n"
+    )
     records(tmp_path, 1.0, name="b.rec", lst="0\t1\tPNEUMONIA/person3_virus_2.jpeg\n")
     listing = read(tmp_path)
-    assert listing.ids == ["NORMAL/IM-0001-0001.jpeg", "PNEUMONIA/person3_virus_1.jpeg", "PNEUMONIA/person3_virus_2.jpeg"]
+    assert listing.ids == [
+        "NORMAL/IM-0001-0001.jpeg",
+        "PNEUMONIA/person3_virus_1.jpeg",
+        "PNEUMONIA/person3_virus_2.jpeg",
+    ]
     assert listing.patients == ["IM-0001", "person3", "person3"]
     assert listing.notes == ()
 
@@ -42,7 +48,7 @@ def test_records_whose_ids_repeat_are_counted(tmp_path):
     assert read(records(tmp_path, 0.0, 1.0, ids=[0, 0])).ids == ["train/0", "train/1"]
 
 
-def test_a_film_that_holds_the_magic_number(tmp_path):
+def test_a_image_that_holds_the_magic_number(tmp_path):
     with Writer(tmp_path / "x.rec") as writer:
         writer.write(pack(b"abcd" + MAGIC + b"efgh", 1.0, 0), 0)
         writer.write(pack(b"plain", 0.0, 1), 1)
@@ -52,7 +58,9 @@ def test_a_film_that_holds_the_magic_number(tmp_path):
 def test_bad_records(tmp_path):
     whole = (records(tmp_path / "a", 0.0, 1.0) / "train.rec").read_bytes()
     (tmp_path / "a" / "train.rec").write_bytes(whole[:-20])
-    assert "train.rec is cut short: the record at byte 744 announces 739 bytes, 720 are there" in refused(tmp_path / "a")
+    assert "train.rec is cut short: the record at byte 744 announces 739 bytes, 720 are there" in refused(
+        tmp_path / "a"
+    )
     (tmp_path / "a" / "train.rec").write_bytes(b"\x89PNG" + whole)
     assert "at byte 0 is 0x474e5089, not the magic number 0xced7230a" in refused(tmp_path / "a")
     (tmp_path / "a" / "train.rec").write_bytes(b"")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-import films
+import images
 import lambda_stand_ins
 from hosting import tiny_bundle
 from thorax_launch.clients import InProcess
@@ -18,7 +18,7 @@ from thorax_launch.clients import InProcess
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """NORMAL or PNEUMONIA."""
-    return tiny_bundle(tmp_path_factory.mktemp("binary"), films.BINARY)
+    return tiny_bundle(tmp_path_factory.mktemp("binary"), images.BINARY)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,10 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Site:
-    """What the server at `address` does next: `limit` of a request (None: told to nobody), `busy` answers of 429 first."""
+    """What the server at `address` does next: `limit` of a request (None.
+
+    Told to nobody), `busy` answers of 429 first.
+    """
 
     def __init__(self) -> None:
         self.address, self.limit, self.told, self.busy, self.sizes = "", 10**9, True, 0, []

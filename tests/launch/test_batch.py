@@ -1,4 +1,4 @@
-"""batch.py: every film once, in one table, whatever is done to the run; and the outputs of a batch transform."""
+"""batch.py: every image once, in one table, whatever is done to the run; and the outputs of a batch transform."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import films
+import images
 from conftest import ROOT, clean_environment
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
@@ -33,13 +33,18 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 
 def score(bundle: Path, data: Path, out: Path, *more: str) -> int:
-    return batch.main(["--local", str(bundle), "--data", str(data), "--out", str(out), "--workers", "0", "--batch", "4", *more])
+    return batch.main(
+        ["--local", str(bundle), "--data", str(data), "--out", str(out), "--workers", "0", "--batch", "4", *more]
+    )
 
 
 @pytest.fixture
 def classes(tmp_path) -> Path:
-    names = {"NORMAL": [f"IM-000{k}-0001.jpeg" for k in range(5)], "PNEUMONIA": [f"person{k}_virus_{k}.png" for k in range(6)]}
-    return films.folders(tmp_path / "classes", **names)
+    names = {
+        "NORMAL": [f"IM-000{k}-0001.jpeg" for k in range(5)],
+        "PNEUMONIA": [f"person{k}_virus_{k}.png" for k in range(6)],
+    }
+    return images.folders(tmp_path / "classes", **names)
 
 
 def test_the_table_and_the_scores(bundle, classes, tmp_path, capsys):
@@ -48,14 +53,18 @@ def test_the_table_and_the_scores(bundle, classes, tmp_path, capsys):
     table = rows(out)
     classifier = Classifier.load(bundle, threads=1)
     assert list(table[0]) == ["id", "patient", "probability:PNEUMONIA", "decision:PNEUMONIA", "target:PNEUMONIA"]
-    assert [row["id"] for row in table] == [path.relative_to(classes).as_posix() for path in sorted(classes.glob("*/*"))]
+    assert [row["id"] for row in table] == [
+        path.relative_to(classes).as_posix() for path in sorted(classes.glob("*/*"))
+    ]
     assert table[0]["patient"] == "IM-0000"
     expected = classifier.predict(sorted(classes.glob("*/*")))
     assert np.allclose([float(row["probability:PNEUMONIA"]) for row in table], expected[:, 0], atol=1e-4)
-    assert [row["decision:PNEUMONIA"] for row in table] == [str(int(p >= classifier.thresholds["PNEUMONIA"])) for p in expected[:, 0]]
+    assert [row["decision:PNEUMONIA"] for row in table] == [
+        str(int(p >= classifier.thresholds["PNEUMONIA"])) for p in expected[:, 0]
+    ]
     assert [row["target:PNEUMONIA"] for row in table] == ["0"] * 5 + ["1"] * 6
     printed = capsys.readouterr().out
-    assert "films: 11 films of 11 patients" in printed
+    assert "images: 11 images of 11 patients" in printed
     assert [path.name for path in out.parent.iterdir()] == ["p.csv"]  # nothing is left beside it
 
 
@@ -70,7 +79,9 @@ def test_a_reader_that_has_seen_enough_leaves_a_whole_table(bundle, classes, tmp
     """As `| head`: nobody reads from the first line on."""
     out = tmp_path / "out" / "p.csv"
     words = [ROOT / "launch" / "batch.py", "--local", bundle, "--data", classes, "--out", out, "--workers", "0"]
-    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment())
+    process = subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
+    )
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 0
@@ -83,13 +94,19 @@ def test_parquet_holds_the_same(bundle, classes, tmp_path):
     assert score(bundle, classes, tmp_path / "p.csv") == score(bundle, classes, tmp_path / "p.parquet") == 0
     table = parquet.read_table(tmp_path / "p.parquet").to_pylist()
     assert [row["id"] for row in table] == [row["id"] for row in rows(tmp_path / "p.csv")]
-    assert np.allclose([row["probability:PNEUMONIA"] for row in table], [float(row["probability:PNEUMONIA"]) for row in rows(tmp_path / "p.csv")], atol=1e-6)
+    assert np.allclose(
+        [row["probability:PNEUMONIA"] for row in table],
+        [float(row["probability:PNEUMONIA"]) for row in rows(tmp_path / "p.csv")],
+        atol=1e-6,
+    )
     assert {type(row["decision:PNEUMONIA"]) for row in table} == {int}
 
 
 def test_a_table_of_labels_with_unknown_ones(findings, tmp_path, capsys):
-    text = "path,patient,Effusion,Mass,Nodule\n" + "".join(f"f{k}.png,p{k // 2},{k % 2},{(k // 2) % 2},{'' if k < 3 else k % 2}\n" for k in range(8))
-    data = films.table(tmp_path / "data", text, [f"f{k}.png" for k in range(8)])
+    text = "path,patient,Effusion,Mass,Nodule\n" + "".join(
+        f"f{k}.png,p{k // 2},{k % 2},{(k // 2) % 2},{'' if k < 3 else k % 2}\n" for k in range(8)
+    )
+    data = images.table(tmp_path / "data", text, [f"f{k}.png" for k in range(8)])
     assert score(findings, data, tmp_path / "p.csv") == 0
     table = rows(tmp_path / "p.csv")
     assert [row["patient"] for row in table] == [f"p{k // 2}" for k in range(8)]
@@ -98,9 +115,9 @@ def test_a_table_of_labels_with_unknown_ones(findings, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("names", [["a.png", "b.jpeg"], ["x/a.png", "y/z/b.png"], ["NORMAL/a.png", "other/b.png"]])
-def test_films_without_labels(bundle, tmp_path, names, capsys):
+def test_images_without_labels(bundle, tmp_path, names, capsys):
     for k, name in enumerate(names):
-        films.put(tmp_path / "data" / name, seed=k)
+        images.put(tmp_path / "data" / name, seed=k)
     assert score(bundle, tmp_path / "data", tmp_path / "p.csv") == 0
     assert list(rows(tmp_path / "p.csv")[0]) == ["id", "probability:PNEUMONIA", "decision:PNEUMONIA"]
     assert "AUC" not in capsys.readouterr().out
@@ -108,33 +125,36 @@ def test_films_without_labels(bundle, tmp_path, names, capsys):
 
 @pytest.mark.parametrize("name", ["test/PNEUMONIA/a.png", "pneumonia/a.png", "NORMAL/PNEUMONIA/x/a.png"])
 def test_one_class_alone_has_labels(bundle, tmp_path, name):
-    films.put(tmp_path / "data" / name)
+    images.put(tmp_path / "data" / name)
     assert score(bundle, tmp_path / "data", tmp_path / "p.csv") == 0
     assert [row["target:PNEUMONIA"] for row in rows(tmp_path / "p.csv")] == ["1"]
 
 
-def test_corrupt_films_are_listed_and_left_out(bundle, classes, tmp_path, capsys):
-    films.put(classes / "NORMAL" / "IM-0002-0001.jpeg", b"")
-    films.put(classes / "PNEUMONIA" / "person3_virus_3.png", b"\x89PNG no more")
+def test_corrupt_images_are_listed_and_left_out(bundle, classes, tmp_path, capsys):
+    images.put(classes / "NORMAL" / "IM-0002-0001.jpeg", b"")
+    images.put(classes / "PNEUMONIA" / "person3_virus_3.png", b"\x89PNG no more")
     assert score(bundle, classes, tmp_path / "p.csv") == 0
     assert len(rows(tmp_path / "p.csv")) == 9
     listed = rows(tmp_path / "p.unreadable.csv")
     assert [row["id"] for row in listed] == ["NORMAL/IM-0002-0001.jpeg", "PNEUMONIA/person3_virus_3.png"]
     assert "the file is empty" in listed[0]["reason"]
-    assert "warning: 2 films could not be read and are left out" in capsys.readouterr().out
+    assert "warning: 2 images could not be read and are left out" in capsys.readouterr().out
 
 
-def test_no_film_can_be_read(bundle, tmp_path, capsys):
-    films.put(tmp_path / "data" / "a.png", b"")
+def test_no_image_can_be_read(bundle, tmp_path, capsys):
+    images.put(tmp_path / "data" / "a.png", b"")
     assert score(bundle, tmp_path / "data", tmp_path / "p.csv") == 1
-    assert capsys.readouterr().err == "error: not one of the 1 films could be read\n"
+    assert capsys.readouterr().err == "error: not one of the 1 images could be read\n"
     assert not (tmp_path / "p.csv").exists()
 
 
 def test_a_killed_run_goes_on_where_it_was(bundle, tmp_path, capsys):
-    """kill -9 in the middle, and half a line at the end of what it left: the table is that of a run that was never killed."""
+    """kill -9 in the middle, and half a line at the end of what it left.
+
+    The table is that of a run that was never killed.
+    """
     data = tmp_path / "data"
-    films.written(data, 300)
+    images.written(data, 300)
     assert score(bundle, data, tmp_path / "whole.csv") == 0
     partial = tmp_path / "p.csv.partial"
     slow = f"""import sys, time; sys.path[:0] = [{str(ROOT / "launch")!r}, {str(ROOT / "source_dir")!r}]
@@ -143,12 +163,32 @@ from thorax.serving.classifier import Classifier
 from thorax import machine
 machine.free_cpus = lambda: 1
 quick = Classifier.score
-Classifier.score = lambda self, films: (time.sleep(0.02), quick(self, films))[1]
+Classifier.score = lambda self, images: (time.sleep(0.02), quick(self, images))[1]
 batch.main(sys.argv[1:])"""
-    words = ["--local", str(bundle), "--data", str(data), "--out", str(tmp_path / "p.csv"), "--workers", "0", "--batch", "4"]
-    process = subprocess.Popen([sys.executable, "-c", slow, *words], env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [
+        "--local",
+        str(bundle),
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "p.csv"),
+        "--workers",
+        "0",
+        "--batch",
+        "4",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, *words],
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     end = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < end and not (partial.exists() and partial.read_bytes().count(b"\n") > 5):
+    while (
+        process.poll() is None
+        and time.monotonic() < end
+        and not (partial.exists() and partial.read_bytes().count(b"\n") > 5)
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -173,17 +213,20 @@ def test_a_run_may_be_killed_twice(tmp_path):
     for start in (0, 4):
         with Partial(file, {"a": 1}) as partial:
             assert [int(places[0]) for places, _, _ in partial.batches] == list(range(0, start, 4))
-            partial.add(np.arange(start, start + 4), np.full((4, 1), 0.25, np.float32), {start: "no film"})
+            partial.add(np.arange(start, start + 4), np.full((4, 1), 0.25, np.float32), {start: "no image"})
         with file.open("ab") as out:
             out.write(b'{"places": [')
     with Partial(file, {"a": 1}) as partial:
         assert [(places.tolist(), rows.ravel().tolist(), why) for places, rows, why in partial.batches] == [
-            ([0, 1, 2, 3], [0.25] * 4, {0: "no film"}), ([4, 5, 6, 7], [0.25] * 4, {4: "no film"}),
-        ]  # fmt: skip
+            ([0, 1, 2, 3], [0.25] * 4, {0: "no image"}),
+            ([4, 5, 6, 7], [0.25] * 4, {4: "no image"}),
+        ]
 
 
 def test_what_another_run_left_is_not_taken_up(bundle, classes, tmp_path, capsys):
-    (tmp_path / "p.csv.partial").write_text('{"films": "others"}\n{"places": [0, 4], "rows": [[0.5], [0.5], [0.5], [0.5]], "unreadable": {}}\n')
+    (tmp_path / "p.csv.partial").write_text(
+        '{"images": "others"}\n{"places": [0, 4], "rows": [[0.5], [0.5], [0.5], [0.5]], "unreadable": {}}\n'
+    )
     assert score(bundle, classes, tmp_path / "p.csv") == 0
     assert "starting anew" in capsys.readouterr().out
     assert {row["probability:PNEUMONIA"] for row in rows(tmp_path / "p.csv")} != {"0.5"}
@@ -219,7 +262,13 @@ def test_mistakes_are_told_in_one_line(bundle, classes, tmp_path, monkeypatch, m
 
 
 @pytest.mark.parametrize(
-    "words", [["--out", "p.csv"], ["--data", "d", "--out", "p.csv"], ["--outputs", "d", "--out", "p.csv"], ["--local", "b", "--data", "d"]]
+    "words",
+    [
+        ["--out", "p.csv"],
+        ["--data", "d", "--out", "p.csv"],
+        ["--outputs", "d", "--out", "p.csv"],
+        ["--local", "b", "--data", "d"],
+    ],
 )
 def test_a_wrong_command_line(words, capsys):
     with pytest.raises(SystemExit, match="2"):
@@ -243,13 +292,21 @@ def test_a_flag_that_would_say_nothing_is_refused(words, told, capsys):
     assert told in capsys.readouterr().err
 
 
-def test_the_format_of_the_films_of_an_answer_is_heeded(bundle, classes, tmp_path, capsys):
-    words = ["--local", str(bundle), "--outputs", str(out_files(tmp_path / "out", NORMAL__a="[0.5]")), "--data", str(classes)]
+def test_the_format_of_the_images_of_an_answer_is_heeded(bundle, classes, tmp_path, capsys):
+    words = [
+        "--local",
+        str(bundle),
+        "--outputs",
+        str(out_files(tmp_path / "out", NORMAL__a="[0.5]")),
+        "--data",
+        str(classes),
+    ]
     assert batch.main([*words, "--data-format", "table", "--out", str(tmp_path / "p.csv")]) == 1
     assert "data_format=table but" in capsys.readouterr().err
 
 
-# -- What a batch transform leaves --------------------------------------------------------------------------------------
+# -- What a batch transform leaves
+# --------------------------------------------------------------------------------------
 
 
 def out_files(root: Path, **contents: str) -> Path:
@@ -262,35 +319,50 @@ def out_files(root: Path, **contents: str) -> Path:
 
 
 def test_the_outputs_of_the_built_in_algorithm(tmp_path, capsys):
-    """As the second seed has them: [normal, pneumonia] in a file per film, in a folder per class."""
+    """As the second seed has them: [normal, pneumonia] in a file per image, in a folder per class."""
     root = out_files(
-        tmp_path / "out", normal__a='{"prediction": [0.999991774559021, 8.17106592876371e-06]}', normal__b='{"prediction": [0.3, 0.7]}',
+        tmp_path / "out",
+        normal__a='{"prediction": [0.999991774559021, 8.17106592876371e-06]}',
+        normal__b='{"prediction": [0.3, 0.7]}',
         pneumonia__c='{"prediction": [0.1, 0.9]}',
-    )  # fmt: skip
+    )
     assert batch.main(["--outputs", str(root), "--labels", "NORMAL,PNEUMONIA", "--out", str(tmp_path / "p.csv")]) == 0
     table = rows(tmp_path / "p.csv")
     assert [tuple(row.values()) for row in table] == [
-        ("normal/a.jpeg", "0.000008171066", "0", "0"), ("normal/b.jpeg", "0.7", "1", "0"), ("pneumonia/c.jpeg", "0.9", "1", "1"),
-    ]  # fmt: skip
+        ("normal/a.jpeg", "0.000008171066", "0", "0"),
+        ("normal/b.jpeg", "0.7", "1", "0"),
+        ("pneumonia/c.jpeg", "0.9", "1", "1"),
+    ]
     assert "accuracy 0.667" in capsys.readouterr().out
 
 
 def test_our_own_outputs_are_those_of_scoring(bundle, classes, tmp_path, capsys):
-    """Every form that the model answers in gives the same table as scoring the films here."""
+    """Every form that the model answers in gives the same table as scoring the images here."""
     from thorax.serving.answer import answer
 
     assert score(bundle, classes, tmp_path / "here.csv", "--precision", "float32") == 0
     forms = ["application/json", "application/json;verbose", "application/jsonlines", "text/csv"]
     classifier = Classifier.load(bundle, threads=1, precision="float32")
-    for k, film in enumerate(sorted(classes.glob("*/*"))):
-        file = tmp_path / "out" / f"{film.relative_to(classes)}.out"
+    for k, image in enumerate(sorted(classes.glob("*/*"))):
+        file = tmp_path / "out" / f"{image.relative_to(classes)}.out"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(answer(classifier, film.read_bytes(), "image/jpeg", forms[k % 4]).body)
-    words = ["--local", str(bundle), "--outputs", str(tmp_path / "out"), "--data", str(classes), "--out", str(tmp_path / "there.csv")]
+        file.write_bytes(answer(classifier, image.read_bytes(), "image/jpeg", forms[k % 4]).body)
+    words = [
+        "--local",
+        str(bundle),
+        "--outputs",
+        str(tmp_path / "out"),
+        "--data",
+        str(classes),
+        "--out",
+        str(tmp_path / "there.csv"),
+    ]
     assert batch.main(words) == 0
     here, there = rows(tmp_path / "here.csv"), rows(tmp_path / "there.csv")
     for one, other in zip(here, there, strict=True):
-        assert float(one.pop("probability:PNEUMONIA")) == pytest.approx(float(other.pop("probability:PNEUMONIA")), abs=2e-6)
+        assert float(one.pop("probability:PNEUMONIA")) == pytest.approx(
+            float(other.pop("probability:PNEUMONIA")), abs=2e-6
+        )
         assert one == other
 
 
@@ -302,13 +374,13 @@ THREE = LabelSpace(("A", "B", "C"), "multilabel")
     [
         ('{"prediction": [0.1, 0.2, 0.3]}', [[0.1, 0.2, 0.3]]),
         ("[0.1, 0.2, 0.3]", [[0.1, 0.2, 0.3]]),
-        ("[[0.1, 0.2, 0.3], null]", [[0.1, 0.2, 0.3], "the film could not be read"]),
-        ('{"predictions": [{"prediction": [0.1, 0.2, 0.3]}, {"error": "no film"}]}', [[0.1, 0.2, 0.3], "no film"]),
-        ("0.1,0.2,0.3\n,,\n", [[0.1, 0.2, 0.3], "the film could not be read"]),
-        ('""\n0.930000\n', ["the film could not be read", [0.93]]),
-        ('""', ["the film could not be read"]),
-        ('{"prediction": [0.1, 0.2, 0.3]}\n{"error": "no film"}\n', [[0.1, 0.2, 0.3], "no film"]),
-        ('{"error": "no film"}', ["no film"]),
+        ("[[0.1, 0.2, 0.3], null]", [[0.1, 0.2, 0.3], "the image could not be read"]),
+        ('{"predictions": [{"prediction": [0.1, 0.2, 0.3]}, {"error": "no image"}]}', [[0.1, 0.2, 0.3], "no image"]),
+        ("0.1,0.2,0.3\n,,\n", [[0.1, 0.2, 0.3], "the image could not be read"]),
+        ('""\n0.930000\n', ["the image could not be read", [0.93]]),
+        ('""', ["the image could not be read"]),
+        ('{"prediction": [0.1, 0.2, 0.3]}\n{"error": "no image"}\n', [[0.1, 0.2, 0.3], "no image"]),
+        ('{"error": "no image"}', ["no image"]),
     ],
 )
 def test_forms_of_an_output(tmp_path, text, found):
@@ -316,7 +388,9 @@ def test_forms_of_an_output(tmp_path, text, found):
     assert transform_outputs.parse(tmp_path / "a.out") == found
 
 
-@pytest.mark.parametrize("text", ["", "hello", "{}", "[]", '{"prediction": []}', '{"prediction": "high"}', "null", "[[]]"])
+@pytest.mark.parametrize(
+    "text", ["", "hello", "{}", "[]", '{"prediction": []}', '{"prediction": "high"}', "null", "[[]]"]
+)
 def test_what_is_no_output(tmp_path, text):
     (tmp_path / "a.out").write_text(text)
     with pytest.raises(ThoraxError, match=r"a\.out holds no predictions"):
@@ -346,9 +420,14 @@ def test_numbers_that_do_not_fit(tmp_path, text, told):
         transform_outputs.read_out_files(tmp_path, THREE)
 
 
-def test_answers_without_a_film(tmp_path, bundle, classes, capsys):
+def test_answers_without_a_image(tmp_path, bundle, classes, capsys):
     root = out_files(tmp_path / "out", NORMAL__zzz=json.dumps([0.5]))
-    assert batch.main(["--local", str(bundle), "--outputs", str(root), "--data", str(classes), "--out", str(tmp_path / "p.csv")]) == 1
-    assert "1 answers belong to no film in" in capsys.readouterr().err
+    assert (
+        batch.main(
+            ["--local", str(bundle), "--outputs", str(root), "--data", str(classes), "--out", str(tmp_path / "p.csv")]
+        )
+        == 1
+    )
+    assert "1 answers belong to no image in" in capsys.readouterr().err
     assert batch.main(["--local", str(bundle), "--outputs", str(classes), "--out", str(tmp_path / "p.csv")]) == 1
     assert "holds no FILE.out files" in capsys.readouterr().err

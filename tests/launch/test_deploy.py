@@ -12,7 +12,7 @@ from contextlib import nullcontext
 
 import pytest
 
-import films
+import images
 from conftest import ROOT, clean_environment
 from thorax.errors import ThoraxError
 from thorax_launch.cli import demo, deploy, predict
@@ -22,9 +22,11 @@ from thorax_launch.local import running_app
 def test_an_app_answers_until_it_is_stopped(bundle, tmp_path, monkeypatch, capsys):
     """As deploy.py starts it, and as the demo ends with it."""
     words = [sys.executable, str(ROOT / "launch" / "deploy.py"), "--local", str(bundle), "--port", "0"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment())
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment()
+    )
     address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
-    shelf = films.folders(tmp_path / "test", NORMAL=["a.png"], PNEUMONIA=["b.png"])
+    shelf = images.folders(tmp_path / "test", NORMAL=["a.png"], PNEUMONIA=["b.png"])
     assert predict.main([address, str(shelf), "--json"]) == 0
     assert predict.main([str(bundle), str(shelf), "--json"]) == 0
     told = capsys.readouterr().out.splitlines()
@@ -37,7 +39,15 @@ def test_an_app_answers_until_it_is_stopped(bundle, tmp_path, monkeypatch, capsy
     finally:
         signal.signal(signal.SIGTERM, before)
     said = capsys.readouterr().out
-    assert all(text in said for text in ("b.png", "PNEUMONIA (cut 0.500)", f"web page: {address}", f"python launch/deploy.py --local {bundle}"))
+    assert all(
+        text in said
+        for text in (
+            "b.png",
+            "PNEUMONIA (cut 0.500)",
+            f"web page: {address}",
+            f"python launch/deploy.py --local {bundle}",
+        )
+    )
 
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=30)
@@ -56,7 +66,10 @@ def started(monkeypatch, tmp_path):
 
 
 def test_a_running_app_is_stopped_at_the_end(started, tmp_path):
-    started(f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nprint('serving at http://host:1/', flush=True)\ntime.sleep(99)")
+    started(
+        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nprint('serving at"
+        " http://host:1/', flush=True)\ntime.sleep(99)"
+    )
     with running_app.running_app(tmp_path) as address:
         assert address == "http://host:1/"
         pid = int((tmp_path / "pid").read_text())
@@ -73,7 +86,10 @@ def test_an_app_that_does_not_start_says_why(started, tmp_path):
 
 def test_a_broken_bundle_fails_in_one_line(tmp_path, capsys):
     assert deploy.main(["--local", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"error: {tmp_path} is not a bundle: it has no bundle.json; name the model folder of a finished job\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {tmp_path} is not a bundle: it has no bundle.json; name the model folder of a finished job\n"
+    )
 
 
 def test_a_port_that_is_taken(bundle, capsys):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import films
+import images
 import lambda_stand_ins
 from hosting import tiny_bundle
 from thorax.labels import LabelSpace
@@ -22,16 +22,21 @@ from thorax_launch.cli import predict
 
 @pytest.fixture
 def shelf(tmp_path) -> Path:
-    films.put(tmp_path / "films" / "a.png", seed=1)
-    films.put(tmp_path / "films" / "sub" / "b.jpeg", seed=2)
-    return tmp_path / "films"
+    images.put(tmp_path / "images" / "a.png", seed=1)
+    images.put(tmp_path / "images" / "sub" / "b.jpeg", seed=2)
+    return tmp_path / "images"
 
 
 @pytest.fixture
 def endpoint(site, monkeypatch):
     """The site behind an endpoint named chest, for boto3."""
     with lambda_stand_ins.endpoint("chest", site.address) as runtime:
-        environment = {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+        environment = {
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime,
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+        }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         yield
@@ -43,10 +48,15 @@ def lines(text: str) -> list[dict]:
 
 @pytest.mark.parametrize("where", ["bundle", "url", "url with a path", "endpoint"])
 def test_the_same_answers_wherever_the_model_is(where, findings, site, endpoint, shelf, capsys):
-    model = {"bundle": str(findings), "url": site.address, "url with a path": f"{site.address}/invocations", "endpoint": "chest"}[where]
+    model = {
+        "bundle": str(findings),
+        "url": site.address,
+        "url with a path": f"{site.address}/invocations",
+        "endpoint": "chest",
+    }[where]
     assert predict.main([model, str(shelf), str(shelf / "a.png"), "--json"]) == 0
     told = lines(capsys.readouterr().out)
-    assert [row["film"] for row in told] == ["a.png", "sub/b.jpeg", "a.png"]
+    assert [row["image"] for row in told] == ["a.png", "sub/b.jpeg", "a.png"]
     expected = Classifier.load(findings, threads=1).predict([shelf / "a.png", shelf / "sub" / "b.jpeg"])
     assert np.allclose([row["probabilities"] for row in told[:2]], expected, atol=1e-6)
     assert told[0]["labels"] == ["Effusion", "Mass", "Nodule"]
@@ -64,9 +74,9 @@ def test_linked_folders_are_searched(findings, shelf, capsys):
     (shelf.parent / "other").mkdir()
     (shelf.parent / "other" / "link").symlink_to(shelf / "sub")
     assert predict.main([str(findings), str(shelf.parent / "other"), "--json"]) == 0
-    assert [row["film"] for row in lines(capsys.readouterr().out)] == ["link/b.jpeg"]
+    assert [row["image"] for row in lines(capsys.readouterr().out)] == ["link/b.jpeg"]
     assert predict.main([str(findings), str(shelf), "--json"]) == 0
-    assert [row["film"] for row in lines(capsys.readouterr().out)] == ["a.png", "sub/b.jpeg"]
+    assert [row["image"] for row in lines(capsys.readouterr().out)] == ["a.png", "sub/b.jpeg"]
 
 
 def test_a_table(findings, shelf, capsys):
@@ -83,85 +93,103 @@ def test_heat_maps_are_written(findings, endpoint, shelf, tmp_path, capsys):
         out = tmp_path / model.replace("/", "_")
         assert predict.main([model, str(shelf), "--explain", str(out), "--json"]) == 0
         assert sorted(file.name for file in out.iterdir()) == sorted(
-            f"{film}.{label}.png" for film in ("a.png", "sub__b.jpeg") for label in ("Effusion", "Mass", "Nodule")
+            f"{image}.{label}.png" for image in ("a.png", "sub__b.jpeg") for label in ("Effusion", "Mass", "Nodule")
         )
         assert Image.open(out / "a.png.Mass.png").size == (32, 32)
         told = lines(capsys.readouterr().out)
         assert told[0]["heat_maps"]["Mass"] == str(out / "a.png.Mass.png")
-    assert predict.main([str(findings), str(shelf / "a.png"), "--explain", str(tmp_path / "one"), "--label", "Nodule"]) == 0
+    assert (
+        predict.main([str(findings), str(shelf / "a.png"), "--explain", str(tmp_path / "one"), "--label", "Nodule"])
+        == 0
+    )
     assert [file.name for file in (tmp_path / "one").iterdir()] == ["a.png.Nodule.png"]
 
 
-def test_films_of_one_name_keep_apart(findings, shelf, tmp_path, monkeypatch, capsys):
+def test_images_of_one_name_keep_apart(findings, shelf, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for k, name in enumerate(("dup1/x.png", "dup2/x.png", "dup1__x.png")):
-        films.put(tmp_path / name, seed=k)
+        images.put(tmp_path / name, seed=k)
     words = ["dup1/x.png", "dup2", "dup1__x.png", "../" + tmp_path.name + "/dup1/x.png"]
     assert predict.main([str(findings), *words, "--explain", "maps/in", "--label", "Mass", "--json"]) == 0
     told = lines(capsys.readouterr().out)
-    assert [row["film"] for row in told] == ["dup1/x.png", "dup2/x.png", *words[2:]]
+    assert [row["image"] for row in told] == ["dup1/x.png", "dup2/x.png", *words[2:]]
     maps = [row["heat_maps"]["Mass"] for row in told]
-    assert maps[:3] == ["maps/in/dup1__x.png.Mass.png", "maps/in/dup2__x.png.Mass.png", "maps/in/dup1__x.png-2.Mass.png"]
+    assert maps[:3] == [
+        "maps/in/dup1__x.png.Mass.png",
+        "maps/in/dup2__x.png.Mass.png",
+        "maps/in/dup1__x.png-2.Mass.png",
+    ]
     assert {str(file) for file in Path("maps").rglob("*.png")} == set(maps)
     assert len(set(maps)) == 4
 
 
 def test_a_label_without_a_folder_for_its_map_is_refused(findings, shelf, capsys):
     assert predict.main([str(findings), str(shelf), "--label", "Mass"]) == 1
-    assert capsys.readouterr().err == "error: --label Mass says of which label --explain DIR draws heat maps; give --explain DIR too\n"
+    assert (
+        capsys.readouterr().err
+        == "error: --label Mass says of which label --explain DIR draws heat maps; give --explain DIR too\n"
+    )
 
 
 def test_the_servers_own_form(findings, shelf, capfdbinary):
     assert predict.main([str(findings), str(shelf / "a.png"), "--accept", "text/csv"]) == 0
     numbers = capfdbinary.readouterr().out.decode().strip().split(",")
-    assert np.allclose([float(n) for n in numbers], Classifier.load(findings, threads=1).predict([shelf / "a.png"])[0], atol=1e-6)
+    assert np.allclose(
+        [float(n) for n in numbers], Classifier.load(findings, threads=1).predict([shelf / "a.png"])[0], atol=1e-6
+    )
 
 
-def test_a_film_that_fails_does_not_stop_the_others(findings, shelf, capsys):
-    films.put(shelf / "bad.png", b"no film")
+def test_a_image_that_fails_does_not_stop_the_others(findings, shelf, capsys):
+    images.put(shelf / "bad.png", b"no image")
     assert predict.main([str(findings), str(shelf), "--json"]) == 1
     captured = capsys.readouterr()
-    assert [("error" in row, row["film"]) for row in lines(captured.out)] == [(False, "a.png"), (True, "bad.png"), (False, "sub/b.jpeg")]
+    assert [("error" in row, row["image"]) for row in lines(captured.out)] == [
+        (False, "a.png"),
+        (True, "bad.png"),
+        (False, "sub/b.jpeg"),
+    ]
     assert captured.err.startswith("error: bad.png: ")
     assert captured.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_a_film_over_the_limit_is_sent_smaller(site, tmp_path, told, capsys):
+def test_a_image_over_the_limit_is_sent_smaller(site, tmp_path, told, capsys):
     """Whether the server names its limit or only says 413."""
     site.limit, site.told = 60_000, told
     noise = np.random.default_rng(0).integers(0, 255, (700, 900), dtype=np.uint8)
-    films.put(tmp_path / "large.png", films.data(noise))
+    images.put(tmp_path / "large.png", images.data(noise))
     assert predict.main([site.address, str(tmp_path / "large.png"), "--json"]) == 0
     assert site.sizes[-1] <= 60_000
     assert (site.sizes[0] <= 60_000) == told
     assert len(lines(capsys.readouterr().out)[0]["probabilities"]) == 3
 
 
-def test_a_smaller_film_is_as_large_as_the_limit_allows():
-    film = films.data(films.smooth(900, 1200))
-    sizes = [Image.open(io.BytesIO(clients.smaller(film, "a film", limit))).size for limit in (10**6, 40_000, 12_000)]
+def test_a_smaller_image_is_as_large_as_the_limit_allows():
+    image = images.data(images.smooth(900, 1200))
+    sizes = [
+        Image.open(io.BytesIO(clients.smaller(image, "an image", limit))).size for limit in (10**6, 40_000, 12_000)
+    ]
     assert sizes[0] == (1200, 900)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[2] < sizes[0]
-    with pytest.raises(clients.ThoraxError, match="a film cannot be made small enough"):
-        clients.smaller(film, "a film", 100)
+    with pytest.raises(clients.ThoraxError, match="an image cannot be made small enough"):
+        clients.smaller(image, "an image", 100)
 
 
 def test_a_busy_server_is_asked_again(site, findings, shelf):
     site.busy = 3
     waits: list[float] = []
-    film = (shelf / "a.png").read_bytes()
-    got = clients.ask(clients.Server(site.address), film, "a", "application/json", wait=waits.append)
+    image = (shelf / "a.png").read_bytes()
+    got = clients.ask(clients.Server(site.address), image, "a", "application/json", wait=waits.append)
     assert (got.status, waits) == (200, [7.0, 14.0, 21.0])
     site.busy = 99
     with pytest.raises(clients.ThoraxError, match="busy"):
-        clients.ask(clients.Server(site.address), film, "a", "application/json", wait=waits.append)
+        clients.ask(clients.Server(site.address), image, "a", "application/json", wait=waits.append)
     assert 99 - site.busy == clients.TRIES
 
 
-def test_a_film_over_the_limit_goes_by_way_of_s3(site, tmp_path, monkeypatch, capsys):
-    """The film is put, named to the server, and taken away again."""
+def test_a_image_over_the_limit_goes_by_way_of_s3(site, tmp_path, monkeypatch, capsys):
+    """The image is put, named to the server, and taken away again."""
     calls: list[tuple[str, str, int]] = []
 
     def s3(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -169,15 +197,20 @@ def test_a_film_over_the_limit_goes_by_way_of_s3(site, tmp_path, monkeypatch, ca
         return 200, {"ETag": '"x"'}, b""
 
     with lambda_stand_ins.serving(s3) as place:
-        for name, value in {"AWS_ENDPOINT_URL_S3": place, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}.items():
+        for name, value in {
+            "AWS_ENDPOINT_URL_S3": place,
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+        }.items():
             monkeypatch.setenv(name, value)
         site.limit = 1000
-        films.put(tmp_path / "large.png", films.data(films.smooth()))
-        assert predict.main([site.address, str(tmp_path / "large.png"), "--bucket", "films"]) == 1
+        images.put(tmp_path / "large.png", images.data(images.smooth()))
+        assert predict.main([site.address, str(tmp_path / "large.png"), "--bucket", "images"]) == 1
     # The server has no S3 here and says so; that it was asked for the place is what counts.
     assert "S3" in capsys.readouterr().err
     assert [call[0] for call in calls] == ["PUT", "DELETE"]
-    assert calls[0][1].startswith("/films/thorax-predict/")
+    assert calls[0][1].startswith("/images/thorax-predict/")
     assert calls[0][2] > 1000 > site.sizes[-1]
 
 
@@ -199,9 +232,11 @@ def test_nobody_there(model, told, endpoint, shelf, capsys):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize(("film", "told"), [("nosuch.png", "nosuch.png does not exist"), ("empty", "empty holds no films")])
-def test_no_films_there(findings, tmp_path, monkeypatch, film, told, capsys):
+@pytest.mark.parametrize(
+    ("image", "told"), [("nosuch.png", "nosuch.png does not exist"), ("empty", "empty holds no images")]
+)
+def test_no_images_there(findings, tmp_path, monkeypatch, image, told, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    assert predict.main([str(findings), film]) == 1
+    assert predict.main([str(findings), image]) == 1
     assert capsys.readouterr().err.startswith(f"error: {told}")

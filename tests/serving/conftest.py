@@ -11,10 +11,12 @@ from hosting import Client, tiny_bundle
 from thorax.serving.app import create_app
 from thorax.serving.classifier import Classifier
 from thorax.serving.service import Service
-from thorax.serving.settings import Settings
+from thorax.serving.settings import ServerSettings
 
 #: Small, so that tests of what is too large are cheap.
-SETTINGS = Settings(workers=1, threads=1, max_batch=4, max_request_bytes=300_000, max_films=8, max_pixels=2_000_000)
+SETTINGS = ServerSettings(
+    workers=1, threads=1, max_batch=4, max_request_bytes=300_000, max_images=8, max_pixels=2_000_000
+)
 
 
 @pytest.fixture(scope="session")

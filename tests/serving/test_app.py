@@ -10,16 +10,16 @@ import threading
 import numpy as np
 import pytest
 
-import films
+import images
 from hosting import Client, thirty
 from thorax.serving.answer import answer
 from thorax.serving.app import create_app
-from thorax.serving.content import INPUTS, Options
+from thorax.serving.content import INPUTS, ResponseOptions
 from thorax.serving.replies import OUTPUTS
 from thorax.serving.service import Service
-from thorax.serving.settings import Settings
+from thorax.serving.settings import ServerSettings
 
-PNG = films.data(films.grey())
+PNG = images.data(images.grey())
 SENT = {"body": PNG, "headers": {"Content-Type": "image/png"}}
 
 
@@ -28,7 +28,12 @@ def test_the_thirty_requests(client, classifier, asked):
     """The app gives what the core gives, byte for byte; the core's own answers are tested elsewhere."""
     found = client.ask(body=asked.body, headers=asked.headers)
     want = answer(
-        classifier, asked.body, asked.content_type, asked.accept, options=Options.of(attributes=asked.attributes), settings=Settings(max_pixels=2_000_000)
+        classifier,
+        asked.body,
+        asked.content_type,
+        asked.accept,
+        options=ResponseOptions.of(attributes=asked.attributes),
+        settings=ServerSettings(max_pixels=2_000_000),
     )
     assert (found.status, found.body) == (want.status, want.body)
     assert found.status == asked.status
@@ -36,17 +41,25 @@ def test_the_thirty_requests(client, classifier, asked):
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/"])
-def test_films_go_to_invocations_or_where_the_ray_adapter_sends_them(client, path):
+def test_images_go_to_invocations_or_where_the_ray_adapter_sends_them(client, path):
     assert client.ask(path=path, **SENT).status == 200
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/invocations", 405), ("POST", "/ping", 405), ("POST", "/nothing", 404),
-("GET", "/nothing", 404),
-                                                       ("GET", "/../../bundle.json", 404), ("GET", "/%2e%2e/app.py", 404)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/invocations", 405),
+        ("POST", "/ping", 405),
+        ("POST", "/nothing", 404),
+        ("GET", "/nothing", 404),
+        ("GET", "/../../bundle.json", 404),
+        ("GET", "/%2e%2e/app.py", 404),
+    ],
+)
 def test_other_places_and_methods(client, method, path, status):
     found = client.ask(method, path)
     assert found.status == status
-    assert "films go to POST /invocations" in found.json["error"]
+    assert "images go to POST /invocations" in found.json["error"]
 
 
 def test_the_page(client):
@@ -57,17 +70,36 @@ def test_the_page(client):
 
 def test_metadata(client, classifier):
     stored = client.ask("GET", "/metadata").json
-    want = {"labels": ["Effusion", "Mass", "Nodule"], "task": "multilabel", "thresholds": classifier.thresholds, "size": [32, 32], "network": "cnn5",
-            "model_version": classifier.version, "content_types": list(INPUTS), "accepts": list(OUTPUTS)}  # fmt: skip
+    want = {
+        "labels": ["Effusion", "Mass", "Nodule"],
+        "task": "multilabel",
+        "thresholds": classifier.thresholds,
+        "size": [32, 32],
+        "network": "cnn5",
+        "model_version": classifier.version,
+        "content_types": list(INPUTS),
+        "accepts": list(OUTPUTS),
+    }
     assert {key: stored[key] for key in want} == want
     assert stored["limits"]["max_request_bytes"] == 300_000
 
 
 def test_counters(client):
     def counted(name: str) -> float:
-        return float(dict(line.rsplit(" ", 1) for line in client.ask("GET", "/metrics").body.decode().splitlines() if line[0] != "#").get(name, 0))
+        return float(
+            dict(
+                line.rsplit(" ", 1)
+                for line in client.ask("GET", "/metrics").body.decode().splitlines()
+                if line[0] != "#"
+            ).get(name, 0)
+        )
 
-    names = ('thorax_requests_total{status="200"}', 'thorax_requests_total{status="415"}', "thorax_request_seconds_count", "thorax_batch_size_count")
+    names = (
+        'thorax_requests_total{status="200"}',
+        'thorax_requests_total{status="415"}',
+        "thorax_request_seconds_count",
+        "thorax_batch_size_count",
+    )
     before = [counted(name) for name in names]
     client.ask(**SENT)
     client.ask(body=PNG, headers={"Content-Type": "text/csv"})
@@ -110,7 +142,7 @@ def started(slow):
     running = []
 
     def start(**settings):
-        service = Service(slow, dataclasses.replace(Settings(workers=1, threads=1), **settings))
+        service = Service(slow, dataclasses.replace(ServerSettings(workers=1, threads=1), **settings))
         context = Client(create_app(lambda: service)).running()
         running.append(context)
         return context.__enter__(), service
@@ -153,7 +185,7 @@ def test_ping_sees_a_forward_pass_that_does_not_end(slow, started):
 def test_a_model_that_fails_at_once_does_not_start(slow):
     slow.fails = True
     with pytest.raises(RuntimeError):
-        Service(slow, Settings(workers=1))
+        Service(slow, ServerSettings(workers=1))
 
 
 def test_a_full_queue_is_told_to_come_again(slow, started):
@@ -203,7 +235,15 @@ def test_a_body_that_does_not_come(started):
         async def send(message):
             sent.append(message)
 
-        scope = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"", "headers": [], "root_path": ""}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/",
+            "raw_path": b"/",
+            "query_string": b"",
+            "headers": [],
+            "root_path": "",
+        }
         await client.app(scope, receive, send)
         return sent
 
@@ -222,7 +262,15 @@ def test_a_caller_who_goes_away(client):
         async def send(message):
             sent.append(message)
 
-        scope = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"", "headers": [], "root_path": ""}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/",
+            "raw_path": b"/",
+            "query_string": b"",
+            "headers": [],
+            "root_path": "",
+        }
         await client.app(scope, receive, send)
         return sent
 
@@ -231,9 +279,14 @@ def test_a_caller_who_goes_away(client):
     assert client.app.state.service.batcher._coming == 0
 
 
-@pytest.mark.parametrize("headers", [{"Content-Length": "300001"}, {"Content-Length": "9" * 30}, {}, {"Content-Length": "7"}])
+@pytest.mark.parametrize(
+    "headers", [{"Content-Length": "300001"}, {"Content-Length": "9" * 30}, {}, {"Content-Length": "7"}]
+)
 def test_too_large_whatever_it_says(client, headers):
-    found = client.ask(body=b"x" * (300_001 if len(headers.get("Content-Length", "7")) < 3 else 10), headers={"Content-Type": "image/png", **headers})
+    found = client.ask(
+        body=b"x" * (300_001 if len(headers.get("Content-Length", "7")) < 3 else 10),
+        headers={"Content-Type": "image/png", **headers},
+    )
     assert found.status == 413
     assert found.json["error"].startswith("the body is larger than 300000 bytes")
 

@@ -1,4 +1,4 @@
-"""Batches of many requests: whole, bounded, never waited for alone, and each film with its own fate."""
+"""Batches of many requests: whole, bounded, never waited for alone, and each image with its own fate."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from thorax.serving.batcher import Batcher
 
 
 class Model:
-    """Answers with a film's grey value; fails on 13; waits at the gate; remembers the sizes of its batches."""
+    """Answers with an image's grey value; fails on 13; waits at the gate; remembers the sizes of its batches."""
 
     def __init__(self) -> None:
         self.gate, self.sizes = threading.Event(), []
         self.gate.set()
 
-    def __call__(self, films: np.ndarray) -> np.ndarray:
-        self.sizes.append(len(films))
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.sizes.append(len(images))
         self.gate.wait(20)
-        if (films == 13).any():
+        if (images == 13).any():
             raise ValueError("unlucky")
-        return films[:, 0, :1].astype(np.float32)
+        return images[:, 0, :1].astype(np.float32)
 
 
-def film(value: int) -> np.ndarray:
+def image(value: int) -> np.ndarray:
     return np.full((2, 2), value, np.uint8)
 
 
@@ -49,7 +49,7 @@ def ask(batcher, *values: int):
 
     def work() -> None:
         try:
-            results.append(batcher.score([film(v) for v in values], 20).ravel().tolist())
+            results.append(batcher.score([image(v) for v in values], 20).ravel().tolist())
         except Exception as error:
             results.append(error)
 
@@ -65,13 +65,16 @@ def until(condition) -> None:
         time.sleep(0.002)
 
 
-def test_films_of_many_requests_share_a_forward_pass(model, batcher):
-    """The first goes alone, for nobody else is known; those that come meanwhile go together, at most max_batch of them."""
+def test_images_of_many_requests_share_a_forward_pass(model, batcher):
+    """The first goes alone, for nobody else is known.
+
+    Those that come meanwhile go together, at most max_batch of them.
+    """
     model.gate.clear()
     asked = [ask(batcher, 1)]
     until(lambda: model.sizes == [1])
     asked += [ask(batcher, v, v + 1) for v in (10, 20, 30)]
-    until(lambda: len(batcher._films) == 6)
+    until(lambda: len(batcher._images) == 6)
     model.gate.set()
     for thread, _ in asked:
         thread.join(20)
@@ -79,14 +82,14 @@ def test_films_of_many_requests_share_a_forward_pass(model, batcher):
     assert model.sizes == [1, 4, 2]
 
 
-def test_a_batch_waits_for_films_that_are_being_read(model, batcher):
+def test_a_batch_waits_for_images_that_are_being_read(model, batcher):
     with batcher.expect() as ticket:
         thread, results = ask(batcher, 5)
-        until(lambda: len(batcher._films) == 1)
+        until(lambda: len(batcher._images) == 1)
         time.sleep(0.05)
         assert model.sizes == []
         other, _ = ask(batcher, 6)
-        until(lambda: len(batcher._films) == 2)
+        until(lambda: len(batcher._images) == 2)
         ticket.arrive()
         thread.join(20)
         other.join(20)
@@ -96,16 +99,16 @@ def test_a_batch_waits_for_films_that_are_being_read(model, batcher):
 def test_but_not_for_longer_than_max_wait(model):
     batcher = Batcher(model, max_batch=4, max_wait=0.02, workers=1)
     with batcher.expect():
-        assert batcher.score([film(5)], 20).tolist() == [[5.0]]
+        assert batcher.score([image(5)], 20).tolist() == [[5.0]]
     batcher.close()
 
 
-def test_a_film_that_fails_does_not_fail_its_batch(model, batcher):
+def test_a_image_that_fails_does_not_fail_its_batch(model, batcher):
     model.gate.clear()
     first, _ = ask(batcher, 1)
     until(lambda: model.sizes == [1])
     asked = [ask(batcher, v) for v in (2, 13, 3)]
-    until(lambda: len(batcher._films) == 3)
+    until(lambda: len(batcher._images) == 3)
     model.gate.set()
     for thread, _ in [(first, None), *asked]:
         thread.join(20)
@@ -117,9 +120,9 @@ def test_a_film_that_fails_does_not_fail_its_batch(model, batcher):
 def test_failures_are_counted_until_a_forward_pass_succeeds(batcher):
     for count in (1, 2):
         with pytest.raises(ValueError, match="unlucky"):
-            batcher.score([film(13)], 20)
+            batcher.score([image(13)], 20)
         assert batcher.failures == count
-    batcher.score([film(1)], 20)
+    batcher.score([image(1)], 20)
     assert batcher.failures == 0
 
 
@@ -128,12 +131,12 @@ def test_nobody_scores_what_nobody_waits_for(model, batcher):
     thread, _ = ask(batcher, 1)
     until(lambda: model.sizes == [1])
     with pytest.raises(TimeoutError):
-        batcher.score([film(2), film(3)], 0.02)
+        batcher.score([image(2), image(3)], 0.02)
     assert not batcher.stuck(20)
     assert batcher.stuck(0.01)
     model.gate.set()
     thread.join(20)
-    assert batcher.score([film(4)], 20).tolist() == [[4.0]]
+    assert batcher.score([image(4)], 20).tolist() == [[4.0]]
     assert model.sizes == [1, 1]
 
 
@@ -141,7 +144,7 @@ def test_what_waits_is_answered_before_the_end(model):
     batcher = Batcher(model, max_batch=1, max_wait=0, workers=2)
     model.gate.clear()
     asked = [ask(batcher, v) for v in range(5)]
-    until(lambda: len(model.sizes) == 2 and len(batcher._films) == 3)
+    until(lambda: len(model.sizes) == 2 and len(batcher._images) == 3)
     closing = threading.Thread(target=batcher.close)
     closing.start()
     model.gate.set()
@@ -150,7 +153,7 @@ def test_what_waits_is_answered_before_the_end(model):
         thread.join(20)
     assert [results for _, results in asked] == [[[float(v)]] for v in range(5)]
     with pytest.raises(RuntimeError, match="the server is stopping"):
-        batcher.score([film(1)])
+        batcher.score([image(1)])
 
 
 def test_many_callers_each_get_their_own(model):
@@ -162,7 +165,7 @@ def test_many_callers_each_get_their_own(model):
             with batcher.expect() as ticket:
                 value = 14 + (k * 31 + i * 7) % 200
                 ticket.arrive()
-                if batcher.score([film(value), film(value + 1)], 20).ravel().tolist() != [value, value + 1]:
+                if batcher.score([image(value), image(value + 1)], 20).ravel().tolist() != [value, value + 1]:
                     wrong.append(value)
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]

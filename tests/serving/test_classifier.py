@@ -1,4 +1,7 @@
-"""The classifier: the same probabilities in every precision, batch and thread; calibrated; what they mean; what is unusual."""
+"""The classifier: the same probabilities in every precision, batch and thread; calibrated; what they mean.
+
+What is unusual.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-import films
+import images as xrays
 from hosting import tiny_bundle
-from thorax.data.images import UnreadableFilm
-from thorax.data.out_of_distribution import TypicalFilms
+from thorax.data.images import DecodeError
+from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.networks import build
@@ -22,13 +25,13 @@ from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
 
 THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
-PNGS = [films.data(films.grey(seed=k)) for k in range(9)]
+PNGS = [xrays.data(xrays.grey(seed=k)) for k in range(9)]
 
 
 def uncalibrated(bundle):
     """Float32 probabilities of PNGS, by the network as it was saved."""
     loaded = Bundle.load(bundle)
-    x = loaded.preprocessing.tensor(torch.from_numpy(np.stack([loaded.preprocessing.film(png) for png in PNGS])))
+    x = loaded.preprocessing.tensor(torch.from_numpy(np.stack([loaded.preprocessing.image(png) for png in PNGS])))
     with torch.no_grad():
         return loaded.build_network()(x)
 
@@ -42,7 +45,7 @@ def test_folding_batch_norm_changes_nothing(network):
             torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    folded = served.folded(net)
+    folded = served.fuse_batchnorm(net)
     x = torch.randn(2, 1, 80, 80)
     with torch.no_grad():
         torch.testing.assert_close(folded(x), net(x), rtol=1e-3, atol=1e-4)
@@ -54,7 +57,7 @@ def test_folding_batch_norm_changes_nothing(network):
 def test_the_same_probabilities_in_every_precision(bundle, precision, within):
     p = Classifier.load(bundle, precision=precision).predict(PNGS)
     want = uncalibrated(bundle).sigmoid().numpy()
-    assert np.ptp(want, axis=0).min() > 0.03  # the films are told apart
+    assert np.ptp(want, axis=0).min() > 0.03  # the images are told apart
     np.testing.assert_allclose(p, want, atol=within)
 
 
@@ -72,14 +75,24 @@ def test_a_cpu_without_bfloat16_serves_float32(bundle, monkeypatch):
     assert Classifier.load(bundle).precision == "float32"
 
 
-def test_every_kind_of_film_and_every_batch_give_the_same(classifier, tmp_path):
-    path = films.put(tmp_path / "a.png", PNGS[0])
-    rows = classifier.predict([PNGS[0], path, films.grey(seed=0), np.dstack([films.grey(seed=0)] * 3), films.grey(seed=0).astype(np.uint16) * 257])
+def test_every_kind_of_image_and_every_batch_give_the_same(classifier, tmp_path):
+    path = xrays.put(tmp_path / "a.png", PNGS[0])
+    rows = classifier.predict(
+        [
+            PNGS[0],
+            path,
+            xrays.grey(seed=0),
+            np.dstack([xrays.grey(seed=0)] * 3),
+            xrays.grey(seed=0).astype(np.uint16) * 257,
+        ]
+    )
     assert (rows.dtype, rows.shape) == (np.float32, (5, 3))
     np.testing.assert_allclose(rows[:4], np.repeat(rows[:1], 4, axis=0), atol=1e-6)
     np.testing.assert_allclose(rows[4], rows[0], atol=0.01)  # 16 bits are scaled down without rounding in between
     together = classifier.predict(PNGS * 4)
-    np.testing.assert_allclose(together, np.tile(np.concatenate([classifier.predict([png]) for png in PNGS]), (4, 1)), atol=2e-6)
+    np.testing.assert_allclose(
+        together, np.tile(np.concatenate([classifier.predict([png]) for png in PNGS]), (4, 1)), atol=2e-6
+    )
 
 
 def test_many_threads_at_once_also_while_explaining(classifier):
@@ -104,10 +117,10 @@ def test_many_threads_at_once_also_while_explaining(classifier):
     assert wrong == []
 
 
-def test_a_bad_film_never_fails_the_others(classifier, tmp_path):
-    rows = classifier.predict_each([PNGS[0], b"no film", tmp_path / "gone.png", PNGS[1]], ["a", "b", "", "d"])
+def test_a_bad_image_never_fails_the_others(classifier, tmp_path):
+    rows = classifier.predict_each([PNGS[0], b"no image", tmp_path / "gone.png", PNGS[1]], ["a", "b", "", "d"])
     np.testing.assert_allclose(np.stack([rows[0], rows[3]]), classifier.predict(PNGS[:2]), atol=2e-6)
-    assert [type(rows[k]) for k in (1, 2)] == [UnreadableFilm] * 2
+    assert [type(rows[k]) for k in (1, 2)] == [DecodeError] * 2
     assert str(rows[1]).startswith("b cannot be read") and "gone.png does not exist" in str(rows[2])
     assert classifier.predict_each([b"x"])[0].args
 
@@ -118,8 +131,8 @@ def test_a_bad_film_never_fails_the_others(classifier, tmp_path):
 @pytest.mark.parametrize(
     ("space", "calibration", "temperatures"),
     [
-        (films.FINDINGS, {"Effusion": {"temperature": 2.0}, "Nodule": {"temperature": 0.5}}, [2.0, 1.0, 0.5]),
-        (films.BINARY, {"PNEUMONIA": {"temperature": 3.0}}, [3.0]),
+        (xrays.FINDINGS, {"Effusion": {"temperature": 2.0}, "Nodule": {"temperature": 0.5}}, [2.0, 1.0, 0.5]),
+        (xrays.BINARY, {"PNEUMONIA": {"temperature": 3.0}}, [3.0]),
         (THREE, {name: {"temperature": 1.7} for name in THREE.outputs}, [1.7]),
         (THREE, None, [1.0]),
     ],
@@ -145,7 +158,10 @@ def test_decisions_at_the_stored_thresholds(classifier):
     assert [classifier.predicted(row) for row in p] == [["Effusion", "Nodule"], ["Mass"], []]
 
 
-@pytest.mark.parametrize(("space", "p", "want"), [(films.BINARY, [0.5], "PNEUMONIA"), (films.BINARY, [0.4], "NORMAL"), (THREE, [0.3, 0.2, 0.5], "viral")])
+@pytest.mark.parametrize(
+    ("space", "p", "want"),
+    [(xrays.BINARY, [0.5], "PNEUMONIA"), (xrays.BINARY, [0.4], "NORMAL"), (THREE, [0.3, 0.2, 0.5], "viral")],
+)
 def test_one_class_is_predicted(tmp_path, space, p, want):
     classifier = Classifier.load(tiny_bundle(tmp_path / "model", space))
     assert classifier.predicted(np.array(p, np.float32)) == want
@@ -154,72 +170,80 @@ def test_one_class_is_predicted(tmp_path, space, p, want):
 # --- heat maps
 
 
-def test_a_heat_map_is_a_picture_of_the_film(classifier):
+def test_a_heat_map_is_a_picture_of_the_image(classifier):
     heat = classifier.explain(PNGS[0])
     assert heat.label == classifier.labels[int(classifier.predict([PNGS[0]])[0].argmax())]
-    assert (heat.map.shape, heat.map.dtype, heat.film.shape) == ((32, 32), np.float32, (32, 32))
+    assert (heat.map.shape, heat.map.dtype, heat.image.shape) == ((32, 32), np.float32, (32, 32))
     assert 0 <= heat.map.min() <= heat.map.max() <= 1
     with Image.open(io.BytesIO(heat.png)) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
         pixels = np.asarray(picture).astype(int)
     cold = heat.map == 0
-    np.testing.assert_array_equal(pixels[cold], np.repeat(heat.film[cold][:, None].astype(int), 3, axis=1))
+    np.testing.assert_array_equal(pixels[cold], np.repeat(heat.image[cold][:, None].astype(int), 3, axis=1))
     with pytest.raises(ThoraxError, match="label Gout is not one of Effusion, Mass, Nodule"):
         classifier.explain(PNGS[0], "Gout")
 
 
-# --- unusual films
+# --- unusual images
 
 
 def rounds(count: int, seed: int = 0) -> np.ndarray:
-    """(count, 64, 64) films: a bright round of any size on black, near the middle."""
+    """(count, 64, 64) images: a bright round of any size on black, near the middle."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[-32:32, -32:32]
-    return np.stack([
-        (200 * np.exp(-((rows - a) ** 2 + (columns - b) ** 2) / s**2) + rng.normal(20, 5, (64, 64))).clip(0, 255).astype(np.uint8)
-        for a, b, s in zip(rng.normal(0, 4, count), rng.normal(0, 4, count), rng.uniform(14, 22, count), strict=True)
-    ])  # fmt: skip
+    return np.stack(
+        [
+            (200 * np.exp(-((rows - a) ** 2 + (columns - b) ** 2) / s**2) + rng.normal(20, 5, (64, 64)))
+            .clip(0, 255)
+            .astype(np.uint8)
+            for a, b, s in zip(
+                rng.normal(0, 4, count), rng.normal(0, 4, count), rng.uniform(14, 22, count), strict=True
+            )
+        ]
+    )
 
 
 def test_inverted_and_other_pictures_are_noticed_and_usual_ones_are_not():
-    typical = TypicalFilms.from_dict(TypicalFilms.of(rounds(300)).to_dict())
+    typical = OutOfDistributionDetector.from_dict(OutOfDistributionDetector.of(rounds(300)).to_dict())
     usual = rounds(200, seed=1)
     other = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
-    assert np.mean([bool(typical.warnings(film)) for film in usual]) < 0.02
-    assert np.mean([typical.warnings(255 - film) == ["looks inverted"] for film in usual]) > 0.9
-    assert typical.warnings(other) == typical.warnings(np.roll(usual[0], 30, axis=0)) == ["not like the training films"]
-    assert typical.warnings(np.zeros((64, 64), np.uint8)) == ["not like the training films"]
+    assert np.mean([bool(typical.warnings(xray)) for xray in usual]) < 0.02
+    assert np.mean([typical.warnings(255 - xray) == ["looks inverted"] for xray in usual]) > 0.9
+    assert typical.warnings(other) == typical.warnings(np.roll(usual[0], 30, axis=0)) == ["not like the training images"]
+    assert typical.warnings(np.zeros((64, 64), np.uint8)) == ["not like the training images"]
 
 
-def test_of_few_films_nothing_is_said(classifier):
-    assert TypicalFilms.of(rounds(63)) is None
+def test_of_few_images_nothing_is_said(classifier):
+    assert OutOfDistributionDetector.of(rounds(63)) is None
     assert classifier.typical is None
-    assert classifier.warnings(films.grey(32, 32)) == []
+    assert classifier.warnings(xrays.grey(32, 32)) == []
 
 
 @pytest.mark.realdata
-def test_real_films_that_are_inverted_or_no_films(realdata):
+def test_real_images_that_are_inverted_or_no_images(realdata):
     from pathlib import Path
 
     from thorax.data.images import Preprocessing
 
     def read(pattern: str, step: int) -> np.ndarray:
-        return np.stack([Preprocessing(128, 128).film(Path(path)) for path in sorted(realdata.glob(pattern))[::step]])
+        return np.stack([Preprocessing(128, 128).image(Path(path)) for path in sorted(realdata.glob(pattern))[::step]])
 
-    typical = TypicalFilms.of(read("kermany224/train/*/*", 10)[np.random.default_rng(0).permutation(471)])
+    typical = OutOfDistributionDetector.of(read("kermany224/train/*/*", 10)[np.random.default_rng(0).permutation(471)])
     usual, photos = read("kermany224/test/*/*", 1), read("coco/val2017/*", 1)
-    assert np.mean([bool(typical.warnings(film)) for film in usual]) < 0.02
-    assert np.mean([typical.warnings(255 - film) == ["looks inverted"] for film in usual]) > 0.9
+    assert np.mean([bool(typical.warnings(xray)) for xray in usual]) < 0.02
+    assert np.mean([typical.warnings(255 - xray) == ["looks inverted"] for xray in usual]) > 0.9
     assert np.mean([bool(typical.warnings(photo)) for photo in photos]) > 0.8
 
 
-def test_at_most_512_films_of_a_set_are_looked_at_and_bad_ones_left_out(tmp_path, monkeypatch):
+def test_at_most_512_images_of_a_set_are_looked_at_and_bad_ones_left_out(tmp_path, monkeypatch):
     from thorax.data import out_of_distribution
     from thorax.data.images import Preprocessing
 
-    paths = [films.put(tmp_path / f"{k}.png", film) for k, film in enumerate(rounds(70))]
-    paths[3].write_bytes(b"no film")
-    found = out_of_distribution.typical_films(films.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64))
+    paths = [xrays.put(tmp_path / f"{k}.png", xray) for k, xray in enumerate(rounds(70))]
+    paths[3].write_bytes(b"no image")
+    found = out_of_distribution.typical_images(xrays.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64))
     assert found is not None and found.warnings(rounds(1, seed=2)[0]) == []
     monkeypatch.setattr(out_of_distribution, "MOST", 60)
-    assert out_of_distribution.typical_films(films.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64)) is None
+    assert (
+        out_of_distribution.typical_images(xrays.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64)) is None
+    )

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 import dicoms
-import films
+import images as xrays
 from hosting import base64_of, form, npy
-from thorax.data.images import UnreadableFilm, decode
+from thorax.data.images import DecodeError, decode
 from thorax.serving import content
 from thorax.serving.arrays import as_png
-from thorax.serving.content import Options, Refused
-from thorax.serving.settings import Settings
+from thorax.serving.content import RequestError, ResponseOptions
+from thorax.serving.settings import ServerSettings
 
-PNG = films.data(films.grey())
-SMALL = Settings(max_request_bytes=20_000, max_films=3, max_pixels=3_000, s3_prefixes=("s3://films/open", "s3://all"))
+PNG = xrays.data(xrays.grey())
+SMALL = ServerSettings(
+    max_request_bytes=20_000, max_images=3, max_pixels=3_000, s3_prefixes=("s3://films/open", "s3://all")
+)
 
 
 def read(body, content_type, **more):
@@ -27,7 +29,7 @@ def read(body, content_type, **more):
 
 
 def refused(body, content_type):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestError) as caught:
         read(body, content_type)
     assert "\n" not in str(caught.value)
     return caught.value.status, str(caught.value)
@@ -36,84 +38,127 @@ def refused(body, content_type):
 @pytest.mark.parametrize("content_type", [*content.FILES, "IMAGE/PNG", "image/png; charset=binary", "", None])
 def test_a_file_is_taken_as_it_is(content_type):
     request = read(PNG, content_type)
-    assert (request.films, request.several, request.options) == ([PNG], False, Options())
+    assert (request.images, request.several, request.options) == ([PNG], False, ResponseOptions())
 
 
 @pytest.mark.parametrize(
-    ("shape", "several"), [((9, 8), False), ((9, 8, 3), False), ((2, 9, 8), True), ((1, 9, 8), True), ((2, 9, 8, 3), True), ((3, 3), False)]
+    ("shape", "several"),
+    [((9, 8), False), ((9, 8, 3), False), ((2, 9, 8), True), ((1, 9, 8), True), ((2, 9, 8, 3), True), ((3, 3), False)],
 )
 def test_arrays(shape, several):
     values = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
     for array in (values, np.asfortranarray(values)):
         request = read(npy(array), "application/x-npy")
         assert request.several is several
-        np.testing.assert_array_equal(np.stack(request.films) if several else request.films[0], values)
+        np.testing.assert_array_equal(np.stack(request.images) if several else request.images[0], values)
 
 
-@pytest.mark.parametrize(("array", "told"), [
-    (np.zeros(5), "shape (5,) is no film"), (np.zeros((1, 2, 2, 2)), "shape (1, 2, 2, 2) is no film"), (np.zeros((0, 5)), "shape (0, 5) is no film"),
-    (np.zeros((2, 2), "c8"), "complex64 is not read"), (np.zeros((2, 2), "i4"), "int32 is not read"), (np.zeros((2, 2), "U3"), "<U3 is not read"),
-    (np.zeros((2, 2), "M8[s]"), "is not read"), (np.zeros((2, 2), bool), "bool is not read"), (np.zeros((2, 2), "i4,f4"), "is not read"),
-])  # fmt: skip
-def test_arrays_that_are_no_films(array, told):
+@pytest.mark.parametrize(
+    ("array", "told"),
+    [
+        (np.zeros(5), "shape (5,) is no image"),
+        (np.zeros((1, 2, 2, 2)), "shape (1, 2, 2, 2) is no image"),
+        (np.zeros((0, 5)), "shape (0, 5) is no image"),
+        (np.zeros((2, 2), "c8"), "complex64 is not read"),
+        (np.zeros((2, 2), "i4"), "int32 is not read"),
+        (np.zeros((2, 2), "U3"), "<U3 is not read"),
+        (np.zeros((2, 2), "M8[s]"), "is not read"),
+        (np.zeros((2, 2), bool), "bool is not read"),
+        (np.zeros((2, 2), "i4,f4"), "is not read"),
+    ],
+)
+def test_arrays_that_are_no_images(array, told):
     status, message = refused(npy(array), "application/x-npy")
     assert status == 400 and told in message
 
 
 def test_an_array_that_says_more_than_it_holds():
-    good = npy(films.grey())
+    good = npy(xrays.grey())
     assert "says (40, 48) of uint8, but 1820 bytes follow" in refused(good[:-100], "application/x-npy")[1]
     assert "but 1921 bytes follow" in refused(good + b"x", "application/x-npy")[1]
 
 
-def test_more_films_than_allowed():
+def test_more_images_than_allowed():
     four = npy(np.zeros((4, 3, 2), np.uint8))
-    assert refused(four, "application/x-npy") == (413, "4 films are more than the 3 of one request; send several requests")
+    assert refused(four, "application/x-npy") == (
+        413,
+        "4 images are more than the 3 of one request; send several requests",
+    )
     assert refused(json.dumps({"images": [""] * 4}).encode(), "application/json")[0] == 413
     assert refused(form(*[("f", "f", b"x")] * 4)[0], "multipart/form-data; boundary=x1y2")[0] == 413
     assert refused(form(*[("f", "f", b"x")] * 40)[0], "multipart/form-data; boundary=x1y2")[0] == 400
 
 
 def test_too_many_bytes_and_too_many_pixels():
-    assert refused(b"x" * 20_001, "image/png") == (413, "the body is larger than 20000 bytes; send a smaller film, or fewer at once")
-    assert str(read(films.data(np.zeros((60, 51), np.uint8)), "image/png").films[0]) == "the film has 51x60 pixels, more than the 3000 that this server reads"
-    with pytest.raises(UnreadableFilm, match="it claims more than the 67108864 pixels"):  # what the header check leaves to the decoder
-        decode(read(films.huge(60_000, 60_000), "image/png").films[0], "the film")
+    assert refused(b"x" * 20_001, "image/png") == (
+        413,
+        "the body is larger than 20000 bytes; send a smaller image, or fewer at once",
+    )
+    assert (
+        str(read(xrays.data(np.zeros((60, 51), np.uint8)), "image/png").images[0])
+        == "the image has 51x60 pixels, more than the 3000 that this server reads"
+    )
+    with pytest.raises(
+        DecodeError, match="it claims more than the 67108864 pixels"
+    ):  # what the header check leaves to the decoder
+        decode(read(xrays.huge(60_000, 60_000), "image/png").images[0], "the image")
 
 
 @pytest.mark.parametrize("kind", ["npy", "pgm", "dicom"])
 def test_too_many_pixels_of_any_kind(kind):
     pixels = np.zeros((60, 51), np.uint8)
-    made = {"npy": lambda: npy(pixels), "pgm": lambda: b"P5\n51 60\n255\n" + pixels.tobytes(), "dicom": lambda: dicoms.dicom(pixels)}[kind]()
+    made = {
+        "npy": lambda: npy(pixels),
+        "pgm": lambda: b"P5\n51 60\n255\n" + pixels.tobytes(),
+        "dicom": lambda: dicoms.dicom(pixels),
+    }[kind]()
     content_type = "application/x-npy" if kind == "npy" else "application/octet-stream"
-    assert str(read(made, content_type).films[0]) == "the film has 51x60 pixels, more than the 3000 that this server reads"
+    assert (
+        str(read(made, content_type).images[0]) == "the image has 51x60 pixels, more than the 3000 that this server reads"
+    )
 
 
 @pytest.mark.parametrize("top", [0.3, 0.24, 0.05])
 def test_floats_keep_their_brightness(top):
-    film = np.linspace(0, top, 3000).reshape(60, 50)
-    np.testing.assert_array_equal(decode(as_png(film), "x"), np.rint(255 * film))
+    xray = np.linspace(0, top, 3000).reshape(60, 50)
+    np.testing.assert_array_equal(decode(as_png(xray), "x"), np.rint(255 * xray))
 
 
 @pytest.mark.parametrize("text", [base64_of(PNG), "data:image/png;base64," + base64_of(PNG)])
-def test_a_film_in_json(text):
-    request = read(json.dumps({"image": text, "explain": True, "label": "Mass"}).encode(), "application/json; charset=utf-8")
-    assert (request.films, request.several, request.options) == ([PNG], False, Options(True, "Mass"))
+def test_a_image_in_json(text):
+    request = read(
+        json.dumps({"image": text, "explain": True, "label": "Mass"}).encode(), "application/json; charset=utf-8"
+    )
+    assert (request.images, request.several, request.options) == ([PNG], False, ResponseOptions(True, "Mass"))
 
 
-def test_films_in_json_each_with_its_own_problem():
+def test_images_in_json_each_with_its_own_problem():
     request = read(json.dumps({"images": [base64_of(PNG), "?", 7]}).encode(), "application/json")
     assert request.several
-    assert request.films[0] == PNG
-    assert [str(film).split(":")[0] for film in request.films[1:]] == ['"image 1" is not base64', '"image 2" must be a text, a film in base64']
+    assert request.images[0] == PNG
+    assert [str(xray).split(":")[0] for xray in request.images[1:]] == [
+        '"image 1" is not base64',
+        '"image 2" must be a text, an image in base64',
+    ]
 
 
-@pytest.mark.parametrize(("body", "told"), [
-    (b"", "the body is empty; send a film"), (b"[]", 'the JSON must be {"image": base64}'), (b"{}", "the JSON must be"), (b'"image"', "the JSON must be"),
-    (b'{"image": "", "images": []}', "the JSON must be"), (b'{"images": {}}', '"images" must be a list'), (b'{"images": []}', "the request holds no film"),
-    (b'{"image": "", "explain": "maybe"}', "explain=maybe must be true or false"), (b'{"image": "", "label": 3}', "label must be the name"),
-    (b"{", "the body is not JSON"), (b"\xff\xfe", "the body is not JSON"), (b"[" * 10_000, "it is nested too deeply"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "the body is empty; send an image"),
+        (b"[]", 'the JSON must be {"image": base64}'),
+        (b"{}", "the JSON must be"),
+        (b'"image"', "the JSON must be"),
+        (b'{"image": "", "images": []}', "the JSON must be"),
+        (b'{"images": {}}', '"images" must be a list'),
+        (b'{"images": []}', "the request holds no image"),
+        (b'{"image": "", "explain": "maybe"}', "explain=maybe must be true or false"),
+        (b'{"image": "", "label": 3}', "label must be the name"),
+        (b"{", "the body is not JSON"),
+        (b"\xff\xfe", "the body is not JSON"),
+        (b"[" * 10_000, "it is nested too deeply"),
+    ],
+)
 def test_json_that_does_not_fit(body, told):
     status, message = refused(body, "application/json")
     assert status == 400 and told in message
@@ -123,23 +168,29 @@ def test_a_form_of_files_and_fields():
     odd = b"\r\n--x1y \r\n\r\n\x00--\r"
     body, kind = form(("a", "a.png", PNG), ("label", None, b"Mass"), ("b", "", odd))
     request = read(body, kind)
-    assert (request.films, request.several, request.options) == ([PNG, odd], True, Options(True, "Mass"))
+    assert (request.images, request.several, request.options) == ([PNG, odd], True, ResponseOptions(True, "Mass"))
     assert not read(*form(("a", "a.png", PNG), ("explain", None, b"false"))).several
 
 
-@pytest.mark.parametrize(("body", "kind", "told"), [
-    (b"x", "multipart/form-data", "needs a boundary"), (b"x", "multipart/form-data; boundary=a", "cut off"),
-    (b"--a--", "multipart/form-data; boundary=a", "no film"),
-    (form(("a", None, b"x"))[0], "multipart/form-data; boundary=x1y2", "neither a file nor one of the fields"),
-    (b"--a\r\nno end", "multipart/form-data; boundary=a", "no headers, or is cut off"),
-    (form(("a", "f", PNG))[0][:-4], "multipart/form-data; boundary=x1y2", "cut off"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "kind", "told"),
+    [
+        (b"x", "multipart/form-data", "needs a boundary"),
+        (b"x", "multipart/form-data; boundary=a", "cut off"),
+        (b"--a--", "multipart/form-data; boundary=a", "no image"),
+        (form(("a", None, b"x"))[0], "multipart/form-data; boundary=x1y2", "neither a file nor one of the fields"),
+        (b"--a\r\nno end", "multipart/form-data; boundary=a", "no headers, or is cut off"),
+        (form(("a", "f", PNG))[0][:-4], "multipart/form-data; boundary=x1y2", "cut off"),
+    ],
+)
 def test_forms_that_do_not_fit(body, kind, told):
     status, message = refused(body, kind)
     assert status == 400 and told in message
 
 
-@pytest.mark.parametrize("content_type", ["text/csv", "image/gif", "application/x-python-serialize", "nonsense", "a" * 5000])
+@pytest.mark.parametrize(
+    "content_type", ["text/csv", "image/gif", "application/x-python-serialize", "nonsense", "a" * 5000]
+)
 def test_other_content_types(content_type):
     status, message = refused(PNG, content_type)
     assert status == 415 and len(message) < 500
@@ -149,48 +200,75 @@ def test_other_content_types(content_type):
 # --- options
 
 
-@pytest.mark.parametrize(("query", "attributes", "want"), [
-    ("", "", Options()), ("explain=true", "", Options(True)), ("explain=1&label=Mass", "", Options(True, "Mass")), ("", "explain=TRUE", Options(True)),
-    ("", "explain=true,label=Mass", Options(True, "Mass")), ("", "explain=true; label=Mass", Options(True, "Mass")), ("explain", "", Options(True)),
-    ("label=Pleural%20Thickening", "", Options(None, "Pleural Thickening")), ("explain=false", "explain=true", Options(False)), ("other=7", "trace", Options()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("query", "attributes", "want"),
+    [
+        ("", "", ResponseOptions()),
+        ("explain=true", "", ResponseOptions(True)),
+        ("explain=1&label=Mass", "", ResponseOptions(True, "Mass")),
+        ("", "explain=TRUE", ResponseOptions(True)),
+        ("", "explain=true,label=Mass", ResponseOptions(True, "Mass")),
+        ("", "explain=true; label=Mass", ResponseOptions(True, "Mass")),
+        ("explain", "", ResponseOptions(True)),
+        ("label=Pleural%20Thickening", "", ResponseOptions(None, "Pleural Thickening")),
+        ("explain=false", "explain=true", ResponseOptions(False)),
+        ("other=7", "trace", ResponseOptions()),
+    ],
+)
 def test_options_of_query_and_attributes(query, attributes, want):
-    assert Options.of(query, attributes) == want
+    assert ResponseOptions.of(query, attributes) == want
 
 
 def test_fields_of_the_body_win():
     body = json.dumps({"image": base64_of(PNG), "label": "Mass"}).encode()
-    assert read(body, "application/json", options=Options(True, "Nodule")).options == Options(True, "Mass")
-    assert read(PNG, "image/png", options=Options(True, "Nodule")).options == Options(True, "Nodule")
+    assert read(body, "application/json", options=ResponseOptions(True, "Nodule")).options == ResponseOptions(
+        True, "Mass"
+    )
+    assert read(PNG, "image/png", options=ResponseOptions(True, "Nodule")).options == ResponseOptions(True, "Nodule")
     declined = json.dumps({"image": base64_of(PNG), "explain": False}).encode()
-    assert read(declined, "application/json", options=Options(True)).options == Options(False)
+    assert read(declined, "application/json", options=ResponseOptions(True)).options == ResponseOptions(False)
 
 
 def test_a_label_asks_for_its_heat_map_unless_that_is_declined():
-    assert read(PNG, "image/png", options=Options.of("label=Mass")).options.explain
-    assert not read(PNG, "image/png", options=Options.of("explain=false&label=Mass")).options.explain
+    assert read(PNG, "image/png", options=ResponseOptions.of("label=Mass")).options.explain
+    assert not read(PNG, "image/png", options=ResponseOptions.of("explain=false&label=Mass")).options.explain
 
 
-# --- arrays as films
+# --- arrays as images
 
 
 @pytest.mark.parametrize(
-    "array", [films.grey(), films.grey().astype("<u2") * 257, films.grey().astype(">u2") * 257, films.grey() / 255, (films.grey() / 255).astype("f2")]
+    "array",
+    [
+        xrays.grey(),
+        xrays.grey().astype("<u2") * 257,
+        xrays.grey().astype(">u2") * 257,
+        xrays.grey() / 255,
+        (xrays.grey() / 255).astype("f2"),
+    ],
 )
-def test_an_array_is_the_film_it_shows(array):
+def test_an_array_is_the_image_it_shows(array):
     from thorax.data.images import decode
 
-    np.testing.assert_allclose(decode(as_png(array), "").astype(int), films.grey(), atol=0 if array.dtype.kind == "u" else 1)
+    np.testing.assert_allclose(
+        decode(as_png(array), "").astype(int), xrays.grey(), atol=0 if array.dtype.kind == "u" else 1
+    )
 
 
-@pytest.mark.parametrize(("array", "told"), [
-    (np.full((2, 2), 1.5), "must hold numbers in 0..1, found 1.5 to 1.5"), (np.full((2, 2), -0.1), "found -0.1"), (np.full((2, 2), np.nan), "found nan"),
-    (np.full((2, 2), np.inf), "found inf"), (np.zeros((2, 2, 4), np.uint8), "of shape (2, 2, 4) is no film"),
-    (np.zeros((2, 2, 3), np.uint16), "no film; give uint8"),
-    (np.zeros((2, 2), np.uint32), "no film; give uint8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("array", "told"),
+    [
+        (np.full((2, 2), 1.5), "must hold numbers in 0..1, found 1.5 to 1.5"),
+        (np.full((2, 2), -0.1), "found -0.1"),
+        (np.full((2, 2), np.nan), "found nan"),
+        (np.full((2, 2), np.inf), "found inf"),
+        (np.zeros((2, 2, 4), np.uint8), "of shape (2, 2, 4) is no image"),
+        (np.zeros((2, 2, 3), np.uint16), "no image; give uint8"),
+        (np.zeros((2, 2), np.uint32), "no image; give uint8"),
+    ],
+)
 def test_an_array_out_of_range(array, told):
-    with pytest.raises(UnreadableFilm) as caught:
+    with pytest.raises(DecodeError) as caught:
         as_png(array)
     assert told in str(caught.value)
 
@@ -217,7 +295,7 @@ class S3:
 
 @pytest.fixture
 def s3(monkeypatch) -> S3:
-    stored = S3({("films", "open/a.png"): PNG, ("all", "b/c.png"): PNG, ("films", "open/large"): b"x" * 20_001})
+    stored = S3({("images", "open/a.png"): PNG, ("all", "b/c.png"): PNG, ("images", "open/large"): b"x" * 20_001})
     monkeypatch.setitem(sys.modules, "boto3", stored)
     monkeypatch.setitem(sys.modules, "botocore", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "botocore.config", SimpleNamespace(Config=lambda **_: None))
@@ -225,15 +303,23 @@ def s3(monkeypatch) -> S3:
 
 
 @pytest.mark.parametrize("uri", ["s3://films/open/a.png", "s3://all/b/c.png"])
-def test_a_film_of_an_allowed_place_in_s3(s3, uri):
-    assert read(json.dumps({"s3_uri": uri}).encode(), "application/json").films == [PNG]
+def test_a_image_of_an_allowed_place_in_s3(s3, uri):
+    assert read(json.dumps({"s3_uri": uri}).encode(), "application/json").images == [PNG]
 
 
-@pytest.mark.parametrize(("uri", "status", "told"), [
-    ("s3://films/secret/a.png", 403, "may not read"), ("s3://films/openly/a.png", 403, "may not read"), ("s3://allies/b.png", 403, "may not read"),
-    ("http://169.254.169.254/latest/meta-data", 400, "must be s3://bucket/key"), ("file:///etc/passwd", 400, "must be s3://"), ("s3://films", 400, "must be s3://"),
-    (7, 400, "must be s3://"), (None, 400, "must be s3://"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("uri", "status", "told"),
+    [
+        ("s3://films/secret/a.png", 403, "may not read"),
+        ("s3://films/openly/a.png", 403, "may not read"),
+        ("s3://allies/b.png", 403, "may not read"),
+        ("http://169.254.169.254/latest/meta-data", 400, "must be s3://bucket/key"),
+        ("file:///etc/passwd", 400, "must be s3://"),
+        ("s3://films", 400, "must be s3://"),
+        (7, 400, "must be s3://"),
+        (None, 400, "must be s3://"),
+    ],
+)
 def test_places_that_are_not_read_are_not_asked(s3, uri, status, told):
     found, message = refused(json.dumps({"s3_uri": uri}).encode(), "application/json")
     assert (found, s3.asked) == (status, []) and told in message
@@ -241,10 +327,13 @@ def test_places_that_are_not_read_are_not_asked(s3, uri, status, told):
 
 def test_what_s3_refuses_or_is_too_large(s3):
     gone = refused(b'{"s3_uri": "s3://films/open/gone"}', "application/json")
-    assert gone == (400, "the film at s3_uri cannot be read from S3: NoSuchKey")
+    assert gone == (400, "the image at s3_uri cannot be read from S3: NoSuchKey")
     assert refused(b'{"s3_uri": "s3://films/open/large"}', "application/json")[0] == 413
 
 
 def test_without_boto3(monkeypatch):
     monkeypatch.setitem(sys.modules, "boto3", None)
-    assert refused(b'{"s3_uri": "s3://all/b/c.png"}', "application/json") == (400, '"s3_uri" needs boto3 on the server: pip install boto3')
+    assert refused(b'{"s3_uri": "s3://all/b/c.png"}', "application/json") == (
+        400,
+        '"s3_uri" needs boto3 on the server: pip install boto3',
+    )

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import films
+import images
 from hosting import base64_of, form, npy
 from thorax.serving.content import INPUTS
 from thorax.serving.replies import OUTPUTS
@@ -39,37 +39,98 @@ def header(text: str, rest: bytes = b"") -> bytes:
     return b"\x93NUMPY\x01\x00" + (len(raw) % 65536).to_bytes(2, "little") + raw + rest
 
 
-GREY = films.grey(24, 28)
+GREY = images.grey(24, 28)
 GOOD = {
-    "png": films.data(GREY), "jpeg": films.data(GREY, "JPEG"), "wide": films.data(GREY.astype(np.uint16) * 257), "gif": films.data(GREY, "GIF"),
-    "colour": films.data(np.dstack([GREY] * 4)), "turned": films.turned(GREY, 6), "tiff": films.data(GREY, "TIFF"), "bmp": films.data(GREY, "BMP"),
-    "huge": films.huge(60_000, 60_000), "tall": films.huge(1, 2**31 - 1), "just too large": films.huge(2_000, 1_001), "nothing": films.huge(0, 0),
-    "npy": npy(GREY), "batch": npy(np.stack([GREY] * 3)), "floats": npy(GREY / 255), "nan": npy(np.full((5, 5), np.nan, np.float16)),
-    "fortran": npy(np.asfortranarray(GREY)), "big end": npy(GREY.astype(">u2")), "texts": npy(np.array(["a", "bc"])), "zip": zipped(),
-    "object": npy(np.array([[print]], dtype=object), allow_pickle=True), "pickle": pickle.dumps({"a": os.getcwd}), "record": npy(np.zeros(3, "i4,f4")),
+    "png": images.data(GREY),
+    "jpeg": images.data(GREY, "JPEG"),
+    "wide": images.data(GREY.astype(np.uint16) * 257),
+    "gif": images.data(GREY, "GIF"),
+    "colour": images.data(np.dstack([GREY] * 4)),
+    "turned": images.turned(GREY, 6),
+    "tiff": images.data(GREY, "TIFF"),
+    "bmp": images.data(GREY, "BMP"),
+    "huge": images.huge(60_000, 60_000),
+    "tall": images.huge(1, 2**31 - 1),
+    "just too large": images.huge(2_000, 1_001),
+    "nothing": images.huge(0, 0),
+    "npy": npy(GREY),
+    "batch": npy(np.stack([GREY] * 3)),
+    "floats": npy(GREY / 255),
+    "nan": npy(np.full((5, 5), np.nan, np.float16)),
+    "fortran": npy(np.asfortranarray(GREY)),
+    "big end": npy(GREY.astype(">u2")),
+    "texts": npy(np.array(["a", "bc"])),
+    "zip": zipped(),
+    "object": npy(np.array([[print]], dtype=object), allow_pickle=True),
+    "pickle": pickle.dumps({"a": os.getcwd}),
+    "record": npy(np.zeros(3, "i4,f4")),
     "vast": header("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 99999999999), }"),
-    "negative": header("{'descr': '|u1', 'fortran_order': False, 'shape': (-4, -6), }", b"x" * 24), "call": header("__import__('os').getcwd()"),
-    "deep header": header("(" * 900), "empty": b"", "zero": b"\0" * 64,
-    "image": json.dumps({"image": base64_of(films.data(GREY))}).encode(),
-    "images": json.dumps({"images": [base64_of(films.data(GREY)), "?", 3, None]}).encode(),
-    "s3": b'{"s3_uri": "s3://bucket/film.png"}', "url": b'{"s3_uri": "file:///etc/passwd"}', "two ways": b'{"image": "", "images": []}',
-    "deep": b'{"images": ' + b"[" * 5000 + b"]" * 5000 + b"}", "number": b"9" * 6000, "constant": b'{"image": NaN}', "utf-16": '{"image": ""}'.encode("utf-16"),
-    "form": form(("film", "a.png", films.data(GREY)), ("explain", None, b"1"))[0], "form of many": form(*[("f", "f", b"x")] * 30)[0],
-    "form without end": form(("film", "a.png", films.data(GREY)))[0][:-6], "form of nothing": b"--x1y2--\r\n",
-}  # fmt: skip
+    "negative": header("{'descr': '|u1', 'fortran_order': False, 'shape': (-4, -6), }", b"x" * 24),
+    "call": header("__import__('os').getcwd()"),
+    "deep header": header("(" * 900),
+    "empty": b"",
+    "zero": b"\0" * 64,
+    "image": json.dumps({"image": base64_of(images.data(GREY))}).encode(),
+    "images": json.dumps({"images": [base64_of(images.data(GREY)), "?", 3, None]}).encode(),
+    "s3": b'{"s3_uri": "s3://bucket/image.png"}',
+    "url": b'{"s3_uri": "file:///etc/passwd"}',
+    "two ways": b'{"image": "", "images": []}',
+    "deep": b'{"images": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "number": b"9" * 6000,
+    "constant": b'{"image": NaN}',
+    "utf-16": '{"image": ""}'.encode("utf-16"),
+    "form": form(("image", "a.png", images.data(GREY)), ("explain", None, b"1"))[0],
+    "form of many": form(*[("f", "f", b"x")] * 30)[0],
+    "form without end": form(("image", "a.png", images.data(GREY)))[0][:-6],
+    "form of nothing": b"--x1y2--\r\n",
+}
 #: What each body says it is, if it is honest.
 HONEST = {
-    **dict.fromkeys(("npy", "batch", "floats", "nan", "fortran", "big end", "texts", "zip", "object", "pickle", "record", "vast", "negative", "call"), "npy"),
-    "deep header": "npy", **dict.fromkeys(("image", "images", "s3", "url", "two ways", "deep", "number", "constant", "utf-16"), "json"),
+    **dict.fromkeys(
+        (
+            "npy",
+            "batch",
+            "floats",
+            "nan",
+            "fortran",
+            "big end",
+            "texts",
+            "zip",
+            "object",
+            "pickle",
+            "record",
+            "vast",
+            "negative",
+            "call",
+        ),
+        "npy",
+    ),
+    "deep header": "npy",
+    **dict.fromkeys(("image", "images", "s3", "url", "two ways", "deep", "number", "constant", "utf-16"), "json"),
     **dict.fromkeys(("form", "form of many", "form without end", "form of nothing"), "form"),
-}  # fmt: skip
-CALLED = {"npy": "application/x-npy", "json": "application/json", "form": "multipart/form-data; boundary=x1y2", "film": "application/octet-stream"}
-KINDS = [*INPUTS, "multipart/form-data; boundary=x1y2", "multipart/form-data; boundary*=utf-8''x", "text/csv", "image/*", ""]
+}
+CALLED = {
+    "npy": "application/x-npy",
+    "json": "application/json",
+    "form": "multipart/form-data; boundary=x1y2",
+    "image": "application/octet-stream",
+}
+KINDS = [
+    *INPUTS,
+    "multipart/form-data; boundary=x1y2",
+    "multipart/form-data; boundary*=utf-8''x",
+    "text/csv",
+    "image/*",
+    "",
+]
 
 
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[bytes, str]:
-    """Something good or known to be bad, as it is or damaged, or anything; and a content type, honest in half of all cases."""
+    """Something good or known to be bad, as it is or damaged, or anything.
+
+    And a content type, honest in half of all cases.
+    """
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=200)), draw(content_types)
     name = draw(st.sampled_from(sorted(GOOD)))
@@ -87,13 +148,22 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, str]:
                 del body[at : at + draw(st.integers(1, 60))]
             case _:
                 body += body[:4096]
-    return bytes(body), draw(st.just(CALLED[HONEST.get(name, "film")]) | content_types)
+    return bytes(body), draw(st.just(CALLED[HONEST.get(name, "image")]) | content_types)
 
 
 header_text = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=60)
-content_types = st.one_of(st.sampled_from(KINDS), header_text, st.tuples(st.sampled_from(KINDS), header_text).map(";".join))
-accepts = st.one_of(st.just(""), st.sampled_from(OUTPUTS), st.sampled_from([*OUTPUTS, "*/*", "image/*;q=0.1, text/*", ""]), header_text)
-asked = st.sampled_from(["", "explain=true", "explain=true&label=Mass", "label=%00", "explain=maybe", "explain=1&explain=0"]) | header_text
+content_types = st.one_of(
+    st.sampled_from(KINDS), header_text, st.tuples(st.sampled_from(KINDS), header_text).map(";".join)
+)
+accepts = st.one_of(
+    st.just(""), st.sampled_from(OUTPUTS), st.sampled_from([*OUTPUTS, "*/*", "image/*;q=0.1, text/*", ""]), header_text
+)
+asked = (
+    st.sampled_from(
+        ["", "explain=true", "explain=true&label=Mass", "label=%00", "explain=maybe", "explain=1&explain=0"]
+    )
+    | header_text
+)
 
 
 def tried(client, body, content_type, accept, attributes, query) -> int:
@@ -103,7 +173,9 @@ def tried(client, body, content_type, accept, attributes, query) -> int:
     if answer.status != 200:
         line = answer.json["error"]
         assert line and "\n" not in line and len(line) < 600
-        assert not any(word in line for word in ("Traceback", "site-packages", "source_dir", "object at 0x", os.getcwd()))
+        assert not any(
+            word in line for word in ("Traceback", "site-packages", "source_dir", "object at 0x", os.getcwd())
+        )
     return answer.status
 
 
@@ -117,7 +189,13 @@ def test_always_an_answer_of_2xx_or_4xx(client, classifier):
     memory = psutil.Process()
     seen: dict[int, int] = {}
 
-    @settings(max_examples=CASES or 5000, deadline=None, database=None, derandomize=not CASES, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=CASES or 5000,
+        deadline=None,
+        database=None,
+        derandomize=not CASES,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(bodies(), accepts, asked, asked)
     def case(sent, accept, attributes, query):
         status = tried(client, *sent, accept, attributes, query)

@@ -13,56 +13,82 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import films
+import images
 from hosting import base64_of, npy, tiny_bundle
 from thorax.labels import LabelSpace
 from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import Options, Refused
+from thorax.serving.content import RequestError, ResponseOptions
 from thorax.serving.replies import CSV, JSON, LINES, NPY, OUTPUTS, PNG, VERBOSE, chosen
 
-FILM, OTHER = films.data(films.grey()), films.data(films.grey(seed=2))
-SEVERAL = json.dumps({"images": [base64_of(FILM), base64_of(b"no film"), base64_of(OTHER)]}).encode()
+IMAGE, OTHER = images.data(images.grey()), images.data(images.grey(seed=2))
+SEVERAL = json.dumps({"images": [base64_of(IMAGE), base64_of(b"no image"), base64_of(OTHER)]}).encode()
 
 
 @pytest.fixture(scope="module")
 def p(classifier):
-    return classifier.predict([FILM, OTHER])
+    return classifier.predict([IMAGE, OTHER])
 
 
 def one(classifier, accept, **options):
-    return answer(classifier, FILM, "image/png", accept, options=Options(**options))
+    return answer(classifier, IMAGE, "image/png", accept, options=ResponseOptions(**options))
 
 
 def several(classifier, accept):
     return answer(classifier, SEVERAL, "application/json", accept)
 
 
-@pytest.mark.parametrize(("accept", "form"), [
-    (None, JSON), ("", JSON), ("*/*", JSON), ("application/*", JSON), ("APPLICATION/JSON", JSON), ("application/json; charset=utf-8", JSON), ("text/*", CSV),
-    ("application/json;verbose", VERBOSE), ("application/json; verbose=true", VERBOSE), ("application/json;verbose=false", JSON), ("image/*", PNG),
-    ("image/png", PNG),
-    ("text/csv;q=0.4, application/x-npy;q=0.6", NPY), ("text/html, application/jsonlines;q=0.1", LINES), ("*/*;q=0.1, text/csv", CSV), ("*/*, text/csv", CSV),
-    ("application/json;q=0, */*", LINES), ("text/csv;q=0.5, application/json;verbose;q=0.5", VERBOSE), ("text/csv;q=oops, application/x-npy", NPY),
-    ("text/html,application/xhtml+xml,image/webp,*/*;q=0.8", JSON), ("application/json;verbose, application/json", JSON),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        (None, JSON),
+        ("", JSON),
+        ("*/*", JSON),
+        ("application/*", JSON),
+        ("APPLICATION/JSON", JSON),
+        ("application/json; charset=utf-8", JSON),
+        ("text/*", CSV),
+        ("application/json;verbose", VERBOSE),
+        ("application/json; verbose=true", VERBOSE),
+        ("application/json;verbose=false", JSON),
+        ("image/*", PNG),
+        ("image/png", PNG),
+        ("text/csv;q=0.4, application/x-npy;q=0.6", NPY),
+        ("text/html, application/jsonlines;q=0.1", LINES),
+        ("*/*;q=0.1, text/csv", CSV),
+        ("*/*, text/csv", CSV),
+        ("application/json;q=0, */*", LINES),
+        ("text/csv;q=0.5, application/json;verbose;q=0.5", VERBOSE),
+        ("text/csv;q=oops, application/x-npy", NPY),
+        ("text/html,application/xhtml+xml,image/webp,*/*;q=0.8", JSON),
+        ("application/json;verbose, application/json", JSON),
+    ],
+)
 def test_the_form_that_is_liked_best(accept, form):
     assert chosen(accept) == form
 
 
-@pytest.mark.parametrize("accept", ["audio/mpeg", "text/html", "application/json;q=0", "nonsense", "*/*;q=0", ";;", "image/webp"])
+@pytest.mark.parametrize(
+    "accept", ["audio/mpeg", "text/html", "application/json;q=0", "nonsense", "*/*;q=0", ";;", "image/webp"]
+)
 def test_no_form_that_is_accepted(accept):
-    with pytest.raises(Refused, match="cannot be given; ask for one of application/json") as caught:
+    with pytest.raises(RequestError, match="cannot be given; ask for one of application/json") as caught:
         chosen(accept)
     assert caught.value.status == 406
 
 
-@given(st.lists(st.tuples(st.sampled_from([*OUTPUTS, "*/*", "text/*", "audio/mpeg"]), st.integers(0, 10)), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*OUTPUTS, "*/*", "text/*", "audio/mpeg"]), st.integers(0, 10)),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_nothing_is_chosen_that_was_ruled_out(ranges):
     header = ", ".join(f"{name};q={q / 10}" for name, q in ranges)
     try:
         form = chosen(header)
-    except Refused:
+    except RequestError:
         assert all(q == 0 or name == "audio/mpeg" for name, q in ranges) or any(q == 0 for _, q in ranges)
     else:
         assert any(q > 0 for name, q in ranges if name in (form, "*/*", form.split("/")[0] + "/*"))
@@ -79,25 +105,36 @@ def test_json_is_a_bare_list(classifier, p):
 def test_verbose_json_says_what_it_means(classifier, p):
     stored = json.loads(one(classifier, VERBOSE).body)
     assert stored == {
-        "labels": ["Effusion", "Mass", "Nodule"], "thresholds": {"Effusion": 0.4, "Mass": 0.5, "Nodule": 0.6}, "model_version": classifier.version,
-        "probabilities": [round(float(v), 6) for v in p[0]], "decisions": classifier.decisions(p[0]).tolist(),
-        "predicted": classifier.predicted(p[0]), "warnings": [],
-    }  # fmt: skip
+        "labels": ["Effusion", "Mass", "Nodule"],
+        "thresholds": {"Effusion": 0.4, "Mass": 0.5, "Nodule": 0.6},
+        "model_version": classifier.version,
+        "probabilities": [round(float(v), 6) for v in p[0]],
+        "decisions": classifier.decisions(p[0]).tolist(),
+        "predicted": classifier.predicted(p[0]),
+        "warnings": [],
+    }
     assert len(classifier.version) == 12
     of_several = json.loads(several(classifier, VERBOSE).body)
-    assert of_several["predictions"][0] == {key: stored[key] for key in ("probabilities", "decisions", "predicted", "warnings")}
-    assert of_several["predictions"][1] == {"error": "film 1 cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"}
+    assert of_several["predictions"][0] == {
+        key: stored[key] for key in ("probabilities", "decisions", "predicted", "warnings")
+    }
+    assert of_several["predictions"][1] == {
+        "error": "image 1 cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"
+    }
 
 
 def test_warnings_are_told(classifier, monkeypatch):
-    monkeypatch.setattr(classifier, "warnings", lambda film: ["looks inverted"])
+    monkeypatch.setattr(classifier, "warnings", lambda image: ["looks inverted"])
     assert json.loads(one(classifier, VERBOSE).body)["warnings"] == ["looks inverted"]
 
 
 def test_lines(classifier, p):
     lines = [json.loads(line) for line in several(classifier, LINES).body.splitlines()]
-    assert lines == [{"prediction": [round(float(v), 6) for v in p[0]]}, {"error": "film 1 cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"},
-                     {"prediction": [round(float(v), 6) for v in p[1]]}]  # fmt: skip
+    assert lines == [
+        {"prediction": [round(float(v), 6) for v in p[0]]},
+        {"error": "image 1 cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"},
+        {"prediction": [round(float(v), 6) for v in p[1]]},
+    ]
 
 
 def test_csv(classifier, p):
@@ -120,28 +157,58 @@ def test_heat_maps_of_every_label_or_of_one(classifier, accept, label):
     maps = json.loads(one(classifier, accept, explain=True, label=label).body)["heat_maps"]
     assert list(maps) == ([label] if label else list(classifier.labels))
     for name, text in maps.items():
-        assert base64.b64decode(text) == classifier.explain(FILM, name).png
+        assert base64.b64decode(text) == classifier.explain(IMAGE, name).png
 
 
 def test_a_heat_map_as_a_picture(classifier, p):
     reply = one(classifier, PNG)
-    assert (reply.status, reply.content_type, reply.body) == (200, "image/png", classifier.explain(FILM).png)
+    assert (reply.status, reply.content_type, reply.body) == (200, "image/png", classifier.explain(IMAGE).png)
     assert Image.open(io.BytesIO(reply.body)).size == (32, 32)
-    assert one(classifier, PNG, label="Nodule").body == classifier.explain(FILM, "Nodule").png
+    assert one(classifier, PNG, label="Nodule").body == classifier.explain(IMAGE, "Nodule").png
 
 
-@pytest.mark.parametrize(("body", "kind", "accept", "options", "status", "told"), [
-    (SEVERAL, "application/json", PNG, {}, 400, "image/png is the heat map of one film, the request has 3"),
-    (FILM, "image/png", CSV, {"explain": True}, 406, "text/csv has no room for heat maps"),
-    (FILM, "image/png", NPY, {"explain": True}, 406, "application/x-npy has no room for heat maps"),
-    (FILM, "image/png", JSON, {"explain": True, "label": "Gout"}, 400, "label Gout is not one of Effusion, Mass, Nodule"),
-    (b"x", "image/png", JSON, {}, 400, "the film cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"),
-    (json.dumps({"images": ["", ""]}).encode(), "application/json", JSON, {}, 400, "film 0 cannot be read: the file is empty (0 bytes)"),
-    (npy(np.full((4, 4), np.nan)), "application/x-npy", JSON, {}, 400,
-    "an array of float64 must hold numbers in 0..1, found nan to nan; divide by the largest grey value"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "kind", "accept", "options", "status", "told"),
+    [
+        (SEVERAL, "application/json", PNG, {}, 400, "image/png is the heat map of one image, the request has 3"),
+        (IMAGE, "image/png", CSV, {"explain": True}, 406, "text/csv has no room for heat maps"),
+        (IMAGE, "image/png", NPY, {"explain": True}, 406, "application/x-npy has no room for heat maps"),
+        (
+            IMAGE,
+            "image/png",
+            JSON,
+            {"explain": True, "label": "Gout"},
+            400,
+            "label Gout is not one of Effusion, Mass, Nodule",
+        ),
+        (
+            b"x",
+            "image/png",
+            JSON,
+            {},
+            400,
+            "the image cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM",
+        ),
+        (
+            json.dumps({"images": ["", ""]}).encode(),
+            "application/json",
+            JSON,
+            {},
+            400,
+            "image 0 cannot be read: the file is empty (0 bytes)",
+        ),
+        (
+            npy(np.full((4, 4), np.nan)),
+            "application/x-npy",
+            JSON,
+            {},
+            400,
+            "an array of float64 must hold numbers in 0..1, found nan to nan; divide by the largest grey value",
+        ),
+    ],
+)
 def test_what_cannot_be_answered(classifier, body, kind, accept, options, status, told):
-    reply = answer(classifier, body, kind, accept, options=Options(**options))
+    reply = answer(classifier, body, kind, accept, options=ResponseOptions(**options))
     assert (reply.status, reply.content_type) == (status, JSON)
     assert json.loads(reply.body)["error"].startswith(told)
 

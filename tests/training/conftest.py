@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from thorax.data.samples import SampleSet
-from trainers import some_films
+from trainers import some_images
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,6 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def train(films: Path, one_thread: None) -> SampleSet:
-    """A few films, worked on by one thread."""
-    return some_films(films)
+def train(images: Path, one_thread: None) -> SampleSet:
+    """A few images, worked on by one thread."""
+    return some_images(images)

@@ -16,13 +16,13 @@ pytestmark = [
 ]
 
 
-def losses(films: Path, out: Path, **settings: str) -> list[float]:
-    done = run(command(films, out, **settings))
+def losses(images: Path, out: Path, **settings: str) -> list[float]:
+    done = run(command(images, out, **settings))
     assert done.returncode == 0, done.stderr
     with (Path(f"{out}-job") / "output" / "data" / "history.csv").open() as file:
         return [float(row["train_loss"]) for row in csv.DictReader(file)]
 
 
-def test_a_compiled_network_has_the_same_losses(films: Path, tmp_path: Path) -> None:
-    plain = losses(films, tmp_path / "plain")
-    assert losses(films, tmp_path / "compiled", compile="true") == pytest.approx(plain, rel=1e-3)
+def test_a_compiled_network_has_the_same_losses(images: Path, tmp_path: Path) -> None:
+    plain = losses(images, tmp_path / "plain")
+    assert losses(images, tmp_path / "compiled", compile="true") == pytest.approx(plain, rel=1e-3)

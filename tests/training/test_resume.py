@@ -18,28 +18,41 @@ from conftest import clean_environment, command, run
 from runs import equal, history, wait_for_checkpoints, weights
 
 #: EMA, dropout (random numbers in the step), two epochs of many steps, checkpoints all the time.
-SETTINGS = {"ema_decay": "0.9", "dropout": "0.3", "epochs": "3", "batch_size": "2", "checkpoint_minutes": "0", "augmentation_type": "xray"}
+SETTINGS = {
+    "ema_decay": "0.9",
+    "dropout": "0.3",
+    "epochs": "3",
+    "batch_size": "2",
+    "checkpoint_minutes": "0",
+    "augmentation_type": "xray",
+}
 
 
 @pytest.fixture(scope="module")
-def whole(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody disturbs."""
     out = tmp_path_factory.mktemp("whole") / "model"
-    done = run(command(films, out, **SETTINGS))
+    done = run(command(images, out, **SETTINGS))
     assert done.returncode == 0, done.stderr
     return out
 
 
-def start(films: Path, out: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(command(films, out, **SETTINGS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
+def start(images: Path, out: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(images, out, **SETTINGS),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
 
 
-def test_kill_9_at_five_random_moments_changes_no_bit(films: Path, whole: Path, tmp_path: Path) -> None:
+def test_kill_9_at_five_random_moments_changes_no_bit(images: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     chosen = random.Random(5)
     kills = 0
     for target in sorted(chosen.sample(range(1, 55), 5)):  # 3 epochs of 20 steps
-        process = start(films, out)
+        process = start(images, out)
         wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", target)
         time.sleep(chosen.random() * 0.1)
         process.kill()
@@ -47,7 +60,7 @@ def test_kill_9_at_five_random_moments_changes_no_bit(films: Path, whole: Path, 
         process.communicate()
     assert kills == 5
     assert not (out / "bundle.json").exists()
-    done = run(command(films, out, **SETTINGS))
+    done = run(command(images, out, **SETTINGS))
     assert done.returncode == 0, done.stderr
     assert "resumed from a checkpoint at epoch" in done.stdout
     assert equal(weights(out), weights(whole))
@@ -55,9 +68,11 @@ def test_kill_9_at_five_random_moments_changes_no_bit(films: Path, whole: Path, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_ends_cleanly_and_the_same_command_goes_on(films: Path, whole: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_saves_and_ends_cleanly_and_the_same_command_goes_on(
+    images: Path, whole: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     out = tmp_path / "model"
-    process = start(films, out)
+    process = start(images, out)
     wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", 23)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
@@ -65,81 +80,139 @@ def test_a_signal_saves_and_ends_cleanly_and_the_same_command_goes_on(films: Pat
     assert f"stopped by {number.name} at epoch 2 step" in stdout
     assert stderr == ""
     assert not (out / "bundle.json").exists()
-    done = run(command(films, out, **SETTINGS))
+    done = run(command(images, out, **SETTINGS))
     assert done.returncode == 0, done.stderr
     assert equal(weights(out), weights(whole))
 
 
-def test_a_finished_run_started_again_scores_again_and_gives_the_same_bundle(films: Path, whole: Path) -> None:
+def test_a_finished_run_started_again_scores_again_and_gives_the_same_bundle(images: Path, whole: Path) -> None:
     before, described = weights(whole), (whole / "bundle.json").read_text()
-    done = run(command(films, whole, **SETTINGS))
+    done = run(command(images, whole, **SETTINGS))
     assert done.returncode == 0, done.stderr
     assert "resumed from a checkpoint at its end" in done.stdout
     assert equal(weights(whole), before)
     assert (whole / "bundle.json").read_text() == described
 
 
-def test_a_torn_newest_checkpoint_is_reported_and_the_one_before_it_used(films: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_torn_newest_checkpoint_is_reported_and_the_one_before_it_used(
+    images: Path, whole: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "model"
-    process = start(films, out)
+    process = start(images, out)
     wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", 12)
     process.kill()
     process.communicate()
     newest = max((tmp_path / "model-job/checkpoints").glob("checkpoint-*.pt"))
     newest.write_bytes(newest.read_bytes()[:5000])
-    done = run(command(films, out, **SETTINGS))
+    done = run(command(images, out, **SETTINGS))
     assert done.returncode == 0, done.stderr
     assert f"{newest} is torn or not a checkpoint; trying the one before it" in done.stdout
     assert equal(weights(out), weights(whole))
 
 
-def test_another_configuration_is_refused_with_both_values(films: Path, whole: Path) -> None:
-    done = run(command(films, whole, **{**SETTINGS, "learning_rate": "0.5"}))
+def test_another_configuration_is_refused_with_both_values(images: Path, whole: Path) -> None:
+    done = run(command(images, whole, **{**SETTINGS, "learning_rate": "0.5"}))
     assert done.returncode == 1
     assert "learning_rate=0.001 there, 0.5 here" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert (whole / "bundle.json").exists()
 
 
-def test_one_process_and_two_give_the_same_loss_curve(films: Path, tmp_path: Path) -> None:
+def test_one_process_and_two_give_the_same_loss_curve(images: Path, tmp_path: Path) -> None:
     # A rate at which rounding does not grow from step to step: at five times this one it is 0.7 % after two epochs.
-    settings = {"network": "resnet18", "optimizer": "sgd", "learning_rate": "0.0001", "use_weighted_loss": "true", "augmentation_type": "xray"}
+    settings = {
+        "network": "resnet18",
+        "optimizer": "sgd",
+        "learning_rate": "0.0001",
+        "use_weighted_loss": "true",
+        "augmentation_type": "xray",
+    }
     one, two = tmp_path / "one", tmp_path / "two"
-    words = command(films, two, **settings)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
-    for done in (run(command(films, one, **settings)), run([*launcher, *words[1:]])):
+    words = command(images, two, **settings)
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr",
+        "127.0.0.1",
+        "--nproc-per-node",
+        "2",
+    ]
+    for done in (run(command(images, one, **settings)), run([*launcher, *words[1:]])):
         assert done.returncode == 0, done.stderr
     curves = [[[float(v) for v in line.split(",")[1:3]] for line in history(out)[1:]] for out in (one, two)]
     assert len(curves[0]) == 2
     assert torch.allclose(torch.tensor(curves[0]), torch.tensor(curves[1]), rtol=1e-3), curves
-    ids = [[line.split(",")[1] for line in (o.with_name(o.name + "-job") / "output/data/predictions.csv").read_text().splitlines()] for o in (one, two)]
+    ids = [
+        [
+            line.split(",")[1]
+            for line in (o.with_name(o.name + "-job") / "output/data/predictions.csv").read_text().splitlines()
+        ]
+        for o in (one, two)
+    ]
     assert ids[0] == ids[1]
     assert len(set(ids[1])) == len(ids[1])
 
 
-def test_without_synced_batch_norm_all_processes_score_the_network_that_is_kept(films: Path, tmp_path: Path) -> None:
-    settings = {"network": "resnet18", "sync_batchnorm": "false", "use_weighted_loss": "false", "calibration": "none", "epochs": "1", "ema_decay": "0.5"}
-    words = command(films, tmp_path / "out", **settings)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+def test_without_synced_batch_norm_all_processes_score_the_network_that_is_kept(images: Path, tmp_path: Path) -> None:
+    settings = {
+        "network": "resnet18",
+        "sync_batchnorm": "false",
+        "use_weighted_loss": "false",
+        "calibration": "none",
+        "epochs": "1",
+        "ema_decay": "0.5",
+    }
+    words = command(images, tmp_path / "out", **settings)
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr",
+        "127.0.0.1",
+        "--nproc-per-node",
+        "2",
+    ]
     done = run([*launcher, *words[1:]])
     assert done.returncode == 0, done.stderr
     with (tmp_path / "out-job/output/data/predictions.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["part"] == "validation"]
-    p, target = (torch.tensor([float(row[f"{column}:PNEUMONIA"]) for row in rows]) for column in ("probability", "target"))
+    p, target = (
+        torch.tensor([float(row[f"{column}:PNEUMONIA"]) for row in rows]) for column in ("probability", "target")
+    )
     loss = float(history(tmp_path / "out")[1].split(",")[2])
     assert float(torch.nn.functional.binary_cross_entropy(p, target)) == pytest.approx(loss, rel=1e-4)
 
 
-def test_processes_with_unequal_shares_of_a_small_set_stay_in_step(films: Path, tmp_path: Path) -> None:
-    """13 films for two processes: 7 and 6, each in 4 parts; batch norms meet in every one."""
-    few = tmp_path / "films"
+def test_processes_with_unequal_shares_of_a_small_set_stay_in_step(images: Path, tmp_path: Path) -> None:
+    """13 images for two processes: 7 and 6, each in 4 parts; batch norms meet in every one."""
+    few = tmp_path / "images"
     for name, count in (("NORMAL", 7), ("PNEUMONIA", 6)):
         (few / "train" / name).mkdir(parents=True)
-        for film in sorted((films / "train" / name).iterdir())[:count]:
-            shutil.copy(film, few / "train" / name)
-    words = command(few, tmp_path / "out", network="resnet18", batch_size="32", accumulation_steps="4", epochs="1", validation=str(films / "test"))
+        for image in sorted((images / "train" / name).iterdir())[:count]:
+            shutil.copy(image, few / "train" / name)
+    words = command(
+        few,
+        tmp_path / "out",
+        network="resnet18",
+        batch_size="32",
+        accumulation_steps="4",
+        epochs="1",
+        validation=str(images / "test"),
+    )
     words[words.index("--test") : words.index("--test") + 2] = []
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr",
+        "127.0.0.1",
+        "--nproc-per-node",
+        "2",
+    ]
     done = run([*launcher, *words[1:]])
     assert done.returncode == 0, done.stderr
-    assert "train: 13 films" in done.stdout
+    assert "train: 13 images" in done.stdout

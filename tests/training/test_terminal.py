@@ -13,10 +13,15 @@ from pathlib import Path
 from conftest import clean_environment, command, run
 
 
-def test_a_bar_on_a_terminal(films: Path, tmp_path: Path) -> None:
+def test_a_bar_on_a_terminal(images: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    process = subprocess.Popen(command(films, tmp_path / "model", epochs="1", batch_size="2"), stdout=theirs, stderr=theirs, env=clean_environment())
+    process = subprocess.Popen(
+        command(images, tmp_path / "model", epochs="1", batch_size="2"),
+        stdout=theirs,
+        stderr=theirs,
+        env=clean_environment(),
+    )
     os.close(theirs)
     seen = b""
     try:
@@ -31,8 +36,8 @@ def test_a_bar_on_a_terminal(films: Path, tmp_path: Path) -> None:
     assert b"step/s" in seen or b"s/step" in seen
 
 
-def test_whole_lines_elsewhere(films: Path, tmp_path: Path) -> None:
-    done = run(command(films, tmp_path / "model", epochs="1", batch_size="2", log_seconds="0.1"))
+def test_whole_lines_elsewhere(images: Path, tmp_path: Path) -> None:
+    done = run(command(images, tmp_path / "model", epochs="1", batch_size="2", log_seconds="0.1"))
     assert done.returncode == 0, done.stderr
     assert "\r" not in done.stdout
     assert done.stdout.splitlines()[-1].startswith("best epoch 1/1: train_loss=")

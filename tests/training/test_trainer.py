@@ -12,14 +12,14 @@ from torch import nn
 
 from runs import equal
 from thorax import networks
-from thorax.data.loading import Films
+from thorax.data.loading import ImageDataset
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.training import trainer as module
 from thorax.training.ema import MovingAverage
-from trainers import TinyNet, a_trainer, before_each_batch, copied, some_films, validated_as
+from trainers import TinyNet, a_trainer, before_each_batch, copied, some_images, validated_as
 
-#: Logits of two normal films and two others, by the AUC that they have.
+#: Logits of two normal images and two others, by the AUC that they have.
 LOGITS = {1.0: [-1, -1, 1, 1], 0.75: [-1, 1, 1, 1], 0.5: [1, 1, 1, 1], 0.0: [1, 1, -1, -1]}
 #: Their AUC is 0.75 and their loss 0.45; that of [0.1, 0.1, 0.2, 0.2] is 1, and 0.67.
 MIXED = [-9, 1, 9, 0.5]
@@ -77,19 +77,19 @@ def test_the_loss_decides_where_the_objective_is_undefined(train, tmp_path, monk
     normal = train.subset([0, 1, 2], "validation")
     trainer, _ = a_trainer(train, tmp_path, validation=normal, epochs=3)
     given = iter([0.0, -2.0, -1.0])
-    monkeypatch.setattr(trainer, "logits", lambda films: np.full((3, 1), next(given), np.float32))
+    monkeypatch.setattr(trainer, "logits", lambda images: np.full((3, 1), next(given), np.float32))
     trainer.fit()
     assert all(np.isnan(row["validation_auc"]) for row in trainer.state.history)
     assert trainer.load_best() == 1
 
 
-def outputs(weights: dict[str, torch.Tensor], trainer: module.Trainer, films: SampleSet) -> np.ndarray:
-    """What a network of these weights says of the films, without the trainer's hand in it."""
+def outputs(weights: dict[str, torch.Tensor], trainer: module.Trainer, images: SampleSet) -> np.ndarray:
+    """What a network of these weights says of the images, without the trainer's hand in it."""
     net = TinyNet()
     net.load_state_dict(weights)
-    batch = Films(films, trainer.preprocessing)[-1, np.arange(len(films))]
+    batch = ImageDataset(images, trainer.preprocessing)[-1, np.arange(len(images))]
     with torch.no_grad():
-        return net.eval()(trainer.preprocessing.tensor(batch.films)).numpy()
+        return net.eval()(trainer.preprocessing.tensor(batch.images)).numpy()
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
@@ -106,8 +106,10 @@ def test_the_average_is_scored_and_kept_where_there_is_one_else_the_network(trai
     assert equal(copied(trainer.net), copied(record.nets[-1]))
     assert equal(trainer.checkpoints.load_best()["model"], expected)
     assert np.allclose(trainer.logits(train), outputs(expected, trainer, train), atol=1e-5)
-    some = trainer.validation_films
-    loss = nn.functional.binary_cross_entropy_with_logits(torch.from_numpy(outputs(expected, trainer, some)), torch.from_numpy(some.targets))
+    some = trainer.validation_images
+    loss = nn.functional.binary_cross_entropy_with_logits(
+        torch.from_numpy(outputs(expected, trainer, some)), torch.from_numpy(some.targets)
+    )
     assert trainer.state.history[0]["validation_loss"] == pytest.approx(float(loss), abs=1e-5)
 
 
@@ -125,7 +127,9 @@ def test_the_average_is_scored_and_kept_where_there_is_one_else_the_network(trai
         ({"early_stopping": False, "early_stopping_patience": 1}, [1.0, 0.5, 0.5, 0.5, 0.5, 0.5], 6),
     ],
 )
-def test_early_stopping_ends_after_its_patience_and_not_before_its_least(train, tmp_path, monkeypatch, settings, aucs, epochs):
+def test_early_stopping_ends_after_its_patience_and_not_before_its_least(
+    train, tmp_path, monkeypatch, settings, aucs, epochs
+):
     lines: list[str] = []
     usual = {"epochs": 6, "early_stopping": True, "early_stopping_min_epochs": 1}
     trainer, _ = a_trainer(train, tmp_path, log=lines.append, **usual | settings)
@@ -134,25 +138,33 @@ def test_early_stopping_ends_after_its_patience_and_not_before_its_least(train, 
     assert [row["validation_auc"] for row in trainer.state.history] == aucs[:epochs]
     assert trainer.load_best() == aucs.index(max(aucs[:epochs]))
     said = [line for line in lines if "stopped early" in line]
-    assert said == ([f"stopped early: auc has not improved for {trainer.state.bad_epochs} epochs"] if epochs < 6 else [])
+    assert said == (
+        [f"stopped early: auc has not improved for {trainer.state.bad_epochs} epochs"] if epochs < 6 else []
+    )
 
 
 @pytest.mark.parametrize(("logit", "loss"), [(float("nan"), "nan"), (3e38, "inf")])
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_step_and_rate(train, tmp_path, logit, loss):
-    trainer, record = a_trainer(train, tmp_path, learning_rate=0.01, lr_scheduler="step", lr_scheduler_step=(1,), checkpoint_minutes=0.0)
+    trainer, record = a_trainer(
+        train, tmp_path, learning_rate=0.01, lr_scheduler="step", lr_scheduler_step=(1,), checkpoint_minutes=0.0
+    )
     trainer.net.register_forward_hook(lambda net, _, logits: logits * 0 + logit if len(record.losses) == 6 else logits)
-    with pytest.raises(ThoraxError, match=re.escape(f"the loss is {loss} at epoch 2 step 3, learning_rate=0.00100000; lower")):
+    with pytest.raises(
+        ThoraxError, match=re.escape(f"the loss is {loss} at epoch 2 step 3, learning_rate=0.00100000; lower")
+    ):
         trainer.fit()
     saved = trainer.checkpoints.load_latest()
     assert saved["state"]["global_step"] == 6
     assert equal(saved["model"], copied(record.nets[6]))
 
 
-# -- Films ---------------------------------------------------------------------------------------------------------
+# -- Images ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("read", "compute", "told"), [(1, 9, "10 %"), (6, 94, "6 %"), (4, 96, None), (0, 1, None), (3, 1, "75 %")])
-def test_waiting_for_films_is_measured_and_told_above_5_percent(train, tmp_path, monkeypatch, read, compute, told):
+@pytest.mark.parametrize(
+    ("read", "compute", "told"), [(1, 9, "10 %"), (6, 94, "6 %"), (4, 96, None), (0, 1, None), (3, 1, "75 %")]
+)
+def test_waiting_for_images_is_measured_and_told_above_5_percent(train, tmp_path, monkeypatch, read, compute, told):
     lines: list[str] = []
     trainer, _ = a_trainer(train, tmp_path, log=lines.append, epochs=1)
     clock = SimpleNamespace(now=0.0)
@@ -167,14 +179,16 @@ def test_waiting_for_films_is_measured_and_told_above_5_percent(train, tmp_path,
     row = trainer.state.history[0]
     assert row["data_wait"] == pytest.approx(read / (read + compute))
     assert row["images_per_second"] == pytest.approx(8 / (read + compute))
-    said = [line for line in lines if "waiting for films" in line]
+    said = [line for line in lines if "waiting for images" in line]
     assert len(said) == (told is not None)
-    assert not said or said[0].startswith(f"warning: {told} of the time was spent waiting for films; raise num_workers (now 0)")
+    assert not said or said[0].startswith(
+        f"warning: {told} of the time was spent waiting for images; raise num_workers (now 0)"
+    )
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-def test_the_balanced_sampler_draws_rare_and_common_films_alike(films, tmp_path, monkeypatch, balanced):
-    train = some_films(films, normal=18, pneumonia=2)
+def test_the_balanced_sampler_draws_rare_and_common_images_alike(images, tmp_path, monkeypatch, balanced):
+    train = some_images(images, normal=18, pneumonia=2)
     trainer, _ = a_trainer(train, tmp_path, epochs=20, batch_size=20, balanced_sampler=balanced)
     drawn: list[int] = []
     before_each_batch(monkeypatch, lambda epoch, places: drawn.extend(places if epoch >= 0 else ()))
@@ -190,10 +204,17 @@ def test_the_balanced_sampler_draws_rare_and_common_films_alike(films, tmp_path,
 
 @pytest.mark.parametrize(
     ("freeze", "unfreeze", "trained"),
-    [("head", (), [1, 1, 1, 1]), ("head", (1, 3), [1, 2, 2, 3]), ("head", (1, 2, 3), [1, 2, 3, 4]), ("none", (), [4, 4, 4, 4])],
+    [
+        ("head", (), [1, 1, 1, 1]),
+        ("head", (1, 3), [1, 2, 2, 3]),
+        ("head", (1, 2, 3), [1, 2, 3, 4]),
+        ("none", (), [4, 4, 4, 4]),
+    ],
 )
 def test_frozen_stages_keep_every_bit_and_thaw_at_their_epochs(train, tmp_path, freeze, unfreeze, trained):
-    trainer, record = a_trainer(train, tmp_path, epochs=4, optimizer="adamw", weight_decay=0.1, freeze=freeze, unfreeze_epochs=unfreeze)
+    trainer, record = a_trainer(
+        train, tmp_path, epochs=4, optimizer="adamw", weight_decay=0.1, freeze=freeze, unfreeze_epochs=unfreeze
+    )
     trainer.fit()
     steps = trainer.steps_per_epoch
     for epoch, count in enumerate(trained):
@@ -214,5 +235,7 @@ def test_bfloat16_trains_and_keeps_float32_weights(train, tmp_path):
     assert losses[-1] < losses[0] / 3
     saved = trainer.checkpoints.load_best()["model"]
     assert {value.dtype for key, value in saved.items() if "num_batches" not in key} == {torch.float32}
-    assert not any(torch.equal(value, value.bfloat16().float()) for key, value in saved.items() if key.endswith("weight"))
+    assert not any(
+        torch.equal(value, value.bfloat16().float()) for key, value in saved.items() if key.endswith("weight")
+    )
     assert trainer.logits(train).dtype == np.float32

@@ -12,11 +12,11 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim.swa_utils import AveragedModel
 
-from films import FINDINGS, sample_set
+from images import FINDINGS, sample_set
 from runs import equal
 from thorax import networks
 from thorax.config import TrainingConfig
-from thorax.data.loading import Films, epoch_order
+from thorax.data.loading import ImageDataset, epoch_order
 from thorax.training.ema import MovingAverage
 from thorax.training.schedule import optimizer, rate
 from trainers import TinyNet, a_trainer, copied, length
@@ -37,15 +37,15 @@ def without_norm(outputs: int = 1) -> nn.Module:
 def test_steps_are_those_of_plain_torch_in_however_many_parts(train, tmp_path, parts):
     """Three labels, some unknown: a batch's mean is over the known ones, whichever part they are in."""
     targets = np.random.default_rng(0).choice([0, 1, np.nan], (len(train), 3), p=[0.4, 0.3, 0.3])
-    films = sample_set(targets, space=FINDINGS, sources=list(train.table.sources))
+    images = sample_set(targets, space=FINDINGS, sources=list(train.table.sources))
     net = without_norm(3)
-    trainer, record = a_trainer(films, tmp_path, net, epochs=1, learning_rate=0.3, accumulation_steps=parts)
+    trainer, record = a_trainer(images, tmp_path, net, epochs=1, learning_rate=0.3, accumulation_steps=parts)
     trainer.fit()
     plain, losses = copy.deepcopy(net), []
     sgd = torch.optim.SGD(plain.parameters(), lr=0.3)
-    for places in epoch_order(len(films), 3, 0).reshape(-1, 8):
-        x = trainer.preprocessing.tensor(Films(films, trainer.preprocessing)[-1, places].films)
-        y = torch.from_numpy(films.targets[places])
+    for places in epoch_order(len(images), 3, 0).reshape(-1, 8):
+        x = trainer.preprocessing.tensor(ImageDataset(images, trainer.preprocessing)[-1, places].images)
+        y = torch.from_numpy(images.targets[places])
         loss = nn.functional.binary_cross_entropy_with_logits(plain(x)[~y.isnan()], y[~y.isnan()])
         sgd.zero_grad()
         loss.backward()
@@ -59,13 +59,18 @@ def test_steps_are_those_of_plain_torch_in_however_many_parts(train, tmp_path, p
 
 
 def test_parts_of_a_batch_give_the_weights_of_the_whole_batch(train, tmp_path):
-    one, four = (a_trainer(train, tmp_path / str(k), without_norm(), epochs=2, accumulation_steps=k, augmentation_type="xray")[0] for k in (1, 4))
+    one, four = (
+        a_trainer(train, tmp_path / str(k), without_norm(), epochs=2, accumulation_steps=k, augmentation_type="xray")[0]
+        for k in (1, 4)
+    )
     shapes = []
     four.net.register_forward_pre_hook(lambda net, x: shapes.append(len(x[0])))
     for trainer in (one, four):
         trainer.fit()
     assert set(shapes) == {2}
-    assert all(torch.allclose(value, four.net.state_dict()[key], atol=1e-6) for key, value in one.net.state_dict().items())
+    assert all(
+        torch.allclose(value, four.net.state_dict()[key], atol=1e-6) for key, value in one.net.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("parts", [1, 4])
@@ -110,7 +115,9 @@ def test_each_step_has_the_scheduled_rate_and_each_stage_its_share(train, tmp_pa
             scale = settings["layer_decay"] ** (len(stages) - 1 - k)
             gone, bound = length({key: move[key] for key in keys}), length({key: gradients[key] for key in keys})
             assert gone == pytest.approx(lr * scale * bound, rel=1e-3, abs=1e-7), (step, k)
-    assert [row["learning_rate"] for row in trainer.state.history] == pytest.approx([rate(trainer.config, epoch + 0.75) for epoch in range(3)])
+    assert [row["learning_rate"] for row in trainer.state.history] == pytest.approx(
+        [rate(trainer.config, epoch + 0.75) for epoch in range(3)]
+    )
 
 
 def test_an_epochs_loss_is_the_mean_over_its_own_steps(train, tmp_path):
@@ -124,8 +131,17 @@ def test_an_epochs_loss_is_the_mean_over_its_own_steps(train, tmp_path):
 def test_the_loss_curve_is_the_recorded_one(train, tmp_path):
     torch.manual_seed(3)
     net = networks.build("cnn5", 1, 1, dropout=0.2)
-    changed = {"optimizer": "nag", "momentum": 0.9, "weight_decay": 0.5, "learning_rate": 0.01, "lr_scheduler": "cosine", "warmup_epochs": 0.5}
-    trainer, record = a_trainer(train, tmp_path, net, epochs=2, augmentation_type="xray", label_smoothing=0.1, clip_grad_norm=1.0, **changed)
+    changed = {
+        "optimizer": "nag",
+        "momentum": 0.9,
+        "weight_decay": 0.5,
+        "learning_rate": 0.01,
+        "lr_scheduler": "cosine",
+        "warmup_epochs": 0.5,
+    }
+    trainer, record = a_trainer(
+        train, tmp_path, net, epochs=2, augmentation_type="xray", label_smoothing=0.1, clip_grad_norm=1.0, **changed
+    )
     trainer.fit()
     assert record.losses[:5] == pytest.approx(LOSSES, abs=1e-4)
 
@@ -216,7 +232,9 @@ def test_a_first_step_that_the_scaler_skips_leaves_no_trace(name):
 
 def test_half_precision_goes_on_after_a_skipped_first_step(train, tmp_path):
     trainer, record = a_trainer(train, tmp_path, precision="float16", momentum=0.9)
-    hook = trainer.net.fc.weight.register_hook(lambda gradient: gradient * float("inf") if not record.losses else gradient)
+    hook = trainer.net.fc.weight.register_hook(
+        lambda gradient: gradient * float("inf") if not record.losses else gradient
+    )
     trainer.fit()
     hook.remove()
     moves = [length(move) for move in record.moves()]

@@ -1,4 +1,7 @@
-"""Runs that are watched: rules part a good, a frozen and an exploding run; everything at once; nothing where nothing is on."""
+"""Runs that are watched: rules part a good, a frozen and an exploding run; everything at once.
+
+Nothing where nothing is on.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from conftest import SCRIPT, TINY, command, run
 from thorax import networks
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
-from thorax.data.loading import Films
+from thorax.data.loading import ImageDataset
 from thorax.data.parts import preprocessing
 from thorax.data.samples import label_space, sample_set
 from thorax.errors import ThoraxError
@@ -43,17 +46,30 @@ RUNS = {
 LONG = {"epochs": "5", "warmup_epochs": "1", "augmentation_type": "none", "learning_rate": "0.001"}
 
 
-def a_trainer(films: Path, folder: Path, observer: Observer | None = None, **settings: str) -> Trainer:
-    """Trains cnn5 on the small films, in this process; validated on the training films."""
+def a_trainer(images: Path, folder: Path, observer: Observer | None = None, **settings: str) -> Trainer:
+    """Trains cnn5 on the small images, in this process; validated on the training images."""
     config = TrainingConfig.parse({**TINY, **settings})
-    listing = read_channel("train", films / "train", "folder")
+    listing = read_channel("train", images / "train", "folder")
     train = sample_set("train", listing, label_space(listing, (), None))
     torch.manual_seed(config.seed)
     net = networks.build(config.network, config.channels, 1)
     validation = train.subset(list(range(0, len(train), 4)), "validation")
     (folder / "checkpoints").mkdir(exist_ok=True)
-    return Trainer(config, Process(), train, validation, preprocessing(config), Checkpoints(folder / "checkpoints", {}, print), net, device=CPU,
-                   precision="float32", workers=0, stop=Stop(), log=lambda line: None, observer=observer)  # fmt: skip
+    return Trainer(
+        config,
+        Process(),
+        train,
+        validation,
+        preprocessing(config),
+        Checkpoints(folder / "checkpoints", {}, print),
+        net,
+        device=CPU,
+        precision="float32",
+        workers=0,
+        stop=Stop(),
+        log=lambda line: None,
+        observer=observer,
+    )
 
 
 def a_job(folder: Path) -> Job:
@@ -61,17 +77,30 @@ def a_job(folder: Path) -> Job:
 
 
 def a_watch(folder: Path, lines: list[str], **given) -> Observer:
-    usual = {"wandb": "false", "tensorboard": False, "debugging": False, "debug_save_interval": 1, "weighted": False, "profiler": False}
-    return watch(a_job(folder), lines.append, **(usual | {"profiler_schedule": (4, 1, 2), "configuration": TrainingConfig().to_dict()} | given))
+    usual = {
+        "wandb": "false",
+        "tensorboard": False,
+        "debugging": False,
+        "debug_save_interval": 1,
+        "weighted": False,
+        "profiler": False,
+    }
+    return watch(
+        a_job(folder),
+        lines.append,
+        **(usual | {"profiler_schedule": (4, 1, 2), "configuration": TrainingConfig().to_dict()} | given),
+    )
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_rules_part_a_good_a_frozen_and_an_exploding_run(films, tmp_path, name):
+def test_the_rules_part_a_good_a_frozen_and_an_exploding_run(images, tmp_path, name):
     settings, expected = RUNS[name]
     lines: list[str] = []
     observer = a_watch(tmp_path, lines, debugging=True)
-    trainer = a_trainer(films, tmp_path, observer, **LONG | settings)
-    with contextlib.suppress(ThoraxError) if name == "exploding" else contextlib.nullcontext():  # the loss is not finite
+    trainer = a_trainer(images, tmp_path, observer, **LONG | settings)
+    with (
+        contextlib.suppress(ThoraxError) if name == "exploding" else contextlib.nullcontext()
+    ):  # the loss is not finite
         trainer.fit()
     observer.close("failed" if name == "exploding" else "finished")
     rules = {finding["rule"] for finding in observer.findings()}
@@ -84,14 +113,14 @@ def test_the_rules_part_a_good_a_frozen_and_an_exploding_run(films, tmp_path, na
     assert [record.step for record in records] == list(range(1, len(records) + 1))
 
 
-def test_a_resumed_run_goes_on_with_its_file_and_watching_changes_no_bit(films, tmp_path):
+def test_a_resumed_run_goes_on_with_its_file_and_watching_changes_no_bit(images, tmp_path):
     weights = {}
     for name, watched in (("plain", False), ("watched", True)):
         (tmp_path / name).mkdir()
         for epochs in ("1", "2") if watched else ("2",):  # with constant rates, an epoch more is the run going on
             observer = a_watch(tmp_path / name, [], debugging=True, profiler=True) if watched else None
             settings = {"lr_scheduler": "constant", "clip_grad_norm": "1", "epochs": epochs}
-            trainer = a_trainer(films, tmp_path / name, observer, **settings)
+            trainer = a_trainer(images, tmp_path / name, observer, **settings)
             if epochs == "2" and watched:
                 state = trainer.checkpoints.load_latest()
                 state["state"]["finished"] = False
@@ -105,7 +134,7 @@ def test_a_resumed_run_goes_on_with_its_file_and_watching_changes_no_bit(films, 
     assert [record.step for record in records] == list(range(1, 13))
 
 
-def test_an_observer_that_fails_is_dropped_with_one_line(films, tmp_path):
+def test_an_observer_that_fails_is_dropped_with_one_line(images, tmp_path):
     class Broken(Observer):
         name = "broken"
 
@@ -113,27 +142,37 @@ def test_an_observer_that_fails_is_dropped_with_one_line(films, tmp_path):
             raise ValueError("two\nlines")
 
     lines: list[str] = []
-    assert a_trainer(films, tmp_path, Observers([Broken()], lines.append), epochs="1").fit()
+    assert a_trainer(images, tmp_path, Observers([Broken()], lines.append), epochs="1").fit()
     assert lines == ["warning: broken failed (two lines); the run goes on without it"]
 
 
 @pytest.mark.slow
-def test_two_processes_write_a_file_each_and_the_main_one_speaks(films, tmp_path):
-    words = command(films, tmp_path / "model", debugging="true", debug_save_interval="1", epochs="1")
+def test_two_processes_write_a_file_each_and_the_main_one_speaks(images, tmp_path):
+    words = command(images, tmp_path / "model", debugging="true", debug_save_interval="1", epochs="1")
     done = run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words[1:]])
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "model-job/output/data/debugger"
     (_, first), (_, second) = (read(folder / f"worker_{rank}.jsonl") for rank in (0, 1))
     assert [r.gradients for r in first] == [r.gradients for r in second]  # reduced over both
-    assert [r.loss for r in first] != [r.loss for r in second]  # of its own films
+    assert [r.loss for r in first] != [r.loss for r in second]  # of its own images
     assert done.stdout.count("debugging: ") == 1
 
 
-# -- All of it, and none of it -------------------------------------------------------------------------------------------
+# -- All of it, and none of it
+# -------------------------------------------------------------------------------------------
 
 #: Nobody needs them where nothing is on.
-WATCHERS = ("wandb", "tensorboard", "torch.utils.tensorboard", "mlflow", "smdebug", "thorax.tracking.watching",
-            "thorax.tracking.trackers", "thorax.tracking.debugger", "thorax.tracking.profiling")  # fmt: skip
+WATCHERS = (
+    "wandb",
+    "tensorboard",
+    "torch.utils.tensorboard",
+    "mlflow",
+    "smdebug",
+    "thorax.tracking.watching",
+    "thorax.tracking.trackers",
+    "thorax.tracking.debugger",
+    "thorax.tracking.profiling",
+)
 DUMP = """
 import atexit, json, runpy, sys
 out = sys.argv[1]
@@ -144,18 +183,18 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def modules_of(films: Path, folder: Path, **settings: str) -> set[str]:
-    words = command(films, folder / "model", epochs="1", **settings)
+def modules_of(images: Path, folder: Path, **settings: str) -> set[str]:
+    words = command(images, folder / "model", epochs="1", **settings)
     done = run([sys.executable, "-c", DUMP, str(folder / "modules.json"), *words[1:]])
     assert done.returncode == 0, done.stderr
     return set(json.loads((folder / "modules.json").read_text())) & set(WATCHERS)
 
 
-def test_where_nothing_is_on_nothing_is_loaded_and_a_step_calls_nothing(films, tmp_path):
-    assert modules_of(films, tmp_path) == set()
-    trainer = a_trainer(films, tmp_path, epochs="1")
+def test_where_nothing_is_on_nothing_is_loaded_and_a_step_calls_nothing(images, tmp_path):
+    assert modules_of(images, tmp_path) == set()
+    trainer = a_trainer(images, tmp_path, epochs="1")
     trainer.fit()
-    batch = Films(trainer.train_films, trainer.preprocessing)[0, np.arange(8)]
+    batch = ImageDataset(trainer.train_images, trainer.preprocessing)[0, np.arange(8)]
     losses, progress = LossLog(trainer), Progress("", 1, 0, False, 1e9)
     called = set()
     sys.setprofile(lambda frame, event, argument: called.add(frame.f_code.co_filename) if event == "call" else None)
@@ -167,16 +206,25 @@ def test_where_nothing_is_on_nothing_is_loaded_and_a_step_calls_nothing(films, t
     assert ours == {"progress.py"}
 
 
-def test_all_of_it_in_one_run(films, tmp_path):
+def test_all_of_it_in_one_run(images, tmp_path):
     hook = tmp_path / "debughookconfig.json"
     hook.write_text("no json")
-    settings = {"wandb_tracking": "offline", "tensorboard": "true", "debugging": "true", "debug_save_interval": "1", "profiler": "true",
-                "profiler_schedule": "6,1,2", "epochs": "3"}  # fmt: skip
-    words = command(films, tmp_path / "model", **settings)
+    settings = {
+        "wandb_tracking": "offline",
+        "tensorboard": "true",
+        "debugging": "true",
+        "debug_save_interval": "1",
+        "profiler": "true",
+        "profiler_schedule": "6,1,2",
+        "epochs": "3",
+    }
+    words = command(images, tmp_path / "model", **settings)
     done = run(words, SMDEBUG_CONFIG_FILE_PATH=str(hook))
     assert done.returncode == 0, done.stderr
     output = tmp_path / "model-job/output/data"
-    assert {"summary.md", "steps.pt.trace.json.gz", "system-localhost.csv"} <= {file.name for file in (output / "profiler").iterdir()}
+    assert {"summary.md", "steps.pt.trace.json.gz", "system-localhost.csv"} <= {
+        file.name for file in (output / "profiler").iterdir()
+    }
     assert (output / "debugger/worker_0.jsonl").is_file() and list((output / "wandb").glob("offline-run-*/run-*.wandb"))
     assert list((output / "tensorboard").glob("events.out.tfevents.*"))
     assert not (Path(words[1]).parent / "wandb").exists()
@@ -186,25 +234,32 @@ def test_all_of_it_in_one_run(films, tmp_path):
     assert "our own recorder goes on" in told
 
 
-def test_what_is_missing_or_broken_costs_a_line_and_nothing_else(films, tmp_path):
+def test_what_is_missing_or_broken_costs_a_line_and_nothing_else(images, tmp_path):
     """No key for W&B, no server behind the address of MLflow."""
     keyless = {"WANDB_API_KEY": "", "NETRC": str(tmp_path / "none"), "HOME": str(tmp_path)}
-    done = run(command(films, tmp_path / "model", wandb_tracking="true", epochs="1"), MLFLOW_TRACKING_URI="http://127.0.0.1:9", **keyless)
+    done = run(
+        command(images, tmp_path / "model", wandb_tracking="true", epochs="1"),
+        MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+        **keyless,
+    )
     assert done.returncode == 0, done.stderr
-    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ") and "waiting for films" not in line]  # a busy machine
+    warnings = [
+        line for line in done.stdout.splitlines() if line.startswith("warning: ") and "waiting for images" not in line
+    ]  # a busy machine
     assert len(warnings) == 2, done.stdout
     assert any(line.startswith("warning: W&B cannot be reached") for line in warnings)
     assert any(line.startswith("warning: MLflow failed") for line in warnings)
     assert (tmp_path / "model/bundle.json").is_file()
 
 
-def test_debugging_refuses_compile(films, tmp_path):
-    done = run(command(films, tmp_path / "model", debugging="true", compile="true"))
+def test_debugging_refuses_compile(images, tmp_path):
+    done = run(command(images, tmp_path / "model", debugging="true", compile="true"))
     assert done.returncode == 1
     assert done.stderr.startswith("error: debugging=true with compile=true: ") and len(done.stderr.splitlines()) == 1
 
 
-# -- smdebug, in an environment of its own ---------------------------------------------------------------------------------
+# -- smdebug, in an environment of its own
+# ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -220,12 +275,15 @@ def smdebug(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_smdebug_saves_what_its_configuration_says_and_the_rules_part_the_runs(films, tmp_path, smdebug, name):
+def test_smdebug_saves_what_its_configuration_says_and_the_rules_part_the_runs(images, tmp_path, smdebug, name):
     settings, expected = RUNS[name]
     hook = tmp_path / "debughookconfig.json"
-    collections = [{"CollectionName": c, "CollectionParameters": {"save_interval": "1"}} for c in ("losses", "gradients", "weights", "biases")]
+    collections = [
+        {"CollectionName": c, "CollectionParameters": {"save_interval": "1"}}
+        for c in ("losses", "gradients", "weights", "biases")
+    ]
     hook.write_text(json.dumps({"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": collections}))
-    words = command(films, tmp_path / "model", debugging="true", debug_save_interval="1", **LONG | settings)
+    words = command(images, tmp_path / "model", debugging="true", debug_save_interval="1", **LONG | settings)
     done = run(words, SMDEBUG_CONFIG_FILE_PATH=str(hook), PYTHONPATH=str(smdebug))
     if name == "exploding" and done.returncode:
         assert "lower learning_rate" in done.stderr and len(done.stderr.splitlines()) == 1
@@ -233,7 +291,10 @@ def test_smdebug_saves_what_its_configuration_says_and_the_rules_part_the_runs(f
         assert done.returncode == 0, done.stderr
     assert f"smdebug saves tensors to {tmp_path / 'tensors'}" in done.stdout
     assert "warning" not in done.stdout
-    judged = run([sys.executable, "-m", "thorax.tracking.debugger", str(tmp_path / "tensors")], PYTHONPATH=os.pathsep.join([str(smdebug), str(SCRIPT.parent)]))
+    judged = run(
+        [sys.executable, "-m", "thorax.tracking.debugger", str(tmp_path / "tensors")],
+        PYTHONPATH=os.pathsep.join([str(smdebug), str(SCRIPT.parent)]),
+    )
     rules = {line.split()[1] for line in judged.stdout.splitlines() if line.startswith("finding: ")}
     assert rules == expected if name != "exploding" else expected <= rules
     if name == "good":

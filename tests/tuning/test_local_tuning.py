@@ -52,7 +52,10 @@ class FakeToolkit:
         self.told_to_end.append(self.job.base.name)
 
     def run(self) -> int:
-        texts = {key: json.loads(text) for key, text in json.loads((self.job.config / "hyperparameters.json").read_text()).items()}
+        texts = {
+            key: json.loads(text)
+            for key, text in json.loads((self.job.config / "hyperparameters.json").read_text()).items()
+        }
         (self.job.checkpoints / "checkpoint-1.pt").write_text("much")
         for line in type(self).log(texts):
             if not self.ended:
@@ -66,7 +69,7 @@ def good(values: dict[str, str]) -> list[str]:
 
     best = 0.95 - 0.1 * abs(math.log10(float(values["lr"])) + 2)
     lines = [f"epoch {i}/4: train_loss=0.5; validation_auc={best - 0.05 * (4 - i):.6f}" for i in range(1, 5)]
-    return ["reading films", *lines, f"best epoch 4/4: validation_loss=0.3; validation_auc={best:.6f}"]
+    return ["reading images", *lines, f"best epoch 4/4: validation_loss=0.3; validation_auc={best:.6f}"]
 
 
 @pytest.fixture
@@ -75,13 +78,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("thorax_launch.local.tuning.Toolkit", FakeToolkit)
     monkeypatch.setattr(FakeToolkit, "log", good, raising=False)
     monkeypatch.setattr("thorax_launch.trials.Leaderboard.write_plot", lambda self, file: None)
-    (tmp_path / "films").mkdir()
+    (tmp_path / "images").mkdir()
     (tmp_path / "own.yaml").write_text(RECIPE)
     return tmp_path
 
 
 def search(*words: str) -> int:
-    return tune.main(["own.yaml", "--local", "--train", "films", "--job-name", "it", *words])
+    return tune.main(["own.yaml", "--local", "--train", "images", "--job-name", "it", *words])
 
 
 def rows() -> list[dict[str, str]]:
@@ -103,12 +106,19 @@ def test_a_search_and_its_leaderboard(here: Path, capsys: Capture, monkeypatch: 
         assert row["early_stopping_patience"] in "1234"
         assert "e" not in row["lr"]
         job = json.loads(Path("runs/it", row["job"], "input/config/hyperparameters.json").read_text())
-        assert [json.loads(job[key]) for key in ("lr", "batch_size", "seed", "network")] == [row["lr"], row["batch_size"], "7", "cnn5"]
+        assert [json.loads(job[key]) for key in ("lr", "batch_size", "seed", "network")] == [
+            row["lr"],
+            row["batch_size"],
+            "7",
+            "cnn5",
+        ]
         assert not Path("runs/it", row["job"], "checkpoints").exists()
     out = capsys.readouterr().out
     assert "trial-000: epoch 1: validation:auc 0." in out
-    best = " ".join(f"--set {key}={found[0][key]}" for key in ("lr", "batch_size", "warmup_epochs", "early_stopping_patience"))
-    assert f"to train it again: python launch/train.py own.yaml --local --train films --set seed=7 {best}\n" in out
+    best = " ".join(
+        f"--set {key}={found[0][key]}" for key in ("lr", "batch_size", "warmup_epochs", "early_stopping_patience")
+    )
+    assert f"to train it again: python launch/train.py own.yaml --local --train images --set seed=7 {best}\n" in out
     assert Path("runs/it/leaderboard.png").read_bytes()[:4] == b"\x89PNG"
     # the same table from what is stored
     assert leaderboard.main(["it", "--local", "--csv", "runs"]) == 1
@@ -129,20 +139,24 @@ def test_a_search_can_be_made_longer(here: Path, capsys: Capture) -> None:
 def test_the_same_seed_tries_the_same(here: Path, capsys: Capture) -> None:
     assert search("--strategy", "random") == 0
     first = [row["lr"] for row in rows()]
-    assert tune.main(["own.yaml", "--local", "--train", "films", "--job-name", "other", "--strategy", "random"]) == 0
+    assert tune.main(["own.yaml", "--local", "--train", "images", "--job-name", "other", "--strategy", "random"]) == 0
     with Path("runs/other/leaderboard.csv").open() as file:
         assert [row["lr"] for row in csv.DictReader(file)] == first
 
 
 @pytest.mark.parametrize("words", [("--early-stopping",), ("--strategy", "hyperband")])
-def test_hopeless_jobs_are_stopped_early(words: tuple[str, ...], here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hopeless_jobs_are_stopped_early(
+    words: tuple[str, ...], here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
     FakeToolkit.told_to_end.clear()
 
     def worse_and_worse(values: dict[str, str]) -> list[str]:
         calls.append(1)
         value = 0.95 - 0.04 * len(calls)
-        return [f"epoch {i}/4: validation_auc={value:.6f}" for i in range(1, 5)] + [f"best epoch 4/4: validation_auc={value:.6f}"]
+        return [f"epoch {i}/4: validation_auc={value:.6f}" for i in range(1, 5)] + [
+            f"best epoch 4/4: validation_auc={value:.6f}"
+        ]
 
     monkeypatch.setattr(FakeToolkit, "log", worse_and_worse)
     assert search("--max-jobs", "8", *words) == 0
@@ -155,10 +169,16 @@ def test_hopeless_jobs_are_stopped_early(words: tuple[str, ...], here: Path, cap
 
 def test_a_grid_ends_when_all_is_tried(here: Path, capsys: Capture) -> None:
     Path("own.yaml").write_text(
-        "hyperparameters: {network: cnn5, lr: 0.01}\ntune: {strategy: grid, max_jobs: 50, ranges: {batch_size: {choices: [8, 16]}, seed: {choices: [1, 2]}}}\n"
+        "hyperparameters: {network: cnn5, lr: 0.01}\ntune: {strategy: grid, max_jobs: 50, ranges: {batch_size:"
+        " {choices: [8, 16]}, seed: {choices: [1, 2]}}}\n"
     )
     assert search() == 0
-    assert sorted((row["batch_size"], row["seed"]) for row in rows()) == [("16", "1"), ("16", "2"), ("8", "1"), ("8", "2")]
+    assert sorted((row["batch_size"], row["seed"]) for row in rows()) == [
+        ("16", "1"),
+        ("16", "2"),
+        ("8", "1"),
+        ("8", "2"),
+    ]
 
 
 def test_a_failed_job_does_not_end_the_search(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +210,9 @@ def test_when_every_job_fails_the_search_does(here: Path, capsys: Capture, monke
         (("", ""), ("--strategy", "random"), "strategy bayesian (now random)"),
     ],
 )
-def test_another_search_of_that_name_is_left_alone(change: tuple[str, str], words: tuple[str, ...], told: str, here: Path, capsys: Capture) -> None:
+def test_another_search_of_that_name_is_left_alone(
+    change: tuple[str, str], words: tuple[str, ...], told: str, here: Path, capsys: Capture
+) -> None:
     Path("other").mkdir()
     assert search("--max-jobs", "1") == 0
     before = rows()
@@ -208,12 +230,17 @@ def test_another_search_of_that_name_is_left_alone(change: tuple[str, str], word
     [
         (("--train", "nope"), "--train nope does not exist"),
         (("--test", "nope"), "--test nope does not exist"),
-        (("--plot", "own.yaml/p.png"), "--plot own.yaml/p.png cannot be written: there is no folder own.yaml; name a file"),
-        (("--plot", "films"), "--plot films cannot be written: it is a folder; name a file"),
+        (
+            ("--plot", "own.yaml/p.png"),
+            "--plot own.yaml/p.png cannot be written: there is no folder own.yaml; name a file",
+        ),
+        (("--plot", "images"), "--plot images cannot be written: it is a folder; name a file"),
         (("--runs", "own.yaml"), "--runs: "),
     ],
 )
-def test_what_cannot_be_searched_is_told_before_there_is_a_search(words: tuple[str, ...], told: str, here: Path, capsys: Capture) -> None:
+def test_what_cannot_be_searched_is_told_before_there_is_a_search(
+    words: tuple[str, ...], told: str, here: Path, capsys: Capture
+) -> None:
     assert search(*words) == 1
     shown = capsys.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1)
@@ -247,21 +274,30 @@ def test_ctrl_c_leaves_the_job_to_be_taken_up(here: Path, capsys: Capture, monke
     assert search("--max-jobs", "2") == 0
     monkeypatch.setattr(FakeToolkit, "code", 130)
     assert search("--max-jobs", "4") == 130
-    assert "search it is stopped after 2 of 4 jobs; to go on: the same command with --job-name it" in capsys.readouterr().out
+    assert (
+        "search it is stopped after 2 of 4 jobs; to go on: the same command with --job-name it"
+        in capsys.readouterr().out
+    )
     stopped = next(row for row in rows() if row["status"] == "InProgress")
     monkeypatch.setattr(FakeToolkit, "code", 0)
     assert search("--max-jobs", "4") == 0
     found = rows()
     assert [row["job"] for row in found].count(stopped["job"]) == 1
     again = next(row for row in found if row["job"] == stopped["job"])
-    assert {key: again[key] for key in ("lr", "batch_size", "status")} == {"lr": stopped["lr"], "batch_size": stopped["batch_size"], "status": "Completed"}
+    assert {key: again[key] for key in ("lr", "batch_size", "status")} == {
+        "lr": stopped["lr"],
+        "batch_size": stopped["batch_size"],
+        "status": "Completed",
+    }
     assert len(found) == 4
 
 
 @pytest.mark.parametrize("name", ["my_recipe", "a.b c", "x" * 100, "\N{LATIN SMALL LETTER A WITH DIAERESIS}", "-a-"])
 def test_any_recipe_file_names_a_search(name: str, here: Path, capsys: Capture) -> None:
     Path(f"{name}.yaml").write_text(RECIPE)
-    assert tune.main([f"./{name}.yaml", "--local", "--train", "films", "--max-jobs", "1"]) == 0, capsys.readouterr().err
+    assert tune.main([f"./{name}.yaml", "--local", "--train", "images", "--max-jobs", "1"]) == 0, (
+        capsys.readouterr().err
+    )
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch("(my-recipe|a-b-c|x{42}|thorax|a)-[0-9]{6}-[0-9]{6}-tuning", folder.name), folder.name
 
@@ -292,12 +328,12 @@ from thorax_launch.local.tuning import tune
 from thorax_launch.recipe import Recipe
 recipe = Recipe.load("own.yaml")
 search, static = recipe.search({{"max_jobs": 2}}, [])
-sys.exit(tune(recipe, search, static, runs=Path("runs"), name="it", channels={{"train": Path("films")}}, source_dir=Path("source")))
+sys.exit(tune(recipe, search, static, runs=Path("runs"), name="it", channels={{"train": Path("images")}}, source_dir=Path("source")))
 """
 
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
-    (tmp_path / "films").mkdir()
+    (tmp_path / "images").mkdir()
     (tmp_path / "own.yaml").write_text(RECIPE)
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "train_model.py").write_text(SCRIPT)
@@ -317,7 +353,9 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     first.wait()
     first.stdout.close()
     tried = json.loads((tmp_path / "runs/it/trial-001/input/config/hyperparameters.json").read_text())["lr"]
-    while (tmp_path / "runs/it/trial-001").exists() and _running(str(tmp_path)):  # the guard is putting an end to the job
+    while (tmp_path / "runs/it/trial-001").exists() and _running(
+        str(tmp_path)
+    ):  # the guard is putting an end to the job
         time.sleep(0.1)
         assert time.monotonic() < end
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
@@ -335,10 +373,31 @@ def _running(text: str) -> bool:
 
 
 @pytest.mark.slow
-def test_a_real_search(films: Path, tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text("tune: {max_jobs: 2, ranges: {lr: {min: 0.0001, max: 0.1, scale: log}, batch_size: {choices: [8, 16]}}}\n")
+def test_a_real_search(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "tune: {max_jobs: 2, ranges: {lr: {min: 0.0001, max: 0.1, scale: log}, batch_size: {choices: [8, 16]}}}\n"
+    )
     settings = [word for key, value in TINY.items() if key != "batch_size" for word in ("--set", f"{key}={value}")]
-    words = ["own.yaml", "--local", "--train", str(films / "train"), "--test", str(films / "test"), "--job-name", "it", *settings]
-    done = subprocess.run([sys.executable, str(ROOT / "launch" / "tune.py"), *words], cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
+    words = [
+        "own.yaml",
+        "--local",
+        "--train",
+        str(images / "train"),
+        "--test",
+        str(images / "test"),
+        "--job-name",
+        "it",
+        *settings,
+    ]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launch" / "tune.py"), *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all((tmp_path / "runs" / "it" / job / "model" / "bundle.json").is_file() for job in ("trial-000", "trial-001"))
+    assert all(
+        (tmp_path / "runs" / "it" / job / "model" / "bundle.json").is_file() for job in ("trial-000", "trial-001")
+    )

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-import films
-from thorax.data.images import Preprocessing, UnreadableFilm
+import images
+from thorax.data.images import DecodeError, Preprocessing
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.networks import build
@@ -27,7 +27,11 @@ ROOT = Path(__file__).resolve().parents[2]
 THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
 PREPARED = Preprocessing(32, 40)
 THREE_CHANNELS = replace(PREPARED, channels=3)
-ABOUT = {"configuration": {"network": "cnn5", "epochs": 2}, "split": {"sha256": "ab" * 32}, "metrics": {"validation": {"auc": 0.9}}}
+ABOUT = {
+    "configuration": {"network": "cnn5", "epochs": 2},
+    "split": {"sha256": "ab" * 32},
+    "metrics": {"validation": {"auc": 0.9}},
+}
 SPLIT = "id,patient,part\nf0,p0,train\n"
 
 
@@ -41,11 +45,20 @@ def network(outputs: int, dropout: float = 0.0, name: str = "cnn5", channels: in
     return net.eval()
 
 
-def write(folder: Path, net: torch.nn.Module, space: LabelSpace = films.BINARY, prepared: Preprocessing = PREPARED, **more) -> None:
+def write(
+    folder: Path, net: torch.nn.Module, space: LabelSpace = images.BINARY, prepared: Preprocessing = PREPARED, **more
+) -> None:
     values = {
-        "network": "cnn5", "dropout": 0.0, "space": space, "preprocessing": prepared, "thresholds": dict.fromkeys(space.outputs, 0.4),
-        "about": ABOUT, "split": SPLIT, "source_dir": ROOT / "source_dir", **more,
-    }  # fmt: skip
+        "network": "cnn5",
+        "dropout": 0.0,
+        "space": space,
+        "preprocessing": prepared,
+        "thresholds": dict.fromkeys(space.outputs, 0.4),
+        "about": ABOUT,
+        "split": SPLIT,
+        "source_dir": ROOT / "source_dir",
+        **more,
+    }
     write_bundle(folder, net, **values)
 
 
@@ -108,7 +121,12 @@ def test_what_a_bundle_holds(bundle, net):
 
 def test_what_is_written_is_what_is_loaded(bundle):
     loaded = Bundle.load(bundle)
-    assert (loaded.network, loaded.dropout, loaded.space, loaded.preprocessing) == ("cnn5", 0.0, films.BINARY, PREPARED)
+    assert (loaded.network, loaded.dropout, loaded.space, loaded.preprocessing) == (
+        "cnn5",
+        0.0,
+        images.BINARY,
+        PREPARED,
+    )
     assert loaded.thresholds == {"PNEUMONIA": 0.4}
     assert loaded.about["configuration"] == ABOUT["configuration"]
     assert loaded.about["split"] == ABOUT["split"]
@@ -124,7 +142,10 @@ def test_only_serving_code_travels(bundle):
         "thorax/data/images.py",
         "thorax/serving/classifier.py",
     } <= names
-    assert not any(n.startswith("thorax/training") or "__pycache__" in n or n.endswith(".pyc") or n == "train_model.py" for n in names)
+    assert not any(
+        n.startswith("thorax/training") or "__pycache__" in n or n.endswith(".pyc") or n == "train_model.py"
+        for n in names
+    )
 
 
 # --- the classifier answers as the network did
@@ -133,8 +154,8 @@ def test_only_serving_code_travels(bundle):
 @pytest.mark.parametrize(
     ("space", "prepared", "name", "dropout"),
     [
-        (films.BINARY, PREPARED, "cnn5", 0.0),
-        (films.FINDINGS, Preprocessing(32, 40, fit="pad", normalization="dataset", mean=0.4, deviation=0.2), "cnn5", 0.5),
+        (images.BINARY, PREPARED, "cnn5", 0.0),
+        (images.FINDINGS, Preprocessing(32, 40, fit="pad", normalization="dataset", mean=0.4, std=0.2), "cnn5", 0.5),
         (THREE, Preprocessing(32, 32, channels=3, fit="crop", resize=36, normalization="fixed"), "resnet18", 0.5),
     ],
     ids=["binary", "multilabel", "multiclass"],
@@ -142,26 +163,26 @@ def test_only_serving_code_travels(bundle):
 def test_the_same_probabilities_as_the_network(tmp_path, space, prepared, name, dropout):
     trained = network(len(space.outputs), dropout, name, prepared.channels)
     write(tmp_path / "model", trained, space, prepared, network=name, dropout=dropout)
-    paths = films.written(tmp_path, 3, (50, 60))
+    paths = images.written(tmp_path, 3, (50, 60))
     classifier = Classifier.load(tmp_path / "model", precision="float32")
     got = classifier.predict([paths[0], paths[1].read_bytes(), paths[2]])
     with torch.no_grad():
-        logits = trained(prepared.tensor(torch.from_numpy(np.stack([prepared.film(p) for p in paths]))))
+        logits = trained(prepared.tensor(torch.from_numpy(np.stack([prepared.image(p) for p in paths]))))
     want = logits.softmax(1) if space.task == "multiclass" else logits.sigmoid()
     assert (got.dtype, got.shape) == (np.float32, (3, len(space.outputs)))
     np.testing.assert_allclose(got, want.numpy(), atol=2e-5)
-    assert np.ptp(got, axis=0).max() > 1e-4  # the films are told apart
+    assert np.ptp(got, axis=0).max() > 1e-4  # the images are told apart
     alone = np.concatenate([classifier.predict([p]) for p in paths])
     np.testing.assert_allclose(alone, got, atol=2e-5)
 
 
-def test_no_films_no_rows(bundle):
+def test_no_images_no_rows(bundle):
     assert Classifier.load(bundle).predict([]).shape == (0, 1)
 
 
-def test_an_unreadable_film_is_named(bundle, tmp_path):
-    with pytest.raises(UnreadableFilm, match=r"gone\.png does not exist"):
-        Classifier.load(bundle).predict([films.put(tmp_path / "a.png"), tmp_path / "gone.png"])
+def test_an_unreadable_image_is_named(bundle, tmp_path):
+    with pytest.raises(DecodeError, match=r"gone\.png does not exist"):
+        Classifier.load(bundle).predict([images.put(tmp_path / "a.png"), tmp_path / "gone.png"])
 
 
 def test_the_classifier_is_in_evaluation_mode(bundle):
@@ -191,10 +212,18 @@ def test_a_damaged_description(copied, text):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"network": None}, {"network": "cnn5"}, {"network": {"name": "cnn5"}}, {"labels": None}, {"labels": ["a", "b"]}, {"preprocessing": {"height": 3}},
-        {"preprocessing": {**PREPARED.to_dict(), "rotate": 9}}, {"thresholds": None}, {"metrics": None}, {"split": None},
+        {"network": None},
+        {"network": "cnn5"},
+        {"network": {"name": "cnn5"}},
+        {"labels": None},
+        {"labels": ["a", "b"]},
+        {"preprocessing": {"height": 3}},
+        {"preprocessing": {**PREPARED.to_dict(), "rotate": 9}},
+        {"thresholds": None},
+        {"metrics": None},
+        {"split": None},
     ],
-)  # fmt: skip
+)
 def test_a_description_with_other_fields(copied, changes):
     described(copied, **changes)
     assert "bundle.json is damaged" in refused(copied)
@@ -218,7 +247,7 @@ def test_a_network_that_is_not_known(copied):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"labels": films.FINDINGS.to_dict()},
+        {"labels": images.FINDINGS.to_dict()},
         {"preprocessing": THREE_CHANNELS.to_dict(), "preprocessing_fingerprint": THREE_CHANNELS.fingerprint()},
     ],
     ids=["more labels", "more channels"],
@@ -295,7 +324,9 @@ def test_files_of_another_kind_are_not_overwritten(tmp_path, bundle):
     check_folder(tmp_path / "not there yet")
     (tmp_path / "code").mkdir()
     (tmp_path / "config.yaml").write_text("mine")
-    with pytest.raises(ThoraxError, match=r"--model-dir .* holds code, config\.yaml but is no bundle, and they would be overwritten"):
+    with pytest.raises(
+        ThoraxError, match=r"--model-dir .* holds code, config\.yaml but is no bundle, and they would be overwritten"
+    ):
         check_folder(tmp_path)
     (tmp_path / ".partial").mkdir()  # a run was killed while it saved: they are its own
     check_folder(tmp_path)
@@ -315,13 +346,13 @@ def test_a_bundle_is_replaced_and_leftovers_are_cleared(tmp_path, small):
 
 SERVE = """
 import json, sys
-code, model, film = sys.argv[1:]
+code, model, image = sys.argv[1:]
 sys.path = [code] + [p for p in sys.path if not p.endswith("source_dir")]
 import inference, thorax
 assert inference.__file__.startswith(code), inference.__file__
 assert thorax.__file__.startswith(code), thorax.__file__
 classifier = inference.model_fn(model)
-data = inference.input_fn(open(film, "rb").read(), "image/png")
+data = inference.input_fn(open(image, "rb").read(), "image/png")
 body, kind = inference.output_fn(inference.predict_fn(data, classifier), "application/json")
 heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "yaml", "starlette") if m in sys.modules]
 print(json.dumps({"body": json.loads(body), "kind": kind, "heavy": heavy}))
@@ -329,14 +360,16 @@ print(json.dumps({"body": json.loads(body), "kind": kind, "heavy": heavy}))
 
 
 def test_the_code_folder_alone_serves(bundle, net, tmp_path):
-    film = films.put(tmp_path / "film.png")
+    image = images.put(tmp_path / "image.png")
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    words = [sys.executable, "-I", "-c", SERVE, str(bundle / "code"), str(bundle), str(film)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=tmp_path, env={**clean, "OMP_NUM_THREADS": "1"})
+    words = [sys.executable, "-I", "-c", SERVE, str(bundle / "code"), str(bundle), str(image)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=120, cwd=tmp_path, env={**clean, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     with torch.no_grad():
-        want = net(PREPARED.tensor(torch.from_numpy(PREPARED.film(film).copy())[None])).sigmoid()
+        want = net(PREPARED.tensor(torch.from_numpy(PREPARED.image(image).copy())[None])).sigmoid()
     assert answer["body"] == pytest.approx(want.flatten().tolist(), abs=2e-5)
     assert answer["kind"] == "application/json"
     assert answer["heavy"] == []

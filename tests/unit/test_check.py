@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import films
+import images as xrays
 from conftest import ROOT
 from thorax.dataset import leaks, similar
 from thorax_launch.cli import prepare
@@ -29,12 +29,15 @@ def chest(seed: int, height: int = 96, width: int = 96) -> np.ndarray:
 
 
 def sound(root, counts=None, first=0):
-    """A set with nothing to find: 60 different films of each class in train and test, none of them alike, patients apart."""
+    """A set with nothing to find.
+
+    60 different images of each class in train and test, none of them alike, patients apart.
+    """
     seed = first
     for part in ("train", "test"):
         for name in TWO:
             for k in range((counts or {}).get((part, name), 60)):
-                films.put(root / part / name / f"{part}{name}{k}.png", chest(seed))
+                xrays.put(root / part / name / f"{part}{name}{k}.png", chest(seed))
                 seed += 1
     return root
 
@@ -46,18 +49,23 @@ def clean(tmp_path_factory):
 
 @pytest.fixture
 def copy(clean, tmp_path):
-    """The same set, to be spoilt: links to its films."""
-    for film in clean.rglob("*.png"):
-        place = tmp_path / "set" / film.relative_to(clean)
+    """The same set, to be spoilt: links to its images."""
+    for xray in clean.rglob("*.png"):
+        place = tmp_path / "set" / xray.relative_to(clean)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(film)
+        place.symlink_to(xray)
     return tmp_path / "set"
 
 
 def check(root, *words):
     """(exit code, check -> findings) of a run."""
     out = root.parent / f"{root.name}.json"
-    parts = [word for part in ("train", "validation", "test") if (root / part).is_dir() for word in (f"--{part}", str(root / part))]
+    parts = [
+        word
+        for part in ("train", "validation", "test")
+        if (root / part).is_dir()
+        for word in (f"--{part}", str(root / part))
+    ]
     code = prepare.main(["check", *parts, "--processes", "1", "--json", str(out), *words])
     found = {}
     for finding in json.loads(out.read_text())["findings"]:
@@ -68,50 +76,76 @@ def check(root, *words):
 def test_a_sound_set_has_no_findings(clean, capsys):
     code, found = check(clean)
     assert (code, found) == (0, {})
-    assert "240 films: 0 errors, 0 warnings" in capsys.readouterr().out
+    assert "240 images: 0 errors, 0 warnings" in capsys.readouterr().out
 
 
 def spoil(root, trouble):
-    """Does one kind of harm; returns the check that must tell it, its level and the films it must name."""
+    """Does one kind of harm; returns the check that must tell it, its level and the images it must name."""
     train, test = root / "train", root / "test"
     old = train / "NORMAL" / "trainNORMAL0.png"
     match trouble:
         case "cut short":
-            return "unreadable", "error", {films.put(train / "NORMAL" / "cut.png", old.read_bytes()[:200])}
-        case "no film":
-            return "unreadable", "error", {films.put(train / "NORMAL" / "zip.png", b"PK\x03\x04" + bytes(30))}
+            return "unreadable", "error", {xrays.put(train / "NORMAL" / "cut.png", old.read_bytes()[:200])}
+        case "no image":
+            return "unreadable", "error", {xrays.put(train / "NORMAL" / "zip.png", b"PK\x03\x04" + bytes(30))}
         case "tiny":
-            return "tiny", "warning", {films.put(train / "NORMAL" / "tiny.png", chest(9001, 40, 90))}
+            return "tiny", "warning", {xrays.put(train / "NORMAL" / "tiny.png", chest(9001, 40, 90))}
         case "constant":
-            return "constant", "error", {films.put(train / "NORMAL" / "flat.png", np.full((90, 90), 77, np.uint8))}
+            return "constant", "error", {xrays.put(train / "NORMAL" / "flat.png", np.full((90, 90), 77, np.uint8))}
         case "copy in train":
-            return "duplicate", "warning", {old, films.put(train / "NORMAL" / "again.png", old.read_bytes())}
+            return "duplicate", "warning", {old, xrays.put(train / "NORMAL" / "again.png", old.read_bytes())}
         case "copy in test":
-            return "duplicate-across-parts", "error", {old, films.put(test / "NORMAL" / "again.png", old.read_bytes())}
+            return "duplicate-across-parts", "error", {old, xrays.put(test / "NORMAL" / "again.png", old.read_bytes())}
         case "copy of another label":
-            return "duplicate-labels", "error", {old, films.put(train / "PNEUMONIA" / "again.png", old.read_bytes())}
+            return "duplicate-labels", "error", {old, xrays.put(train / "PNEUMONIA" / "again.png", old.read_bytes())}
         case "smaller, darker JPEG in test":
             image = Image.open(old).resize((80, 80)).point(lambda v: v * 0.8)
-            return "near-duplicate-across-parts", "warning", {old, films.put(test / "NORMAL" / "near.jpeg", films.data(image, "JPEG", quality=70))}
+            return (
+                "near-duplicate-across-parts",
+                "warning",
+                {old, xrays.put(test / "NORMAL" / "near.jpeg", xrays.data(image, "JPEG", quality=70))},
+            )
         case "16 bits of another label":
             wide = np.asarray(Image.open(old)).astype(np.uint16) * 257
-            return "near-duplicate-labels", "warning", {old, films.put(train / "PNEUMONIA" / "wide.png", films.data(Image.fromarray(wide)))}
+            return (
+                "near-duplicate-labels",
+                "warning",
+                {old, xrays.put(train / "PNEUMONIA" / "wide.png", xrays.data(Image.fromarray(wide)))},
+            )
         case "a patient in both":
-            return "patients", "error", {films.put(part / "PNEUMONIA" / f"person7_virus_{k}.png", chest(9100 + k)) for k, part in enumerate((train, test))}
+            return (
+                "patients",
+                "error",
+                {
+                    xrays.put(part / "PNEUMONIA" / f"person7_virus_{k}.png", chest(9100 + k))
+                    for k, part in enumerate((train, test))
+                },
+            )
     raise AssertionError(trouble)
 
 
-@pytest.mark.parametrize("trouble", [
-    "cut short", "no film", "tiny", "constant", "copy in train", "copy in test", "copy of another label", "smaller, darker JPEG in test",
-    "16 bits of another label", "a patient in both",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "cut short",
+        "no image",
+        "tiny",
+        "constant",
+        "copy in train",
+        "copy in test",
+        "copy of another label",
+        "smaller, darker JPEG in test",
+        "16 bits of another label",
+        "a patient in both",
+    ],
+)
 def test_each_trouble_is_found_and_named(copy, trouble):
     name, level, concerned = spoil(copy, trouble)
     code, found = check(copy)
     assert code == (level == "error")
     told = found[name][0]
     assert told["level"] == level
-    assert {film["id"].split("/")[-1] for group in told["films"] for film in group} == {path.name for path in concerned}
+    assert {xray["id"].split("/")[-1] for group in told["images"] for xray in group} == {path.name for path in concerned}
     assert "\n" not in told["message"]
 
 
@@ -124,44 +158,50 @@ def test_patients_that_are_counted_anew_are_a_warning(copy):
 def test_a_shift_of_prevalence_counts_only_where_it_matters(tmp_path):
     shifted = sound(tmp_path / "shifted", {("train", "NORMAL"): 120, ("train", "PNEUMONIA"): 40}, first=5000)
     _, found = check(shifted)
-    assert re.search(r"PNEUMONIA is 25\.0% of train but 50\.0% of test \(Cohen's h 0\.52\)", found["prevalence"][0]["message"])
+    assert re.search(
+        r"PNEUMONIA is 25\.0% of train but 50\.0% of test \(Cohen's h 0\.52\)", found["prevalence"][0]["message"]
+    )
 
 
 def test_a_small_validation_part_and_an_empty_class(copy):
     for k in range(16):
-        films.put(copy / "validation" / TWO[k % 2] / f"v{k}.png", chest(7000 + k))
+        xrays.put(copy / "validation" / TWO[k % 2] / f"v{k}.png", chest(7000 + k))
     _, found = check(copy)
-    assert "validation has 16 films, too few to choose an epoch or a threshold on" in found["small-part"][0]["message"]
-    table = films.table(copy.parent / "table", "path,A,B\n" + "".join(f"f{k}.png,{k % 2},0\n" for k in range(4)), [f"f{k}.png" for k in range(4)])
+    assert "validation has 16 images, too few to choose an epoch or a threshold on" in found["small-part"][0]["message"]
+    table = xrays.table(
+        copy.parent / "table",
+        "path,A,B\n" + "".join(f"f{k}.png,{k % 2},0\n" for k in range(4)),
+        [f"f{k}.png" for k in range(4)],
+    )
     code = prepare.main(["check", str(table), "--processes", "1", "--json", str(copy.parent / "t.json")])
     told = json.loads((copy.parent / "t.json").read_text())["findings"]
     assert code == 1
-    assert [f["message"] for f in told if f["check"] == "empty-class"] == ["class B has no films in films"]
+    assert [f["message"] for f in told if f["check"] == "empty-class"] == ["class B has no images in images"]
 
 
 @pytest.mark.parametrize("leak", ["colour", "size", "bits", "file"])
-def test_what_a_film_is_must_not_tell_its_label(copy, leak):
+def test_what_a_image_is_must_not_tell_its_label(copy, leak):
     """A third of the positives are RGB, larger, of 16 bits, or JPEG."""
     for path in sorted((copy / "train" / "PNEUMONIA").iterdir())[:20]:
         pixels = np.asarray(Image.open(path))
         path.unlink()
         if leak == "colour":
-            films.put(path, films.data(Image.fromarray(pixels).convert("RGB")))
+            xrays.put(path, xrays.data(Image.fromarray(pixels).convert("RGB")))
         elif leak == "size":
-            films.put(path, np.asarray(Image.fromarray(pixels).resize((130, 110))))
+            xrays.put(path, np.asarray(Image.fromarray(pixels).resize((130, 110))))
         elif leak == "bits":
-            films.put(path, films.data(Image.fromarray(pixels.astype(np.uint16) * 257)))
+            xrays.put(path, xrays.data(Image.fromarray(pixels.astype(np.uint16) * 257)))
         else:
-            films.put(path.with_suffix(".jpeg"), pixels)
+            xrays.put(path.with_suffix(".jpeg"), pixels)
     code, found = check(copy)
     assert code == 0
     assert set(found) == {f"leak-{leak}"}
     told = [finding["message"] for finding in found[f"leak-{leak}"]]
-    assert any(re.search(r"all 20 films with .* are PNEUMONIA \(of all films 50% are\)", message) for message in told)
+    assert any(re.search(r"all 20 images with .* are PNEUMONIA \(of all images 50% are\)", message) for message in told)
 
 
 def test_processes_find_the_same(copy, tmp_path):
-    for trouble in ("no film", "copy in test"):
+    for trouble in ("no image", "copy in test"):
         spoil(copy, trouble)
     _, one = check(copy)
     _, two = check(copy, "--processes", "2")
@@ -171,7 +211,7 @@ def test_processes_find_the_same(copy, tmp_path):
 def test_the_page_stands_alone(copy, tmp_path):
     for trouble in ("cut short", "copy in test"):
         spoil(copy, trouble)
-    films.put(copy / "train" / "NORMAL" / "<b>bold.png", b"x")
+    xrays.put(copy / "train" / "NORMAL" / "<b>bold.png", b"x")
     assert check(copy, "--html", str(tmp_path / "check.html"))[0] == 1
     text = (tmp_path / "check.html").read_text()
     assert text.count("data:image/png;base64,") == 4  # the copy has another patient, too
@@ -182,11 +222,11 @@ def test_the_page_stands_alone(copy, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "give either FILMS, a folder, or --train DIR"),
-        (["{set}", "--train", "{set}"], "give either FILMS, a folder, or --train DIR"),
+        ([], "give either IMAGES, a folder, or --train DIR"),
+        (["{set}", "--train", "{set}"], "give either IMAGES, a folder, or --train DIR"),
         (["{set}/nowhere"], "is not a folder"),
         (["{set}/train", "--processes", "0"], "--processes 0 is out of range"),
-        (["{set}/train", "--labels", "A,B"], "--labels: 'A' is unknown; the films have NORMAL, PNEUMONIA"),
+        (["{set}/train", "--labels", "A,B"], "--labels: 'A' is unknown; the images have NORMAL, PNEUMONIA"),
         (["{set}/train", "--data-format", "folders"], "--data-format folders is not known; choose one of auto, folder"),
     ],
 )
@@ -202,14 +242,16 @@ def test_labels_that_are_not_kept_are_not_looked_at(tmp_path):
     for part, head in (("train", "path,Hernia,Mass,Edema"), ("test", "path,Mass,Hernia")):
         names = [f"{part}{k}.png" for k in range(4)]
         labels = ["0,1,1", "0,0,1", "0,1,0", "0,0,0"] if part == "train" else ["1,0"] * 4
-        films.table(tmp_path / "in" / part, "\n".join([head, *map(",".join, zip(names, labels, strict=True))]) + "\n", names)
+        xrays.table(
+            tmp_path / "in" / part, "\n".join([head, *map(",".join, zip(names, labels, strict=True))]) + "\n", names
+        )
     channels = ["--train", str(tmp_path / "in" / "train"), "--test", str(tmp_path / "in" / "test"), "--processes", "1"]
     prepare.main(["check", *channels, "--labels", "Edema, Mass", "--json", str(tmp_path / "check.json")])
     report = (tmp_path / "check.json").read_text()
     assert [row["labels"] for row in json.loads(report)["parts"]] == [{"Edema": 2, "Mass": 2}, {"Edema": 0, "Mass": 4}]
     assert "Hernia" not in report
     assert prepare.main(["stats", *channels, "--labels", "Mass", "--json", str(tmp_path / "stats.json")]) == 0
-    assert json.loads((tmp_path / "stats.json").read_text())["labels"] == {"Mass": {"films": 2, "unknown": 0}}
+    assert json.loads((tmp_path / "stats.json").read_text())["labels"] == {"Mass": {"images": 2, "unknown": 0}}
 
 
 # --- the parts
@@ -225,10 +267,10 @@ def test_near_pairs_are_found_and_others_are_not(seed, near):
 
 
 def test_like_hashes_alone_are_no_near_pair():
-    """The same broad shape with other details, as chest films have."""
-    film = chest(3, 32, 32)
-    other = (film + 40.0 * np.random.default_rng(0).choice([-1, 1], (32, 32))).clip(0, 255).astype(np.uint8)
-    both = np.stack([film, other])
+    """The same broad shape with other details, as chest X-rays have."""
+    xray = chest(3, 32, 32)
+    other = (xray + 40.0 * np.random.default_rng(0).choice([-1, 1], (32, 32))).clip(0, 255).astype(np.uint8)
+    both = np.stack([xray, other])
     assert int(similar.hashes(both)[0] ^ similar.hashes(both)[1]).bit_count() <= similar.MOST_BITS
     assert similar.near_pairs(both) == []
 
@@ -247,7 +289,7 @@ def test_bits_are_counted_without_numpy_2(monkeypatch):
     np.testing.assert_array_equal(similar._bits(words), want)
 
 
-def test_a_few_films_of_one_label_are_no_rule():
+def test_a_few_images_of_one_label_are_no_rule():
     """Five of one value have one label by chance in one of 16 sets."""
     assert leaks.rules("mode", ["RGB"] * 5 + ["L"] * 20, np.array([1] * 5 + [0, 1] * 10, float), "A", "B") == []
     assert len(leaks.rules("mode", ["RGB"] * 15 + ["L"] * 20, np.array([1] * 15 + [0] * 20, float), "A", "B")) == 2
@@ -267,22 +309,22 @@ def test_labels_that_chance_made_do_not_leak():
 
 
 def test_stats_are_those_of_all_pixels(tmp_path, capsys):
-    """Large films count by their pixels; test is left out; 16 bits and colour as the decoder reads them."""
+    """Large images count by their pixels; test is left out; 16 bits and colour as the decoder reads them."""
     pictures = [chest(1, 50, 60), chest(2, 120, 90), np.full((30, 20), 255, np.uint8)]
-    films.put(tmp_path / "train" / "A" / "1.png", pictures[0])
-    films.put(tmp_path / "train" / "B" / "2.png", films.data(Image.fromarray(pictures[1].astype(np.uint16) * 257)))
-    films.put(tmp_path / "train" / "B" / "3.png", films.data(Image.fromarray(pictures[2]).convert("RGB")))
-    films.put(tmp_path / "train" / "B" / "bad.png", b"no film")
-    films.put(tmp_path / "test" / "A" / "4.png", np.zeros((300, 300), np.uint8))
-    films.put(tmp_path / "test" / "B" / "5.png", np.zeros((300, 300), np.uint8))
+    xrays.put(tmp_path / "train" / "A" / "1.png", pictures[0])
+    xrays.put(tmp_path / "train" / "B" / "2.png", xrays.data(Image.fromarray(pictures[1].astype(np.uint16) * 257)))
+    xrays.put(tmp_path / "train" / "B" / "3.png", xrays.data(Image.fromarray(pictures[2]).convert("RGB")))
+    xrays.put(tmp_path / "train" / "B" / "bad.png", b"no image")
+    xrays.put(tmp_path / "test" / "A" / "4.png", np.zeros((300, 300), np.uint8))
+    xrays.put(tmp_path / "test" / "B" / "5.png", np.zeros((300, 300), np.uint8))
     out, picture = tmp_path / "out" / "stats.json", tmp_path / "out" / "stats.png"
     assert prepare.main(["stats", str(tmp_path), "--processes", "1", "--json", str(out), "--png", str(picture)]) == 0
     told = json.loads(out.read_text())
     every = np.concatenate([p.ravel() for p in pictures]) / 255
     assert told["mean"] == pytest.approx(every.mean(), abs=1e-6)
     assert told["deviation"] == pytest.approx(every.std(), abs=1e-6)
-    assert (told["films"], told["unreadable"], told["pixels"]) == (4, 1, every.size)
-    assert told["labels"] == {"A": {"films": 1, "unknown": 0}, "B": {"films": 3, "unknown": 0}}
+    assert (told["images"], told["unreadable"], told["pixels"]) == (4, 1, every.size)
+    assert told["labels"] == {"A": {"images": 1, "unknown": 0}, "B": {"images": 3, "unknown": 0}}
     assert told["modes"] == {"L": 2, "RGB": 1}
     assert told["bits"] == {"8": 2, "16": 1}
     assert told["width"] == {"least": 20, "median": 60, "most": 90}
@@ -292,19 +334,28 @@ def test_stats_are_those_of_all_pixels(tmp_path, capsys):
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif(not (DATA / "kermany_native").is_dir(), reason=f"no public film sets in {DATA}; set THORAX_REALDATA")
+@pytest.mark.skipif(
+    not (DATA / "kermany_native").is_dir(), reason=f"no public image sets in {DATA}; set THORAX_REALDATA"
+)
 def test_the_kaggle_set(tmp_path):
-    """The colour leak, the size leak and the 16 films of validation; 28 groups of duplicates at 224 pixels."""
+    """The colour leak, the size leak and the 16 images of validation; 28 groups of duplicates at 224 pixels."""
 
     def findings(*words):
-        assert prepare.main(["check", *words, "--patient-scope", "channel", "--json", str(tmp_path / "check.json")]) == 0
+        assert (
+            prepare.main(["check", *words, "--patient-scope", "channel", "--json", str(tmp_path / "check.json")]) == 0
+        )
         return {f["check"]: f for f in json.loads((tmp_path / "check.json").read_text())["findings"]}
 
     native = findings(str(DATA / "kermany_native"))
-    assert "all 20 films with colour mode RGB are PNEUMONIA" in native["leak-colour"]["message"]
+    assert "all 20 images with colour mode RGB are PNEUMONIA" in native["leak-colour"]["message"]
     assert "leak-size" in native
-    assert "the validation folder has 16 films" in native["format"]["message"]
-    small = findings(*(f"--{part}={DATA / 'kermany224' / folder}" for part, folder in (("train", "train"), ("validation", "val"), ("test", "test"))))
-    assert len(small["duplicate"]["films"]) == 28
+    assert "the validation folder has 16 images" in native["format"]["message"]
+    small = findings(
+        *(
+            f"--{part}={DATA / 'kermany224' / folder}"
+            for part, folder in (("train", "train"), ("validation", "val"), ("test", "test"))
+        )
+    )
+    assert len(small["duplicate"]["images"]) == 28
     assert "prevalence" in small
-    assert "validation has 16 films" in small["small-part"]["message"]
+    assert "validation has 16 images" in small["small-part"]["message"]

@@ -30,7 +30,11 @@ def names(folder) -> list[str]:
 
 
 def state(step: int) -> dict:
-    return {"state": {"global_step": step, "history": [{"loss": 0.5}]}, "model": {"w": torch.arange(6.0) * step}, "random": torch.get_rng_state()}
+    return {
+        "state": {"global_step": step, "history": [{"loss": 0.5}]},
+        "model": {"w": torch.arange(6.0) * step},
+        "random": torch.get_rng_state(),
+    }
 
 
 def test_nothing_to_resume(kept, told):
@@ -100,7 +104,9 @@ def test_torn_checkpoints_do_not_push_out_new_ones(kept, tmp_path):
     assert kept.load_latest() is None
     for step in (1, 2, 3, 54):
         kept.save(step, state(step))
-    assert sorted(file.name for file in tmp_path.glob("checkpoint-*.pt")) == [f"checkpoint-{step:09d}.pt" for step in (3, 54, 55)]
+    assert sorted(file.name for file in tmp_path.glob("checkpoint-*.pt")) == [
+        f"checkpoint-{step:09d}.pt" for step in (3, 54, 55)
+    ]
     assert kept.load_latest()["state"]["global_step"] == 54
 
 
@@ -112,7 +118,10 @@ def test_torn_checkpoints_do_not_push_out_new_ones(kept, tmp_path):
         (torch.zeros(3), "is a foreign file, not a checkpoint of this program"),
         ({"format": checkpoints.FORMAT, "version": 99}, "has version 99, this program reads 2"),
         ({"format": checkpoints.FORMAT}, "has version None, this program reads 2"),
-        ({"format": checkpoints.FORMAT, "version": checkpoints.VERSION, "model": {}}, "is a foreign file, not a checkpoint of this program"),
+        (
+            {"format": checkpoints.FORMAT, "version": checkpoints.VERSION, "model": {}},
+            "is a foreign file, not a checkpoint of this program",
+        ),
     ],
 )
 def test_foreign_and_other_versions_are_passed_over_with_a_line(kept, told, tmp_path, content, reason):
@@ -123,7 +132,13 @@ def test_foreign_and_other_versions_are_passed_over_with_a_line(kept, told, tmp_
 
 
 def test_other_names_are_no_checkpoints(kept, told, tmp_path):
-    for name in ("checkpoint-5.pt", "checkpoint-000000009.pt.bak", "model.pt", ".checkpoint-000000009.pt.partial", "checkpoint-last.pt"):
+    for name in (
+        "checkpoint-5.pt",
+        "checkpoint-000000009.pt.bak",
+        "model.pt",
+        ".checkpoint-000000009.pt.partial",
+        "checkpoint-last.pt",
+    ):
         (tmp_path / name).write_bytes(b"x")
     assert kept.load_latest() is None
     assert told == []
@@ -137,7 +152,10 @@ def test_nothing_is_unpickled(kept, tmp_path, told):
         def __reduce__(self):
             return (open, (str(tmp_path / "harmed"), "w"))
 
-    torch.save({"format": checkpoints.FORMAT, "version": 1, "identity": MINE, "x": Harm()}, tmp_path / "checkpoint-000000002.pt")
+    torch.save(
+        {"format": checkpoints.FORMAT, "version": 1, "identity": MINE, "x": Harm()},
+        tmp_path / "checkpoint-000000002.pt",
+    )
     assert kept.load_latest() is None
     assert len(told) == 1
     assert not (tmp_path / "harmed").exists()
@@ -158,7 +176,11 @@ def test_nothing_is_unpickled(kept, tmp_path, told):
 def test_another_configuration_is_refused_with_both_values(kept, tmp_path, change, text):
     Checkpoints(tmp_path, {**MINE, **change}, print).save(4, state(4))
     with pytest.raises(
-        ThoraxError, match=rf"checkpoint-000000004\.pt is from another run \({text}\); choose another job name or --checkpoint-dir, or remove it"
+        ThoraxError,
+        match=(
+            rf"checkpoint-000000004\.pt is from another run \({text}\); choose another job name or --checkpoint-dir, or"
+            r" remove it"
+        ),
     ):
         kept.load_latest()
 
@@ -173,7 +195,8 @@ def test_many_differences_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "make its folder writable")]
+    ("number", "advice"),
+    [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "make its folder writable")],
 )
 @pytest.mark.parametrize("where", ["fsync", "replace"])
 def test_a_failed_save_leaves_what_was_there(kept, tmp_path, monkeypatch, number, advice, where):
@@ -185,7 +208,9 @@ def test_a_failed_save_leaves_what_was_there(kept, tmp_path, monkeypatch, number
 
     with monkeypatch.context() as patched:
         patched.setattr(os, where, fail)
-        with pytest.raises(ThoraxError, match=rf"checkpoint cannot be saved in {tmp_path}/[^ ]*: {os.strerror(number)}; {advice}"):
+        with pytest.raises(
+            ThoraxError, match=rf"checkpoint cannot be saved in {tmp_path}/[^ ]*: {os.strerror(number)}; {advice}"
+        ):
             kept.save(3, state(3))
     assert names(tmp_path) == ["checkpoint-000000001.pt", "checkpoint-000000002.pt"]
     assert kept.load_latest()["state"]["global_step"] == 2

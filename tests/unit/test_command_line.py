@@ -20,7 +20,9 @@ from thorax.errors import ThoraxError
 from thorax.job import PATHS
 
 #: One word each, so that a shell may split them: what launchers let through.
-LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.]{0,8}", fullmatch=True).filter(lambda name: name not in ("null", "None", "none"))
+LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.]{0,8}", fullmatch=True).filter(
+    lambda name: name not in ("null", "None", "none")
+)
 #: Hyperparameters as a notebook holds them.
 NOTEBOOK = st.fixed_dictionaries(
     {},
@@ -49,9 +51,25 @@ def message(*words):
 
 
 def test_paths_and_hyperparameters_are_told_apart():
-    words = ["--train", "films/train", "--model-dir", "out", "--output_dir=results", "--lr", "0.1", "--batch-size=8", "--val", "films/val"]
+    words = [
+        "--train",
+        "films/train",
+        "--model-dir",
+        "out",
+        "--output_dir=results",
+        "--lr",
+        "0.1",
+        "--batch-size=8",
+        "--val",
+        "films/val",
+    ]
     paths, hyperparameters = read_command_line(words)
-    assert paths == {"train": "films/train", "model_dir": "out", "output_data_dir": "results", "validation": "films/val"}
+    assert paths == {
+        "train": "films/train",
+        "model_dir": "out",
+        "output_data_dir": "results",
+        "validation": "films/val",
+    }
     assert hyperparameters == {"lr": "0.1", "batch_size": "8"}
 
 
@@ -66,7 +84,9 @@ def test_every_spelling_of_a_path_is_taken(path, spelling):
 
 
 def test_an_empty_path_is_not_given():
-    assert read_command_line(["--train", "", "--val", "", "--validation", "films", "--test="])[0] == {"validation": "films"}
+    assert read_command_line(["--train", "", "--val", "", "--validation", "images", "--test="])[0] == {
+        "validation": "images"
+    }
 
 
 @pytest.mark.parametrize(
@@ -74,8 +94,8 @@ def test_an_empty_path_is_not_given():
     [
         (["--use_weighted_loss"], "--use_weighted_loss has no value; write --use_weighted_loss true"),
         (["--epochs", "--lr", "0.01"], "--epochs has no value; write --epochs VALUE"),
-        (["--train", "films", "--test"], "--test has no value; write --test VALUE"),
-        (["--model-dir", "--train", "films"], "--model_dir has no value; write --model_dir VALUE"),
+        (["--train", "images", "--test"], "--test has no value; write --test VALUE"),
+        (["--model-dir", "--train", "images"], "--model_dir has no value; write --model_dir VALUE"),
         (["--compile", "--compile", "true"], "--compile has no value; write --compile true"),
     ],
 )
@@ -96,7 +116,10 @@ def test_weights_are_a_path_and_a_hyperparameter():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--val", "a", "--validation", "b"), "--validation b and --val a are two spellings of one path; give one of them"),
+        (
+            ("--val", "a", "--validation", "b"),
+            "--validation b and --val a are two spellings of one path; give one of them",
+        ),
         (("--output-dir", "a", "--output_data_dir", "b"), "--output_data_dir b and --output_dir a are two spellings"),
         (("--checkpoints", "a", "--checkpoint-dir", "b"), "--checkpoint_dir b and --checkpoints a are two spellings"),
     ],
@@ -114,7 +137,7 @@ def test_two_spellings_of_a_path_with_two_values_are_refused(words, told):
         (["--model_dir", "a", "--model-dir", "b"], "a"),
         (["--model-dir", "", "--model-dir", "s3://b/k", "--model-dir", "c"], "c"),
         (["--model-dir"], None),
-        (["--train", "films"], None),
+        (["--train", "images"], None),
     ],
 )
 def test_the_model_directory_is_read_of_a_wrong_command_line(words, told):
@@ -154,14 +177,17 @@ def test_a_negative_number_is_a_value(text):
 @settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_is_a_value(number):
-    assert read_command_line(["--lr", str(number), "--eps", repr(number)])[1] == {"lr": str(number), "eps": repr(number)}
+    assert read_command_line(["--lr", str(number), "--eps", repr(number)])[1] == {
+        "lr": str(number),
+        "eps": repr(number),
+    }
 
 
 def test_equals_signs_after_the_first_belong_to_the_value():
     assert read_command_line(["--weights=a=b.pt"])[1] == {"weights": "a=b.pt"}
 
 
-@pytest.mark.parametrize("word", ["films", "3", "-1", "-", "--", ""])
+@pytest.mark.parametrize("word", ["images", "3", "-1", "-", "--", ""])
 def test_a_word_before_any_option_is_refused(word):
     assert message(word, "--lr", "0.1") == f"{word!r} belongs to no option; write --name value"
 
@@ -180,18 +206,29 @@ def test_an_option_given_twice_is_refused_with_both_values(words, told):
 
 
 def test_an_option_given_twice_with_one_value_is_taken():
-    assert read_command_line(["--lr", "0.1", "--lr=0.1", "--train", "a", "--train", "a"]) == ({"train": "a"}, {"lr": "0.1"})
+    assert read_command_line(["--lr", "0.1", "--lr=0.1", "--train", "a", "--train", "a"]) == (
+        {"train": "a"},
+        {"lr": "0.1"},
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        ("--lerning-rate", "learning_rate"), ("--trian", "train"), ("--modeldir", "model_dir"), ("--outputdir", "output_dir"),
-        ("--checkpoint-dirs", "checkpoint_dir"), ("--validate", "validation"), ("--output-data", "output_data_dir"),
+        ("--lerning-rate", "learning_rate"),
+        ("--trian", "train"),
+        ("--modeldir", "model_dir"),
+        ("--outputdir", "output_dir"),
+        ("--checkpoint-dirs", "checkpoint_dir"),
+        ("--validate", "validation"),
+        ("--output-data", "output_data_dir"),
     ],
-)  # fmt: skip
+)
 def test_an_unknown_name_is_told_the_nearest_path_or_hyperparameter(name, nearest):
-    assert message("--epochs", "3", "--model-dir", "out", name, "x") == f"unknown hyperparameter {name[2:].replace('-', '_')}; did you mean {nearest}?"
+    assert (
+        message("--epochs", "3", "--model-dir", "out", name, "x")
+        == f"unknown hyperparameter {name[2:].replace('-', '_')}; did you mean {nearest}?"
+    )
 
 
 def test_the_platforms_own_keys_pass():
@@ -211,12 +248,19 @@ def test_help_takes_nothing_of_an_earlier_run_away(tmp_path):
     failure = tmp_path / "out-job" / "output" / "failure"
     failure.parent.mkdir(parents=True)
     failure.write_text("why")
-    subprocess.run([sys.executable, SCRIPT, "--model-dir", tmp_path / "out", "--help"], check=True, stdout=subprocess.DEVNULL, env=clean_environment())
+    subprocess.run(
+        [sys.executable, SCRIPT, "--model-dir", tmp_path / "out", "--help"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=clean_environment(),
+    )
     assert failure.read_text() == "why"
 
 
 def test_help_whose_reader_has_seen_enough_ends_without_a_word():
-    process = subprocess.Popen([sys.executable, SCRIPT, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment())
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
+    )
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 0
@@ -226,7 +270,22 @@ def test_help_whose_reader_has_seen_enough_ends_without_a_word():
 @given(
     st.lists(
         st.one_of(
-            st.text(max_size=8), st.sampled_from(["--lr", "--train", "--model-dir", "--model_dir=out", "--labels=", "-k", "--", "-5", "['a',", "--=x", "---lr"])
+            st.text(max_size=8),
+            st.sampled_from(
+                [
+                    "--lr",
+                    "--train",
+                    "--model-dir",
+                    "--model_dir=out",
+                    "--labels=",
+                    "-k",
+                    "--",
+                    "-5",
+                    "['a',",
+                    "--=x",
+                    "---lr",
+                ]
+            ),
         ),
         max_size=8,
     )
@@ -257,7 +316,11 @@ def shell(notebook):
 
 def drivers(notebook):
     """SDK v3's sm_drivers: JSON of each value."""
-    return [word for key, value in notebook.items() for word in (f"--{key}", value if isinstance(value, str) else json.dumps(value))]
+    return [
+        word
+        for key, value in notebook.items()
+        for word in (f"--{key}", value if isinstance(value, str) else json.dumps(value))
+    ]
 
 
 @settings(max_examples=150, deadline=None)
@@ -265,7 +328,10 @@ def drivers(notebook):
 def test_each_dialect_of_the_platform_means_what_the_notebook_said(notebook, dialect):
     fields = {spellings()[key][0].name: value for key, value in notebook.items()}
     defaults = {name: TrainingConfig.__dataclass_fields__[name].default for name in fields}
-    meant = {name: defaults[name] if value is None else tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    meant = {
+        name: defaults[name] if value is None else tuple(value) if isinstance(value, list) else value
+        for name, value in fields.items()
+    }
     assert {**defaults, **parse(read_command_line(dialect(notebook), in_container=True)[1])} == meant
 
 

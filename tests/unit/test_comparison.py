@@ -1,4 +1,4 @@
-"""The paired comparison: DeLong's variance where films are independent, nothing where there is nothing."""
+"""The paired comparison: DeLong's variance where images are independent, nothing where there is nothing."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ BINARY = LabelSpace(("NORMAL", "PNEUMONIA"), "binary")
 TWO = LabelSpace(("Mass", "Nodule"), "multilabel")
 
 
-def two_classifiers(films=300, gain=0.5, seed=0):
-    """Targets, and probabilities of two classifiers that make much the same mistakes; the second is better by `gain`."""
+def two_classifiers(images=300, gain=0.5, seed=0):
+    """Targets, and probabilities of two classifiers that make much the same mistakes.
+
+    The second is better by `gain`.
+    """
     random = np.random.default_rng(seed)
-    y = (random.random(films) < 0.4).astype(float)
+    y = (random.random(images) < 0.4).astype(float)
     shared = random.normal(y, 1)
-    first, second = (shared + random.normal(0, 0.4, films) + extra * y for extra in (0.0, gain))
+    first, second = (shared + random.normal(0, 0.4, images) + extra * y for extra in (0.0, gain))
     return y[:, None], *(1 / (1 + np.exp(-z))[:, None] for z in (first, second))
 
 
 def delong(y, first, second):
-    """Difference, its standard error and p: DeLong, DeLong and Clarke-Pearson, "Comparing the areas", Biometrics 1988."""
+    """Difference, its standard error and p.
+
+    DeLong, DeLong and Clarke-Pearson, "Comparing the areas", Biometrics 1988.
+    """
     fields = [(p[y == 1][:, None] > p[y == 0]) + 0.5 * (p[y == 1][:, None] == p[y == 0]) for p in (first, second)]
     by_positive, by_negative = (np.stack([field.mean(axis=axis) for field in fields]) for axis in (1, 0))
     covariance = np.cov(by_positive) / by_positive.shape[1] + np.cov(by_negative) / by_negative.shape[1]
@@ -35,7 +41,7 @@ def delong(y, first, second):
 
 
 @pytest.mark.parametrize(("gain", "seed"), [(0.5, 0), (0.15, 1), (0.0, 2)])
-def test_it_agrees_with_delong_where_every_film_has_its_own_patient(gain, seed):
+def test_it_agrees_with_delong_where_every_image_has_its_own_patient(gain, seed):
     y, first, second = two_classifiers(gain=gain, seed=seed)
     entry = compare(y, first, second, BINARY, range(300), resamples=2000)["labels"]["PNEUMONIA"]
     difference, error, p = delong(y[:, 0], first[:, 0], second[:, 0])
@@ -53,16 +59,20 @@ def test_a_classifier_is_not_better_than_itself():
 
 def test_swapping_the_two_turns_the_sign():
     y, first, second = two_classifiers()
-    one, other = (compare(y, *pair, BINARY, range(300), resamples=200)["macro"] for pair in ((first, second), (second, first)))
+    one, other = (
+        compare(y, *pair, BINARY, range(300), resamples=200)["macro"] for pair in ((first, second), (second, first))
+    )
     assert (one["difference"], one["p"]) == (pytest.approx(-other["difference"]), other["p"])
     assert one["low"] == pytest.approx(-other["high"])
 
 
-def test_copies_of_films_are_no_new_patients():
+def test_copies_of_images_are_no_new_patients():
     y, first, second = (np.repeat(array, 5, axis=0) for array in two_classifiers(80))
-    by_patient, by_film = (compare(y, first, second, BINARY, who, resamples=300)["macro"] for who in (np.arange(400) // 5, range(400)))
-    assert by_patient["high"] - by_patient["low"] > 1.7 * (by_film["high"] - by_film["low"])
-    assert by_patient["p"] >= by_film["p"]
+    by_patient, by_image = (
+        compare(y, first, second, BINARY, who, resamples=300)["macro"] for who in (np.arange(400) // 5, range(400))
+    )
+    assert by_patient["high"] - by_patient["low"] > 1.7 * (by_image["high"] - by_image["low"])
+    assert by_patient["p"] >= by_image["p"]
 
 
 def test_macro_is_the_mean_over_labels_with_both_answers_and_unknown_is_masked():
@@ -84,5 +94,5 @@ def test_what_cannot_be_compared():
     y, first, second = two_classifiers()
     with pytest.raises(ThoraxError, match=r"\(300, 1\).*\(299, 1\)"):
         compare(y, first, second[1:], BINARY, range(300))
-    with pytest.raises(ThoraxError, match="299 patients for 300 films"):
+    with pytest.raises(ThoraxError, match="299 patients for 300 images"):
         compare(y, first, second, BINARY, range(299))

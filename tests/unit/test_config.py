@@ -19,7 +19,9 @@ FIELDS = {field.name: field for field in dataclasses.fields(TrainingConfig)}
 #: Spellings whose values differ from the field's; they have tests of their own.
 TRANSLATED = {"num_layers", "amp"}
 PLAIN = sorted(set(spellings()) - TRANSLATED)
-LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,8}[A-Za-z0-9]", fullmatch=True).filter(lambda name: name not in ("null", "None", "none"))
+LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,8}[A-Za-z0-9]", fullmatch=True).filter(
+    lambda name: name not in ("null", "None", "none")
+)
 
 
 def values(field):
@@ -33,7 +35,12 @@ def values(field):
         return st.floats(a.low, a.high, exclude_min=a.open_low, allow_infinity=False)
     whole = st.integers(int(a.low or 0), int(10**6 if a.high is None else a.high))
     some = {"min_size": 1 if field.default else 0, "max_size": 4}
-    return {"int": whole, "tuple[int, ...]": st.lists(whole, **some).map(tuple), "tuple[str, ...]": st.lists(LABEL, **some).map(tuple), "str": LABEL}[type_]
+    return {
+        "int": whole,
+        "tuple[int, ...]": st.lists(whole, **some).map(tuple),
+        "tuple[str, ...]": st.lists(LABEL, **some).map(tuple),
+        "str": LABEL,
+    }[type_]
 
 
 def texts(value):
@@ -66,7 +73,8 @@ def message(texts):
     return str(caught.value)
 
 
-# -- Spellings ----------------------------------------------------------------------------------------------------------
+# -- Spellings
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_only_the_known_spellings_translate_their_values():
@@ -105,7 +113,9 @@ def test_an_empty_text_beside_another_spelling_is_no_second_value():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.data(), st.sampled_from([name for name in FIELDS if sum(f.name == name for f, _ in spellings().values()) > 1]))
+@given(
+    st.data(), st.sampled_from([name for name in FIELDS if sum(f.name == name for f, _ in spellings().values()) > 1])
+)
 def test_two_spellings_with_two_values_are_refused_and_named_with_their_values(data, name):
     names = [s for s, (field, translate) in spellings().items() if field.name == name and not translate]
     assume(len(names) > 1)
@@ -140,21 +150,39 @@ def test_both_spellings_are_named_whichever_comes_first(one, other):
 
 
 def test_two_spellings_with_one_value_are_taken():
-    config = TrainingConfig.parse({"lr": "1e-1", "learning_rate": "0.10", "batch-size": "8", "mini_batch_size": "8.0", "num_layers": "18", "arch": "resnet18"})
+    config = TrainingConfig.parse(
+        {
+            "lr": "1e-1",
+            "learning_rate": "0.10",
+            "batch-size": "8",
+            "mini_batch_size": "8.0",
+            "num_layers": "18",
+            "arch": "resnet18",
+        }
+    )
     assert (config.learning_rate, config.batch_size, config.network) == (0.1, 8, "resnet18")
 
 
-# -- Types --------------------------------------------------------------------------------------------------------------
+# -- Types
+# --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "value"), [*((t, True) for t in ("true", "True", "1", "yes")), *((f, False) for f in ("false", "False", "0", "no"))])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [*((t, True) for t in ("true", "True", "1", "yes")), *((f, False) for f in ("false", "False", "0", "no"))],
+)
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if kind(field) == "bool"])
 def test_a_boolean_takes_exactly_eight_texts(name, text, value):
     assert parse({name: text}) == {name: value}
 
 
 @settings(deadline=None)
-@given(st.one_of(st.text(max_size=6), st.sampled_from(["TRUE", "FALSE", "t", "f", "y", "n", "on", "off", "Yes", "No", " true", "1.0", "2", "-1"])))
+@given(
+    st.one_of(
+        st.text(max_size=6),
+        st.sampled_from(["TRUE", "FALSE", "t", "f", "y", "n", "on", "off", "Yes", "No", " true", "1.0", "2", "-1"]),
+    )
+)
 def test_a_boolean_takes_nothing_else(text):
     assume(text not in ("true", "True", "1", "yes", "false", "False", "0", "no", "", "null"))
     with pytest.raises(ThoraxError) as caught:
@@ -164,7 +192,9 @@ def test_a_boolean_takes_nothing_else(text):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(sorted(spellings())), st.one_of(st.text(max_size=20), st.floats().map(str), st.integers().map(str)))
+@given(
+    st.sampled_from(sorted(spellings())), st.one_of(st.text(max_size=20), st.floats().map(str), st.integers().map(str))
+)
 def test_any_text_at_all_is_a_value_or_a_users_error(name, text):
     try:
         found, told = parse({name: text}), name
@@ -188,7 +218,11 @@ def test_any_text_at_all_is_a_value_or_a_users_error(name, text):
         ("image_shape", "224x224", "image_shape='224x224' is not a comma list of whole numbers"),
         ("lr_scheduler_step", "10,x", "lr_scheduler_step='10,x' is not a comma list of whole numbers"),
         ("optimizer", "lion", "optimizer=lion is not one of sgd, nag, adam, adamw, rmsprop"),
-        ("augmentation_type", "None", "augmentation_type=None is not one of none, crop, crop_color, crop_color_transform, xray"),
+        (
+            "augmentation_type",
+            "None",
+            "augmentation_type=None is not one of none, crop, crop_color, crop_color_transform, xray",
+        ),
         ("debugging", "TRUE", "debugging='TRUE' is not a boolean"),
         ("amp", "maybe", "amp='maybe' is not a boolean"),
         ("seed", "-1", "seed=-1 is out of range: it must be 0 to 2147483647"),
@@ -198,7 +232,7 @@ def test_any_text_at_all_is_a_value_or_a_users_error(name, text):
         ("lr", "1e300", "lr=1e+300 is out of range"),
         ("image_shape", "1,0,224", "image_shape=0 is out of range: it must be at least 1"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_value_is_named_with_what_would_be_right(name, text, told):
     assert told in message({name: text})
 
@@ -235,17 +269,28 @@ def test_numbers_are_written_out_exactly_and_without_exponent(number):
     assert float(text) == number
 
 
-# -- Names --------------------------------------------------------------------------------------------------------------
+# -- Names
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        ("lerning_rate", "learning_rate"), ("batchsize", "batch_size"), ("num-class", "num_classes"), ("epoch", "epochs"), ("wandb", "wandb_tracking"),
-        ("precision", "precision_dtype"), ("optimiser", "optimizer"), ("patience", "early_stopping_patience"), ("mini-batch", "mini_batch_size"),
-        ("weighted_loss", "use_weighted_loss"), ("multilabel", "multi_label"), ("imageshape", "image_shape"), ("beta3", "beta2"),
+        ("lerning_rate", "learning_rate"),
+        ("batchsize", "batch_size"),
+        ("num-class", "num_classes"),
+        ("epoch", "epochs"),
+        ("wandb", "wandb_tracking"),
+        ("precision", "precision_dtype"),
+        ("optimiser", "optimizer"),
+        ("patience", "early_stopping_patience"),
+        ("mini-batch", "mini_batch_size"),
+        ("weighted_loss", "use_weighted_loss"),
+        ("multilabel", "multi_label"),
+        ("imageshape", "image_shape"),
+        ("beta3", "beta2"),
     ],
-)  # fmt: skip
+)
 def test_an_unknown_name_is_told_the_nearest_known_one(name, nearest):
     assert message({name: "1"}) == f"unknown hyperparameter {name.replace('-', '_')}; did you mean {nearest}?"
 
@@ -261,20 +306,34 @@ def test_a_slip_of_one_letter_is_understood(name, data):
 
 
 def test_a_name_like_nothing_known_points_to_the_list():
-    assert message({"zzzz": "1"}) == "unknown hyperparameter zzzz; see `python source_dir/train_model.py --help` for the list"
+    assert (
+        message({"zzzz": "1"})
+        == "unknown hyperparameter zzzz; see `python source_dir/train_model.py --help` for the list"
+    )
 
 
-@pytest.mark.parametrize("name", ["sagemaker_program", "sagemaker-submit-directory", "sagemaker_torch_distributed_enabled", "_tuning_objective_metric"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sagemaker_program",
+        "sagemaker-submit-directory",
+        "sagemaker_torch_distributed_enabled",
+        "_tuning_objective_metric",
+    ],
+)
 def test_the_platforms_own_keys_are_left_alone(name):
     assert TrainingConfig.parse({name: "anything; at all", "epochs": "3"}) == TrainingConfig(epochs=3)
 
 
-@pytest.mark.parametrize("name", ["sagemaker", "my_sagemaker_program", "tuning_objective_metric", "_tuning_objective_metrics"])
+@pytest.mark.parametrize(
+    "name", ["sagemaker", "my_sagemaker_program", "tuning_objective_metric", "_tuning_objective_metrics"]
+)
 def test_names_that_only_look_like_the_platforms_are_unknown(name):
     assert "unknown hyperparameter" in message({name: "1"})
 
 
-# -- The whole configuration --------------------------------------------------------------------------------------------
+# -- The whole configuration
+# --------------------------------------------------------------------------------------------
 
 
 def test_it_cannot_be_changed():

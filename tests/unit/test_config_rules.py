@@ -32,7 +32,10 @@ REFUSED = [
     ({"lr_scheduler": "step"}, ["lr_scheduler=step", "lr_scheduler_step"]),
     ({"lr_scheduler_step": "10,20", "lr_scheduler": "cosine"}, ["lr_scheduler_step=10,20", "lr_scheduler=cosine"]),
     ({"lr_scheduler_step": "10,20", "lr_scheduler": "constant"}, ["lr_scheduler_step=10,20", "lr_scheduler=constant"]),
-    ({"lr_scheduler_step": "10,20", "epochs": "10"}, ["lr_scheduler_step=10,20", "epochs=10", "lower it or leave it out"]),
+    (
+        {"lr_scheduler_step": "10,20", "epochs": "10"},
+        ["lr_scheduler_step=10,20", "epochs=10", "lower it or leave it out"],
+    ),
     ({"warmup_epochs": "2.5", "epochs": "2"}, ["warmup_epochs=2.5", "epochs=2"]),
     ({"labels": "Mass,Mass"}, ["labels=Mass,Mass", "twice"]),
     ({"labels": "Mass,Nodule", "num_classes": "3"}, ["num_classes=3", "labels=Mass,Nodule", "names 2"]),
@@ -109,15 +112,29 @@ def test_every_rule_has_a_case():
 @pytest.mark.parametrize(
     ("texts", "machine", "told"),
     [
-        ({"precision_dtype": "float16"}, {"device": "cpu"}, ["precision_dtype=float16", "device=cpu", "bfloat16, auto or float32"]),
-        ({"batch_size": "10"}, {"processes": 8, "processes_here": 4}, ["batch_size=10", "processes=4", "multiple of 4"]),
+        (
+            {"precision_dtype": "float16"},
+            {"device": "cpu"},
+            ["precision_dtype=float16", "device=cpu", "bfloat16, auto or float32"],
+        ),
+        (
+            {"batch_size": "10"},
+            {"processes": 8, "processes_here": 4},
+            ["batch_size=10", "processes=4", "multiple of 4"],
+        ),
         ({"batch_size": "2"}, {"processes": 4, "processes_here": 4}, ["batch_size=2", "processes=4"]),
-        ({"batch_size": "8", "accumulation_steps": "4"}, {"processes": 4, "processes_here": 4}, ["accumulation_steps=4", "batch_size=8", "2 films", "4 proc"]),
+        (
+            {"batch_size": "8", "accumulation_steps": "4"},
+            {"processes": 4, "processes_here": 4},
+            ["accumulation_steps=4", "batch_size=8", "2 images", "4 proc"],
+        ),
     ],
 )
 def test_what_the_machine_cannot_do_is_refused(texts, machine, told):
     with pytest.raises(ThoraxError) as caught:
-        rules.check_machine(TrainingConfig.parse(texts), **{"device": "cuda", "processes": 1, "processes_here": 1, **machine})
+        rules.check_machine(
+            TrainingConfig.parse(texts), **{"device": "cuda", "processes": 1, "processes_here": 1, **machine}
+        )
     assert [words for words in told if words not in str(caught.value)] == []
 
 

@@ -1,4 +1,7 @@
-"""The debugger's rules on records that are well and on records with one fault each; records on disk; judging from the command line."""
+"""The debugger's rules on records that are well and on records with one fault each; records on disk.
+
+Judging from the command line.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import torch
 
 from thorax.errors import ThoraxError
 from thorax.tracking.debugger.__main__ import main
-from thorax.tracking.debugger.records import Record, Recorder, measure, read, shapes
+from thorax.tracking.debugger.records import HealthRecord, Recorder, measure, read, shapes
 from thorax.tracking.debugger.rules import Rules, class_imbalance, judge
 
 SHAPES = {"conv.weight": (8, 1, 3, 3), "conv.bias": (8,), "head.weight": (1, 8)}
@@ -25,7 +28,14 @@ def run(steps=40, loss=None, gradient=None, weight=None):
     for step in range(1, steps + 1):
         usual = 0.7 * math.exp(-step / 20) + noise.gauss(0, 0.03)
         g, w = (gradient or (lambda k: 0.1))(step), (weight or (lambda k: 5.0 + k / 100))(step)
-        records.append(Record(step, (loss or (lambda k, usual=usual: usual))(step), dict.fromkeys(SHAPES, g) | {"head.weight": 0.2}, dict.fromkeys(SHAPES, w)))
+        records.append(
+            HealthRecord(
+                step,
+                (loss or (lambda k, usual=usual: usual))(step),
+                dict.fromkeys(SHAPES, g) | {"head.weight": 0.2},
+                dict.fromkeys(SHAPES, w),
+            )
+        )
     return records
 
 
@@ -75,7 +85,9 @@ def test_what_is_harmless_is_not_found(harmless):
 
 def test_overfitting_is_found_from_the_history_and_a_plateau_is_not():
     worse = [{"train_loss": 1 / k, "validation_loss": 0.5 + abs(k - 4) / 8} for k in range(1, 12)]
-    assert found(run(), worse)["overfit"]["message"].startswith("for 3 epochs the validation loss (0.8750, best 0.5000)")
+    assert found(run(), worse)["overfit"]["message"].startswith(
+        "for 3 epochs the validation loss (0.8750, best 0.5000)"
+    )
     assert found(run(), [{**row, "validation_loss": min(row["validation_loss"], 0.54)} for row in worse]) == {}
     assert found(run(), [{"train_loss": 0.1 * k, "validation_loss": 0.1 * k} for k in range(1, 12)]) == {}
 
@@ -91,7 +103,13 @@ def test_a_rule_speaks_once_and_as_it_happens():
 
 @pytest.mark.parametrize(
     ("counts", "named"),
-    [({"P": (100, 900)}, None), ({"P": (50, 950)}, "P"), ({"P": (950, 50)}, "P"), ({"A": (500, 500), "B": (1, 999)}, "B"), ({"A": (0, 10)}, "A")],
+    [
+        ({"P": (100, 900)}, None),
+        ({"P": (50, 950)}, "P"),
+        ({"P": (950, 50)}, "P"),
+        ({"A": (500, 500), "B": (1, 999)}, "B"),
+        ({"A": (0, 10)}, "A"),
+    ],
 )
 def test_class_imbalance_names_the_rarest_label(counts, named):
     message = class_imbalance(counts)
@@ -103,7 +121,9 @@ def test_class_imbalance_names_the_rarest_label(counts, named):
 
 def a_net():
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(12, 1))
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(12, 1)
+    )
 
 
 def test_a_step_is_measured_as_torch_says():
@@ -123,9 +143,12 @@ def test_a_step_is_measured_as_torch_says():
 
 def test_records_come_back_the_later_of_two_counts_and_a_torn_line_is_passed_over(tmp_path):
     file = tmp_path / "worker_0.jsonl"
-    first, again = Record(1, 0.5, {"a": 1.0}, {"a": 2.0, "b": 3.0}), Record(2, 0.4, {"a": 1.5}, {"a": 2.0, "b": 3.0})
-    odd = Record(3, math.nan, {}, {"a": 1.0, "b": 1.0})
-    for some in ([first, Record(2, 9.0, {}, {})], [again, odd]):  # the second start of a resumed run
+    first, again = (
+        HealthRecord(1, 0.5, {"a": 1.0}, {"a": 2.0, "b": 3.0}),
+        HealthRecord(2, 0.4, {"a": 1.5}, {"a": 2.0, "b": 3.0}),
+    )
+    odd = HealthRecord(3, math.nan, {}, {"a": 1.0, "b": 1.0})
+    for some in ([first, HealthRecord(2, 9.0, {}, {})], [again, odd]):  # the second start of a resumed run
         recorder = Recorder(file, {"a": (2, 2), "b": (2,)})
         for record in some:
             recorder.write(record)

@@ -13,18 +13,18 @@ from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
 import dicoms
-import films
+import images
 from thorax.data.decoders import decoder_process, header
 from thorax.data.decoders import dicom as decoder
-from thorax.data.images import DecoderMissing, Preprocessing, UnreadableFilm, decode
+from thorax.data.images import DecodeError, DecoderMissing, Preprocessing, decode
 
-FILM = films.grey()
-TWELVE = (films.smooth(40, 48).astype(np.uint16) * 16) + (FILM % 16)  # 12 bits, up to 4095
+IMAGE = images.grey()
+TWELVE = (images.smooth(40, 48).astype(np.uint16) * 16) + (IMAGE % 16)  # 12 bits, up to 4095
 GREY = np.rint(TWELVE * (255 / 4095)).astype(np.uint8)
 
 
 def lossless(syntax):
-    """The film of 12 bits, compressed; skipped where no encoder is installed."""
+    """The image of 12 bits, compressed; skipped where no encoder is installed."""
     if syntax == uid.JPEGLosslessSV1:
         return jpeg_lossless()
     pytest.importorskip({uid.JPEGLSLossless: "jpeg_ls", uid.JPEG2000Lossless: "openjpeg"}.get(syntax, "pydicom"))
@@ -62,48 +62,50 @@ def jpeg_lossless():
     ],
     ids=lambda s: s.name,
 )
-def test_every_lossless_syntax_is_the_same_film(syntax):
-    np.testing.assert_array_equal(decode(lossless(syntax), "film"), GREY)
+def test_every_lossless_syntax_is_the_same_image(syntax):
+    np.testing.assert_array_equal(decode(lossless(syntax), "image"), GREY)
 
 
 def test_jpeg_baseline():
-    film = films.smooth(80, 96)
-    got = decode(dicoms.dicom(film, syntax=uid.JPEGBaseline8Bit, frame=films.data(film, "JPEG", quality=100)), "film")
-    assert np.abs(got.astype(int) - film).max() <= 2
+    image = images.smooth(80, 96)
+    got = decode(
+        dicoms.dicom(image, syntax=uid.JPEGBaseline8Bit, frame=images.data(image, "JPEG", quality=100)), "image"
+    )
+    assert np.abs(got.astype(int) - image).max() <= 2
 
 
 def test_jpeg_2000_by_another_hand():
-    frame = films.data(Image.fromarray(TWELVE * 16), "JPEG2000", irreversible=False)  # a JP2 box around 16 bits
-    got = decode(dicoms.dicom(TWELVE * 16, syntax=uid.JPEG2000, frame=frame), "film")
+    frame = images.data(Image.fromarray(TWELVE * 16), "JPEG2000", irreversible=False)  # a JP2 box around 16 bits
+    got = decode(dicoms.dicom(TWELVE * 16, syntax=uid.JPEG2000, frame=frame), "image")
     assert np.abs(got.astype(int) - GREY).max() <= 1
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("signed", [False, True])
 def test_stored_bits_use_their_full_range(bits, signed):
-    """The film of 8 bits, stretched to more: the same greys."""
+    """The image of 8 bits, stretched to more: the same greys."""
     top = (1 << bits) - 1
-    stretched = np.rint(FILM.astype(float) * (top / 255)).astype(int) - (signed << (bits - 1))
+    stretched = np.rint(IMAGE.astype(float) * (top / 255)).astype(int) - (signed << (bits - 1))
     stored = stretched.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
-    assert np.abs(decode(dicoms.dicom(stored, bits), "film").astype(int) - FILM).max() <= 1
+    assert np.abs(decode(dicoms.dicom(stored, bits), "image").astype(int) - IMAGE).max() <= 1
 
 
-def test_bits_above_the_stored_ones_are_no_part_of_the_film():
-    np.testing.assert_array_equal(decode(dicoms.dicom(TWELVE | 0xA000, 12), "film"), GREY)
+def test_bits_above_the_stored_ones_are_no_part_of_the_image():
+    np.testing.assert_array_equal(decode(dicoms.dicom(TWELVE | 0xA000, 12), "image"), GREY)
 
 
 def test_dicom_and_png_are_the_same_tensor():
     prepared = Preprocessing(24, 32)
-    want = prepared.film(films.data(FILM)).astype(int)
-    for pixels in (FILM, FILM.astype(np.uint16) * 257):
-        assert np.abs(prepared.film(dicoms.dicom(pixels)).astype(int) - want).max() <= 1
+    want = prepared.image(images.data(IMAGE)).astype(int)
+    for pixels in (IMAGE, IMAGE.astype(np.uint16) * 257):
+        assert np.abs(prepared.image(dicoms.dicom(pixels)).astype(int) - want).max() <= 1
 
 
 def test_monochrome1_is_inverted():
-    np.testing.assert_array_equal(decode(dicoms.dicom(TWELVE, 12, "MONOCHROME1"), "film"), 255 - GREY)
+    np.testing.assert_array_equal(decode(dicoms.dicom(TWELVE, 12, "MONOCHROME1"), "image"), 255 - GREY)
     windowed = {"WindowCenter": 2000, "WindowWidth": 900}
-    plain = decode(dicoms.dicom(TWELVE, 12, **windowed), "film")
-    np.testing.assert_array_equal(decode(dicoms.dicom(TWELVE, 12, "MONOCHROME1", **windowed), "film"), 255 - plain)
+    plain = decode(dicoms.dicom(TWELVE, 12, **windowed), "image")
+    np.testing.assert_array_equal(decode(dicoms.dicom(TWELVE, 12, "MONOCHROME1", **windowed), "image"), 255 - plain)
 
 
 RAMP = np.arange(0, 4096, dtype=np.uint16).reshape(64, 64)
@@ -111,7 +113,7 @@ RAMP = np.arange(0, 4096, dtype=np.uint16).reshape(64, 64)
 
 def at(content, *samples):
     """Grey levels of these samples of the ramp."""
-    return [int(decode(content, "film").ravel()[s]) for s in samples]
+    return [int(decode(content, "image").ravel()[s]) for s in samples]
 
 
 @pytest.mark.parametrize(
@@ -121,10 +123,22 @@ def at(content, *samples):
         ({"WindowCenter": 2048, "WindowWidth": 4096}, (0, 2048, 4095), (0, 128, 255)),
         ({"WindowCenter": 1000, "WindowWidth": 201}, (0, 899, 1000, 1100, 4095), (0, 0, 128, 255, 255)),
         ({"WindowCenter": [1000, 3000], "WindowWidth": [201, 11]}, (899, 1000, 1100), (0, 128, 255)),
-        ({"WindowCenter": 1000, "WindowWidth": 200, "VOILUTFunction": "LINEAR_EXACT"}, (900, 1000, 1100), (0, 128, 255)),
-        ({"WindowCenter": 1000, "WindowWidth": 200, "VOILUTFunction": "SIGMOID"}, (0, 900, 1000, 1100, 4095), (0, 30, 128, 225, 255)),
+        (
+            {"WindowCenter": 1000, "WindowWidth": 200, "VOILUTFunction": "LINEAR_EXACT"},
+            (900, 1000, 1100),
+            (0, 128, 255),
+        ),
+        (
+            {"WindowCenter": 1000, "WindowWidth": 200, "VOILUTFunction": "SIGMOID"},
+            (0, 900, 1000, 1100, 4095),
+            (0, 30, 128, 225, 255),
+        ),
         # values after the rescale are windowed: 2 x - 1000
-        ({"WindowCenter": 0, "WindowWidth": 401, "RescaleSlope": 2, "RescaleIntercept": -1000}, (400, 500, 600), (1, 128, 255)),
+        (
+            {"WindowCenter": 0, "WindowWidth": 401, "RescaleSlope": 2, "RescaleIntercept": -1000},
+            (400, 500, 600),
+            (1, 128, 255),
+        ),
         # a rescale alone changes nothing: its whole range is black to white; a negative slope inverts
         ({"RescaleSlope": 2, "RescaleIntercept": -1000}, (0, 2048, 4095), (0, 128, 255)),
         ({"RescaleSlope": -1, "RescaleIntercept": 4095}, (0, 4095), (255, 0)),
@@ -132,18 +146,41 @@ def at(content, *samples):
         ({"WindowCenter": 10, "WindowWidth": 0}, (0, 4095), (0, 255)),
         # VOI LUT: 4 entries from 1000 on, clamped on both sides, before any window
         (
-            {"VOILUTSequence": [dicoms.table(np.array([0, 100, 200, 255]), 1000, 8)], "WindowCenter": 5, "WindowWidth": 5},
-            (0, 1001, 1002, 4000), (0, 100, 200, 255),
+            {
+                "VOILUTSequence": [dicoms.table(np.array([0, 100, 200, 255]), 1000, 8)],
+                "WindowCenter": 5,
+                "WindowWidth": 5,
+            },
+            (0, 1001, 1002, 4000),
+            (0, 100, 200, 255),
         ),
         # 12 bits of a table that says 16
         ({"VOILUTSequence": [dicoms.table(np.arange(4096)[::-1], 0, 16)]}, (0, 4095), (255, 0)),
         (
-            {"ModalityLUTSequence": [dicoms.table(np.arange(4096) * 16, 0, 16, "Modality")], "WindowCenter": 32768, "WindowWidth": 65536},
-            (0, 2048, 4095), (0, 128, 255),
+            {
+                "ModalityLUTSequence": [dicoms.table(np.arange(4096) * 16, 0, 16, "Modality")],
+                "WindowCenter": 32768,
+                "WindowWidth": 65536,
+            },
+            (0, 2048, 4095),
+            (0, 128, 255),
         ),
     ],
-    ids=["whole", "window", "two", "exact", "sigmoid", "rescale", "rescale alone", "negative", "no width", "lut", "lut of 12 bits", "modality"],
-)  # fmt: skip
+    ids=[
+        "whole",
+        "window",
+        "two",
+        "exact",
+        "sigmoid",
+        "rescale",
+        "rescale alone",
+        "negative",
+        "no width",
+        "lut",
+        "lut of 12 bits",
+        "modality",
+    ],
+)
 def test_from_sample_to_grey(elements, samples, greys):
     got = at(dicoms.dicom(RAMP, 12, **elements), *samples)
     assert got == pytest.approx(greys, abs=1)
@@ -155,7 +192,7 @@ def test_our_window_is_pydicoms():
     for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         ds = dicoms.data_set(RAMP, 12, WindowCenter=1700, WindowWidth=900, VOILUTFunction=function)
         want = apply_windowing(RAMP, ds) / 4095 * 255
-        assert np.abs(decode(dicoms.written(ds), "film") - want).max() <= 0.5 + 1e-6
+        assert np.abs(decode(dicoms.written(ds), "image") - want).max() <= 0.5 + 1e-6
 
 
 def test_ten_bits_in_sixteen_without_a_window_are_not_black():
@@ -164,116 +201,163 @@ def test_ten_bits_in_sixteen_without_a_window_are_not_black():
 
 @pytest.mark.parametrize("kind", ["RGB", "YBR_FULL"])
 def test_colour_becomes_grey(kind):
-    colour = Image.merge("RGB", [Image.fromarray(p) for p in (FILM, films.smooth(40, 48), FILM[::-1].copy())])
+    colour = Image.merge("RGB", [Image.fromarray(p) for p in (IMAGE, images.smooth(40, 48), IMAGE[::-1].copy())])
     stored = np.asarray(colour if kind == "RGB" else colour.convert("YCbCr"))
-    assert np.abs(decode(dicoms.dicom(stored, photometric=kind), "film").astype(int) - np.asarray(colour.convert("L"))).max() <= 2
+    assert (
+        np.abs(
+            decode(dicoms.dicom(stored, photometric=kind), "image").astype(int) - np.asarray(colour.convert("L"))
+        ).max()
+        <= 2
+    )
 
 
 def test_colour_jpeg():
-    film = films.smooth(80, 96)
-    frame = films.data(Image.fromarray(film).convert("RGB"), "JPEG", quality=98)
-    got = decode(dicoms.dicom(np.stack([film] * 3, -1), photometric="YBR_FULL_422", syntax=uid.JPEGBaseline8Bit, frame=frame), "film")
-    assert np.abs(got.astype(int) - film).max() <= 3
+    image = images.smooth(80, 96)
+    frame = images.data(Image.fromarray(image).convert("RGB"), "JPEG", quality=98)
+    got = decode(
+        dicoms.dicom(np.stack([image] * 3, -1), photometric="YBR_FULL_422", syntax=uid.JPEGBaseline8Bit, frame=frame),
+        "image",
+    )
+    assert np.abs(got.astype(int) - image).max() <= 3
 
 
 def test_header_reads_no_pixels():
     content = dicoms.dicom(TWELVE, 12, "MONOCHROME1")
-    told = header(content[: -TWELVE.nbytes], "film")
+    told = header(content[: -TWELVE.nbytes], "image")
     assert (told.kind, told.width, told.height, told.mode, told.bits) == ("DICOM", 48, 40, "MONOCHROME1", 12)
 
 
 def test_a_dicom_needs_no_ending(tmp_path):
     content = dicoms.dicom(TWELVE, 12)
-    for name in ("film", "film.jpg", "1.2.840.7"):
+    for name in ("image", "film.jpg", "1.2.840.7"):
         (tmp_path / name).write_bytes(content)
         np.testing.assert_array_equal(decode(tmp_path / name, name), GREY)
 
 
-def test_a_film_that_ends_gdcm_ends_no_more_than_that(monkeypatch):
-    """GDCM aborts or crashes on some damaged films: here its process does so always, then is itself again."""
+def test_a_image_that_ends_gdcm_ends_no_more_than_that(monkeypatch):
+    """GDCM aborts or crashes on some damaged images: here its process does so always, then is itself again."""
     good = jpeg_lossless()
     with monkeypatch.context() as broken:
         decoder_process._end()
         broken.setattr(decoder_process, "_START", "import os, sys; sys.stdin.buffer.read(100); os.abort()")
         for _ in range(2):
-            with pytest.raises(UnreadableFilm, match=r"^film cannot be read as DICOM: the decoder of its transfer syntax broke off"):
-                decode(good, "film")
-    np.testing.assert_array_equal(decode(good, "film"), GREY)
+            with pytest.raises(
+                DecodeError, match=r"^image cannot be read as DICOM: the decoder of its transfer syntax broke off"
+            ):
+                decode(good, "image")
+    np.testing.assert_array_equal(decode(good, "image"), GREY)
 
 
-def test_a_film_that_takes_gdcm_for_ever_is_given_up(monkeypatch):
+def test_a_image_that_takes_gdcm_for_ever_is_given_up(monkeypatch):
     good = jpeg_lossless()
     decoder_process._end()
     monkeypatch.setattr(decoder_process, "LONGEST", 0.2)
     monkeypatch.setattr(decoder_process, "_START", "import time; time.sleep(100)")
-    with pytest.raises(UnreadableFilm, match="broke off"):
-        decode(good, "film")
+    with pytest.raises(DecodeError, match="broke off"):
+        decode(good, "image")
 
 
 # --- what is refused
 
-FRAME = films.data(FILM, "JPEG")
+FRAME = images.data(IMAGE, "JPEG")
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (lambda: dicoms.dicom(np.zeros((80, 48), np.uint8), Rows=40, NumberOfFrames=2), "it has 2 frames; write each as a file of its own"),
-        (lambda: dicoms.dicom(FILM, PixelData=None), r"it has no pixels \(PixelData\)"),
-        (lambda: dicoms.dicom(FILM, Rows=None), "it has no Rows: not a film"),
-        (lambda: dicoms.dicom(FILM, Rows=0), "it has 48x0 pixels"),
-        (lambda: dicoms.dicom(FILM, Rows=41), "pixel data .* bytes"),
-        (lambda: dicoms.dicom(FILM, Rows=65535, Columns=65535), "it claims 65535x65535 pixels, more than the 67108864 that are read"),
-        (lambda: dicoms.dicom(FILM, BitsAllocated=32, BitsStored=32, HighBit=31), "it has 32 of 32 bits a sample"),
-        (lambda: dicoms.dicom(FILM, BitsStored=12), "it has 12 of 8 bits a sample"),
-        (lambda: dicoms.dicom(TWELVE, 12, HighBit=15), "it has HighBit 15 with 12 bits stored; 11 is expected"),
-        (lambda: dicoms.dicom(FILM, SamplesPerPixel=3), "it has 3 samples of 8 bits a pixel, which MONOCHROME2 has not"),
-        (lambda: dicoms.dicom(FILM, photometric="PALETTE COLOR"), "its photometric interpretation PALETTE COLOR is not read; MONOCHROME1, "),
-        (lambda: dicoms.dicom(RAMP, 12, WindowCenter=5, WindowWidth=9, VOILUTFunction="CURVE"), "its VOI LUT function CURVE is not read; LINEAR"),
         (
-            lambda: dicoms.dicom(FILM, syntax=uid.JPEGBaseline8Bit, frame=FRAME, Rows=39),
-            "its header says 48x39 pixels of 1 samples, its compressed film 48x40 of 1",
+            lambda: dicoms.dicom(np.zeros((80, 48), np.uint8), Rows=40, NumberOfFrames=2),
+            "it has 2 frames; write each as a file of its own",
         ),
-        (lambda: dicoms.dicom(FILM, syntax=uid.MPEG4HP41, frame=FRAME), "its transfer syntax MPEG-4 .* holds no film that is read"),
-        (lambda: dicoms.dicom(FILM)[:140], "it names no transfer syntax"),
-        (lambda: dicoms.dicom(FILM)[:-9], "pixel data .* bytes"),
+        (lambda: dicoms.dicom(IMAGE, PixelData=None), r"it has no pixels \(PixelData\)"),
+        (lambda: dicoms.dicom(IMAGE, Rows=None), "it has no Rows: not an image"),
+        (lambda: dicoms.dicom(IMAGE, Rows=0), "it has 48x0 pixels"),
+        (lambda: dicoms.dicom(IMAGE, Rows=41), "pixel data .* bytes"),
+        (
+            lambda: dicoms.dicom(IMAGE, Rows=65535, Columns=65535),
+            "it claims 65535x65535 pixels, more than the 67108864 that are read",
+        ),
+        (lambda: dicoms.dicom(IMAGE, BitsAllocated=32, BitsStored=32, HighBit=31), "it has 32 of 32 bits a sample"),
+        (lambda: dicoms.dicom(IMAGE, BitsStored=12), "it has 12 of 8 bits a sample"),
+        (lambda: dicoms.dicom(TWELVE, 12, HighBit=15), "it has HighBit 15 with 12 bits stored; 11 is expected"),
+        (
+            lambda: dicoms.dicom(IMAGE, SamplesPerPixel=3),
+            "it has 3 samples of 8 bits a pixel, which MONOCHROME2 has not",
+        ),
+        (
+            lambda: dicoms.dicom(IMAGE, photometric="PALETTE COLOR"),
+            "its photometric interpretation PALETTE COLOR is not read; MONOCHROME1, ",
+        ),
+        (
+            lambda: dicoms.dicom(RAMP, 12, WindowCenter=5, WindowWidth=9, VOILUTFunction="CURVE"),
+            "its VOI LUT function CURVE is not read; LINEAR",
+        ),
+        (
+            lambda: dicoms.dicom(IMAGE, syntax=uid.JPEGBaseline8Bit, frame=FRAME, Rows=39),
+            "its header says 48x39 pixels of 1 samples, its compressed image 48x40 of 1",
+        ),
+        (
+            lambda: dicoms.dicom(IMAGE, syntax=uid.MPEG4HP41, frame=FRAME),
+            "its transfer syntax MPEG-4 .* holds no image that is read",
+        ),
+        (lambda: dicoms.dicom(IMAGE)[:140], "it names no transfer syntax"),
+        (lambda: dicoms.dicom(IMAGE)[:-9], "pixel data .* bytes"),
     ],
     ids=lambda v: v[:24] if isinstance(v, str) else "",
-)  # fmt: skip
-def test_what_is_no_film_is_refused_in_one_line(content, told):
-    with pytest.raises(UnreadableFilm, match=rf"(?i)^film cannot be read as DICOM: .*{told}") as caught:
-        decode(content(), "film")
+)
+def test_what_is_no_image_is_refused_in_one_line(content, told):
+    with pytest.raises(DecodeError, match=rf"(?i)^image cannot be read as DICOM: .*{told}") as caught:
+        decode(content(), "image")
     assert "\n" not in str(caught.value)
 
 
 def test_deflated_data_sets_are_refused_before_they_are_inflated():
-    ds = dicoms.data_set(FILM)
+    ds = dicoms.data_set(IMAGE)
     ds.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
-    with pytest.raises(UnreadableFilm, match="Deflated Explicit VR Little Endian is not read; decompress it, for example with dcmconv"):
-        decode(dicoms.written(ds), "film")
+    with pytest.raises(
+        DecodeError, match="Deflated Explicit VR Little Endian is not read; decompress it, for example with dcmconv"
+    ):
+        decode(dicoms.written(ds), "image")
 
 
 @pytest.mark.parametrize(
-    ("syntax", "package"), [(uid.JPEGLosslessSV1, "python-gdcm"), (uid.JPEGLSLossless, "pyjpegls"), (uid.JPEG2000, "pylibjpeg pylibjpeg-openjpeg")]
+    ("syntax", "package"),
+    [
+        (uid.JPEGLosslessSV1, "python-gdcm"),
+        (uid.JPEGLSLossless, "pyjpegls"),
+        (uid.JPEG2000, "pylibjpeg pylibjpeg-openjpeg"),
+    ],
 )
 @pytest.mark.parametrize("look", [decode, header])
 def test_a_missing_decoder_is_named_with_its_package(monkeypatch, syntax, package, look):
     monkeypatch.setattr(get_decoder(syntax), "_available", {})
-    with pytest.raises(DecoderMissing, match=rf"^film cannot be read as DICOM: its transfer syntax {syntax.name[:8]}.*needs a decoder; pip install {package}$"):
-        look(dicoms.dicom(FILM, syntax=syntax, frame=FRAME), "film")
+    with pytest.raises(
+        DecoderMissing,
+        match=(
+            rf"^image cannot be read as DICOM: its transfer syntax {syntax.name[:8]}.*needs a decoder; pip install"
+            rf" {package}$"
+        ),
+    ):
+        look(dicoms.dicom(IMAGE, syntax=syntax, frame=FRAME), "image")
 
 
 def test_jpeg_of_twelve_bits_names_its_decoder():
-    with pytest.raises(DecoderMissing, match=r"JPEG Extended .* with 12 bits needs a decoder; pip install pylibjpeg pylibjpeg-libjpeg \(GPL\)$"):
-        decode(dicoms.dicom(TWELVE, 12, syntax=uid.JPEGExtended12Bit, frame=FRAME), "film")
+    with pytest.raises(
+        DecoderMissing,
+        match=r"JPEG Extended .* with 12 bits needs a decoder; pip install pylibjpeg pylibjpeg-libjpeg \(GPL\)$",
+    ):
+        decode(dicoms.dicom(TWELVE, 12, syntax=uid.JPEGExtended12Bit, frame=FRAME), "image")
 
 
 def test_without_pydicom_one_line_says_what_to_install(monkeypatch):
-    content = dicoms.dicom(FILM)
+    content = dicoms.dicom(IMAGE)
     monkeypatch.setitem(sys.modules, "pydicom", None)
     decoder._pydicom.cache_clear()
     try:
-        with pytest.raises(DecoderMissing, match=r"^film cannot be read as DICOM: DICOM needs a package that is not installed; pip install pydicom$"):
-            decode(content, "film")
+        with pytest.raises(
+            DecoderMissing,
+            match=r"^image cannot be read as DICOM: DICOM needs a package that is not installed; pip install pydicom$",
+        ):
+            decode(content, "image")
     finally:
         decoder._pydicom.cache_clear()

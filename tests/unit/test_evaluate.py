@@ -1,4 +1,7 @@
-"""launch/evaluate.py as a user starts it: scores of a run again, tables of predictions, comparison, subgroups, and mistakes in one line."""
+"""launch/evaluate.py as a user starts it.
+
+Scores of a run again, tables of predictions, comparison, subgroups, and mistakes in one line.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import films as make
+import images as make
 from conftest import command, run
 from thorax.data.images import Preprocessing
 from thorax.labels import LabelSpace
@@ -28,9 +31,17 @@ def write(folder, space=make.BINARY, seed=0):
     torch.manual_seed(seed)
     about = {"configuration": {"threshold_rule": "youden"}, "split": {"sha256": "ab"}, "metrics": {}}
     write_bundle(
-        folder, build("cnn5", 1, len(space.outputs), 0.0).eval(), network="cnn5", dropout=0.0, space=space, preprocessing=Preprocessing(32, 32),
-        thresholds=dict.fromkeys(space.outputs, 0.5), about=about, split="id,patient,part\nNORMAL/none.png,p,train\n", source_dir=ROOT / "source_dir",
-    )  # fmt: skip
+        folder,
+        build("cnn5", 1, len(space.outputs), 0.0).eval(),
+        network="cnn5",
+        dropout=0.0,
+        space=space,
+        preprocessing=Preprocessing(32, 32),
+        thresholds=dict.fromkeys(space.outputs, 0.5),
+        about=about,
+        split="id,patient,part\nNORMAL/none.png,p,train\n",
+        source_dir=ROOT / "source_dir",
+    )
     return folder
 
 
@@ -47,10 +58,10 @@ def findings(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(films, tmp_path_factory):
+def trained(images, tmp_path_factory):
     """The bundle of a run whose thresholds find nine of ten; its other results lie in out-job."""
     out = tmp_path_factory.mktemp("run") / "out"
-    done = run(command(films, out, threshold_rule="sensitivity", target_sensitivity="0.9"))
+    done = run(command(images, out, threshold_rule="sensitivity", target_sensitivity="0.9"))
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 
@@ -63,23 +74,30 @@ def told(tmp_path, *words):
 
 def values(score):
     """The numbers of a score without intervals, whose seeds differ."""
-    return {name: {m: v["value"] for m, v in score["labels"][name].items() if isinstance(v, dict) and "value" in v} for name in score["labels"]}
+    return {
+        name: {m: v["value"] for m, v in score["labels"][name].items() if isinstance(v, dict) and "value" in v}
+        for name in score["labels"]
+    }
 
 
-def test_the_scores_of_a_run_are_found_again_from_films_and_from_its_predictions(trained, films, tmp_path, capsys):
+def test_the_scores_of_a_run_are_found_again_from_images_and_from_its_predictions(trained, images, tmp_path, capsys):
     results = Path(f"{trained}-job") / "output" / "data"
     stored = json.loads((results / "metrics.json").read_text())
     assert stored["validation"]["labels"]["PNEUMONIA"]["sensitivity"]["value"] >= 0.9
     temperature = Bundle.load(trained).about["calibration"]["PNEUMONIA"]["temperature"]
-    assert temperature != 1 and json.loads((results / "report.json").read_text())["calibration"]["PNEUMONIA"]["temperature"] == temperature
+    assert (
+        temperature != 1
+        and json.loads((results / "report.json").read_text())["calibration"]["PNEUMONIA"]["temperature"] == temperature
+    )
 
-    scored = told(tmp_path, trained, "--data", films / "test", "--html", tmp_path / "page.html")
+    scored = told(tmp_path, trained, "--data", images / "test", "--html", tmp_path / "page.html")
     again = values(scored["scores"]["test"])["PNEUMONIA"]
-    # Served in bfloat16 where the machine has it: a probability moves by 0.01 at most (checked when the bundle is loaded).
+    # Served in bfloat16 where the machine has it: a probability moves by 0.01 at most (checked when the bundle is
+    # loaded).
     assert again == pytest.approx(values(stored["test"])["PNEUMONIA"], abs=0.01)
     page = (tmp_path / "page.html").read_text()
     assert "a sensitivity of at least 0.9" in page and 'src="data:image/png' in page
-    assert "test: 16 films of 16 patients" in capsys.readouterr().out
+    assert "test: 16 images of 16 patients" in capsys.readouterr().out
 
     table = told(tmp_path, trained, "--predictions", results / "predictions.csv")
     assert [*table["scores"]] == ["validation", "test"] and table["headline"] == "test"
@@ -87,73 +105,96 @@ def test_the_scores_of_a_run_are_found_again_from_films_and_from_its_predictions
         assert values(table["scores"][part]) == values(stored[part])
 
 
-def test_a_jobs_folder_will_do_and_films_of_its_training_are_named(trained, films, tmp_path, capsys):
+def test_a_jobs_folder_will_do_and_images_of_its_training_are_named(trained, images, tmp_path, capsys):
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "model").symlink_to(trained)
-    told(tmp_path, tmp_path / "job", "--data", films / "train")
-    assert "warning: 48 of 48 films have the ids of films that the bundle was trained on or chosen by" in capsys.readouterr().out
+    told(tmp_path, tmp_path / "job", "--data", images / "train")
+    assert (
+        "warning: 48 of 48 images have the ids of images that the bundle was trained on or chosen by"
+        in capsys.readouterr().out
+    )
 
 
-def test_batch_output_is_scored_by_the_labels_of_the_films(bundle, films, tmp_path, capsys):
-    ids = sorted(str(p.relative_to(films / "test")) for p in (films / "test").rglob("*.png"))
+def test_batch_output_is_scored_by_the_labels_of_the_images(bundle, images, tmp_path, capsys):
+    ids = sorted(str(p.relative_to(images / "test")) for p in (images / "test").rglob("*.png"))
     right = {name: 0.9 if name.startswith("PNEUMONIA") else 0.1 for name in ids}
     right[ids[0]] = 0.7
     batch = tmp_path / "batch.csv"
     batch.write_text("id,probability:PNEUMONIA\n" + "".join(f"{name},{right[name]}\n" for name in ids[:-1]))
-    got = told(tmp_path, bundle, "--predictions", batch, "--data", films / "test")["scores"]["predictions"]["labels"]["PNEUMONIA"]
+    got = told(tmp_path, bundle, "--predictions", batch, "--data", images / "test")["scores"]["predictions"]["labels"][
+        "PNEUMONIA"
+    ]
     assert (got["n"], got["positives"], got["confusion"]) == (15, 7, {"tp": 7, "fp": 1, "tn": 7, "fn": 0})
-    assert "has no predictions of 1 of the 16 films" in capsys.readouterr().out
+    assert "has no predictions of 1 of the 16 images" in capsys.readouterr().out
 
 
-def test_two_bundles_on_the_same_films(bundle, films, tmp_path, capsys):
+def test_two_bundles_on_the_same_images(bundle, images, tmp_path, capsys):
     other = write(tmp_path / "other", seed=1)
-    got = told(tmp_path, bundle, "--data", films / "test", "--compare", other)
-    alone = [told(tmp_path, each, "--data", films / "test")["scores"]["test"]["macro"]["auc"]["value"] for each in (bundle, other)]
+    got = told(tmp_path, bundle, "--data", images / "test", "--compare", other)
+    alone = [
+        told(tmp_path, each, "--data", images / "test")["scores"]["test"]["macro"]["auc"]["value"]
+        for each in (bundle, other)
+    ]
     assert [got["comparison"]["macro"][which] for which in ("first", "second")] == pytest.approx(alone, abs=1e-9)
     assert got["comparison"]["first"] == str(bundle) and "difference in AUC" in capsys.readouterr().out
 
 
 @pytest.fixture
 def table(tmp_path):
-    """Films with two labels of three, one of them partly unknown, and what is known of the patients."""
+    """Images with two labels of three, one of them partly unknown, and what is known of the patients."""
     text = "path,patient,sex,age,Mass,Edema,Effusion\n"
     rows = [(f"{k}.png", k // 2, "FM"[k % 2], 20 + 5 * k, k % 3 == 0, 1, "" if k < 3 else k % 2) for k in range(12)]
     text += "".join(f"{p},{w},{s},{a},{int(m)},{e},{f}\n" for p, w, s, a, m, e, f in rows)
     make.table(tmp_path / "channel", text, [row[0] for row in rows])
     make.table(tmp_path / "channel", "path\n", name="another.csv")
-    return tmp_path / "channel" / "films.csv"
+    return tmp_path / "channel" / "images.csv"
 
 
 def test_subgroups_of_one_table_among_others_and_labels_it_does_not_name(findings, table, tmp_path, capsys):
     got = told(tmp_path, findings, "--data", table, "--by", "sex", "AGE")
     assert [(row["column"], row["group"], row["n"]) for row in got["subgroups"]] == [
-        ("sex", "F", 6), ("sex", "M", 6), ("AGE", "18 to 39", 4), ("AGE", "40 to 59", 4), ("AGE", "60 to 79", 4),
-    ]  # fmt: skip
-    scored = got["scores"]["films"]["labels"]
+        ("sex", "F", 6),
+        ("sex", "M", 6),
+        ("AGE", "18 to 39", 4),
+        ("AGE", "40 to 59", 4),
+        ("AGE", "60 to 79", 4),
+    ]
+    scored = got["scores"]["images"]["labels"]
     assert {name: entry["n"] for name, entry in scored.items()} == {"Effusion": 9, "Mass": 12, "Nodule": 0}
     out = capsys.readouterr().out
     assert "says nothing of Nodule: it is not scored" in out and "does not know Edema" in out
 
 
-def test_a_table_may_name_its_films_by_absolute_paths(bundle, tmp_path, capsys):
-    rows = "".join(f"{tmp_path / 'films' / name},{label}\n" for name, label in (("a.png", "NORMAL"), ("b.png", "PNEUMONIA")))
-    make.table(tmp_path / "films", "path,labels\n" + rows, ["a.png", "b.png"], name="mine.csv")
-    make.table(tmp_path / "films", "path\n", name="another.csv")
-    make.folders(tmp_path / "films", NORMAL=["c.png"], PNEUMONIA=["d.png"])
-    assert told(tmp_path, bundle, "--data", tmp_path / "films" / "mine.csv")["scores"]["mine"]["labels"]["PNEUMONIA"]["n"] == 2
-    assert "a.png is one film; give a folder per class, or the table" in one_line(capsys, bundle, "--data", tmp_path / "films" / "a.png")
-    make.table(tmp_path / "films", "no film", name="notes.txt")
-    assert "films/notes.txt is no list of films that is known" in one_line(capsys, bundle, "--data", tmp_path / "films" / "notes.txt")
-    assert "choose one by --data-format folder|table" in one_line(capsys, bundle, "--data", tmp_path / "films")
-    (tmp_path / "films" / "mine.csv").write_text("path,labels\n/etc/x.png,NORMAL\n")
-    assert f"{tmp_path}/films/mine.csv line 2: /etc/x.png leads out" in one_line(capsys, bundle, "--data", tmp_path / "films" / "mine.csv")
+def test_a_table_may_name_its_images_by_absolute_paths(bundle, tmp_path, capsys):
+    rows = "".join(
+        f"{tmp_path / 'images' / name},{label}\n" for name, label in (("a.png", "NORMAL"), ("b.png", "PNEUMONIA"))
+    )
+    make.table(tmp_path / "images", "path,labels\n" + rows, ["a.png", "b.png"], name="mine.csv")
+    make.table(tmp_path / "images", "path\n", name="another.csv")
+    make.folders(tmp_path / "images", NORMAL=["c.png"], PNEUMONIA=["d.png"])
+    assert (
+        told(tmp_path, bundle, "--data", tmp_path / "images" / "mine.csv")["scores"]["mine"]["labels"]["PNEUMONIA"]["n"]
+        == 2
+    )
+    assert "a.png is one image; give a folder per class, or the table" in one_line(
+        capsys, bundle, "--data", tmp_path / "images" / "a.png"
+    )
+    make.table(tmp_path / "images", "no image", name="notes.txt")
+    assert "images/notes.txt is no list of images that is known" in one_line(
+        capsys, bundle, "--data", tmp_path / "images" / "notes.txt"
+    )
+    assert "choose one by --data-format folder|table" in one_line(capsys, bundle, "--data", tmp_path / "images")
+    (tmp_path / "images" / "mine.csv").write_text("path,labels\n/etc/x.png,NORMAL\n")
+    assert f"{tmp_path}/images/mine.csv line 2: /etc/x.png leads out" in one_line(
+        capsys, bundle, "--data", tmp_path / "images" / "mine.csv"
+    )
 
 
-def test_subgroups_of_another_table(bundle, films, tmp_path):
-    ids = sorted(str(p.relative_to(films / "test")) for p in (films / "test").rglob("*.png"))
+def test_subgroups_of_another_table(bundle, images, tmp_path):
+    ids = sorted(str(p.relative_to(images / "test")) for p in (images / "test").rglob("*.png"))
     with (tmp_path / "who.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("id", "view"), *((name, "PA" if k % 2 else "") for k, name in enumerate(ids))])
-    got = told(tmp_path, bundle, "--data", films / "test", "--by", "view", "--subgroups", tmp_path / "who.csv")
+    got = told(tmp_path, bundle, "--data", images / "test", "--by", "view", "--subgroups", tmp_path / "who.csv")
     assert [(row["group"], row["n"]) for row in got["subgroups"]] == [("PA", 8), ("unknown", 8)]
 
 
@@ -165,9 +206,11 @@ def one_line(capsys, *words):
     return lines[0]
 
 
-def test_one_class_only(bundle, films, tmp_path, capsys):
+def test_one_class_only(bundle, images, tmp_path, capsys):
     make.table(tmp_path / "one", "path,labels\na.png,NORMAL\nb.png,NORMAL\n", ["a.png", "b.png"])
-    assert "has films of one class only (NORMAL, 2 films)" in one_line(capsys, bundle, "--data", tmp_path / "one", "--json", tmp_path / "x.json")
+    assert "has images of one class only (NORMAL, 2 images)" in one_line(
+        capsys, bundle, "--data", tmp_path / "one", "--json", tmp_path / "x.json"
+    )
     assert not (tmp_path / "x.json").exists()
     make.folders(tmp_path / "folders", PNEUMONIA=["a.png"])
     assert "--data: " in one_line(capsys, bundle, "--data", tmp_path / "folders")
@@ -175,36 +218,45 @@ def test_one_class_only(bundle, films, tmp_path, capsys):
 
 def test_no_labels_at_all(bundle, tmp_path, capsys):
     (tmp_path / "p.csv").write_text("id,probability:PNEUMONIA\na,0.1\nb,0.9\n")
-    assert "has no known labels of PNEUMONIA; a table of predictions needs columns such as target:PNEUMONIA, or --data" in one_line(
-        capsys, bundle, "--predictions", tmp_path / "p.csv"
+    assert (
+        "has no known labels of PNEUMONIA; a table of predictions needs columns such as target:PNEUMONIA, or --data"
+        in one_line(capsys, bundle, "--predictions", tmp_path / "p.csv")
     )
 
 
-def test_labels_that_are_not_the_bundles(bundle, findings, films, tmp_path, capsys):
+def test_labels_that_are_not_the_bundles(bundle, findings, images, tmp_path, capsys):
     make.folders(tmp_path / "three", NORMAL=["a.png"], bacterial=["b.png"], viral=["c.png"])
-    assert "has the labels NORMAL, bacterial, viral, but the bundle tells apart NORMAL, PNEUMONIA" in one_line(capsys, bundle, "--data", tmp_path / "three")
+    assert "has the labels NORMAL, bacterial, viral, but the bundle tells apart NORMAL, PNEUMONIA" in one_line(
+        capsys, bundle, "--data", tmp_path / "three"
+    )
     make.table(tmp_path / "several", "path,labels\na.png,NORMAL|PNEUMONIA\nb.png,NORMAL\n", ["a.png", "b.png"])
-    assert "(several on a film, or none), but the bundle tells apart NORMAL, PNEUMONIA" in one_line(capsys, bundle, "--data", tmp_path / "several")
-    assert "has the labels NORMAL, PNEUMONIA, but the bundle tells apart Effusion, Mass, Nodule" in one_line(capsys, findings, "--data", films / "test")
+    assert "(several on an image, or none), but the bundle tells apart NORMAL, PNEUMONIA" in one_line(
+        capsys, bundle, "--data", tmp_path / "several"
+    )
+    assert "has the labels NORMAL, PNEUMONIA, but the bundle tells apart Effusion, Mass, Nodule" in one_line(
+        capsys, findings, "--data", images / "test"
+    )
     assert "has the labels Effusion, Mass, Nodule, the first bundle NORMAL, PNEUMONIA" in one_line(
-        capsys, bundle, "--data", films / "test", "--compare", findings
+        capsys, bundle, "--data", images / "test", "--compare", findings
     )
 
 
-def test_nothing_there(bundle, films, tmp_path, capsys):
+def test_nothing_there(bundle, images, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert f"--data: {tmp_path / 'empty'} is empty" in one_line(capsys, bundle, "--data", tmp_path / "empty")
     make.table(tmp_path / "header", "path,labels\n")
     assert "has no rows" in one_line(capsys, bundle, "--data", tmp_path / "header")
     for flag in ("--data", "--predictions"):
         assert f"{flag} {tmp_path / 'gone'} does not exist" in one_line(capsys, bundle, flag, tmp_path / "gone")
-    assert "is not a bundle" in one_line(capsys, tmp_path / "empty", "--data", films / "test")
-    assert "gone.png" in one_line(capsys, bundle, "--data", make.table(tmp_path / "g", "path,labels\ngone.png,NORMAL\n"))
+    assert "is not a bundle" in one_line(capsys, tmp_path / "empty", "--data", images / "test")
+    assert "gone.png" in one_line(
+        capsys, bundle, "--data", make.table(tmp_path / "g", "path,labels\ngone.png,NORMAL\n")
+    )
 
 
-def test_predictions_of_films_that_the_data_has_not(bundle, films, tmp_path, capsys):
+def test_predictions_of_images_that_the_data_has_not(bundle, images, tmp_path, capsys):
     (tmp_path / "p.csv").write_text("id,probability:PNEUMONIA\nNORMAL/2NORMAL0_0.png,0.1\nunknown.png,0.2\n")
-    line = one_line(capsys, bundle, "--predictions", tmp_path / "p.csv", "--data", films / "test")
+    line = one_line(capsys, bundle, "--predictions", tmp_path / "p.csv", "--data", images / "test")
     assert "1 of 2 ids of" in line and "the first is unknown.png, there they look like NORMAL/2NORMAL0_0.png" in line
 
 
@@ -214,28 +266,35 @@ def test_predictions_of_films_that_the_data_has_not(bundle, films, tmp_path, cap
         (["--by", "sex"], "--by: --data is no table; give the table with these columns by --subgroups TABLE"),
         (["--subgroups", "WHO"], "without --by: name its columns"),
         (["--by", "sex", "--subgroups", "WHO"], "--by sex: .* has no such column; it has id, view"),
-        (["--by", "view", "--subgroups", "SOME"], "15 of 16 films are not in .*; the first is NORMAL/2NORMAL1_1.png"),
-        (["--by", "view", "--subgroups", "OTHERS"], r"no column \(id, path, .*\) with the ids of these films, such as NORMAL/2NORMAL0_0.png; it has id, view"),
+        (["--by", "view", "--subgroups", "SOME"], "15 of 16 images are not in .*; the first is NORMAL/2NORMAL1_1.png"),
+        (
+            ["--by", "view", "--subgroups", "OTHERS"],
+            r"no column \(id, path, .*\) with the ids of these images, such as NORMAL/2NORMAL0_0.png; it has id, view",
+        ),
         (["--resamples", "-1"], "--resamples -1 is out of range"),
         (["--html", "gone/x.html"], "gone/x.html cannot be written: there is no folder gone; name a file"),
         (["--json", "."], ". cannot be written: it is a folder"),
         (["--data-format", "csv"], "--data-format csv"),
     ],
-)  # fmt: skip
-def test_wrong_options(bundle, films, tmp_path, capsys, words, message):
-    ids = sorted(str(p.relative_to(films / "test")) for p in (films / "test").rglob("*.png"))
+)
+def test_wrong_options(bundle, images, tmp_path, capsys, words, message):
+    ids = sorted(str(p.relative_to(images / "test")) for p in (images / "test").rglob("*.png"))
     for name, listed in (("WHO", ids), ("SOME", ids[:1]), ("OTHERS", ["a.png"])):
         (tmp_path / name).write_text("id,view\n" + "".join(f"{i},PA\n" for i in listed))
-    line = one_line(capsys, bundle, "--data", films / "test", *(tmp_path / word if word.isupper() else word for word in words))
+    line = one_line(
+        capsys, bundle, "--data", images / "test", *(tmp_path / word if word.isupper() else word for word in words)
+    )
     assert re.search(message, line), line
 
 
-def test_compare_needs_films(bundle, tmp_path, capsys):
+def test_compare_needs_images(bundle, tmp_path, capsys):
     (tmp_path / "p.csv").write_text("id,probability:PNEUMONIA,target:PNEUMONIA\na,0.1,0\nb,0.9,1\n")
-    assert "needs the films: give --data" in one_line(capsys, bundle, "--predictions", tmp_path / "p.csv", "--compare", bundle)
+    assert "needs the images: give --data" in one_line(
+        capsys, bundle, "--predictions", tmp_path / "p.csv", "--compare", bundle
+    )
 
 
-def test_neither_films_nor_predictions(bundle, capsys):
+def test_neither_images_nor_predictions(bundle, capsys):
     with pytest.raises(SystemExit) as ended:
         evaluate.main([str(bundle)])
     assert ended.value.code == 2 and "give --data DIR_OR_TABLE, --predictions FILE, or both" in capsys.readouterr().err
@@ -243,24 +302,31 @@ def test_neither_films_nor_predictions(bundle, capsys):
 
 def test_help_imports_nothing_heavy():
     program = (
-        f"import sys, runpy\nsys.argv = ['evaluate.py', '--help']\ntry:\n    runpy.run_path({str(ROOT / 'launch' / 'evaluate.py')!r}, run_name='__main__')\n"
+        "import sys, runpy\nsys.argv = ['evaluate.py', '--help']\ntry:\n   "
+        f" runpy.run_path({str(ROOT / 'launch' / 'evaluate.py')!r}, run_name='__main__')\n"
     )
-    program += "except SystemExit as ended:\n    sys.exit(ended.code or ', '.join({'torch', 'numpy'} & set(sys.modules)) or 0)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT / "launch")
+    program += (
+        "except SystemExit as ended:\n    sys.exit(ended.code or ', '.join({'torch', 'numpy'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT / "launch"
+    )
     assert done.returncode == 0 and "--predictions FILE" in done.stdout, done.stderr
 
 
 @pytest.mark.realdata
-def test_fourteen_labels_of_real_films_by_sex_age_and_view(tmp_path):
+def test_fourteen_labels_of_real_images_by_sex_age_and_view(tmp_path):
     data = Path(os.environ.get("THORAX_REALDATA", ROOT.parent / "shared" / "data")) / "nih14"
     if not data.is_dir():
         pytest.skip(f"{data} is not there: set THORAX_REALDATA")
     (tmp_path / "channel").mkdir()
     (tmp_path / "channel" / "images").symlink_to(data / "images1024")
-    (tmp_path / "channel" / "films.csv").write_text((data / "images1024_labels.csv").read_text())
+    (tmp_path / "channel" / "images.csv").write_text((data / "images1024_labels.csv").read_text())
     names = (data / "images1024_labels.csv").read_text().splitlines()[0].split(",")[7:]
     bundle = write(tmp_path / "model", LabelSpace(tuple(names), "multilabel"))
-    got = told(tmp_path, bundle, "--data", tmp_path / "channel", "--by", "sex", "age", "view", "--html", tmp_path / "page.html")
+    got = told(
+        tmp_path, bundle, "--data", tmp_path / "channel", "--by", "sex", "age", "view", "--html", tmp_path / "page.html"
+    )
     assert got["scores"]["channel"]["n"] == 17 and len(got["scores"]["channel"]["labels"]) == 14
     for column in ("sex", "age", "view"):
         assert sum(row["n"] for row in got["subgroups"] if row["column"] == column) == 17

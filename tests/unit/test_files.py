@@ -58,7 +58,10 @@ def test_the_content_is_on_the_disk_before_the_name_changes_and_the_name_is_then
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-@pytest.mark.parametrize(("code", "advice"), [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "make its folder writable")])
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "make its folder writable")],
+)
 def test_a_write_that_fails_leaves_the_old_file_alone_and_says_what_to_do(tmp_path, monkeypatch, step, code, advice):
     file = tmp_path / "state.pt"
     file.write_bytes(b"old")
@@ -66,7 +69,10 @@ def test_a_write_that_fails_leaves_the_old_file_alone_and_says_what_to_do(tmp_pa
     with pytest.raises(ThoraxError) as caught:
         write_whole(b"x" * 2**21, file, "checkpoint")
     monkeypatch.undo()
-    assert str(caught.value) == f"checkpoint cannot be saved in {file}: {os.strerror(code)}; 2.0 MiB are needed; {advice} and run again"
+    assert (
+        str(caught.value)
+        == f"checkpoint cannot be saved in {file}: {os.strerror(code)}; 2.0 MiB are needed; {advice} and run again"
+    )
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -78,16 +84,22 @@ def test_a_write_after_one_that_was_killed_half_way_is_whole(tmp_path):
     assert (tmp_path / "state.pt").read_bytes() == b"new"
 
 
-@pytest.mark.parametrize(("folder", "advice"), [("missing", "make its folder and"), ("file", "name a file in a folder and")])
+@pytest.mark.parametrize(
+    ("folder", "advice"), [("missing", "make its folder and"), ("file", "name a file in a folder and")]
+)
 def test_a_folder_that_cannot_be_written_is_a_users_error(tmp_path, folder, advice):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ThoraxError, match=rf"history cannot be saved in {tmp_path}/{folder}/a.csv: .*; {advice} run again"):
+    with pytest.raises(
+        ThoraxError, match=rf"history cannot be saved in {tmp_path}/{folder}/a.csv: .*; {advice} run again"
+    ):
         write_whole(b"x", tmp_path / folder / "a.csv", "history")
 
 
 def test_a_folder_in_place_of_the_file_is_a_users_error(tmp_path):
     (tmp_path / "metrics.json").mkdir()
-    with pytest.raises(ThoraxError, match=r"metrics cannot be saved in .*/metrics.json: Is a directory; name a file and run again"):
+    with pytest.raises(
+        ThoraxError, match=r"metrics cannot be saved in .*/metrics.json: Is a directory; name a file and run again"
+    ):
         write_whole(b"x", tmp_path / "metrics.json", "metrics")
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
@@ -96,7 +108,10 @@ def test_an_output_is_checked_before_it_is_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     check_output(tmp_path / "new" / "a.csv", "--csv")
     assert (tmp_path / "new").is_dir()
-    for file, told in ((tmp_path, "is a folder; name a file, such as"), (tmp_path / "file" / "a.csv", "its folder cannot be made: ")):
+    for file, told in (
+        (tmp_path, "is a folder; name a file, such as"),
+        (tmp_path / "file" / "a.csv", "its folder cannot be made: "),
+    ):
         with pytest.raises(ThoraxError, match=f"--csv {file}:? {told}"):
             check_output(file, "--csv")
     monkeypatch.setattr(os, "access", lambda *_: False)

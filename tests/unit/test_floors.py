@@ -30,7 +30,9 @@ def module_name(file):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(file): ast.parse(file.read_text(encoding="utf-8"), str(file)) for file in sorted(SOURCE.rglob("*.py"))}
+MODULES = {
+    module_name(file): ast.parse(file.read_text(encoding="utf-8"), str(file)) for file in sorted(SOURCE.rglob("*.py"))
+}
 
 
 def part(module):
@@ -67,22 +69,47 @@ def wrong_imports(module, names):
 def environment_uses(tree):
     """Lines that read or set the process's environment."""
     names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
-    lines = {n.lineno for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "os" and n.attr in names}
-    return lines | {n.lineno for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module == "os" and names & {a.name for a in n.names}}
+    lines = {
+        n.lineno
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "os" and n.attr in names
+    }
+    return lines | {
+        n.lineno
+        for n in ast.walk(tree)
+        if isinstance(n, ast.ImportFrom) and n.module == "os" and names & {a.name for a in n.names}
+    }
 
 
 def loads(tree):
     """Every call of torch.load, under whatever name -> whether it has weights_only=True."""
-    from_torch = {(a.asname or a.name): a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module == "torch" for a in n.names}
-    torches = {a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names if a.name == "torch"}
+    from_torch = {
+        (a.asname or a.name): a.name
+        for n in ast.walk(tree)
+        if isinstance(n, ast.ImportFrom) and n.module == "torch"
+        for a in n.names
+    }
+    torches = {
+        a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names if a.name == "torch"
+    }
     found = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         f = node.func
-        whole = isinstance(f, ast.Attribute) and f.attr == "load" and isinstance(f.value, ast.Name) and f.value.id in torches
+        whole = (
+            isinstance(f, ast.Attribute)
+            and f.attr == "load"
+            and isinstance(f.value, ast.Name)
+            and f.value.id in torches
+        )
         if whole or (isinstance(f, ast.Name) and from_torch.get(f.id) == "load"):
-            found.append(any(k.arg == "weights_only" and isinstance(k.value, ast.Constant) and k.value.value is True for k in node.keywords))
+            found.append(
+                any(
+                    k.arg == "weights_only" and isinstance(k.value, ast.Constant) and k.value.value is True
+                    for k in node.keywords
+                )
+            )
     return found
 
 
@@ -109,7 +136,9 @@ def at_the_top(tree):
 
 
 def test_there_is_something_to_read():
-    assert {"train_model", "inference", "thorax.job", "thorax.training.trainer", "thorax.serving.bundle"} <= set(MODULES)
+    assert {"train_model", "inference", "thorax.job", "thorax.training.trainer", "thorax.serving.bundle"} <= set(
+        MODULES
+    )
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -154,15 +183,20 @@ def test_the_package_does_load_files():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_optional_packages_are_imported_where_they_are_used(module):
-    assert at_the_top(MODULES[module]) & OPTIONAL <= ({"ray"} if module == "deployment" else set())  # Ray alone imports that one
+    assert at_the_top(MODULES[module]) & OPTIONAL <= (
+        {"ray"} if module == "deployment" else set()
+    )  # Ray alone imports that one
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if part(m) in ("config", "command_line", "job", "errors", "labels", "train_model")])
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if part(m) in ("config", "command_line", "job", "errors", "labels", "train_model")]
+)
 def test_a_mistake_in_a_hyperparameter_is_told_before_torch_is_imported(module):
     assert at_the_top(MODULES[module]) <= {"thorax", *sys.stdlib_module_names}
 
 
-# -- The readers above, on sources that break each rule ------------------------------------------------------------------
+# -- The readers above, on sources that break each rule
+# ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -176,14 +210,21 @@ def test_a_mistake_in_a_hyperparameter_is_told_before_torch_is_imported(module):
         ("thorax.training.losses", "from ..serving.bundle import load", {"thorax.serving.bundle"}),
         ("thorax.training.losses", "from .. import command_line", {"thorax.command_line"}),
         ("thorax.run", "import train_model", set()),
-        ("thorax.training.losses", "from thorax.training.precision import scaler\nfrom thorax.errors import ThoraxError\nimport torch", set()),
+        (
+            "thorax.training.losses",
+            "from thorax.training.precision import scaler\nfrom thorax.errors import ThoraxError\nimport torch",
+            set(),
+        ),
     ],
 )
 def test_an_import_that_runs_up_or_across_is_seen(module, source, wrong):
     assert wrong_imports(module, ours(imported(ast.parse(source), module))) == wrong
 
 
-@pytest.mark.parametrize("source", ["import os\nos.environ['A']", "os.getenv('A')", "from os import environ", "from os import path, getenv as g"])
+@pytest.mark.parametrize(
+    "source",
+    ["import os\nos.environ['A']", "os.getenv('A')", "from os import environ", "from os import path, getenv as g"],
+)
 def test_a_look_at_the_environment_is_seen(source):
     assert environment_uses(ast.parse(source))
 

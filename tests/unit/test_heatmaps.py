@@ -8,7 +8,7 @@ from thorax.heatmaps import heat_maps
 
 
 @pytest.mark.parametrize("network", ["resnet18", "alexnet", "cnn5"])
-def test_a_heat_map_per_film_in_0_to_1_at_the_films_size(network: str) -> None:
+def test_a_heat_map_per_image_in_0_to_1_at_the_images_size(network: str) -> None:
     torch.manual_seed(0)
     net = networks.build(network, 1, 3).eval()
     x = torch.randn(2, 1, 112, 160)
@@ -31,14 +31,14 @@ def test_equals_the_weights_of_the_last_layer_where_a_resnet_pools_its_features(
     torch.testing.assert_close(heat_maps(net, x, torch.tensor([1])), (cam / cam.max()).detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_works_inside_inference_mode_on_a_film_made_there() -> None:
+def test_works_inside_inference_mode_on_a_image_made_there() -> None:
     net = networks.build("resnet18", 1, 1).eval()
     with torch.inference_mode():
         maps = heat_maps(net, torch.randn(2, 1, 64, 64), torch.zeros(2, dtype=torch.int64))
     assert torch.isfinite(maps).all()
 
 
-def test_a_film_that_nothing_speaks_for_is_all_zero() -> None:
+def test_a_image_that_nothing_speaks_for_is_all_zero() -> None:
     net = networks.build("cnn5", 1, 1).eval()
     with torch.no_grad():
         for p in net.parameters():

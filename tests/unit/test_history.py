@@ -20,9 +20,14 @@ def cells(file):
 
 
 def test_the_file_as_it_is_written(tmp_path):
-    rows = [{"epoch": 1, "train_loss": 0.5, "learning_rate": 7e-05}, {"epoch": 2, "train_loss": 1 / 3, "validation_auc": math.nan}]
+    rows = [
+        {"epoch": 1, "train_loss": 0.5, "learning_rate": 7e-05},
+        {"epoch": 2, "train_loss": 1 / 3, "validation_auc": math.nan},
+    ]
     write_history(rows, tmp_path / "history.csv")
-    assert (tmp_path / "history.csv").read_bytes() == (b"epoch,train_loss,learning_rate,validation_auc\n1,0.50000000,0.00007000,\n2,0.33333333,,nan\n")
+    assert (tmp_path / "history.csv").read_bytes() == (
+        b"epoch,train_loss,learning_rate,validation_auc\n1,0.50000000,0.00007000,\n2,0.33333333,,nan\n"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
 
 
@@ -45,7 +50,14 @@ def test_a_file_that_cannot_be_written_is_a_users_error(tmp_path):
 
 
 @settings(deadline=None)
-@given(st.lists(st.dictionaries(st.sampled_from(["a", "b", 'c,"d"']), st.one_of(st.integers(), st.floats(allow_infinity=False))), max_size=5))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["a", "b", 'c,"d"']), st.one_of(st.integers(), st.floats(allow_infinity=False))
+        ),
+        max_size=5,
+    )
+)
 def test_every_number_comes_back_and_none_has_an_exponent(tmp_path_factory, rows):
     file = tmp_path_factory.getbasetemp() / "history.csv"
     write_history(rows, file)

@@ -56,7 +56,11 @@ def test_every_hyperparameter_has_one_whole_row_in_order():
 
 
 def test_every_spelling_is_in_the_table_with_its_origin():
-    told = {(name.strip("`"), s, origin) for name, others, *_ in table() for s, origin in re.findall(r"`(\w+)` \(([\w-]+)\)", others)}
+    told = {
+        (name.strip("`"), s, origin)
+        for name, others, *_ in table()
+        for s, origin in re.findall(r"`(\w+)` \(([\w-]+)\)", others)
+    }
     assert told == {(f.name, s.name, s.origin) for f in dataclasses.fields(TrainingConfig) for s in about(f).spellings}
     assert {name for name, *_ in rows()} <= {about(f).group for f in dataclasses.fields(TrainingConfig)}
     assert {s for _, s, _ in told} | {row[0].strip("`") for row in table()} == set(spellings())

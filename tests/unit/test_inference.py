@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-import films
+import images
 import inference
 from hosting import base64_of
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import Refused
+from thorax.serving.content import RequestError
 
 PREPARED = Preprocessing(8, 8)
 
@@ -32,7 +32,9 @@ def test_a_worker_of_torchserve_takes_the_gpu_that_it_was_given(monkeypatch, tol
 
 
 class Told(Bundle):
-    """A bundle of a network that answers with a film's mean grey for the first label and its own logits for the others."""
+    """A bundle of a network that answers with an image's mean grey for the first label and its own logits for the
+    others.
+    """
 
     def build_network(self) -> torch.nn.Module:
         return Fixed()
@@ -47,7 +49,7 @@ class Fixed(torch.nn.Module):
 @pytest.fixture
 def classifier(tmp_path) -> Classifier:
     prepared = Preprocessing(8, 8, normalization="fixed")
-    return Classifier(Told(tmp_path, "cnn5", films.FINDINGS, prepared, {}, {}), torch.device("cpu"))
+    return Classifier(Told(tmp_path, "cnn5", images.FINDINGS, prepared, {}, {}), torch.device("cpu"))
 
 
 def asked(classifier, body, content_type="image/png", accept=None):
@@ -57,43 +59,56 @@ def asked(classifier, body, content_type="image/png", accept=None):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("content_type", ["image/png", "IMAGE/JPEG; charset=binary", "application/x-image", "", None])
 def test_from_request_to_answer(classifier, kind, content_type):
-    white, black = (films.data(np.full((20, 20), level, np.uint8), kind) for level in (255, 0))
+    white, black = (images.data(np.full((20, 20), level, np.uint8), kind) for level in (255, 0))
     answers = [asked(classifier, body, content_type) for body in (white, black)]
     assert answers == [("[0.880797, 0.5, 0.0]", "application/json"), ("[0.119203, 0.5, 0.0]", "application/json")]
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, io.BytesIO], ids=["bytes", "bytearray", "stream"])
 def test_a_body_comes_in_any_shape(classifier, wrap):
-    assert asked(classifier, wrap(films.data(np.full((20, 20), 255, np.uint8))))[0] == "[0.880797, 0.5, 0.0]"
+    assert asked(classifier, wrap(images.data(np.full((20, 20), 255, np.uint8))))[0] == "[0.880797, 0.5, 0.0]"
 
 
 def test_json_comes_as_text(classifier):
     """The toolkit decodes JSON and CSV."""
-    text = json.dumps({"image": base64_of(films.data(np.full((20, 20), 255, np.uint8)))})
+    text = json.dumps({"image": base64_of(images.data(np.full((20, 20), 255, np.uint8)))})
     assert asked(classifier, text, "application/json")[0] == "[0.880797, 0.5, 0.0]"
 
 
-@pytest.mark.parametrize(("accept", "kind"), [("application/x-npy", bytes), ("image/png", bytes), ("text/csv", str), ("application/json", str)])
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [("application/x-npy", bytes), ("image/png", bytes), ("text/csv", str), ("application/json", str)],
+)
 def test_texts_are_given_as_str_and_the_rest_as_bytes(classifier, accept, kind, monkeypatch):
     from thorax.serving import replies
 
-    monkeypatch.setitem(replies._WRITERS, replies.PNG, lambda prediction: b"\x89PNG")  # this network has no map of features
-    body, content_type = asked(classifier, films.data(films.grey()), accept=accept)
+    monkeypatch.setitem(
+        replies._WRITERS, replies.PNG, lambda prediction: b"\x89PNG"
+    )  # this network has no map of features
+    body, content_type = asked(classifier, images.data(images.grey()), accept=accept)
     assert (type(body), content_type) == (kind, accept)
 
 
 @pytest.mark.parametrize(
     ("body", "content_type", "accept", "status", "told"),
     [
-        (b"film", "text/csv", None, 415, "content type text/csv is not read here; send one of image/jpeg, image/png"),
+        (b"image", "text/csv", None, 415, "content type text/csv is not read here; send one of image/jpeg, image/png"),
         (b"", "image/png", None, 400, "the body is empty"),
-        (b"hello", "image/png", None, 400, "the film cannot be read"),
-        (films.data(films.grey()), "image/png", "audio/mpeg", 406, "Accept audio/mpeg cannot be given; ask for one of application/json"),
+        (b"hello", "image/png", None, 400, "the image cannot be read"),
+        (
+            images.data(images.grey()),
+            "image/png",
+            "audio/mpeg",
+            406,
+            "Accept audio/mpeg cannot be given; ask for one of application/json",
+        ),
     ],
 )
 def test_what_is_refused_has_a_status(classifier, monkeypatch, body, content_type, accept, status, told):
-    monkeypatch.setitem(__import__("sys").modules, "sagemaker_inference.errors", None)  # as on a laptop without the toolkit
-    with pytest.raises(Refused, match=told) as caught:
+    monkeypatch.setitem(
+        __import__("sys").modules, "sagemaker_inference.errors", None
+    )  # as on a laptop without the toolkit
+    with pytest.raises(RequestError, match=told) as caught:
         asked(classifier, body, content_type, accept)
     assert caught.value.status == status
 
@@ -103,7 +118,9 @@ def test_the_toolkit_is_told_in_its_own_error(classifier):
     with pytest.raises(errors.GenericInferenceToolkitError) as caught:
         asked(classifier, b"hello")
     assert (caught.value.status_code, caught.value.phrase) == (400, "Bad Request")
-    assert json.loads(caught.value.message) == {"error": "the film cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"}
+    assert json.loads(caught.value.message) == {
+        "error": "the image cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"
+    }
 
 
 def test_a_folder_without_a_bundle(tmp_path):

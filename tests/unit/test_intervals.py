@@ -22,7 +22,7 @@ TIED = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
 
 
 @st.composite
-def weighted_films(draw):
+def weighted_images(draw):
     """Target with unknowns, probabilities with many ties, and four rows of counts with many zeros."""
     n = draw(st.integers(1, 30))
 
@@ -35,10 +35,10 @@ def weighted_films(draw):
     return target, np.array(scores, dtype=np.float32), weights
 
 
-@given(weighted_films())
+@given(weighted_images())
 @settings(max_examples=80, deadline=None)
-def test_areas_are_those_of_scikit_learn(films):
-    target, probability, weights = films
+def test_areas_are_those_of_scikit_learn(images):
+    target, probability, weights = images
     auc, average_precision = Ranking(target, probability).areas(weights)
     known = ~np.isnan(target)
     for row, one_auc, one_precision in zip(weights, auc, average_precision, strict=True):
@@ -46,15 +46,17 @@ def test_areas_are_those_of_scikit_learn(films):
         if len(np.unique(target[kept])) < 2:
             assert np.isnan(one_auc) and np.isnan(one_precision)
             continue
-        films_kept = target[kept], probability[kept]
-        assert one_auc == pytest.approx(sk.roc_auc_score(*films_kept, sample_weight=row[kept]), abs=1e-9)
-        assert one_precision == pytest.approx(sk.average_precision_score(*films_kept, sample_weight=row[kept]), abs=1e-9)
+        images_kept = target[kept], probability[kept]
+        assert one_auc == pytest.approx(sk.roc_auc_score(*images_kept, sample_weight=row[kept]), abs=1e-9)
+        assert one_precision == pytest.approx(
+            sk.average_precision_score(*images_kept, sample_weight=row[kept]), abs=1e-9
+        )
 
 
-@given(weighted_films())
+@given(weighted_images())
 @settings(max_examples=60, deadline=None)
-def test_threshold_metrics_are_those_of_scikit_learn(films):
-    target, probability, weights = films
+def test_threshold_metrics_are_those_of_scikit_learn(images):
+    target, probability, weights = images
     decision = probability >= 0.25
     entries = confusion(target[:, None], decision[:, None])
     values = threshold_metrics(*(weights @ entry[:, 0].astype(float) for entry in entries))
@@ -75,7 +77,7 @@ def test_threshold_metrics_are_those_of_scikit_learn(films):
             assert values["npv"][i] == pytest.approx(sk.precision_score(**given_row, pos_label=False), abs=1e-9)
 
 
-def test_weights_of_owners_reach_all_their_films():
+def test_weights_of_owners_reach_all_their_images():
     target, probability = np.array([1.0, 0, 1, 0, 0]), np.array([0.9, 0.8, 0.3, 0.2, 0.8])
     owner, counts = np.array([2, 0, 1, 2, 1]), np.array([[1, 3, 0], [2, 1, 1]])
     ranking = Ranking(target, probability)
@@ -89,7 +91,7 @@ def test_areas_by_hand():
     assert average_precision[0] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
-def test_without_known_films_the_areas_are_undefined():
+def test_without_known_images_the_areas_are_undefined():
     ranking = Ranking(np.full(3, np.nan), np.array([0.1, 0.2, 0.3]))
     assert not ranking.defined
     assert np.isnan(ranking.areas(np.ones((2, 3)))).all()
@@ -109,10 +111,10 @@ def test_each_resample_draws_as_many_patients_as_there_are(patients, resamples, 
 def test_bootstrap_is_the_metric_of_each_resample(monkeypatch):
     monkeypatch.setattr("thorax.evaluation.intervals.CHUNK_ENTRIES", 100)  # several chunks
     random = np.random.default_rng(3)
-    films, resamples = 40, 12
-    targets = random.choice([0.0, 1.0, np.nan], size=(films, 2), p=[0.5, 0.3, 0.2])
-    probabilities = random.random((films, 2)).round(1)
-    patients = np.arange(films) // 3
+    images, resamples = 40, 12
+    targets = random.choice([0.0, 1.0, np.nan], size=(images, 2), p=[0.5, 0.3, 0.2])
+    probabilities = random.random((images, 2)).round(1)
+    patients = np.arange(images) // 3
     decisions = probabilities >= 0.4
     answers = np.stack([(decisions == targets).sum(axis=1), (~np.isnan(targets)).sum(axis=1)], axis=1)
     drawn = bootstrap(targets, probabilities, decisions, answers, patients, resamples=resamples, seed=5)
@@ -120,7 +122,7 @@ def test_bootstrap_is_the_metric_of_each_resample(monkeypatch):
 
     (counts,) = resample_counts(14, resamples, 5, at_once=resamples)
     for row, patients_drawn in enumerate(counts):
-        chosen = np.repeat(np.arange(films), patients_drawn[patients])
+        chosen = np.repeat(np.arange(images), patients_drawn[patients])
         assert drawn.overall[row] == pytest.approx(answers[chosen, 0].sum() / answers[chosen, 1].sum())
         found = [({name: values[row, i] for name, values in drawn.labels.items()}, [i]) for i in range(2)]
         for values, columns in (*found, ({name: values[row] for name, values in drawn.micro.items()}, [0, 1])):
@@ -128,15 +130,21 @@ def test_bootstrap_is_the_metric_of_each_resample(monkeypatch):
             known = ~np.isnan(y)
             y, p, d = y[known], p[known], d[known]
             expected = {
-                "auc": sk.roc_auc_score(y, p), "average_precision": sk.average_precision_score(y, p), "f1": sk.f1_score(y, d), "ppv": sk.precision_score(y, d),
-                "npv": sk.precision_score(y, d, pos_label=0), "brier": sk.brier_score_loss(y, p), "ece": calibration_error_slowly(y, p),
-                "sensitivity": sk.recall_score(y, d), "balanced_accuracy": sk.balanced_accuracy_score(y, d),
-            }  # fmt: skip
+                "auc": sk.roc_auc_score(y, p),
+                "average_precision": sk.average_precision_score(y, p),
+                "f1": sk.f1_score(y, d),
+                "ppv": sk.precision_score(y, d),
+                "npv": sk.precision_score(y, d, pos_label=0),
+                "brier": sk.brier_score_loss(y, p),
+                "ece": calibration_error_slowly(y, p),
+                "sensitivity": sk.recall_score(y, d),
+                "balanced_accuracy": sk.balanced_accuracy_score(y, d),
+            }
             assert {name: values[name] for name in expected} == pytest.approx(expected, abs=1e-9)
 
 
 def calibration_error_slowly(y, p):
-    """Guo et al. (2017), equation 3, film by film and bin by bin."""
+    """Guo et al. (2017), equation 3, image by image and bin by bin."""
     total = 0.0
     for k in range(10):
         inside = (p > k / 10) & (p <= (k + 1) / 10) if k else p <= 0.1

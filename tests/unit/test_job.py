@@ -31,7 +31,15 @@ def sagemaker(tmp_path):
 @pytest.fixture
 def outside(monkeypatch, tmp_path):
     """A shell in an empty folder, outside SageMaker."""
-    for name in ("SM_MODEL_DIR", "SM_CHANNELS", "SM_OUTPUT_DATA_DIR", "SAGEMAKER_BASE_DIR", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in (
+        "SM_MODEL_DIR",
+        "SM_CHANNELS",
+        "SM_OUTPUT_DATA_DIR",
+        "SAGEMAKER_BASE_DIR",
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -57,15 +65,24 @@ def test_in_sagemaker_everything_lies_below_the_base(sagemaker, tmp_path):
 def test_the_base_is_opt_ml_where_nothing_else_is_said(environment):
     job = Job.from_environment({}, environment)
     places = (job.model_dir, job.output_dir, job.checkpoint_dir, job.failure_file)
-    assert [str(place) for place in places] == ["/opt/ml/model", "/opt/ml/output/data", "/opt/ml/checkpoints", "/opt/ml/output/failure"]
+    assert [str(place) for place in places] == [
+        "/opt/ml/model",
+        "/opt/ml/output/data",
+        "/opt/ml/checkpoints",
+        "/opt/ml/output/failure",
+    ]
 
 
 def test_started_plainly_the_rest_lies_beside_the_bundle(tmp_path):
-    job = plain(tmp_path, train="films")
-    assert {name: str(path) for name, path in job.channels.items()} == {"train": "films"}
+    job = plain(tmp_path, train="images")
+    assert {name: str(path) for name, path in job.channels.items()} == {"train": "images"}
     beside = tmp_path / "out-job"
     assert job.model_dir == tmp_path / "out"
-    assert (job.output_dir, job.checkpoint_dir, job.failure_file) == (beside / "output/data", beside / "checkpoints", beside / "output/failure")
+    assert (job.output_dir, job.checkpoint_dir, job.failure_file) == (
+        beside / "output/data",
+        beside / "checkpoints",
+        beside / "output/failure",
+    )
     assert (job.host, job.hosts) == ("localhost", ("localhost",))
 
 
@@ -78,7 +95,10 @@ def test_arguments_win_over_the_environment(sagemaker, tmp_path):
     given_ = {"train": "t", "model_dir": "m", "output_data_dir": "o/data", "checkpoint_dir": "c", "test": "s"}
     job = Job.from_environment(given_, sagemaker)
     assert (str(job.model_dir), str(job.output_dir), str(job.checkpoint_dir)) == ("m", "o/data", "c")
-    assert {name: str(path) for name, path in job.channels.items() if name != "validation"} == {"train": "t", "test": "s"}
+    assert {name: str(path) for name, path in job.channels.items() if name != "validation"} == {
+        "train": "t",
+        "test": "s",
+    }
     assert job.channels["validation"] == tmp_path / "input/data/validation"
     assert job.failure_file == tmp_path / "output/failure", "SageMaker reads it there and nowhere else"
 
@@ -86,7 +106,11 @@ def test_arguments_win_over_the_environment(sagemaker, tmp_path):
 def test_empty_arguments_are_not_given(sagemaker):
     empty = dict.fromkeys(("train", "model_dir", "output_data_dir", "checkpoint_dir", "weights"), "")
     assert Job.from_environment(empty, sagemaker) == Job.from_environment({}, sagemaker)
-    assert Job.from_environment(empty, {}) == Job.from_environment({}, {"SM_CHANNEL_TRAIN": ""}) == Job.from_environment({}, {})
+    assert (
+        Job.from_environment(empty, {})
+        == Job.from_environment({}, {"SM_CHANNEL_TRAIN": ""})
+        == Job.from_environment({}, {})
+    )
 
 
 @pytest.mark.parametrize(("name", "other"), [(name, other) for name, others in CHANNELS.items() for other in others])
@@ -105,7 +129,9 @@ def test_it_does_not_look_at_the_process_when_it_is_told_the_environment(monkeyp
 def test_a_missing_channel_is_told_with_its_flag(tmp_path):
     with pytest.raises(ThoraxError) as caught:
         plain(tmp_path).channel("train")
-    assert str(caught.value) == "channel train is missing; give --train DIR (on SageMaker: an input channel named train)"
+    assert (
+        str(caught.value) == "channel train is missing; give --train DIR (on SageMaker: an input channel named train)"
+    )
 
 
 @pytest.mark.parametrize("path", ["nowhere", "file/below", "x" * 5000])
@@ -148,7 +174,10 @@ def test_prepare_makes_the_folders_and_leaves_them_empty(tmp_path):
         assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(("flag", "name"), [("--model-dir", "model_dir"), ("--output-data-dir", "output_data_dir"), ("--checkpoint-dir", "checkpoint_dir")])
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [("--model-dir", "model_dir"), ("--output-data-dir", "output_data_dir"), ("--checkpoint-dir", "checkpoint_dir")],
+)
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/thorax"])
 def test_a_folder_that_cannot_be_written_is_told_with_its_flag(tmp_path, flag, name, place):
     (tmp_path / "file").write_bytes(b"")
@@ -229,10 +258,13 @@ def test_a_new_run_takes_the_reason_of_the_last_one_away(tmp_path):
     [
         (["--lerning_rate", "0.1"], "unknown hyperparameter lerning_rate; did you mean learning_rate?"),
         (["--epochs", "many"], "epochs='many' is not a whole number"),
-        (["--image_shape", "1,10,10"], "image_shape=1,10,10 is too small for network=resnet50: at least 32 pixels a side"),
+        (
+            ["--image_shape", "1,10,10"],
+            "image_shape=1,10,10 is too small for network=resnet50: at least 32 pixels a side",
+        ),
         (["--output_dir", "s3://b/k"], "--output_data_dir s3://b/k is not a folder of this machine"),
         (["--val", "a", "--validation", "b"], "--validation b and --val a are two spellings of one path"),
-        (["films"], "'films' belongs to no option; write --name value"),
+        (["images"], "'images' belongs to no option; write --name value"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_code_1_each_time(outside, capsys, words, told):
@@ -259,7 +291,7 @@ def test_a_name_alone_is_refused_of_a_person_and_a_warning_in_a_container(outsid
 
 def test_a_plain_run_leaves_its_reason_beside_the_bundle_and_the_next_one_replaces_it(outside):
     for value in ("many", "more"):
-        assert train_model.main(["--model-dir", "runs/out", "--train", "films", "--epochs", value]) == 1
+        assert train_model.main(["--model-dir", "runs/out", "--train", "images", "--epochs", value]) == 1
         assert (outside / "runs/out-job/output/failure").read_text() == f"epochs={value!r} is not a whole number\n"
     assert [path.name for path in outside.iterdir()] == ["runs"]
     assert [path.name for path in (outside / "runs").iterdir()] == ["out-job"]
@@ -286,7 +318,10 @@ def test_a_wrong_command_line_leaves_its_reason_there_too_in_place_of_the_last_o
     assert [path.name for path in outside.iterdir()] == ["out-job"]
 
 
-@pytest.mark.parametrize(("words", "told"), [(["--epochs", "many"], "epochs='many' is not a whole number"), (["films"], "'films' belongs to no option")])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--epochs", "many"], "epochs='many' is not a whole number"), (["images"], "'images' belongs to no option")],
+)
 def test_in_sagemaker_the_reason_is_where_sagemaker_looks(sagemaker, outside, monkeypatch, words, told):
     for name, value in sagemaker.items():
         monkeypatch.setenv(name, value)

@@ -49,7 +49,9 @@ def test_the_users_order_wins_and_its_second_class_is_positive():
     assert LabelSpace.of_classes(["a", "b", "c"], ["c", "a", "b"]).classes == ("c", "a", "b")
 
 
-@pytest.mark.parametrize("order", [["NORMAL"], ["NORMAL", "FLU"], ["NORMAL", "NORMAL", "PNEUMONIA"], ["normal", "PNEUMONIA"]])
+@pytest.mark.parametrize(
+    "order", [["NORMAL"], ["NORMAL", "FLU"], ["NORMAL", "NORMAL", "PNEUMONIA"], ["normal", "PNEUMONIA"]]
+)
 def test_an_order_that_names_other_classes_is_refused_with_both_lists(order):
     with pytest.raises(ThoraxError) as caught:
         LabelSpace.of_classes(["NORMAL", "PNEUMONIA"], order)
@@ -57,7 +59,10 @@ def test_an_order_that_names_other_classes_is_refused_with_both_lists(order):
     assert "NORMAL,PNEUMONIA" in str(caught.value)
 
 
-@pytest.mark.parametrize(("found", "told"), [([], "found 0: none"), (["NORMAL"], "found 1: NORMAL"), (["NORMAL", "NORMAL"], "found 1: NORMAL")])
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [([], "found 0: none"), (["NORMAL"], "found 1: NORMAL"), (["NORMAL", "NORMAL"], "found 1: NORMAL")],
+)
 def test_fewer_than_two_classes_are_refused(found, told):
     with pytest.raises(ThoraxError, match=f"two or more classes, {told}"):
         LabelSpace.of_classes(found)
@@ -82,7 +87,7 @@ def test_classes_that_do_not_fit_the_task_are_refused(classes, task, told):
 
 @settings(deadline=None)
 @given(NAMES, st.randoms())
-def test_the_space_does_not_depend_on_the_order_of_the_films(names, random):
+def test_the_space_does_not_depend_on_the_order_of_the_images(names, random):
     shuffled = names + names[:2]
     random.shuffle(shuffled)
     if len(names) < 2:

@@ -57,7 +57,9 @@ def test_numbers_are_fixed_point(value, digits):
     assert float(number(value, digits)) == pytest.approx(value, rel=1e-12, abs=0.51 * 10**-digits)
 
 
-@pytest.mark.parametrize(("value", "text"), [(7e-05, "0.000070"), (0.5, "0.500000"), (-1.25, "-1.250000"), (123456789.0, "123456789.000000")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(7e-05, "0.000070"), (0.5, "0.500000"), (-1.25, "-1.250000"), (123456789.0, "123456789.000000")]
+)
 def test_numbers_as_they_are_written(value, text):
     assert number(value) == text
 
@@ -81,7 +83,10 @@ def test_the_last_value_wins(values):
 
 
 def test_a_tuner_is_told_the_best_epoch_by_the_last_line():
-    epochs = [line(f"epoch {k}/3", {"validation_auc": auc, "train_loss": loss}) for k, auc, loss in ((1, 0.7, 0.9), (2, 0.9, 0.5), (3, 0.8, 0.2))]
+    epochs = [
+        line(f"epoch {k}/3", {"validation_auc": auc, "train_loss": loss})
+        for k, auc, loss in ((1, 0.7, 0.9), (2, 0.9, 0.5), (3, 0.8, 0.2))
+    ]
     best = line("best epoch 2/3", {"validation_auc": 0.9, "train_loss": 0.5})
     assert read("\n".join([*epochs, best])) == {"validation_auc": 0.9, "train_loss": 0.5}
 
@@ -99,13 +104,19 @@ def test_no_regex_matches_within_another_key():
             assert not re.search(regex(other), f"x_{key}=0.5")
 
 
-@pytest.mark.parametrize("text", ["train_loss=5", "train_loss=nan", "train_loss 0.5", "train_loss: 0.5", "train:loss=0.5", '"learning_rate": 0.001'])
+@pytest.mark.parametrize(
+    "text",
+    ["train_loss=5", "train_loss=nan", "train_loss 0.5", "train_loss: 0.5", "train:loss=0.5", '"learning_rate": 0.001'],
+)
 def test_other_text_is_not_taken_for_a_metric(text):
     assert read(text) == {}
 
 
 def test_sagemaker_takes_the_definitions():
-    """CreateTrainingJob: at most 40, names of 1-255 characters without repeats, regexes of 1-500 with the value as their group."""
+    """CreateTrainingJob.
+
+    At most 40, names of 1-255 characters without repeats, regexes of 1-500 with the value as their group.
+    """
     definitions = metric_definitions()
     assert len(definitions) == len(METRICS) <= 40
     assert len({d["Name"] for d in definitions}) == len(definitions)

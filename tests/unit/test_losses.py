@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import films
+import images
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
@@ -36,34 +36,51 @@ def some(n=6, labels=3, seed=0, unknown=0.0, exclusive=False):
     return logits, targets
 
 
-batches = st.builds(some, n=st.integers(1, 12), labels=st.integers(1, 5), seed=st.integers(0, 10**6), unknown=st.sampled_from([0.0, 0.3, 1.0]))
+batches = st.builds(
+    some,
+    n=st.integers(1, 12),
+    labels=st.integers(1, 5),
+    seed=st.integers(0, 10**6),
+    unknown=st.sampled_from([0.0, 0.3, 1.0]),
+)
 
 
 # --- class weights
 
 
 def test_weights_are_n_by_n_l():
-    """First seed: 8 films, of which 2 have Effusion, 4 Mass, 1 Nodule (of 5 with a known label)."""
+    """First seed: 8 images, of which 2 have Effusion, 4 Mass, 1 Nodule (of 5 with a known label)."""
     targets = np.zeros((8, 3))
     targets[:2, 0] = targets[:4, 1] = targets[0, 2] = 1
     targets[5:, 2] = NAN
-    assert class_weights(films.sample_set(targets, space=films.FINDINGS), cap=20) == {"Effusion": 4.0, "Mass": 2.0, "Nodule": 5.0}
+    assert class_weights(images.sample_set(targets, space=images.FINDINGS), cap=20) == {
+        "Effusion": 4.0,
+        "Mass": 2.0,
+        "Nodule": 5.0,
+    }
 
 
 def test_weights_of_two_classes():
-    assert class_weights(films.sample_set([1, 1, 1, 0]), cap=20) == {"NORMAL": 4.0, "PNEUMONIA": pytest.approx(4 / 3, abs=1e-6)}
+    assert class_weights(images.sample_set([1, 1, 1, 0]), cap=20) == {
+        "NORMAL": 4.0,
+        "PNEUMONIA": pytest.approx(4 / 3, abs=1e-6),
+    }
 
 
 def test_weights_are_capped_and_finite():
-    rare = films.sample_set([1] + [0] * 99)
+    rare = images.sample_set([1] + [0] * 99)
     assert class_weights(rare, cap=20)["PNEUMONIA"] == 20
     assert class_weights(rare, cap=200)["PNEUMONIA"] == 100
-    assert class_weights(films.sample_set([[0, 1, NAN]] * 4, space=films.FINDINGS), cap=7) == {"Effusion": 4.0, "Mass": 1.0, "Nodule": 0.0}
+    assert class_weights(images.sample_set([[0, 1, NAN]] * 4, space=images.FINDINGS), cap=7) == {
+        "Effusion": 4.0,
+        "Mass": 1.0,
+        "Nodule": 0.0,
+    }
 
 
 @given(positives=st.lists(st.booleans(), min_size=1, max_size=60), cap=st.floats(1, 50))
 def test_weights_stay_within_the_cap(positives, cap):
-    weights = class_weights(films.sample_set(np.array(positives, float)), cap)
+    weights = class_weights(images.sample_set(np.array(positives, float)), cap)
     assert all(1 <= w <= cap + 1e-6 for w in weights.values() if w)
 
 
@@ -80,7 +97,9 @@ def test_weighted_bce_golden():
     logits, targets = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0]])
     assert float(loss(weights=[3.0, 7.0]).sum(logits, targets)) == pytest.approx(math.log(2) * (3 + 1))
     one = loss(weights=[1.5, 4.0])
-    assert float(one.sum(torch.zeros(3, 1), torch.tensor([[1.0], [0.0], [0.0]]))) == pytest.approx(math.log(2) * (4 + 1.5 + 1.5))
+    assert float(one.sum(torch.zeros(3, 1), torch.tensor([[1.0], [0.0], [0.0]]))) == pytest.approx(
+        math.log(2) * (4 + 1.5 + 1.5)
+    )
 
 
 def test_focal_golden():
@@ -134,19 +153,29 @@ def test_weighted_cross_entropy_is_torchs():
 @settings(max_examples=30, deadline=None)
 @given(batch=batches, smoothing=st.sampled_from([0.0, 0.1]))
 def test_focal_with_gamma_0_is_bce(batch, smoothing):
-    torch.testing.assert_close(loss("focal", gamma=0.0, smoothing=smoothing).sum(*batch), loss(smoothing=smoothing).sum(*batch))
+    torch.testing.assert_close(
+        loss("focal", gamma=0.0, smoothing=smoothing).sum(*batch), loss(smoothing=smoothing).sum(*batch)
+    )
 
 
 def test_two_classes_are_one_logit():
     """Softmax over (0, z) and the sigmoid of z are one loss."""
     logits, targets = some(10, 1)
     two = torch.cat([torch.zeros_like(logits), logits], 1)
-    torch.testing.assert_close(loss().sum(logits, targets), loss("cross_entropy").sum(two, torch.cat([1 - targets, targets], 1)))
+    torch.testing.assert_close(
+        loss().sum(logits, targets), loss("cross_entropy").sum(two, torch.cat([1 - targets, targets], 1))
+    )
 
 
 # --- unknown labels, parts, and gradients
 
-KINDS = [("bce", None, 3), ("bce", [2.0, 3.0, 4.0], 3), ("bce", [2.0, 5.0], 1), ("focal", None, 3), ("focal", [2.0, 3.0, 4.0], 3)]
+KINDS = [
+    ("bce", None, 3),
+    ("bce", [2.0, 3.0, 4.0], 3),
+    ("bce", [2.0, 5.0], 1),
+    ("focal", None, 3),
+    ("focal", [2.0, 3.0, 4.0], 3),
+]
 
 
 @pytest.mark.parametrize(("name", "weights", "labels"), KINDS)
@@ -156,7 +185,9 @@ def test_an_unknown_label_is_as_if_it_were_not_there(name, weights, labels):
     logits.requires_grad_()
     whole = criterion.sum(logits, targets)
     apart = sum(
-        criterion.sum(logits[n : n + 1], torch.where(torch.arange(labels) == k, targets[n], torch.full((labels,), NAN))[None])
+        criterion.sum(
+            logits[n : n + 1], torch.where(torch.arange(labels) == k, targets[n], torch.full((labels,), NAN))[None]
+        )
         for n in range(8)
         for k in range(labels)
         if not torch.isnan(targets[n, k])
@@ -183,7 +214,9 @@ def test_a_row_with_an_unknown_class_counts_for_nothing(weights):
 def test_sums_of_parts_add_up(name, weights, labels):
     """What makes accumulation and several processes give the loss of the whole batch."""
     criterion = loss(name, weights, smoothing=0.1)
-    logits, targets = some(12, labels, unknown=0.0 if name == "cross_entropy" else 0.3, exclusive=name == "cross_entropy")
+    logits, targets = some(
+        12, labels, unknown=0.0 if name == "cross_entropy" else 0.3, exclusive=name == "cross_entropy"
+    )
     parts = zip(logits.split([5, 1, 6]), targets.split([5, 1, 6]), strict=True)
     together = [(criterion.sum(z, y), criterion.count(y)) for z, y in parts]
     torch.testing.assert_close(sum(s for s, _ in together), criterion.sum(logits, targets))
@@ -194,7 +227,10 @@ def test_sums_of_parts_add_up(name, weights, labels):
 @pytest.mark.parametrize("name", ["bce", "focal", "cross_entropy"])
 def test_extreme_logits_have_finite_losses_and_gradients(name, gamma):
     logits = torch.tensor([[40.0, -40.0], [-90.0, 90.0]], requires_grad=True)
-    total = sum(loss(name, gamma=gamma).sum(logits, torch.tensor(y)) for y in ([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]))
+    total = sum(
+        loss(name, gamma=gamma).sum(logits, torch.tensor(y))
+        for y in ([[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]])
+    )
     total.backward()
     assert torch.isfinite(total)
     assert torch.isfinite(logits.grad).all()
@@ -218,24 +254,34 @@ def test_smoothing_can_be_left_out():
 
 @pytest.mark.parametrize(
     ("space", "targets", "name"),
-    [(films.BINARY, [0, 1], "bce"), (films.FINDINGS, np.eye(3), "bce"), (THREE, np.eye(3), "cross_entropy")],
+    [(images.BINARY, [0, 1], "bce"), (images.FINDINGS, np.eye(3), "bce"), (THREE, np.eye(3), "cross_entropy")],
     ids=["binary", "multilabel", "multiclass"],
 )
 def test_auto_follows_the_task(space, targets, name):
-    built = Loss.build(TrainingConfig(label_smoothing=0.1), space, films.sample_set(targets, space=space), CPU)
+    built = Loss.build(TrainingConfig(label_smoothing=0.1), space, images.sample_set(targets, space=space), CPU)
     assert (built.name, built.weights, built.smoothing) == (name, None, 0.1)
 
 
 def test_cross_entropy_of_two_classes_is_bce_and_of_labels_is_refused():
-    built = Loss.build(TrainingConfig(loss="cross_entropy"), films.BINARY, films.sample_set([0, 1]), CPU)
+    built = Loss.build(TrainingConfig(loss="cross_entropy"), images.BINARY, images.sample_set([0, 1]), CPU)
     assert built.name == "bce"
-    with pytest.raises(ThoraxError, match="loss=cross_entropy but a film may have several labels or none; set loss=bce"):
-        Loss.build(TrainingConfig(loss="cross_entropy"), films.FINDINGS, films.sample_set(np.eye(3), space=films.FINDINGS), CPU)
+    with pytest.raises(
+        ThoraxError, match="loss=cross_entropy but an image may have several labels or none; set loss=bce"
+    ):
+        Loss.build(
+            TrainingConfig(loss="cross_entropy"),
+            images.FINDINGS,
+            images.sample_set(np.eye(3), space=images.FINDINGS),
+            CPU,
+        )
 
 
 def test_built_with_weights():
     built = Loss.build(
-        TrainingConfig(use_weighted_loss=True, max_class_weight=3.0, loss="focal", focal_gamma=1.0), films.BINARY, films.sample_set([1, 0, 0, 0, 0]), CPU
+        TrainingConfig(use_weighted_loss=True, max_class_weight=3.0, loss="focal", focal_gamma=1.0),
+        images.BINARY,
+        images.sample_set([1, 0, 0, 0, 0]),
+        CPU,
     )
     assert built.weights.tolist() == [1.25, 3.0]
     assert (built.name, built.focal_gamma) == ("focal", 1.0)

@@ -12,10 +12,18 @@ from thorax.machine import free_cpus, may_have_gpu
 SOURCE = Path(__file__).parents[2] / "source_dir"
 
 
-@pytest.mark.parametrize(("files", "want"), [
-    ({"cpu.max": "max 100000"}, None), ({"cpu.max": "100000 100000"}, 1), ({"cpu.max": "50000 100000"}, 1), ({"cpu.max": "?"}, None), ({}, None),
-    ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None), ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("files", "want"),
+    [
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "?"}, None),
+        ({}, None),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+    ],
+)
 def test_a_container_has_the_cpus_of_its_quota(tmp_path, files, want):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -29,7 +37,10 @@ def test_a_job_has_the_cpus_that_are_free(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="device files are Linux's")
-@pytest.mark.parametrize(("file", "may"), [("nvidiactl", True), ("nvgpu", True), ("dxg", True), ("kfd", True), ("nvme0", False), (None, False)])
+@pytest.mark.parametrize(
+    ("file", "may"),
+    [("nvidiactl", True), ("nvgpu", True), ("dxg", True), ("kfd", True), ("nvme0", False), (None, False)],
+)
 def test_a_gpu_is_told_by_its_device_file(tmp_path, file, may):
     if file:
         (tmp_path / file).touch()
@@ -43,5 +54,8 @@ def test_float16_without_a_gpu_is_refused_before_torch_is_imported(tmp_path):
         "sys.exit(train_model.main(['--train', 'x', '--model-dir', 'out', '--precision_dtype', 'float16']))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "error: precision_dtype=float16 needs a GPU, but device=cpu; use precision_dtype=bfloat16, auto or float32\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: precision_dtype=float16 needs a GPU, but device=cpu; use precision_dtype=bfloat16, auto or float32\n",
+    )
     assert (tmp_path / "out-job/output/failure").read_text() == done.stderr.removeprefix("error: ")

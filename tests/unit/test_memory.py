@@ -12,7 +12,10 @@ from thorax.training import memory
 
 def test_the_advice_names_settings_and_their_values() -> None:
     config = TrainingConfig(batch_size=48, accumulation_steps=2, image_shape=(1, 896, 896))
-    with pytest.raises(ThoraxError, match="batch_size=48, accumulation_steps=2, image_shape=1,896,896") as told, memory.advise(config, torch.device("cpu")):
+    with (
+        pytest.raises(ThoraxError, match="batch_size=48, accumulation_steps=2, image_shape=1,896,896") as told,
+        memory.advise(config, torch.device("cpu")),
+    ):
         torch.empty(2**62, dtype=torch.uint8)
     assert "raise accumulation_steps (to 4), set activation_checkpointing=true" in str(told.value)
 
@@ -24,7 +27,9 @@ def test_what_is_set_already_is_not_advised() -> None:
     assert "activation_checkpointing" not in str(told.value)
 
 
-@pytest.mark.parametrize("text", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"])
+@pytest.mark.parametrize(
+    "text", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"]
+)
 def test_what_a_gpu_says_is_known(text: str) -> None:
     with pytest.raises(ThoraxError, match="out of memory on cpu"), memory.advise(TrainingConfig(), torch.device("cpu")):
         raise RuntimeError(text)

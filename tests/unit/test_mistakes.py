@@ -1,4 +1,4 @@
-"""The worst mistakes: which films, in which words, and a picture of film and heat map."""
+"""The worst mistakes: which images, in which words, and a picture of image and heat map."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-import films
+import images
 from thorax.data.images import Preprocessing
 from thorax.evaluation.mistakes import SIDE, draw, worst
 from thorax.labels import LabelSpace
@@ -21,41 +21,48 @@ THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
 def test_the_surest_wrong_answers_of_both_kinds_come_first():
     targets = np.array([[1.0], [1], [1], [0], [0], [0], [1], [np.nan]])
     p = np.array([[0.01], [0.25], [0.9], [0.4], [0.95], [0.1], [0.3], [0.99]], np.float32)
-    found = worst(targets, p, np.array([0.35]), films.BINARY, count=4)
-    assert [m.film for m in found] == [0, 4, 1, 3]  # 5 and 2 are right, 7 unknown, 6 the least wrong
+    found = worst(targets, p, np.array([0.35]), images.BINARY, count=4)
+    assert [m.image for m in found] == [0, 4, 1, 3]  # 5 and 2 are right, 7 unknown, 6 the least wrong
     assert [(m.said, m.truth) for m in found[:2]] == [("NORMAL", "PNEUMONIA"), ("PNEUMONIA", "NORMAL")]
     assert found[0].probability == pytest.approx(0.01)
     # Where there are too few of one kind the other has their places.
-    assert [m.film for m in worst(targets[:3], p[:3], np.array([0.35]), films.BINARY, count=4)] == [0, 1]
-    assert len(worst(targets, p, np.array([0.35]), films.BINARY, count=9)) == 5
+    assert [m.image for m in worst(targets[:3], p[:3], np.array([0.35]), images.BINARY, count=4)] == [0, 1]
+    assert len(worst(targets, p, np.array([0.35]), images.BINARY, count=9)) == 5
 
 
-def test_of_several_labels_each_has_two_of_a_kind_and_each_film_one():
+def test_of_several_labels_each_has_two_of_a_kind_and_each_image_one():
     targets = np.ones((9, 3))
     p = np.full((9, 3), 0.3)
     p[:, 0], p[0, 2] = 0.01, 0.001
-    found = worst(targets, p, np.full(3, 0.5), films.FINDINGS, count=12)
-    assert len({m.film for m in found}) == len(found) == 6
+    found = worst(targets, p, np.full(3, 0.5), images.FINDINGS, count=12)
+    assert len({m.image for m in found}) == len(found) == 6
     assert sorted(m.output for m in found) == [0, 0, 1, 1, 2, 2]
-    assert (found[0].film, found[0].said, found[0].truth) == (0, f"no {films.FINDINGS.outputs[2]}", films.FINDINGS.outputs[2])
+    assert (found[0].image, found[0].said, found[0].truth) == (
+        0,
+        f"no {images.FINDINGS.outputs[2]}",
+        images.FINDINGS.outputs[2],
+    )
 
 
 def test_exclusive_classes_are_wrong_by_the_most_probable_one():
     targets = np.eye(3)[[0, 1, 2, 2]]
     p = np.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.0, 0.9, 0.1], [0.1, 0.2, 0.7]])
-    assert [(m.film, m.said, m.truth) for m in worst(targets, p, np.full(3, 0.5), THREE)] == [(2, "normal", "viral"), (1, "bacterial", "normal")]
+    assert [(m.image, m.said, m.truth) for m in worst(targets, p, np.full(3, 0.5), THREE)] == [
+        (2, "normal", "viral"),
+        (1, "bacterial", "normal"),
+    ]
 
 
 def test_no_mistakes():
-    assert worst(np.array([[1.0], [0]]), np.array([[0.9], [0.1]]), np.array([0.5]), films.BINARY) == []
+    assert worst(np.array([[1.0], [0]]), np.array([[0.9], [0.1]]), np.array([0.5]), images.BINARY) == []
 
 
-def test_a_picture_of_the_film_and_its_heat_map_or_none(tmp_path):
+def test_a_picture_of_the_image_and_its_heat_map_or_none(tmp_path):
     torch.manual_seed(2)
     net = build("cnn5", 1, 1, 0.0).eval()
     prepared = Preprocessing(40, 32)
-    (mistake,) = worst(np.array([[1.0]]), np.array([[0.1]]), np.array([0.5]), films.BINARY)
-    drawn = draw(mistake, films.put(tmp_path / "a.png"), net, prepared, torch.device("cpu"))
+    (mistake,) = worst(np.array([[1.0]]), np.array([[0.1]]), np.array([0.5]), images.BINARY)
+    drawn = draw(mistake, images.put(tmp_path / "a.png"), net, prepared, torch.device("cpu"))
     picture = Image.open(io.BytesIO(drawn.picture))
     assert picture.format == "JPEG" and picture.size == (2 * 160 + 4, SIDE)
     left, right = (np.asarray(picture.crop(box), float) for box in ((0, 0, 156, SIDE), (168, 0, 324, SIDE)))

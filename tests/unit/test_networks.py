@@ -14,7 +14,16 @@ from torch import nn
 from thorax import networks
 from thorax.config.training_config import NETWORKS
 from thorax.errors import ThoraxError
-from thorax.networks import SyncBatchNormCPU, build, find_weights, freeze, load_weights, stages, sync_batchnorm, train_mode
+from thorax.networks import (
+    SyncBatchNormCPU,
+    build,
+    find_weights,
+    freeze,
+    load_weights,
+    stages,
+    sync_batchnorm,
+    train_mode,
+)
 
 SIZES = {"alexnet": (63, 70), "cnn5": (32, 40)}
 
@@ -43,7 +52,7 @@ def published(tmp_path_factory):
     return net.eval(), file
 
 
-def films(channels: int = 1, count: int = 2, size: tuple[int, int] = (32, 40)) -> torch.Tensor:
+def images(channels: int = 1, count: int = 2, size: tuple[int, int] = (32, 40)) -> torch.Tensor:
     return torch.randn(count, channels, *size)
 
 
@@ -55,12 +64,12 @@ def films(channels: int = 1, count: int = 2, size: tuple[int, int] = (32, 40)) -
 def test_any_network_gives_its_logits(name, channels):
     net = build(name, channels, 5, dropout=0.2).eval()
     with torch.no_grad():
-        assert net(films(channels, size=SIZES.get(name, (32, 40)))).shape == (2, 5)
+        assert net(images(channels, size=SIZES.get(name, (32, 40)))).shape == (2, 5)
 
 
 def test_the_five_layer_network_leaves_three_by_five_at_its_own_size():
     net = build("cnn5", 1, 1)
-    assert net.features(films(size=(112, 160))).shape == (2, 256, 3, 5)
+    assert net.features(images(size=(112, 160))).shape == (2, 256, 3, 5)
     assert [layer[0].out_channels for layer in net.features] == [16, 32, 64, 128, 256]
 
 
@@ -68,12 +77,14 @@ def test_layers_are_torchvisions():
     """So that anybody's weights fit, and ours fit anybody's."""
     with torch.device("meta"):
         for name in ("resnet18", "resnet50", "resnet152", "alexnet"):
-            assert list(build(name, 3, 7).state_dict()) == list(getattr(torchvision.models, name)(num_classes=7).state_dict())
+            assert list(build(name, 3, 7).state_dict()) == list(
+                getattr(torchvision.models, name)(num_classes=7).state_dict()
+            )
 
 
 @pytest.mark.parametrize("name", ["resnet18", "alexnet", "cnn5"])
 def test_dropout_is_for_training_alone(name):
-    net, x = build(name, 1, 3, dropout=0.5), films(size=SIZES.get(name, (32, 40)))
+    net, x = build(name, 1, 3, dropout=0.5), images(size=SIZES.get(name, (32, 40)))
     net.eval()
     assert torch.equal(net(x), net(x))
     assert {m.p for m in net.modules() if isinstance(m, nn.Dropout)} == {0.5}
@@ -102,7 +113,7 @@ def test_frozen_stages_keep_weights_and_statistics(name):
     before = copy.deepcopy(net.state_dict())
     train_mode(net)
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    net(films(count=4)).square().sum().backward()
+    net(images(count=4)).square().sum().backward()
     optimizer.step()
     head = {f"fc.{n}" for n in ("weight", "bias")}
     for key, value in net.state_dict().items():
@@ -127,7 +138,7 @@ def test_torchvisions_weights_answer_as_before(published):
     theirs, file = published
     net = build("resnet18", 3, 5)
     assert load_weights(net, file) == []
-    x = films(3)
+    x = images(3)
     torch.testing.assert_close(net.eval()(x), theirs(x))
 
 
@@ -135,7 +146,7 @@ def test_a_first_layer_of_three_channels_sees_grey_as_before(published):
     theirs, file = published
     net = build("resnet18", 1, 5)
     assert load_weights(net, file) == ["first layer conv1.weight adapted from 3 input channels to 1"]
-    x = films(1)
+    x = images(1)
     torch.testing.assert_close(net.eval()(x), theirs(x.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4)
 
 
@@ -144,7 +155,7 @@ def test_a_first_layer_of_one_channel_sees_three_equal_ones_as_before(tmp_path):
     torch.save(grey.state_dict(), tmp_path / "grey.pt")
     net = build("resnet18", 3, 5)
     assert load_weights(net, tmp_path / "grey.pt") == ["first layer conv1.weight adapted from 1 input channels to 3"]
-    x = films(1)
+    x = images(1)
     torch.testing.assert_close(net.eval()(x.expand(-1, 3, -1, -1)), grey(x), atol=1e-4, rtol=1e-4)
 
 
@@ -166,7 +177,7 @@ def test_dropout_may_change_between_runs(tmp_path, saved, wanted):
     old, new = build("resnet18", 1, 3, saved), build("resnet18", 1, 3, wanted)
     torch.save(old.state_dict(), tmp_path / "w.pt")
     assert load_weights(new, tmp_path / "w.pt") == []
-    x = films()
+    x = images()
     assert torch.equal(new.eval()(x), old.eval()(x))
 
 
@@ -195,7 +206,11 @@ def test_another_shape_is_told_with_both(published, tmp_path):
     state = {**theirs.state_dict(), "layer1.0.conv1.weight": torch.zeros(64, 64, 5, 5), "layer9.weight": torch.zeros(1)}
     torch.save(state, tmp_path / "w.pt")
     with pytest.raises(
-        ThoraxError, match=r"1 not in this network: layer9\.weight; 1 of another shape: layer1\.0\.conv1\.weight \(64, 64, 5, 5\) for \(64, 64, 3, 3\)"
+        ThoraxError,
+        match=(
+            r"1 not in this network: layer9\.weight; 1 of another shape: layer1\.0\.conv1\.weight \(64, 64, 5, 5\) for"
+            r" \(64, 64, 3, 3\)"
+        ),
     ):
         load_weights(build("resnet18", 3, 5), tmp_path / "w.pt")
 
@@ -263,7 +278,7 @@ def test_activation_checkpointing_changes_nothing(name):
         for net in (plain, saving):
             torch.manual_seed(step)
             net.zero_grad()
-            net(films(count=3)).square().sum().backward()
+            net(images(count=3)).square().sum().backward()
     for (key, left), right in zip(plain.named_parameters(), saving.parameters(), strict=True):
         torch.testing.assert_close(right.grad, left.grad, msg=key)
     for (key, left), right in zip(plain.named_buffers(), saving.buffers(), strict=True):
@@ -282,7 +297,7 @@ def test_activation_checkpointing_keeps_fewer_activations():
 
         net = build("resnet18", 1, 2, activation_checkpointing=checkpointing)
         with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
-            net(films(size=(64, 64)))
+            net(images(size=(64, 64)))
         return total
 
     assert kept(True) < 0.6 * kept(False)
@@ -292,7 +307,7 @@ def test_a_copy_of_a_checkpointed_network_has_its_own_weights():
     """The average of the weights is a deep copy: its blocks must not compute with the original's."""
     net = build("resnet18", 1, 2, activation_checkpointing=True)
     average = copy.deepcopy(net)
-    x = films()
+    x = images()
     before = average.eval()(x)
     with torch.no_grad():
         for p in net.parameters():
@@ -347,7 +362,7 @@ def test_a_synced_network_trains_as_before(one_process, name, checkpointing):
     assert all(type(m) is SyncBatchNormCPU for m in norms)
     assert list(synced.state_dict()) == list(plain.state_dict())
     exact = copy.deepcopy(plain).double()  # torch's own float32 gradients are some 3e-3 off from it
-    x = films(count=4, size=(64, 64))
+    x = images(count=4, size=(64, 64))
     exact(x.double()).square().sum().backward()
     synced(x).square().sum().backward()
     for (key, left), right in zip(exact.named_parameters(), synced.parameters(), strict=True):
@@ -356,7 +371,7 @@ def test_a_synced_network_trains_as_before(one_process, name, checkpointing):
         torch.testing.assert_close(right.double(), left.double(), atol=1e-4, rtol=1e-3, msg=key)
 
 
-def test_synced_batch_norm_keeps_the_films_dtype(one_process):
+def test_synced_batch_norm_keeps_the_images_dtype(one_process):
     x = torch.randn(2, 3, 4, 4, dtype=torch.bfloat16)
     assert SyncBatchNormCPU(3)(x).dtype == torch.bfloat16
 
@@ -378,7 +393,9 @@ def test_weights_of_an_earlier_jobs_archive(tmp_path):
         assert torch.load(find_weights(given), weights_only=True)["a"].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("content", "told"), [("nothing", "is not a readable .tar.gz"), ("others", "holds no model.pt at its top")])
+@pytest.mark.parametrize(
+    ("content", "told"), [("nothing", "is not a readable .tar.gz"), ("others", "holds no model.pt at its top")]
+)
 def test_an_archive_that_is_none_of_ours(content, told, tmp_path):
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(b"no archive")

@@ -19,7 +19,7 @@ from thorax.data.patients import patient_of
 
 
 @pytest.mark.parametrize(
-    ("film", "patient"),
+    ("image", "patient"),
     [
         # Kaggle, "Chest X-Ray Images (Pneumonia)"
         ("person12_bacteria_46.jpeg", "person12"),
@@ -32,8 +32,8 @@ from thorax.data.patients import patient_of
         # NIH ChestX-ray14
         ("00000001_000.png", "00000001"),
         ("images_001/images/00030805_012.png", "00030805"),
-        # nothing known: the film is its own patient
-        ("NORMAL/film.png", "NORMAL/film.png"),
+        # nothing known: the image is its own patient
+        ("NORMAL/image.png", "NORMAL/image.png"),
         ("person_1.png", "person_1.png"),
         ("xperson1_virus_6.jpeg", "xperson1_virus_6.jpeg"),
         ("0000001_000.png", "0000001_000.png"),
@@ -41,17 +41,26 @@ from thorax.data.patients import patient_of
         ("IM-x.jpeg", "IM-x.jpeg"),
     ],
 )
-def test_patient_of(film, patient):
-    assert patient_of(film) == patient
+def test_patient_of(image, patient):
+    assert patient_of(image) == patient
 
 
-def test_the_two_counts_of_normal_films_are_different_people():
+def test_the_two_counts_of_normal_images_are_different_people():
     assert patient_of("IM-0115-0001.jpeg") != patient_of("NORMAL2-IM-0115-0001.jpeg")
 
 
-@given(who=st.integers(1, 9999), first=st.integers(0, 9999), second=st.integers(0, 9999), kind=st.sampled_from(["virus", "bacteria"]))
-def test_films_of_a_person_are_one_patient(who, first, second, kind):
-    assert patient_of(f"person{who}_{kind}_{first}.jpeg") == patient_of(f"x/person{who}_virus_{second}.png") == f"person{who}"
+@given(
+    who=st.integers(1, 9999),
+    first=st.integers(0, 9999),
+    second=st.integers(0, 9999),
+    kind=st.sampled_from(["virus", "bacteria"]),
+)
+def test_images_of_a_person_are_one_patient(who, first, second, kind):
+    assert (
+        patient_of(f"person{who}_{kind}_{first}.jpeg")
+        == patient_of(f"x/person{who}_virus_{second}.png")
+        == f"person{who}"
+    )
 
 
 @given(text=st.text(min_size=1, max_size=30))
@@ -59,10 +68,18 @@ def test_any_name_has_a_patient(text):
     assert patient_of(text)
 
 
-FILM = np.arange(6400, dtype=np.uint16).reshape(80, 80)
+IMAGE = np.arange(6400, dtype=np.uint16).reshape(80, 80)
 #: Name -> PatientID; None: the element is not there.
-NUMBERS = {"a.dcm": "7", "b.dcm": " 7 ", "c": "8", "d.dcm": "", "e.dcm": None, "f.dicom": "8", "person3_virus_1.dcm": "7"}
-#: The films of one patient, as they must be found.
+NUMBERS = {
+    "a.dcm": "7",
+    "b.dcm": " 7 ",
+    "c": "8",
+    "d.dcm": "",
+    "e.dcm": None,
+    "f.dicom": "8",
+    "person3_virus_1.dcm": "7",
+}
+#: The images of one patient, as they must be found.
 OF_ONE = [["a.dcm", "b.dcm"], ["c", "f.dicom"], ["d.dcm"], ["e.dcm"], ["person3_virus_1.dcm"], ["plain.png"]]
 
 
@@ -70,8 +87,8 @@ def write(folder, numbers):
     folder.mkdir(parents=True, exist_ok=True)
     for name, number in numbers.items():
         elements = {} if number is None else {"PatientID": number}
-        (folder / name).write_bytes(dicoms.dicom(FILM, PatientName="Doe^Jane", **elements))
-    (folder / "plain.png").write_bytes(b"no film")
+        (folder / name).write_bytes(dicoms.dicom(IMAGE, PatientName="Doe^Jane", **elements))
+    (folder / "plain.png").write_bytes(b"no image")
 
 
 def as_folders(root):
@@ -81,28 +98,38 @@ def as_folders(root):
 
 def as_table(root):
     write(root, NUMBERS)
-    (root / "films.csv").write_text("path,label,patient\n" + "".join(f"{name},{n % 2},\n" for n, name in enumerate([*NUMBERS, "plain.png"])))
+    (root / "images.csv").write_text(
+        "path,label,patient\n" + "".join(f"{name},{n % 2},\n" for n, name in enumerate([*NUMBERS, "plain.png"]))
+    )
 
 
 def as_list(root):
     write(root, NUMBERS)
-    (root / "films.lst").write_text("".join(f"{n}\t{n % 2}\t{name}\n" for n, name in enumerate([*NUMBERS, "plain.png"])))
+    (root / "films.lst").write_text(
+        "".join(f"{n}\t{n % 2}\t{name}\n" for n, name in enumerate([*NUMBERS, "plain.png"]))
+    )
 
 
 def as_manifest(root):
     write(root, NUMBERS)
-    rows = [json.dumps({"source-ref": f"s3://b/{name}", "label": n % 2}) for n, name in enumerate([*NUMBERS, "plain.png"])]
+    rows = [
+        json.dumps({"source-ref": f"s3://b/{name}", "label": n % 2}) for n, name in enumerate([*NUMBERS, "plain.png"])
+    ]
     (root / "o.manifest").write_text("\n".join(rows))
 
 
 def as_coco(root):
     write(root, NUMBERS)
-    films = [*NUMBERS, "plain.png"]
-    (root / "boxes.json").write_text(json.dumps({
-        "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
-        "images": [{"id": n, "file_name": name} for n, name in enumerate(films)],
-        "annotations": [{"image_id": n, "category_id": 1 + n % 2} for n in range(len(films))],
-    }))  # fmt: skip
+    images = [*NUMBERS, "plain.png"]
+    (root / "boxes.json").write_text(
+        json.dumps(
+            {
+                "categories": [{"id": 1, "name": "Mass"}, {"id": 2, "name": "Nodule"}],
+                "images": [{"id": n, "file_name": name} for n, name in enumerate(images)],
+                "annotations": [{"image_id": n, "category_id": 1 + n % 2} for n in range(len(images))],
+            }
+        )
+    )
 
 
 def as_records(root):
@@ -110,7 +137,9 @@ def as_records(root):
     with recordio.Writer(root / "films.rec") as writer:
         for n, name in enumerate([*NUMBERS, "plain.png"]):
             writer.write(recordio.pack((root.parent / "loose" / name).read_bytes(), n % 2, n), n)
-    (root / "films.lst").write_text("".join(f"{n}\t{n % 2}\t{name}\n" for n, name in enumerate([*NUMBERS, "plain.png"])))
+    (root / "films.lst").write_text(
+        "".join(f"{n}\t{n % 2}\t{name}\n" for n, name in enumerate([*NUMBERS, "plain.png"]))
+    )
 
 
 def as_shards(root):
@@ -124,38 +153,40 @@ def as_shards(root):
 
 
 @pytest.mark.parametrize("lay_out", [as_folders, as_table, as_list, as_manifest, as_coco, as_records, as_shards])
-def test_the_header_of_a_dicom_film_tells_its_patient_where_nothing_else_does(tmp_path, lay_out):
-    (tmp_path / "films").mkdir()
-    lay_out(tmp_path / "films")
-    listing = read_channel("train", tmp_path / "films")
+def test_the_header_of_a_dicom_image_tells_its_patient_where_nothing_else_does(tmp_path, lay_out):
+    (tmp_path / "images").mkdir()
+    lay_out(tmp_path / "images")
+    listing = read_channel("train", tmp_path / "images")
     of: dict[str, list[str]] = {}
-    for film, patient in zip(listing.ids, listing.patients, strict=True):
-        if not film.startswith("B/"):
-            of.setdefault(patient, []).append(film.removeprefix("A/"))
-    assert sorted(sorted(films) for films in of.values()) == OF_ONE
+    for image, patient in zip(listing.ids, listing.patients, strict=True):
+        if not image.startswith("B/"):
+            of.setdefault(patient, []).append(image.removeprefix("A/"))
+    assert sorted(sorted(images) for images in of.values()) == OF_ONE
     assert not {"7", "8"} & set(of)  # bundles travel, numbers of patients do not
 
 
 def test_records_without_a_list_tell_patients_by_their_headers(tmp_path):
     with recordio.Writer(tmp_path / "films.rec") as writer:
         for n, number in enumerate(["7", "8", "7", None]):
-            film = dicoms.dicom(FILM, PatientID=number) if number else b"no film"
-            film += bytes(-len(film) % 4) + recordio.MAGIC * (n == 2)  # so this one is stored in parts
-            writer.write(recordio.pack(film, n % 2, n), n)
+            image = dicoms.dicom(IMAGE, PatientID=number) if number else b"no image"
+            image += bytes(-len(image) % 4) + recordio.MAGIC * (n == 2)  # so this one is stored in parts
+            writer.write(recordio.pack(image, n % 2, n), n)
     first, second, again, other = read_channel("train", tmp_path).patients
     assert first == again != second
     assert other == "films/3"
 
 
-def test_films_of_another_kind_do_not_hide_that_one_number_is_on_all_films(tmp_path):
+def test_images_of_another_kind_do_not_hide_that_one_number_is_on_all_images(tmp_path):
     with recordio.Writer(tmp_path / "films.rec") as writer:
         for n in range(4):
-            writer.write(recordio.pack(dicoms.dicom(FILM, PatientID="ANONYMOUS") if n % 2 else b"no film", n // 2, n), n)
+            writer.write(
+                recordio.pack(dicoms.dicom(IMAGE, PatientID="ANONYMOUS") if n % 2 else b"no image", n // 2, n), n
+            )
     assert len(set(read_channel("train", tmp_path).patients)) == 4
 
 
 @pytest.mark.parametrize("torn", [False, True])
-def test_one_number_for_all_films_but_one_without_is_no_patient(tmp_path, torn):
+def test_one_number_for_all_images_but_one_without_is_no_patient(tmp_path, torn):
     for name in "AB":
         write(tmp_path / name, {f"{k}.dcm": "ANONYMOUS" for k in range(3)} | {"blank.dcm": ""})
         if torn:
@@ -164,14 +195,18 @@ def test_one_number_for_all_films_but_one_without_is_no_patient(tmp_path, torn):
 
 
 def test_patients_of_all_parts_of_a_channel_are_found_together(tmp_path):
-    """COCO's annotations of train and of validation: number 7 is on films of both, and alone in validation."""
+    """COCO's annotations of train and of validation: number 7 is on images of both, and alone in validation."""
     write(tmp_path, {"a.dcm": "7", "b.dcm": "8", "c.dcm": "7", "d.dcm": "7"})
-    for part, films in (("train", ["a.dcm", "b.dcm"]), ("val", ["c.dcm", "d.dcm"])):
-        (tmp_path / f"instances_{part}.json").write_text(json.dumps({
-            "categories": [{"id": 1, "name": "Mass"}],
-            "images": [{"id": n, "file_name": name} for n, name in enumerate(films)],
-            "annotations": [{"image_id": 0, "category_id": 1}],
-        }))  # fmt: skip
+    for part, images in (("train", ["a.dcm", "b.dcm"]), ("val", ["c.dcm", "d.dcm"])):
+        (tmp_path / f"instances_{part}.json").write_text(
+            json.dumps(
+                {
+                    "categories": [{"id": 1, "name": "Mass"}],
+                    "images": [{"id": n, "file_name": name} for n, name in enumerate(images)],
+                    "annotations": [{"image_id": 0, "category_id": 1}],
+                }
+            )
+        )
     a, b, c, d = read_channel("train", tmp_path).patients
     assert a == c == d != b
 
@@ -179,7 +214,7 @@ def test_patients_of_all_parts_of_a_channel_are_found_together(tmp_path):
 def test_a_header_longer_than_the_first_look_tells_its_patient_all_the_same(tmp_path):
     with recordio.Writer(tmp_path / "films.rec") as writer:
         for n, number in enumerate(["7", "7", "8"]):
-            data_set = dicoms.data_set(FILM, PatientID=number)
+            data_set = dicoms.data_set(IMAGE, PatientID=number)
             data_set.add_new((0x0009, 0x0010), "LO", "OURS")
             data_set.add_new((0x0009, 0x1001), "OB", bytes(70_000))
             file = io.BytesIO()
@@ -190,12 +225,12 @@ def test_a_header_longer_than_the_first_look_tells_its_patient_all_the_same(tmp_
 
 
 def test_a_table_goes_before_the_header(tmp_path):
-    write(tmp_path / "films", {"a.dcm": "7", "b.dcm": "7", "c.dcm": "8"})
-    (tmp_path / "films" / "films.csv").write_text("path,label,patient\na.dcm,0,x\nb.dcm,1,y\nc.dcm,1,x\n")
-    assert list(read_channel("train", tmp_path / "films").patients) == ["x", "y", "x"]
+    write(tmp_path / "images", {"a.dcm": "7", "b.dcm": "7", "c.dcm": "8"})
+    (tmp_path / "images" / "images.csv").write_text("path,label,patient\na.dcm,0,x\nb.dcm,1,y\nc.dcm,1,x\n")
+    assert list(read_channel("train", tmp_path / "images").patients) == ["x", "y", "x"]
 
 
-def test_one_number_for_all_films_is_no_patient(tmp_path):
+def test_one_number_for_all_images_is_no_patient(tmp_path):
     for name in "AB":
         write(tmp_path / name, {f"{k}.dcm": "ANONYMOUS" for k in range(3)})
     assert Counter(read_channel("train", tmp_path).patients).most_common(1)[0][1] == 1

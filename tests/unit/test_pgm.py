@@ -1,4 +1,4 @@
-"""Binary PGM, the film of `pack --encode raw`."""
+"""Binary PGM, the image of `pack --encode raw`."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import films
-from thorax.data.decoders import UnreadableFilm, decode, header
+import images
+from thorax.data.decoders import DecodeError, decode, header
 
-FILM = films.grey(20, 30)
+IMAGE = images.grey(20, 30)
 
 
-def pgm(film: np.ndarray, head: bytes = b"P5 30 20 255\n") -> bytes:
-    return head + film.tobytes()
+def pgm(image: np.ndarray, head: bytes = b"P5 30 20 255\n") -> bytes:
+    return head + image.tobytes()
 
 
 @pytest.mark.parametrize("head", [b"P5 30 20 255\n", b"P5\n# by hand\n30 20\n# white\n255\n", b"P5\n30\r\n20\t255 "])
 def test_grey_levels_are_those_of_the_file(head):
-    np.testing.assert_array_equal(decode(pgm(FILM, head), "film"), FILM)
-    told = header(pgm(FILM, head), "film")
+    np.testing.assert_array_equal(decode(pgm(IMAGE, head), "image"), IMAGE)
+    told = header(pgm(IMAGE, head), "image")
     assert (told.kind, told.width, told.height, told.mode, told.bits) == ("PGM", 30, 20, "L", 8)
 
 
 def test_pillow_writes_what_is_read():
     out = io.BytesIO()
-    Image.fromarray(FILM).save(out, "PPM")
-    np.testing.assert_array_equal(decode(out.getvalue(), "film"), FILM)
+    Image.fromarray(IMAGE).save(out, "PPM")
+    np.testing.assert_array_equal(decode(out.getvalue(), "image"), IMAGE)
 
 
 def test_other_whites_are_scaled_and_16_bits_are_big_endian():
-    np.testing.assert_array_equal(decode(b"P5 3 1 100\n" + bytes([0, 40, 100]), "film"), [[0, 102, 255]])
+    np.testing.assert_array_equal(decode(b"P5 3 1 100\n" + bytes([0, 40, 100]), "image"), [[0, 102, 255]])
     wide = np.array([[0, 2048, 4095]], ">u2")
-    np.testing.assert_array_equal(decode(b"P5 3 1 4095\n" + wide.tobytes(), "film"), [[0, 128, 255]])
+    np.testing.assert_array_equal(decode(b"P5 3 1 4095\n" + wide.tobytes(), "image"), [[0, 128, 255]])
 
 
 def test_another_size_is_that_of_any_other_format():
-    scaled = decode(pgm(FILM), "film", lambda *_: (15, 10))
-    np.testing.assert_array_equal(scaled, decode(films.data(FILM), "film", lambda *_: (15, 10)))
+    scaled = decode(pgm(IMAGE), "image", lambda *_: (15, 10))
+    np.testing.assert_array_equal(scaled, decode(images.data(IMAGE), "image", lambda *_: (15, 10)))
 
 
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (pgm(FILM)[:-1], "it is cut short: 30x20 pixels are announced, 599 are there"),
+        (pgm(IMAGE)[:-1], "it is cut short: 30x20 pixels are announced, 599 are there"),
         (b"P5 30 20\n", "its header is damaged"),
         (b"P5 30 -20 255\n", "its header is damaged"),
         (b"P5 0 20 255\n", "it has 0x20 pixels"),
@@ -56,5 +56,5 @@ def test_another_size_is_that_of_any_other_format():
     ],
 )
 def test_damaged_ones_are_refused(data, told):
-    with pytest.raises(UnreadableFilm, match=f"film cannot be read as PGM: {told}"):
-        decode(data, "film")
+    with pytest.raises(DecodeError, match=f"image cannot be read as PGM: {told}"):
+        decode(data, "image")

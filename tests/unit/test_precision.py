@@ -17,7 +17,9 @@ def machine(monkeypatch):
 
     def has(bfloat16: bool) -> None:
         monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: bfloat16)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bfloat16 or including_emulation)
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True: bfloat16 or including_emulation
+        )
 
     return has
 
@@ -44,11 +46,16 @@ def test_what_is_asked_for_is_taken(machine, device, bfloat16):
 @pytest.mark.parametrize(("device", "advice"), [(CPU, "auto or float32"), (GPU, "auto or float16 or float32")])
 def test_bfloat16_that_is_not_there_is_refused(machine, device, advice):
     machine(False)
-    with pytest.raises(ThoraxError, match=f"precision_dtype=bfloat16 but this {device.type} has no bfloat16 arithmetic; use {advice}"):
+    with pytest.raises(
+        ThoraxError, match=f"precision_dtype=bfloat16 but this {device.type} has no bfloat16 arithmetic; use {advice}"
+    ):
         precision.resolve("bfloat16", device)
 
 
-@pytest.mark.parametrize(("flags", "want"), [("fpu amx_bf16 amx_tile", True), ("fpu avx512_bf16", True), ("fpu avx2 avx512f", False), (None, False)])
+@pytest.mark.parametrize(
+    ("flags", "want"),
+    [("fpu amx_bf16 amx_tile", True), ("fpu avx512_bf16", True), ("fpu avx2 avx512f", False), (None, False)],
+)
 def test_the_cpu_is_asked(monkeypatch, tmp_path, flags, want):
     from thorax import machine
 
@@ -59,7 +66,9 @@ def test_the_cpu_is_asked(monkeypatch, tmp_path, flags, want):
     assert machine.cpu_has_bfloat16() is want
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)]
+)
 def test_autocast_computes_in_it(name, dtype):
     with precision.autocast(name, CPU):
         assert torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3)).dtype == dtype

@@ -16,12 +16,12 @@ TWO = LabelSpace(("Mass", "Nodule"), "multilabel")
 THRESHOLDS = np.array([0.5, 0.25])
 
 
-def some(films=7, seed=0):
+def some(images=7, seed=0):
     random = np.random.default_rng(seed)
-    p = random.random((films, 2)).astype(np.float32) ** 8
+    p = random.random((images, 2)).astype(np.float32) ** 8
     p[0] = 1e-9, 1 - 1e-7
-    targets = random.choice([0.0, 1.0, np.nan], (films, 2))
-    return Predictions([f"a, {k}.png" for k in range(films)], [f"P{k // 2}" for k in range(films)], targets, p)
+    targets = random.choice([0.0, 1.0, np.nan], (images, 2))
+    return Predictions([f"a, {k}.png" for k in range(images)], [f"P{k // 2}" for k in range(images)], targets, p)
 
 
 def read(file, **more):
@@ -34,10 +34,10 @@ def test_what_is_written_is_what_is_read(tmp_path):
     (tmp_path / "p.csv").write_text(to_csv(columns(parts, TWO, THRESHOLDS)))
     found, said = read(tmp_path / "p.csv")
     assert [*found] == [*parts] and not said
-    for part, films in found.items():
-        assert (films.ids, films.patients) == (parts[part].ids, parts[part].patients)
-        np.testing.assert_array_equal(films.targets, parts[part].targets)
-        np.testing.assert_array_equal(films.probabilities, parts[part].probabilities)
+    for part, images in found.items():
+        assert (images.ids, images.patients) == (parts[part].ids, parts[part].patients)
+        np.testing.assert_array_equal(images.targets, parts[part].targets)
+        np.testing.assert_array_equal(images.probabilities, parts[part].probabilities)
     assert "e-" not in (tmp_path / "p.csv").read_text()
 
 
@@ -48,25 +48,33 @@ def test_parquet_is_read_as_csv_is(tmp_path):
     (tmp_path / "p.csv").write_text(to_csv(columns({"test": some()}, TWO, THRESHOLDS)))
     rows = [*csv.DictReader((tmp_path / "p.csv").open(newline=""))]
     numbers = {name: [float(row[name]) if row[name] else None for row in rows] for name in rows[0] if ":" in name}
-    parquet.write_table(pyarrow.table({"id": [row["id"] for row in rows], "patient": [row["patient"] for row in rows], **numbers}), tmp_path / "p.parquet")
+    parquet.write_table(
+        pyarrow.table({"id": [row["id"] for row in rows], "patient": [row["patient"] for row in rows], **numbers}),
+        tmp_path / "p.parquet",
+    )
     found = read(tmp_path / "p.parquet")[0]["predictions"]
     np.testing.assert_array_equal(found.probabilities, some().probabilities)
     np.testing.assert_array_equal(found.targets, some().targets)
 
 
-def test_films_that_failed_are_left_out_and_other_decisions_are_said(tmp_path):
-    (tmp_path / "b.csv").write_text("id,status,probability:Nodule,probability:Mass,decision:Mass\nx,ok,0.1,0.9,1\ny,failed,,,\nz,ok,0.2,0.4,true\n")
+def test_images_that_failed_are_left_out_and_other_decisions_are_said(tmp_path):
+    (tmp_path / "b.csv").write_text(
+        "id,status,probability:Nodule,probability:Mass,decision:Mass\nx,ok,0.1,0.9,1\ny,failed,,,\nz,ok,0.2,0.4,true\n"
+    )
     found, said = read(tmp_path / "b.csv")
     assert found["predictions"].ids == found["predictions"].patients == ["x", "z"]
     assert found["predictions"].probabilities.tolist() == np.float32([[0.9, 0.1], [0.4, 0.2]]).tolist()
     assert np.isnan(found["predictions"].targets).all()
-    assert "1 of 3 films have no probabilities" in said[0] and "1 of 2 decisions on Mass are not those of the bundle's threshold 0.5000" in said[1]
+    assert (
+        "1 of 3 images have no probabilities" in said[0]
+        and "1 of 2 decisions on Mass are not those of the bundle's threshold 0.5000" in said[1]
+    )
 
 
 def test_the_decision_on_exclusive_classes_is_the_most_probable_one(tmp_path):
     three, cut = LabelSpace(("bacterial", "normal", "viral"), "multiclass"), np.full(3, 0.5)
-    films = Predictions(["a", "b"], ["a", "b"], np.eye(3)[:2], np.float32([[0.4, 0.3, 0.3], [0.1, 0.6, 0.3]]))
-    (tmp_path / "p.csv").write_text(text := to_csv(columns({"test": films}, three, cut)))
+    images = Predictions(["a", "b"], ["a", "b"], np.eye(3)[:2], np.float32([[0.4, 0.3, 0.3], [0.1, 0.6, 0.3]]))
+    (tmp_path / "p.csv").write_text(text := to_csv(columns({"test": images}, three, cut)))
     assert [line.split(",")[5:8] for line in text.splitlines()[1:]] == [["1", "0", "0"], ["0", "1", "0"]]
     said = []
     read_predictions(tmp_path / "p.csv", three, cut, said.append)
@@ -84,7 +92,10 @@ HEAD = "id,probability:Mass,probability:Nodule"
     [
         ("", "is empty"),
         (HEAD + "\n", "has no rows"),
-        ("name,probability:Mass,probability:Nodule\na,0,0\n", "has no id column; it has name, probability:Mass, probability:Nodule"),
+        (
+            "name,probability:Mass,probability:Nodule\na,0,0\n",
+            "has no id column; it has name, probability:Mass, probability:Nodule",
+        ),
         (
             "id,probability:Mass,probability:Edema\na,0,0\n",
             "no column probability:Nodule: it has probability:Mass, probability:Edema, but the labels .* Mass, Nodule",
@@ -98,7 +109,7 @@ HEAD = "id,probability:Mass,probability:Nodule"
         (HEAD + "\n,0,0\n", "line 2: the id is blank"),
         (HEAD + "\na,0\n", "line 2 has 2 values, the header has 3"),
         (HEAD + ",target:Mass\na,0,0,2\n", "line 2: target:Mass=2 is not 1, 0 or blank"),
-        (HEAD + "\na,,\n", "no film with probabilities"),
+        (HEAD + "\na,,\n", "no image with probabilities"),
         ("\udcff", "is not a CSV in UTF-8"),
     ],
 )

@@ -62,14 +62,20 @@ def test_the_slow_stage_is_the_bottleneck(tmp_path, slow):
     profiler, lines, text = profiled(tmp_path, slow)
     assert text.startswith(f"# Profile\n\n**Bottleneck: {slow}.**")
     assert f"most of it {slow}" in lines[0] and profiler.facts()["profiler"] in lines[0]
-    assert "Whole epochs waited for films 25.0%" in text
+    assert "Whole epochs waited for images 25.0%" in text
     assert set(Trainer.STAGES) <= set(MEANING)
     trace = json.loads(gzip.decompress((tmp_path / "steps.pt.trace.json.gz").read_bytes()))
-    marks = [event for event in trace["traceEvents"] if event.get("name") == f"stage: {slow}" and event.get("cat") == "user_annotation"]
+    marks = [
+        event
+        for event in trace["traceEvents"]
+        if event.get("name") == f"stage: {slow}" and event.get("cat") == "user_annotation"
+    ]
     assert len(marks) == 2  # the active steps, no more
 
 
-@pytest.mark.parametrize(("steps", "timed", "traced"), [(100, 9, True), (8, 4, True), (3, 0, True), (2, 0, False), (0, 0, False)])
+@pytest.mark.parametrize(
+    ("steps", "timed", "traced"), [(100, 9, True), (8, 4, True), (3, 0, True), (2, 0, False), (0, 0, False)]
+)
 def test_a_short_run_is_profiled_as_far_as_it_goes(tmp_path, steps, timed, traced):
     profiler, lines, text = profiled(tmp_path, "data", steps)
     assert len(profiler.timed) * (profiler.wait >= 0) == timed
@@ -94,11 +100,16 @@ def test_there_is_one_piece_of_advice_and_it_fits(seconds, changed, advice):
     assert advice in timing.advice(CONFIGURATION | changed)
     assert sum(timing.shares.values()) == pytest.approx(1)
     assert page(timing, CONFIGURATION | changed, "", []).count("**Advice:**") == 1
-    assert "compile=true" not in timing.advice(CONFIGURATION) and "compile=true" in Timing(1, 1, {"forward": 1}, 4, "cuda").advice(CONFIGURATION)
+    assert "compile=true" not in timing.advice(CONFIGURATION) and "compile=true" in Timing(
+        1, 1, {"forward": 1}, 4, "cuda"
+    ).advice(CONFIGURATION)
 
 
 def test_the_machine_is_sampled_until_the_run_ends(tmp_path, monkeypatch):
-    gpu = SimpleNamespace(nvmlDeviceGetUtilizationRates=lambda h: SimpleNamespace(gpu=h), nvmlDeviceGetMemoryInfo=lambda h: SimpleNamespace(used=h * 2**30))
+    gpu = SimpleNamespace(
+        nvmlDeviceGetUtilizationRates=lambda h: SimpleNamespace(gpu=h),
+        nvmlDeviceGetMemoryInfo=lambda h: SimpleNamespace(used=h * 2**30),
+    )
     for handles, shown in (([], {""}), ([10, 70], {"70.0"})):
         monkeypatch.setattr(system, "_gpus", lambda handles=handles: (handles, gpu))
         samples = system.SystemSamples(tmp_path, "algo-1", print, seconds=0.05)

@@ -26,10 +26,10 @@ HISTORY = [
     {"epoch": 2, "train_loss": 0.5, "validation_loss": 0.5, "auc": 0.9, "f1": None},
     {"epoch": 3, "train_loss": 0.4, "validation_loss": 0.6, "auc": float("nan"), "f1": 0.7},
 ]
-FACTS = {"Data": {"Train films": "1,000"}, "Run": {"Machine": "a & b"}}
+FACTS = {"Data": {"Train images": "1,000"}, "Run": {"Machine": "a & b"}}
 
 
-def films(seed, labels):
+def images(seed, labels):
     random = np.random.default_rng(seed)
     targets = (random.random((50, len(labels.outputs))) < 0.4).astype(np.float32)
     targets[:, -1] = 0 if len(labels.outputs) > 1 else targets[:, -1]  # a label that was never found
@@ -38,10 +38,17 @@ def films(seed, labels):
 
 def written(folder, parts=("validation", "test"), labels=LABELS, history=HISTORY, **other):
     folder.mkdir(exist_ok=True)
-    curves = {part: films(seed, labels) for seed, part in enumerate(parts)}
+    curves = {part: images(seed, labels) for seed, part in enumerate(parts)}
     thresholds = [0.5] * len(labels.outputs)
     scores = {part: score(*pair, labels, thresholds, np.arange(50) // 2, resamples=50) for part, pair in curves.items()}
-    given = {"title": "Chest <films>", "scores": scores, "history": history, "facts": FACTS, "curves": curves, "temperatures": np.ones(len(labels.outputs))}
+    given = {
+        "title": "Chest <images>",
+        "scores": scores,
+        "history": history,
+        "facts": FACTS,
+        "curves": curves,
+        "temperatures": np.ones(len(labels.outputs)),
+    }
     Report(**{**given, "labels": labels, **other}).write(folder)
     return scores, (folder / "report.html").read_text(encoding="utf-8")
 
@@ -56,15 +63,21 @@ def report(tmp_path_factory):
 def full(tmp_path_factory):
     """The folder of a report that has everything."""
     folder = tmp_path_factory.mktemp("full")
-    (y, p), patients = films(1, LABELS), [f"P{k // 2}" for k in range(50)]
+    (y, p), patients = images(1, LABELS), [f"P{k // 2}" for k in range(50)]
     written(
-        folder, temperatures=np.array([0.5, 1, 2, 1]), rule="a sensitivity of at least 0.9", compared=("one", "the <other>"),
+        folder,
+        temperatures=np.array([0.5, 1, 2, 1]),
+        rule="a sensitivity of at least 0.9",
+        compared=("one", "the <other>"),
         comparison=compare(y, p, 1 - p, LABELS, patients, resamples=30),
         groups=subgroups(y, p, LABELS, [0.5] * 4, patients, {"sex": ["F", "M"] * 25}, resamples=30),
-        mistakes=[("a/b.png", Mistake(3, 1, "no x", HOSTILE, 0.01, b"jpeg")), ("c.png", Mistake(4, 0, "Mass", "no Mass", 0.9))],
-        data={"train": {"films": 1200, "Mass": 7}, "test": {"films": 50, "Mass": 3}},
+        mistakes=[
+            ("a/b.png", Mistake(3, 1, "no x", HOSTILE, 0.01, b"jpeg")),
+            ("c.png", Mistake(4, 0, "Mass", "no Mass", 0.9)),
+        ],
+        data={"train": {"images": 1200, "Mass": 7}, "test": {"images": 50, "Mass": 3}},
         findings=[{"rule": "overfit", "step": 40, "message": "the loss on validation <rises>"}],
-    )  # fmt: skip
+    )
     return folder
 
 
@@ -91,7 +104,14 @@ class Page(HTMLParser):
 def test_writes_the_page_the_numbers_and_the_plots_and_nothing_else(tmp_path):
     folder = tmp_path / "report"
     written(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["history.png", "pr.png", "reliability.png", "report.html", "report.json", "roc.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "history.png",
+        "pr.png",
+        "reliability.png",
+        "report.html",
+        "report.json",
+        "roc.png",
+    ]
     for name in ("history.png", "roc.png", "pr.png", "reliability.png"):
         content = (folder / name).read_bytes()
         width, height = struct.unpack(">II", content[16:24])
@@ -113,7 +133,7 @@ def test_a_report_with_everything_says_everything(full):
     assert "one, and the other, the <other>" in text and "sex: F" in text and "sex: M" in text
     assert f"called no x , is {HOSTILE}" in text and "a/b.png" in text and "0.010" in text
     assert "overfit , step 40: the loss on validation <rises>" in text
-    assert "Train Test films 1,200 50 Mass 7 3" in text
+    assert "Train Test images 1,200 50 Mass 7 3" in text
     assert "The thresholds (a sensitivity of at least 0.9)" in text
     assert "Each logit is divided by a temperature" in text and "0.500" in text and "2.000" in text
     assert "<script" not in page and "<other>" not in page and "<rises>" not in page
@@ -124,10 +144,20 @@ def test_the_numbers_of_the_page_as_json(full):
     assert told["headline"] == "test" and told["scores"]["test"]["n"] == 50
     assert told["comparison"]["second"] == "the <other>" and told["comparison"]["macro"]["difference"] is not None
     assert [row["group"] for row in told["subgroups"]] == ["F", "M"]
-    assert told["mistakes"][0] == {"id": "a/b.png", "said": "no x", "truth": HOSTILE, "probability": 0.01, "label": HOSTILE}
+    assert told["mistakes"][0] == {
+        "id": "a/b.png",
+        "said": "no x",
+        "truth": HOSTILE,
+        "probability": 0.01,
+        "label": HOSTILE,
+    }
     assert told["calibration"]["Mass"]["temperature"] == 0.5
-    assert told["calibration"]["Mass"]["ece"] == told["scores"]["test"]["labels"]["Mass"]["ece"]["value"] != told["calibration"]["Mass"]["ece_before"]
-    assert sum(b["films"] for b in told["reliability"]["test"]["after"]) == 200
+    assert (
+        told["calibration"]["Mass"]["ece"]
+        == told["scores"]["test"]["labels"]["Mass"]["ece"]["value"]
+        != told["calibration"]["Mass"]["ece_before"]
+    )
+    assert sum(b["images"] for b in told["reliability"]["test"]["after"]) == 200
     assert told["history"][2]["auc"] is None
 
 
@@ -137,11 +167,11 @@ def test_without_calibration_the_page_says_so(report):
 
 def test_names_are_shown_and_never_run(report):
     _, page = report
-    assert "<script" not in page and "<films>" not in page
-    assert HOSTILE in Page(page).text and "Chest <films>" in Page(page).text and "a & b" in Page(page).text
+    assert "<script" not in page and "<images>" not in page
+    assert HOSTILE in Page(page).text and "Chest <images>" in Page(page).text and "a & b" in Page(page).text
 
 
-def test_the_headline_is_that_of_the_test_films(report):
+def test_the_headline_is_that_of_the_test_images(report):
     scores, page = report
     auc = scores["test"]["macro"]["auc"]
     headline = Page(page).text.partition("Ranking")[0]
@@ -150,7 +180,7 @@ def test_the_headline_is_that_of_the_test_films(report):
     assert "no test set" not in headline
 
 
-def test_without_test_films_the_headline_says_so(tmp_path):
+def test_without_test_images_the_headline_says_so(tmp_path):
     scores, page = written(tmp_path, parts=("validation",), labels=LabelSpace(("NORMAL", "PNEUMONIA"), "binary"))
     headline = Page(page).text.partition("Ranking")[0]
     assert "There was no test set" in headline
@@ -162,7 +192,7 @@ def test_the_page_has_the_tables_the_limits_and_no_exponents(report):
     text = Page(page).text
     counts = scores["test"]["labels"]["Mass"]["confusion"]
     assert re.search(rf"Mass 0\.500 [^A-Z]* {counts['tp']} {counts['fp']} {counts['tn']} {counts['fn']} ", text)
-    assert "not a medical device" in text and "another hospital" in text and "chosen on the validation films" in text
+    assert "not a medical device" in text and "another hospital" in text and "chosen on the validation images" in text
     assert "3 epochs; the best was epoch 2" in text
     assert not re.search(r"\d[eE]-\d|\bnan\b|None", text)
 
@@ -175,7 +205,9 @@ def test_a_marked_epoch_is_the_best(tmp_path):
 def test_no_history_and_no_curves(tmp_path):
     _, page = written(tmp_path, history=[], curves={}, facts={})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
-    assert "Training" not in Page(page).text and "Curves" not in Page(page).text and "Calibration" not in Page(page).words
+    assert (
+        "Training" not in Page(page).text and "Curves" not in Page(page).text and "Calibration" not in Page(page).words
+    )
 
 
 def test_a_second_report_replaces_the_first(tmp_path):
@@ -212,7 +244,7 @@ def test_table_by_hand():
         "labels": {"PNEUMONIA": {"n": 1200, "positives": 300, "threshold": 0.4125, **metrics}},
     }
     assert table({"test": result}, LabelSpace(("NORMAL", "PNEUMONIA"), "binary")).splitlines() == [
-        "test: 1,200 films of 410 patients, accuracy 0.500 [0.400, 0.600]",
+        "test: 1,200 images of 410 patients, accuracy 0.500 [0.400, 0.600]",
         "label      known  positives  threshold  AUC                   F1                    Sensitivity  Specificity",
         "PNEUMONIA  1,200        300      0.412  0.987 [0.979, 0.994]  0.000 [0.000, 0.000]  -            1.000",
     ]
@@ -224,7 +256,10 @@ def test_the_confusion_of_classes(tmp_path):
     p = np.random.default_rng(0).dirichlet(np.ones(3), 50)
     scores = {"test": score(y, p, labels, [0.5] * 3, range(50), resamples=0)}
     _, page = written(tmp_path, labels=labels, scores=scores, curves={"test": (y, p)}, parts=())
-    rows = "".join(f" is {name} {' '.join(map(str, row))}" for name, row in zip(labels.classes, scores["test"]["matrix"], strict=True))
+    rows = "".join(
+        f" is {name} {' '.join(map(str, row))}"
+        for name, row in zip(labels.classes, scores["test"]["matrix"], strict=True)
+    )
     assert f"called bacterial called normal called viral{rows}" in Page(page).text
 
 
@@ -243,12 +278,12 @@ def test_comparison_and_subgroups_in_a_log():
         "patients": 40,
         "macro": {m: {"value": 0.5, "low": None, "high": None} for m in ("auc", "sensitivity", "specificity")},
     }
-    assert subgroup_table([row]).splitlines()[1] == "sex: F  1,200        40  0.500  0.500        0.500"
+    assert subgroup_table([row]).splitlines()[1] == "sex: F   1,200        40  0.500  0.500        0.500"
 
 
 def test_table_has_a_block_for_each_part_and_a_macro_line(report):
     scores, _ = report
     validation, test = table(scores, LABELS).split("\n\n")
-    assert validation.startswith("validation: 50 films") and test.startswith("test: 50 films")
+    assert validation.startswith("validation: 50 images") and test.startswith("test: 50 images")
     assert test.splitlines()[-1].startswith("macro")
     assert len(test.splitlines()) == 7

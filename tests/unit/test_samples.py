@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import films
+import images
 from thorax.data.samples import Sample, SampleSet, SampleTable
 from thorax.data.source import ByteRange
 from thorax.errors import ThoraxError
@@ -17,7 +17,9 @@ from thorax.errors import ThoraxError
 texts = st.text(st.characters(exclude_characters="/.\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
 label = st.sampled_from([0.0, 1.0, np.nan])
 files = st.builds(lambda folder, name: Path("/data", folder, name), texts, texts)
-ranges = st.builds(ByteRange, st.sampled_from([Path("/a.rec"), Path("/b.rec")]), st.integers(0, 2**45), st.integers(0, 2**32 - 1))
+ranges = st.builds(
+    ByteRange, st.sampled_from([Path("/a.rec"), Path("/b.rec")]), st.integers(0, 2**45), st.integers(0, 2**32 - 1)
+)
 
 
 def rows(places):
@@ -32,7 +34,7 @@ def plain(sample):
 @given(rows=st.one_of(rows(files), rows(ranges)), seed=st.integers(0, 99))
 def test_rows_come_back_in_any_order(rows, seed):
     samples = [Sample(name, source, np.array(labels, np.float32), patient) for name, source, labels, patient in rows]
-    whole = SampleSet("train", samples, films.FINDINGS)
+    whole = SampleSet("train", samples, images.FINDINGS)
     assert [plain(s) for s in whole.samples] == [plain(s) for s in samples]
     chosen = np.random.default_rng(seed).integers(0, len(rows), 2 * len(rows))
     part = whole.subset(chosen.tolist(), "test")
@@ -46,19 +48,23 @@ def test_rows_come_back_in_any_order(rows, seed):
 
 def test_names_that_are_not_utf8_come_back():
     name = b"f\xfclm.png".decode("utf-8", "surrogateescape")
-    one = SampleSet("train", [Sample(name, Path("/d") / name, np.zeros(1, np.float32), name)], films.BINARY)
+    one = SampleSet("train", [Sample(name, Path("/d") / name, np.zeros(1, np.float32), name)], images.BINARY)
     assert plain(one.samples[0])[:3] == (name, Path("/d") / name, name)
 
 
 def test_a_row_that_is_not_there():
     with pytest.raises(IndexError):
-        films.sample_set([0, 1]).samples[2]
+        images.sample_set([0, 1]).samples[2]
 
 
-def test_a_hundred_thousand_films_take_less_than_ten_megabytes():
+def test_a_hundred_thousand_images_take_less_than_ten_megabytes():
     ids = [f"{k // 4:08d}_{k % 4:03d}.png" for k in range(100_000)]
-    table = SampleTable(ids, [Path(f"/opt/ml/input/data/train/images_{k % 12:03d}/images/{name}") for k, name in enumerate(ids)],
-                        np.zeros((len(ids), 14), np.float32), [name[:8] for name in ids])  # fmt: skip
+    table = SampleTable(
+        ids,
+        [Path(f"/opt/ml/input/data/train/images_{k % 12:03d}/images/{name}") for k, name in enumerate(ids)],
+        np.zeros((len(ids), 14), np.float32),
+        [name[:8] for name in ids],
+    )
     assert table.nbytes < 10e6
     assert table[99_999].source == Path("/opt/ml/input/data/train/images_003/images/00024999_003.png")
 
@@ -88,12 +94,12 @@ def test_a_stretch_of_no_file(tmp_path):
         ByteRange(tmp_path / "gone.rec", 0, 1).read()
 
 
-def test_a_film_in_a_larger_file_is_decoded_as_it_is_alone(tmp_path):
-    from thorax.data.images import Preprocessing, UnreadableFilm
+def test_a_image_in_a_larger_file_is_decoded_as_it_is_alone(tmp_path):
+    from thorax.data.images import DecodeError, Preprocessing
 
-    film = films.data(films.grey())
-    (tmp_path / "x.rec").write_bytes(b"12345" + film + b"6789")
+    image = images.data(images.grey())
+    (tmp_path / "x.rec").write_bytes(b"12345" + image + b"6789")
     prepared = Preprocessing(16, 20)
-    np.testing.assert_array_equal(prepared.film(ByteRange(tmp_path / "x.rec", 5, len(film))), prepared.film(film))
-    with pytest.raises(UnreadableFilm, match=r"x\.rec at byte 0 cannot be read"):
-        prepared.film(ByteRange(tmp_path / "x.rec", 0, 40))
+    np.testing.assert_array_equal(prepared.image(ByteRange(tmp_path / "x.rec", 5, len(image))), prepared.image(image))
+    with pytest.raises(DecodeError, match=r"x\.rec at byte 0 cannot be read"):
+        prepared.image(ByteRange(tmp_path / "x.rec", 0, 40))

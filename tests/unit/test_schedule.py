@@ -50,8 +50,12 @@ def test_warm_up_takes_half_of_a_short_run_at_most():
 
 
 @given(
-    epochs=st.integers(1, 50), warm=st.floats(0, 5), kind=st.sampled_from(["cosine", "constant"]), share=st.floats(0, 1), peak=st.floats(1e-6, 1)
-)  # fmt: skip
+    epochs=st.integers(1, 50),
+    warm=st.floats(0, 5),
+    kind=st.sampled_from(["cosine", "constant"]),
+    share=st.floats(0, 1),
+    peak=st.floats(1e-6, 1),
+)
 def test_the_rate_stays_between_nothing_and_the_peak(epochs, warm, kind, share, peak):
     c = config(epochs=epochs, warmup_epochs=min(warm, epochs * 0.9), lr_scheduler=kind, learning_rate=peak)
     assert 0 <= rate(c, share * epochs) <= peak * (1 + 1e-12)
@@ -79,7 +83,12 @@ def test_every_parameter_is_in_one_group(name, dropout):
 def test_biases_and_norms_do_not_decay(name):
     with torch.device("meta"):
         net = build(name, 1, 3)
-    free = {id(p) for m in net.modules() for key, p in m.named_parameters(recurse=False) if isinstance(m, nn.BatchNorm2d) or key == "bias"}
+    free = {
+        id(p)
+        for m in net.modules()
+        for key, p in m.named_parameters(recurse=False)
+        if isinstance(m, nn.BatchNorm2d) or key == "bias"
+    }
     for group in optimizer(TrainingConfig(network=name, weight_decay=0.05), net).param_groups:
         for p in group["params"]:
             assert group["weight_decay"] == (0.0 if id(p) in free else 0.05)
@@ -94,7 +103,9 @@ def test_layer_decay_falls_from_the_head(name):
     set_rate(opt, 0.8)
     rates = {id(p): group["lr"] for group in opt.param_groups for p in group["params"]}
     for distance, stage in enumerate(reversed(stages(net))):
-        assert [rates[id(p)] for p in stage.parameters()] == pytest.approx([0.8 * 0.5**distance] * len(list(stage.parameters())))
+        assert [rates[id(p)] for p in stage.parameters()] == pytest.approx(
+            [0.8 * 0.5**distance] * len(list(stage.parameters()))
+        )
 
 
 KINDS = {
@@ -109,7 +120,9 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_optimisers_take_their_hyperparameters(kind):
     net = build("cnn5", 1, 1)
-    opt = optimizer(TrainingConfig(network="cnn5", optimizer=kind, momentum=0.7, beta_1=0.8, beta_2=0.95, eps=1e-6, gamma=0.6), net)
+    opt = optimizer(
+        TrainingConfig(network="cnn5", optimizer=kind, momentum=0.7, beta_1=0.8, beta_2=0.95, eps=1e-6, gamma=0.6), net
+    )
     want, settings_ = KINDS[kind]
     assert type(opt) is want
     for group in opt.param_groups:

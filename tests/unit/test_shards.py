@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import films
+import images
 from thorax.data.formats import read_channel
 from thorax.data.shards import INDEX, ShardIndex, members, read_index, write_index, write_shard
 from thorax.errors import ThoraxError
@@ -32,8 +32,8 @@ def shard(file: Path, *entries: tuple[str, bytes] | tarfile.TarInfo) -> Path:
     return file
 
 
-def film(seed: int = 0) -> bytes:
-    return films.data(films.grey(seed=seed))
+def image(seed: int = 0) -> bytes:
+    return images.data(images.grey(seed=seed))
 
 
 def about(**told: object) -> bytes:
@@ -41,18 +41,35 @@ def about(**told: object) -> bytes:
 
 
 def packed(folder: Path, labels: list[object], per_shard: int = 3, index: bool = True) -> Path:
-    """A channel of shards with a film per label: a class's name, or {label: 1, 0 or None}."""
+    """A channel of shards with an image per label: a class's name, or {label: 1, 0 or None}."""
     folder.mkdir(parents=True, exist_ok=True)
     key = "labels" if isinstance(labels[0], dict) else "label"
     names = list(labels[0]) if isinstance(labels[0], dict) else sorted(set(labels))
-    rows = [[np.nan if label[n] is None else label[n] for n in names] if isinstance(label, dict) else [float(label == n) for n in names] for label in labels]
+    rows = [
+        [np.nan if label[n] is None else label[n] for n in names]
+        if isinstance(label, dict)
+        else [float(label == n) for n in names]
+        for label in labels
+    ]
     which, offsets, sizes, lengths, shards = [], [], [], [], []
     for k, start in enumerate(range(0, len(labels), per_shard)):
         chosen = range(start, min(start + per_shard, len(labels)))
         file = folder / f"shard-{k:06d}.tar"
-        a, b, digest = write_shard(file, [(f"{n:09d}", {"id": f"x/{n}.png", "patient": f"p{n // 2}", key: labels[n]}, ".png", film(n)) for n in chosen])
+        a, b, digest = write_shard(
+            file,
+            [
+                (f"{n:09d}", {"id": f"x/{n}.png", "patient": f"p{n // 2}", key: labels[n]}, ".png", image(n))
+                for n in chosen
+            ],
+        )
         assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
-        which, offsets, sizes, lengths, shards = which + [k] * len(a), offsets + a, sizes + b, [*lengths, file.stat().st_size], [*shards, file.name]
+        which, offsets, sizes, lengths, shards = (
+            which + [k] * len(a),
+            offsets + a,
+            sizes + b,
+            [*lengths, file.stat().st_size],
+            [*shards, file.name],
+        )
     columns = (np.array(which), np.array(offsets), np.array(sizes), np.array(rows, np.float32))
     ids, people = [f"x/{n}.png" for n in range(len(labels))], [f"p{n // 2}" for n in range(len(labels))]
     if index:
@@ -67,8 +84,11 @@ def test_with_and_without_the_index_the_channel_is_the_same(tmp_path, labels):
     (folder / INDEX).unlink()
     by_headers = read_channel("train", folder)
     for listing in (by_index, by_headers):
-        assert (list(listing.ids), list(listing.patients)) == ([f"x/{n}.png" for n in range(len(labels))], [f"p{n // 2}" for n in range(len(labels))])
-        assert [listing.sources[n].read() for n in range(len(labels))] == [film(n) for n in range(len(labels))]
+        assert (list(listing.ids), list(listing.patients)) == (
+            [f"x/{n}.png" for n in range(len(labels))],
+            [f"p{n // 2}" for n in range(len(labels))],
+        )
+        assert [listing.sources[n].read() for n in range(len(labels))] == [image(n) for n in range(len(labels))]
         assert listing.exclusive is (labels is not MULTI)
     assert by_index.names == by_headers.names
     np.testing.assert_array_equal(by_index.targets, by_headers.targets)
@@ -76,7 +96,7 @@ def test_with_and_without_the_index_the_channel_is_the_same(tmp_path, labels):
         np.testing.assert_array_equal(by_index.targets[1], [np.nan, 1])
 
 
-def test_the_same_films_give_the_same_bytes(tmp_path):
+def test_the_same_images_give_the_same_bytes(tmp_path):
     first, second = (packed(tmp_path / name, ["N", "P", "P"]) for name in "ab")
     for file in first.iterdir():
         assert file.read_bytes() == (second / file.name).read_bytes()
@@ -86,13 +106,13 @@ def test_any_tar_reader_can_read_a_shard(tmp_path):
     with tarfile.open(packed(tmp_path, ["N", "P"]) / "shard-000000.tar") as tar:
         assert tar.getnames() == ["000000000.json", "000000000.png", "000000001.json", "000000001.png"]
         assert json.load(tar.extractfile("000000001.json")) == {"id": "x/1.png", "patient": "p0", "label": "P"}
-        assert tar.extractfile("000000001.png").read() == film(1)
+        assert tar.extractfile("000000001.png").read() == image(1)
         assert {(m.mtime, m.uid, m.mode) for m in tar.getmembers()} == {(0, 0, 0o644)}
 
 
 def test_patients_may_be_numbers_and_one_of_them_0(tmp_path):
     about = [(n, json.dumps({"label": "AB"[n % 2], "patient": n // 2}).encode()) for n in range(4)]
-    shard(tmp_path / "a.tar", *(entry for n, text in about for entry in ((f"{n}.json", text), (f"{n}.png", film(n)))))
+    shard(tmp_path / "a.tar", *(entry for n, text in about for entry in ((f"{n}.json", text), (f"{n}.png", image(n)))))
     assert list(read_channel("train", tmp_path).patients) == ["0", "0", "1", "1"]
 
 
@@ -104,11 +124,11 @@ def test_webdataset_shards_of_others_are_read(tmp_path):
     shard(
         tmp_path / "a.tar",
         folder,
-        ("b/1.jpg", film(1)),
+        ("b/1.jpg", image(1)),
         ("b/1.cls", b"1"),
         ("b/1.txt", b"x"),
         (f"{long}.cls", b"0\n"),
-        (f"{long}.png", film(2)),
+        (f"{long}.png", image(2)),
         ("notes.txt", b""),
     )
     listing = read_channel("train", tmp_path)
@@ -131,21 +151,30 @@ def entry(kind: bytes, name: str = "0.png") -> tarfile.TarInfo:
         ([entry(tarfile.SYMTYPE)], "the member 0.png is a link or a device"),
         ([entry(tarfile.LNKTYPE)], "the member 0.png is a link or a device"),
         ([entry(tarfile.FIFOTYPE)], "the member 0.png is a link or a device"),
-        ([("0.png", b"x")], "the film 0 has no label"),
-        ([("0.png", b"x"), ("0.json", about(id="a"))], "the film 0 has no label"),
-        ([("0.png", b"x"), ("0.json", about(label="a", labels={}))], "the film 0 has no label"),
+        ([("0.png", b"x")], "the image 0 has no label"),
+        ([("0.png", b"x"), ("0.json", about(id="a"))], "the image 0 has no label"),
+        ([("0.png", b"x"), ("0.json", about(label="a", labels={}))], "the image 0 has no label"),
         ([("0.png", b"x"), ("0.json", b"{")], "0.json is not JSON"),
         ([("0.png", b"x"), ("0.json", b"[1]")], "0.json is not a JSON object"),
         ([("0.png", b"x"), ("0.cls", b"\xff")], "0.cls is not UTF-8"),
         ([("0.png", b"x"), ("0.json", b" " * (1 << 20) + b"{}")], "0.json has 1048578 bytes, too many for a label"),
         ([("0.png", b"x"), ("0.jpg", b"x"), ("0.cls", b"1")], "0 has 2 pictures"),
-        ([("0.png", b"x"), ("0.cls", b"1"), ("1.png", b"x"), ("1.json", about(id="0", label="2"))], "the film 0 is in the shards a second time"),
-        ([("0.png", b"x"), ("0.json", about(labels={"Mass": 0.5}))], "the film 0 has Mass=0.5; write 1, 0, or null"),
-        ([("0.png", b"x"), ("0.json", about(labels={"Mass": "yes"}))], "the film 0 has Mass='yes'; write 1, 0, or null"),
-        ([("0.png", b"x"), ("0.json", about(labels={"Mass": 1})), ("1.png", b"x"), ("1.cls", b"0")], "some films have `labels`, but 1 has one `label`"),
-        ([("readme.txt", b"x")], "no films in"),
+        (
+            [("0.png", b"x"), ("0.cls", b"1"), ("1.png", b"x"), ("1.json", about(id="0", label="2"))],
+            "the image 0 is in the shards a second time",
+        ),
+        ([("0.png", b"x"), ("0.json", about(labels={"Mass": 0.5}))], "the image 0 has Mass=0.5; write 1, 0, or null"),
+        (
+            [("0.png", b"x"), ("0.json", about(labels={"Mass": "yes"}))],
+            "the image 0 has Mass='yes'; write 1, 0, or null",
+        ),
+        (
+            [("0.png", b"x"), ("0.json", about(labels={"Mass": 1})), ("1.png", b"x"), ("1.cls", b"0")],
+            "some images have `labels`, but 1 has one `label`",
+        ),
+        ([("readme.txt", b"x")], "no images in"),
     ],
-)  # fmt: skip
+)
 def test_a_shard_that_cannot_be_taken_is_one_line(tmp_path, entries, told):
     shard(tmp_path / "a.tar", *entries)
     with pytest.raises(ThoraxError, match=f"^channel train: .*{told}") as caught:
@@ -204,8 +233,8 @@ def spoil(folder: Path, how: str) -> None:
         ("more", r"other.tar is not in shards.npz"),
         ("torn", r"shards.npz is damaged or not an index of shards"),
         ("text", r"shards.npz is damaged or not an index of shards"),
-        ("outside", r"shards.npz names films outside of the shards"),
-        ("negative", r"shards.npz names films outside of the shards"),
+        ("outside", r"shards.npz names images outside of the shards"),
+        ("negative", r"shards.npz names images outside of the shards"),
     ],
 )
 def test_an_index_that_does_not_fit_its_shards_is_told(tmp_path, how, told):

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import films
+import images
 from thorax.data import streaming
-from thorax.data.columns import Ranges
-from thorax.data.loading import Films, TrainingBatches, loader
+from thorax.data.columns import ByteRangeColumn
+from thorax.data.loading import ImageDataset, TrainingBatches, loader
 from thorax.data.preprocessing import Preprocessing
 from thorax.data.recordio import SplitRecord, Writer, pack, scan
 from thorax.data.samples import SampleSet, SampleTable
@@ -25,19 +25,22 @@ from thorax.errors import ThoraxError
 GAP = 7
 
 
-def content(film: int, size: int) -> bytes:
-    return np.random.default_rng(film).bytes(size)
+def content(image: int, size: int) -> bytes:
+    return np.random.default_rng(image).bytes(size)
 
 
 def laid_out(counts: list[int], folder: Path = Path("/nowhere"), size: int = 50) -> SampleSet:
-    """Films in files of counts[0], counts[1] ... films, each film after a gap, as after a tar's header; nothing is written."""
+    """Images in files of counts[0], counts[1] ...
+
+    Images, each image after a gap, as after a tar's header; nothing is written.
+    """
     which = np.repeat(np.arange(len(counts)), counts)
     sizes = size + np.arange(len(which)) % 5
     within = np.concatenate([np.arange(count) for count in counts]) if counts else which
     offsets = GAP + within * (size + 5 + GAP)
-    sources = Ranges([folder / f"s{k}.tar" for k in range(len(counts))], which, offsets, sizes)
+    sources = ByteRangeColumn([folder / f"s{k}.tar" for k in range(len(counts))], which, offsets, sizes)
     ids = [f"f{k}" for k in range(len(which))]
-    return SampleSet("train", SampleTable(ids, sources, np.zeros((len(ids), 1)), ids), films.BINARY)
+    return SampleSet("train", SampleTable(ids, sources, np.zeros((len(ids), 1)), ids), images.BINARY)
 
 
 def written(counts: list[int], folder: Path, size: int = 50) -> SampleSet:
@@ -45,8 +48,8 @@ def written(counts: list[int], folder: Path, size: int = 50) -> SampleSet:
     files, which, offsets, sizes, _ = whole.table.sources.columns
     for k, file in enumerate(files):
         data = bytearray()
-        for film in np.flatnonzero(which == k):
-            data += bytes(int(offsets[film]) - len(data)) + content(int(film), int(sizes[film]))
+        for image in np.flatnonzero(which == k):
+            data += bytes(int(offsets[image]) - len(data)) + content(int(image), int(sizes[image]))
         file.write_bytes(data + bytes(20))
     return whole
 
@@ -62,7 +65,13 @@ COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any)
 # --- the order
 
 
-@given(counts=COUNTS, batch=st.integers(1, 40), buffer=st.integers(1, 200), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 1000))
+@given(
+    counts=COUNTS,
+    batch=st.integers(1, 40),
+    buffer=st.integers(1, 200),
+    seed=st.integers(0, 2**31 - 1),
+    epoch=st.integers(0, 1000),
+)
 def test_an_epoch_is_a_permutation_and_follows_from_seed_and_epoch(counts, batch, buffer, seed, epoch):
     sources = laid_out(counts).table.sources
     order = streaming_order(sources, batch, buffer, seed, epoch)
@@ -72,7 +81,7 @@ def test_an_epoch_is_a_permutation_and_follows_from_seed_and_epoch(counts, batch
 
 @given(counts=COUNTS, batch=st.integers(1, 40), buffer=st.integers(1, 200), seed=st.integers(0, 99))
 def test_a_lane_is_taken_front_to_back_but_for_what_the_buffer_holds(counts, batch, buffer, seed):
-    """Step t takes a film that is among the first t + depth of its lane, so no more than `depth` films ever wait."""
+    """Step t takes an image that is among the first t + depth of its lane, so no more than `depth` images ever wait."""
     sources = laid_out(counts).table.sources
     order = streaming_order(sources, batch, buffer, seed, 0)
     place = np.argsort(streaming.reading_order(sources, streaming.generator(seed, 0)))
@@ -86,7 +95,20 @@ def test_a_lane_is_taken_front_to_back_but_for_what_the_buffer_holds(counts, bat
 
 def test_golden_order():
     """A change here changes every streamed run that resumes."""
-    assert streaming_order(laid_out([4, 5, 3]).table.sources, 4, 8, 7, 3).tolist() == [4, 6, 10, 1, 3, 7, 11, 0, 5, 8, 9, 2]
+    assert streaming_order(laid_out([4, 5, 3]).table.sources, 4, 8, 7, 3).tolist() == [
+        4,
+        6,
+        10,
+        1,
+        3,
+        7,
+        11,
+        0,
+        5,
+        8,
+        9,
+        2,
+    ]
 
 
 def test_epochs_differ_in_order_in_batches_and_in_what_is_left_out():
@@ -122,7 +144,7 @@ def test_neighbours_are_parted_by_the_buffer():
     kept=st.integers(1, 70),
     ahead=st.sampled_from([1, 300, 10**6]),
 )
-def test_every_process_gets_its_films_and_no_byte_is_read_twice(set_of_70, batch, world, buffer, start, kept, ahead):
+def test_every_process_gets_its_images_and_no_byte_is_read_twice(set_of_70, batch, world, buffer, start, kept, ahead):
     """For any part of the set, batch, world size, buffer and step to go on at."""
     part = set_of_70.subset(np.sort(np.random.default_rng(kept).permutation(70)[:kept]), "train")
     sources = part.table.sources
@@ -146,12 +168,12 @@ def test_every_process_gets_its_films_and_no_byte_is_read_twice(set_of_70, batch
             for (epoch, everyone, read), (_, wanted) in zip(items, whole[start:], strict=True):
                 assert epoch == 1
                 np.testing.assert_array_equal(everyone, wanted)
-                assert read == [content(int(part.ids[film][1:]), int(sizes[film])) for film in everyone[rank::world]]
-    trained = [int(film) for _, films_ in whole[start:] for film in films_]
-    assert sum(read_bytes) <= sum(int(sizes[film]) + GAP + 5 for film in trained)
+                assert read == [content(int(part.ids[image][1:]), int(sizes[image])) for image in everyone[rank::world]]
+    trained = [int(image) for _, images_ in whole[start:] for image in images_]
+    assert sum(read_bytes) <= sum(int(sizes[image]) + GAP + 5 for image in trained)
 
 
-def test_large_reads_where_the_films_lie_together(set_of_70, monkeypatch):
+def test_large_reads_where_the_images_lie_together(set_of_70, monkeypatch):
     times = []
     pread = os.pread
     monkeypatch.setattr(streaming.os, "pread", lambda *given: times.append(given) or pread(*given))
@@ -167,7 +189,7 @@ def test_memory_is_bounded_by_the_buffer_and_not_by_the_set(tmp_path, monkeypatc
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seen == 992
-    # 64 films wait, 16 lanes read 64 KiB each ahead (twice while a piece is cut up), 3 batches are on their way.
+    # 64 images wait, 16 lanes read 64 KiB each ahead (twice while a piece is cut up), 3 batches are on their way.
     assert peak < 64 * 20_000 + 2 * (1 << 20) + 4 * 16 * 20_000 + (1 << 20)
 
 
@@ -175,7 +197,7 @@ def test_a_shard_cut_short_while_it_is_read_is_one_line(tmp_path):
     whole = written([30, 30], tmp_path)
     file = tmp_path / "s1.tar"
     os.truncate(file, 700)
-    with pytest.raises(ThoraxError, match=r"s1.tar is cut short: it ends \d+ bytes before the films"):
+    with pytest.raises(ThoraxError, match=r"s1.tar is cut short: it ends \d+ bytes before the images"):
         list(StreamedBatches(whole, 4, 8, 0, 0))
     file.unlink()
     with pytest.raises(ThoraxError, match=r"s1.tar at byte \d+ cannot be read: No such file"):
@@ -196,41 +218,44 @@ def test_leaving_in_the_middle_leaves_no_thread_and_no_open_file(set_of_70):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> SampleSet:
-    """21 films one after the other in two RecordIO files, two records of them in several parts."""
+    """21 images one after the other in two RecordIO files, two records of them in several parts."""
     folder = tmp_path_factory.mktemp("records")
     for k, count in enumerate((12, 9)):
         with Writer(folder / f"{k}.rec") as writer:
             for n in range(count):
-                film = films.data(films.grey(seed=20 * k + n))
+                image = images.data(images.grey(seed=20 * k + n))
                 if n == 5:  # the magic number at a multiple of 4 cuts a record into parts
-                    film += b"\0" * (-len(film) % 4) + b"\x0a\x23\xd7\xce" * 2
-                writer.write(pack(film, 0.0, n), n)
-    ranges = [record.film for k in (0, 1) for record in scan(folder / f"{k}.rec")]
+                    image += b"\0" * (-len(image) % 4) + b"\x0a\x23\xd7\xce" * 2
+                writer.write(pack(image, 0.0, n), n)
+    ranges = [record.image for k in (0, 1) for record in scan(folder / f"{k}.rec")]
     assert sum(isinstance(r, SplitRecord) for r in ranges) == 2
     ids = [f"f{k}" for k in range(len(ranges))]
-    return SampleSet("train", SampleTable(ids, Ranges.of(ranges), np.zeros((len(ids), 1)), ids), films.BINARY)
+    return SampleSet("train", SampleTable(ids, ByteRangeColumn.of(ranges), np.zeros((len(ids), 1)), ids), images.BINARY)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_decode_what_one_reader_reads(pictures, workers):
     small = Preprocessing(16, 20)
-    reader = Films(pictures, small, seed=3, random_crop=True, rank=1, world_size=2)
+    reader = ImageDataset(pictures, small, seed=3, random_crop=True, rank=1, world_size=2)
     streamed = list(loader(reader, StreamedBatches(pictures, 4, 8, 3, 1, 1, 1, 2), workers))
     order = streaming_order(pictures.table.sources, 4, 8, 3, 1)
     by_place = list(loader(reader, TrainingBatches(order, 4, 1, 1), 0))
     assert len(streamed) == len(by_place) == 4
     for left, right in zip(streamed, by_place, strict=True):
         assert not left.problem
-        assert all(torch.equal(getattr(left, name), getattr(right, name)) for name in ("films", "draws", "indices", "everyone"))
+        assert all(
+            torch.equal(getattr(left, name), getattr(right, name))
+            for name in ("images", "draws", "indices", "everyone")
+        )
 
 
-def test_when_films_are_streamed(tmp_path):
-    shards, files = laid_out([3, 3]), films.sample_set([0, 1])
-    ranges = Ranges([tmp_path / "a.rec"], np.zeros(2, int), np.arange(2) * 9, np.full(2, 9))
-    records = SampleSet("train", SampleTable(["a", "b"], ranges, np.zeros((2, 1)), ["a", "b"]), films.BINARY)
+def test_when_images_are_streamed(tmp_path):
+    shards, files = laid_out([3, 3]), images.sample_set([0, 1])
+    ranges = ByteRangeColumn([tmp_path / "a.rec"], np.zeros(2, int), np.arange(2) * 9, np.full(2, 9))
+    records = SampleSet("train", SampleTable(["a", "b"], ranges, np.zeros((2, 1)), ["a", "b"]), images.BINARY)
     assert [streams(None, False, s) for s in (shards, records, files)] == [True, False, False]
     assert [streams(False, False, s) for s in (shards, records, files)] == [False, False, False]
     assert [streams(True, False, s) for s in (shards, records)] == [True, True]
     assert streams(None, True, shards) is False  # drawn by class
-    with pytest.raises(ThoraxError, match="streaming=true but the films of train are files of their own"):
+    with pytest.raises(ThoraxError, match="streaming=true but the images of train are files of their own"):
         streams(True, False, files)

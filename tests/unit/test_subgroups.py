@@ -1,4 +1,4 @@
-"""Subgroups: ages in bands, numbers in quarters, names as they are, and each group's score that of its films alone."""
+"""Subgroups: ages in bands, numbers in quarters, names as they are, and each group's score that of its images alone."""
 
 from __future__ import annotations
 
@@ -42,14 +42,19 @@ def test_too_many_names_are_refused():
     assert "\n" not in str(raised.value)
 
 
-def test_each_group_is_scored_on_its_own_films():
+def test_each_group_is_scored_on_its_own_images():
     random = np.random.default_rng(0)
     targets = (random.random((80, 1)) < 0.5).astype(float)
     p = np.clip(targets * 0.3 + random.random((80, 1)) * 0.7, 0, 1)
     sex, patients = np.array(["F", "M"])[random.integers(0, 2, 80)], [str(k // 2) for k in range(80)]
     sex[:3] = ""
     rows = subgroups(targets, p, BINARY, [0.5], patients, {"sex": sex.tolist(), "age": ["70"] * 80}, resamples=40)
-    assert [(row["column"], row["group"]) for row in rows] == [("sex", "F"), ("sex", "M"), ("sex", "unknown"), ("age", "60 to 79")]
+    assert [(row["column"], row["group"]) for row in rows] == [
+        ("sex", "F"),
+        ("sex", "M"),
+        ("sex", "unknown"),
+        ("age", "60 to 79"),
+    ]
     assert sum(row["n"] for row in rows[:3]) == rows[3]["n"] == 80
     women = sex == "F"
     alone = score(targets[women], p[women], BINARY, [0.5], np.array(patients)[women], resamples=40)

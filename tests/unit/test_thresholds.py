@@ -1,4 +1,4 @@
-"""Threshold rules: what each promises on the validation films, the same decisions with and without calibration."""
+"""Threshold rules: what each promises on the validation images, the same decisions with and without calibration."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def validation(draw):
 
 
 def cut(targets, z, rule, temperature=1.0):
-    """The threshold, and which films are called positive at it."""
+    """The threshold, and which images are called positive at it."""
     (threshold,) = choose(targets, [z], "binary", np.array([temperature]), rule)
     return threshold, probabilities(z, "binary", np.array([temperature]))[:, 0] >= np.float64(threshold)
 
 
 @given(validation(), st.floats(0.05, 1))
 @settings(max_examples=60, deadline=None)
-def test_sensitivity_is_reached_by_the_highest_cut(films, target):
-    targets, z = films
+def test_sensitivity_is_reached_by_the_highest_cut(images, target):
+    targets, z = images
     _, called = cut(targets, z, Rule("sensitivity", target=target))
     positive = targets[:, 0] == 1
     assert called[positive].mean() >= target - 1e-9
@@ -42,8 +42,8 @@ def test_sensitivity_is_reached_by_the_highest_cut(films, target):
 
 @given(validation(), st.floats(0.1, 10))
 @settings(max_examples=60, deadline=None)
-def test_youden_and_cost_are_the_best_of_all_cuts(films, ratio):
-    targets, z = films
+def test_youden_and_cost_are_the_best_of_all_cuts(images, ratio):
+    targets, z = images
     y = targets[:, 0] == 1
     every = [z[:, 0] >= at for at in (*np.unique(z), np.inf)]
     _, called = cut(targets, z, Rule("youden"))
@@ -56,8 +56,13 @@ def test_youden_and_cost_are_the_best_of_all_cuts(films, ratio):
 
 def test_by_hand():
     targets, z = np.array([[0.0], [0], [1], [0], [1], [1]]), np.array([[-3.0], [-1], [0], [1], [2], [4]])
-    half = {rule: float(np.log(t / (1 - t))) for rule in ("youden", "sensitivity", "cost") if (t := cut(targets, z, Rule(rule, 0.6, 0.1))[0])}
-    # Youden: both 0.5 above (1 and 2) and below 0 give 2/3; the higher cut is taken. Two of three found: the same one. Misses are cheap: none below 2.
+    half = {
+        rule: float(np.log(t / (1 - t)))
+        for rule in ("youden", "sensitivity", "cost")
+        if (t := cut(targets, z, Rule(rule, 0.6, 0.1))[0])
+    }
+    # Youden: both 0.5 above (1 and 2) and below 0 give 2/3; the higher cut is taken. Two of three found: the same one.
+    # Misses are cheap: none below 2.
     assert half == pytest.approx({"youden": 1.5, "sensitivity": 1.5, "cost": 1.5}, abs=1e-5)
     assert cut(targets, z, Rule("sensitivity", target=1.0))[0] == pytest.approx(1 / (1 + np.exp(0.5)))
 
@@ -73,7 +78,7 @@ def test_calibration_changes_no_decision(rule, temperature):
     assert calibrated[0] != plain[0] and 0 < plain[1].sum() < 200
 
 
-def test_the_balanced_rule_sees_the_views_and_the_others_the_films_as_served():
+def test_the_balanced_rule_sees_the_views_and_the_others_the_images_as_served():
     random = np.random.default_rng(4)
     targets = (random.random((100, 1)) < 0.5).astype(float)
     z, view = random.normal(targets, 1), random.normal(targets - 2, 1)
@@ -83,7 +88,7 @@ def test_the_balanced_rule_sees_the_views_and_the_others_the_films_as_served():
 
 
 def test_exclusive_classes_are_cut_on_the_odds_against_the_rest():
-    """A logit alone says nothing of a softmax: every film's logits may be moved together."""
+    """A logit alone says nothing of a softmax: every image's logits may be moved together."""
     random = np.random.default_rng(5)
     named = random.integers(0, 3, 300)
     z = random.normal(0, 1, (300, 3)) + 2.5 * np.eye(3)[named]
@@ -91,7 +96,9 @@ def test_exclusive_classes_are_cut_on_the_odds_against_the_rest():
     for rule in RULES:
         one, other = (choose(np.eye(3)[named], [logits], "multiclass", np.full(3, 1.5), rule) for logits in (z, moved))
         assert one == pytest.approx(other, rel=1e-4)
-    called = probabilities(z, "multiclass", np.full(3, 1.5)) >= choose(np.eye(3)[named], [z], "multiclass", np.full(3, 1.5), Rule("sensitivity", 0.9))
+    called = probabilities(z, "multiclass", np.full(3, 1.5)) >= choose(
+        np.eye(3)[named], [z], "multiclass", np.full(3, 1.5), Rule("sensitivity", 0.9)
+    )
     assert all(0.9 <= called[named == k, k].mean() < 0.92 for k in range(3))
 
 

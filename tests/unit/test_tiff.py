@@ -1,4 +1,4 @@
-"""TIFF, and the range of 16-bit films in PNG and TIFF."""
+"""TIFF, and the range of 16-bit images in PNG and TIFF."""
 
 from __future__ import annotations
 
@@ -10,23 +10,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import films
+import images as xrays
 from thorax.data.decoders import header
-from thorax.data.images import Preprocessing, UnreadableFilm, decode
+from thorax.data.images import DecodeError, Preprocessing, decode
 
-FILM = films.grey()
-WIDE = films.smooth(40, 48).astype(np.uint16) * 16 + FILM % 16  # 12 bits
+IMAGE = xrays.grey()
+WIDE = xrays.smooth(40, 48).astype(np.uint16) * 16 + IMAGE % 16  # 12 bits
 SIXTEEN = 65535.0
 
 
-def tiff(rows: bytes, width: int, height: int, bits: int, order: str = "<", white_is_zero: bool = False, **tags: int) -> bytes:
+def tiff(
+    rows: bytes, width: int, height: int, bits: int, order: str = "<", white_is_zero: bool = False, **tags: int
+) -> bytes:
     """An uncompressed TIFF of one strip, written by hand: Pillow writes no 12 bits and no white that is 0."""
     mark = b"II" if order == "<" else b"MM"
-    entries = {256: width, 257: height, 258: bits, 259: 1, 262: int(not white_is_zero), 273: 8, 277: 1, 278: height, 279: len(rows)}
+    entries = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: int(not white_is_zero),
+        273: 8,
+        277: 1,
+        278: height,
+        279: len(rows),
+    }
     entries |= {int(tag[1:]): value for tag, value in tags.items()}
     directory = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
     at = 8 + len(rows) + len(rows) % 2
-    return mark + struct.pack(f"{order}HI", 42, at) + rows.ljust(at - 8, b"\0") + struct.pack(f"{order}H", len(entries)) + directory + bytes(4)
+    return (
+        mark
+        + struct.pack(f"{order}HI", 42, at)
+        + rows.ljust(at - 8, b"\0")
+        + struct.pack(f"{order}H", len(entries))
+        + directory
+        + bytes(4)
+    )
 
 
 def packed_12(pixels: np.ndarray) -> bytes:
@@ -38,85 +57,103 @@ def packed_12(pixels: np.ndarray) -> bytes:
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16"])
 def test_any_mode_is_the_same_grey(mode, compression):
-    image = Image.fromarray(FILM)
-    image = Image.fromarray(FILM.astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
-    np.testing.assert_array_equal(decode(films.data(image, "TIFF", compression=compression), "film"), FILM)
+    image = Image.fromarray(IMAGE)
+    image = Image.fromarray(IMAGE.astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    np.testing.assert_array_equal(decode(xrays.data(image, "TIFF", compression=compression), "image"), IMAGE)
 
 
 def test_one_bit():
-    np.testing.assert_array_equal(decode(films.data(Image.fromarray(FILM > 127), "TIFF", compression="group4"), "film"), np.where(FILM > 127, 255, 0))
+    np.testing.assert_array_equal(
+        decode(xrays.data(Image.fromarray(IMAGE > 127), "TIFF", compression="group4"), "image"),
+        np.where(IMAGE > 127, 255, 0),
+    )
 
 
 @pytest.mark.parametrize(
     ("bits", "order", "rows", "white_is_zero"),
     [
-        (8, "<", FILM.tobytes(), False), (8, ">", FILM.tobytes(), True), (12, "<", packed_12(WIDE), False),
-        (16, "<", (FILM.astype("<u2") * 257).tobytes(), False), (16, "<", (FILM.astype("<u2") * 257).tobytes(), True),
-        (16, ">", (FILM.astype(np.uint16) * 257).byteswap().tobytes(), False),
+        (8, "<", IMAGE.tobytes(), False),
+        (8, ">", IMAGE.tobytes(), True),
+        (12, "<", packed_12(WIDE), False),
+        (16, "<", (IMAGE.astype("<u2") * 257).tobytes(), False),
+        (16, "<", (IMAGE.astype("<u2") * 257).tobytes(), True),
+        (16, ">", (IMAGE.astype(np.uint16) * 257).byteswap().tobytes(), False),
     ],
-)  # fmt: skip
+)
 def test_samples_by_hand(bits, order, rows, white_is_zero):
-    want = np.rint(WIDE * (255 / 4095)).astype(np.uint8) if bits == 12 else FILM
+    want = np.rint(WIDE * (255 / 4095)).astype(np.uint8) if bits == 12 else IMAGE
     content = tiff(rows, 48, 40, bits, order, white_is_zero)
-    np.testing.assert_array_equal(decode(content, "film"), 255 - want if white_is_zero else want)
-    told = header(content, "film")
+    np.testing.assert_array_equal(decode(content, "image"), 255 - want if white_is_zero else want)
+    told = header(content, "image")
     assert (told.kind, told.width, told.height, told.mode, told.bits) == ("TIFF", 48, 40, "L", bits)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation(orientation):
-    content = films.turned(FILM, orientation, "TIFF")
-    np.testing.assert_array_equal(decode(content, "film"), FILM)
-    told = header(content, "film")
+    content = xrays.turned(IMAGE, orientation, "TIFF")
+    np.testing.assert_array_equal(decode(content, "image"), IMAGE)
+    told = header(content, "image")
     assert (told.width, told.height) == (48, 40)
-    assert Preprocessing(20, 20, fit="pad").film(content)[:, 0].any() and not Preprocessing(20, 20, fit="pad").film(content)[0].any()
+    assert (
+        Preprocessing(20, 20, fit="pad").image(content)[:, 0].any()
+        and not Preprocessing(20, 20, fit="pad").image(content)[0].any()
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (films.data(FILM, "TIFF", save_all=True, append_images=[Image.fromarray(FILM)]), "it has several pages; write each as a file of its own"),
-        (films.data(Image.fromarray(FILM.astype(np.float32)), "TIFF"), "it has floating-point samples, whose black and white no one knows"),
-        (films.data(Image.fromarray(FILM.astype(np.int32)), "TIFF"), "it has signed or 32-bit samples"),
+        (
+            xrays.data(IMAGE, "TIFF", save_all=True, append_images=[Image.fromarray(IMAGE)]),
+            "it has several pages; write each as a file of its own",
+        ),
+        (
+            xrays.data(Image.fromarray(IMAGE.astype(np.float32)), "TIFF"),
+            "it has floating-point samples, whose black and white no one knows",
+        ),
+        (xrays.data(Image.fromarray(IMAGE.astype(np.int32)), "TIFF"), "it has signed or 32-bit samples"),
         (tiff(bytes(100), 60000, 60000, 8), "it claims more than the 67108864 pixels that are read"),
         (tiff(bytes(100), 48, 40, 8, t322=60000, t323=60000, t324=8), "it claims 60000x60000 pixels"),
-        (tiff(packed_12(WIDE), 48, 40, 12, white_is_zero=True), "it is damaged, cut short or of a kind that is not read"),
-        (tiff(FILM.tobytes(), 48, 40, 8)[:900], ""),
-        (films.data(FILM, "TIFF", compression="tiff_lzw")[:-40], ""),
+        (
+            tiff(packed_12(WIDE), 48, 40, 12, white_is_zero=True),
+            "it is damaged, cut short or of a kind that is not read",
+        ),
+        (tiff(IMAGE.tobytes(), 48, 40, 8)[:900], ""),
+        (xrays.data(IMAGE, "TIFF", compression="tiff_lzw")[:-40], ""),
     ],
     ids=["pages", "float", "integer", "huge", "huge tile", "12 bits white is zero", "cut", "cut lzw"],
 )
 def test_refused(content, told):
-    with pytest.raises(UnreadableFilm, match=f"film cannot be read as TIFF: {told}"):
-        decode(content, "film")
+    with pytest.raises(DecodeError, match=f"image cannot be read as TIFF: {told}"):
+        decode(content, "image")
 
 
 # --- the range of 16 bits
 
 
 def as_png(pixels):
-    return films.data(Image.fromarray(pixels))
+    return xrays.data(Image.fromarray(pixels))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_fewer_bits_in_sixteen_are_not_black(bits, kind):
-    """A film of `bits` bits that was written into 16 bits as it is: the same greys as its 8-bit version."""
-    stored = np.rint(FILM.astype(float) * (((1 << bits) - 1) / 255)).astype(np.uint16)
-    assert np.abs(decode(films.data(Image.fromarray(stored), kind), "film").astype(int) - FILM).max() <= 1
+    """An image of `bits` bits that was written into 16 bits as it is: the same greys as its 8-bit version."""
+    stored = np.rint(IMAGE.astype(float) * (((1 << bits) - 1) / 255)).astype(np.uint16)
+    assert np.abs(decode(xrays.data(Image.fromarray(stored), kind), "image").astype(int) - IMAGE).max() <= 1
 
 
 @settings(max_examples=60, deadline=None)
 @given(darkest=st.integers(0, 255), spread=st.integers(0, 255), factor=st.sampled_from([256, 257]))
-def test_a_stretched_film_of_eight_bits_stays_as_dark_as_it_was(darkest, spread, factor):
+def test_a_stretched_image_of_eight_bits_stays_as_dark_as_it_was(darkest, spread, factor):
     """However dark: 8 bits times 257 (or 256) is told from 10 to 14 bits; at most one grey level away."""
-    film = (darkest + FILM.astype(int) * spread // 255).clip(0, 255).astype(np.uint8)
-    assert np.abs(decode(as_png(film.astype(np.uint16) * factor), "film").astype(int) - film).max() <= 1
+    xray = (darkest + IMAGE.astype(int) * spread // 255).clip(0, 255).astype(np.uint8)
+    assert np.abs(decode(as_png(xray.astype(np.uint16) * factor), "image").astype(int) - xray).max() <= 1
 
 
 def test_the_whole_range_is_kept_without_clipping():
     ramp = np.linspace(0, SIXTEEN, 4096).reshape(64, 64).round().astype(np.uint16)
-    got = decode(as_png(ramp), "film")
+    got = decode(as_png(ramp), "image")
     assert (got.min(), got.max()) == (0, 255)
     assert np.abs(got - ramp / 257).max() <= 0.5 + 1e-3
 
@@ -125,8 +162,15 @@ def test_sixteen_bits_in_colour():
     """RGB of 16 bits a channel, which Pillow cannot write: by hand."""
     import zlib
 
-    rows = b"".join(b"\0" + (np.repeat(line[:, None], 3, 1).astype(">u2") * 257).astype(">u2").tobytes() for line in FILM)
+    rows = b"".join(
+        b"\0" + (np.repeat(line[:, None], 3, 1).astype(">u2") * 257).astype(">u2").tobytes() for line in IMAGE
+    )
     chunk = lambda name, body: struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))  # noqa: E731
-    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 48, 40, 16, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    np.testing.assert_array_equal(decode(content, "film"), FILM)
-    assert header(content, "film").bits == 16
+    content = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 48, 40, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    np.testing.assert_array_equal(decode(content, "image"), IMAGE)
+    assert header(content, "image").bits == 16

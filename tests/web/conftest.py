@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import films
+import images
 import lambda_stand_ins
 from hosting import tiny_bundle
 from thorax_launch.local.running_app import running_app
@@ -34,8 +34,14 @@ def behind_aws(app: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def at_aws(monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
     """The environment in which a Lambda's boto3 asks the endpoint at `runtime`."""
-    environment = {"ENDPOINT_NAME": "chest", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime, "AWS_DEFAULT_REGION": "eu-west-1",
-                   "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}  # fmt: skip
+    environment = {
+        "ENDPOINT_NAME": "chest",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime,
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     handler.runtime.cache_clear()
@@ -43,11 +49,11 @@ def at_aws(monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """film.png, second.jpeg, large.png (more than 1 MB) and notes.jpeg, which is no film."""
+    """image.png, second.jpeg, large.png (more than 1 MB) and notes.jpeg, which is no image."""
     folder = tmp_path_factory.mktemp("shelf")
-    films.put(folder / "film.png", films.data(films.smooth(300, 240)))
-    films.put(folder / "second.jpeg", films.data(films.smooth(260, 400), "JPEG"))
+    images.put(folder / "image.png", images.data(images.smooth(300, 240)))
+    images.put(folder / "second.jpeg", images.data(images.smooth(260, 400), "JPEG"))
     noise = np.random.default_rng(0).integers(0, 255, (1100, 1000), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "large.png")
-    (folder / "notes.jpeg").write_text("These are notes, no film.")
+    (folder / "notes.jpeg").write_text("These are notes, no image.")
     return folder

@@ -13,7 +13,9 @@ import pytest
 import requests
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in the extra dev")
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium")
 SECONDS = 15_000
 
@@ -45,7 +47,7 @@ def site(request) -> str:
 
 
 def choose(page: Any, *files: Path) -> None:
-    page.get_by_label("Choose films").set_input_files([str(file) for file in files])
+    page.get_by_label("Choose images").set_input_files([str(file) for file in files])
 
 
 def card(page: Any, name: str) -> Any:
@@ -60,29 +62,40 @@ def tab_to(page: Any, selector: str) -> None:
     pytest.fail(f"Tab does not reach {selector}")
 
 
-def test_a_film_is_scored_and_explained(page, site, app, shelf):
+def test_a_image_is_scored_and_explained(page, site, app, shelf):
     """What the page shows is what the model says."""
     page.goto(site)
     assert page.get_by_role("note").inner_text().startswith("This is not a diagnosis.")
-    choose(page, shelf / "film.png")
-    film = card(page, "film.png")
-    film.get_by_role("meter").nth(2).wait_for()
-    told = requests.post(f"{app}/invocations", (shelf / "film.png").read_bytes(), headers={"Accept": "application/json;verbose"}, timeout=20).json()
-    shown = {m.get_attribute("aria-label"): m for m in film.get_by_role("meter").all()}
+    choose(page, shelf / "image.png")
+    image = card(page, "image.png")
+    image.get_by_role("meter").nth(2).wait_for()
+    told = requests.post(
+        f"{app}/invocations",
+        (shelf / "image.png").read_bytes(),
+        headers={"Accept": "application/json;verbose"},
+        timeout=20,
+    ).json()
+    shown = {m.get_attribute("aria-label"): m for m in image.get_by_role("meter").all()}
     assert list(shown) == told["labels"]
     for name, p, above in zip(told["labels"], told["probabilities"], told["decisions"], strict=True):
         assert float(shown[name].get_attribute("aria-valuenow")) == pytest.approx(100 * p, abs=0.06)
         cut = f"{100 * told['thresholds'][name]:.1f} %"
-        assert shown[name].get_attribute("aria-valuetext").endswith(f"{'at or above' if above else 'below'} the threshold of {cut}")
-        mark = shown[name].evaluate("m => (m.querySelector('b').getBoundingClientRect().x + 1 - m.getBoundingClientRect().x) / m.clientWidth")
+        assert (
+            shown[name]
+            .get_attribute("aria-valuetext")
+            .endswith(f"{'at or above' if above else 'below'} the threshold of {cut}")
+        )
+        mark = shown[name].evaluate(
+            "m => (m.querySelector('b').getBoundingClientRect().x + 1 - m.getBoundingClientRect().x) / m.clientWidth"
+        )
         assert mark == pytest.approx(told["thresholds"][name], abs=0.01)
-    assert film.locator(".verdict strong").inner_text() == (", ".join(told["predicted"]) or "None of the labels")
-    assert page.get_by_role("status").inner_text() == "1 film scored"
+    assert image.locator(".verdict strong").inner_text() == (", ".join(told["predicted"]) or "None of the labels")
+    assert page.get_by_role("status").inner_text() == "1 image scored"
 
-    toggle = film.get_by_role("button", name="Heat map")
+    toggle = image.get_by_role("button", name="Heat map")
     toggle.click()
-    film.get_by_label("Label of the heat map").select_option("Mass")
-    heat = film.get_by_role("img", name=re.compile("Heat map of Mass"))
+    image.get_by_label("Label of the heat map").select_option("Mass")
+    heat = image.get_by_role("img", name=re.compile("Heat map of Mass"))
     heat.wait_for()
     assert heat.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 32]
     assert heat.get_attribute("src").startswith("data:image/png;base64,")
@@ -94,54 +107,59 @@ def test_a_film_is_scored_and_explained(page, site, app, shelf):
 def test_of_two_wishes_for_a_heat_map_the_last_one_counts(page, app, shelf):
     held: list[Any] = []
     page.goto(app)
-    choose(page, shelf / "film.png")
-    film = card(page, "film.png")
-    film.get_by_role("meter").first.wait_for()
-    labels = film.locator("option").all_inner_texts()
+    choose(page, shelf / "image.png")
+    image = card(page, "image.png")
+    image.get_by_role("meter").first.wait_for()
+    labels = image.locator("option").all_inner_texts()
     page.route(f"**/invocations?*label={labels[0]}", lambda route: held.append(route))
-    film.get_by_role("button", name="Heat map").click()
-    film.get_by_label("Label of the heat map").select_option(labels[2])
-    film.get_by_role("img", name=f"Heat map of {labels[2]}").wait_for()
+    image.get_by_role("button", name="Heat map").click()
+    image.get_by_label("Label of the heat map").select_option(labels[2])
+    image.get_by_role("img", name=f"Heat map of {labels[2]}").wait_for()
     with page.expect_response(f"**/invocations?*label={labels[0]}"):
         held[0].continue_()
     page.wait_for_timeout(300)
-    assert film.get_by_role("img", name=f"Heat map of {labels[2]}").is_visible()
+    assert image.get_by_role("img", name=f"Heat map of {labels[2]}").is_visible()
 
 
-def test_several_films_and_a_wrong_one(page, site, shelf):
+def test_several_images_and_a_wrong_one(page, site, shelf):
     page.goto(site)
-    choose(page, shelf / "film.png", shelf / "notes.jpeg", shelf / "second.jpeg")
+    choose(page, shelf / "image.png", shelf / "notes.jpeg", shelf / "second.jpeg")
     wrong = card(page, "notes.jpeg").get_by_role("alert")
     wrong.wait_for()
-    assert wrong.inner_text().strip() == "This is not a film that can be read: choose a JPEG, PNG, TIFF or DICOM file."
-    for name in ("film.png", "second.jpeg"):
+    assert (
+        wrong.inner_text().strip() == "This is not an image that can be read: choose a JPEG, PNG, TIFF or DICOM file."
+    )
+    for name in ("image.png", "second.jpeg"):
         card(page, name).get_by_role("meter").first.wait_for()
-    assert page.get_by_role("status").inner_text() == "2 films scored, 1 failed"
+    assert page.get_by_role("status").inner_text() == "2 images scored, 1 failed"
     page.get_by_role("button", name="Remove notes.jpeg").click()
-    assert page.get_by_role("status").inner_text() == "2 films scored"
+    assert page.get_by_role("status").inner_text() == "2 images scored"
     page.get_by_role("button", name="Remove all").click()
     assert page.get_by_role("article").count() == 0
 
 
 def test_what_the_server_refuses_is_shown_as_it_says(page, site, shelf, tmp_path):
     half = tmp_path / "half.png"
-    half.write_bytes((shelf / "film.png").read_bytes()[:300])
+    half.write_bytes((shelf / "image.png").read_bytes()[:300])
     page.goto(site)
     choose(page, half)
     alert = card(page, "half.png").get_by_role("alert")
     alert.wait_for()
-    assert "the film cannot be read" in alert.inner_text()
+    assert "the image cannot be read" in alert.inner_text()
     assert "Try again" not in alert.inner_text()
 
 
-def test_a_film_over_the_limit_is_sent_smaller(page, behind_aws, shelf, monkeypatch):
+def test_a_image_over_the_limit_is_sent_smaller(page, behind_aws, shelf, monkeypatch):
     monkeypatch.setenv("MAX_BYTES", "400000")
     page.goto(behind_aws)
     page.get_by_text("up to 0.4 MB each").wait_for()
     choose(page, shelf / "large.png")
-    film = card(page, "large.png")
-    film.get_by_role("meter").first.wait_for()
-    assert "This film has 1.1 MB; the server takes up to 0.4 MB. It was sent smaller:" in film.locator(".notes").inner_text()
+    image = card(page, "large.png")
+    image.get_by_role("meter").first.wait_for()
+    assert (
+        "This image has 1.1 MB; the server takes up to 0.4 MB. It was sent smaller:"
+        in image.locator(".notes").inner_text()
+    )
 
 
 def test_what_cannot_be_made_smaller_is_too_large(page, behind_aws, tmp_path, monkeypatch):
@@ -159,12 +177,12 @@ def test_a_server_that_is_down_and_comes_back(page, app, shelf):
     page.goto(app)
     page.get_by_text("cnn5").wait_for()
     page.context.set_offline(True)
-    choose(page, shelf / "film.png")
-    alert = card(page, "film.png").get_by_role("alert")
+    choose(page, shelf / "image.png")
+    alert = card(page, "image.png").get_by_role("alert")
     alert.get_by_text("The server does not answer.").wait_for()
     page.context.set_offline(False)
     alert.get_by_role("button", name="Try again").click()
-    card(page, "film.png").get_by_role("meter").first.wait_for()
+    card(page, "image.png").get_by_role("meter").first.wait_for()
     assert not alert.is_visible()
 
 
@@ -187,12 +205,12 @@ def test_a_busy_server_is_asked_again(page, app, shelf):
 
     page.route("**/invocations", busy_once)
     page.goto(app)
-    choose(page, shelf / "film.png")
-    card(page, "film.png").get_by_role("meter").first.wait_for()
+    choose(page, shelf / "image.png")
+    card(page, "image.png").get_by_role("meter").first.wait_for()
     assert asked == ["POST", "POST"]
 
 
-def test_films_are_dropped_on_the_page(page, app, shelf):
+def test_images_are_dropped_on_the_page(page, app, shelf):
     page.goto(app)
     page.evaluate(
         """async ([name, url]) => {
@@ -202,21 +220,23 @@ def test_films_are_dropped_on_the_page(page, app, shelf):
         }""",
         ["dropped.svg", "icon.svg"],
     )
-    card(page, "dropped.svg").get_by_role("alert").get_by_text("This is not a film").wait_for()
+    card(page, "dropped.svg").get_by_role("alert").get_by_text("This is not an image").wait_for()
 
 
 def test_it_works_by_keyboard_on_a_phone(browser, app, shelf):
     """390 px wide: nothing sticks out, and every control is reached with Tab and worked with Enter or Space."""
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
     page = context.new_page()
-    page.on("filechooser", lambda _: None)  # before all keys: Chromium's interception of choosers takes a while to begin
+    page.on(
+        "filechooser", lambda _: None
+    )  # before all keys: Chromium's interception of choosers takes a while to begin
     page.goto(app)
     tab_to(page, "#choose")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
-    chooser.value.set_files([str(shelf / "film.png"), str(shelf / "second.jpeg")])
+    chooser.value.set_files([str(shelf / "image.png"), str(shelf / "second.jpeg")])
     card(page, "second.jpeg").get_by_role("meter").first.wait_for()
-    card(page, "film.png").get_by_role("meter").first.wait_for()
+    card(page, "image.png").get_by_role("meter").first.wait_for()
     tab_to(page, ".toggle")
     page.keyboard.press("Space")
     page.get_by_role("img", name=re.compile("Heat map of")).first.wait_for()

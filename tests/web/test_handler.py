@@ -14,11 +14,11 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from hypothesis import given
 from hypothesis import strategies as st
 
-import films
+import images
 from hosting import form
 from lambda_stand_ins import event
 
-PNG, JPEG = films.data(films.grey()), films.data(films.grey(), "JPEG")
+PNG, JPEG = images.data(images.grey()), images.data(images.grey(), "JPEG")
 TIFF, DICOM = b"II*\0" + bytes(40), bytes(128) + b"DICM" + bytes(40)
 
 
@@ -58,32 +58,40 @@ def error(answer: dict[str, Any]) -> tuple[int, str]:
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("path", ["/", "/invocations", "/prod/invocations"])
-def test_a_film_goes_to_the_endpoint_as_it_is(runtime, version, path):
+def test_a_image_goes_to_the_endpoint_as_it_is(runtime, version, path):
     answer = post(PNG, version=version, path=path)
     assert (answer["statusCode"], answer["body"], answer["isBase64Encoded"]) == (200, '{"labels": []}', False)
-    assert runtime.asked == [{"EndpointName": "chest", "ContentType": "image/png", "Accept": "application/json;verbose", "Body": PNG}]
+    assert runtime.asked == [
+        {"EndpointName": "chest", "ContentType": "image/png", "Accept": "application/json;verbose", "Body": PNG}
+    ]
     assert answer["headers"]["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize(("film", "kind"), [(PNG, "image/png"), (JPEG, "image/jpeg"), (TIFF, "image/tiff"), (DICOM, "application/dicom")])
+@pytest.mark.parametrize(
+    ("image", "kind"), [(PNG, "image/png"), (JPEG, "image/jpeg"), (TIFF, "image/tiff"), (DICOM, "application/dicom")]
+)
 @pytest.mark.parametrize("told", ["image/jpeg", "application/octet-stream", None, "application/x-image"])
-def test_the_first_bytes_say_what_a_film_is(runtime, film, kind, told):
-    assert post(film, told)["statusCode"] == 200
+def test_the_first_bytes_say_what_a_image_is(runtime, image, kind, told):
+    assert post(image, told)["statusCode"] == 200
     assert runtime.asked[0]["ContentType"] == kind
-    assert runtime.asked[0]["Body"] == film
+    assert runtime.asked[0]["Body"] == image
 
 
-def test_a_form_and_json_hold_a_film(runtime):
+def test_a_form_and_json_hold_a_image(runtime):
     sent, kind = form(("note", None, b"hello"), ("file", "a.png", PNG))
     post(sent, kind)
-    post(json.dumps({"image": base64.b64encode(JPEG).decode()}).encode(), "application/json; charset=utf-8", encoded=False)
+    post(
+        json.dumps({"image": base64.b64encode(JPEG).decode()}).encode(),
+        "application/json; charset=utf-8",
+        encoded=False,
+    )
     assert [asked["Body"] for asked in runtime.asked] == [PNG, JPEG]
 
 
 @given(content=st.binary(max_size=300), field=st.sampled_from(["file", "image"]))
 def test_a_form_gives_back_every_byte(content, field):
     """The form is one that a well-kept client writes."""
-    request = requests.Request("POST", "http://x", files={field: ("film", content)}).prepare()
+    request = requests.Request("POST", "http://x", files={field: ("image", content)}).prepare()
     assert handler.form_file(request.body, request.headers["Content-Type"]) == content
 
 
@@ -103,11 +111,11 @@ def test_a_picture_comes_back_in_base64(runtime, monkeypatch):
 @pytest.mark.parametrize(
     ("body", "kind", "status", "told"),
     [
-        (b"", "image/png", 400, "the film is empty"),
-        (b"MZ" + bytes(99), "image/png", 415, "this is not a JPEG, PNG, TIFF or DICOM film"),
+        (b"", "image/png", 400, "the image is empty"),
+        (b"MZ" + bytes(99), "image/png", 415, "this is not a JPEG, PNG, TIFF or DICOM image"),
         (b"GIF89a", "image/gif", 415, "this is not a JPEG"),
         (b"<html>", "text/html", 415, "content type text/html is not taken"),
-        (b"https://example.org/film.png", "text/plain", 415, "content type text/plain is not taken"),
+        (b"https://example.org/image.png", "text/plain", 415, "content type text/plain is not taken"),
         (b"{", "application/json", 400, "the body is not JSON"),
         (b"[" * 100_000, "application/json", 400, "the body is not JSON"),
         (b'{"url": "http://169.254.169.254/"}', "application/json", 400, "addresses are not followed"),
@@ -119,7 +127,7 @@ def test_a_picture_comes_back_in_base64(runtime, monkeypatch):
         (b"nonsense", "multipart/form-data; boundary=zz", 400, "the form holds no file"),
     ],
 )
-def test_what_is_no_film_never_reaches_the_endpoint(runtime, body, kind, status, told):
+def test_what_is_no_image_never_reaches_the_endpoint(runtime, body, kind, status, told):
     found = error(post(body, kind))
     assert found[0] == status
     assert told in found[1]
@@ -132,15 +140,17 @@ def test_damaged_base64_of_the_event(runtime):
 
 
 @pytest.mark.parametrize("encoded", [True, False])
-def test_a_film_over_the_limit(runtime, monkeypatch, encoded):
+def test_a_image_over_the_limit(runtime, monkeypatch, encoded):
     monkeypatch.setenv("MAX_BYTES", "1000")
     assert post(PNG[:8] + bytes(992))["statusCode"] == 200
     for size in (993, 90_000):
-        status, told = error(post(PNG[:8] + bytes(size), encoded=encoded) if encoded else post(b"\x7f" * (size + 1000), encoded=False))
-        assert (status, told) == (413, "the film is larger than 0.0 MB; send a smaller one")
+        status, told = error(
+            post(PNG[:8] + bytes(size), encoded=encoded) if encoded else post(b"\x7f" * (size + 1000), encoded=False)
+        )
+        assert (status, told) == (413, "the image is larger than 0.0 MB; send a smaller one")
 
 
-def test_a_film_in_json_may_be_as_large_as_any(runtime, monkeypatch):
+def test_a_image_in_json_may_be_as_large_as_any(runtime, monkeypatch):
     """Its base64 is the caller's, as JSON is handed over as text."""
     monkeypatch.setenv("MAX_BYTES", "90000")
     for size, status in ((90_000, 200), (90_001, 413)):
@@ -149,8 +159,11 @@ def test_a_film_in_json_may_be_as_large_as_any(runtime, monkeypatch):
 
 
 def test_the_default_limit_fits_into_a_lambda_event(runtime):
-    """6 MB of JSON, in which the film is base64."""
-    assert len(json.dumps(event("POST", "/", bytes(handler.MAX_BYTES), {"Content-Type": "image/png"}))) < 6 * 2**20 - 100_000
+    """6 MB of JSON, in which the image is base64."""
+    assert (
+        len(json.dumps(event("POST", "/", bytes(handler.MAX_BYTES), {"Content-Type": "image/png"})))
+        < 6 * 2**20 - 100_000
+    )
 
 
 def aws_error(code: str, **more: Any) -> ClientError:
@@ -160,15 +173,35 @@ def aws_error(code: str, **more: Any) -> ClientError:
 @pytest.mark.parametrize(
     ("raised", "status", "told", "retry"),
     [
-        (aws_error("ThrottlingException"), 429, "too many films at once; try again in a moment", "1"),
+        (aws_error("ThrottlingException"), 429, "too many images at once; try again in a moment", "1"),
         (aws_error("ServiceUnavailable"), 503, "the model is busy; try again in a moment", "2"),
         (aws_error("ModelNotReadyException"), 503, "the model is starting; try again in a moment", "10"),
         (aws_error("ValidationError"), 502, "the model cannot be reached", None),
         (aws_error("AccessDeniedException"), 502, "the model cannot be reached", None),
-        (aws_error("ModelError", OriginalStatusCode=415, OriginalMessage='{"error": "no film"}'), 415, "no film", None),
-        (aws_error("ModelError", OriginalStatusCode=400, OriginalMessage="Traceback (most recent call last)"), 400, "Bad Request", None),
-        (aws_error("ModelError", OriginalStatusCode=429, OriginalMessage="{}"), 429, "the model is busy; try again in a moment", "1"),
-        (aws_error("ModelError", OriginalStatusCode=500, OriginalMessage="Traceback /opt/ml/code"), 502, "the model failed on this film", None),
+        (
+            aws_error("ModelError", OriginalStatusCode=415, OriginalMessage='{"error": "no image"}'),
+            415,
+            "no image",
+            None,
+        ),
+        (
+            aws_error("ModelError", OriginalStatusCode=400, OriginalMessage="Traceback (most recent call last)"),
+            400,
+            "Bad Request",
+            None,
+        ),
+        (
+            aws_error("ModelError", OriginalStatusCode=429, OriginalMessage="{}"),
+            429,
+            "the model is busy; try again in a moment",
+            "1",
+        ),
+        (
+            aws_error("ModelError", OriginalStatusCode=500, OriginalMessage="Traceback /opt/ml/code"),
+            502,
+            "the model failed on this image",
+            None,
+        ),
         (ReadTimeoutError(endpoint_url="https://secret"), 504, "the model took too long; try again", None),
         (ConnectionClosedError(endpoint_url="https://secret"), 502, "the model cannot be reached", None),
         (ZeroDivisionError("secret"), 500, "something went wrong here; it is in the log", None),
@@ -181,14 +214,17 @@ def test_the_endpoints_trouble_is_told_without_its_insides(runtime, raised, stat
     assert answer["headers"].get("Retry-After") == retry
 
 
-def test_trouble_is_in_the_log_and_films_are_not(runtime, capsys):
+def test_trouble_is_in_the_log_and_images_are_not(runtime, capsys):
     runtime.answer = aws_error("AccessDeniedException")
     post(PNG)
     logged = json.loads(capsys.readouterr().out)
     assert logged["kind"] == "ClientError" and "AccessDeniedException" in logged["message"]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("", "text/html"), ("page.js", "text/javascript"), ("page.css", "text/css"), ("icon.svg", "image/svg+xml")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("", "text/html"), ("page.js", "text/javascript"), ("page.css", "text/css"), ("icon.svg", "image/svg+xml")],
+)
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 def test_the_page_is_served(runtime, name, kind, version):
     answer = handler.lambda_handler(event("GET", f"/{name}", version=version))
@@ -222,7 +258,10 @@ def test_there_is_nothing_else(runtime, method, path, status):
 def test_metadata_names_the_limit(runtime, monkeypatch):
     monkeypatch.setenv("MAX_BYTES", "123")
     told = json.loads(handler.lambda_handler(event("GET", "/metadata"))["body"])
-    assert told == {"limits": {"max_request_bytes": 123}, "content_types": ["image/jpeg", "image/png", "image/tiff", "application/dicom"]}
+    assert told == {
+        "limits": {"max_request_bytes": 123},
+        "content_types": ["image/jpeg", "image/png", "image/tiff", "application/dicom"],
+    }
 
 
 ALLOWED = "https://films.example.org"
@@ -255,4 +294,4 @@ def test_only_the_page_and_one_other_origin_may_ask(runtime, monkeypatch, allowe
 
 def test_an_event_without_anything_is_answered(runtime):
     assert handler.lambda_handler({})["statusCode"] == 200  # the page
-    assert error(handler.lambda_handler({"httpMethod": "POST"})) == (400, "the film is empty")
+    assert error(handler.lambda_handler({"httpMethod": "POST"})) == (400, "the image is empty")

@@ -36,7 +36,11 @@ def test_cfn_lint_finds_nothing():
 
 @pytest.mark.parametrize(
     ("right", "wrong", "told"),
-    [("python3.13", "python2.7", "E2533"), ("RetentionInDays", "RetentionDays", "E3002"), ("MemorySize: 512", "MemorySize: 5", "E3034")],
+    [
+        ("python3.13", "python2.7", "E2533"),
+        ("RetentionInDays", "RetentionDays", "E3002"),
+        ("MemorySize: 512", "MemorySize: 5", "E3034"),
+    ],
 )
 def test_cfn_lint_does_look(right, wrong, told):
     assert TEMPLATE.count(right) == 1
@@ -47,7 +51,9 @@ def test_every_name_that_is_referred_to_is_there():
     """cfn-lint does not look at this once SAM's transform is in use."""
     whole = yaml.load(TEMPLATE, Plain)
     named = {*whole["Parameters"], *whole["Resources"]}
-    referred = set(re.findall(r"!Ref (\w+)", TEMPLATE)) | {name for text in re.findall(r"!Sub (.*)", TEMPLATE) for name in re.findall(r"\$\{(\w+)\}", text)}
+    referred = set(re.findall(r"!Ref (\w+)", TEMPLATE)) | {
+        name for text in re.findall(r"!Sub (.*)", TEMPLATE) for name in re.findall(r"\$\{(\w+)\}", text)
+    }
     assert referred == {"Api", "EndpointName", "AllowedOrigin", "RequestsPerSecond", "Burst", "LogDays", "Logs"}
     assert referred <= named
 
@@ -56,9 +62,12 @@ def test_the_lambda_may_only_ask_its_endpoint(page):
     (policy,) = page["Policies"]
     (statement,) = policy["Statement"]
     assert statement == {
-        "Effect": "Allow", "Action": "sagemaker:InvokeEndpoint",
-        "Resource": {"!Sub": "arn:${AWS::Partition}:sagemaker:${AWS::Region}:${AWS::AccountId}:endpoint/${EndpointName}"},
-    }  # fmt: skip
+        "Effect": "Allow",
+        "Action": "sagemaker:InvokeEndpoint",
+        "Resource": {
+            "!Sub": "arn:${AWS::Partition}:sagemaker:${AWS::Region}:${AWS::AccountId}:endpoint/${EndpointName}"
+        },
+    }
 
 
 def test_the_handler_gives_up_before_the_lambda_and_that_before_the_api(page):

@@ -46,4 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _help() -> str:
     rows = "\n".join(f"  {name:12} {does}" for name, does in COMMANDS.items())
-    return f"usage: thorax COMMAND ...\n\n{thorax.__doc__}\n\ncommands:\n{rows}\n\n`thorax COMMAND --help` shows the options of one."
+    return (
+        f"usage: thorax COMMAND ...\n\n{thorax.__doc__}\n\ncommands:\n{rows}\n\n`thorax COMMAND --help` shows the"
+        " options of one."
+    )

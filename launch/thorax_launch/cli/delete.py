@@ -1,4 +1,5 @@
-"""Delete an endpoint and what it is made of: autoscaling and its alarm, endpoint, configuration, model. S3 keeps its files.
+"""Delete an endpoint and what it is made of: autoscaling and its alarm, endpoint, configuration, model. S3 keeps its
+files.
 
 examples:
     python launch/delete.py pneumonia --dry-run

@@ -1,6 +1,8 @@
-"""Put a bundle behind an address: a SageMaker endpoint, or with --local a server on this machine. Ctrl-C answers what it has begun, then stops.
+"""Put a bundle behind an address: a SageMaker endpoint, or with --local a server on this machine. Ctrl-C answers what
+it has begun, then stops.
 
-On AWS an endpoint of that name is updated where there is one. If it cannot be made or does not answer a film, all is taken back.
+On AWS an endpoint of that name is updated where there is one. If it cannot be made or does not answer an image, all is
+taken back.
 
 examples:
     python launch/deploy.py --local runs/NAME/model
@@ -31,10 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = flags.script(__doc__)
-    p.add_argument("bundle", metavar="BUNDLE", help="the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz")
+    p.add_argument(
+        "bundle",
+        metavar="BUNDLE",
+        help="the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz",
+    )
     g = p.add_argument_group("on this machine")
     g.add_argument("--local", action="store_true", help="serve on this machine, at 127.0.0.1")
-    g.add_argument("--server", choices=SERVERS, default="app", help="app: uvicorn (default); ray: Ray Serve, as AWS's image; torchserve: as AWS's older image")
+    g.add_argument(
+        "--server",
+        choices=SERVERS,
+        default="app",
+        help="app: uvicorn (default); ray: Ray Serve, as AWS's image; torchserve: as AWS's older image",
+    )
     g.add_argument("--port", type=int, default=8080, metavar="N", help="default: 8080; 0: a free one")
     flags.add_endpoint(p)
     flags.add_settings(p)

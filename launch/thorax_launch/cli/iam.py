@@ -17,8 +17,18 @@ from thorax_launch.cli import flags
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0, or 1 after an error. Asks nothing of AWS."""
     p = flags.script(__doc__)
-    p.add_argument("policy", choices=("launcher", "execution", "trust"), help="launcher: yours; execution: the jobs' role's; trust: who may take that role")
-    p.add_argument("--read", action="append", default=[], metavar="S3_ADDRESS", help="execution: films that lie in another place; may be repeated")
+    p.add_argument(
+        "policy",
+        choices=("launcher", "execution", "trust"),
+        help="launcher: yours; execution: the jobs' role's; trust: who may take that role",
+    )
+    p.add_argument(
+        "--read",
+        action="append",
+        default=[],
+        metavar="S3_ADDRESS",
+        help="execution: images that lie in another place; may be repeated",
+    )
     flags.add_settings(p)
     args = p.parse_args(arguments)
     args.dry_run = True
@@ -35,7 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
             resolved = account.settings(args, some_region="")  # a policy for another region would be useless
             if "stand-in" in resolved.origins["role"]:
                 print("note: no role is set; the twelve zeros stand for your account: give --role ARN", file=sys.stderr)
-            document = policies.launcher(resolved.settings) if args.policy == "launcher" else policies.execution(resolved.settings, args.read)
+            document = (
+                policies.launcher(resolved.settings)
+                if args.policy == "launcher"
+                else policies.execution(resolved.settings, args.read)
+            )
         print(json.dumps(document, indent=2))
         return 0
 

@@ -27,7 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     flags.add_local(p, "a search on this machine, from its folder in --runs; no account needed")
     p.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
     p.add_argument("--plot", type=Path, metavar="FILE", help="also draw it there, a PNG")
-    p.add_argument("--deploy-best", nargs=argparse.REMAINDER, metavar="FLAG", help="then deploy the best job's bundle; what follows is for launch/deploy.py")
+    p.add_argument(
+        "--deploy-best",
+        nargs=argparse.REMAINDER,
+        metavar="FLAG",
+        help="then deploy the best job's bundle; what follows is for launch/deploy.py",
+    )
     p.add_argument("--profile", default="", metavar="NAME", help="AWS profile")
     p.add_argument("--region", default="", metavar="REGION")
     args = p.parse_args(arguments)

@@ -1,9 +1,11 @@
-"""Check the films, train, evaluate, and register the bundle where it is better than those before: a SageMaker Pipeline, or --local.
+"""Check the images, train, evaluate, and register the bundle where it is better than those before: a SageMaker
+Pipeline, or --local.
 
 examples:
-    python launch/pipelines.py pneumonia-resnet18 --local --train films/train --test films/test --group chest
-    python launch/pipelines.py pneumonia-resnet18 --train films/train --test films/test --group chest --dry-run
-    python launch/pipelines.py pneumonia-resnet18 --train s3://BUCKET/train --test s3://BUCKET/test --group chest --start
+    python launch/pipelines.py pneumonia-resnet18 --local --train images/train --test images/test --group chest
+    python launch/pipelines.py pneumonia-resnet18 --train images/train --test images/test --group chest --dry-run
+    python launch/pipelines.py pneumonia-resnet18 --train s3://BUCKET/train --test s3://BUCKET/test --group chest
+    --start
 """
 
 from __future__ import annotations
@@ -28,11 +30,25 @@ def parser() -> argparse.ArgumentParser:
     flags.add_local(p)
     flags.add_channels(p)
     g = p.add_argument_group("pipeline")
-    g.add_argument("--group", required=True, metavar="GROUP", help="model registry: the group; with --local the folder RUNS/registry/GROUP")
-    g.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
-    g.add_argument("--job-name", metavar="NAME", help="of the pipeline (default: thorax-RECIPE); with --local of the training job")
+    g.add_argument(
+        "--group",
+        required=True,
+        metavar="GROUP",
+        help="model registry: the group; with --local the folder RUNS/registry/GROUP",
+    )
+    g.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated"
+    )
+    g.add_argument(
+        "--job-name", metavar="NAME", help="of the pipeline (default: thorax-RECIPE); with --local of the training job"
+    )
     g.add_argument("--start", action="store_true", help="on AWS: also start it")
-    g.add_argument("--processes", type=int, metavar="N", help="processes per machine that train together (default: one per GPU; here: 1)")
+    g.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes per machine that train together (default: one per GPU; here: 1)",
+    )
     flags.add_machine(p)
     flags.add_settings(p)
     return p
@@ -46,7 +62,15 @@ def local(args: argparse.Namespace) -> int:
     flags.check_local(args)
     channels = flags.local_channels(flags.channels(args))
     processes = flags.positive("--processes", args.processes) or 1
-    return run(Recipe.load(args.recipe), channels, runs=args.runs, group=args.group, name=args.job_name or "", settings=args.set, processes=processes)
+    return run(
+        Recipe.load(args.recipe),
+        channels,
+        runs=args.runs,
+        group=args.group,
+        name=args.job_name or "",
+        settings=args.set,
+        processes=processes,
+    )
 
 
 def aws(args: argparse.Namespace) -> int:
@@ -56,9 +80,11 @@ def aws(args: argparse.Namespace) -> int:
 
     named = bool(args.job_name)
     recipe, settings, task = command.job(args)
-    made = pipelines.plan(recipe, settings, task if named else pipelines.named(task, clean(f"thorax-{recipe.name}")), args.group)
+    made = pipelines.plan(
+        recipe, settings, task if named else pipelines.named(task, clean(f"thorax-{recipe.name}")), args.group
+    )
     if args.dry_run:
         print(json.dumps(made.definition, indent=2))
         print(pipelines.summary(made), file=sys.stderr)
         return 0
-    return 0 if pipelines.send_it(made, start=args.start, yes=args.yes) else 1
+    return 0 if pipelines.submit_pipeline(made, start=args.start, yes=args.yes) else 1

@@ -1,10 +1,10 @@
-"""Prepare films for training: check them, split them by patient, pack them, and send them to S3.
+"""Prepare images for training: check them, split them by patient, pack them, and send them to S3.
 
 examples:
-    python launch/prepare.py check films/
-    python launch/prepare.py split films/ --out split.csv --test 0.15
-    python launch/prepare.py pack films/ packed/ --to shards --size 256 --split split.csv
-    python launch/prepare.py upload packed/ s3://bucket/films --dry-run
+    python launch/prepare.py check images/
+    python launch/prepare.py split images/ --out split.csv --test 0.15
+    python launch/prepare.py pack images/ packed/ --to shards --size 256 --split split.csv
+    python launch/prepare.py upload packed/ s3://bucket/images --dry-run
 """
 
 from __future__ import annotations
@@ -18,11 +18,17 @@ from thorax_launch.cli import flags
 
 #: Command -> its module in dataset/, with add_arguments(parser) and run(args) -> exit code, and what it does.
 COMMANDS = {
-    "check": ("thorax.dataset.check", "find what is wrong with a set before training: unreadable, duplicate, leaking, contradicting films"),
-    "stats": ("thorax.dataset.stats", "mean and deviation over all pixels, class counts, sizes, modes and bits, as a table and a picture"),
+    "check": (
+        "thorax.dataset.check",
+        "find what is wrong with a set before training: unreadable, duplicate, leaking, contradicting images",
+    ),
+    "stats": (
+        "thorax.dataset.stats",
+        "mean and deviation over all pixels, class counts, sizes, modes and bits, as a table and a picture",
+    ),
     "list": ("thorax.dataset.lst", "make .lst files from folders (or a table), as im2rec does"),
     "split": ("thorax.dataset.split", "split into train, validation and test by patient, stratified, with a hash"),
-    "pack": ("thorax.dataset.pack", "pack films into tar shards or RecordIO, also at a smaller size"),
+    "pack": ("thorax.dataset.pack", "pack images into tar shards or RecordIO, also at a smaller size"),
     "coco": ("thorax.dataset.coco", "turn COCO annotations into a table of labels"),
     "nih": ("thorax.dataset.nih", "turn the NIH ChestX-ray14 table into a table of labels"),
     "upload": ("thorax_launch.sagemaker.upload", "upload a folder to S3, only what changed"),
@@ -41,7 +47,9 @@ def parser(wanted: str = "") -> argparse.ArgumentParser:
     p = flags.script(__doc__)
     commands = p.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (file, does) in COMMANDS.items():
-        one = commands.add_parser(name, help=does, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        one = commands.add_parser(
+            name, help=does, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
         if name == wanted:
             module: Any = importlib.import_module(file)
             one.description = module.__doc__

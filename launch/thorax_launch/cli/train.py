@@ -3,8 +3,8 @@
 examples:
     python launch/train.py pneumonia-resnet18 --local --train DIR --test DIR
     python launch/train.py demo --local --set epochs=3 --job-name first
-    python launch/train.py pneumonia-resnet18 --train films/train --test films/test --dry-run
-    python launch/train.py pneumonia-resnet18 --train s3://BUCKET/films/train --spot --wait
+    python launch/train.py pneumonia-resnet18 --train images/train --test images/test --dry-run
+    python launch/train.py pneumonia-resnet18 --train s3://BUCKET/images/train --spot --wait
 """
 
 from __future__ import annotations
@@ -30,12 +30,27 @@ def parser() -> argparse.ArgumentParser:
     flags.add_local(p)
     flags.add_channels(p)
     g = p.add_argument_group("job")
-    g.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated")
-    g.add_argument("--job-name", metavar="NAME", help="default: recipe and time; with --local the name of a stopped job resumes it")
-    g.add_argument("--processes", type=int, metavar="N", help="processes per machine that train together (default: one per GPU; here: 1)")
+    g.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter; may be repeated"
+    )
+    g.add_argument(
+        "--job-name", metavar="NAME", help="default: recipe and time; with --local the name of a stopped job resumes it"
+    )
+    g.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes per machine that train together (default: one per GPU; here: 1)",
+    )
     g.add_argument("--resume", default="", metavar="JOB", help="on AWS: go on from the checkpoints of that job")
-    g.add_argument("--wait", action="store_true", help="on AWS: show the log until the job ends; Ctrl-C asks whether to stop it")
-    g.add_argument("--debugger", action="store_true", help="on AWS: SageMaker Debugger's hook and rules (closed to new customers since 2026-07-30)")
+    g.add_argument(
+        "--wait", action="store_true", help="on AWS: show the log until the job ends; Ctrl-C asks whether to stop it"
+    )
+    g.add_argument(
+        "--debugger",
+        action="store_true",
+        help="on AWS: SageMaker Debugger's hook and rules (closed to new customers since 2026-07-30)",
+    )
     g.add_argument("--profiler", action="store_true", help="on AWS: SageMaker's profiler (ends 2027-06-30)")
     flags.add_machine(p)
     flags.add_settings(p)
@@ -71,5 +86,9 @@ def aws(args: argparse.Namespace) -> int:
 
 def again(arguments: list[str], job_name: str | None) -> str:
     """The command that resumes this run; {name} stands for the job's name."""
-    command = shlex.join([*([] if sys.argv[0] == "" else ["python", sys.argv[0]]), *arguments]).replace("{", "{{").replace("}", "}}")
+    command = (
+        shlex.join([*([] if sys.argv[0] == "" else ["python", sys.argv[0]]), *arguments])
+        .replace("{", "{{")
+        .replace("}", "}}")
+    )
     return command if job_name else f"{command} --job-name {{name}}"

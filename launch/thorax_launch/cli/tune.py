@@ -4,8 +4,9 @@ What is searched is the recipe's `tune:` part. See launch/leaderboard.py for the
 
 examples:
     python launch/tune.py pneumonia-resnet18 --local --train DIR --test DIR --max-jobs 10
-    python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/films/train --strategy hyperband --dry-run
-    python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/films/train --yes --deploy-best --instance-type ml.m5.large --yes
+    python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/images/train --strategy hyperband --dry-run
+    python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/images/train --yes --deploy-best --instance-type
+    ml.m5.large --yes
 """
 
 from __future__ import annotations
@@ -30,20 +31,50 @@ def parser() -> argparse.ArgumentParser:
     flags.add_channels(p)
     g = p.add_argument_group("search (defaults: the recipe's)")
     g.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a hyperparameter that is not searched; objective=f1 changes the goal"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a hyperparameter that is not searched; objective=f1 changes the goal",
     )
-    g.add_argument("--job-name", metavar="NAME", help="of the search; with --local the name of a stopped search goes on with it")
+    g.add_argument(
+        "--job-name", metavar="NAME", help="of the search; with --local the name of a stopped search goes on with it"
+    )
     g.add_argument("--strategy", metavar="NAME", help="bayesian, random, hyperband or grid")
     g.add_argument("--max-jobs", type=int, metavar="N", help="jobs in all")
     g.add_argument("--parallel-jobs", type=int, metavar="N", help="jobs at once, on AWS (here: one)")
-    g.add_argument("--early-stopping", action=argparse.BooleanOptionalAction, help="stop jobs that do worse than the median of the others")
-    g.add_argument("--warm-start", action="append", default=[], metavar="NAME", help="on AWS: learn from that earlier tuning job; may be repeated")
+    g.add_argument(
+        "--early-stopping",
+        action=argparse.BooleanOptionalAction,
+        help="stop jobs that do worse than the median of the others",
+    )
+    g.add_argument(
+        "--warm-start",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="on AWS: learn from that earlier tuning job; may be repeated",
+    )
     g.add_argument("--transfer", action="store_true", help="with --warm-start: data or code changed since then")
-    g.add_argument("--processes", type=int, metavar="N", help="processes per machine that train together (default: one per GPU; here: 1)")
-    g.add_argument("--debugger", action="store_true", help=argparse.SUPPRESS)  # refused: AWS's tuning jobs carry neither
+    g.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes per machine that train together (default: one per GPU; here: 1)",
+    )
+    g.add_argument(
+        "--debugger", action="store_true", help=argparse.SUPPRESS
+    )  # refused: AWS's tuning jobs carry neither
     g.add_argument("--profiler", action="store_true", help=argparse.SUPPRESS)
-    g.add_argument("--plot", type=Path, metavar="FILE", help="with --local: where the plot goes (default: in the search's folder)")
-    g.add_argument("--deploy-best", nargs=argparse.REMAINDER, metavar="FLAG", help="wait, then deploy the best job; what follows is for launch/deploy.py")
+    g.add_argument(
+        "--plot", type=Path, metavar="FILE", help="with --local: where the plot goes (default: in the search's folder)"
+    )
+    g.add_argument(
+        "--deploy-best",
+        nargs=argparse.REMAINDER,
+        metavar="FLAG",
+        help="wait, then deploy the best job; what follows is for launch/deploy.py",
+    )
     flags.add_machine(p)
     flags.add_settings(p)
     return p
@@ -60,11 +91,21 @@ def local(args: argparse.Namespace) -> int:
     search, static = recipe.search(changes(args), args.set)
     name = args.job_name or f"{dated(recipe.name, LONGEST - len('-tuning'))}-tuning"
     code = tune(
-        recipe, search, static,
-        runs=args.runs, name=name, channels=flags.local_channels(flags.channels(args)),
-        processes=flags.positive("--processes", args.processes) or 1, recipe_argument=args.recipe, plot=args.plot,
-    )  # fmt: skip
-    return code if code or args.deploy_best is None else leaderboard.main([name, "--local", "--runs", str(args.runs), "--deploy-best", *args.deploy_best])
+        recipe,
+        search,
+        static,
+        runs=args.runs,
+        name=name,
+        channels=flags.local_channels(flags.channels(args)),
+        processes=flags.positive("--processes", args.processes) or 1,
+        recipe_argument=args.recipe,
+        plot=args.plot,
+    )
+    return (
+        code
+        if code or args.deploy_best is None
+        else leaderboard.main([name, "--local", "--runs", str(args.runs), "--deploy-best", *args.deploy_best])
+    )
 
 
 def aws(args: argparse.Namespace) -> int:
@@ -83,7 +124,17 @@ def aws(args: argparse.Namespace) -> int:
         print(f"its jobs so far, best first: python launch/leaderboard.py {plan.name}", flush=True)
         if args.deploy_best is not None:
             search_jobs.wait(plan.name, settings)
-            return leaderboard.main([plan.name, "--region", settings.region, "--profile", settings.profile, "--deploy-best", *args.deploy_best])
+            return leaderboard.main(
+                [
+                    plan.name,
+                    "--region",
+                    settings.region,
+                    "--profile",
+                    settings.profile,
+                    "--deploy-best",
+                    *args.deploy_best,
+                ]
+            )
     return code
 
 

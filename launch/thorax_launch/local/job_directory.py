@@ -36,9 +36,12 @@ class JobDirectory:
             ThoraxError: SageMaker would refuse the name, or the folder holds something that is not a job.
         """
         if not NAME.fullmatch(name):
-            raise ThoraxError(f"--job-name {name} must be 1 to 63 letters, digits and hyphens, no hyphen first or last, as SageMaker asks")
-        if name == "films":
-            raise ThoraxError("--job-name films is taken: the synthetic films are there; choose another name")
+            raise ThoraxError(
+                f"--job-name {name} must be 1 to 63 letters, digits and hyphens, no hyphen first or last, as SageMaker"
+                " asks"
+            )
+        if name == "images":
+            raise ThoraxError("--job-name images is taken: the synthetic images are there; choose another name")
         job = cls(runs.absolute() / name)
         if job.base.exists() and not job.exists and (not job.base.is_dir() or any(job.base.iterdir())):
             raise ThoraxError(f"--job-name {name}: {job.base} exists and is not a job's folder; choose another name")
@@ -74,7 +77,15 @@ class JobDirectory:
     def failure(self) -> Path:
         return self.base / "output" / "failure"
 
-    def lay_out(self, hyperparameters: Mapping[str, str], channels: Mapping[str, Path], *, source_dir: Path, program: str, processes: int = 1) -> None:
+    def lay_out(
+        self,
+        hyperparameters: Mapping[str, str],
+        channels: Mapping[str, Path],
+        *,
+        source_dir: Path,
+        program: str,
+        processes: int = 1,
+    ) -> None:
         """Makes the folders and the three files that SageMaker puts into input/config.
 
         What an earlier run of the job left in model, output and checkpoints stays, except output/failure and
@@ -91,19 +102,26 @@ class JobDirectory:
             ThoraxError: the job is running already, a channel's folder does not exist, or the folder cannot be written.
         """
         if running := of_job(str(self.base)):
-            raise ThoraxError(f"job {self.base.name} is still running (process {running[0].pid}); wait for it or choose another --job-name")
+            raise ThoraxError(
+                f"job {self.base.name} is still running (process {running[0].pid}); wait for it or choose another"
+                " --job-name"
+            )
         check_channels(channels)
         try:
             for folder in (self.config, self.base / "input" / "data", self.bundle, self.data, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             for stale in (self.failure, self.failure.with_name("success")):
                 stale.unlink(missing_ok=True)
-            shutil.rmtree(self.base / "code", ignore_errors=True)  # the toolkit copies source_dir only where there is no code yet
+            shutil.rmtree(
+                self.base / "code", ignore_errors=True
+            )  # the toolkit copies source_dir only where there is no code yet
             self._link_channels(channels)
             self._write("inputdataconfig", {name: dict(_CHANNEL) for name in channels})
             self._write("resourceconfig", _RESOURCES)
             started = _start(self.base.name, source_dir, program, processes)
-            self._write("hyperparameters", {name: json.dumps(value) for name, value in {**hyperparameters, **started}.items()})
+            self._write(
+                "hyperparameters", {name: json.dumps(value) for name, value in {**hyperparameters, **started}.items()}
+            )
         except OSError as error:
             raise ThoraxError(f"--runs: {error.filename or self.base} cannot be written: {error.strerror}") from None
 
@@ -131,10 +149,13 @@ def check_channels(channels: Mapping[str, Path]) -> None:
 
 _CHANNEL = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
 _RESOURCES = {
-    "current_host": HOST, "hosts": [HOST], "current_instance_type": "local", "current_group_name": "homogeneousCluster",
+    "current_host": HOST,
+    "hosts": [HOST],
+    "current_instance_type": "local",
+    "current_group_name": "homogeneousCluster",
     "instance_groups": [{"instance_group_name": "homogeneousCluster", "instance_type": "local", "hosts": [HOST]}],
     "network_interface_name": "lo0" if sys.platform == "darwin" else "lo",
-}  # fmt: skip
+}
 
 
 def _start(job_name: str, source_dir: Path, program: str, processes: int) -> dict[str, object]:

@@ -15,7 +15,16 @@ from thorax_launch.names import dated
 from thorax_launch.recipe import Recipe
 
 
-def run(recipe: Recipe, channels: dict[str, Path], *, runs: Path, group: str, name: str = "", settings: list[str], processes: int = 1) -> int:
+def run(
+    recipe: Recipe,
+    channels: dict[str, Path],
+    *,
+    runs: Path,
+    group: str,
+    name: str = "",
+    settings: list[str],
+    processes: int = 1,
+) -> int:
     """Prepare, train, evaluate, register-if-better.
 
     Args:
@@ -29,18 +38,20 @@ def run(recipe: Recipe, channels: dict[str, Path], *, runs: Path, group: str, na
         0 (registered, or not better), or 130 where training was stopped.
 
     Raises:
-        ThoraxError: wrong input, the films have errors, or a step failed.
+        ThoraxError: wrong input, the images have errors, or a step failed.
     """
     hyperparameters = recipe.with_overrides(settings)
     if missing := [part for part in ("train", "test") if part not in channels]:
-        raise ThoraxError(f"--{missing[0]} is missing: a pipeline has training films, and test films to compare on")
+        raise ThoraxError(f"--{missing[0]} is missing: a pipeline has training images, and test images to compare on")
     if not NAME.fullmatch(group):
-        raise ThoraxError(f"--group {group} must be 1 to 63 letters, digits and hyphens, no hyphen first or last, as SageMaker asks")
+        raise ThoraxError(
+            f"--group {group} must be 1 to 63 letters, digits and hyphens, no hyphen first or last, as SageMaker asks"
+        )
     name = name or dated(recipe.name)
     JobDirectory.named(runs, name)
     print("-- Prepare", flush=True)
     if prepare.main(steps.check(hyperparameters, channels)):
-        raise ThoraxError("the films have errors, see above; nothing was trained")
+        raise ThoraxError("the images have errors, see above; nothing was trained")
     print("-- Train", flush=True)
     if code := train(recipe, runs=runs, job_name=name, channels=channels, settings=settings, processes=processes):
         return code
@@ -53,7 +64,10 @@ def run(recipe: Recipe, channels: dict[str, Path], *, runs: Path, group: str, na
     if auc <= best:
         print(f"not registered: test AUC {auc:.6f} is not above {best:.6f} ({holder})")
         return 0
-    print(f"registered: test AUC {auc:.6f} is above {best:.6f} ({holder}): {relative(register(runs / 'registry' / group, bundle, scores))}")
+    print(
+        f"registered: test AUC {auc:.6f} is above {best:.6f} ({holder}):"
+        f" {relative(register(runs / 'registry' / group, bundle, scores))}"
+    )
     return 0
 
 
@@ -66,7 +80,7 @@ def auc_of(scores: Path) -> float:
     stored = json.loads(scores.read_text(encoding="utf-8"))
     found = stored["scores"][stored["headline"]]["macro"]["auc"]["value"]
     if found is None:
-        raise ThoraxError("the test films give no AUC: they must have films with and without a finding")
+        raise ThoraxError("the test images give no AUC: they must have images with and without a finding")
     return float(found)
 
 

@@ -25,7 +25,14 @@ def running_app(bundle: Path, port: int = 0) -> Iterator[str]:
     """
     command = [sys.executable, "-m", "thorax_launch", "deploy", "--local", str(bundle), "--port", str(port)]
     # A session of its own: Ctrl-C is ours to hand on.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=child_environment())
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=child_environment(),
+    )
     assert process.stdout is not None
     said = ""
     try:

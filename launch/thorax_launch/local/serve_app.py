@@ -31,18 +31,22 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print,
 
     from thorax.serving.app import create_app
     from thorax.serving.service import Service
-    from thorax.serving.settings import Settings
+    from thorax.serving.settings import ServerSettings
 
-    chosen = Settings.from_environment(**settings)
+    chosen = ServerSettings.from_environment(**settings)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: uvicorn drains, then raises it again
     with listen(host, port) as socket, suppress(KeyboardInterrupt):
         service = Service.start(bundle, chosen)
         say(f"serving {bundle} at http://{host}:{socket.getsockname()[1]}/")
         config = uvicorn.Config(
-            create_app(lambda: service), log_level="warning", access_log=False, backlog=512,
-            timeout_graceful_shutdown=round(chosen.drain_s), h11_max_incomplete_event_size=64 * 1024,
-        )  # fmt: skip
+            create_app(lambda: service),
+            log_level="warning",
+            access_log=False,
+            backlog=512,
+            timeout_graceful_shutdown=round(chosen.drain_s),
+            h11_max_incomplete_event_size=64 * 1024,
+        )
         uvicorn.Server(config).run([socket])
     return 0
 
@@ -62,5 +66,8 @@ def listen(host: str, port: int) -> Any:
         listening.listen(512)  # who reads the address may call at once
     except (OSError, OverflowError) as error:
         listening.close()
-        raise ThoraxError(f"--port {port} on {host} cannot be used: {getattr(error, 'strerror', None) or error}; choose another, or 0 for a free one") from None
+        raise ThoraxError(
+            f"--port {port} on {host} cannot be used: {getattr(error, 'strerror', None) or error}; choose another, or 0"
+            " for a free one"
+        ) from None
     return listening

@@ -42,8 +42,10 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print,
     say(f"serving {bundle} at http://{host}:{port}/ under Ray Serve, in half a minute")
     folder = bundle.resolve()
     environment = as_environment(settings) | {
-        "PYTHONPATH": os.pathsep.join([str(folder), str(folder / "code")]), "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0",
-    }  # fmt: skip
+        "PYTHONPATH": os.pathsep.join([str(folder), str(folder / "code")]),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+    }
     return run([sys.executable, str(Path(__file__).resolve()), host, str(port)], environment, folder)
 
 
@@ -72,6 +74,7 @@ def hold(host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    # Only the bundle's code and what is installed: not this folder, and no installed copy of our own code before the bundle's.
+    # Only the bundle's code and what is installed: not this folder, and no installed copy of our own code before the
+    # bundle's.
     sys.path = [path for path in sys.path if Path(path or ".").resolve() != Path(__file__).resolve().parent]
     hold(sys.argv[1], int(sys.argv[2]))

@@ -1,6 +1,7 @@
 """A bundle under TorchServe on this machine, started by SageMaker's own toolkit as in AWS's image of PyTorch 2.6.
 
-TorchServe is unmaintained: this is for checking that a bundle runs there. Run as a script it is the process that holds it.
+TorchServe is unmaintained: this is for checking that a bundle runs there. Run as a script it is the process that holds
+it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 NEEDED = {
-    "ts": "torchserve", "model_archiver": "torch-model-archiver", "sagemaker_inference": "sagemaker-inference",
-    "sagemaker_pytorch_serving_container": "sagemaker-pytorch-inference", "yaml": "pyyaml",
-}  # fmt: skip
+    "ts": "torchserve",
+    "model_archiver": "torch-model-archiver",
+    "sagemaker_inference": "sagemaker-inference",
+    "sagemaker_pytorch_serving_container": "sagemaker-pytorch-inference",
+    "yaml": "pyyaml",
+}
 
 
 def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print, **settings: Any) -> int:
@@ -42,9 +46,13 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print,
     from thorax_launch.local.server_process import as_environment, run
 
     if host not in ("127.0.0.1", "localhost"):
-        raise ThoraxError(f"--host {host}: TorchServe listens on 127.0.0.1 only, for who reaches its management can run code")
+        raise ThoraxError(
+            f"--host {host}: TorchServe listens on 127.0.0.1 only, for who reaches its management can run code"
+        )
     if not shutil.which("java"):
-        raise ThoraxError("--server torchserve needs Java 17: install a JRE (Debian: apt-get install default-jre-headless)")
+        raise ThoraxError(
+            "--server torchserve needs Java 17: install a JRE (Debian: apt-get install default-jre-headless)"
+        )
     if missing := [package for module, package in NEEDED.items() if find_spec(module) is None]:
         raise ThoraxError(f"--server torchserve needs {', '.join(missing)}: pip install 'thorax-sagemaker[torchserve]'")
     Bundle.load(bundle)
@@ -60,11 +68,22 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print,
 
 def environment(base: str, port: int, workers: int) -> dict[str, str]:
     """The variables under which the toolkit serves base/model at this port of 127.0.0.1; workers 0: one per CPU."""
-    addresses = {f"TS_{name}_ADDRESS": f"http://127.0.0.1:{port + k}" for k, name in enumerate(("INFERENCE", "MANAGEMENT", "METRICS"))}
-    return addresses | ({"SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)} if workers else {}) | {
-        "SAGEMAKER_BASE_DIR": base, "TS_DISABLE_SYSTEM_METRICS": "true", "TEMP": base, "LOG_LOCATION": base, "PYTHONPATH": "",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-    }  # fmt: skip
+    addresses = {
+        f"TS_{name}_ADDRESS": f"http://127.0.0.1:{port + k}"
+        for k, name in enumerate(("INFERENCE", "MANAGEMENT", "METRICS"))
+    }
+    return (
+        addresses
+        | ({"SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)} if workers else {})
+        | {
+            "SAGEMAKER_BASE_DIR": base,
+            "TS_DISABLE_SYSTEM_METRICS": "true",
+            "TEMP": base,
+            "LOG_LOCATION": base,
+            "PYTHONPATH": "",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        }
+    )
 
 
 def hold(base: str) -> None:

@@ -55,7 +55,10 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
 
 def as_environment(settings: Mapping[str, Any]) -> dict[str, str]:
     """Settings of a server as the variables that it reads: max_batch=8 -> THORAX_MAX_BATCH=8."""
-    return {f"THORAX_{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value) for name, value in settings.items()}
+    return {
+        f"THORAX_{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in settings.items()
+    }
 
 
 def _below(pid: int) -> list[psutil.Process]:

@@ -20,7 +20,16 @@ INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: A run's own variables, which must not leak in from the shell, the notebook or the job that the launcher runs in.
 _FOREIGN = ("SM_", "SAGEMAKER_", "TORCHELASTIC_", "PET_")
-_FOREIGN_NAMES = {"PYTHONUNBUFFERED", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
+_FOREIGN_NAMES = {
+    "PYTHONUNBUFFERED",
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+}
 
 
 class Toolkit:
@@ -58,7 +67,9 @@ class Toolkit:
         """
         command = _command()
         before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
-        guard = _own_session([sys.executable, "-P", processes.__file__, self._base, self._program], stdin=subprocess.PIPE)
+        guard = _own_session(
+            [sys.executable, "-P", processes.__file__, self._base, self._program], stdin=subprocess.PIPE
+        )
         try:
             return self._run(command)
         finally:
@@ -70,7 +81,9 @@ class Toolkit:
     def _run(self, command: list[str]) -> int:
         if self._signals:
             return INTERRUPTED
-        self._toolkit = _own_session(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment)
+        self._toolkit = _own_session(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment
+        )
         if self._signals:  # it came while the process was being made
             self.end_script()
         pump = threading.Thread(target=_pump, args=(self._toolkit, self._log, self._hear), daemon=True)
@@ -102,13 +115,22 @@ def _command() -> list[str]:
     """
     script = Path(sys.executable).with_name("train")
     if not script.is_file():
-        raise ThoraxError(f"the SageMaker training toolkit is not installed in {sys.prefix}; run: make setup, or pip install -e '.[train]'")
-    return [sys.executable, "-u", str(script)]  # -u: the log is live; PYTHONUNBUFFERED would also shred the script's lines
+        raise ThoraxError(
+            f"the SageMaker training toolkit is not installed in {sys.prefix}; run: make setup, or pip install -e"
+            " '.[train]'"
+        )
+    return [
+        sys.executable,
+        "-u",
+        str(script),
+    ]  # -u: the log is live; PYTHONUNBUFFERED would also shred the script's lines
 
 
 def _environment(job: JobDirectory) -> dict[str, str]:
     """What a training container has set, and what a laptop needs besides."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN) and key not in _FOREIGN_NAMES}
+    clean = {
+        key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN) and key not in _FOREIGN_NAMES
+    }
     own = {
         "SAGEMAKER_BASE_DIR": str(job.base),
         "SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:main",
@@ -163,7 +185,11 @@ def last_words(job: JobDirectory) -> str:
     lines = told.splitlines()
     if len(lines) == 1:
         return lines[0].removeprefix("error: ")
-    causes = [line.strip().removeprefix("ErrorMessage").strip(' "') for line in lines if "Error: " in line or "Exception: " in line]
+    causes = [
+        line.strip().removeprefix("ErrorMessage").strip(' "')
+        for line in lines
+        if "Error: " in line or "Exception: " in line
+    ]
     causes = [line for line in causes if not line.startswith(("Framework Error", "sagemaker_training.errors"))]
     if causes:
         return causes[-1]

@@ -38,7 +38,7 @@ def train(
         recipe: what to train.
         runs: folder of all local jobs.
         job_name: default: the recipe's name and the time.
-        channels: name -> folder (or file); without `train` the recipe's synthetic films are drawn.
+        channels: name -> folder (or file); without `train` the recipe's synthetic images are drawn.
         settings: `key=value` texts put over the recipe's hyperparameters.
         processes: how many train together, under torchrun.
         resume_command: how to go on, told when the run is stopped; {name} is the job's.
@@ -80,28 +80,38 @@ def train(
 
 def results(job: JobDirectory) -> dict[str, Path]:
     """What a good run left, by name; only what is there."""
-    left = {"bundle": job.bundle, "report": job.data / "report.html", "metrics": job.data / "metrics.json", "log": job.log}
+    left = {
+        "bundle": job.bundle,
+        "report": job.data / "report.html",
+        "metrics": job.data / "metrics.json",
+        "log": job.log,
+    }
     return {what: path for what, path in left.items() if path.is_file() or (path.is_dir() and any(path.iterdir()))}
 
 
 def synthetic(recipe: Recipe, runs: Path, given: Mapping[str, Path]) -> dict[str, Path]:
-    """The channels of the recipe's synthetic film set, drawn on first use.
+    """The channels of the recipe's synthetic image set, drawn on first use.
 
     Raises:
         ThoraxError: the recipe has none, or another channel was given with them.
     """
     if given and set(given) != {"weights"}:
         flags = ", ".join(f"--{name}" for name in sorted(given) if name != "weights")
-        raise ThoraxError(f"{flags} without --train: give the training films too, --train DIR")
-    if recipe.films is None:
-        raise ThoraxError(f"recipe {recipe.name} has no synthetic films; give --train DIR")
+        raise ThoraxError(f"{flags} without --train: give the training images too, --train DIR")
+    if recipe.images is None:
+        raise ThoraxError(f"recipe {recipe.name} has no synthetic images; give --train DIR")
     from thorax_launch.synthetic.radiographs import write_folders, write_table
     from thorax_launch.synthetic.scenes import write_records, write_scenes
 
-    root = runs.absolute() / "films" / recipe.films
-    print(f"no --train: synthetic films in {relative(root)}", flush=True)
-    writers: dict[str, Callable[[Path], object]] = {"folders": write_folders, "table": write_table, "records": write_records, "scenes": write_scenes}
-    writers[recipe.films](root)
+    root = runs.absolute() / "images" / recipe.images
+    print(f"no --train: synthetic images in {relative(root)}", flush=True)
+    writers: dict[str, Callable[[Path], object]] = {
+        "folders": write_folders,
+        "table": write_table,
+        "records": write_records,
+        "scenes": write_scenes,
+    }
+    writers[recipe.images](root)
     return {name: root / name for name in CHANNELS if (root / name).is_dir()}
 
 

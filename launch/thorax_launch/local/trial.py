@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 _EPOCH = re.compile(r"^epoch (\d+)/\d+: ")
 _BEST = re.compile(r"^best epoch \d+/\d+: ")
-_STATES = {"COMPLETE": "Completed", "PRUNED": "Stopped", "FAIL": "Failed", "RUNNING": "InProgress", "WAITING": "Waiting"}
+_STATES = {
+    "COMPLETE": "Completed",
+    "PRUNED": "Stopped",
+    "FAIL": "Failed",
+    "RUNNING": "InProgress",
+    "WAITING": "Waiting",
+}
 
 
 def storage_url(folder: Path) -> str:
@@ -33,7 +39,8 @@ def study_of(url: str, name: str, search: Tune, config: TrainingConfig, constant
         constant: what all its jobs have alike: hyperparameters and channels.
 
     Raises:
-        ThoraxError: Optuna is not installed, or the study was made with another strategy, other ranges, hyperparameters or channels.
+        ThoraxError: Optuna is not installed, or the study was made with another strategy, other ranges, hyperparameters
+            or channels.
     """
     _check_optuna()
     import optuna
@@ -41,15 +48,22 @@ def study_of(url: str, name: str, search: Tune, config: TrainingConfig, constant
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     key = objective_key(config.objective)
     study = optuna.create_study(
-        storage=url, study_name=name, load_if_exists=True, pruner=_pruner(search, config.epochs),
+        storage=url,
+        study_name=name,
+        load_if_exists=True,
+        pruner=_pruner(search, config.epochs),
         direction="minimize" if config.objective == "loss" else "maximize",
-    )  # fmt: skip
-    study.sampler = _sampler(search, search.seed + len(study.get_trials(deepcopy=False)))  # else a search that goes on would begin with what it tried
+    )
+    study.sampler = _sampler(
+        search, search.seed + len(study.get_trials(deepcopy=False))
+    )  # else a search that goes on would begin with what it tried
     ranges = {range_name: f"{' to '.join(one.ends)}{' log' * one.log}" for range_name, one in search.ranges.items()}
     now = {"strategy": search.strategy, **constant, **ranges}
     before = study.user_attrs.get("made_of", now)
     if differ := [what for what in {**before, **now} if before.get(what) != now.get(what)]:
-        told = ", ".join(f"{what} {before.get(what, 'not given')} (now {now.get(what, 'not given')})" for what in differ[:4])
+        told = ", ".join(
+            f"{what} {before.get(what, 'not given')} (now {now.get(what, 'not given')})" for what in differ[:4]
+        )
         raise ThoraxError(f"--job-name {name}: that search has {told}; give the same again, or choose another name")
     study.set_user_attr("made_of", now)
     if search.strategy == "grid":
@@ -132,10 +146,21 @@ def study_leaderboard(study: optuna.Study) -> Leaderboard:
             value = pick(trial.intermediate_values.values())
         found.append(
             Trial(
-                trial.user_attrs["job"], _STATES[trial.state.name], value, trial.user_attrs["parameters"], trial.datetime_start, trial.user_attrs.get("seconds")
+                trial.user_attrs["job"],
+                _STATES[trial.state.name],
+                value,
+                trial.user_attrs["parameters"],
+                trial.datetime_start,
+                trial.user_attrs.get("seconds"),
             )
         )
-    return Leaderboard(study.study_name, METRICS[key], study.direction.name == "MAXIMIZE", tuple(found), tuple(study.user_attrs.get("command", ())))
+    return Leaderboard(
+        study.study_name,
+        METRICS[key],
+        study.direction.name == "MAXIMIZE",
+        tuple(found),
+        tuple(study.user_attrs.get("command", ())),
+    )
 
 
 def _check_optuna() -> None:

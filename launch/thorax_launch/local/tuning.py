@@ -67,7 +67,10 @@ def tune(
     check_channels(given)
     picture = plot or folder / "leaderboard.png"
     if plot and (plot.is_dir() or not (plot.absolute().parent.is_dir() or plot.absolute().parent == folder)):
-        raise ThoraxError(f"--plot {plot} cannot be written: {'it is a folder' if plot.is_dir() else f'there is no folder {plot.parent}'}; name a file")
+        raise ThoraxError(
+            f"--plot {plot} cannot be written:"
+            f" {'it is a folder' if plot.is_dir() else f'there is no folder {plot.parent}'}; name a file"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -75,10 +78,21 @@ def tune(
     with _alone(folder, name):
         channels = given if "train" in given else {**given, **synthetic(recipe, runs, given)}
         config = TrainingConfig.parse(dict(static))
-        study = study_of(storage_url(folder), name, search, config, {**static, **{f"--{channel}": str(path.resolve()) for channel, path in channels.items()}})
+        study = study_of(
+            storage_url(folder),
+            name,
+            search,
+            config,
+            {**static, **{f"--{channel}": str(path.resolve()) for channel, path in channels.items()}},
+        )
         words = ["python", "launch/train.py", recipe_argument or recipe.name, "--local"]
         words += [word for channel, path in given.items() for word in _flag(channel, path)]
-        words += [word for key, value in static.items() if recipe.hyperparameters.get(key) != value for word in ("--set", f"{key}={value}")]
+        words += [
+            word
+            for key, value in static.items()
+            if recipe.hyperparameters.get(key) != value
+            for word in ("--set", f"{key}={value}")
+        ]
         study.set_user_attr("command", words)
         _take_up(study)
         code = 0
@@ -92,9 +106,14 @@ def tune(
     if picture.exists():
         print(f"plot     {relative(picture)}")
     if code == INTERRUPTED:
-        print(f"search {name} is stopped after {_done(study)} of {search.total} jobs; to go on: the same command with --job-name {name}")
+        print(
+            f"search {name} is stopped after {_done(study)} of {search.total} jobs; to go on: the same command with"
+            f" --job-name {name}"
+        )
     elif board.best is None:
-        raise ThoraxError(f"none of the {len(board.trials)} jobs came to a value; see {relative(folder)}/*/output/train.log")
+        raise ThoraxError(
+            f"none of the {len(board.trials)} jobs came to a value; see {relative(folder)}/*/output/train.log"
+        )
     return code
 
 
@@ -148,13 +167,24 @@ def _take_up(study: optuna.Study) -> None:
 
 def _done(study: optuna.Study) -> int:
     """Jobs that came to an end: completed, stopped early or failed."""
-    return sum(trial.state.is_finished() and not trial.user_attrs.get("taken_up") for trial in study.get_trials(deepcopy=False))
+    return sum(
+        trial.state.is_finished() and not trial.user_attrs.get("taken_up") for trial in study.get_trials(deepcopy=False)
+    )
 
 
 def _run_trial(
-    study: optuna.Study, search: Tune, static: Mapping[str, str], channels: Mapping[str, Path], folder: Path, processes: int, source_dir: Path
+    study: optuna.Study,
+    search: Tune,
+    static: Mapping[str, str],
+    channels: Mapping[str, Path],
+    folder: Path,
+    processes: int,
+    source_dir: Path,
 ) -> int:
-    """One job, told to the study. 0, or `INTERRUPTED`; then the job stays unfinished and is taken up by the next run."""
+    """One job, told to the study.
+
+    0, or `INTERRUPTED`; then the job stays unfinished and is taken up by the next run.
+    """
     from optuna.trial import TrialState
 
     trial = study.ask()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from thorax.errors import ThoraxError
-from thorax_launch.settings import Resolved, Settings, pairs, read_file, resolve
+from thorax_launch.settings import AwsSettings, Resolved, pairs, read_file, resolve
 
 if TYPE_CHECKING:
     import boto3
@@ -36,7 +36,7 @@ def settings(args: Namespace, some_region: str = SOME_REGION) -> Resolved:
         ThoraxError: a wrong setting, no region, no role, or AWS does not answer.
     """
     offline = args.dry_run or args.explain_settings
-    given = {name: getattr(args, name, None) for name in (f.name for f in dataclasses.fields(Settings))}
+    given = {name: getattr(args, name, None) for name in (f.name for f in dataclasses.fields(AwsSettings))}
     flags = {**given, "tags": pairs("--tag", args.tag), "prices": str(args.prices or "")}
     sources = [("flags", flags), read_file(args.settings), _sdk(offline)]
     known = resolve(sources).settings
@@ -52,18 +52,22 @@ def settings(args: Namespace, some_region: str = SOME_REGION) -> Resolved:
     role, account = (_stand_in(known.role), "") if offline else _asked(session, known)
     account = account or role.split(":")[4]
     note = STAND_IN if account == NO_ACCOUNT else "AWS session"
-    found = resolve([*sources, (source, {"region": region}), (note, {"role": role, "bucket": f"sagemaker-{region}-{account}"})])
+    found = resolve(
+        [*sources, (source, {"region": region}), (note, {"role": role, "bucket": f"sagemaker-{region}-{account}"})]
+    )
     return Resolved(dataclasses.replace(found.settings, role=role), found.origins)
 
 
-def place(profile: str, region: str) -> Settings:
+def place(profile: str, region: str) -> AwsSettings:
     """Where to look: profile and region by flag, ./thorax.yaml or session; for commands that only ask.
 
     Raises:
         ThoraxError: no region.
     """
     sources = [("flags", {"profile": profile, "region": region}), read_file(None)]
-    found = resolve([*sources, ("AWS session", {"region": open_session(resolve(sources).settings).region_name})]).settings
+    found = resolve(
+        [*sources, ("AWS session", {"region": open_session(resolve(sources).settings).region_name})]
+    ).settings
     if not found.region:
         raise ThoraxError(NO_REGION)
     return found
@@ -104,7 +108,7 @@ def _stand_in(role: str) -> str:
     return role if role.startswith("arn:") else f"arn:aws:iam::{NO_ACCOUNT}:role/{role or 'ROLE'}"
 
 
-def _asked(session: boto3.Session, known: Settings) -> tuple[str, str]:
+def _asked(session: boto3.Session, known: AwsSettings) -> tuple[str, str]:
     """(the role's ARN, the account or "" where the ARN tells it), asking AWS only for what is not known."""
     if known.role.startswith("arn:") and known.bucket:
         return known.role, ""
@@ -117,12 +121,15 @@ def _asked(session: boto3.Session, known: Settings) -> tuple[str, str]:
 def _role_arn(session: boto3.Session, role: str, caller: str) -> str:
     """ARN of the named role, or of the role that this notebook or machine runs under."""
     if not role and ":assumed-role/" not in caller:
-        raise ThoraxError(f"no role: you are {caller}, and jobs need an execution role; give --role ARN or put role into thorax.yaml (docs/aws.md, step 3)")
+        raise ThoraxError(
+            f"no role: you are {caller}, and jobs need an execution role; give --role ARN or put role into thorax.yaml"
+            " (docs/aws.md, step 3)"
+        )
     found: str = client(session, "iam").get_role(RoleName=role or caller.split("/")[1])["Role"]["Arn"]
     return found
 
 
-def open_session(known: Settings) -> boto3.Session:
+def open_session(known: AwsSettings) -> boto3.Session:
     """The AWS session of these settings; asks nothing of AWS.
 
     Raises:
@@ -145,7 +152,7 @@ def client(session: boto3.Session, service: str, region: str | None = None) -> A
 
 
 @contextmanager
-def one_line_errors(known: Settings, unsure: str = "") -> Iterator[None]:
+def one_line_errors(known: AwsSettings, unsure: str = "") -> Iterator[None]:
     """Turns what botocore raises into a ThoraxError that says what to do; `unsure` is added where no answer came."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -156,20 +163,35 @@ def one_line_errors(known: Settings, unsure: str = "") -> Iterator[None]:
     except BotoCoreError as error:
         name = type(error).__name__
         if "Credential" in name or "Token" in name or "SSO" in name:
-            raise ThoraxError(f"AWS credentials: {error}; run `aws configure` or `aws sso login`, or give --profile") from None
-        raise ThoraxError(f"AWS cannot be reached: {' '.join(str(error).split())}; check network, --region {known.region} and VPC endpoints{unsure}") from None
+            raise ThoraxError(
+                f"AWS credentials: {error}; run `aws configure` or `aws sso login`, or give --profile"
+            ) from None
+        raise ThoraxError(
+            f"AWS cannot be reached: {' '.join(str(error).split())}; check network, --region {known.region} and VPC"
+            f" endpoints{unsure}"
+        ) from None
 
 
-def told(error: Mapping[str, Any], operation: str, known: Settings) -> str:
+def told(error: Mapping[str, Any], operation: str, known: AwsSettings) -> str:
     """One line for an error that AWS returned: its own words, and what to do."""
     code, words = str(error.get("Code", "")), " ".join(str(error.get("Message", "")).split())
     if code == "ResourceLimitExceeded":
         where = f"https://{known.region}.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas"
         advice = f"ask for more at {where} (search the quota that is named above), or choose another --instance-type"
     elif code in ("NoSuchBucket", "404"):
-        advice = f"bucket {known.bucket} does not exist: make it (aws s3 mb s3://{known.bucket} --region {known.region}) or give --bucket"
-    elif code in ("NoSuchEntity", "NoSuchEntityException") or "assume" in words.lower() or ("role" in words.lower() and code == "ValidationException"):
-        advice = f"role {known.role or '(none)'} must exist and trust sagemaker.amazonaws.com: docs/aws.md, step 3, or give --role"
+        advice = (
+            f"bucket {known.bucket} does not exist: make it (aws s3 mb s3://{known.bucket} --region {known.region}) or"
+            " give --bucket"
+        )
+    elif (
+        code in ("NoSuchEntity", "NoSuchEntityException")
+        or "assume" in words.lower()
+        or ("role" in words.lower() and code == "ValidationException")
+    ):
+        advice = (
+            f"role {known.role or '(none)'} must exist and trust sagemaker.amazonaws.com: docs/aws.md, step 3, or give"
+            " --role"
+        )
     elif ("ccess" in code and "enied" in code) or code in ("403", "UnauthorizedOperation"):
         advice = "your user lacks a permission: `python launch/iam.py launcher` prints the policy that this needs"
     elif code in ("ThrottlingException", "Throttling", "RequestLimitExceeded", "SlowDown"):

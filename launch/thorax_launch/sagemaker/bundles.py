@@ -1,4 +1,7 @@
-"""A bundle on its way to AWS: a folder, a model.tar.gz or an s3:// address becomes the address that a model is made of."""
+"""A bundle on its way to AWS.
+
+A folder, a model.tar.gz or an s3:// address becomes the address that a model is made of.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from thorax.errors import ThoraxError
 from thorax.serving.bundle import CODE, DESCRIPTION, RAY, WEIGHTS, Bundle
 from thorax_launch.names import clean
 from thorax_launch.sagemaker.package import Upload, packed, source_files
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 ARCHIVE = "model.tar.gz"
 #: What AWS's images need at the top of /opt/ml/model: Ray Serve reads config.yaml, both put code/ on the path.
@@ -45,7 +48,7 @@ class Shipped:
         return self.uri.split("/")[-2] if self.uploads else hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
 
-def shipped(where: str, settings: Settings) -> Shipped:
+def shipped(where: str, settings: AwsSettings) -> Shipped:
     """Packs what the user named: the same bytes, and so the same address, for the same bundle.
 
     Raises:
@@ -57,7 +60,9 @@ def shipped(where: str, settings: Settings) -> Shipped:
         return Shipped(where, (), where, _job_name(where))
     path = Path(where)
     if path.is_dir():
-        folder = path / "model" if not (path / DESCRIPTION).exists() and (path / "model" / DESCRIPTION).exists() else path
+        folder = (
+            path / "model" if not (path / DESCRIPTION).exists() and (path / "model" / DESCRIPTION).exists() else path
+        )
         Bundle.load(folder)
         content: bytes | Path = packed(_complete(source_files(folder), where), level=1)  # weights do not get smaller
         assert isinstance(content, bytes)
@@ -71,7 +76,9 @@ def shipped(where: str, settings: Settings) -> Shipped:
     else:
         raise ThoraxError(f"{where} does not exist; {_HOW}")
     prefix = f"{settings.root}/bundles/{digest}/"
-    return Shipped(prefix + ARCHIVE, (Upload(prefix + ARCHIVE, content, once=prefix),), where, _job_name(str(path.resolve())))
+    return Shipped(
+        prefix + ARCHIVE, (Upload(prefix + ARCHIVE, content, once=prefix),), where, _job_name(str(path.resolve()))
+    )
 
 
 @contextmanager
@@ -91,7 +98,9 @@ def described(bundle: Shipped, s3: Any = None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         if bundle.where.startswith("s3://"):
             if s3 is None:
-                raise ThoraxError(f"{bundle.where} is not on this machine: give the bundle's folder or its model.tar.gz")
+                raise ThoraxError(
+                    f"{bundle.where} is not on this machine: give the bundle's folder or its model.tar.gz"
+                )
             path = Path(folder) / ARCHIVE
             bucket, _, key = bundle.where.removeprefix("s3://").partition("/")
             s3.download_file(bucket, key, str(path))

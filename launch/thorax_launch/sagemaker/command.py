@@ -10,10 +10,10 @@ from thorax_launch.names import dated
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import account, follow, submission
 from thorax_launch.sagemaker.training_jobs import Plan, Task
-from thorax_launch.settings import Settings, pairs
+from thorax_launch.settings import AwsSettings, pairs
 
 
-def job(args: Namespace, longest_name: int = 63) -> tuple[Recipe, Settings, Task]:
+def job(args: Namespace, longest_name: int = 63) -> tuple[Recipe, AwsSettings, Task]:
     """What the flags of a training or tuning command mean.
 
     Args:
@@ -37,7 +37,7 @@ def job(args: Namespace, longest_name: int = 63) -> tuple[Recipe, Settings, Task
     resolved = account.settings(args)
     if args.explain_settings:
         print(resolved.table())
-        raise flags.Done
+        raise flags.CommandDone
     task = Task(
         name=args.job_name or dated(recipe.name, longest_name),
         channels=flags.channels(args),
@@ -59,14 +59,14 @@ def quiet() -> None:
         logging.getLogger(logger).setLevel(logging.ERROR)
 
 
-def finish(plan: Plan, settings: Settings, args: Namespace) -> int:
+def finish(plan: Plan, settings: AwsSettings, args: Namespace) -> int:
     """Shows the plan (--dry-run) or carries it out. 0, or 1 where the person said no."""
     if args.dry_run:
         submission.show(plan, settings)
         return 0
-    return 0 if submission.go(plan, settings, yes=args.yes) else 1
+    return 0 if submission.submit(plan, settings, yes=args.yes) else 1
 
 
-def watch(job_name: str, settings: Settings) -> int:
+def watch(job_name: str, settings: AwsSettings) -> int:
     """See follow.follow."""
     return follow.follow(job_name, settings)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 #: Built-in rules for a classifier: gradients that vanish, a loss that stands still, overfitting, poor initial weights.
 RULES = ("vanishing_gradient", "loss_not_decreasing", "overfit", "overtraining", "poor_weight_initialization")
@@ -23,7 +23,7 @@ class Watch:
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def arguments(settings: Settings, name: str, *, rules: bool, profile: bool) -> Watch:
+def arguments(settings: AwsSettings, name: str, *, rules: bool, profile: bool) -> Watch:
     """The fields of CreateTrainingJob for --debugger (rules) and --profiler; empty where neither is asked for.
 
     Each rule says which tensors it needs; the hook gets the union of them.
@@ -35,12 +35,16 @@ def arguments(settings: Settings, name: str, *, rules: bool, profile: bool) -> W
     if rules:
         chosen = _debugger_rules()
         found["debug_hook_config"] = DebugHookConfig(
-            s3_output_path=f"{settings.root}/{name}/debug/", hook_parameters={"save_interval": "100"}, collection_configurations=_collections(chosen)
+            s3_output_path=f"{settings.root}/{name}/debug/",
+            hook_parameters={"save_interval": "100"},
+            collection_configurations=_collections(chosen),
         )
         found["debug_rule_configurations"] = [_configured(rule, settings.region) for rule in chosen]
         told["debugging"] = "true"
     if profile:
-        found["profiler_config"] = ProfilerConfig(s3_output_path=f"{settings.root}/{name}/profiler/", profiling_interval_in_milliseconds=500)
+        found["profiler_config"] = ProfilerConfig(
+            s3_output_path=f"{settings.root}/{name}/profiler/", profiling_interval_in_milliseconds=500
+        )
         found["profiler_rule_configurations"] = [_profiler_rule(settings.region)]
         told["profiler"] = "true"
     elif rules:
@@ -58,7 +62,10 @@ def _collections(rules: list[Any]) -> list[Any]:
     from sagemaker.core.shapes import CollectionConfiguration
 
     needed = {one.name: one.parameters or {} for rule in rules for one in rule.collection_configs}
-    return [CollectionConfiguration(collection_name=name, **({"collection_parameters": more} if more else {})) for name, more in sorted(needed.items())]
+    return [
+        CollectionConfiguration(collection_name=name, **({"collection_parameters": more} if more else {}))
+        for name, more in sorted(needed.items())
+    ]
 
 
 def _configured(rule: Any, region: str) -> Any:
@@ -67,7 +74,9 @@ def _configured(rule: Any, region: str) -> Any:
 
     parameters = {key: str(value) for key, value in rule.rule_parameters.items()}
     return DebugRuleConfiguration(
-        rule_configuration_name=rule.name, rule_evaluator_image=get_rule_container_image_uri(rule.name, region), rule_parameters=parameters
+        rule_configuration_name=rule.name,
+        rule_evaluator_image=get_rule_container_image_uri(rule.name, region),
+        rule_parameters=parameters,
     )
 
 

@@ -1,4 +1,7 @@
-"""What belongs to an endpoint, and how it goes away: scaling and its alarm, endpoint, configuration, model, in that order."""
+"""What belongs to an endpoint, and how it goes away.
+
+Scaling and its alarm, endpoint, configuration, model, in that order.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from typing import Any
 
 from thorax_launch.sagemaker import endpoints
 from thorax_launch.sagemaker.account import client, one_line_errors, open_session
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 #: How AWS's services say that there is no such thing.
 _GONE = ("Could not find", "No scalable target found", "ResourceNotFound")
 
 
 @dataclass(frozen=True)
-class Doomed:
+class DeleteCall:
     """One thing to delete: what it is, and the call that does it."""
 
     what: str
@@ -23,7 +26,7 @@ class Doomed:
     arguments: dict[str, Any]
 
 
-def of_endpoint(name: str, settings: Settings) -> list[Doomed]:
+def of_endpoint(name: str, settings: AwsSettings) -> list[DeleteCall]:
     """Everything that an endpoint is made of and nothing else; S3 keeps bundle, captures and results.
 
     Raises:
@@ -35,29 +38,47 @@ def of_endpoint(name: str, settings: Settings) -> list[Doomed]:
         config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
         variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
         resources = [f"endpoint/{name}/variant/{variant['VariantName']}" for variant in variants]
-        scaled = client(session, "application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=resources)["ScalableTargets"]
+        scaled = client(session, "application-autoscaling").describe_scalable_targets(
+            ServiceNamespace="sagemaker", ResourceIds=resources
+        )["ScalableTargets"]
         wakes = client(session, "cloudwatch").describe_alarms(AlarmNames=[endpoints.wake(name)])["MetricAlarms"]
     scaling = [
-        Doomed(f"autoscaling of {one['ResourceId']}", "application-autoscaling", "deregister_scalable_target",
-               {"ServiceNamespace": "sagemaker", "ResourceId": one["ResourceId"], "ScalableDimension": one["ScalableDimension"]})
+        DeleteCall(
+            f"autoscaling of {one['ResourceId']}",
+            "application-autoscaling",
+            "deregister_scalable_target",
+            {
+                "ServiceNamespace": "sagemaker",
+                "ResourceId": one["ResourceId"],
+                "ScalableDimension": one["ScalableDimension"],
+            },
+        )
         for one in scaled
-    ]  # fmt: skip
+    ]
     alarms = [alarm(name)] if wakes else []
     models = [
-        Doomed(f"model {variant['ModelName']}", "sagemaker", "delete_model", {"ModelName": variant["ModelName"]})
-        for variant in variants if variant.get("ModelName")
-    ]  # fmt: skip
-    endpoint = Doomed(f"endpoint {name}", "sagemaker", "delete_endpoint", {"EndpointName": name})
-    configuration = Doomed(f"endpoint configuration {config}", "sagemaker", "delete_endpoint_config", {"EndpointConfigName": config})
+        DeleteCall(f"model {variant['ModelName']}", "sagemaker", "delete_model", {"ModelName": variant["ModelName"]})
+        for variant in variants
+        if variant.get("ModelName")
+    ]
+    endpoint = DeleteCall(f"endpoint {name}", "sagemaker", "delete_endpoint", {"EndpointName": name})
+    configuration = DeleteCall(
+        f"endpoint configuration {config}", "sagemaker", "delete_endpoint_config", {"EndpointConfigName": config}
+    )
     return [*scaling, *alarms, endpoint, configuration, *models]
 
 
-def alarm(endpoint: str) -> Doomed:
-    """The alarm that wakes an asynchronous endpoint; AWS deletes the alarms that it makes for scaling policies, not this one of ours."""
-    return Doomed(f"alarm {endpoints.wake(endpoint)}", "cloudwatch", "delete_alarms", {"AlarmNames": [endpoints.wake(endpoint)]})
+def alarm(endpoint: str) -> DeleteCall:
+    """The alarm that wakes an asynchronous endpoint.
+
+    AWS deletes the alarms that it makes for scaling policies, not this one of ours.
+    """
+    return DeleteCall(
+        f"alarm {endpoints.wake(endpoint)}", "cloudwatch", "delete_alarms", {"AlarmNames": [endpoints.wake(endpoint)]}
+    )
 
 
-def delete(things: list[Doomed], settings: Settings) -> None:
+def delete(things: list[DeleteCall], settings: AwsSettings) -> None:
     """Deletes one after the other; what is gone already is passed over.
 
     Raises:
@@ -76,7 +97,7 @@ def delete(things: list[Doomed], settings: Settings) -> None:
         print(f"deleted {thing.what}", flush=True)
 
 
-def running(settings: Settings) -> list[str]:
+def running(settings: AwsSettings) -> list[str]:
     """Names of this project's endpoints that are still there, each billed by the hour, by their tag project=thorax."""
     sagemaker = client(open_session(settings), "sagemaker")
     found = []

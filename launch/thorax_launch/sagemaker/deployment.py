@@ -1,4 +1,7 @@
-"""From a bundle to an endpoint that answers: made, waited for, tried with a film; taken back where any of it fails."""
+"""From a bundle to an endpoint that answers: made, waited for, tried with an image.
+
+Taken back where any of it fails.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from thorax_launch.sagemaker.bundles import Shipped
 from thorax_launch.sagemaker.endpoints import Host
 from thorax_launch.sagemaker.errors import refused, settled
 from thorax_launch.sagemaker.registry import Registration, register
-from thorax_launch.sagemaker.requests import Request
-from thorax_launch.sagemaker.smoke_tests import try_it
+from thorax_launch.sagemaker.requests import AwsRequest
+from thorax_launch.sagemaker.smoke_tests import smoke_test
 from thorax_launch.sagemaker.undo import Undo
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Deployment:
 
     host: Host
     bundle: Shipped
-    settings: Settings
-    requests: tuple[Request, Request, Request]
+    settings: AwsSettings
+    requests: tuple[AwsRequest, AwsRequest, AwsRequest]
     scaling: tuple[tuple[str, dict[str, Any]], ...] = ()
     registration: Registration | None = None
 
@@ -53,20 +56,26 @@ class Deployment:
             calls[self.registration.request.operation] = self.registration.request.as_dict()
         print(json.dumps(calls, indent=2))
         print(self.summary(), file=sys.stderr)
-        print(f"note:     where endpoint {self.host.answers_as} exists, UpdateEndpoint takes the place of CreateEndpoint", file=sys.stderr)
+        print(
+            f"note:     where endpoint {self.host.answers_as} exists, UpdateEndpoint takes the place of CreateEndpoint",
+            file=sys.stderr,
+        )
 
     def summary(self) -> str:
         """What would be uploaded, and what the endpoint costs."""
         prices = cost.Prices.load(Path(self.settings.prices)) if self.settings.prices else None
         machine = "" if self.host.kind == "serverless" else self.host.instance_type
-        lines = [f"endpoint: {self.host.answers_as} ({self.host.kind}), bundle {self.bundle.uri}", *submission.files(self.uploads)]
+        lines = [
+            f"endpoint: {self.host.answers_as} ({self.host.kind}), bundle {self.bundle.uri}",
+            *submission.files(self.uploads),
+        ]
         return "\n".join([*lines, cost.hosting_told(machine, self.host.instance_count, self.settings.region, prices)])
 
 
 def plan(
     host: Host,
     bundle: Shipped,
-    settings: Settings,
+    settings: AwsSettings,
     tags: dict[str, str],
     autoscale: tuple[int, int] | None,
     per_minute: float,
@@ -77,7 +86,11 @@ def plan(
     Raises:
         ThoraxError: what AWS would refuse, in one line.
     """
-    requests = (endpoints.model(host, settings, tags), endpoints.endpoint_config(host, settings, tags), endpoints.endpoint(host, tags))
+    requests = (
+        endpoints.model(host, settings, tags),
+        endpoints.endpoint_config(host, settings, tags),
+        endpoints.endpoint(host, tags),
+    )
     scaling = tuple(endpoints.autoscaling(host, *autoscale, per_minute)) if autoscale else ()
     return Deployment(host, bundle, settings, requests, scaling, registration)
 
@@ -86,7 +99,8 @@ def deploy(deployment: Deployment, *, yes: bool) -> bool:
     """Asks, uploads, makes or updates the endpoint, waits until it answers. False where the person said no.
 
     Raises:
-        ThoraxError: it could not be made or does not answer (AWS's or the model's reason). What was made is deleted then, and an
+        ThoraxError: it could not be made or does not answer (AWS's or the model's reason). What was made is deleted
+            then, and an
             endpoint that was there before is as before.
     """
     settings, host = deployment.settings, deployment.host
@@ -96,7 +110,9 @@ def deploy(deployment: Deployment, *, yes: bool) -> bool:
         before = _configuration(sagemaker, host.answers_as)
         if before:
             _check_machine(deployment, session, before)
-    print(deployment.summary() + (f"\nupdate:   it answers with {before} until then" if before else ""), file=sys.stderr)
+    print(
+        deployment.summary() + (f"\nupdate:   it answers with {before} until then" if before else ""), file=sys.stderr
+    )
     if not yes and not submission.confirmed("update it?" if before else "start it?"):
         return False
     submission.put(deployment.uploads, session, settings)
@@ -104,7 +120,7 @@ def deploy(deployment: Deployment, *, yes: bool) -> bool:
     try:
         with one_line_errors(settings):
             _make(deployment, session, undo)
-            try_it(host, settings, session)
+            smoke_test(host, settings, session)
             _scale(deployment, session, undo)
             if deployment.registration:
                 print(f"registered: {register(deployment.registration, sagemaker)}", flush=True)
@@ -112,7 +128,10 @@ def deploy(deployment: Deployment, *, yes: bool) -> bool:
         raise ThoraxError(f"{str(error) or 'stopped by Ctrl-C'}; {undo()}") from None
     if before:
         undo.forget_old()
-    print(f"endpoint {host.answers_as} answers in {settings.region}; it costs until deleted: python launch/delete.py {host.answers_as}")
+    print(
+        f"endpoint {host.answers_as} answers in {settings.region}; it costs until deleted: python launch/delete.py"
+        f" {host.answers_as}"
+    )
     return True
 
 
@@ -126,7 +145,10 @@ def _configuration(sagemaker: Any, name: str) -> str:
     if found is None:
         return ""
     if found["EndpointStatus"] not in ("InService", "UpdateRollbackFailed"):
-        raise ThoraxError(f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or `python launch/delete.py {name}`")
+        raise ThoraxError(
+            f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or `python launch/delete.py"
+            f" {name}`"
+        )
     return str(found["EndpointConfigName"])
 
 
@@ -139,13 +161,18 @@ def _check_machine(deployment: Deployment, session: Any, before: str) -> None:
     host, sagemaker = deployment.host, client(session, "sagemaker")
     found = refused(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=before)) or {"ProductionVariants": []}
     new = "serverless" if host.kind == "serverless" else host.instance_type
-    old = next((one.get("InstanceType", "serverless") for one in found["ProductionVariants"] if one["VariantName"] == "main"), new)
+    old = next(
+        (one.get("InstanceType", "serverless") for one in found["ProductionVariants"] if one["VariantName"] == "main"),
+        new,
+    )
     if old != new and _scaled(session, host):
         again = "this command again" if new == "serverless" else "this command again with --autoscale LOW,HIGH"
         raise ThoraxError(
-            f"endpoint {host.answers_as} is autoscaled on {old}, and AWS does not change that to {new}: first run `aws application-autoscaling "
-            f"deregister-scalable-target --service-namespace sagemaker --resource-id endpoint/{host.answers_as}/variant/main "
-            f"--scalable-dimension sagemaker:variant:DesiredInstanceCount --region {deployment.settings.region}`, then {again}")  # fmt: skip
+            f"endpoint {host.answers_as} is autoscaled on {old}, and AWS does not change that to {new}: first run `aws"
+            " application-autoscaling deregister-scalable-target --service-namespace sagemaker --resource-id"
+            f" endpoint/{host.answers_as}/variant/main --scalable-dimension sagemaker:variant:DesiredInstanceCount"
+            f" --region {deployment.settings.region}`, then {again}"
+        )
 
 
 def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
@@ -159,14 +186,21 @@ def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
     undo.endpoint = True
     if undo.before:
         # the number of machines that autoscaling has come to stays
-        sagemaker.update_endpoint(EndpointName=host.answers_as, EndpointConfigName=host.name, RetainAllVariantProperties=_scaled(session, host))
+        sagemaker.update_endpoint(
+            EndpointName=host.answers_as,
+            EndpointConfigName=host.name,
+            RetainAllVariantProperties=_scaled(session, host),
+        )
     else:
         endpoint.send(session)
     print(f"endpoint {host.answers_as} is being {'updated' if undo.before else 'made'}; this takes minutes", flush=True)
     now = settled(sagemaker, host.answers_as, tell=True)
     if now["EndpointStatus"] != "InService" or now["EndpointConfigName"] != host.name:
         reason = " ".join(str(now.get("FailureReason", "no reason given")).split())
-        raise ThoraxError(f"endpoint {host.answers_as} failed: {reason}; its log: CloudWatch /aws/sagemaker/Endpoints/{host.answers_as}")
+        raise ThoraxError(
+            f"endpoint {host.answers_as} failed: {reason}; its log: CloudWatch"
+            f" /aws/sagemaker/Endpoints/{host.answers_as}"
+        )
 
 
 def _scaled(session: Any, host: Host) -> bool:

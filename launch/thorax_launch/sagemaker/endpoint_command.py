@@ -13,7 +13,7 @@ from thorax_launch.sagemaker import account, bundles, command, deployment
 from thorax_launch.sagemaker.endpoints import SERVERS, Host
 from thorax_launch.sagemaker.registry import registration
 from thorax_launch.sagemaker.training_jobs import commit
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 
 def deployment_of(args: Namespace) -> deployment.Deployment:
@@ -29,10 +29,20 @@ def deployment_of(args: Namespace) -> deployment.Deployment:
     kind = "serverless" if args.serverless else "async" if args.asynchronous else "realtime"
     _check(args, kind, endpoint)
     chosen = {
-        "instance_type": args.instance_type, "instance_count": flags.positive("--instance-count", args.instance_count), "memory_mb": args.memory_mb,
-        "concurrency": flags.positive("--concurrency", args.concurrency), "capture": args.capture,
-    }  # fmt: skip
-    host = Host(dated(endpoint), bundle.uri, kind, server, endpoint=endpoint, **{name: value for name, value in chosen.items() if value is not None})
+        "instance_type": args.instance_type,
+        "instance_count": flags.positive("--instance-count", args.instance_count),
+        "memory_mb": args.memory_mb,
+        "concurrency": flags.positive("--concurrency", args.concurrency),
+        "capture": args.capture,
+    }
+    host = Host(
+        dated(endpoint),
+        bundle.uri,
+        kind,
+        server,
+        endpoint=endpoint,
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
     tags = tagged(settings, bundle)
     entry = None
     if args.register:
@@ -43,7 +53,7 @@ def deployment_of(args: Namespace) -> deployment.Deployment:
     return deployment.plan(host, bundle, settings, tags, scale, per_minute, entry)
 
 
-def place(args: Namespace) -> tuple[Settings, str]:
+def place(args: Namespace) -> tuple[AwsSettings, str]:
     """Settings with the serving image of --image, and the server that it holds.
 
     Raises:
@@ -54,13 +64,13 @@ def place(args: Namespace) -> tuple[Settings, str]:
     resolved = account.settings(args)
     if args.explain_settings:
         print(resolved.table())
-        raise flags.Done
+        raise flags.CommandDone
     if args.image in SERVERS:
         return replace(resolved.settings, serving_image=""), args.image
     return (replace(resolved.settings, serving_image=args.image) if args.image else resolved.settings), "ray"
 
 
-def tagged(settings: Settings, bundle: bundles.Shipped) -> dict[str, str]:
+def tagged(settings: AwsSettings, bundle: bundles.Shipped) -> dict[str, str]:
     """Project, git commit and bundle, then the user's own tags, which win."""
     own = {"project": "thorax", "commit": commit(), "bundle": bundle.digest}
     return {key: value for key, value in {**own, **settings.tags}.items() if value}
@@ -70,15 +80,22 @@ def _check(args: Namespace, kind: str, endpoint: str) -> None:
     if args.serverless and args.asynchronous:
         raise ThoraxError("--serverless and --async: choose one")
     if kind == "serverless" and (args.instance_type or args.instance_count):
-        raise ThoraxError("--serverless with --instance-type or --instance-count: it has no machine of its own; leave them out")
+        raise ThoraxError(
+            "--serverless with --instance-type or --instance-count: it has no machine of its own; leave them out"
+        )
     if kind != "serverless" and args.memory_mb:
         raise ThoraxError("--memory-mb is for --serverless; leave it out")
     if kind == "realtime" and args.concurrency:
         raise ThoraxError("--concurrency is for --serverless and --async; leave it out")
     if args.autoscale_target is not None and (not args.autoscale or args.autoscale_target <= 0):
-        raise ThoraxError(f"--autoscale-target {args.autoscale_target:g} must be above 0, and goes with --autoscale LOW,HIGH")
+        raise ThoraxError(
+            f"--autoscale-target {args.autoscale_target:g} must be above 0, and goes with --autoscale LOW,HIGH"
+        )
     if clean(endpoint) != endpoint:
-        raise ThoraxError(f"--endpoint-name {endpoint} must be 1 to {LONGEST} letters, digits and hyphens, with a letter or digit at both ends")
+        raise ThoraxError(
+            f"--endpoint-name {endpoint} must be 1 to {LONGEST} letters, digits and hyphens, with a letter or digit at"
+            " both ends"
+        )
 
 
 def _limits(text: str) -> tuple[int, int]:

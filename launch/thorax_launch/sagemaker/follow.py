@@ -10,7 +10,7 @@ from typing import Any
 from thorax.errors import ThoraxError
 from thorax_launch.sagemaker.account import client, one_line_errors, open_session
 from thorax_launch.sagemaker.submission import confirmed
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 LOGS = "/aws/sagemaker/TrainingJobs"
 ENDED = ("Completed", "Failed", "Stopped")
@@ -19,7 +19,7 @@ POLL = 10.0
 PATIENCE = 5
 
 
-def follow(name: str, settings: Settings) -> int:
+def follow(name: str, settings: AwsSettings) -> int:
     """Prints the log of a job until it ends. Ctrl-C asks whether to stop the job.
 
     Returns:
@@ -58,8 +58,15 @@ def _watch(sagemaker: Any, log: Log, name: str) -> dict[str, Any]:
         except (ConnectionError, HTTPClientError) as error:
             failures += 1
             if failures == PATIENCE:
-                raise ThoraxError(f"the line to AWS is lost ({type(error).__name__}); job {name} goes on there; to watch it again: {again(name)}") from None
-            print(f"no answer from AWS ({type(error).__name__}); the job goes on; trying again", file=sys.stderr, flush=True)
+                raise ThoraxError(
+                    f"the line to AWS is lost ({type(error).__name__}); job {name} goes on there; to watch it again:"
+                    f" {again(name)}"
+                ) from None
+            print(
+                f"no answer from AWS ({type(error).__name__}); the job goes on; trying again",
+                file=sys.stderr,
+                flush=True,
+            )
         time.sleep(POLL)
 
 
@@ -68,7 +75,7 @@ def again(name: str) -> str:
     return f"python launch/follow.py {name}"
 
 
-def _interrupted(sagemaker: Any, name: str, settings: Settings) -> int:
+def _interrupted(sagemaker: Any, name: str, settings: AwsSettings) -> int:
     print()
     try:
         stop = sys.stdin.isatty() and confirmed(f"stop job {name}? No leaves it running.")
@@ -117,7 +124,9 @@ class Log:
         from botocore.exceptions import ClientError
 
         try:
-            found = self._logs.describe_log_streams(logGroupName=LOGS, logStreamNamePrefix=f"{self._name}/")["logStreams"]
+            found = self._logs.describe_log_streams(logGroupName=LOGS, logStreamNamePrefix=f"{self._name}/")[
+                "logStreams"
+            ]
         except ClientError as error:  # until the first job of an account has written, there is no such group
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise

@@ -1,4 +1,7 @@
-"""What is uploaded before a job starts: the code as a tarball with the same bytes for the same files, and the films."""
+"""What is uploaded before a job starts.
+
+The code as a tarball with the same bytes for the same files, and the images.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax_launch.sagemaker.upload_files import to_send
+from thorax_launch.sagemaker.upload_files import files_to_upload
 
 _LEFT_OUT = {"__pycache__", ".DS_Store", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git"}
 REQUIREMENTS = "requirements.txt"
@@ -80,7 +83,10 @@ def tarball(source_dir: Path, wheels: Path | None = None) -> bytes:
 def packed(files: Mapping[str, bytes], level: int = 9) -> bytes:
     """A .tar.gz of path -> content: sorted, no times, no owners; gzip's level is 1 (fast) to 9 (small)."""
     out = io.BytesIO()
-    with gzip.GzipFile("", "wb", level, out, mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with (
+        gzip.GzipFile("", "wb", level, out, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
         for name, content in sorted(files.items()):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode, entry.mtime = len(content), 0o644, 0
@@ -90,11 +96,14 @@ def packed(files: Mapping[str, bytes], level: int = 9) -> bytes:
 
 def how_to_get_wheels() -> str:
     """The command that fetches them for the default image."""
-    return "pip download -r source_dir/requirements.txt -d wheels --only-binary :all: --platform manylinux_2_28_x86_64 --python-version 3.13"
+    return (
+        "pip download -r source_dir/requirements.txt -d wheels --only-binary :all: --platform manylinux_2_28_x86_64"
+        " --python-version 3.13"
+    )
 
 
 @dataclass(frozen=True)
-class Films:
+class ChannelFiles:
     """A folder (or one file) that becomes a channel: its files and what they are."""
 
     files: Mapping[str, Path]
@@ -102,7 +111,7 @@ class Films:
     content_type: str
 
 
-def films(flag: str, path: Path) -> Films:
+def images(flag: str, path: Path) -> ChannelFiles:
     """Reads a folder: names sorted, a SHA-256 over names and contents, and the type that SageMaker is told.
 
     Raises:
@@ -110,14 +119,14 @@ def films(flag: str, path: Path) -> Films:
     """
     if not path.exists():
         raise ThoraxError(f"{flag} {path} does not exist")
-    files = {path.name: path} if path.is_file() else to_send(path)
+    files = {path.name: path} if path.is_file() else files_to_upload(path)
     if not files:
         raise ThoraxError(f"{flag} {path} is empty")
     digest = hashlib.sha256()
     for name, file in files.items():
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
         digest.update(_hash(file))
-    return Films(files, digest.hexdigest(), content_type(files))
+    return ChannelFiles(files, digest.hexdigest(), content_type(files))
 
 
 def content_type(names: Any) -> str:

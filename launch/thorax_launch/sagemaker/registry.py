@@ -11,10 +11,13 @@ from thorax_launch.sagemaker import endpoints
 from thorax_launch.sagemaker.bundles import Shipped
 from thorax_launch.sagemaker.endpoints import Host
 from thorax_launch.sagemaker.package import Upload
-from thorax_launch.sagemaker.requests import Request
-from thorax_launch.settings import Settings
+from thorax_launch.sagemaker.requests import AwsRequest
+from thorax_launch.settings import AwsSettings
 
-PURPOSE = "Research and teaching: probabilities of findings in chest X-rays. Not a medical device; no diagnosis may rest on it."
+PURPOSE = (
+    "Research and teaching: probabilities of findings in chest X-rays. Not a medical device; no diagnosis may rest"
+    " on it."
+)
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class Registration:
     """One entry of the registry."""
 
     group: str
-    request: Request
+    request: AwsRequest
     uploads: tuple[Upload, ...]
     tags: dict[str, str]
 
 
-def registration(bundle: Shipped, described: Bundle, host: Host, group: str, settings: Settings, tags: dict[str, str]) -> Registration:
+def registration(
+    bundle: Shipped, described: Bundle, host: Host, group: str, settings: AwsSettings, tags: dict[str, str]
+) -> Registration:
     """The request that registers a bundle, and its metrics.json, which goes to S3.
 
     Raises:
@@ -42,24 +47,38 @@ def registration(bundle: Shipped, described: Bundle, host: Host, group: str, set
 def card(described: Bundle) -> dict[str, Any]:
     """A model card by the schema that SageMaker has for model packages: use, training, and the scores of each part."""
     about = described.about
-    groups = [{"name": f"{described.network}, {part}", "metric_data": data} for part in ("validation", "test") if (data := _data(about["metrics"].get(part)))]
+    groups = [
+        {"name": f"{described.network}, {part}", "metric_data": data}
+        for part in ("validation", "test")
+        if (data := _data(about["metrics"].get(part)))
+    ]
     labels = ", ".join(described.space.outputs)
     return {
         "model_overview": {"model_creator": "thorax"},
         "intended_uses": {
             "purpose_of_model": PURPOSE,
-            "intended_uses": f"Labels: {labels}. Films as those it was trained on: {described.preprocessing.height} x {described.preprocessing.width} pixels.",
-            "factors_affecting_model_efficiency": "Other machines, ages, views and hospitals than those of the training films.",
+            "intended_uses": (
+                f"Labels: {labels}. Images as those it was trained on: {described.preprocessing.height} x"
+                f" {described.preprocessing.width} pixels."
+            ),
+            "factors_affecting_model_efficiency": (
+                "Other machines, ages, views and hospitals than those of the training images."
+            ),
             "risk_rating": "High",
         },
         "training_details": {"training_observations": json.dumps(about["configuration"], sort_keys=True)[:1024]},
-        **({"evaluation_details": [{"name": "films held out by patient", "metric_groups": groups}]} if groups else {}),
+        **({"evaluation_details": [{"name": "images held out by patient", "metric_groups": groups}]} if groups else {}),
     }
 
 
 def _data(scores: dict[str, Any] | None) -> list[dict[str, Any]]:
-    values = {name: one.get("value") if isinstance(one, dict) else one for name, one in ((scores or {}).get("macro") or {}).items()}
-    return [{"name": name, "type": "number", "value": value} for name, value in values.items() if isinstance(value, float)]
+    values = {
+        name: one.get("value") if isinstance(one, dict) else one
+        for name, one in ((scores or {}).get("macro") or {}).items()
+    }
+    return [
+        {"name": name, "type": "number", "value": value} for name, value in values.items() if isinstance(value, float)
+    ]
 
 
 def register(entry: Registration, sagemaker: Any) -> str:
@@ -67,7 +86,9 @@ def register(entry: Registration, sagemaker: Any) -> str:
     from botocore.exceptions import ClientError
 
     try:
-        sagemaker.create_model_package_group(ModelPackageGroupName=entry.group, Tags=[{"Key": k, "Value": v} for k, v in entry.tags.items()])
+        sagemaker.create_model_package_group(
+            ModelPackageGroupName=entry.group, Tags=[{"Key": k, "Value": v} for k, v in entry.tags.items()]
+        )
     except ClientError as error:
         if "already exists" not in str(error):
             raise

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class AwsRequest:
     """What AWS gets.
 
     Attributes:
@@ -41,7 +41,11 @@ class Request:
         if self.by_boto3:
             return dict(self.arguments)
         names = {member.lower(): member for member in _model().operation_model(self.operation).input_shape.members}
-        return {names[name.replace("_", "")]: serialize(value) for name, value in self.arguments.items() if value is not None}
+        return {
+            names[name.replace("_", "")]: serialize(value)
+            for name, value in self.arguments.items()
+            if value is not None
+        }
 
     def text(self) -> str:
         """The parameters as JSON."""
@@ -97,14 +101,20 @@ def _wrong(shape: Any, value: Any, where: str) -> Any:
         "double": float,
     }
     kind = kinds[shape.type_name]
-    if (not isinstance(value, kind) and not (kind is float and isinstance(value, int))) or (kind is int and isinstance(value, bool)):
+    if (not isinstance(value, kind) and not (kind is float and isinstance(value, int))) or (
+        kind is int and isinstance(value, bool)
+    ):
         yield f"{where}={_short(value)} must be {shape.type_name}"
         return
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     size = len(value) if isinstance(value, str | list | dict) else value
     if not isinstance(value, bool) and ((low is not None and size < low) or (high is not None and size > high)):
         of = " characters" if isinstance(value, str) else " items" if isinstance(value, list | dict) else ""
-        yield f"{where}={_short(value)} has {size}{of}; AWS takes {low or 0} to {high}{of}" if of else f"{where}={value} is not {low} to {high}"
+        yield (
+            f"{where}={_short(value)} has {size}{of}; AWS takes {low or 0} to {high}{of}"
+            if of
+            else f"{where}={value} is not {low} to {high}"
+        )
     if shape.type_name == "structure":
         yield from (f"{where}.{name} is missing".lstrip(".") for name in shape.required_members if name not in value)
         for name, one in value.items():
@@ -122,17 +132,30 @@ def _wrong(shape: Any, value: Any, where: str) -> Any:
             yield from _wrong(shape.value, one, f"{where}.{key}")
     elif shape.type_name == "string":
         if shape.enum and value not in shape.enum:
-            yield f"{where}={_short(value)} is not one of AWS's {len(shape.enum)} choices, such as {', '.join(shape.enum[:4])}"
+            yield (
+                f"{where}={_short(value)} is not one of AWS's {len(shape.enum)} choices, such as"
+                f" {', '.join(shape.enum[:4])}"
+            )
         if (pattern := shape.metadata.get("pattern")) and not re.fullmatch(_python(pattern), value):
             yield f"{where}={_short(value)} has a character or form that AWS does not take; it must match {pattern}"
 
 
 #: Unicode classes in AWS's patterns -> what Python's re has for them inside brackets.
-_CLASSES = {r"\p{L}": r"\w", r"\p{M}": r"\w", r"\p{N}": r"\d", r"\p{Z}": " ", r"\p{P}": r"!-/:-@\[-`{-~", r"\p{S}": r"!-/:-@\[-`{-~"}
+_CLASSES = {
+    r"\p{L}": r"\w",
+    r"\p{M}": r"\w",
+    r"\p{N}": r"\d",
+    r"\p{Z}": " ",
+    r"\p{P}": r"!-/:-@\[-`{-~",
+    r"\p{S}": r"!-/:-@\[-`{-~",
+}
 
 
 def _python(pattern: str) -> str:
-    """AWS's pattern for Python's re; one with a class that is not in the table, or that is no pattern, takes everything."""
+    """AWS's pattern for Python's re.
+
+    One with a class that is not in the table, or that is no pattern, takes everything.
+    """
     for theirs, ours in _CLASSES.items():
         pattern = pattern.replace(theirs, ours)
     try:

@@ -1,4 +1,7 @@
-"""Files to S3: what is there is asked once; each file's sha256 is kept with the object, so that a changed one is seen."""
+"""Files to S3: what is there is asked once.
+
+Each file's sha256 is kept with the object, so that a changed one is seen.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,26 @@ from thorax.tracking.progress import Progress
 
 #: Error codes of S3 and KMS -> what to tell.
 _TOLD = {
-    **dict.fromkeys(("NoSuchBucket", "404"), "there is no bucket {bucket}; create it, or mend the name or --region"),
-    **dict.fromkeys(("AccessDenied", "403", "AllAccessDisabled", "AccessDeniedException"),
-                    "access to bucket {bucket} is denied ({what}); the role needs s3:ListBucket, s3:GetObject and s3:PutObject there, and "
-                    "kms:GenerateDataKey for the bucket's KMS key"),
-    **dict.fromkeys(("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredTokenException"),
-                    "AWS does not take the credentials ({code}); sign in again, or choose another --profile"),
-    **dict.fromkeys(("KMS.NotFoundException", "KMS.DisabledException", "KMS.InvalidKeyUsageException"),
-                    "--kms-key cannot be used with bucket {bucket} ({code}); it must be an enabled key of the bucket's region"),
+    **dict.fromkeys(("NoSuchBucket", "404"), "there is no bucket {bucket}; create it, or fix the name or --region"),
+    **dict.fromkeys(
+        ("AccessDenied", "403", "AllAccessDisabled", "AccessDeniedException"),
+        "access to bucket {bucket} is denied ({what}); the role needs s3:ListBucket, s3:GetObject and s3:PutObject"
+        " there, and kms:GenerateDataKey for the bucket's KMS key",
+    ),
+    **dict.fromkeys(
+        ("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredTokenException"),
+        "AWS does not take the credentials ({code}); sign in again, or choose another --profile",
+    ),
+    **dict.fromkeys(
+        ("KMS.NotFoundException", "KMS.DisabledException", "KMS.InvalidKeyUsageException"),
+        "--kms-key cannot be used with bucket {bucket} ({code}); it must be an enabled key of the bucket's region",
+    ),
     **dict.fromkeys(("PermanentRedirect", "301"), "bucket {bucket} is in another region; give --region"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
-class Done:
+class UploadSummary:
     """What an upload came to: numbers of files, and bytes that were sent."""
 
     uploaded: int
@@ -45,10 +54,14 @@ def client(profile: str | None, region: str | None) -> Any:
         raise ThoraxError("uploading needs boto3: pip install boto3") from None
     with one_line("", "starting"):
         session = boto3.Session(profile_name=profile, region_name=region)
-        return session.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=64))
+        return session.client(
+            "s3", config=Config(retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=64)
+        )
 
 
-def upload(files: dict[str, Path], bucket: str, prefix: str, s3: Any, kms_key: str | None, threads: int) -> Done:
+def upload(
+    files: dict[str, Path], bucket: str, prefix: str, s3: Any, kms_key: str | None, threads: int
+) -> UploadSummary:
     """Uploads the files (key -> file) that are not there or differ.
 
     Raises:
@@ -70,7 +83,7 @@ def upload(files: dict[str, Path], bucket: str, prefix: str, s3: Any, kms_key: s
         finally:
             progress.close()
     uploaded = [size for size in sent if size >= 0]
-    return Done(len(uploaded), len(sent) - len(uploaded), sum(uploaded))
+    return UploadSummary(len(uploaded), len(sent) - len(uploaded), sum(uploaded))
 
 
 def _listed(s3: Any, bucket: str, prefix: str) -> Iterator[tuple[str, tuple[int, str]]]:
@@ -113,18 +126,30 @@ def _same(s3: Any, bucket: str, key: str, path: Path, etag: str, digest: str) ->
 def one_line(bucket: str, what: str) -> Iterator[None]:
     """What botocore raises, as a ThoraxError of one line."""
     from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+        ProfileNotFound,
+    )
 
     try:
         yield
     except (BotoCoreError, ClientError, Boto3Error) as error:
         cause = error if not isinstance(error, Boto3Error) else error.__context__ or error
         if isinstance(cause, NoCredentialsError | PartialCredentialsError):
-            raise ThoraxError("there are no AWS credentials; sign in (aws configure, aws sso login), set AWS_PROFILE, or give --profile") from None
+            raise ThoraxError(
+                "there are no AWS credentials; sign in (aws configure, aws sso login), set AWS_PROFILE, or give"
+                " --profile"
+            ) from None
         if isinstance(cause, ProfileNotFound):
             raise ThoraxError(f"{cause}; choose another --profile") from None
         if isinstance(cause, ClientError):
             code = str(cause.response.get("Error", {}).get("Code", ""))
             if code in _TOLD:
                 raise ThoraxError(_TOLD[code].format(bucket=bucket, what=what, code=code)) from None
-        raise ThoraxError(f"bucket {bucket}: {what} failed: {' '.join(str(cause).split())}; look at the network, then start again to go on") from None
+        raise ThoraxError(
+            f"bucket {bucket}: {what} failed: {' '.join(str(cause).split())}; look at the network, then start again to"
+            " go on"
+        ) from None

@@ -1,4 +1,4 @@
-"""The smoke test of an endpoint: one film of grey shades, drawn here; it must come back with probabilities."""
+"""The smoke test of an endpoint: one image of grey shades, drawn here; it must come back with probabilities."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from thorax.errors import ThoraxError
 from thorax_launch.sagemaker.account import client
 from thorax_launch.sagemaker.endpoints import Host
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 #: Seconds between looks for an asynchronous answer, and how many looks.
 POLL, LOOKS = 5.0, 180
 
 
-def try_it(host: Host, settings: Settings, session: Any) -> None:
-    """Asks the endpoint about a film.
+def smoke_test(host: Host, settings: AwsSettings, session: Any) -> None:
+    """Asks the endpoint about an image.
 
     Raises:
         ThoraxError: the answer is no list of probabilities, or the model's own error.
@@ -32,7 +32,10 @@ def try_it(host: Host, settings: Settings, session: Any) -> None:
         if error.response["Error"]["Code"] != "ModelError":
             raise
         told = " ".join(str(error.response.get("OriginalMessage", "")).split())
-        raise ThoraxError(f"endpoint {name} is up, but the model fails: {told[:500]}; its log: CloudWatch /aws/sagemaker/Endpoints/{name}") from None
+        raise ThoraxError(
+            f"endpoint {name} is up, but the model fails: {told[:500]}; its log: CloudWatch"
+            f" /aws/sagemaker/Endpoints/{name}"
+        ) from None
     try:
         found: Any = json.loads(answer)
         numbers = [float(one) for one in (found["prediction"] if isinstance(found, dict) else found)]
@@ -40,11 +43,11 @@ def try_it(host: Host, settings: Settings, session: Any) -> None:
     except (ValueError, TypeError, KeyError):
         good = False
     if not good:
-        raise ThoraxError(f"endpoint {name} answers a film with {answer[:200]!r}, which are no probabilities")
+        raise ThoraxError(f"endpoint {name} answers an image with {answer[:200]!r}, which are no probabilities")
     print(f"smoke test: {answer.decode().strip()[:200]}", flush=True)
 
 
-def film() -> bytes:
+def image() -> bytes:
     """A PNG of 64x64 grey shades."""
     from PIL import Image
 
@@ -54,24 +57,36 @@ def film() -> bytes:
 
 
 def _now(name: str, session: Any) -> bytes:
-    got = client(session, "sagemaker-runtime").invoke_endpoint(EndpointName=name, Body=film(), ContentType="image/png", Accept="application/json")
+    got = client(session, "sagemaker-runtime").invoke_endpoint(
+        EndpointName=name, Body=image(), ContentType="image/png", Accept="application/json"
+    )
     return bytes(got["Body"].read())
 
 
-def _later(name: str, settings: Settings, session: Any) -> bytes:
+def _later(name: str, settings: AwsSettings, session: Any) -> bytes:
     """By way of S3, as an asynchronous endpoint is asked."""
-    s3, place = client(session, "s3"), f"{settings.root}/{name}/smoke/film.png"
+    s3, place = client(session, "s3"), f"{settings.root}/{name}/smoke/image.png"
     bucket, _, key = place.removeprefix("s3://").partition("/")
-    s3.put_object(Bucket=bucket, Key=key, Body=film(), **({"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key} if settings.kms_key else {}))
-    got = client(session, "sagemaker-runtime").invoke_endpoint_async(EndpointName=name, InputLocation=place, ContentType="image/png", Accept="application/json")
+    s3.put_object(
+        Bucket=bucket,
+        Key=key,
+        Body=image(),
+        **({"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key} if settings.kms_key else {}),
+    )
+    got = client(session, "sagemaker-runtime").invoke_endpoint_async(
+        EndpointName=name, InputLocation=place, ContentType="image/png", Accept="application/json"
+    )
     for _ in range(LOOKS):
         for where in (got["OutputLocation"], got.get("FailureLocation")):
             if where and (answer := _read(s3, where)) is not None:
                 if where != got["OutputLocation"]:
-                    raise ThoraxError(f"endpoint {name} is up, but the model fails: {' '.join(answer.decode(errors='replace').split())[:500]}")
+                    raise ThoraxError(
+                        f"endpoint {name} is up, but the model fails:"
+                        f" {' '.join(answer.decode(errors='replace').split())[:500]}"
+                    )
                 return answer
         time.sleep(POLL)
-    raise ThoraxError(f"endpoint {name} has not answered a film within {POLL * LOOKS / 60:.0f} min")
+    raise ThoraxError(f"endpoint {name} has not answered an image within {POLL * LOOKS / 60:.0f} min")
 
 
 def _read(s3: Any, address: str) -> bytes | None:

@@ -12,7 +12,7 @@ from thorax_launch.sagemaker import cost
 from thorax_launch.sagemaker.account import client, one_line_errors, open_session
 from thorax_launch.sagemaker.package import Upload, upload
 from thorax_launch.sagemaker.training_jobs import Plan
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 if TYPE_CHECKING:
     import boto3
@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-def show(plan: Plan, settings: Settings) -> None:
+def show(plan: Plan, settings: AwsSettings) -> None:
     """--dry-run: the exact request as JSON on standard output; files, cost and stand-ins on standard error."""
     told = summary(plan, settings, len(plan.uploads))
     print(plan.request.text())
     print(told, file=sys.stderr)
 
 
-def summary(plan: Plan, settings: Settings, shown: int = SHOWN) -> str:
+def summary(plan: Plan, settings: AwsSettings, shown: int = SHOWN) -> str:
     """What would be uploaded where, and what it can cost."""
     prices = cost.Prices.load(Path(settings.prices)) if settings.prices else None
     lines = [f"{plan.request.operation}: {plan.name}", *files(plan.uploads, shown)]
     if plan.request.arguments.get("debug_hook_config"):
-        lines.append("note:     AWS closed Debugger to new customers on 2026-07-30; accounts that did not use it before are refused")
+        lines.append(
+            "note:     AWS closed Debugger to new customers on 2026-07-30; accounts that did not use it before are"
+            " refused"
+        )
     return "\n".join([*lines, cost.told(plan.recipe, settings.region, prices, plan.jobs, plan.parallel)])
 
 
@@ -44,7 +47,7 @@ def files(uploads: Sequence[Upload], shown: int = SHOWN) -> list[str]:
     return [f"upload:   {len(uploads)} files, {sum(one.size for one in uploads):,} bytes", *lines]
 
 
-def put(uploads: Sequence[Upload], session: boto3.Session, settings: Settings) -> None:
+def put(uploads: Sequence[Upload], session: boto3.Session, settings: AwsSettings) -> None:
     """Uploads, under a bar on a terminal.
 
     Raises:
@@ -53,11 +56,17 @@ def put(uploads: Sequence[Upload], session: boto3.Session, settings: Settings) -
     from tqdm import tqdm
 
     with one_line_errors(settings):
-        for _ in tqdm(upload(client(session, "s3"), uploads, settings.kms_key), "uploading", len(uploads), unit="file", disable=None):
+        for _ in tqdm(
+            upload(client(session, "s3"), uploads, settings.kms_key),
+            "uploading",
+            len(uploads),
+            unit="file",
+            disable=None,
+        ):
             pass
 
 
-def go(plan: Plan, settings: Settings, *, yes: bool) -> bool:
+def submit(plan: Plan, settings: AwsSettings, *, yes: bool) -> bool:
     """Asks, uploads, sends; says what was made. False where the person said no.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A batch transform: films in S3 through a bundle, then its answers as the one scored table."""
+"""A batch transform: images in S3 through a bundle, then its answers as the one scored table."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from thorax_launch.names import dated
 from thorax_launch.sagemaker import bundles, cost, deletion, endpoints, submission
 from thorax_launch.sagemaker.account import client, one_line_errors, open_session
 from thorax_launch.sagemaker.bundles import Shipped
-from thorax_launch.sagemaker.deletion import Doomed
+from thorax_launch.sagemaker.deletion import DeleteCall
 from thorax_launch.sagemaker.endpoint_command import place, tagged
 from thorax_launch.sagemaker.endpoints import Host
-from thorax_launch.sagemaker.package import Upload, films
-from thorax_launch.sagemaker.requests import Request
-from thorax_launch.sagemaker.training_jobs import sent
-from thorax_launch.settings import Settings
+from thorax_launch.sagemaker.package import Upload, images
+from thorax_launch.sagemaker.requests import AwsRequest
+from thorax_launch.sagemaker.training_jobs import uploads_of
+from thorax_launch.settings import AwsSettings
 
 POLL = 15.0
 ENDED = ("Completed", "Failed", "Stopped")
@@ -35,8 +35,8 @@ class Transform:
 
     name: str
     bundle: Shipped
-    settings: Settings
-    requests: tuple[Request, Request]
+    settings: AwsSettings
+    requests: tuple[AwsRequest, AwsRequest]
     uploads: tuple[Upload, ...]
     machine: str
     count: int
@@ -49,13 +49,18 @@ class Transform:
     def summary(self) -> str:
         prices = cost.Prices.load(Path(self.settings.prices)) if self.settings.prices else None
         told = cost.hosting_told(self.machine, self.count, self.settings.region, prices).replace(
-            "until the endpoint is deleted", "until the last film is scored"
+            "until the endpoint is deleted", "until the last image is scored"
         )
-        return "\n".join([f"batch transform: {self.name}, answers in {self.output}", *submission.files(self.uploads), told])
+        return "\n".join(
+            [f"batch transform: {self.name}, answers in {self.output}", *submission.files(self.uploads), told]
+        )
 
     def later(self, out: Path) -> str:
         """The commands that read the answers once the job is done."""
-        return f"aws s3 cp --recursive {self.output} out/ && python launch/batch.py --local BUNDLE --outputs out --out {out}"
+        return (
+            f"aws s3 cp --recursive {self.output} out/ && python launch/batch.py --local BUNDLE --outputs out --out"
+            f" {out}"
+        )
 
 
 def batch(args: Namespace) -> int:
@@ -79,7 +84,9 @@ def batch(args: Namespace) -> int:
     with one_line_errors(settings):
         model.send(session)
     try:
-        with one_line_errors(settings, f"; {transform.name} may have started all the same: look there before you try again"):
+        with one_line_errors(
+            settings, f"; {transform.name} may have started all the same: look there before you try again"
+        ):
             job.send(session)
     except ThoraxError:
         deletion.delete([_model(transform.name)], settings)
@@ -112,20 +119,29 @@ def plan(args: Namespace) -> Transform:
     if args.data.startswith("s3://"):
         source = args.data if args.data.endswith("/") else f"{args.data}/"  # S3 also matches test-2 with test
     else:
-        found = films("--data", Path(args.data))
+        found = images("--data", Path(args.data))
         source = f"{settings.root}/data/{found.digest[:16]}/"
-        uploads += tuple(sent(found, source))
+        uploads += tuple(uploads_of(found, source))
     host = Host(name, bundle.uri, server=server, instance_type=args.instance_type or "ml.m5.xlarge")
     count = flags.positive("--instance-count", args.instance_count) or 1
     job = endpoints.transform(
-        name, name, source, settings, tags, instance_type=host.instance_type, instance_count=count,
-        concurrent=flags.positive("--concurrent", args.concurrent) or 4, payload_mb=flags.positive("--payload-mb", args.payload_mb) or 6,
-    )  # fmt: skip
-    return Transform(name, bundle, settings, (endpoints.model(host, settings, tags), job), uploads, host.instance_type, count)
+        name,
+        name,
+        source,
+        settings,
+        tags,
+        instance_type=host.instance_type,
+        instance_count=count,
+        concurrent=flags.positive("--concurrent", args.concurrent) or 4,
+        payload_mb=flags.positive("--payload-mb", args.payload_mb) or 6,
+    )
+    return Transform(
+        name, bundle, settings, (endpoints.model(host, settings, tags), job), uploads, host.instance_type, count
+    )
 
 
-def _model(name: str) -> Doomed:
-    return Doomed(f"model {name}", "sagemaker", "delete_model", {"ModelName": name})
+def _model(name: str) -> DeleteCall:
+    return DeleteCall(f"model {name}", "sagemaker", "delete_model", {"ModelName": name})
 
 
 def _wait(sagemaker: Any, transform: Transform) -> None:
@@ -142,11 +158,13 @@ def _wait(sagemaker: Any, transform: Transform) -> None:
     if status != "Completed":
         reason = " ".join(str(job.get("FailureReason", "no reason given")).split())
         log = "its log: CloudWatch /aws/sagemaker/TransformJobs"
-        raise ThoraxError(f"job {transform.name} {status.lower()}: {reason}; {log}; what it did answer is in {transform.output}")
+        raise ThoraxError(
+            f"job {transform.name} {status.lower()}: {reason}; {log}; what it did answer is in {transform.output}"
+        )
 
 
 def _table(transform: Transform, session: Any, args: Namespace) -> int:
-    """Fetches the answers and writes the table; the films' labels come from --data where that is a folder here."""
+    """Fetches the answers and writes the table; the images' labels come from --data where that is a folder here."""
     from thorax.scoring.batch import read_outputs
 
     s3 = client(session, "s3")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from thorax.errors import ThoraxError
 from thorax_launch.sagemaker import deletion
 from thorax_launch.sagemaker.account import client, one_line_errors, open_session
-from thorax_launch.sagemaker.deletion import Doomed
+from thorax_launch.sagemaker.deletion import DeleteCall
 from thorax_launch.sagemaker.errors import refused, settled
-from thorax_launch.settings import Settings
+from thorax_launch.settings import AwsSettings
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Undo:
     endpoint_name: str
     revision: str
     before: str
-    settings: Settings
+    settings: AwsSettings
     model: bool = False
     configuration: bool = False
     endpoint: bool = False
@@ -42,8 +42,13 @@ class Undo:
                     self._endpoint()
             deletion.delete(self._parts(self.revision), self.settings)
         except (ThoraxError, KeyboardInterrupt) as error:
-            return f"taking it back failed too ({str(error) or 'Ctrl-C'}): the endpoint may run and cost; see to it: python launch/delete.py {name}"
-        return f"endpoint {name} answers as before" if self.before else "nothing of it is left on AWS but the bundle in S3"
+            return (
+                f"taking it back failed too ({str(error) or 'Ctrl-C'}): the endpoint may run and cost; see to it:"
+                f" python launch/delete.py {name}"
+            )
+        return (
+            f"endpoint {name} answers as before" if self.before else "nothing of it is left on AWS but the bundle in S3"
+        )
 
     def forget_old(self) -> None:
         """After an update: the old configuration and its model, where these scripts made them."""
@@ -63,20 +68,47 @@ class Undo:
             return  # somebody else made one of that name meanwhile
         if not self.before:
             if self.scaling:
-                deletion.delete([_scaling(self.endpoint_name), *([deletion.alarm(self.endpoint_name)] if self.alarm else [])], self.settings)
-            deletion.delete([Doomed(f"endpoint {self.endpoint_name}", "sagemaker", "delete_endpoint", {"EndpointName": self.endpoint_name})], self.settings)
+                deletion.delete(
+                    [_scaling(self.endpoint_name), *([deletion.alarm(self.endpoint_name)] if self.alarm else [])],
+                    self.settings,
+                )
+            deletion.delete(
+                [
+                    DeleteCall(
+                        f"endpoint {self.endpoint_name}",
+                        "sagemaker",
+                        "delete_endpoint",
+                        {"EndpointName": self.endpoint_name},
+                    )
+                ],
+                self.settings,
+            )
         elif now["EndpointConfigName"] != self.before:
-            sagemaker.update_endpoint(EndpointName=self.endpoint_name, EndpointConfigName=self.before, RetainAllVariantProperties=False)
+            sagemaker.update_endpoint(
+                EndpointName=self.endpoint_name, EndpointConfigName=self.before, RetainAllVariantProperties=False
+            )
             if (now := settled(sagemaker, self.endpoint_name))["EndpointStatus"] != "InService":
                 raise ThoraxError(f"it is {now['EndpointStatus']}")
 
-    def _parts(self, revision: str, old: bool = False) -> list[Doomed]:
-        configuration = Doomed(f"endpoint configuration {revision}", "sagemaker", "delete_endpoint_config", {"EndpointConfigName": revision})
-        model = Doomed(f"model {revision}", "sagemaker", "delete_model", {"ModelName": revision})
+    def _parts(self, revision: str, old: bool = False) -> list[DeleteCall]:
+        configuration = DeleteCall(
+            f"endpoint configuration {revision}",
+            "sagemaker",
+            "delete_endpoint_config",
+            {"EndpointConfigName": revision},
+        )
+        model = DeleteCall(f"model {revision}", "sagemaker", "delete_model", {"ModelName": revision})
         return [*([configuration] if self.configuration or old else []), *([model] if self.model or old else [])]
 
 
-def _scaling(endpoint: str) -> Doomed:
-    return Doomed(f"autoscaling of {endpoint}", "application-autoscaling", "deregister_scalable_target",
-                  {"ServiceNamespace": "sagemaker", "ResourceId": f"endpoint/{endpoint}/variant/main",
-                   "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"})  # fmt: skip
+def _scaling(endpoint: str) -> DeleteCall:
+    return DeleteCall(
+        f"autoscaling of {endpoint}",
+        "application-autoscaling",
+        "deregister_scalable_target",
+        {
+            "ServiceNamespace": "sagemaker",
+            "ResourceId": f"endpoint/{endpoint}/variant/main",
+            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        },
+    )

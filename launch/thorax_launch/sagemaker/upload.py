@@ -1,11 +1,12 @@
 """Upload a folder to S3: in parallel, and only what is not there yet or has changed. Start it again to go on.
 
-A file counts as unchanged when size and sha256 (kept with the object) or ETag are the same. --dry-run lists what would be
+A file counts as unchanged when size and sha256 (kept with the object) or ETag are the same. --dry-run lists what would
+be
 looked at, without credentials and without a network. Links are followed; hidden files stay here.
 
 examples:
-    python launch/prepare.py upload packed/ s3://bucket/films/pneumonia --dry-run
-    python launch/prepare.py upload packed/ s3://bucket/films/pneumonia --kms-key alias/films --exclude "*.idx"
+    python launch/prepare.py upload packed/ s3://bucket/images/pneumonia --dry-run
+    python launch/prepare.py upload packed/ s3://bucket/images/pneumonia --kms-key alias/images --exclude "*.idx"
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ import re
 from pathlib import Path
 
 from thorax.errors import ThoraxError
-from thorax_launch.sagemaker.upload_files import to_send
+from thorax_launch.sagemaker.upload_files import files_to_upload
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="what to upload, with everything below it")
     parser.add_argument("target", metavar="s3://BUCKET/PREFIX", help="where to")
-    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help="leave out paths such as '*.idx' or 'test/*'; may be repeated")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out paths such as '*.idx' or 'test/*'; may be repeated",
+    )
     parser.add_argument("--kms-key", metavar="KEY", help="encrypt with this KMS key (id, ARN or alias/NAME)")
     parser.add_argument("--processes", type=int, default=8, metavar="N", help="files at a time (default: 8)")
     parser.add_argument("--profile", metavar="NAME", help="profile of the AWS configuration")
@@ -41,18 +48,27 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     if not folder.is_dir():
         raise ThoraxError(f"{folder} is not a folder")
-    files = to_send(folder, args.exclude)
+    files = files_to_upload(folder, args.exclude)
     if not files:
-        raise ThoraxError(f"{folder} has no files to upload{' besides those that --exclude leaves out' if args.exclude else ''}; hidden ones stay here")
+        raise ThoraxError(
+            f"{folder} has no files to upload{' besides those that --exclude leaves out' if args.exclude else ''};"
+            " hidden ones stay here"
+        )
     keys = {f"{prefix}/{name}" if prefix else name: path for name, path in files.items()}
     size = sum(path.stat().st_size for path in keys.values())
     if args.dry_run:
         for key, path in keys.items():
             print(f"{path} -> s3://{bucket}/{key} ({path.stat().st_size} bytes)")
-        print(f"dry run: {len(keys)} files, {size / 1e6:.1f} MB; AWS was not asked, so files that are there already are listed too")
+        print(
+            f"dry run: {len(keys)} files, {size / 1e6:.1f} MB; AWS was not asked, so files that are there already are"
+            " listed too"
+        )
         return 0
     from thorax_launch.sagemaker import s3
 
     done = s3.upload(keys, bucket, prefix, s3.client(args.profile, args.region), args.kms_key, args.processes)
-    print(f"s3://{bucket}/{prefix}: {done.uploaded} files uploaded ({done.bytes / 1e6:.1f} MB), {done.unchanged} unchanged")
+    print(
+        f"s3://{bucket}/{prefix}: {done.uploaded} files uploaded ({done.bytes / 1e6:.1f} MB), {done.unchanged}"
+        " unchanged"
+    )
     return 0

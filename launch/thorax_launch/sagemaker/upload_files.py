@@ -10,8 +10,9 @@ from thorax.errors import ThoraxError
 from thorax.files import files_below
 
 
-def to_send(folder: Path, exclude: Sequence[str] = ()) -> dict[str, Path]:
-    """Path below the folder -> file, sorted; links are followed, hidden files and folders left out, and paths that fit a pattern of `exclude`.
+def files_to_upload(folder: Path, exclude: Sequence[str] = ()) -> dict[str, Path]:
+    """Path below the folder -> file, sorted; links are followed, hidden files and folders left out, and paths that fit
+    a pattern of `exclude`.
 
     Raises:
         ThoraxError: a link leads nowhere.
@@ -20,5 +21,5 @@ def to_send(folder: Path, exclude: Sequence[str] = ()) -> dict[str, Path]:
     files = {name: folder / name for name in names if not any(fnmatch(name, pattern) for pattern in exclude)}
     for path in files.values():
         if path.is_symlink() and not path.exists():
-            raise ThoraxError(f"{path} is a link to {path.readlink()}, which is not there; mend or remove the link")
+            raise ThoraxError(f"{path} is a link to {path.readlink()}, which is not there; fix or remove the link")
     return {name: path for name, path in files.items() if path.is_file()}

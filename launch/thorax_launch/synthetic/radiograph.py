@@ -1,7 +1,7 @@
-"""One synthetic frontal chest film that we own: schematic, deterministic, with known findings.
+"""One synthetic frontal chest X-ray that we own: schematic, deterministic, with known findings.
 
-A film is the sum of what the rays cross (tissue less the air in the lungs, heart, bone, findings) on a grid in chest
-units, then exposed. Image left is the patient's right. No number measured on such films says anything about patients.
+An image is the sum of what the rays cross (tissue less the air in the lungs, heart, bone, findings) on a grid in chest
+units, then exposed. Image left is the patient's right. No number measured on such images says anything about patients.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from PIL import Image
 
 from thorax.errors import ThoraxError
 
-#: Everything draw_film can show besides a normal chest, and the label names of write_table.
+#: Everything draw_image can show besides a normal chest, and the label names of write_table.
 FINDINGS: tuple[str, ...] = ("Cardiomegaly", "Consolidation", "Effusion", "Nodule", "Pneumothorax")
 
 Plane = np.ndarray[Any, np.dtype[Any]]  # (H, W) float32
-Film = np.ndarray[Any, np.dtype[np.uint8]]
+Radiograph = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient's build, the same on all films of the patient. Unit: about half the width of the body."""
+    """One patient's build, the same on all images of the patient. Unit: about half the width of the body."""
 
     width: float  #: half the inner width of the rib cage, 0.70 to 0.82
     apex: float  #: height of the lung tips above the centre, 0.70 to 0.84
@@ -78,7 +78,7 @@ def _grid(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Plane, Plane
     """Coordinates x, y (H, W) in chest units, y down, under a slight turn, shift and change of scale."""
     turn, dx, dy, zoom = map(float, rng.uniform((-0.07, -0.06, -0.07, 0.94), (0.07, 0.06, 0.07, 1.10)))
     y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
-    # Half of a film's stretch goes into the patient's shape, half into a wider view.
+    # Half of an image's stretch goes into the patient's shape, half into a wider view.
     x = (x - (size[1] - 1) / 2) * (2 / zoom / math.sqrt(size[1] * min(size))) - dx
     y = (y - (size[0] - 1) / 2) * (2 / zoom / math.sqrt(size[0] * min(size))) - dy
     return math.cos(turn) * x + math.sin(turn) * y, math.cos(turn) * y - math.sin(turn) * x
@@ -117,17 +117,17 @@ def _bones(ax: Plane, y: Plane, cage: Plane, patient: Anatomy) -> Plane:
     return bones + 0.05 * _soft(blade, 0.03) * _soft(0.25 - blade, 0.2) * _soft(0.02 - y, 0.2) * _soft(y + 0.6, 0.2)
 
 
-def draw_film(
+def draw_radiograph(
     rng: np.random.Generator,
     findings: Collection[str],
     anatomy: Anatomy | None = None,
     size: tuple[int, int] = (320, 300),
-) -> Film:
-    """One film. Each part draws from its own stream: two films of one seed differ only where their findings do.
+) -> Radiograph:
+    """One image. Each part draws from its own stream: two images of one seed differ only where their findings do.
 
     Args:
-        rng: source of the film's seeds; the same state gives the same film.
-        findings: names out of FINDINGS, none for a normal film. Each is drawn anywhere from subtle to plain.
+        rng: source of the image's seeds; the same state gives the same image.
+        findings: names out of FINDINGS, none for a normal image. Each is drawn anywhere from subtle to plain.
         anatomy: the patient; None draws one.
         size: (height, width) in pixels, each at least 64.
 
@@ -140,7 +140,7 @@ def draw_film(
     if unknown := sorted(set(findings) - set(FINDINGS)):
         raise ThoraxError(f"finding {', '.join(unknown)} is not one of {', '.join(FINDINGS)}")
     if min(size) < 64:
-        raise ThoraxError(f"size={size[0]}x{size[1]} is too small for a chest film; give 64 pixels a side or more")
+        raise ThoraxError(f"size={size[0]}x{size[1]} is too small for a chest X-ray; give 64 pixels a side or more")
     streams = [np.random.default_rng(seed) for seed in rng.integers(0, 2**63, size=4 + len(FINDINGS))]
     pose, exposure, texture = streams[1:4]
     how = dict(zip(FINDINGS, streams[4:], strict=True))
@@ -217,16 +217,16 @@ def _place(rng: np.random.Generator, patient: Anatomy, low: Sequence[float], hig
     return map(float, rng.uniform((start, -0.40, *low), (start + 0.26 * patient.width, 0.14, *high)))
 
 
-def _expose(rng: np.random.Generator, rays: Plane, x: Plane, y: Plane) -> Film:
+def _expose(rng: np.random.Generator, rays: Plane, x: Plane, y: Plane) -> Radiograph:
     """Densities to grey levels: exposure, contrast, an uneven field, grain, and the letter L on the patient's left."""
     low, high = (1.02, 0.85, -0.03, 0.010, -0.05, -0.05), (1.25, 1.30, 0.05, 0.028, 0.05, 0.05)
     gain, gamma, black, grain, across, down = map(float, rng.uniform(low, high))
-    film = gain * (1.0 - np.exp(-1.55 * np.clip(rays, 0.0, None))) ** gamma + black
-    film = np.clip(film * (1.0 + across * x + down * y), 0.0, 1.0)
+    image = gain * (1.0 - np.exp(-1.55 * np.clip(rays, 0.0, None))) ** gamma + black
+    image = np.clip(image * (1.0 + across * x + down * y), 0.0, 1.0)
     noise = np.asarray(rng.standard_normal(rays.shape, dtype=np.float32))
     noise[1:] = 0.75 * noise[1:] + 0.45 * noise[:-1]
-    film = film + grain * noise * (0.5 + film)
+    image = image + grain * noise * (0.5 + image)
     stem = (np.abs(x - 0.83) < 0.012) & (np.abs(y + 0.89) < 0.05)
     foot = (np.abs(x - 0.85) < 0.03) & (np.abs(y + 0.85) < 0.012)
-    film = np.where(stem | foot, 0.93, np.clip(film, 0.0, 1.0))
-    return (film * 255.0 + 0.5).astype(np.uint8)
+    image = np.where(stem | foot, 0.93, np.clip(image, 0.0, 1.0))
+    return (image * 255.0 + 0.5).astype(np.uint8)

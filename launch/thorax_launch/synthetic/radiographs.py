@@ -1,6 +1,6 @@
-"""Sets of synthetic chest films (see phantom_film.py): deterministic, with known labels, several films a patient.
+"""Sets of synthetic chest X-rays (see phantom_image.py): deterministic, with known labels, several images a patient.
 
-python launch/local/phantoms.py OUT [--kind folders|table] [--films N] [--seed S]
+python launch/local/phantoms.py OUT [--kind folders|table] [--images N] [--seed S]
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from PIL import Image
 if __name__ == "__main__":  # run as a script: source_dir is not yet on the path
     sys.path[:0] = [str(Path(__file__).resolve().parents[k]) + tail for k, tail in ((2, "/source_dir"), (1, ""))]
 from thorax.errors import ThoraxError
-from thorax_launch.synthetic.radiograph import FINDINGS, Anatomy, draw_film
+from thorax_launch.synthetic.radiograph import FINDINGS, Anatomy, draw_radiograph
 
-#: Goes up whenever the same parameters give other films, so that an old set on disk is not taken for a new one.
+#: Goes up whenever the same parameters give other images, so that an old set on disk is not taken for a new one.
 VERSION = 1
 MARKER = "phantoms.json"
-FEWEST = 40  # films in a set: fewer leave no room for every finding in the test part
+FEWEST = 40  # images in a set: fewer leave no room for every finding in the test part
 
 
 @dataclass(frozen=True)
 class _Planned:
-    """One film of a set: where it goes, whose it is, what it shows and how it is dressed."""
+    """One image of a set: where it goes, whose it is, what it shows and how it is dressed."""
 
     part: str
     path: str  #: below the part's folder, without the suffix
@@ -53,7 +53,7 @@ class _Planned:
         long = int(rng.integers(280, 401))
         short = max(220, int(long / rng.uniform(1.08, 1.30)))
         size = (long, short) if self.turn % 3 == 0 else (short, long)
-        picture = Image.fromarray(draw_film(rng, self.findings, anatomy, size))
+        picture = Image.fromarray(draw_radiograph(rng, self.findings, anatomy, size))
         target = folder / self.part / self.file
         target.parent.mkdir(parents=True, exist_ok=True)
         picture.convert("RGB" if self.turn % 7 == 4 else "L").save(target, quality=90, compress_level=3)
@@ -66,21 +66,23 @@ def drawing(root: Path) -> Iterator[None]:
         yield
     except OSError as error:  # Pillow's own have no errno
         place, why = error.filename or root, error.strerror or error
-        raise ThoraxError(f"synthetic films: {place} cannot be written: {why}; free some space or name another folder (--runs DIR)") from None
+        raise ThoraxError(
+            f"synthetic images: {place} cannot be written: {why}; free some space or name another folder (--runs DIR)"
+        ) from None
 
 
-def _visits(rng: np.random.Generator, after: int, films: int) -> list[tuple[int, int]]:
-    """`films` pairs (patient, film of that patient from 1): one to four films each, numbers from `after` + 1."""
+def _visits(rng: np.random.Generator, after: int, images: int) -> list[tuple[int, int]]:
+    """`images` pairs (patient, image of that patient from 1): one to four images each, numbers from `after` + 1."""
     visits: list[tuple[int, int]] = []
-    while len(visits) < films:
+    while len(visits) < images:
         after += 1
         visits += [(after, nth) for nth in range(1, int(rng.integers(2, 6)))]
-    return visits[:films]
+    return visits[:images]
 
 
-def _plan_folders(rng: np.random.Generator, films: int) -> Iterator[_Planned]:
+def _plan_folders(rng: np.random.Generator, images: int) -> Iterator[_Planned]:
     patient = number = 0
-    for part, share in (("train", films - films // 5), ("test", films // 5)):
+    for part, share in (("train", images - images // 5), ("test", images // 5)):
         for name, count in (("NORMAL", share * 2 // 5), ("PNEUMONIA", share - share * 2 // 5)):
             visits = _visits(rng, patient, count)
             for turn, (patient, nth) in enumerate(visits):
@@ -91,9 +93,9 @@ def _plan_folders(rng: np.random.Generator, films: int) -> Iterator[_Planned]:
                 yield _Planned(part, f"{name}/{stem}", patient, number, findings, (name,), turn)
 
 
-def _plan_table(rng: np.random.Generator, films: int) -> Iterator[_Planned]:
+def _plan_table(rng: np.random.Generator, images: int) -> Iterator[_Planned]:
     patient = number = 0
-    for part, share in (("train", films - films // 5), ("test", films // 5)):
+    for part, share in (("train", images - images // 5), ("test", images // 5)):
         visits = _visits(rng, patient, share)
         ill: dict[int, set[str]] = {person: set() for person, _ in visits}
         for finding in FINDINGS:
@@ -110,16 +112,16 @@ def _plan_table(rng: np.random.Generator, films: int) -> Iterator[_Planned]:
             yield _Planned(part, f"images/{number:05d}", patient, number, findings, findings or ("No Finding",), turn)
 
 
-def _count(films: Sequence[_Planned]) -> dict[str, Any]:
-    classes = Counter(name for film in films for name in film.classes)
-    patients = {film.patient for film in films}
-    return {"films": len(films), "patients": len(patients), "classes": dict(sorted(classes.items()))}
+def _count(images: Sequence[_Planned]) -> dict[str, Any]:
+    classes = Counter(name for image in images for name in image.classes)
+    patients = {image.patient for image in images}
+    return {"images": len(images), "patients": len(patients), "classes": dict(sorted(classes.items()))}
 
 
-def _write(root: Path, kind: str, films: int, seed: int) -> dict[str, Any]:
-    if films < FEWEST or seed < 0:
-        raise ThoraxError(f"films={films} seed={seed}: give {FEWEST} films or more and a seed of 0 or more")
-    asked = {"kind": kind, "version": VERSION, "films": films, "seed": seed}
+def _write(root: Path, kind: str, images: int, seed: int) -> dict[str, Any]:
+    if images < FEWEST or seed < 0:
+        raise ThoraxError(f"images={images} seed={seed}: give {FEWEST} images or more and a seed of 0 or more")
+    asked = {"kind": kind, "version": VERSION, "images": images, "seed": seed}
     root = Path(root).absolute()
     with drawing(root):
         return _draw(root, asked)
@@ -127,7 +129,7 @@ def _write(root: Path, kind: str, films: int, seed: int) -> dict[str, Any]:
 
 def _draw(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """Plan, draw beside `root`, rename. The marker names what a folder is, so that nobody else's is touched."""
-    kind, films, seed = asked["kind"], asked["films"], asked["seed"]
+    kind, images, seed = asked["kind"], asked["images"], asked["seed"]
     partial = root.with_name(root.name + ".partial")
     for folder in (root, partial):
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -145,14 +147,14 @@ def _draw(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
     partial.mkdir(parents=True, exist_ok=True)
     (partial / MARKER).write_text(json.dumps({"asked": asked, "counts": None}))
     rng = np.random.Generator(np.random.Philox(key=[seed, 2**33]))
-    plan = list((_plan_folders if kind == "folders" else _plan_table)(rng, films))
-    for film in plan:
-        film.save(partial, seed)
-    parts = {part: [film for film in plan if film.part == part] for part in ("train", "test")}
+    plan = list((_plan_folders if kind == "folders" else _plan_table)(rng, images))
+    for image in plan:
+        image.save(partial, seed)
+    parts = {part: [image for image in plan if image.part == part] for part in ("train", "test")}
     if kind == "table":
         for part, members in parts.items():
-            rows = [(film.file, "|".join(film.classes), f"P{film.patient:04d}") for film in members]
-            with (partial / part / "films.csv").open("w", newline="") as stream:
+            rows = [(image.file, "|".join(image.classes), f"P{image.patient:04d}") for image in members]
+            with (partial / part / "images.csv").open("w", newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerows([("path", "labels", "patient"), *rows])
     counts = _count(plan) | {part: _count(members) for part, members in parts.items()}
     (partial / MARKER).write_text(json.dumps({"asked": asked, "counts": counts}, indent=1))
@@ -160,47 +162,47 @@ def _draw(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
     return counts
 
 
-def write_folders(root: Path, *, films: int = 480, seed: int = 0) -> dict[str, Any]:
-    """A binary set in folders: root/train and root/test, each with NORMAL and PNEUMONIA (3 of 5 films).
+def write_folders(root: Path, *, images: int = 480, seed: int = 0) -> dict[str, Any]:
+    """A binary set in folders: root/train and root/test, each with NORMAL and PNEUMONIA (3 of 5 images).
 
-    Names follow the public paediatric set: IM-0012-0001.jpeg (patient, film) and person12_bacteria_34.jpeg. A patient
-    has 1 to 4 films and is in one part and class only; a fifth of the films is the test part. JPEG and PNG, grey and
+    Names follow the public paediatric set: IM-0012-0001.jpeg (patient, image) and person12_bacteria_34.jpeg. A patient
+    has 1 to 4 images and is in one part and class only; a fifth of the images is the test part. JPEG and PNG, grey and
     RGB, portrait and landscape (220 to 400 pixels a side) come in equal shares in both classes.
 
     Args:
         root: the folder to make. If it already holds this very set, nothing is written.
-        films: how many, 40 or more.
+        images: how many, 40 or more.
         seed: 0 or more; on one machine the same seed gives the same bytes.
 
     Returns:
-        {"films", "patients", "classes": {name: films}} of the whole, and the same under "train" and "test".
+        {"images", "patients", "classes": {name: images}} of the whole, and the same under "train" and "test".
 
     Raises:
-        ThoraxError: too few films, `root` (or root.partial) holds something else, or it cannot be written.
+        ThoraxError: too few images, `root` (or root.partial) holds something else, or it cannot be written.
     """
-    return _write(root, "folders", films, seed)
+    return _write(root, "folders", images, seed)
 
 
-def write_table(root: Path, *, films: int = 400, seed: int = 0) -> dict[str, Any]:
-    """A multi-label set: root/train and root/test, each with films.csv (path,labels,patient) and images/.
+def write_table(root: Path, *, images: int = 400, seed: int = 0) -> dict[str, Any]:
+    """A multi-label set: root/train and root/test, each with images.csv (path,labels,patient) and images/.
 
-    `labels` joins 0 to 3 of FINDINGS with "|", or says "No Finding". A finding is on 15 to 30 % of the films, follows
-    its patient through 1 to 4 films, and is in both parts; a patient (P0042) is in one part only.
+    `labels` joins 0 to 3 of FINDINGS with "|", or says "No Finding". A finding is on 15 to 30 % of the images, follows
+    its patient through 1 to 4 images, and is in both parts; a patient (P0042) is in one part only.
 
-    Args, Returns, Raises: as write_folders; a film counts once for each of its findings.
+    Args, Returns, Raises: as write_folders; an image counts once for each of its findings.
     """
-    return _write(root, "table", films, seed)
+    return _write(root, "table", images, seed)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write a set of synthetic chest films.")
+    parser = argparse.ArgumentParser(description="Write a set of synthetic chest X-rays.")
     parser.add_argument("out", type=Path)
     parser.add_argument("--kind", choices=("folders", "table"), default="folders")
-    parser.add_argument("--films", type=int, default=480)
+    parser.add_argument("--images", type=int, default=480)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
-        print(json.dumps(_write(args.out, args.kind, args.films, args.seed)))
+        print(json.dumps(_write(args.out, args.kind, args.images, args.seed)))
     except ThoraxError as error:
         sys.exit(f"error: {error}")
 

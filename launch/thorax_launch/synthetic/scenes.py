@@ -1,4 +1,4 @@
-"""Synthetic films in the built-in algorithm's own channels: RecordIO, and four channels with .lst."""
+"""Synthetic images in the built-in algorithm's own channels: RecordIO, and four channels with .lst."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ OBJECTS = ("person", "bicycle", "car", "motorcycle", "airplane")
 
 
 def write_records(root: Path) -> None:
-    """Binary films as train, validation and test .rec, each in a channel of its own with the .lst that it was made from.
+    """Binary images as train, validation and test .rec, each in a channel of its own with the .lst that it was made
+    from.
 
-    The films are those of `write_folders`, beside `root`; a sixth of the training patients is validation.
+    The images are those of `write_folders`, beside `root`; a sixth of the training patients is validation.
     """
-    films = root.with_name("folders")
-    write_folders(films)
-    _once(root, lambda partial: _pack(films, partial))
+    images = root.with_name("folders")
+    write_folders(images)
+    _once(root, lambda partial: _pack(images, partial))
 
 
 def write_scenes(root: Path, *, scenes: int = 240, seed: int = 0) -> None:
-    """Grey scenes of simple objects (OBJECTS, 0 to 3 each) in the channels train, validation, train_lst and validation_lst."""
+    """Grey scenes of simple objects (OBJECTS, 0 to 3 each) in the channels train, validation, train_lst and
+    validation_lst.
+    """
     _once(root, lambda partial: _draw(partial, scenes, seed))
 
 
@@ -45,11 +48,11 @@ def _once(root: Path, write: Callable[[Path], None]) -> None:
         os.replace(partial, root)
 
 
-def _pack(films: Path, root: Path) -> None:
-    members: dict[str, list[Path]] = {"train": [], "validation": [], "test": sorted((films / "test").glob("*/*"))}
-    for film in sorted((films / "train").glob("*/*")):
-        number = int("".join(filter(str.isdigit, patient_of(film.name))))
-        members["validation" if number % 6 == 0 else "train"].append(film)
+def _pack(images: Path, root: Path) -> None:
+    members: dict[str, list[Path]] = {"train": [], "validation": [], "test": sorted((images / "test").glob("*/*"))}
+    for image in sorted((images / "train").glob("*/*")):
+        number = int("".join(filter(str.isdigit, patient_of(image.name))))
+        members["validation" if number % 6 == 0 else "train"].append(image)
     for part, paths in members.items():
         (root / part).mkdir()
         with Writer(root / part / f"{part}.rec") as records, (root / part / f"{part}.lst").open("w") as rows:
@@ -82,7 +85,9 @@ def _scene(rng: np.random.Generator, shown: np.ndarray) -> Image.Image:
         x, y = 12 + 60 * (place % 3) + rng.integers(0, 6), 30 + 80 * (place // 3) + rng.integers(0, 12)
         grey = int(rng.integers(10, 90))
 
-        def box(left: float, top: float, right: float, bottom: float, x: float = x, y: float = y) -> tuple[float, float, float, float]:
+        def box(
+            left: float, top: float, right: float, bottom: float, x: float = x, y: float = y
+        ) -> tuple[float, float, float, float]:
             return x + left, y + top, x + right, y + bottom
 
         if kind == 0:

@@ -8,7 +8,14 @@ from typing import Any
 from thorax.config.fields import about, kind, plain, range_text
 from thorax.config.training_config import TrainingConfig
 
-_KINDS = {"tuple[int, ...]": "integers", "tuple[str, ...]": "names", "bool": "boolean", "int": "integer", "float": "number", "str": "text"}
+_KINDS = {
+    "tuple[int, ...]": "integers",
+    "tuple[str, ...]": "names",
+    "bool": "boolean",
+    "int": "integer",
+    "float": "number",
+    "str": "text",
+}
 
 
 def rows() -> list[tuple[str, str, str, str, str, str]]:
@@ -43,7 +50,13 @@ def markdown() -> str:
     for section, name, others, type_, default, meaning in rows():
         if section != group:
             group = section
-            lines += ["", f"### {group}", "", "| name | other spellings | type | default | meaning |", "|---|---|---|---|---|"]
+            lines += [
+                "",
+                f"### {group}",
+                "",
+                "| name | other spellings | type | default | meaning |",
+                "|---|---|---|---|---|",
+            ]
         lines.append(f"| `{name}` | {others} | {type_} | {default} | {meaning.replace('|', chr(92) + '|')} |")
     return "\n".join(lines).lstrip("\n") + "\n"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from thorax.errors import ThoraxError
+from thorax.errors import ThoraxError, deprecated
 
 TRUE = ("true", "True", "1", "yes")
 FALSE = ("false", "False", "0", "no")
@@ -34,8 +34,13 @@ class Spelling:
 
 
 @dataclass(frozen=True)
-class About:
-    """What a hyperparameter means, for the parser, the checks and the generated table."""
+class FieldSpec:
+    """What a hyperparameter means, for the parser, the checks and the generated table.
+
+    Attributes:
+        renamed: former choice -> its name now; accepted with a deprecation line, and what bundles and checkpoints
+            store.
+    """
 
     help: str
     group: str
@@ -45,20 +50,21 @@ class About:
     high: float | None = None
     open_low: bool = False
     affects_result: bool = True
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def parameter(default: Any, help: str, group: str, **about: Any) -> Any:
     """A dataclass field with its description."""
-    return dataclasses.field(default=default, metadata={"about": About(help, group, **about)})
+    return dataclasses.field(default=default, metadata={"about": FieldSpec(help, group, **about)})
 
 
-def about(field: dataclasses.Field[Any]) -> About:
+def about(field: dataclasses.Field[Any]) -> FieldSpec:
     described = field.metadata["about"]
-    assert isinstance(described, About)
+    assert isinstance(described, FieldSpec)
     return described
 
 
-def range_text(a: About) -> str:
+def range_text(a: FieldSpec) -> str:
     """The allowed values in words, for the table and for errors."""
     if a.choices:
         return ", ".join(a.choices)
@@ -143,6 +149,9 @@ def read(field: dataclasses.Field[Any], name: str, text: str) -> Any:
         return field.default
     if {"true", "false"} <= set(about(field).choices):  # a boolean with a third value
         text = "true" if text in TRUE else "false" if text in FALSE else text
+    if text in about(field).renamed:
+        deprecated(f"{name}={text}", f"{name}={about(field).renamed[text]}")
+        text = about(field).renamed[text]
     value = _READERS[kind(field)](name, text)
     check(field, name, value)
     return value
@@ -154,7 +163,9 @@ def check(field: dataclasses.Field[Any], name: str, value: Any) -> None:
     values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
     for each in values:
         if a.choices and each not in a.choices:
-            raise ThoraxError(f"{name}={each} is not {'one of ' if len(a.choices) > 1 else 'offered, only '}{', '.join(a.choices)}")
+            raise ThoraxError(
+                f"{name}={each} is not {'one of ' if len(a.choices) > 1 else 'offered, only '}{', '.join(a.choices)}"
+            )
         below = a.low is not None and (each <= a.low if a.open_low else each < a.low)
         if not a.choices and (below or (a.high is not None and each > a.high)):
             raise ThoraxError(f"{name}={plain(each)} is out of range: it must be {range_text(a)}")

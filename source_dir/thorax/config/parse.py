@@ -52,7 +52,10 @@ def parse(texts: dict[str, str]) -> dict[str, Any]:
         value = _read(field, name, text, translate)
         if field.name in given and given[field.name][2] != value:
             other, other_text, _ = given[field.name]
-            raise ThoraxError(f"{other}={other_text} and {name}={text} are two spellings of {field.name} with two values; give one of them")
+            raise ThoraxError(
+                f"{other}={other_text} and {name}={text} are two spellings of {field.name} with two values; give one of"
+                " them"
+            )
         given[field.name] = (name, text, value)
     return {name: value for name, (_, _, value) in given.items()}
 
@@ -63,12 +66,18 @@ def _read(field: dataclasses.Field[Any], name: str, text: str, translate: Any) -
     try:
         return read(field, name, translate(text))
     except ThoraxError as error:
-        raise ThoraxError(f"{name}={text}: {error}" if not str(error).startswith(f"{name}={text!r}") else str(error)) from None
+        raise ThoraxError(
+            f"{name}={text}: {error}" if not str(error).startswith(f"{name}={text!r}") else str(error)
+        ) from None
 
 
 def unknown(name: str) -> str:
     """The message for a name that nobody knows, with the nearest known one; it may be a path's."""
     known = [*spellings(), *PATHS, *(other for names in PATHS.values() for other in names)]
-    nearest = sorted((k for k in known if len(name) > 3 and name in k), key=len) or difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else "; see `python source_dir/train_model.py --help` for the list"
+    nearest = sorted((k for k in known if len(name) > 3 and name in k), key=len) or difflib.get_close_matches(
+        name, known, n=1
+    )
+    hint = (
+        f"; did you mean {nearest[0]}?" if nearest else "; see `python source_dir/train_model.py --help` for the list"
+    )
     return f"unknown hyperparameter {name}{hint}"

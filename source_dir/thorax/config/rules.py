@@ -28,50 +28,70 @@ def check_rules(c: TrainingConfig) -> None:
         raise ThoraxError(f"image_shape={_list(c.image_shape)} has {c.channels} channels; choose 1 or 3")
     smallest = {"alexnet": 63, "cnn5": 32}.get(c.network, 32)
     if min(c.image_size) < smallest:
-        raise ThoraxError(f"image_shape={_list(c.image_shape)} is too small for network={c.network}: at least {smallest} pixels a side")
+        raise ThoraxError(
+            f"image_shape={_list(c.image_shape)} is too small for network={c.network}: at least {smallest} pixels a"
+            " side"
+        )
     if max(c.image_size) > 8192:
         raise ThoraxError(f"image_shape={_list(c.image_shape)} is too large: at most 8192 pixels a side")
     if c.resize and c.resolved_fit == "crop" and c.resize < max(c.image_size):
         raise ThoraxError(
-            f"image_shape={_list(c.image_shape)} does not fit into resize={c.resize}: a crop cannot be larger than the short side; "
-            f"set resize to {max(c.image_size)} or more, or leave it out to use the whole film")  # fmt: skip
+            f"image_shape={_list(c.image_shape)} does not fit into resize={c.resize}: a crop cannot be larger than the"
+            f" short side; set resize to {max(c.image_size)} or more, or leave it out to use the whole image"
+        )
     if c.resize and c.resolved_fit != "crop":
         raise ThoraxError(f"resize={c.resize} with fit={c.fit}: resize is for fit=crop; leave one of them out")
     if c.augmentation_type.startswith("crop") and c.resolved_fit != "crop":
         raise ThoraxError(f"augmentation_type={c.augmentation_type} with fit={c.fit}: a random crop needs fit=crop")
     if c.streaming and c.balanced_sampler:
         raise ThoraxError(
-            "streaming=true with balanced_sampler=true: films read in order cannot be drawn by class; use use_weighted_loss=true, or streaming=false"
+            "streaming=true with balanced_sampler=true: images read in order cannot be drawn by class; use"
+            " use_weighted_loss=true, or streaming=false"
         )
     _check_schedule(c)
     _check_labels(c)
     _check_thresholds(c)
     if c.use_pretrained_model and c.network == "cnn5" and not c.weights:
-        raise ThoraxError("use_pretrained_model=true with network=cnn5: there are no pretrained weights for it; give your own by weights=FILE")
+        raise ThoraxError(
+            "use_pretrained_model=true with network=cnn5: there are no pretrained weights for it; give your own by"
+            " weights=FILE"
+        )
     if c.unfreeze_epochs and c.freeze != "head":
-        raise ThoraxError(f"unfreeze_epochs={_list(c.unfreeze_epochs)} with freeze={c.freeze}: staged unfreezing starts from freeze=head")
+        raise ThoraxError(
+            f"unfreeze_epochs={_list(c.unfreeze_epochs)} with freeze={c.freeze}: staged unfreezing starts from"
+            " freeze=head"
+        )
     if sorted(set(c.unfreeze_epochs)) != list(c.unfreeze_epochs):
         raise ThoraxError(f"unfreeze_epochs={_list(c.unfreeze_epochs)} must rise from epoch to epoch")
     if c.accumulation_steps > c.batch_size:
-        raise ThoraxError(f"accumulation_steps={c.accumulation_steps} is more than batch_size={c.batch_size}: a part would be empty")
+        raise ThoraxError(
+            f"accumulation_steps={c.accumulation_steps} is more than batch_size={c.batch_size}: a part would be empty"
+        )
     _check_watching(c)
     if c.early_stopping and c.early_stopping_min_epochs > c.epochs:
-        raise ThoraxError(f"early_stopping_min_epochs={c.early_stopping_min_epochs} is more than epochs={c.epochs}: it could never stop early; lower it")
+        raise ThoraxError(
+            f"early_stopping_min_epochs={c.early_stopping_min_epochs} is more than epochs={c.epochs}: it could never"
+            " stop early; lower it"
+        )
 
 
 def check_machine(c: TrainingConfig, *, device: str, processes: int, processes_here: int) -> None:
     """What depends on the machine: precision against device, batch size against processes."""
     if c.precision_dtype == "float16" and device == "cpu":
-        raise ThoraxError("precision_dtype=float16 needs a GPU, but device=cpu; use precision_dtype=bfloat16, auto or float32")
+        raise ThoraxError(
+            "precision_dtype=float16 needs a GPU, but device=cpu; use precision_dtype=bfloat16, auto or float32"
+        )
     if c.batch_size % processes_here:
         raise ThoraxError(
             f"batch_size={c.batch_size} does not divide by processes={processes_here} on this machine; "
-            f"choose a multiple of {processes_here}")  # fmt: skip
+            f"choose a multiple of {processes_here}"
+        )
     share = c.batch_size // processes_here
     if share < c.accumulation_steps:
         raise ThoraxError(
-            f"accumulation_steps={c.accumulation_steps} is more than the {share} films that each of {processes_here} processes has "
-            f"of batch_size={c.batch_size}")  # fmt: skip
+            f"accumulation_steps={c.accumulation_steps} is more than the {share} images that each of {processes_here}"
+            f" processes has of batch_size={c.batch_size}"
+        )
 
 
 def _check_schedule(c: TrainingConfig) -> None:
@@ -79,12 +99,18 @@ def _check_schedule(c: TrainingConfig) -> None:
     if sorted(set(steps)) != list(steps):
         raise ThoraxError(f"lr_scheduler_step={_list(steps)} must rise from epoch to epoch")
     if c.lr_scheduler == "step" and not steps:
-        raise ThoraxError("lr_scheduler=step needs lr_scheduler_step, the epochs after which the rate falls, such as 10,20")
+        raise ThoraxError(
+            "lr_scheduler=step needs lr_scheduler_step, the epochs after which the rate falls, such as 10,20"
+        )
     if c.lr_scheduler in ("cosine", "constant") and steps:
-        raise ThoraxError(f"lr_scheduler_step={_list(steps)} with lr_scheduler={c.lr_scheduler}: only lr_scheduler=step has steps")
+        raise ThoraxError(
+            f"lr_scheduler_step={_list(steps)} with lr_scheduler={c.lr_scheduler}: only lr_scheduler=step has steps"
+        )
     if c.resolved_scheduler == "step" and steps[0] >= c.epochs:
-        raise ThoraxError(f"lr_scheduler_step={_list(steps)} begins after epochs={c.epochs}: the rate would never change; "
-                          "lower it or leave it out")  # fmt: skip
+        raise ThoraxError(
+            f"lr_scheduler_step={_list(steps)} begins after epochs={c.epochs}: the rate would never change; "
+            "lower it or leave it out"
+        )
     if c.warmup_epochs >= c.epochs and c.epochs > 1:
         raise ThoraxError(f"warmup_epochs={plain(c.warmup_epochs)} takes up all of epochs={c.epochs}; lower it")
 
@@ -108,19 +134,30 @@ def _check_thresholds(c: TrainingConfig) -> None:
         if c.threshold_rule == rule and value is None:
             raise ThoraxError(f"threshold_rule={rule} needs {name}, such as {name}={example}")
         if c.threshold_rule != rule and value is not None:
-            raise ThoraxError(f"{name}={plain(value)} with threshold_rule={c.threshold_rule}: it is for threshold_rule={rule}; leave one of them out")
+            raise ThoraxError(
+                f"{name}={plain(value)} with threshold_rule={c.threshold_rule}: it is for threshold_rule={rule}; leave"
+                " one of them out"
+            )
 
 
 def _check_watching(c: TrainingConfig) -> None:
     if c.compile and c.activation_checkpointing:
-        raise ThoraxError("compile=true with activation_checkpointing=true: torch.compile cannot compile what is computed twice; leave one of them out")
+        raise ThoraxError(
+            "compile=true with activation_checkpointing=true: torch.compile cannot compile what is computed twice;"
+            " leave one of them out"
+        )
     if c.debugging and c.compile:
-        raise ThoraxError("debugging=true with compile=true: looking at gradients and weights forces a compiled network to be compiled again and again; "
-                          "leave one of them out")  # fmt: skip
+        raise ThoraxError(
+            "debugging=true with compile=true: looking at gradients and weights forces a compiled network to be"
+            " compiled again and again; leave one of them out"
+        )
     if c.debug_save_interval and not c.debugging:
         raise ThoraxError(f"debug_save_interval={c.debug_save_interval} without debugging=true: nothing would be saved")
     if len(c.profiler_schedule) != 3 or not c.profiler_schedule[2]:
-        raise ThoraxError(f"profiler_schedule={_list(c.profiler_schedule)} must be wait,warmup,active in steps such as 20,2,3, with one active step or more")
+        raise ThoraxError(
+            f"profiler_schedule={_list(c.profiler_schedule)} must be wait,warmup,active in steps such as 20,2,3, with"
+            " one active step or more"
+        )
 
 
 def _list(values: tuple[int, ...]) -> str:

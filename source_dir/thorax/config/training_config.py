@@ -6,14 +6,22 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from thorax.config.fields import Spelling, parameter, read_bool
+from thorax.config.fields import Spelling, about, parameter, read_bool
 from thorax.errors import ThoraxError
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 NETWORKS = (*RESNETS, "alexnet", "cnn5")
 NET, DATA, AUGMENT, OPT, STOP, SPEED, SCORE, KEEP, WATCH = (
-    "Network", "Data", "Augmentation", "Optimisation", "Stopping", "Speed and memory", "Scores", "Checkpoints", "Watching",
-)  # fmt: skip
+    "Network",
+    "Data",
+    "Augmentation",
+    "Optimisation",
+    "Stopping",
+    "Speed and memory",
+    "Scores",
+    "Checkpoints",
+    "Watching",
+)
 
 
 def _builtin(name: str) -> tuple[Spelling, ...]:
@@ -32,7 +40,10 @@ def _amp(text: str) -> str:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The hyperparameters of one run. Build it with `parse` (texts) or by field names (values); both check everything."""
+    """The hyperparameters of one run.
+
+    Build it with `parse` (texts) or by field names (values); both check everything.
+    """
 
     # -- Network ---------------------------------------------------------------------------------------------------
     network: str = parameter(
@@ -40,21 +51,55 @@ class TrainingConfig:
         "network to train",
         NET,
         choices=NETWORKS,
-        spellings=(Spelling("num_layers", "built-in", _layers), Spelling("arch", "torchvision"), Spelling("model_name", "timm")),
+        spellings=(
+            Spelling("num_layers", "built-in", _layers),
+            Spelling("arch", "torchvision"),
+            Spelling("model_name", "timm"),
+        ),
     )
     image_shape: tuple[int, ...] = parameter(
-        (1, 224, 224), "channels,height,width of what the network sees; films are grey, so 3 channels repeat one", NET, low=1
+        (1, 224, 224),
+        "channels,height,width of what the network sees; images are grey, so 3 channels repeat one",
+        NET,
+        low=1,
     )
-    use_pretrained_model: bool = parameter(False, "start from weights: a state_dict file in torchvision's layout, given by `weights`", NET)
+    use_pretrained_model: bool = parameter(
+        False, "start from weights: a state_dict file in torchvision's layout, given by `weights`", NET
+    )
     weights: str | None = parameter(
-        None, "state_dict file or its folder to start from; default: the channel `weights`, then `model`", NET, spellings=(Spelling("checkpoint", "timm"),)
+        None,
+        "state_dict file or its folder to start from; default: the channel `weights`, then `model`",
+        NET,
+        spellings=(Spelling("checkpoint", "timm"),),
     )
-    dropout: float = parameter(0.0, "dropout before the last layer (AlexNet and cnn5: in their dense layers, there 0.5 is usual)", NET, low=0.0, high=0.95)
-    freeze: str = parameter("none", "none, or head: only the last layer is trained (until `unfreeze_epochs` says more)", NET, choices=("none", "head"))
+    dropout: float = parameter(
+        0.0,
+        "dropout before the last layer (AlexNet and cnn5: in their dense layers, there 0.5 is usual)",
+        NET,
+        low=0.0,
+        high=0.95,
+    )
+    freeze: str = parameter(
+        "none",
+        "none, or head: only the last layer is trained (until `unfreeze_epochs` says more)",
+        NET,
+        choices=("none", "head"),
+    )
     unfreeze_epochs: tuple[int, ...] = parameter(
-        (), "staged unfreezing: epochs at whose start the next stage, from the head down, is trained too; needs freeze=head", NET, low=1
+        (),
+        "staged unfreezing: epochs at whose start the next stage, from the head down, is trained too; needs"
+        " freeze=head",
+        NET,
+        low=1,
     )
-    layer_decay: float = parameter(1.0, "learning rate of each stage = the stage above it x this (1 = all alike)", NET, low=0.0, high=1.0, open_low=True)
+    layer_decay: float = parameter(
+        1.0,
+        "learning rate of each stage = the stage above it x this (1 = all alike)",
+        NET,
+        low=0.0,
+        high=1.0,
+        open_low=True,
+    )
 
     # -- Data ------------------------------------------------------------------------------------------------------
     data_format: str = parameter(
@@ -65,13 +110,20 @@ class TrainingConfig:
     )
     labels: tuple[str, ...] = parameter(
         (),
-        "label names in order; of two classes the second is the positive one; names the numbers of .lst and .rec, picks categories of COCO; default: as found",
+        "label names in order; of two classes the second is the positive one; names the numbers of .lst and .rec, picks"
+        " categories of COCO; default: as found",
         DATA,
     )
     num_classes: int | None = parameter(None, "checked against the data when given", DATA, low=1)
-    num_training_samples: int | None = parameter(None, "compared with the data when given; a difference is a warning", DATA, low=1)
-    multi_label: bool | None = parameter(None, "a film may have several labels or none; default: as the data says", DATA)
-    keep_unlabelled: bool = parameter(True, "with several labels: keep films that have none of them, as negatives", DATA)
+    num_training_samples: int | None = parameter(
+        None, "compared with the data when given; a difference is a warning", DATA, low=1
+    )
+    multi_label: bool | None = parameter(
+        None, "an image may have several labels or none; default: as the data says", DATA
+    )
+    keep_unlabelled: bool = parameter(
+        True, "with several labels: keep images that have none of them, as negatives", DATA
+    )
     count_crowds: bool = parameter(True, "COCO: a box of a crowd counts as one of its category", DATA)
     label_format: str = parameter(
         "auto",
@@ -79,94 +131,166 @@ class TrainingConfig:
         DATA,
         choices=("auto", "multi-hot", "class-id"),
     )
-    attribute_names: tuple[str, ...] = parameter((), "manifest: the image's and the label's attribute; default: source-ref and the one label", DATA)
-    resize: int | None = parameter(None, "short side in pixels that films are scaled to, aspect kept, before the crop to image_shape", DATA, low=8, high=8192)
+    attribute_names: tuple[str, ...] = parameter(
+        (), "manifest: the image's and the label's attribute; default: source-ref and the one label", DATA
+    )
+    resize: int | None = parameter(
+        None,
+        "short side in pixels that images are scaled to, aspect kept, before the crop to image_shape",
+        DATA,
+        low=8,
+        high=8192,
+    )
     fit: str = parameter(
         "auto",
-        "how a film becomes image_shape: stretch (whole film, aspect given up), crop (centre), pad (whole film, black bars); "
-        "auto = crop with `resize` or augmentation_type=crop*, else stretch",
+        "how an image becomes image_shape: stretch (whole image, aspect given up), crop (centre), pad (whole image,"
+        " black bars); auto = crop with `resize` or augmentation_type=crop*, else stretch",
         DATA,
         choices=("auto", "stretch", "crop", "pad"),
     )
     normalization: str = parameter(
-        "film",
-        "film: each film to mean 0, deviation 1; fixed: (grey/255-0.5)/0.25; dataset: by mean and deviation over the pixels of the training films",
+        "image",
+        "image: each image to mean 0, std 1; fixed: (grey/255-0.5)/0.25; dataset: by mean and std over the pixels of"
+        " the training images",
         DATA,
-        choices=("film", "fixed", "dataset"),
+        choices=("image", "fixed", "dataset"),
+        renamed={"film": "image"},
     )
-    validation_fraction: float = parameter(0.15, "share of the training patients held out where there is no validation channel", DATA, low=0.02, high=0.5)
+    validation_fraction: float = parameter(
+        0.15, "share of the training patients held out where there is no validation channel", DATA, low=0.02, high=0.5
+    )
     own_split: bool = parameter(
         True,
-        "use the parts that a channel itself marks: a split column, NIH's official lists, folders train/val/test, COCO's two files; "
-        "false: all its films belong to the channel's part",
+        "use the parts that a channel itself marks: a split column, NIH's official lists, folders train/val/test,"
+        " COCO's two files; false: all its images belong to the channel's part",
         DATA,
     )
     patient_scope: str = parameter(
         "global",
-        "global: one patient id is one person in all channels; channel: ids are counted anew in each channel (the Kaggle set's file names)",
+        "global: one patient id is one person in all channels; channel: ids are counted anew in each channel (the"
+        " Kaggle set's file names)",
         DATA,
         choices=("global", "channel"),
     )
-    skip_corrupt: bool = parameter(False, "leave films out that cannot be read (counted in the log) instead of stopping", DATA)
-    streaming: bool | None = parameter(
-        None, "read shards (or RecordIO) in order, forward only, instead of film by film at random places; default: where the train channel holds shards", DATA
+    skip_corrupt: bool = parameter(
+        False, "leave images out that cannot be read (counted in the log) instead of stopping", DATA
     )
-    shuffle_buffer: int = parameter(1024, "with streaming: films that wait in memory to be shuffled, of all processes together", DATA, low=1)
-    balanced_sampler: bool = parameter(False, "draw films so that every class (label combination) is seen equally often", DATA)
+    streaming: bool | None = parameter(
+        None,
+        "read shards (or RecordIO) in order, forward only, instead of image by image at random places; default: where"
+        " the train channel holds shards",
+        DATA,
+    )
+    shuffle_buffer: int = parameter(
+        1024, "with streaming: images that wait in memory to be shuffled, of all processes together", DATA, low=1
+    )
+    balanced_sampler: bool = parameter(
+        False, "draw images so that every class (label combination) is seen equally often", DATA
+    )
 
     # -- Augmentation ----------------------------------------------------------------------------------------------
     augmentation_type: str = parameter(
         "xray",
-        "none | crop (random crop + flip) | crop_color | crop_color_transform, as in the built-in algorithm, or xray: "
-        "small rotation, shift, scale, tone curves, uneven light, blur, noise, erasing; never a flip, the heart has a side",
+        "none | crop (random crop + flip) | crop_color | crop_color_transform, as in the built-in algorithm, or xray:"
+        " small rotation, shift, scale, tone curves, uneven light, blur, noise, erasing; never a flip, the heart has a"
+        " side",
         AUGMENT,
         choices=("none", "crop", "crop_color", "crop_color_transform", "xray"),
     )
-    augmentation_strength: float = parameter(1.0, "scales the ranges of augmentation_type=xray", AUGMENT, low=0.0, high=2.0)
+    augmentation_strength: float = parameter(
+        1.0, "scales the ranges of augmentation_type=xray", AUGMENT, low=0.0, high=2.0
+    )
 
     # -- Optimisation ----------------------------------------------------------------------------------------------
-    epochs: int = parameter(30, "passes over the training films", OPT, low=1, high=100000)
-    batch_size: int = parameter(32, "films per step and machine, split over its processes", OPT, low=1, high=65536, spellings=_builtin("mini_batch_size"))
+    epochs: int = parameter(30, "passes over the training images", OPT, low=1, high=100000)
+    batch_size: int = parameter(
+        32,
+        "images per step and machine, split over its processes",
+        OPT,
+        low=1,
+        high=65536,
+        spellings=_builtin("mini_batch_size"),
+    )
     accumulation_steps: int = parameter(
-        1, "parts that a batch is worked off in, to save memory; the result is that of the whole batch but for batch norm", OPT, low=1, high=4096
+        1,
+        "parts that a batch is worked off in, to save memory; the result is that of the whole batch but for batch norm",
+        OPT,
+        low=1,
+        high=4096,
     )
     optimizer: str = parameter("adamw", "optimiser", OPT, choices=("sgd", "nag", "adam", "adamw", "rmsprop"))
-    learning_rate: float = parameter(0.001, "peak learning rate", OPT, low=0.0, high=10.0, open_low=True, spellings=(Spelling("lr", "seed"),))
+    learning_rate: float = parameter(
+        0.001, "peak learning rate", OPT, low=0.0, high=10.0, open_low=True, spellings=(Spelling("lr", "seed"),)
+    )
     weight_decay: float = parameter(
-        0.0001, "weight decay of matrices and filters (never of biases and norms)", OPT, low=0.0, high=0.999, spellings=(Spelling("wd", "built-in"),)
+        0.0001,
+        "weight decay of matrices and filters (never of biases and norms)",
+        OPT,
+        low=0.0,
+        high=0.999,
+        spellings=(Spelling("wd", "built-in"),),
     )
     momentum: float = parameter(0.9, "momentum of sgd and nag", OPT, low=0.0, high=0.999)
-    beta_1: float = parameter(0.9, "first moment decay of adam and adamw", OPT, low=0.0, high=0.9999, spellings=(Spelling("beta1", "seed"),))
-    beta_2: float = parameter(0.999, "second moment decay of adam and adamw", OPT, low=0.0, high=0.999999, spellings=(Spelling("beta2", "seed"),))
-    eps: float = parameter(0.00000001, "added to the denominator of adam, adamw and rmsprop", OPT, low=0.0, high=1.0, open_low=True)
+    beta_1: float = parameter(
+        0.9, "first moment decay of adam and adamw", OPT, low=0.0, high=0.9999, spellings=(Spelling("beta1", "seed"),)
+    )
+    beta_2: float = parameter(
+        0.999,
+        "second moment decay of adam and adamw",
+        OPT,
+        low=0.0,
+        high=0.999999,
+        spellings=(Spelling("beta2", "seed"),),
+    )
+    eps: float = parameter(
+        0.00000001, "added to the denominator of adam, adamw and rmsprop", OPT, low=0.0, high=1.0, open_low=True
+    )
     gamma: float = parameter(0.9, "moving average decay of rmsprop", OPT, low=0.0, high=0.9999)
     lr_scheduler: str = parameter(
         "auto",
-        "cosine, step (lr_scheduler_step, lr_scheduler_factor) or constant, all after the warm-up; auto: step where lr_scheduler_step is given, else cosine",
+        "cosine, step (lr_scheduler_step, lr_scheduler_factor) or constant, all after the warm-up; auto: step where"
+        " lr_scheduler_step is given, else cosine",
         OPT,
         choices=("auto", "cosine", "step", "constant"),
     )
-    lr_scheduler_step: tuple[int, ...] = parameter((), "epochs after which the rate is multiplied by lr_scheduler_factor", OPT, low=1)
+    lr_scheduler_step: tuple[int, ...] = parameter(
+        (), "epochs after which the rate is multiplied by lr_scheduler_factor", OPT, low=1
+    )
     lr_scheduler_factor: float = parameter(0.1, "factor of each step", OPT, low=0.0, high=1.0, open_low=True)
     warmup_epochs: float = parameter(1.0, "epochs of linear warm-up; parts of epochs are allowed", OPT, low=0.0)
     loss: str = parameter(
-        "auto", "auto: bce for one logit and multi-label, cross_entropy for exclusive classes; or focal", OPT, choices=("auto", "bce", "cross_entropy", "focal")
+        "auto",
+        "auto: bce for one logit and multi-label, cross_entropy for exclusive classes; or focal",
+        OPT,
+        choices=("auto", "bce", "cross_entropy", "focal"),
     )
     focal_gamma: float = parameter(2.0, "focusing exponent of the focal loss", OPT, low=0.0, high=10.0)
     use_weighted_loss: bool = parameter(
-        False, "weigh each label's positives by N/N_l, as the built-in algorithm does (negatives by N/(N-N_l) where there is one logit)", OPT
+        False,
+        "weigh each label's positives by N/N_l, as the built-in algorithm does (negatives by N/(N-N_l) where there is"
+        " one logit)",
+        OPT,
     )
     max_class_weight: float = parameter(20.0, "cap of those weights", OPT, low=1.0)
     label_smoothing: float = parameter(0.0, "targets 0 and 1 become s/2 and 1-s/2", OPT, low=0.0, high=0.5)
-    clip_grad_norm: float | None = parameter(None, "largest norm of the gradient; longer ones are scaled down", OPT, low=0.0, open_low=True)
-    ema_decay: float = parameter(0.0, "average of the weights that is evaluated and kept (0 = off; 0.998 is usual)", OPT, low=0.0, high=0.99999)
+    clip_grad_norm: float | None = parameter(
+        None, "largest norm of the gradient; longer ones are scaled down", OPT, low=0.0, open_low=True
+    )
+    ema_decay: float = parameter(
+        0.0, "average of the weights that is evaluated and kept (0 = off; 0.998 is usual)", OPT, low=0.0, high=0.99999
+    )
     seed: int = parameter(0, "seed of everything random", OPT, low=0, high=2**31 - 1)
-    kv_store: str = parameter("dist_sync", "taken for the built-in algorithm's sake: machines always work in step", OPT, choices=("dist_sync",))
+    kv_store: str = parameter(
+        "dist_sync",
+        "taken for the built-in algorithm's sake: machines always work in step",
+        OPT,
+        choices=("dist_sync",),
+    )
 
     # -- Stopping --------------------------------------------------------------------------------------------------
     early_stopping: bool = parameter(False, "stop when the objective has not improved", STOP)
     early_stopping_min_epochs: int = parameter(10, "never before this many epochs", STOP, low=1)
-    early_stopping_patience: int = parameter(5, "epochs without improvement that are borne", STOP, low=1)
+    early_stopping_patience: int = parameter(5, "epochs without improvement that are allowed", STOP, low=1)
     early_stopping_tolerance: float = parameter(0.0, "an improvement is more than this", STOP, low=0.0)
 
     # -- Speed and memory ------------------------------------------------------------------------------------------
@@ -179,17 +303,21 @@ class TrainingConfig:
     )
     channels_last: bool = parameter(True, "memory layout that convolutions are fastest in", SPEED, affects_result=False)
     activation_checkpointing: bool = parameter(
-        False, "keep only each block's input and compute the rest again in the backward pass: less memory, a third more time", SPEED, affects_result=False
+        False,
+        "keep only each block's input and compute the rest again in the backward pass: less memory, a third more time",
+        SPEED,
+        affects_result=False,
     )
     compile: bool = parameter(False, "torch.compile the network", SPEED, affects_result=False)
     sync_batchnorm: bool = parameter(
         True,
-        "batch norm over all processes, so that N processes train as one does; each layer waits for all, so false is faster where each has many films",
+        "batch norm over all processes, so that N processes train as one does; each layer waits for all, so false is"
+        " faster where each has many images",
         SPEED,
     )
     num_workers: int | None = parameter(
         None,
-        "processes that read films, per training process; default: from the CPUs",
+        "processes that read images, per training process; default: from the CPUs",
         SPEED,
         low=0,
         high=256,
@@ -197,59 +325,111 @@ class TrainingConfig:
         spellings=(Spelling("workers", "timm"),),
     )
     threads: int | None = parameter(
-        None, "threads per training process for CPU arithmetic; default: from the CPUs", SPEED, low=1, high=1024, affects_result=False
+        None,
+        "threads per training process for CPU arithmetic; default: from the CPUs",
+        SPEED,
+        low=1,
+        high=1024,
+        affects_result=False,
     )
 
     # -- Scores ----------------------------------------------------------------------------------------------------
     objective: str = parameter(
-        "auc", "validation metric that chooses the best epoch and that a tuner is told", SCORE, choices=("auc", "f1", "accuracy", "balanced_accuracy", "loss")
+        "auc",
+        "validation metric that chooses the best epoch and that a tuner is told",
+        SCORE,
+        choices=("auc", "f1", "accuracy", "balanced_accuracy", "loss"),
     )
     top_k: int | None = parameter(None, "also report top-k accuracy (exclusive classes)", SCORE, low=2)
     threshold_rule: str = parameter(
         "balanced",
-        "how thresholds are chosen on validation: balanced (class-balanced logistic fit), youden (highest sensitivity + specificity), sensitivity "
-        "(the highest threshold that reaches target_sensitivity) or cost (fewest false positives + cost_ratio x missed positives)",
+        "how thresholds are chosen on validation: balanced (class-balanced logistic fit), youden (highest sensitivity +"
+        " specificity), sensitivity (the highest threshold that reaches target_sensitivity) or cost (fewest false"
+        " positives + cost_ratio x missed positives)",
         SCORE,
         choices=("balanced", "youden", "sensitivity", "cost"),
     )
     target_sensitivity: float | None = parameter(
-        None, "sensitivity that threshold_rule=sensitivity reaches on the validation films, such as 0.95", SCORE, low=0.0, high=1.0, open_low=True
+        None,
+        "sensitivity that threshold_rule=sensitivity reaches on the validation images, such as 0.95",
+        SCORE,
+        low=0.0,
+        high=1.0,
+        open_low=True,
     )
-    cost_ratio: float | None = parameter(None, "cost of one missed positive in false alarms, for threshold_rule=cost", SCORE, low=0.0, high=1e6, open_low=True)
+    cost_ratio: float | None = parameter(
+        None,
+        "cost of one missed positive in false alarms, for threshold_rule=cost",
+        SCORE,
+        low=0.0,
+        high=1e6,
+        open_low=True,
+    )
     threshold_views: int = parameter(
-        4, "augmented views of each validation film, besides the film as served, that threshold_rule=balanced is fitted on", SCORE, low=0, high=100
+        4,
+        "augmented views of each validation image, besides the image as served, that threshold_rule=balanced is"
+        " fitted on",
+        SCORE,
+        low=0,
+        high=100,
     )
     calibration: str = parameter(
         "temperature",
-        "temperature: divide each label's logit by a number fitted on validation, so that probabilities mean more; decisions stay the same; or none",
+        "temperature: divide each label's logit by a number fitted on validation, so that probabilities mean more;"
+        " decisions stay the same; or none",
         SCORE,
         choices=("temperature", "none"),
     )
-    bootstrap_samples: int = parameter(1000, "patients are resampled this often for the intervals", SCORE, low=0, high=100000)
+    bootstrap_samples: int = parameter(
+        1000, "patients are resampled this often for the intervals", SCORE, low=0, high=100000
+    )
 
     # -- Checkpoints -----------------------------------------------------------------------------------------------
-    checkpoint_minutes: float = parameter(5.0, "a checkpoint is written this often, besides at every epoch's end", KEEP, low=0.0, affects_result=False)
-    checkpoint_frequency: int = parameter(1, "epochs between checkpoints at epochs' ends", KEEP, low=1, affects_result=False)
+    checkpoint_minutes: float = parameter(
+        5.0, "a checkpoint is written this often, besides at every epoch's end", KEEP, low=0.0, affects_result=False
+    )
+    checkpoint_frequency: int = parameter(
+        1, "epochs between checkpoints at epochs' ends", KEEP, low=1, affects_result=False
+    )
 
     # -- Watching --------------------------------------------------------------------------------------------------
-    log_seconds: float = parameter(30.0, "seconds between progress lines where there is no terminal", WATCH, low=0.1, affects_result=False)
+    log_seconds: float = parameter(
+        30.0, "seconds between progress lines where there is no terminal", WATCH, low=0.1, affects_result=False
+    )
     wandb_tracking: str = parameter(
         "false",
-        "Weights & Biases: true (key in WANDB_API_KEY; offline where it cannot be reached) or offline (files to `wandb sync` later)",
+        "Weights & Biases: true (key in WANDB_API_KEY; offline where it cannot be reached) or offline (files to `wandb"
+        " sync` later)",
         WATCH,
         choices=("false", "true", "offline"),
         affects_result=False,
     )
     tensorboard: bool = parameter(False, "event files for TensorBoard", WATCH, affects_result=False)
     debugging: bool = parameter(
-        False, "save losses, gradients and weights, and judge them by rules while training; not with compile", WATCH, affects_result=False
+        False,
+        "save losses, gradients and weights, and judge them by rules while training; not with compile",
+        WATCH,
+        affects_result=False,
     )
     debug_save_interval: int | None = parameter(
-        None, "steps from one saved step to the next, for debugging; default: about 500 saved steps a run", WATCH, low=1, affects_result=False
+        None,
+        "steps from one saved step to the next, for debugging; default: about 500 saved steps a run",
+        WATCH,
+        low=1,
+        affects_result=False,
     )
-    profiler: bool = parameter(False, "time the stages of a step, trace some steps, sample the machine; names the bottleneck", WATCH, affects_result=False)
+    profiler: bool = parameter(
+        False,
+        "time the stages of a step, trace some steps, sample the machine; names the bottleneck",
+        WATCH,
+        affects_result=False,
+    )
     profiler_schedule: tuple[int, ...] = parameter(
-        (20, 2, 3), "steps that the profiler waits (the last 10 of them are timed stage by stage), warms up and traces", WATCH, low=0, affects_result=False
+        (20, 2, 3),
+        "steps that the profiler waits (the last 10 of them are timed stage by stage), warms up and traces",
+        WATCH,
+        low=0,
+        affects_result=False,
     )
 
     def __post_init__(self) -> None:
@@ -272,11 +452,26 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values by field name."""
-        return {f.name: (list(v) if isinstance(v := getattr(self, f.name), tuple) else v) for f in dataclasses.fields(self)}
+        return {
+            f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v for f in dataclasses.fields(self)
+        }
+
+    def stored(self) -> dict[str, Any]:
+        """As to_dict, in the words of bundle format 1 (a renamed choice under its first name).
+
+        For bundles and checkpoints.
+        """
+        first = {f.name: {new: old for old, new in about(f).renamed.items()} for f in dataclasses.fields(self)}
+        return {name: first[name].get(v, v) if isinstance(v, str) else v for name, v in self.to_dict().items()}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> TrainingConfig:
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        """The inverse of to_dict and of stored."""
+        now = {f.name: about(f).renamed for f in dataclasses.fields(cls)}
+        values: dict[str, Any] = {
+            k: now[k].get(v, v) if isinstance(v, str) and k in now else v for k, v in stored.items()
+        }
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**values)
 
     @property

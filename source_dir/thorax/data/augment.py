@@ -1,6 +1,7 @@
-"""Augmentation of whole batches, on whatever device they are on, from random numbers that belong to each film.
+"""Augmentation of whole batches, on whatever device they are on, from random numbers that belong to each image.
 
-Every film brings its own draws (see `draws_for`), fixed by seed, epoch and film: not by batch, process or worker. So a
+Every image brings its own draws (see `draws_for`), fixed by seed, epoch and image: not by batch, process or worker. So
+a
 run gives the same pictures for any number of processes, and resumes in the middle of an epoch with nothing to restore.
 """
 
@@ -13,22 +14,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-#: Uniform numbers in [0, 1) that one film needs; each has one meaning, listed where it is used.
+#: Uniform numbers in [0, 1) that one image needs; each has one meaning, listed where it is used.
 DRAWS = 40
 DOWN, RIGHT, FLIP, ROTATE, SCALE, ASPECT, SHIFT_X, SHIFT_Y, SHEAR, GAMMA, BLUR, BLUR_MIX, NOISE = range(13)
 NOISE_X, NOISE_Y, ERASE, ERASE_X, ERASE_Y, ERASE_W, ERASE_H, ERASE_GREY, LIGHT, CONTRAST = range(13, 23)
 SLOPES, FIELD = slice(23, 28), slice(28, 37)  # of the tone curve's 5 stretches; 3x3 points of the field of light
 
 
-def draws_for(seed: int, epoch: int, film: int) -> np.ndarray:
-    """(DRAWS,) float32 in [0, 1): the random numbers of one film in one epoch, from a counter-based generator."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, film]))
+def draws_for(seed: int, epoch: int, image: int) -> np.ndarray:
+    """(DRAWS,) float32 in [0, 1): the random numbers of one image in one epoch, from a counter-based generator."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, image]))
     return generator.random(DRAWS, dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """How far augmentation goes. Angles in degrees, shifts and boxes as shares of the film, greys in 0..1."""
+class AugmentationRanges:
+    """How far augmentation goes. Angles in degrees, shifts and boxes as shares of the image, greys in 0..1."""
 
     rotation: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
@@ -46,21 +47,32 @@ class Ranges:
     flip: bool = False
 
     @classmethod
-    def named(cls, name: str, strength: float = 1.0) -> Ranges:
+    def named(cls, name: str, strength: float = 1.0) -> AugmentationRanges:
         """The ranges of an `augmentation_type`; `strength` scales those of xray."""
         if name == "xray":
             s = strength
             return cls(
-                rotation=15 * s, scale=(1 - 0.25 * min(s, 2.0), 1 + 0.15 * s), log_aspect=0.15 * s, shift=0.12 * s,
-                log_slope=1.0 * s, log_light=0.35 * s, blur_chance=min(1.0, 0.3 * s), noise=0.03 * s, erase_chance=min(1.0, 0.4 * s),
-            )  # fmt: skip
+                rotation=15 * s,
+                scale=(1 - 0.25 * min(s, 2.0), 1 + 0.15 * s),
+                log_aspect=0.15 * s,
+                shift=0.12 * s,
+                log_slope=1.0 * s,
+                log_light=0.35 * s,
+                blur_chance=min(1.0, 0.3 * s),
+                noise=0.03 * s,
+                erase_chance=min(1.0, 0.4 * s),
+            )
         flip = name.startswith("crop")
         colour = name in ("crop_color", "crop_color_transform")
         warp = name == "crop_color_transform"
         return cls(
-            flip=flip, lightness=50 / 255 if colour else 0.0, contrast=0.2 if colour else 0.0,
-            rotation=10.0 if warp else 0.0, shear=0.1 if warp else 0.0, log_aspect=math.log(1.25) if warp else 0.0,
-        )  # fmt: skip
+            flip=flip,
+            lightness=50 / 255 if colour else 0.0,
+            contrast=0.2 if colour else 0.0,
+            rotation=10.0 if warp else 0.0,
+            shear=0.1 if warp else 0.0,
+            log_aspect=math.log(1.25) if warp else 0.0,
+        )
 
     @property
     def moves(self) -> bool:
@@ -69,27 +81,27 @@ class Ranges:
 
 @dataclass
 class Augmentation:
-    """Calls with (films, draws) give augmented films.
+    """Calls with (images, draws) give augmented images.
 
     Attributes:
         ranges: how far it goes.
     """
 
-    ranges: Ranges
+    ranges: AugmentationRanges
     _noise: torch.Tensor | None = field(default=None, repr=False)
 
-    def __call__(self, films: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Augmented films.
+    def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        """Augmented images.
 
         Args:
-            films: (N, H, W) uint8.
+            images: (N, H, W) uint8.
             draws: (N, DRAWS) float32 in [0, 1), on the same device.
 
         Returns:
             (N, H, W) float32 in 0..255.
         """
         r, u = self.ranges, draws.to(torch.float32)
-        x = _tone(films, u, r) if r.log_gamma or r.log_slope else films.to(torch.float32).div_(255.0)
+        x = _tone(images, u, r) if r.log_gamma or r.log_slope else images.to(torch.float32).div_(255.0)
         if r.log_light:
             x = x * _light(u, r.log_light, *x.shape[1:])
         if r.flip:
@@ -98,7 +110,9 @@ class Augmentation:
             x = _move(x, u, r)
         if r.contrast or r.lightness:
             gain = 1 + (2 * u[:, CONTRAST] - 1) * r.contrast
-            x = ((x - 0.5) * gain[:, None, None] + 0.5 + ((2 * u[:, LIGHT] - 1) * r.lightness)[:, None, None]).clamp(0, 1)
+            x = ((x - 0.5) * gain[:, None, None] + 0.5 + ((2 * u[:, LIGHT] - 1) * r.lightness)[:, None, None]).clamp(
+                0, 1
+            )
         if r.blur_chance:
             x = _blur(x, u, r.blur_chance)
         if r.noise:
@@ -108,43 +122,56 @@ class Augmentation:
         return x.clamp_(0.0, 1.0).mul_(255.0)
 
     def _add_noise(self, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        """Gaussian grain cut at a random place from one tile twice the film's size, up to `noise` strong."""
+        """Gaussian grain cut at a random place from one tile twice the image's size, up to `noise` strong."""
         _, h, w = x.shape
         if self._noise is None or self._noise.shape != (2 * h, 2 * w) or self._noise.device != x.device:
             self._noise = torch.randn(2 * h, 2 * w, generator=torch.Generator().manual_seed(20260)).to(x.device)
         top, left = (u[:, NOISE_Y] * h).long(), (u[:, NOISE_X] * w).long()
         if x.device.type == "cpu":
-            grain = torch.stack([self._noise[t : t + h, s : s + w] for t, s in zip(top.tolist(), left.tolist(), strict=True)])
+            grain = torch.stack(
+                [self._noise[t : t + h, s : s + w] for t, s in zip(top.tolist(), left.tolist(), strict=True)]
+            )
         else:  # the CPU does not wait for the numbers
-            rows, columns = top[:, None] + torch.arange(h, device=x.device), left[:, None] + torch.arange(w, device=x.device)
+            rows, columns = (
+                top[:, None] + torch.arange(h, device=x.device),
+                left[:, None] + torch.arange(w, device=x.device),
+            )
             grain = self._noise[rows[:, :, None], columns[:, None, :]]
         return x + grain * (u[:, NOISE] * self.ranges.noise)[:, None, None]
 
 
-def _tone(films: torch.Tensor, u: torch.Tensor, r: Ranges) -> torch.Tensor:
-    """(N, H, W) in 0..1: each film's greys through a curve of its own that rises from 0 to 1, looked up for all 256 greys.
+def _tone(images: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tensor:
+    """(N, H, W) in 0..1: each image's greys through a curve of its own that rises from 0 to 1, looked up for all 256
+    greys.
 
     The curve is a gamma, then five straight stretches of random slopes: other tubes, detectors and darkrooms.
     """
-    grey = torch.linspace(0, 1, 256, device=films.device)[None].pow(torch.exp((2 * u[:, GAMMA, None] - 1) * r.log_gamma))
+    grey = torch.linspace(0, 1, 256, device=images.device)[None].pow(
+        torch.exp((2 * u[:, GAMMA, None] - 1) * r.log_gamma)
+    )
     rises = torch.exp((2 * u[:, SLOPES] - 1) * r.log_slope)
     knots = F.pad(torch.cumsum(rises, 1) / rises.sum(1, keepdim=True), (1, 0))
     stretches = rises.shape[1]
     left = (grey * stretches).long().clamp(max=stretches - 1)
     share = grey * stretches - left
     curve = knots.gather(1, left) * (1 - share) + knots.gather(1, left + 1) * share
-    return curve.gather(1, films.flatten(1).long()).view(films.shape)
+    return curve.gather(1, images.flatten(1).long()).view(images.shape)
 
 
 def _light(u: torch.Tensor, log_light: float, height: int, width: int) -> torch.Tensor:
-    """(N, height, width) factors around 1: a smooth surface through 3x3 random points, as the heel effect and scatter leave."""
+    """(N, height, width) factors around 1.
+
+    A smooth surface through 3x3 random points, as the heel effect and scatter leave.
+    """
     points = ((2 * u[:, FIELD] - 1) * log_light).view(-1, 3, 3)
     three = torch.eye(3, device=u.device)[None, None]
-    down, right = (F.interpolate(three, size=(pixels, 3), mode="bicubic", align_corners=True)[0, 0] for pixels in (height, width))
-    return (down @ points @ right.T).exp_()  # far faster than to interpolate each film
+    down, right = (
+        F.interpolate(three, size=(pixels, 3), mode="bicubic", align_corners=True)[0, 0] for pixels in (height, width)
+    )
+    return (down @ points @ right.T).exp_()  # far faster than to interpolate each image
 
 
-def _move(x: torch.Tensor, u: torch.Tensor, r: Ranges) -> torch.Tensor:
+def _move(x: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tensor:
     """Rotation, scale, aspect, shear and shift in one bilinear resampling; what comes from outside is black."""
     n, h, w = x.shape
     angle = (2 * u[:, ROTATE] - 1) * math.radians(r.rotation)
@@ -153,11 +180,25 @@ def _move(x: torch.Tensor, u: torch.Tensor, r: Ranges) -> torch.Tensor:
     aspect = torch.exp((2 * u[:, ASPECT] - 1) * r.log_aspect / 2)
     shear = (2 * u[:, SHEAR] - 1) * r.shear
     cos, sin = torch.cos(angle), torch.sin(angle)
-    # Rows map output to input coordinates in -1..1; w/h keeps a rotation a rotation on films that are not square.
+    # Rows map output to input coordinates in -1..1; w/h keeps a rotation a rotation on images that are not square.
     theta = torch.stack(
         [
-            torch.stack([cos / (scale * aspect), (-sin + shear * cos) * h / w / (scale * aspect), (2 * u[:, SHIFT_X] - 1) * 2 * r.shift], 1),
-            torch.stack([sin * w / h * aspect / scale, (cos + shear * sin) * aspect / scale, (2 * u[:, SHIFT_Y] - 1) * 2 * r.shift], 1),
+            torch.stack(
+                [
+                    cos / (scale * aspect),
+                    (-sin + shear * cos) * h / w / (scale * aspect),
+                    (2 * u[:, SHIFT_X] - 1) * 2 * r.shift,
+                ],
+                1,
+            ),
+            torch.stack(
+                [
+                    sin * w / h * aspect / scale,
+                    (cos + shear * sin) * aspect / scale,
+                    (2 * u[:, SHIFT_Y] - 1) * 2 * r.shift,
+                ],
+                1,
+            ),
         ],
         1,
     )
@@ -166,7 +207,7 @@ def _move(x: torch.Tensor, u: torch.Tensor, r: Ranges) -> torch.Tensor:
 
 
 def _blur(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
-    """A binomial 5x5 blur, (1 4 6 4 1)/16 along both sides, mixed in by a random share on `chance` of the films.
+    """A binomial 5x5 blur, (1 4 6 4 1)/16 along both sides, mixed in by a random share on `chance` of the images.
 
     Sums of slices: far faster on a CPU than a convolution of one channel.
     """
@@ -179,14 +220,14 @@ def _blur(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
 
 
 def _erase(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
-    """A box of 10 to 40 % of each side, filled with one grey, on `chance` of the films."""
+    """A box of 10 to 40 % of each side, filled with one grey, on `chance` of the images."""
     _, h, w = x.shape
     rows = torch.arange(h, device=x.device)[None, :] / h
     columns = torch.arange(w, device=x.device)[None, :] / w
     tall, wide = 0.1 + 0.3 * u[:, ERASE_H], 0.1 + 0.3 * u[:, ERASE_W]
     top, left = u[:, ERASE_Y] * (1 - tall), u[:, ERASE_X] * (1 - wide)
-    inside = ((rows >= top[:, None]) & (rows < (top + tall)[:, None]))[:, :, None] & ((columns >= left[:, None]) & (columns < (left + wide)[:, None]))[
-        :, None, :
-    ]
+    inside = ((rows >= top[:, None]) & (rows < (top + tall)[:, None]))[:, :, None] & (
+        (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    )[:, None, :]
     inside &= (u[:, ERASE] < chance)[:, None, None]
     return torch.where(inside, u[:, ERASE_GREY, None, None].expand_as(x), x)

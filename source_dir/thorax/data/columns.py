@@ -18,7 +18,7 @@ CODE = ("utf-8", "surrogateescape")
 
 
 class Sources(Protocol):
-    """A column of places; row k is where film k's bytes are."""
+    """A column of places; row k is where image k's bytes are."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Source: ...
@@ -28,12 +28,15 @@ class Sources(Protocol):
     def nbytes(self) -> int: ...
 
 
-class Texts:
+class StringColumn:
     """Texts in one buffer: 4 bytes each beside their own UTF-8 (8 above 4 GiB)."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         encoded = [text.encode(*CODE) for text in texts]
-        self._hold(np.frombuffer(b"".join(encoded), np.uint8), np.fromiter(accumulate(map(len, encoded), initial=0), np.int64, len(encoded) + 1))
+        self._hold(
+            np.frombuffer(b"".join(encoded), np.uint8),
+            np.fromiter(accumulate(map(len, encoded), initial=0), np.int64, len(encoded) + 1),
+        )
 
     def _hold(self, buffer: np.ndarray, ends: np.ndarray) -> None:
         self._buffer, self._ends = buffer, ends.astype(np.uint32) if len(buffer) < 2**32 else ends
@@ -49,11 +52,11 @@ class Texts:
         whole, ends = self._buffer.tobytes(), self._ends.tolist()
         return (str(whole[a:b], *CODE) for a, b in pairwise(ends))
 
-    def take(self, places: np.ndarray) -> Texts:
+    def take(self, places: np.ndarray) -> StringColumn:
         """The texts at (n,) `places`, in their order."""
         starts, sizes = self._ends[places].astype(np.int64), np.diff(self._ends.astype(np.int64))[places]
         ends = np.concatenate([[0], np.cumsum(sizes)])
-        taken = Texts()
+        taken = StringColumn()
         taken._hold(self._buffer[np.arange(ends[-1]) + np.repeat(starts - ends[:-1], sizes)], ends)
         return taken
 
@@ -62,13 +65,13 @@ class Texts:
         return self._buffer.nbytes + self._ends.nbytes
 
 
-class Codes:
+class CategoricalColumn:
     """Texts that repeat, such as patients: each kept once, and a number for every row."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         index: dict[str, int] = {}
         self.codes = np.fromiter((index.setdefault(text, len(index)) for text in texts), np.uint32)
-        self.names = Texts(index)
+        self.names = StringColumn(index)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -79,8 +82,8 @@ class Codes:
     def __iter__(self) -> Iterator[str]:
         return map(list(self.names).__getitem__, self.codes.tolist())
 
-    def take(self, places: np.ndarray) -> Codes:
-        taken = Codes(())
+    def take(self, places: np.ndarray) -> CategoricalColumn:
+        taken = CategoricalColumn(())
         taken.codes, taken.names = self.codes[places], self.names
         return taken
 
@@ -89,18 +92,28 @@ class Codes:
         return self.codes.nbytes + self.names.nbytes
 
 
-class Files:
-    """A file per film: folders, each kept once, and names; ids that are the ends of all paths are not kept twice."""
+class FileColumn:
+    """A file per image: folders, each kept once, and names; ids that are the ends of all paths are not kept twice."""
 
-    def __init__(self, paths: Iterable[str | Path], ids: Texts | None = None) -> None:
+    def __init__(self, paths: Iterable[str | Path], ids: StringColumn | None = None) -> None:
         texts = [os.fspath(path) for path in paths]
-        if ids is not None and len(ids) == len(texts) and all(text.endswith(os.sep + name) for text, name in zip(texts, ids, strict=True)):
+        if (
+            ids is not None
+            and len(ids) == len(texts)
+            and all(text.endswith(os.sep + name) for text, name in zip(texts, ids, strict=True))
+        ):
             self._names = ids
-            folders = Codes(text[: -len(name) - 1] for text, name in zip(texts, ids, strict=True))
+            folders = CategoricalColumn(text[: -len(name) - 1] for text, name in zip(texts, ids, strict=True))
         else:
             pairs = [text.rpartition(os.sep) for text in texts]
-            self._names, folders = Texts(name for _, _, name in pairs), Codes(folder + separator for folder, separator, _ in pairs)
-        self._folders, self._folder = [Path(f or os.curdir) for f in folders.names], folders.codes.astype(np.min_scalar_type(len(folders.names)))
+            self._names, folders = (
+                StringColumn(name for _, _, name in pairs),
+                CategoricalColumn(folder + separator for folder, separator, _ in pairs),
+            )
+        self._folders, self._folder = (
+            [Path(f or os.curdir) for f in folders.names],
+            folders.codes.astype(np.min_scalar_type(len(folders.names))),
+        )
 
     def __len__(self) -> int:
         return len(self._folder)
@@ -111,8 +124,8 @@ class Files:
     def __iter__(self) -> Iterator[Path]:
         return (self._folders[k] / name for k, name in zip(self._folder.tolist(), self._names, strict=True))
 
-    def take(self, places: np.ndarray) -> Files:
-        taken = Files(())
+    def take(self, places: np.ndarray) -> FileColumn:
+        taken = FileColumn(())
         taken._folders, taken._folder, taken._names = self._folders, self._folder[places], self._names.take(places)
         return taken
 
@@ -121,7 +134,7 @@ class Files:
         return self._folder.nbytes + self._names.nbytes
 
 
-class Ranges:
+class ByteRangeColumn:
     """Stretches of larger files.
 
     Args:
@@ -131,16 +144,33 @@ class Ranges:
         split: (N,) bool: the record is in several parts (see recordio); default: none is.
     """
 
-    def __init__(self, files: Sequence[Path], which: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, split: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        which: np.ndarray,
+        offsets: np.ndarray,
+        sizes: np.ndarray,
+        split: np.ndarray | None = None,
+    ) -> None:
         self._files, self._which = list(files), np.asarray(which, np.min_scalar_type(len(files)))
         self._offsets, self._sizes = np.asarray(offsets, np.int64), np.asarray(sizes, np.uint32)
         self._split = np.zeros(len(self._offsets), bool) if split is None else np.asarray(split, bool)
 
     @classmethod
-    def of(cls, ranges: Sequence[ByteRange]) -> Ranges:
+    def of(cls, ranges: Sequence[ByteRange]) -> ByteRangeColumn:
         files = {path: k for k, path in enumerate(dict.fromkeys(r.path for r in ranges))}
-        return cls(list(files), *(np.array(column) for column in (
-            [files[r.path] for r in ranges], [r.offset for r in ranges], [r.size for r in ranges], [isinstance(r, SplitRecord) for r in ranges])))  # fmt: skip
+        return cls(
+            list(files),
+            *(
+                np.array(column)
+                for column in (
+                    [files[r.path] for r in ranges],
+                    [r.offset for r in ranges],
+                    [r.size for r in ranges],
+                    [isinstance(r, SplitRecord) for r in ranges],
+                )
+            ),
+        )
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -157,19 +187,21 @@ class Ranges:
         """(files, which, offsets, sizes, split), as they were given; not to be changed."""
         return self._files, self._which, self._offsets, self._sizes, self._split
 
-    def take(self, places: np.ndarray) -> Ranges:
-        return Ranges(self._files, *(column[places] for column in (self._which, self._offsets, self._sizes, self._split)))
+    def take(self, places: np.ndarray) -> ByteRangeColumn:
+        return ByteRangeColumn(
+            self._files, *(column[places] for column in (self._which, self._offsets, self._sizes, self._split))
+        )
 
     @property
     def nbytes(self) -> int:
         return sum(column.nbytes for column in (self._which, self._offsets, self._sizes, self._split))
 
 
-def pack(sources: Sources | Sequence[Source], ids: Texts) -> Sources:
+def pack(sources: Sources | Sequence[Source], ids: StringColumn) -> Sources:
     """A column of any sources; all are files of their own, or all are ranges."""
-    if isinstance(sources, Files | Ranges):
+    if isinstance(sources, FileColumn | ByteRangeColumn):
         return sources
     listed = list(sources)
     if any(isinstance(source, ByteRange) for source in listed):
-        return Ranges.of(cast(list[ByteRange], listed))
-    return Files(cast(list[Path], listed), ids)
+        return ByteRangeColumn.of(cast(list[ByteRange], listed))
+    return FileColumn(cast(list[Path], listed), ids)

@@ -1,4 +1,4 @@
-"""Batches: the order of an epoch, each process's share of every global batch, and the workers that read films."""
+"""Batches: the order of an epoch, each process's share of every global batch, and the workers that read images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from thorax.data.augment import DOWN, DRAWS, RIGHT, draws_for
-from thorax.data.columns import Ranges
-from thorax.data.images import DecoderMissing, Preprocessing, UnreadableFilm, header
+from thorax.data.columns import ByteRangeColumn
+from thorax.data.images import DecodeError, DecoderMissing, Preprocessing, header
 from thorax.data.samples import SampleSet
 from thorax.data.shards import INDEX
 from thorax.errors import ThoraxError
@@ -23,18 +23,18 @@ from thorax.errors import ThoraxError
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's films of a step.
+    """One process's images of a step.
 
     Attributes:
-        films: (n, H, W) uint8.
+        images: (n, H, W) uint8.
         draws: (n, DRAWS) float32; empty where nothing is random.
         indices: (n,) int64, places in the SampleSet.
         everyone: (N,) int64, places of the whole global batch, before it was shared out.
-        corrupt: places of films that could not be read (only with skip_corrupt); their rows are all black.
+        corrupt: places of images that could not be read (only with skip_corrupt); their rows are all black.
         problem: why the batch could not be read; then the run ends with this line.
     """
 
-    films: torch.Tensor
+    images: torch.Tensor
     draws: torch.Tensor
     indices: torch.Tensor
     everyone: torch.Tensor
@@ -42,7 +42,9 @@ class Batch:
     problem: str = ""
 
     def pin_memory(self) -> Batch:
-        return Batch(self.films.pin_memory(), self.draws.pin_memory(), self.indices, self.everyone, self.corrupt, self.problem)
+        return Batch(
+            self.images.pin_memory(), self.draws.pin_memory(), self.indices, self.everyone, self.corrupt, self.problem
+        )
 
 
 def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:
@@ -53,20 +55,24 @@ def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = 
     return rng.choice(count, size=count, p=weights / weights.sum())
 
 
-def balanced_weights(films: SampleSet) -> np.ndarray:
+def balanced_weights(images: SampleSet) -> np.ndarray:
     """(N,) weights that make every label combination equally likely; unknown labels count as absent."""
-    _, inverse, counts = np.unique(np.nan_to_num(films.class_targets()), axis=0, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(
+        np.nan_to_num(images.class_targets()), axis=0, return_inverse=True, return_counts=True
+    )
     return 1.0 / counts[inverse.ravel()]
 
 
-#: What Films is asked for: epoch, places of a global batch and, where they were read already, the bytes of this process's films.
+#: What Images is asked for: epoch, places of a global batch and, where they were read already, the bytes of this
+#: process's images.
 Item: TypeAlias = tuple[int, np.ndarray] | tuple[int, np.ndarray, list[bytes]]
 
 
 class TrainingBatches(Sampler[Item]):
     """The global batches of one epoch from some step on; every process walks the same list.
 
-    The last films of an epoch that do not fill a batch are left out (another epoch's order takes them in); a set smaller
+    The last images of an epoch that do not fill a batch are left out (another epoch's order takes them in); a set
+    smaller
     than one batch is one batch.
     """
 
@@ -82,9 +88,9 @@ class TrainingBatches(Sampler[Item]):
 
 
 class EvaluationBatches(Sampler[Item]):
-    """This process's films in order, each film of the set in exactly one process: no padding, no duplicates.
+    """This process's images in order, each image of the set in exactly one process: no padding, no duplicates.
 
-    View 0 is the film as it is served; views 1, 2, ... are augmented, each film always in the same way.
+    View 0 is the image as it is served; views 1, 2, ... are augmented, each image always in the same way.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int, world_size: int, view: int = 0) -> None:
@@ -98,13 +104,23 @@ class EvaluationBatches(Sampler[Item]):
             yield -1 - self.view, self.mine[start : start + self.batch_size]
 
 
-class Films(Dataset[Batch]):
-    """Reads whole batches: index it with (epoch, global batch); epoch -1 is evaluation as served, -2, -3, ... its augmented views."""
+class ImageDataset(Dataset[Batch]):
+    """Reads whole batches: index it with (epoch, global batch); epoch -1 is evaluation as served, -2, -3, ...
+
+    Its augmented views.
+    """
 
     def __init__(
-        self, samples: SampleSet, preprocessing: Preprocessing, *, seed: int = 0, random_crop: bool = False,
-        rank: int = 0, world_size: int = 1, skip_corrupt: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        samples: SampleSet,
+        preprocessing: Preprocessing,
+        *,
+        seed: int = 0,
+        random_crop: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        skip_corrupt: bool = False,
+    ) -> None:
         self.samples, self.preprocessing, self.seed = samples, preprocessing, seed
         self.random_crop, self.rank, self.world_size, self.skip_corrupt = random_crop, rank, world_size, skip_corrupt
 
@@ -112,24 +128,35 @@ class Films(Dataset[Batch]):
         epoch, everyone, *read = item
         training, random = epoch >= 0, epoch != -1
         mine = everyone[self.rank :: self.world_size] if training else everyone
-        films = np.zeros((len(mine), self.preprocessing.height, self.preprocessing.width), np.uint8)
-        draws = np.stack([draws_for(self.seed, epoch % 2**32, int(i)) for i in mine]) if random and len(mine) else np.zeros((0, DRAWS), np.float32)
+        images = np.zeros((len(mine), self.preprocessing.height, self.preprocessing.width), np.uint8)
+        draws = (
+            np.stack([draws_for(self.seed, epoch % 2**32, int(i)) for i in mine])
+            if random and len(mine)
+            else np.zeros((0, DRAWS), np.float32)
+        )
         corrupt: list[int] = []
         for row, index in enumerate(mine):
             source = self.samples.table.sources[int(index)]
-            film, name = read[0][row] if read else source, str(source)
+            image, name = read[0][row] if read else source, str(source)
             try:
                 if random and self.random_crop and self.preprocessing.fit == "crop":
-                    whole = self.preprocessing.uncropped(film, name)
-                    films[row] = self.preprocessing.crop(whole, name, float(draws[row, DOWN]), float(draws[row, RIGHT]))
+                    whole = self.preprocessing.uncropped(image, name)
+                    images[row] = self.preprocessing.crop(
+                        whole, name, float(draws[row, DOWN]), float(draws[row, RIGHT])
+                    )
                 else:
-                    films[row] = self.preprocessing.film(film, name)
-            except UnreadableFilm as error:
+                    images[row] = self.preprocessing.image(image, name)
+            except DecodeError as error:
                 if not self.skip_corrupt:
                     return _failed(str(error))
                 corrupt.append(int(index))
-        return Batch(torch.from_numpy(films), torch.from_numpy(draws), torch.from_numpy(mine.astype(np.int64)),
-                     torch.from_numpy(everyone.astype(np.int64)), tuple(corrupt))  # fmt: skip
+        return Batch(
+            torch.from_numpy(images),
+            torch.from_numpy(draws),
+            torch.from_numpy(mine.astype(np.int64)),
+            torch.from_numpy(everyone.astype(np.int64)),
+            tuple(corrupt),
+        )
 
 
 def _failed(problem: str) -> Batch:
@@ -137,30 +164,40 @@ def _failed(problem: str) -> Batch:
     return Batch(nothing, nothing, nothing, nothing, problem=problem)
 
 
-def loader(films: Films, batches: Sampler[Item], workers: int, pin: bool = False) -> Iterator[Batch]:
-    """Reads `batches` in order with worker processes; an error in a film arrives as Batch.problem.
+def loader(images: ImageDataset, batches: Sampler[Item], workers: int, pin: bool = False) -> Iterator[Batch]:
+    """Reads `batches` in order with worker processes; an error in an image arrives as Batch.problem.
 
     Raises:
         ThoraxError: a worker was killed; torch may also say so outside, see `reading`.
     """
     with reading():
         yield from DataLoader(
-            films, sampler=batches, batch_size=None, num_workers=workers, pin_memory=pin,
-            prefetch_factor=4 if workers else None, worker_init_fn=_start_worker if workers else None,
-        )  # fmt: skip
+            images,
+            sampler=batches,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=pin,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_start_worker if workers else None,
+        )
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turns torch's word that a worker was killed into a ThoraxError; it comes wherever the main process is at that moment."""
+    """Turns torch's word that a worker was killed into a ThoraxError.
+
+    It comes wherever the main process is at that moment.
+    """
     try:
         yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
         told = str(error).splitlines()[0].strip().rstrip(".")
-        raise ThoraxError(f"a process that reads films ended: {told}; memory has most likely run out: lower num_workers, or free memory "
-                          "or shared memory (/dev/shm)") from None  # fmt: skip
+        raise ThoraxError(
+            f"a process that reads images ended: {told}; memory has most likely run out: lower num_workers, or free"
+            " memory or shared memory (/dev/shm)"
+        ) from None
 
 
 def _start_worker(_: int) -> None:
@@ -171,27 +208,31 @@ def _start_worker(_: int) -> None:
 
 
 def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int = 8) -> dict[int, str]:
-    """Index -> reason of films that cannot be used, told by their first bytes: in seconds, before hours are spent.
+    """Index -> reason of images that cannot be used, told by their first bytes: in seconds, before hours are spent.
 
-    Films that are damaged further on are found when they are read. Shards with an index are passed over: all of their
-    films were decoded when they were packed, and to look at each again would be to read a set that may not fit twice.
+    Images that are damaged further on are found when they are read. Shards with an index are passed over: all of their
+    images were decoded when they were packed, and to look at each again would be to read a set that may not fit twice.
 
     Raises:
-        DecoderMissing: a film needs a package that is not installed; to leave such films out would hide it.
+        DecoderMissing: an image needs a package that is not installed; to leave such images out would hide it.
     """
     sources = samples.table.sources
-    if isinstance(sources, Ranges) and all((file.parent / INDEX).is_file() for file in sources.columns[0]):
+    if isinstance(sources, ByteRangeColumn) and all((file.parent / INDEX).is_file() for file in sources.columns[0]):
         return {}
 
     def look(index: int) -> tuple[int, str]:
         source = sources[index]
         try:
             told = header(source, str(source))
-            if preprocessing.fit == "crop" and not preprocessing.resize and (told.height < preprocessing.height or told.width < preprocessing.width):
-                preprocessing.film(source)  # says so
+            if (
+                preprocessing.fit == "crop"
+                and not preprocessing.resize
+                and (told.height < preprocessing.height or told.width < preprocessing.width)
+            ):
+                preprocessing.image(source)  # says so
         except DecoderMissing:
             raise
-        except UnreadableFilm as error:
+        except DecodeError as error:
             return index, str(error)
         return index, ""
 
@@ -199,12 +240,14 @@ def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int
         return {index: reason for index, reason in pool.map(look, range(len(samples)), chunksize=64) if reason}
 
 
-def mean_and_deviation(samples: SampleSet, preprocessing: Preprocessing, workers: int) -> tuple[float, float]:
-    """Mean and standard deviation of grey/255 over all pixels of all prepared films of the set, in 0..1."""
+def mean_std(samples: SampleSet, preprocessing: Preprocessing, workers: int) -> tuple[float, float]:
+    """Mean and standard deviation of grey/255 over all pixels of all prepared images of the set, in 0..1."""
     total = squares = count = 0
-    for batch in loader(Films(samples, preprocessing, skip_corrupt=True), EvaluationBatches(len(samples), 64, 0, 1), workers):
+    for batch in loader(
+        ImageDataset(samples, preprocessing, skip_corrupt=True), EvaluationBatches(len(samples), 64, 0, 1), workers
+    ):
         keep = ~torch.isin(batch.indices, torch.tensor(batch.corrupt, dtype=torch.int64))
-        x = batch.films[keep].to(torch.int64)
+        x = batch.images[keep].to(torch.int64)
         total, squares, count = total + int(x.sum()), squares + int((x * x).sum()), count + x.numel()
     mean = total / max(count, 1)
     return mean / 255.0, max((squares / max(count, 1) - mean * mean) ** 0.5, 1.0) / 255.0

@@ -1,7 +1,9 @@
-"""What the training films look like, in a few numbers: enough to notice an inverted film or something that is no such film.
+"""What the training images look like, in a few numbers: enough to notice an inverted image or something that is no such
+image.
 
-A prepared film is shrunk to 16 x 16, brought to mean 0 and deviation 1, and compared with the principal components of the
-training films: how far it lies outside of them, and how far out along them. No single patient's film is kept.
+A prepared image is shrunk to 16 x 16, brought to mean 0 and deviation 1, and compared with the principal components of
+the
+training images: how far it lies outside of them, and how far out along them. No single patient's image is kept.
 """
 
 from __future__ import annotations
@@ -13,20 +15,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from thorax.data.images import Preprocessing, UnreadableFilm
+from thorax.data.images import DecodeError, Preprocessing
 from thorax.data.samples import SampleSet
 
 SIDE = 16
 COMPONENTS = 8
-#: Films that are looked at, at most, and at least: with fewer nothing can be said.
+#: Images that are looked at, at most, and at least: with fewer nothing can be said.
 MOST, LEAST = 512, 64
-#: How far beyond 99 % of the training films a film must lie: outside of the components, along them.
+#: How far beyond 99 % of the training images an image must lie: outside of the components, along them.
 MARGINS = (1.15, 1.3)
 
 
 @dataclass(frozen=True)
-class TypicalFilms:
-    """Mean (256,), components (K, 256) and their deviations (K,) of the shrunk films; limits (outside, along)."""
+class OutOfDistributionDetector:
+    """Mean (256,), components (K, 256) and their deviations (K,) of the shrunk images; limits (outside, along)."""
 
     mean: np.ndarray
     components: np.ndarray
@@ -34,37 +36,49 @@ class TypicalFilms:
     limits: tuple[float, float]
 
     @classmethod
-    def of(cls, films: np.ndarray) -> TypicalFilms | None:
-        """From prepared films (N, height, width) uint8 in any order; None for fewer than 64.
+    def of(cls, images: np.ndarray) -> OutOfDistributionDetector | None:
+        """From prepared images (N, height, width) uint8 in any order; None for fewer than 64.
 
         Half of them give the components, the other half the limits.
         """
-        if len(films) < LEAST:
+        if len(images) < LEAST:
             return None
-        shrunk = _shrunk(films)
+        shrunk = _shrunk(images)
         half = shrunk[::2]
         mean = half.mean(0)
         _, spread, axes = np.linalg.svd(half - mean, full_matrices=False)
         found = cls(mean, axes[:COMPONENTS], np.maximum(spread[:COMPONENTS] / np.sqrt(len(half)), 1e-6), (1.0, 1.0))
-        outside, along = (float(np.quantile(d, 0.99)) * margin for d, margin in zip(found._distances(shrunk[1::2]), MARGINS, strict=True))
+        outside, along = (
+            float(np.quantile(d, 0.99)) * margin
+            for d, margin in zip(found._distances(shrunk[1::2]), MARGINS, strict=True)
+        )
         return cls(found.mean, found.components, found.deviations, (max(outside, 1e-6), max(along, 1e-6)))
 
-    def distance(self, films: np.ndarray) -> np.ndarray:
-        """(N,) how far each film (N, height, width) uint8 lies from those of training; up to 1 is usual."""
-        outside, along = self._distances(_shrunk(films))
+    def distance(self, images: np.ndarray) -> np.ndarray:
+        """(N,) how far each image (N, height, width) uint8 lies from those of training; up to 1 is usual."""
+        outside, along = self._distances(_shrunk(images))
         return np.maximum(outside / self.limits[0], along / self.limits[1])
 
-    def warnings(self, film: np.ndarray) -> list[str]:
-        """For one prepared film (height, width) uint8: at most one of "looks inverted" and "not like the training films"."""
-        usual, inverted = self.distance(np.stack([film, 255 - film]))
+    def warnings(self, image: np.ndarray) -> list[str]:
+        """For one prepared image (height, width) uint8.
+
+        At most one of "looks inverted" and "not like the training images".
+        """
+        usual, inverted = self.distance(np.stack([image, 255 - image]))
         if usual <= 1:
             return []
-        return ["looks inverted" if inverted < 0.8 * usual and inverted <= 1.5 else "not like the training films"]
+        return ["looks inverted" if inverted < 0.8 * usual and inverted <= 1.5 else "not like the training images"]
 
     def examples(self, height: int, width: int) -> list[np.ndarray]:
-        """Two blurred films (height, width) in 0..255 that nobody has: the mean one, and one off it along all components."""
+        """Two blurred images (height, width) in 0..255 that nobody has.
+
+        The mean one, and one off it along all components.
+        """
         off = self.mean + (self.components * self.deviations[:, None]).sum(0)
-        return [np.kron(s.reshape(SIDE, SIDE) * 50 + 128, np.ones((-(-height // SIDE), -(-width // SIDE))))[:height, :width] for s in (self.mean, off)]
+        return [
+            np.kron(s.reshape(SIDE, SIDE) * 50 + 128, np.ones((-(-height // SIDE), -(-width // SIDE))))[:height, :width]
+            for s in (self.mean, off)
+        ]
 
     def _distances(self, shrunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         off = shrunk - self.mean
@@ -73,31 +87,47 @@ class TypicalFilms:
         return outside, np.sqrt(((along / self.deviations) ** 2).mean(1))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"mean": _rounded(self.mean), "components": _rounded(self.components), "deviations": _rounded(self.deviations), "limits": list(self.limits)}
+        return {
+            "mean": _rounded(self.mean),
+            "components": _rounded(self.components),
+            "deviations": _rounded(self.deviations),
+            "limits": list(self.limits),
+        }
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any] | None) -> TypicalFilms | None:
+    def from_dict(cls, stored: dict[str, Any] | None) -> OutOfDistributionDetector | None:
         if not stored:
             return None
-        mean, components, deviations = (np.array(stored[key], np.float64) for key in ("mean", "components", "deviations"))
+        mean, components, deviations = (
+            np.array(stored[key], np.float64) for key in ("mean", "components", "deviations")
+        )
         return cls(mean, components, deviations, (float(stored["limits"][0]), float(stored["limits"][1])))
 
 
-def typical_films(samples: SampleSet, preprocessing: Preprocessing) -> TypicalFilms | None:
-    """Of at most 512 films, evenly spread over the set; films that cannot be read are left out."""
-    films = []
+def typical_images(samples: SampleSet, preprocessing: Preprocessing) -> OutOfDistributionDetector | None:
+    """Of at most 512 images, evenly spread over the set; images that cannot be read are left out."""
+    images = []
     for sample in samples.samples[:: -(-len(samples) // MOST) or 1]:
         try:
-            films.append(preprocessing.film(sample.source))
-        except UnreadableFilm:
+            images.append(preprocessing.image(sample.source))
+        except DecodeError:
             continue
     # Samples may lie in the order of classes: shuffled, so that both halves hold all of them.
-    return TypicalFilms.of(np.stack(films)[np.random.default_rng(0).permutation(len(films))]) if films else None
+    return (
+        OutOfDistributionDetector.of(np.stack(images)[np.random.default_rng(0).permutation(len(images))])
+        if images
+        else None
+    )
 
 
-def _shrunk(films: np.ndarray) -> np.ndarray:
-    """(N, 256) float64, each of mean 0 and deviation 1; an even film stays at 0."""
-    small = F.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(films)).float()[:, None], SIDE).flatten(1).double().numpy()
+def _shrunk(images: np.ndarray) -> np.ndarray:
+    """(N, 256) float64, each of mean 0 and deviation 1; an even image stays at 0."""
+    small = (
+        F.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(images)).float()[:, None], SIDE)
+        .flatten(1)
+        .double()
+        .numpy()
+    )
     small -= small.mean(1, keepdims=True)
     return np.asarray(small / np.maximum(small.std(1, keepdims=True), 1.0))
 

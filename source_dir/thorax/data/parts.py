@@ -1,4 +1,4 @@
-"""The parts of a run: channels read, labelled, cut by patient, checked, and films that cannot be used found early."""
+"""The parts of a run: channels read, labelled, cut by patient, checked, and images that cannot be used found early."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
-from thorax.data.formats.channel import Options
+from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.folders import FEWEST
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
@@ -26,7 +26,7 @@ class Parts:
     """Train, validation and perhaps test, with the split written down.
 
     Attributes:
-        split: CSV of id, patient and part of every film; split_hash: its sha256.
+        split: CSV of id, patient and part of every image; split_hash: its sha256.
     """
 
     train: SampleSet
@@ -46,47 +46,57 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
 
     Args:
         job: where the channels are.
-        config: format, labels, split and what to do with corrupt films.
+        config: format, labels, split and what to do with corrupt images.
         say: takes lines for the log.
 
     Raises:
-        ThoraxError: a channel is missing or empty, labels do not fit, a patient is in two parts, a class is empty, a film
+        ThoraxError: a channel is missing or empty, labels do not fit, a patient is in two parts, a class is empty, an
+            image
             cannot be used.
     """
     for name in ("train", "validation", "test"):
         if f"{name}_lst" in job.channels and name not in job.channels:
-            raise ThoraxError(f"channel {name}_lst is given without channel {name}: a list needs its films; give --{name} DIR")
+            raise ThoraxError(
+                f"channel {name}_lst is given without channel {name}: a list needs its images; give --{name} DIR"
+            )
     listing = _read(job, config, "train", say)
     space = label_space(listing, config.labels, config.multi_label)
-    films = _marked(sample_set("train", listing, space), listing.parts)
-    if "train" not in films:
-        raise ThoraxError(f"channel train: its films are marked {' and '.join(films)}, none train")
+    images = _marked(sample_set("train", listing, space), listing.parts)
+    if "train" not in images:
+        raise ThoraxError(f"channel train: its images are marked {' and '.join(images)}, none train")
     for name in ("validation", "test"):
         if name in job.channels:
-            if name in films:
-                say(f"train: {len(films[name])} films are marked {name} and are left out, since there is a {name} channel")
-            films[name] = _channel(job, config, name, space, say)
-    films = {name: _labelled(part, config, say) for name, part in films.items()}
-    _compare_counts(config, films["train"], say)
-    if cut := "validation" not in films:
-        films["train"], films["validation"] = cut_by_patient(films["train"], config.validation_fraction, config.seed)
-    elif len(films["validation"]) < FEWEST:
-        say(f"warning: validation has {len(films['validation'])} films, too few to choose an epoch or a threshold on; "
-            "without a validation channel it is cut from train by patient")  # fmt: skip
-    parts = [_usable(films[name], config, say) for name in ("train", "validation", "test") if name in films]
+            if name in images:
+                say(
+                    f"train: {len(images[name])} images are marked {name} and are left out, since there is a {name}"
+                    " channel"
+                )
+            images[name] = _channel(job, config, name, space, say)
+    images = {name: _labelled(part, config, say) for name, part in images.items()}
+    _compare_counts(config, images["train"], say)
+    if cut := "validation" not in images:
+        images["train"], images["validation"] = cut_by_patient(images["train"], config.validation_fraction, config.seed)
+    elif len(images["validation"]) < FEWEST:
+        say(
+            f"warning: validation has {len(images['validation'])} images, too few to choose an epoch or a threshold on;"
+            " without a validation channel it is cut from train by patient"
+        )
+    parts = [_usable(images[name], config, say) for name in ("train", "validation", "test") if name in images]
     for warning in check_parts(parts, config.patient_scope, cut):
         say(f"warning: {warning}")
     for part in parts:
         counts = ", ".join(f"{name} {n}" for name, n in part.class_counts().items())
-        say(f"{part.part}: {len(part)} films of {len(set(part.patients))} patients ({counts})")
+        say(f"{part.part}: {len(part)} images of {len(set(part.patients))} patients ({counts})")
     split, digest = split_table(parts)
     say(f"split: {'validation cut from train by patient, ' if cut else ''}sha256 {digest[:16]}")
     return Parts(parts[0], parts[1], parts[2] if len(parts) > 2 else None, space, split, digest)
 
 
 def _read(job: Job, config: TrainingConfig, name: str, say: Callable[[str], None]) -> Listing:
-    """The films of a channel and of its list; says what was left out."""
-    options = Options(config.labels, config.num_classes, config.label_format, config.attribute_names, config.count_crowds)
+    """The images of a channel and of its list; says what was left out."""
+    options = ReadOptions(
+        config.labels, config.num_classes, config.label_format, config.attribute_names, config.count_crowds
+    )
     lists = job.channel(f"{name}_lst") if f"{name}_lst" in job.channels else None
     listing = read_channel(name, job.channel(name), config.data_format, options, lists)
     for note in listing.notes:
@@ -94,49 +104,71 @@ def _read(job: Job, config: TrainingConfig, name: str, say: Callable[[str], None
     return listing if config.own_split else dataclasses.replace(listing, parts=None)
 
 
-def _marked(films: SampleSet, marks: Sequence[str] | None) -> dict[str, SampleSet]:
-    """The films by the part that the channel itself marks them with; without marks all are the set's own part."""
+def _marked(images: SampleSet, marks: Sequence[str] | None) -> dict[str, SampleSet]:
+    """The images by the part that the channel itself marks them with; without marks all are the set's own part."""
     if marks is None:
-        return {films.part: films}
+        return {images.part: images}
     array = np.array(marks)
-    return {part: films.subset(np.flatnonzero(array == part), part) for part in ("train", "validation", "test") if part in marks}
+    return {
+        part: images.subset(np.flatnonzero(array == part), part)
+        for part in ("train", "validation", "test")
+        if part in marks
+    }
 
 
 def _channel(job: Job, config: TrainingConfig, name: str, space: LabelSpace, say: Callable[[str], None]) -> SampleSet:
     listing = _read(job, config, name, say)
-    films = sample_set(name, listing, space)
-    if unknown := [label for label in space.outputs if label not in listing.names and np.isnan(listing.unnamed) and space.task == "multilabel"]:
-        say(f"warning: {name}: its films tell nothing of {', '.join(unknown)}, which {'is' if len(unknown) == 1 else 'are'} not scored on them")
-    marked = _marked(films, listing.parts)
+    images = sample_set(name, listing, space)
+    if unknown := [
+        label
+        for label in space.outputs
+        if label not in listing.names and np.isnan(listing.unnamed) and space.task == "multilabel"
+    ]:
+        say(
+            f"warning: {name}: its images tell nothing of {', '.join(unknown)}, which"
+            f" {'is' if len(unknown) == 1 else 'are'} not scored on them"
+        )
+    marked = _marked(images, listing.parts)
     if name not in marked:
-        say(f"warning: {name}: its films are marked {' and '.join(marked)}, none {name}; all {len(films)} are taken")
-        return films
+        say(f"warning: {name}: its images are marked {' and '.join(marked)}, none {name}; all {len(images)} are taken")
+        return images
     if len(marked) > 1:
         others = " and ".join(part for part in marked if part != name)
-        say(f"{name}: {len(films) - len(marked[name])} films of its channel are marked {others} and are left out")
+        say(f"{name}: {len(images) - len(marked[name])} images of its channel are marked {others} and are left out")
     return marked[name]
 
 
 def _labelled(part: SampleSet, config: TrainingConfig, say: Callable[[str], None]) -> SampleSet:
-    """With keep_unlabelled=false only the films that have a label, or may have one."""
+    """With keep_unlabelled=false only the images that have a label, or may have one."""
     if config.keep_unlabelled or part.space.task != "multilabel":
         return part
     kept = np.flatnonzero((part.targets != 0).any(axis=1))
     if len(kept) == len(part):
         return part
-    say(f"{part.part}: {len(part) - len(kept)} films without any of the labels are left out (keep_unlabelled=false)")
+    say(f"{part.part}: {len(part) - len(kept)} images without any of the labels are left out (keep_unlabelled=false)")
     if not len(kept):
-        raise ThoraxError(f"channel {part.part}: no film has any of {', '.join(part.space.classes)}; check labels, or set keep_unlabelled=true")
+        raise ThoraxError(
+            f"channel {part.part}: no image has any of {', '.join(part.space.classes)}; check labels, or set"
+            " keep_unlabelled=true"
+        )
     return part.subset(kept, part.part)
 
 
-def _compare_counts(config: TrainingConfig, films: SampleSet, say: Callable[[str], None]) -> None:
-    if config.num_classes and config.num_classes != len(films.space.classes):
-        raise ThoraxError(f"num_classes={config.num_classes} but the train channel has {len(films.space.classes)}: {', '.join(films.space.classes)}")
-    if config.num_training_samples and config.num_training_samples != len(films):
-        say(f"warning: num_training_samples={config.num_training_samples} but the train channel has {len(films)} films")
-    if config.top_k and config.top_k >= len(films.space.outputs):
-        raise ThoraxError(f"top_k={config.top_k} needs more than {config.top_k} exclusive classes, found {len(films.space.outputs)}")
+def _compare_counts(config: TrainingConfig, images: SampleSet, say: Callable[[str], None]) -> None:
+    if config.num_classes and config.num_classes != len(images.space.classes):
+        raise ThoraxError(
+            f"num_classes={config.num_classes} but the train channel has {len(images.space.classes)}:"
+            f" {', '.join(images.space.classes)}"
+        )
+    if config.num_training_samples and config.num_training_samples != len(images):
+        say(
+            f"warning: num_training_samples={config.num_training_samples} but the train channel has {len(images)}"
+            " images"
+        )
+    if config.top_k and config.top_k >= len(images.space.outputs):
+        raise ThoraxError(
+            f"top_k={config.top_k} needs more than {config.top_k} exclusive classes, found {len(images.space.outputs)}"
+        )
 
 
 def _usable(part: SampleSet, config: TrainingConfig, say: Callable[[str], None]) -> SampleSet:
@@ -145,9 +177,9 @@ def _usable(part: SampleSet, config: TrainingConfig, say: Callable[[str], None])
         return part
     first = next(iter(bad.values()))
     if not config.skip_corrupt:
-        more = f" (and {len(bad) - 1} more films)" if len(bad) > 1 else ""
-        raise ThoraxError(f"{part.part}: {first}{more}; mend or remove it, or set skip_corrupt=true")
-    say(f"warning: {part.part}: {len(bad)} films left out (skip_corrupt=true), e.g. {first}")
+        more = f" (and {len(bad) - 1} more images)" if len(bad) > 1 else ""
+        raise ThoraxError(f"{part.part}: {first}{more}; fix or remove it, or set skip_corrupt=true")
+    say(f"warning: {part.part}: {len(bad)} images left out (skip_corrupt=true), e.g. {first}")
     return part.subset([i for i in range(len(part)) if i not in bad], part.part)
 
 

@@ -1,4 +1,4 @@
-"""Whose film is it? Patients read from the file names of public sets, and from the headers of DICOM films."""
+"""Whose image is it? Patients read from the file names of public sets, and from the headers of DICOM images."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ PATTERNS = (
 READERS = 16
 
 
-def patient_of(film: str) -> str:
-    """The patient that a file name tells, else the film's own id: then each film is taken for one patient.
+def patient_of(image: str) -> str:
+    """The patient that a file name tells, else the image's own id: then each image is taken for one patient.
 
     Args:
-        film: path or name, such as "PNEUMONIA/person12_bacteria_46.jpeg".
+        image: path or name, such as "PNEUMONIA/person12_bacteria_46.jpeg".
     """
-    name = PurePath(film).name
+    name = PurePath(image).name
     for pattern in PATTERNS:
         if found := pattern.match(name):
             return found.group(1)
-    return film
+    return image
 
 
-def patients_of(films: Sequence[str], places: Sequence[str | ByteRange]) -> list[str]:
-    """As `patient_of`; where a name tells nothing and the film is DICOM, a hash of its PatientID.
+def patients_of(images: Sequence[str], places: Sequence[str | ByteRange]) -> list[str]:
+    """As `patient_of`; where a name tells nothing and the image is DICOM, a hash of its PatientID.
 
-    The hash, since bundles travel and the number of a patient should not. A PatientID that is blank, or the same in all of
-    several films (which no patient is, but a careless anonymiser), tells nothing.
+    The hash, since bundles travel and the number of a patient should not. A PatientID that is blank, or the same in all
+    of
+    several images (which no patient is, but a careless anonymiser), tells nothing.
 
     Args:
-        films: ids.
+        images: ids.
         places: the path of each, or its stretch of a larger file.
     """
-    patients = [patient_of(film) for film in films]
-    asked = _may_be_dicom([k for k, film in enumerate(films) if patients[k] == film], places)
+    patients = [patient_of(image) for image in images]
+    asked = _may_be_dicom([k for k, image in enumerate(images) if patients[k] == image], places)
     if not asked:
         return patients
     with ThreadPoolExecutor(READERS) as pool:
@@ -56,7 +57,7 @@ def patients_of(films: Sequence[str], places: Sequence[str | ByteRange]) -> list
     dicom = {k: number for k, number in told.items() if number is not None}
     if len(dicom) == 1 or len({number for number in dicom.values() if number}) > 1:
         for k, number in dicom.items():
-            patients[k] = f"dicom-{hashlib.sha256(number.encode()).hexdigest()[:16]}" if number else films[k]
+            patients[k] = f"dicom-{hashlib.sha256(number.encode()).hexdigest()[:16]}" if number else images[k]
     return patients
 
 
@@ -64,11 +65,24 @@ def _header_patient(place: str | ByteRange) -> str | None:
     return dicom_patient(place if isinstance(place, ByteRange) else Path(place))
 
 
-def _may_be_dicom(films: list[int], places: Sequence[str | ByteRange]) -> list[int]:
-    """Those of the films that are named as DICOM is, or by no kind; of films in larger files those that begin as DICOM does."""
-    asked = [k for k in films if isinstance(place := places[k], str) and PurePath(place).suffix.lower() not in EXTENSIONS - {".dcm", ".dicom"}]
-    ranges = [(k, place) for k in films if isinstance(place := places[k], ByteRange)]
-    for path, mine in groupby(ranges, key=lambda film: film[1].path):  # each file is opened once: it may hold millions
+def _may_be_dicom(images: list[int], places: Sequence[str | ByteRange]) -> list[int]:
+    """Those of the images that are named as DICOM is, or by no kind.
+
+    Of images in larger files those that begin as DICOM does.
+    """
+    asked = [
+        k
+        for k in images
+        if isinstance(place := places[k], str) and PurePath(place).suffix.lower() not in EXTENSIONS - {".dcm", ".dicom"}
+    ]
+    ranges = [(k, place) for k in images if isinstance(place := places[k], ByteRange)]
+    for path, mine in groupby(
+        ranges, key=lambda image: image[1].path
+    ):  # each file is opened once: it may hold millions
         with path.open("rb", buffering=0) as file:
-            asked += [k for k, place in mine if isinstance(place, SplitRecord) or os.pread(file.fileno(), 4, place.offset + 128) == b"DICM"]
+            asked += [
+                k
+                for k, place in mine
+                if isinstance(place, SplitRecord) or os.pread(file.fileno(), 4, place.offset + 128) == b"DICM"
+            ]
     return asked

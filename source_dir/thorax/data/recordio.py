@@ -2,8 +2,10 @@
 
 A file is a row of records, each: magic number, word with kind (3 bits) and length (29 bits), payload, zeros up to a
 multiple of 4 bytes. A payload that holds the magic number at a multiple of 4 is cut there into parts (kind 1 first, 2
-middle, 3 last; the number itself is left out); kind 0 is a whole record. The payload of a film is a header of 24 bytes
-(flag, label, id, id2), `flag` further labels, and the image file. Little-endian. Source: dmlc-core's recordio.h and mxnet.recordio.
+middle, 3 last; the number itself is left out); kind 0 is a whole record. The payload of an image is a header of 24
+bytes
+(flag, label, id, id2), `flag` further labels, and the image file. Little-endian. Source: dmlc-core's recordio.h and
+mxnet.recordio.
 """
 
 from __future__ import annotations
@@ -26,24 +28,24 @@ from thorax.files import open_whole
 MAGIC = b"\x0a\x23\xd7\xce"
 LARGEST = 2**29  #: a payload is smaller than this many bytes
 _HEAD = struct.Struct("<4sI")
-_FILM = struct.Struct("<IfQQ")
+_IMAGE = struct.Struct("<IfQQ")
 
 
 class Record(NamedTuple):
-    """One film of a .rec file.
+    """One image of a .rec file.
 
     Attributes:
         offset: where the record begins, as in the index file.
         id, id2: numbers of the header; `id` is the index in the .lst.
         labels: (1,) or (flag,) float32.
-        film: where the image file is.
+        image: where the image file is.
     """
 
     offset: int
     id: int
     id2: int
     labels: np.ndarray
-    film: ByteRange
+    image: ByteRange
 
 
 class SplitRecord(ByteRange):
@@ -64,27 +66,31 @@ class SplitRecord(ByteRange):
         return self.read()[:size]
 
 
-def pack(film: bytes, labels: float | Sequence[float] | np.ndarray, id: int, id2: int = 0) -> bytes:
-    """The payload of a film: one number as label, or a vector of several (or of one: a list)."""
+def pack(image: bytes, labels: float | Sequence[float] | np.ndarray, id: int, id2: int = 0) -> bytes:
+    """The payload of an image: one number as label, or a vector of several (or of one: a list)."""
     if isinstance(labels, int | float):
-        return _FILM.pack(0, labels, id, id2) + film
+        return _IMAGE.pack(0, labels, id, id2) + image
     vector = np.asarray(labels, "<f4")
-    return _FILM.pack(len(vector), 0.0, id, id2) + vector.tobytes() + film
+    return _IMAGE.pack(len(vector), 0.0, id, id2) + vector.tobytes() + image
 
 
 def unpack(payload: bytes | memoryview, name: str) -> tuple[int, int, np.ndarray, bytes]:
-    """(id, id2, labels, image file) of a film's payload.
+    """(id, id2, labels, image file) of an image's payload.
 
     Raises:
         ThoraxError: it is shorter than its header says; `name` is what to call it.
     """
-    if len(payload) < _FILM.size:
-        raise ThoraxError(f"{name}: a record of {len(payload)} bytes is no film; its header alone has {_FILM.size}")
-    flag, label, id, id2 = _FILM.unpack_from(payload)
-    start = _FILM.size + 4 * flag
+    if len(payload) < _IMAGE.size:
+        raise ThoraxError(f"{name}: a record of {len(payload)} bytes is no image; its header alone has {_IMAGE.size}")
+    flag, label, id, id2 = _IMAGE.unpack_from(payload)
+    start = _IMAGE.size + 4 * flag
     if len(payload) < start:
-        raise ThoraxError(f"{name}: a record of {len(payload)} bytes cannot hold the {flag} labels that its header announces")
-    labels = np.frombuffer(payload, "<f4", flag, _FILM.size).astype(np.float32) if flag else np.array([label], np.float32)
+        raise ThoraxError(
+            f"{name}: a record of {len(payload)} bytes cannot hold the {flag} labels that its header announces"
+        )
+    labels = (
+        np.frombuffer(payload, "<f4", flag, _IMAGE.size).astype(np.float32) if flag else np.array([label], np.float32)
+    )
     return id, id2, labels, bytes(payload[start:])
 
 
@@ -105,14 +111,14 @@ def scan(path: Path) -> Iterator[Record]:
             if kind:
                 payload, end = _joined(path, whole, at, 0)
                 id, id2, labels, _ = unpack(payload, f"{path} at byte {at}")
-                film: ByteRange = SplitRecord(path, at, end - at)
+                image: ByteRange = SplitRecord(path, at, end - at)
             else:
                 end = start + length
-                flag = struct.unpack_from("<I", whole, start)[0] if length >= _FILM.size else 0
-                head = whole[start : min(end, start + _FILM.size + 4 * flag)]
+                flag = struct.unpack_from("<I", whole, start)[0] if length >= _IMAGE.size else 0
+                head = whole[start : min(end, start + _IMAGE.size + 4 * flag)]
                 id, id2, labels, _ = unpack(head, f"{path} at byte {at}")
-                film = ByteRange(path, start + len(head), length - len(head))
-            yield Record(at, id, id2, labels, film)
+                image = ByteRange(path, start + len(head), length - len(head))
+            yield Record(at, id, id2, labels, image)
             at = end + -end % 4
 
 
@@ -130,16 +136,23 @@ def payloads(path: Path) -> Iterator[bytes]:
 def _head(path: Path, data: bytes | mmap.mmap, at: int, offset: int) -> tuple[int, int]:
     """(kind, length) of the part at `at` in data; `offset` is its place in the file, for errors."""
     if len(data) < at + _HEAD.size:
-        raise ThoraxError(f"{path} is cut short: the record at byte {offset} has {len(data) - at} bytes of its head's {_HEAD.size}")
+        raise ThoraxError(
+            f"{path} is cut short: the record at byte {offset} has {len(data) - at} bytes of its head's {_HEAD.size}"
+        )
     magic, word = _HEAD.unpack_from(data, at)
     if magic != MAGIC:
-        raise ThoraxError(f"{path} is no RecordIO file or is damaged: at byte {offset} is 0x{magic[::-1].hex()}, not the magic number 0x{MAGIC[::-1].hex()}")
+        raise ThoraxError(
+            f"{path} is no RecordIO file or is damaged: at byte {offset} is 0x{magic[::-1].hex()}, not the magic number"
+            f" 0x{MAGIC[::-1].hex()}"
+        )
     kind, length = word >> 29, word & (LARGEST - 1)
     if kind > 3:
         raise ThoraxError(f"{path} is damaged: the record at byte {offset} is of kind {kind}, which there is not")
     if len(data) < at + _HEAD.size + length:
         there = len(data) - at - _HEAD.size
-        raise ThoraxError(f"{path} is cut short: the record at byte {offset} announces {length} bytes, {there} are there")
+        raise ThoraxError(
+            f"{path} is cut short: the record at byte {offset} announces {length} bytes, {there} are there"
+        )
     return kind, length
 
 
@@ -149,7 +162,10 @@ def _joined(path: Path, data: bytes | mmap.mmap, at: int, shift: int) -> tuple[b
     while True:
         kind, length = _head(path, data, at, at + shift)
         if kind not in ((0, 1) if first else (2, 3)):
-            raise ThoraxError(f"{path} is damaged: the record at byte {at + shift} is of kind {kind} where a record {'begins' if first else 'goes on'}")
+            raise ThoraxError(
+                f"{path} is damaged: the record at byte {at + shift} is of kind {kind} where a record"
+                f" {'begins' if first else 'goes on'}"
+            )
         end = at + _HEAD.size + length
         parts.append(bytes(data[at + _HEAD.size : end]))
         if kind in (0, 3):
@@ -169,7 +185,9 @@ class Writer:
     def __enter__(self) -> Writer:
         with ExitStack() as stack:
             self._index = stack.enter_context(open_whole(self._path.with_suffix(".idx"), "RecordIO file"))
-            self._records = stack.enter_context(open_whole(self._path, "RecordIO file"))  # ends first: no index without it
+            self._records = stack.enter_context(
+                open_whole(self._path, "RecordIO file")
+            )  # ends first: no index without it
             self._open = stack.pop_all()
         return self
 
@@ -186,10 +204,14 @@ class Writer:
         starts, ends = [0, *(cut + 4 for cut in cuts)], [*cuts, len(payload)]
         for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
             kind = 0 if not cuts else 1 if k == 0 else 3 if k == len(cuts) else 2
-            self._records.write(_HEAD.pack(MAGIC, kind << 29 | end - start) + payload[start:end] + bytes(-(end - start) % 4))
+            self._records.write(
+                _HEAD.pack(MAGIC, kind << 29 | end - start) + payload[start:end] + bytes(-(end - start) % 4)
+            )
         self._index.write(b"%d\t%d\n" % (id, offset))
         return offset
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Raises ThoraxError where the disk is full."""
         self._open.__exit__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""Samples: what a format finds in a channel, and the set of films that a part of the run works on."""
+"""Samples: what a format finds in a channel, and the set of images that a part of the run works on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import overload
 
 import numpy as np
 
-from thorax.data.columns import Codes, Sources, Texts, pack
+from thorax.data.columns import CategoricalColumn, Sources, StringColumn, pack
 from thorax.data.source import Source
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
@@ -25,14 +25,15 @@ class Listing:
 
     Attributes:
         names: label names found, in the format's order.
-        ids: one per film; its path below the channel, or what names it in a larger file.
-        sources: where each film is.
+        ids: one per image; its path below the channel, or what names it in a larger file.
+        sources: where each image is.
         targets: (N, len(names)) float32: 1 has the label, 0 has it not, NaN unknown.
-        patients: one id per film.
-        exclusive: every film has exactly one of the names (classes), rather than any number (labels).
-        parts: train, validation or test for every film, where the channel itself says so.
+        patients: one id per image.
+        exclusive: every image has exactly one of the names (classes), rather than any number (labels).
+        parts: train, validation or test for every image, where the channel itself says so.
         notes: lines for the log: what was left out and why.
-        unnamed: what a film's value is for a label that is not among the names: 0, it has it not (formats that list a film's
+        unnamed: what an image's value is for a label that is not among the names: 0, it has it not (formats that list
+            an image's
             labels), or NaN, nobody looked (a column or category per label).
     """
 
@@ -49,7 +50,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One film: id, image source, label vector (L,) float32 with NaN for unknown, and patient."""
+    """One image: id, image source, label vector (L,) float32 with NaN for unknown, and patient."""
 
     id: str
     source: Source
@@ -58,18 +59,27 @@ class Sample:
 
 
 class SampleTable(Sequence[Sample]):
-    """Samples kept by columns: a million films with 14 labels take less than 100 MB. A row is made when it is asked for.
+    """Samples kept by columns: a million images with 14 labels take less than 100 MB. A row is made when it is asked
+    for.
 
     Args:
-        ids, sources, patients: one per film.
+        ids, sources, patients: one per image.
         labels: (N, L): 1, 0, or NaN for unknown.
     """
 
-    def __init__(self, ids: Sequence[str] | Texts, sources: Sources | Sequence[Source], labels: np.ndarray, patients: Sequence[str] | Codes) -> None:
-        self.ids = ids if isinstance(ids, Texts) else Texts(ids)
+    def __init__(
+        self,
+        ids: Sequence[str] | StringColumn,
+        sources: Sources | Sequence[Source],
+        labels: np.ndarray,
+        patients: Sequence[str] | CategoricalColumn,
+    ) -> None:
+        self.ids = ids if isinstance(ids, StringColumn) else StringColumn(ids)
         self.sources = pack(sources, self.ids)
-        self.patients = patients if isinstance(patients, Codes) else Codes(patients)
-        self._labels = labels if labels.dtype == np.int8 else np.where(np.isnan(labels), UNKNOWN, labels).astype(np.int8)
+        self.patients = patients if isinstance(patients, CategoricalColumn) else CategoricalColumn(patients)
+        self._labels = (
+            labels if labels.dtype == np.int8 else np.where(np.isnan(labels), UNKNOWN, labels).astype(np.int8)
+        )
 
     @classmethod
     def of(cls, samples: Sequence[Sample], width: int) -> SampleTable:
@@ -93,7 +103,9 @@ class SampleTable(Sequence[Sample]):
 
     def take(self, places: np.ndarray) -> SampleTable:
         """The samples at (n,) `places`, in their order."""
-        return SampleTable(self.ids.take(places), self.sources.take(places), self._labels[places], self.patients.take(places))
+        return SampleTable(
+            self.ids.take(places), self.sources.take(places), self._labels[places], self.patients.take(places)
+        )
 
     @property
     def targets(self) -> np.ndarray:
@@ -112,11 +124,11 @@ def _float(labels: np.ndarray) -> np.ndarray:
 
 @dataclass
 class SampleSet:
-    """The films of one part (train, validation or test).
+    """The images of one part (train, validation or test).
 
     Attributes:
         part: the part's name.
-        samples: in a fixed order; a film's index in this list names it everywhere. A list is taken too.
+        samples: in a fixed order; an image's index in this list names it everywhere. A list is taken too.
         space: label names and task; the columns of `targets` are space.outputs.
     """
 
@@ -155,15 +167,17 @@ class SampleSet:
         return np.concatenate([1 - targets, targets], axis=1) if self.space.task == "binary" else targets
 
     def class_counts(self) -> dict[str, int]:
-        """Films of each class (label); a film with several labels counts for each."""
+        """Images of each class (label); an image with several labels counts for each."""
         counts = np.nansum(self.class_targets(), axis=0).astype(int)
         return dict(zip(self.space.classes, counts.tolist(), strict=True))
 
     def digest(self) -> str:
-        """Hash of ids, patients and labels: the same films give the same text on any machine."""
+        """Hash of ids, patients and labels: the same images give the same text on any machine."""
         told = {UNKNOWN: "?", 0: "0", 1: "1"}
         rows = zip(self.table.ids, self.table.patients, self.table._labels.tolist(), strict=True)
-        lines = sorted(f"{name}\t{patient}\t{','.join(map(told.__getitem__, labels))}" for name, patient, labels in rows)
+        lines = sorted(
+            f"{name}\t{patient}\t{','.join(map(told.__getitem__, labels))}" for name, patient, labels in rows
+        )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -174,17 +188,22 @@ def label_space(listing: Listing, order: Sequence[str], multi_label: bool | None
         ThoraxError: the user's labels are not those of the data, or multi_label does not fit the data.
     """
     if multi_label is False and not listing.exclusive:
-        raise ThoraxError("multi_label=false but films of the train channel have several labels or none; leave multi_label out or set it to true")
+        raise ThoraxError(
+            "multi_label=false but images of the train channel have several labels or none; leave multi_label out or"
+            " set it to true"
+        )
     if multi_label or not listing.exclusive:
         unknown = [name for name in order if name not in listing.names]
         if unknown:
             match = difflib.get_close_matches(unknown[0], listing.names, n=1, cutoff=0.5)
             hint = f"; did you mean {match[0]}?" if match else ""
-            has = ", ".join(listing.names[:20]) + (f" and {len(listing.names) - 20} more" if len(listing.names) > 20 else "")
+            has = ", ".join(listing.names[:20]) + (
+                f" and {len(listing.names) - 20} more" if len(listing.names) > 20 else ""
+            )
             raise ThoraxError(f"labels={','.join(order)}: {', '.join(unknown)} not in the data, which has {has}{hint}")
         names = tuple(order) or listing.names
         if not names:
-            raise ThoraxError("no film of the train channel has a label; a classifier needs at least one")
+            raise ThoraxError("no image of the train channel has a label; a classifier needs at least one")
         return LabelSpace(names, "multilabel")
     if not order and all(name.isdigit() for name in listing.names):  # 10 comes after 9, not after 1
         order = sorted(listing.names, key=int)
@@ -192,22 +211,32 @@ def label_space(listing: Listing, order: Sequence[str], multi_label: bool | None
 
 
 def sample_set(part: str, listing: Listing, space: LabelSpace) -> SampleSet:
-    """The listing's films with label vectors in the space's order.
+    """The listing's images with label vectors in the space's order.
 
     Raises:
-        ThoraxError: the listing has a class that the space has not, a film that is not of exactly one class, or no label of
+        ThoraxError: the listing has a class that the space has not, an image that is not of exactly one class, or no
+            label of
             the space at all.
     """
     if space.task != "multilabel":
         if not listing.exclusive:
-            raise ThoraxError(f"channel {part} has films with several labels, unknown ones or none, but training has the classes "
-                              f"{', '.join(space.classes)}; give each film one of them, or set multi_label=true")  # fmt: skip
+            raise ThoraxError(
+                f"channel {part} has images with several labels, unknown ones or none, but training has the classes "
+                f"{', '.join(space.classes)}; give each image one of them, or set multi_label=true"
+            )
         others = [name for name in listing.names if name not in space.classes]
         if others:
-            raise ThoraxError(f"channel {part} has the classes {', '.join(listing.names)}, but training knows {', '.join(space.classes)}")
+            raise ThoraxError(
+                f"channel {part} has the classes {', '.join(listing.names)}, but training knows"
+                f" {', '.join(space.classes)}"
+            )
     elif np.isnan(listing.unnamed) and not set(listing.names) & set(space.outputs):
-        raise ThoraxError(f"channel {part} has the labels {', '.join(listing.names)}, none of training's {', '.join(space.outputs)}")
-    columns = np.full((len(listing.ids), len(space.outputs)), listing.unnamed if space.task == "multilabel" else 0, np.float32)
+        raise ThoraxError(
+            f"channel {part} has the labels {', '.join(listing.names)}, none of training's {', '.join(space.outputs)}"
+        )
+    columns = np.full(
+        (len(listing.ids), len(space.outputs)), listing.unnamed if space.task == "multilabel" else 0, np.float32
+    )
     for k, name in enumerate(space.outputs):
         if name in listing.names:
             columns[:, k] = listing.targets[:, listing.names.index(name)]

@@ -1,6 +1,6 @@
-"""Tar shards: shard-000000.tar, shard-000001.tar ... and shards.npz, an index of every film in them.
+"""Tar shards: shard-000000.tar, shard-000001.tar ... and shards.npz, an index of every image in them.
 
-A film is two members one after the other, named as webdataset names them: 000000012.json (id, patient, and `label` or
+An image is two members one after the other, named as webdataset names them: 000000012.json (id, patient, and `label` or
 `labels`) and 000000012.jpg. The index is for speed alone: without it the tars' headers are read instead.
 """
 
@@ -28,13 +28,13 @@ HEADER = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """All films of all shards, in the shards' order.
+    """All images of all shards, in the shards' order.
 
     Attributes:
         shards: file names; lengths: (S,) bytes of each.
-        names: label names; exclusive: each film has exactly one of them.
-        ids, patients: one per film.
-        which: (N,) index into `shards`; offsets, sizes: (N,) bytes of the film's file in it.
+        names: label names; exclusive: each image has exactly one of them.
+        ids, patients: one per image.
+        which: (N,) index into `shards`; offsets, sizes: (N,) bytes of the image's file in it.
         targets: (N, L) float32: 1, 0, or NaN for unknown.
     """
 
@@ -74,15 +74,17 @@ class Hashed:
         return self.offset
 
 
-def write_shard(file: Path, films: Iterable[tuple[str, dict[str, Any], str, bytes]]) -> tuple[list[int], list[int], str]:
-    """Writes one shard, whole or not at all; the same films give the same bytes.
+def write_shard(
+    file: Path, images: Iterable[tuple[str, dict[str, Any], str, bytes]]
+) -> tuple[list[int], list[int], str]:
+    """Writes one shard, whole or not at all; the same images give the same bytes.
 
     Args:
         file: the tar.
-        films: key (no dots), content of the .json, suffix such as ".jpg", bytes of the film's file.
+        images: key (no dots), content of the .json, suffix such as ".jpg", bytes of the image's file.
 
     Returns:
-        Offset and size of each film in the tar, and the tar's sha256.
+        Offset and size of each image in the tar, and the tar's sha256.
 
     Raises:
         ThoraxError: it cannot be written.
@@ -91,7 +93,7 @@ def write_shard(file: Path, films: Iterable[tuple[str, dict[str, Any], str, byte
     with open_whole(file, "shard") as out:
         hashed = Hashed(out)
         with tarfile.open(fileobj=hashed, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
-            for key, about, suffix, data in films:
+            for key, about, suffix, data in images:
                 _add(tar, f"{key}.json", json.dumps(about, ensure_ascii=False).encode())
                 offsets.append(hashed.offset + HEADER)
                 sizes.append(len(data))
@@ -118,11 +120,16 @@ def members(file: Path) -> Iterator[Member]:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep millions of them
                 path = PurePosixPath(entry.name)
                 if path.is_absolute() or ".." in path.parts:
-                    raise ThoraxError(f"{file}: the member {entry.name} has a path that leaves the shard; write the shard again with plain names")
+                    raise ThoraxError(
+                        f"{file}: the member {entry.name} has a path that leaves the shard; write the shard again with"
+                        " plain names"
+                    )
                 if entry.isdir():
                     continue
                 if not entry.isreg():
-                    raise ThoraxError(f"{file}: the member {entry.name} is a link or a device; shards hold plain files only")
+                    raise ThoraxError(
+                        f"{file}: the member {entry.name} is a link or a device; shards hold plain files only"
+                    )
                 yield Member(entry.name, entry.offset_data, entry.size)
             _check_end(file, tar)
     except tarfile.TarError as error:
@@ -136,7 +143,9 @@ def _check_end(file: Path, tar: tarfile.TarFile) -> None:
     with file.open("rb") as raw:
         raw.seek(tar.offset)  # type: ignore[attr-defined]
         if raw.read(HEADER) != bytes(HEADER):
-            raise ThoraxError(f"{file} is cut short or damaged at byte {tar.offset}: the mark of a tar's end is missing")  # type: ignore[attr-defined]
+            raise ThoraxError(
+                f"{file} is cut short or damaged at byte {tar.offset}: the mark of a tar's end is missing"
+            )  # type: ignore[attr-defined]
 
 
 def write_index(index: ShardIndex, folder: Path) -> None:
@@ -153,11 +162,18 @@ def write_index(index: ShardIndex, folder: Path) -> None:
 def _columns(index: ShardIndex) -> dict[str, np.ndarray]:
     texts = {"shards": index.shards, "names": list(index.names), "ids": index.ids, "patients": index.patients}
     return {
-        "version": np.array(VERSION), "exclusive": np.array(index.exclusive), "lengths": index.lengths.astype(np.int64),
-        "which": index.which.astype(np.int32), "offsets": index.offsets.astype(np.int64), "sizes": index.sizes.astype(np.int64),
+        "version": np.array(VERSION),
+        "exclusive": np.array(index.exclusive),
+        "lengths": index.lengths.astype(np.int64),
+        "which": index.which.astype(np.int32),
+        "offsets": index.offsets.astype(np.int64),
+        "sizes": index.sizes.astype(np.int64),
         "targets": np.where(np.isnan(index.targets), -1, index.targets).astype(np.int8),
-        **{name: np.frombuffer(json.dumps(column, ensure_ascii=False).encode(), np.uint8) for name, column in texts.items()},
-    }  # fmt: skip
+        **{
+            name: np.frombuffer(json.dumps(column, ensure_ascii=False).encode(), np.uint8)
+            for name, column in texts.items()
+        },
+    }
 
 
 def read_index(folder: Path) -> ShardIndex:
@@ -171,7 +187,9 @@ def read_index(folder: Path) -> ShardIndex:
     try:
         with np.load(file, allow_pickle=False) as stored:
             if int(stored["version"]) != VERSION:
-                raise ThoraxError(f"{file} has version {int(stored['version'])}, this program reads {VERSION}; {advice}")
+                raise ThoraxError(
+                    f"{file} has version {int(stored['version'])}, this program reads {VERSION}; {advice}"
+                )
             texts = {name: json.loads(stored[name].tobytes()) for name in ("shards", "names", "ids", "patients")}
             arrays = {name: stored[name] for name in ("lengths", "which", "offsets", "sizes")}
             targets = stored["targets"].astype(np.float32)
@@ -179,15 +197,32 @@ def read_index(folder: Path) -> ShardIndex:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ThoraxError(f"{file} is damaged or not an index of shards ({error}); {advice}") from None
     targets[targets < 0] = np.nan
-    index = ShardIndex(texts["shards"], arrays.pop("lengths"), tuple(texts["names"]), exclusive, texts["ids"], texts["patients"], **arrays, targets=targets)
-    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.suffix.lower() == ".tar" and not path.name.startswith(".")}
+    index = ShardIndex(
+        texts["shards"],
+        arrays.pop("lengths"),
+        tuple(texts["names"]),
+        exclusive,
+        texts["ids"],
+        texts["patients"],
+        **arrays,
+        targets=targets,
+    )
+    there = {
+        path.name: path.stat().st_size
+        for path in folder.iterdir()
+        if path.suffix.lower() == ".tar" and not path.name.startswith(".")
+    }
     for name, length in zip(index.shards, index.lengths.tolist(), strict=True):
         if name not in there:
             raise ThoraxError(f"{folder / name} is in {INDEX} but not in the folder; {advice}")
         if there[name] != length:
-            raise ThoraxError(f"{folder / name} has {there[name]} bytes, {length} in {INDEX}: it was cut short or changed; {advice}")
+            raise ThoraxError(
+                f"{folder / name} has {there[name]} bytes, {length} in {INDEX}: it was cut short or changed; {advice}"
+            )
     if others := sorted(set(there) - set(index.shards)):
-        raise ThoraxError(f"{folder / others[0]} is not in {INDEX}; remove it, or remove {INDEX} to have all shards read")
+        raise ThoraxError(
+            f"{folder / others[0]} is not in {INDEX}; remove it, or remove {INDEX} to have all shards read"
+        )
     _check_index(file, index, advice)
     return index
 
@@ -196,6 +231,8 @@ def _check_index(file: Path, index: ShardIndex, advice: str) -> None:
     count = len(index.ids)
     columns = (index.patients, index.which, index.offsets, index.sizes, index.targets)
     fits = all(len(column) == count for column in columns) and index.targets.shape == (count, len(index.names))
-    inside = fits and bool(((index.which >= 0) & (index.which < len(index.shards)) & (index.offsets >= 0) & (index.sizes >= 0)).all())
+    inside = fits and bool(
+        ((index.which >= 0) & (index.which < len(index.shards)) & (index.offsets >= 0) & (index.sizes >= 0)).all()
+    )
     if not inside or bool((index.offsets + index.sizes > index.lengths[index.which]).any()):
-        raise ThoraxError(f"{file} names films outside of the shards; {advice}")
+        raise ThoraxError(f"{file} names images outside of the shards; {advice}")

@@ -1,4 +1,4 @@
-"""Where the bytes of a film are: a file of its own, or a stretch of a larger one (a RecordIO file, a tar shard)."""
+"""Where the bytes of an image are: a file of its own, or a stretch of a larger one (a RecordIO file, a tar shard)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class ByteRange:
             file = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
             try:
                 data = os.pread(file, self.size, self.offset)
-                while len(data) < self.size and (more := os.pread(file, self.size - len(data), self.offset + len(data))):
+                while len(data) < self.size and (
+                    more := os.pread(file, self.size - len(data), self.offset + len(data))
+                ):
                     data += more
             finally:
                 os.close(file)

@@ -18,39 +18,42 @@ from thorax.errors import ThoraxError
 EXAMPLES = 5
 
 
-def cut_by_patient(films: SampleSet, fraction: float, seed: int) -> tuple[SampleSet, SampleSet]:
+def cut_by_patient(images: SampleSet, fraction: float, seed: int) -> tuple[SampleSet, SampleSet]:
     """(train, validation): whole patients only, each label's share near `fraction` in validation.
 
     Iterative stratification (Sechidis et al., "On the stratification of multi-label data", 2011) over patients:
     the rarest label first, each of its patients to the part that still wants most of it.
 
     Args:
-        films: the training channel.
+        images: the training channel.
         fraction: wanted share of validation, 0..1.
-        seed: the same seed gives the same cut for the same films, whatever their order.
+        seed: the same seed gives the same cut for the same images, whatever their order.
 
     Raises:
         ThoraxError: fewer than two patients.
     """
-    patients = sorted(set(films.patients))
+    patients = sorted(set(images.patients))
     if len(patients) < 2:
-        raise ThoraxError(f"the train channel has films of {len(patients)} patient only; a validation part needs others (give --validation)")
+        raise ThoraxError(
+            f"the train channel has images of {len(patients)} patient only; a validation part needs others (give"
+            " --validation)"
+        )
     index = {patient: k for k, patient in enumerate(patients)}
-    row = np.array([index[p] for p in films.patients])
-    classes = np.nan_to_num(films.class_targets())
-    # The last column is the film itself, so that sizes are balanced too.
+    row = np.array([index[p] for p in images.patients])
+    classes = np.nan_to_num(images.class_targets())
+    # The last column is the image itself, so that sizes are balanced too.
     counts = np.zeros((len(patients), classes.shape[1] + 1))
-    np.add.at(counts, row, np.concatenate([classes, np.ones((len(films), 1))], axis=1))
+    np.add.at(counts, row, np.concatenate([classes, np.ones((len(images), 1))], axis=1))
     held_out = _stratify(counts, fraction, np.random.default_rng(seed))
     chosen = held_out[row]
     return (
-        films.subset(np.flatnonzero(~chosen).tolist(), "train"),
-        films.subset(np.flatnonzero(chosen).tolist(), "validation"),
+        images.subset(np.flatnonzero(~chosen).tolist(), "train"),
+        images.subset(np.flatnonzero(chosen).tolist(), "validation"),
     )
 
 
 def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """(P,) bool: which patients are held out. counts: (P, K) films of each patient by label."""
+    """(P,) bool: which patients are held out. counts: (P, K) images of each patient by label."""
     total = counts.sum(axis=0)
     wanted = np.stack([total * (1 - fraction), total * fraction])  # (2, K), still to be given
     held_out = np.zeros(len(counts), bool)
@@ -62,7 +65,9 @@ def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> 
         for p in mine:
             need = wanted[:, label] / np.maximum([total[label] * (1 - fraction), total[label] * fraction], 1e-9)
             part = int(need[1] > need[0])
-            if need[0] == need[1] and len(mine) > 1:  # one patient alone stays in train, where a label must not be empty
+            if (
+                need[0] == need[1] and len(mine) > 1
+            ):  # one patient alone stays in train, where a label must not be empty
                 part = int(rng.random() < fraction)
             has_some = wanted[1, label] < total[label] * fraction
             if wanted[1, -1] <= 0 and has_some:  # full: patients with many labels must not carry it far past its size
@@ -75,7 +80,7 @@ def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> 
 
 
 def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> list[str]:
-    """Refuses parts that share patients or films, and classes that are empty; returns warnings.
+    """Refuses parts that share patients or images, and classes that are empty; returns warnings.
 
     Args:
         parts: train, validation and perhaps test.
@@ -83,7 +88,8 @@ def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> li
         cut: train and validation come from one channel.
 
     Raises:
-        ThoraxError: a patient or a film in two parts, a class without films in train, or in validation of a task with classes.
+        ThoraxError: a patient or an image in two parts, a class without images in train, or in validation of a task
+            with classes.
     """
     warnings = []
     for a, first in enumerate(parts):
@@ -92,34 +98,50 @@ def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> li
             shared = sorted(set(first.patients) & set(second.patients))
             if shared and (patient_scope == "global" or one_channel):
                 raise ThoraxError(
-                    f"{len(shared)} patients are in both {first.part} and {second.part}, e.g. {', '.join(shared[:EXAMPLES])}; "
-                    "move each to one part, or, if ids are counted anew in each channel (the Kaggle set's file names), set patient_scope=channel")  # fmt: skip
+                    f"{len(shared)} patients are in both {first.part} and {second.part}, e.g."
+                    f" {', '.join(shared[:EXAMPLES])}; move each to one part, or, if ids are counted anew in each"
+                    " channel (the Kaggle set's file names), set patient_scope=channel"
+                )
             if shared and (same := sorted(_places(first) & _places(second))):
-                raise ThoraxError(f"{len(same)} films are in both {first.part} and {second.part}, e.g. {', '.join(same[:EXAMPLES])}; move each to one part")
+                raise ThoraxError(
+                    f"{len(same)} images are in both {first.part} and {second.part}, e.g. {', '.join(same[:EXAMPLES])};"
+                    " move each to one part"
+                )
             if shared:
-                warnings.append(f"{len(shared)} patient ids are in both {first.part} and {second.part}; taken for different people (patient_scope=channel)")
+                warnings.append(
+                    f"{len(shared)} patient ids are in both {first.part} and {second.part}; taken for different people"
+                    " (patient_scope=channel)"
+                )
     for part in parts:
         for name, count in part.class_counts().items():
             if count:
                 continue
             if part.part == "train" or (part.part == "validation" and part.space.task != "multilabel"):
                 raise ThoraxError(
-                    f"class {name} has no films in {part.part} ({len(part)} films, {len(set(part.patients))} patients); add some, or leave the class out"
+                    f"class {name} has no images in {part.part} ({len(part)} images, {len(set(part.patients))}"
+                    " patients); add some, or leave the class out"
                 )
-            warnings.append(f"label {name} has no films in {part.part}: its AUC there is undefined")
+            warnings.append(f"label {name} has no images in {part.part}: its AUC there is undefined")
     return warnings
 
 
-def _places(films: SampleSet) -> set[str]:
-    """Where each film is; links to folders are followed, links to films are films of their own."""
+def _places(images: SampleSet) -> set[str]:
+    """Where each image is; links to folders are followed, links to images are images of their own."""
     real = cache(os.path.realpath)
-    return {f"{real(source.parent)}/{source.name}" if isinstance(source, Path) else str(source) for source in films.table.sources}
+    return {
+        f"{real(source.parent)}/{source.name}" if isinstance(source, Path) else str(source)
+        for source in images.table.sources
+    }
 
 
 def split_table(parts: Sequence[SampleSet]) -> tuple[str, str]:
-    """(CSV text, sha256 of it): id, patient and part of every film, sorted, for the bundle."""
+    """(CSV text, sha256 of it): id, patient and part of every image, sorted, for the bundle."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "patient", "part"])
-    writer.writerows(sorted((name, patient, part.part) for part in parts for name, patient in zip(part.ids, part.patients, strict=True)))
+    writer.writerows(
+        sorted(
+            (name, patient, part.part) for part in parts for name, patient in zip(part.ids, part.patients, strict=True)
+        )
+    )
     return text.getvalue(), hashlib.sha256(text.getvalue().encode()).hexdigest()

@@ -1,10 +1,14 @@
-"""Streaming: films of shards in an order that a disk or a bucket can be read in, forward only, and still well shuffled.
+"""Streaming: images of shards in an order that a disk or a bucket can be read in, forward only, and still well
+shuffled.
 
-The order of an epoch follows from seed, epoch, batch size and shuffle_buffer alone. The shards are shuffled and laid end
-to end, and that row of films is cut into as many equal lanes as a global batch has films. Each step takes one film of
-each lane, by way of a small shuffle buffer of its own. So a batch has films of many places, and yet every lane is read
-from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...: the batches are
-the same for any W, no film is read twice, and to go on at step k is to leave out the first k steps.
+The order of an epoch follows from seed, epoch, batch size and shuffle_buffer alone. The shards are shuffled and laid
+end
+to end, and that row of images is cut into as many equal lanes as a global batch has images. Each step takes one image
+of
+each lane, by way of a small shuffle buffer of its own. So a batch has images of many places, and yet every lane is read
+from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...: the batches
+are
+the same for any W, no image is read twice, and to go on at step k is to leave out the first k steps.
 """
 
 from __future__ import annotations
@@ -17,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from thorax.data.columns import Ranges
+from thorax.data.columns import ByteRangeColumn
 from thorax.data.loading import Item, TrainingBatches
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 
 #: Bytes that a process reads ahead, over all of its lanes, and the least and the most of one read.
 AHEAD, LEAST, MOST = 32 << 20, 64 << 10, 4 << 20
-#: Films of other parts are read over, rather than skipped by another read, where they take up to this many bytes.
+#: Images of other parts are read over, rather than skipped by another read, where they take up to this many bytes.
 HOLE = 128 << 10
 #: Lanes whose file stays open between reads; more would run into the limit of open files.
 KEPT_OPEN = 256
@@ -32,22 +36,23 @@ KEPT_OPEN = 256
 THREADS, BATCHES = 8, 2
 
 
-def streams(wanted: bool | None, balanced: bool, films: SampleSet) -> bool:
-    """Whether the films are read in order.
+def streams(wanted: bool | None, balanced: bool, images: SampleSet) -> bool:
+    """Whether the images are read in order.
 
     Args:
-        wanted: the hyperparameter `streaming`; None: where the films are in tar shards.
+        wanted: the hyperparameter `streaming`; None: where the images are in tar shards.
         balanced: they are drawn by class, which needs random places.
 
     Raises:
-        ThoraxError: it is asked for, but each film is a file of its own.
+        ThoraxError: it is asked for, but each image is a file of its own.
     """
-    sources = films.table.sources
-    if not isinstance(sources, Ranges):
+    sources = images.table.sources
+    if not isinstance(sources, ByteRangeColumn):
         if wanted:
             raise ThoraxError(
-                f"streaming=true but the films of {films.part} are files of their own, which have no order to be read in; "
-                "pack them (python launch/prepare.py pack), or leave streaming out")  # fmt: skip
+                f"streaming=true but the images of {images.part} are files of their own, which have no order to be read"
+                " in; pack them (python launch/prepare.py pack), or leave streaming out"
+            )
         return False
     if wanted is None:
         return not balanced and all(file.suffix == ".tar" for file in sources.columns[0])
@@ -55,26 +60,28 @@ def streams(wanted: bool | None, balanced: bool, films: SampleSet) -> bool:
 
 
 def generator(seed: int, epoch: int) -> np.random.Generator:
-    """Random numbers of one epoch's streaming; not those of `epoch_order` nor of any film's augmentation."""
+    """Random numbers of one epoch's streaming; not those of `epoch_order` nor of any image's augmentation."""
     return np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 2, 0]))
 
 
-def reading_order(sources: Ranges, rng: np.random.Generator) -> np.ndarray:
-    """(N,) films in the order of one epoch's reading: shards shuffled, each front to back, from a random film on."""
+def reading_order(sources: ByteRangeColumn, rng: np.random.Generator) -> np.ndarray:
+    """(N,) images in the order of one epoch's reading: shards shuffled, each front to back, from a random image on."""
     _, which, offsets, _, _ = sources.columns
     place = rng.permutation(int(which.max(initial=0)) + 1)
     return np.roll(np.lexsort((offsets, place[which])), int(rng.integers(max(len(which), 1))))
 
 
-def streaming_order(sources: Ranges, batch_size: int, shuffle_buffer: int, seed: int, epoch: int) -> np.ndarray:
-    """(N,) a permutation of the films: one epoch's order, batch after batch.
+def streaming_order(
+    sources: ByteRangeColumn, batch_size: int, shuffle_buffer: int, seed: int, epoch: int
+) -> np.ndarray:
+    """(N,) a permutation of the images: one epoch's order, batch after batch.
 
-    The last N % batch_size films fill no batch and are left out by the trainer: others in each epoch.
+    The last N % batch_size images fill no batch and are left out by the trainer: others in each epoch.
 
     Args:
-        sources: where the films are.
-        batch_size: films of a global batch.
-        shuffle_buffer: films in all shuffle buffers together.
+        sources: where the images are.
+        batch_size: images of a global batch.
+        shuffle_buffer: images in all shuffle buffers together.
         seed, epoch: the same give the same order.
     """
     rng = generator(seed, epoch)
@@ -86,7 +93,10 @@ def streaming_order(sources: Ranges, batch_size: int, shuffle_buffer: int, seed:
 
 
 def _through_buffers(lanes: int, steps: int, depth: int, rng: np.random.Generator) -> np.ndarray:
-    """(steps, lanes): which of a lane's films each step takes: a random one of `depth` that wait; the next takes its place."""
+    """(steps, lanes): which of a lane's images each step takes: a random one of `depth` that wait.
+
+    The next takes its place.
+    """
     depth = min(depth, steps)
     waiting = np.tile(np.arange(depth), (lanes, 1))
     taken = np.empty((steps, lanes), np.int64)
@@ -103,23 +113,25 @@ class Lane:
     """One process's way through one lane: reads forward in large pieces, keeps what is not asked for yet.
 
     Args:
-        sources: where the films are.
-        films: (n,) films of the lane in the order they will be asked for.
-        place: (N,) each film's place in the epoch's order of reading.
-        ahead: bytes of one read; a larger film is one read.
+        sources: where the images are.
+        images: (n,) images of the lane in the order they will be asked for.
+        place: (N,) each image's place in the epoch's order of reading.
+        ahead: bytes of one read; a larger image is one read.
         keep_open: the file stays open between reads.
     """
 
-    def __init__(self, sources: Ranges, films: np.ndarray, place: np.ndarray, ahead: int, keep_open: bool) -> None:
+    def __init__(
+        self, sources: ByteRangeColumn, images: np.ndarray, place: np.ndarray, ahead: int, keep_open: bool
+    ) -> None:
         self.sources, self.ahead, self.keep_open = sources, ahead, keep_open
-        self.todo = films[np.argsort(place[films])].tolist()
+        self.todo = images[np.argsort(place[images])].tolist()
         self.next = 0
         self.held: dict[int, bytes] = {}
         self._file: tuple[int, Path] | None = None
 
-    def read_until(self, film: int) -> None:
-        """Reads on until the film is held; raises ThoraxError where a shard cannot be read."""
-        while film not in self.held:
+    def read_until(self, image: int) -> None:
+        """Reads on until the image is held; raises ThoraxError where a shard cannot be read."""
+        while image not in self.held:
             self._read_on()
 
     def _read_on(self) -> None:
@@ -129,18 +141,18 @@ class Lane:
         run = [first]
         self.next += 1
         while self.next < len(self.todo):
-            film = self.todo[self.next]
-            a, b = int(offsets[film]), int(offsets[film]) + int(sizes[film])
-            if which[film] != which[first] or a < end or a - end > HOLE or b - start > self.ahead:
+            image = self.todo[self.next]
+            a, b = int(offsets[image]), int(offsets[image]) + int(sizes[image])
+            if which[image] != which[first] or a < end or a - end > HOLE or b - start > self.ahead:
                 break
-            run.append(film)
+            run.append(image)
             end = b
             self.next += 1
         data = self._bytes(files[which[first]], start, end - start)
-        for film in run:
-            a = int(offsets[film]) - start
+        for image in run:
+            a = int(offsets[image]) - start
             # A RecordIO record in several parts is put together by its own reader.
-            self.held[film] = self.sources[film].read() if split[film] else data[a : a + int(sizes[film])]
+            self.held[image] = self.sources[image].read() if split[image] else data[a : a + int(sizes[image])]
 
     def _bytes(self, file: Path, start: int, size: int) -> bytes:
         try:
@@ -153,7 +165,9 @@ class Lane:
         except OSError as error:
             raise ThoraxError(f"{file} at byte {start} cannot be read: {error.strerror}") from None
         if len(data) < size:
-            raise ThoraxError(f"{file} is cut short: it ends {size - len(data)} bytes before the films that it is said to hold")
+            raise ThoraxError(
+                f"{file} is cut short: it ends {size - len(data)} bytes before the images that it is said to hold"
+            )
         if not self.keep_open or self.next == len(self.todo):
             self.close()
         return data
@@ -165,22 +179,33 @@ class Lane:
 
 
 class StreamedBatches(TrainingBatches):
-    """TrainingBatches whose items bring the bytes of this process's films, read ahead by threads.
+    """TrainingBatches whose items bring the bytes of this process's images, read ahead by threads.
 
     One reader feeds all workers of a process: they decode, and none reads what another has read.
 
     Args:
-        films: films in shards or RecordIO files.
+        images: images in shards or RecordIO files.
         batch_size, shuffle_buffer, seed, epoch: see `streaming_order`.
         start: steps of the epoch that are done.
         rank, world_size: this process and how many there are.
     """
 
-    def __init__(self, films: SampleSet, batch_size: int, shuffle_buffer: int, seed: int, epoch: int, start: int = 0,
-                 rank: int = 0, world_size: int = 1) -> None:  # fmt: skip
-        assert isinstance(films.table.sources, Ranges)
-        self.sources, self.seed, self.rank, self.world_size = films.table.sources, seed, rank, world_size
-        super().__init__(streaming_order(self.sources, batch_size, shuffle_buffer, seed, epoch), batch_size, epoch, start)
+    def __init__(
+        self,
+        images: SampleSet,
+        batch_size: int,
+        shuffle_buffer: int,
+        seed: int,
+        epoch: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        assert isinstance(images.table.sources, ByteRangeColumn)
+        self.sources, self.seed, self.rank, self.world_size = images.table.sources, seed, rank, world_size
+        super().__init__(
+            streaming_order(self.sources, batch_size, shuffle_buffer, seed, epoch), batch_size, epoch, start
+        )
 
     def __iter__(self) -> Iterator[Item]:
         items = list(super().__iter__())
@@ -189,9 +214,9 @@ class StreamedBatches(TrainingBatches):
 
             def read(item: Item) -> Item:
                 mine = item[1][self.rank :: self.world_size].tolist()
-                waiting = [(lane, film) for lane, film in zip(lanes, mine, strict=True) if film not in lane.held]
+                waiting = [(lane, image) for lane, image in zip(lanes, mine, strict=True) if image not in lane.held]
                 list(readers.map(lambda pair: pair[0].read_until(pair[1]), waiting))
-                return item[0], item[1], [lane.held.pop(film) for lane, film in zip(lanes, mine, strict=True)]
+                return item[0], item[1], [lane.held.pop(image) for lane, image in zip(lanes, mine, strict=True)]
 
             try:
                 coming = deque(ahead.submit(read, item) for item in items[:BATCHES])
@@ -210,7 +235,7 @@ class StreamedBatches(TrainingBatches):
         if not batches:
             return []
         place = np.argsort(reading_order(self.sources, generator(self.seed, self.epoch)))
-        films = np.stack(batches)[:, self.rank :: self.world_size]
-        lanes = films.shape[1]
+        images = np.stack(batches)[:, self.rank :: self.world_size]
+        lanes = images.shape[1]
         ahead = min(MOST, max(LEAST, AHEAD // max(lanes, 1)))
-        return [Lane(self.sources, films[:, k], place, ahead, lanes <= KEPT_OPEN) for k in range(lanes)]
+        return [Lane(self.sources, images[:, k], place, ahead, lanes <= KEPT_OPEN) for k in range(lanes)]

@@ -1,11 +1,12 @@
-"""Check a set before a job is paid for: films that cannot be read or show nothing, duplicates, patients in two parts, labels
-that contradict, classes without films, shifts between parts, and labels that file properties give away.
+"""Check a set before a job is paid for: images that cannot be read or show nothing, duplicates, patients in two parts,
+labels
+that contradict, classes without images, shifts between parts, and labels that file properties give away.
 
 Exit code 1 where there are errors, 0 where there are warnings or nothing.
 
 examples:
-    python launch/prepare.py check films/ --html check.html
-    python launch/prepare.py check --train films/train --test films/test --json check.json
+    python launch/prepare.py check images/ --html check.html
+    python launch/prepare.py check --train images/train --test images/test --json check.json
 """
 
 from __future__ import annotations
@@ -23,53 +24,70 @@ import numpy as np
 
 from thorax.dataset import inspect
 from thorax.dataset.findings import Finding, find
-from thorax.dataset.inspect import Films, Look
+from thorax.dataset.inspect import ImageInfo, ImageInventory
 from thorax.dataset.reading import write_text
 from thorax.files import check_output
 
-#: Groups of films that the page shows of each finding, and the side of a thumbnail.
+#: Groups of images that the page shows of each finding, and the side of a thumbnail.
 SHOWN, SIDE = 12, 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     inspect.add_arguments(parser)
-    parser.add_argument("--patient-scope", choices=("global", "channel"), default="global", help="channel: the parts count patients anew (Kaggle's chest_xray)")
-    parser.add_argument("--smallest", type=int, default=64, metavar="PIXELS", help="films with a shorter side are named (default: 64)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings with all films")
+    parser.add_argument(
+        "--patient-scope",
+        choices=("global", "channel"),
+        default="global",
+        help="channel: the parts count patients anew (Kaggle's chest_xray)",
+    )
+    parser.add_argument(
+        "--smallest", type=int, default=64, metavar="PIXELS", help="images with a shorter side are named (default: 64)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings with all images")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write one page with thumbnails")
 
 
 def run(args: argparse.Namespace) -> int:
-    films = inspect.read_parts(args)
+    images = inspect.read_parts(args)
     for flag, file in (("--json", args.json), ("--html", args.html)):
         if file:
             check_output(file, flag)
-    looks = list(inspect.each(inspect.look, films.sources, args.processes, "reading"))
-    found = sorted(find(films, looks, args.smallest, args.patient_scope), key=lambda finding: finding.level != "error")
-    summary = summarised(films, looks)
+    looks = list(inspect.each(inspect.look, images.sources, args.processes, "reading"))
+    found = sorted(find(images, looks, args.smallest, args.patient_scope), key=lambda finding: finding.level != "error")
+    summary = summarised(images, looks)
     show(summary, found)
     levels = Counter(finding.level for finding in found)
     if args.json:
-        write_text(json.dumps(as_json(films, summary, found), indent=1, ensure_ascii=False) + "\n", args.json, "report")
+        write_text(
+            json.dumps(as_json(images, summary, found), indent=1, ensure_ascii=False) + "\n", args.json, "report"
+        )
     if args.html:
-        write_text(page(films, looks, summary, found), args.html, "report")
-    print(f"{len(films)} films: {levels['error']} errors, {levels['warning']} warnings" + "".join(f"; {f}" for f in (args.json, args.html) if f))
+        write_text(page(images, looks, summary, found), args.html, "report")
+    print(
+        f"{len(images)} images: {levels['error']} errors, {levels['warning']} warnings"
+        + "".join(f"; {f}" for f in (args.json, args.html) if f)
+    )
     return 1 if levels["error"] else 0
 
 
-def summarised(films: Films, looks: Sequence[Look]) -> list[dict[str, Any]]:
+def summarised(images: ImageInventory, looks: Sequence[ImageInfo]) -> list[dict[str, Any]]:
     """What each part holds."""
     rows = []
-    for part in films.part_names:
-        places = np.flatnonzero(films.parts == part).tolist()
+    for part in images.part_names:
+        places = np.flatnonzero(images.parts == part).tolist()
         known = [looks[k] for k in places if not looks[k].problem]
         sides = [(look.width, look.height) for look in known]
-        rows.append({
-            "part": part, "films": len(places), "patients": len({films.patients[k] for k in places}),
-            "labels": {name: int((films.targets[places, k] == 1).sum()) for k, name in enumerate(films.names)},
-            "kinds": dict(Counter(f"{look.kind} {look.mode} {look.bits} bits" for look in known).most_common()),
-            "smallest": min(sides, key=lambda s: s[0] * s[1], default=None), "largest": max(sides, key=lambda s: s[0] * s[1], default=None),
-        })  # fmt: skip
+        rows.append(
+            {
+                "part": part,
+                "images": len(places),
+                "patients": len({images.patients[k] for k in places}),
+                "labels": {name: int((images.targets[places, k] == 1).sum()) for k, name in enumerate(images.names)},
+                "kinds": dict(Counter(f"{look.kind} {look.mode} {look.bits} bits" for look in known).most_common()),
+                "smallest": min(sides, key=lambda s: s[0] * s[1], default=None),
+                "largest": max(sides, key=lambda s: s[0] * s[1], default=None),
+            }
+        )
     return rows
 
 
@@ -79,49 +97,88 @@ def show(summary: list[dict[str, Any]], found: list[Finding]) -> None:
     from rich.table import Table
 
     out = inspect.console()
-    table = Table("part", "films", "patients", "labels", "kinds", "sizes", title_justify="left")
+    table = Table("part", "images", "patients", "labels", "kinds", "sizes", title_justify="left")
     for row in summary:
         few = dict(list(row["labels"].items())[:15])
         sizes = " to ".join(dict.fromkeys(f"{s[0]}x{s[1]}" for s in (row["smallest"], row["largest"]) if s))
-        counts = "\n".join(f"{n} {k}" for k, n in few.items()), "\n".join(f"{n} {k}" for k, n in list(row["kinds"].items())[:6])
-        table.add_row(row["part"], str(row["films"]), str(row["patients"]), *map(escape, counts), sizes)
+        counts = (
+            "\n".join(f"{n} {k}" for k, n in few.items()),
+            "\n".join(f"{n} {k}" for k, n in list(row["kinds"].items())[:6]),
+        )
+        table.add_row(row["part"], str(row["images"]), str(row["patients"]), *map(escape, counts), sizes)
     out.print(table)
     if found:
         table = Table("", "check", "finding")
         for finding in found:
-            table.add_row(f"[{'red' if finding.level == 'error' else 'yellow'}]{finding.level}[/]", finding.check, escape(finding.message))
+            table.add_row(
+                f"[{'red' if finding.level == 'error' else 'yellow'}]{finding.level}[/]",
+                finding.check,
+                escape(finding.message),
+            )
         out.print(table)
 
 
-def as_json(films: Films, summary: list[dict[str, Any]], found: list[Finding]) -> dict[str, Any]:
-    def film(k: int) -> dict[str, str]:
-        return {"part": str(films.parts[k]), "id": films.ids[k], "patient": films.patients[k], "labels": films.labels(k)}
+def as_json(images: ImageInventory, summary: list[dict[str, Any]], found: list[Finding]) -> dict[str, Any]:
+    def image(k: int) -> dict[str, str]:
+        return {
+            "part": str(images.parts[k]),
+            "id": images.ids[k],
+            "patient": images.patients[k],
+            "labels": images.labels(k),
+        }
 
-    findings = [{"level": f.level, "check": f.check, "message": f.message, "films": [[film(k) for k in group] for group in f.groups]} for f in found]
+    findings = [
+        {
+            "level": f.level,
+            "check": f.check,
+            "message": f.message,
+            "images": [[image(k) for k in group] for group in f.groups],
+        }
+        for f in found
+    ]
     return {"version": 1, "parts": summary, "findings": findings}
 
 
-def page(films: Films, looks: Sequence[Look], summary: list[dict[str, Any]], found: list[Finding]) -> str:
+def page(
+    images: ImageInventory, looks: Sequence[ImageInfo], summary: list[dict[str, Any]], found: list[Finding]
+) -> str:
     """One self-contained HTML page."""
     from jinja2 import Environment, FileSystemLoader
 
     def shown(group: list[int]) -> list[dict[str, str]]:
-        return [{"id": films.ids[k], "place": films.place(k), "labels": films.labels(k), "told": _told(looks[k]), "png": thumbnail(films, looks, k)}
-                for k in group[:6]]  # fmt: skip
+        return [
+            {
+                "id": images.ids[k],
+                "place": images.place(k),
+                "labels": images.labels(k),
+                "told": _told(looks[k]),
+                "png": thumbnail(images, looks, k),
+            }
+            for k in group[:6]
+        ]
 
-    sections = [{"finding": f, "shown": [shown(group) for group in f.groups[:SHOWN]], "more": max(0, len(f.groups) - SHOWN)} for f in found]
-    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
-        "check.html.jinja"
+    sections = [
+        {"finding": f, "shown": [shown(group) for group in f.groups[:SHOWN]], "more": max(0, len(f.groups) - SHOWN)}
+        for f in found
+    ]
+    template = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    ).get_template("check.html.jinja")
+    return template.render(
+        summary=summary, sections=sections, images=len(images), levels=Counter(f.level for f in found)
     )
-    return template.render(summary=summary, sections=sections, films=len(films), levels=Counter(f.level for f in found))
 
 
-def _told(look: Look) -> str:
-    return look.problem.split(": ", 1)[-1] if look.problem else f"{look.width}x{look.height} {look.kind} {look.mode} {look.bits} bits"
+def _told(look: ImageInfo) -> str:
+    return (
+        look.problem.split(": ", 1)[-1]
+        if look.problem
+        else f"{look.width}x{look.height} {look.kind} {look.mode} {look.bits} bits"
+    )
 
 
-def thumbnail(films: Films, looks: Sequence[Look], k: int) -> str:
-    """A PNG as base64; "" for a film that cannot be read."""
+def thumbnail(images: ImageInventory, looks: Sequence[ImageInfo], k: int) -> str:
+    """A PNG as base64; "" for an image that cannot be read."""
     from PIL import Image
 
     from thorax.data.decoders import decode
@@ -129,7 +186,11 @@ def thumbnail(films: Films, looks: Sequence[Look], k: int) -> str:
     if looks[k].problem:
         return ""
     scale = SIDE / max(looks[k].width, looks[k].height)
-    film = decode(films.sources[k], films.ids[k], lambda width, height: (max(1, round(width * scale)), max(1, round(height * scale))))
+    image = decode(
+        images.sources[k],
+        images.ids[k],
+        lambda width, height: (max(1, round(width * scale)), max(1, round(height * scale))),
+    )
     out = io.BytesIO()
-    Image.fromarray(film).save(out, "PNG", optimize=True)
+    Image.fromarray(image).save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()

@@ -14,8 +14,12 @@ from thorax.dataset.reading import label_names, some, with_labels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("films", type=Path, metavar="COCO", help="folder with annotations/instances_*.json and the images")
-    parser.add_argument("--labels", default="", metavar="A,B,...", help="categories to keep, in this order; default: all")
+    parser.add_argument(
+        "images", type=Path, metavar="COCO", help="folder with annotations/instances_*.json and the images"
+    )
+    parser.add_argument(
+        "--labels", default="", metavar="A,B,...", help="categories to keep, in this order; default: all"
+    )
     parser.add_argument("--no-crowds", action="store_true", help="boxes marked iscrowd do not count")
     parser.add_argument("--drop-empty", action="store_true", help="leave out images with none of the categories")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="CSV or Parquet")
@@ -25,10 +29,10 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from thorax.data.formats import read_channel
-    from thorax.data.formats.channel import Options
+    from thorax.data.formats.channel import ReadOptions
     from thorax.dataset.tables import write_listing
 
-    listing = read_channel(str(args.films), args.films, "coco", Options(count_crowds=not args.no_crowds))
+    listing = read_channel(str(args.images), args.images, "coco", ReadOptions(count_crowds=not args.no_crowds))
     for note in listing.notes:
         print(f"note: {note}")
     listing = with_labels(listing, label_names(args.labels))
@@ -36,5 +40,5 @@ def run(args: argparse.Namespace) -> int:
         rows = np.flatnonzero(listing.targets.any(axis=1))
         print(f"note: {len(listing.ids) - len(rows)} images have none of the categories and are left out")
         listing = some(listing, rows)
-    write_listing(listing, args.films, args.out)
+    write_listing(listing, args.images, args.out)
     return 0

@@ -1,4 +1,4 @@
-"""Films as they are packed: read, decoded once, and encoded anew where that is wanted; by N processes, in order."""
+"""Images as they are packed: read, decoded once, and encoded anew where that is wanted; by N processes, in order."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image
 
-from thorax.data.decoders import UnreadableFilm, decode
+from thorax.data.decoders import DecodeError, decode
 from thorax.data.decoders.limits import Scaled
 from thorax.data.source import Source
 from thorax.errors import ThoraxError
 
-#: Films that a process is given at once, and how many such tasks wait for each process.
+#: Images that a process is given at once, and how many such tasks wait for each process.
 CHUNK, WAITING = 8, 4
 _MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"P5", ".pgm"))
 
 
 class Wanted(Protocol):
-    """How films are to be stored; see the command's arguments."""
+    """How images are to be stored; see the command's arguments."""
 
     @property
     def size(self) -> str: ...
@@ -40,7 +40,7 @@ class Wanted(Protocol):
 
 
 class Encoded(NamedTuple):
-    """A film as it is packed: its place in the listing, suffix and bytes; or why it cannot be."""
+    """An image as it is packed: its place in the listing, suffix and bytes; or why it cannot be."""
 
     place: int
     suffix: str
@@ -48,29 +48,31 @@ class Encoded(NamedTuple):
     problem: str = ""
 
 
-def encoded(films: Iterable[tuple[int, Source]], wanted: Wanted, processes: int) -> Iterator[Encoded]:
-    """The films, in their order; a few wait in memory, never all.
+def encoded(images: Iterable[tuple[int, Source]], wanted: Wanted, processes: int) -> Iterator[Encoded]:
+    """The images, in their order; a few wait in memory, never all.
 
     Raises:
         ThoraxError: a process died.
     """
     settings = (wanted.size, wanted.encode, wanted.quality)
-    films = iter(films)
+    images = iter(images)
     if processes == 1:
-        for place, source in films:
+        for place, source in images:
             yield encode(place, source, *settings)
         return
     with ProcessPoolExecutor(processes, initializer=_start) as pool:
         waiting: deque[Future[list[Encoded]]] = deque()
         try:
             while True:
-                while len(waiting) < processes * WAITING and (chunk := list(islice(films, CHUNK))):
+                while len(waiting) < processes * WAITING and (chunk := list(islice(images, CHUNK))):
                     waiting.append(pool.submit(_encode_all, chunk, settings))
                 if not waiting:
                     return
                 yield from waiting.popleft().result()
         except BrokenProcessPool:
-            raise ThoraxError("a process that reads films died, perhaps for want of memory; give --processes 1 to see at which film") from None
+            raise ThoraxError(
+                "a process that reads images died, perhaps for want of memory; give --processes 1 to see at which image"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -88,17 +90,17 @@ def _end_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def _encode_all(films: list[tuple[int, Source]], settings: tuple[str, str, int]) -> list[Encoded]:
-    return [encode(place, source, *settings) for place, source in films]
+def _encode_all(images: list[tuple[int, Source]], settings: tuple[str, str, int]) -> list[Encoded]:
+    return [encode(place, source, *settings) for place, source in images]
 
 
 def encode(place: int, source: Source, size: str, kind: str, quality: int) -> Encoded:
-    """One film.
+    """One image.
 
     Args:
         place: in the listing.
         source: where it is.
-        size: short side in pixels, such as 256; WIDTHxHEIGHT for a stretched film; "" for its own size.
+        size: short side in pixels, such as 256; WIDTHxHEIGHT for a stretched image; "" for its own size.
         kind: keep (the file as it is), or jpeg, png or raw (PGM): one grey channel of 8 bits.
         quality: of a JPEG, 1..100.
     """
@@ -109,7 +111,7 @@ def encode(place: int, source: Source, size: str, kind: str, quality: int) -> En
         pixels = decode(data, str(source), scaled_to(size))
     except OSError as error:
         return Encoded(place, "", b"", f"{source} cannot be read: {error.strerror}")
-    except (UnreadableFilm, ThoraxError) as error:
+    except (DecodeError, ThoraxError) as error:
         return Encoded(place, "", b"", str(error))
     if kind == "keep":
         return Encoded(place, _suffix(source, data), data)
@@ -121,18 +123,24 @@ def encode(place: int, source: Source, size: str, kind: str, quality: int) -> En
 
 
 def scaled_to(size: str) -> Scaled | None:
-    """Maps (width, height) of a film to those that it is packed with; see `encode`."""
+    """Maps (width, height) of an image to those that it is packed with; see `encode`."""
     if not size:
         return None
     if "x" in size:
         width, height = map(int, size.split("x"))
         return lambda *_: (width, height)
     short = int(size)
-    return lambda width, height: (max(short, round(width * short / min(width, height))), max(short, round(height * short / min(width, height))))
+    return lambda width, height: (
+        max(short, round(width * short / min(width, height))),
+        max(short, round(height * short / min(width, height))),
+    )
 
 
 def _suffix(source: Source, data: bytes) -> str:
-    """By content; a film in a larger file has no name of its own."""
+    """By content; an image in a larger file has no name of its own."""
     if data[128:132] == b"DICM":
         return ".dcm"
-    return next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), source.suffix.lower() if isinstance(source, Path) else ".jpg")
+    return next(
+        (suffix for magic, suffix in _MAGIC if data.startswith(magic)),
+        source.suffix.lower() if isinstance(source, Path) else ".jpg",
+    )

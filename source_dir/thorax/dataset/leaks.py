@@ -1,4 +1,4 @@
-"""Does what a film is (colour mode, size, bits, kind of file) tell its label? Then a network may learn that instead."""
+"""Does what an image is (colour mode, size, bits, kind of file) tell its label? Then a network may learn that instead."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import numpy as np
 
 #: A rule counts where, by chance, a rule as this one would be found in fewer than one of this many sets.
 UNLIKELY = 100
-#: Films of the smallest group that makes a rule.
+#: Images of the smallest group that makes a rule.
 FEWEST = 5
 #: An attribute leaks where even the lower end of its AUC's 95 % interval is above this.
 LEAST_AUC = 0.55
-MOST_FILMS = 20_000
+MOST_IMAGES = 20_000
 
 
-def rules(name: str, values: Sequence[str], labels: np.ndarray, label: str, negative: str) -> list[tuple[str, np.ndarray]]:
-    """Values of one attribute whose films all have the label, or none has it: (sentence, their places).
+def rules(
+    name: str, values: Sequence[str], labels: np.ndarray, label: str, negative: str
+) -> list[tuple[str, np.ndarray]]:
+    """Values of one attribute whose images all have the label, or none has it: (sentence, their places).
 
     Args:
-        values: the attribute of every film.
+        values: the attribute of every image.
         labels: (N,) 0 or 1.
         label, negative: what 1 and 0 are called.
     """
@@ -33,31 +35,49 @@ def rules(name: str, values: Sequence[str], labels: np.ndarray, label: str, nega
         chance = (share if mine[0] else 1 - share) ** len(places)
         if chance * len(different) * UNLIKELY < 1:
             told = label if mine[0] else negative
-            found.append((f"all {len(places)} films with {name} {value} are {told} (of all films {share if mine[0] else 1 - share:.0%} are)", places))
+            found.append(
+                (
+                    (
+                        f"all {len(places)} images with {name} {value} are {told} (of all images"
+                        f" {share if mine[0] else 1 - share:.0%} are)"
+                    ),
+                    places,
+                )
+            )
     return found
 
 
-def auc_of(attributes: np.ndarray, labels: np.ndarray, patients: Sequence[str], seed: int = 0) -> tuple[float, float] | None:
-    """(AUC, lower end of its 95 % interval) of a small tree that sees (N, A) attributes alone, on patients that it has not seen.
+def auc_of(
+    attributes: np.ndarray, labels: np.ndarray, patients: Sequence[str], seed: int = 0
+) -> tuple[float, float] | None:
+    """(AUC, lower end of its 95 % interval) of a small tree that sees (N, A) attributes alone, on patients that it has
+    not seen.
 
-    The interval is Hanley and McNeil's, 1982. None where there are too few films or patients of either label.
+    The interval is Hanley and McNeil's, 1982. None where there are too few images or patients of either label.
     """
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from sklearn.tree import DecisionTreeClassifier
 
     places = np.arange(len(labels))
-    if len(places) > MOST_FILMS:
-        places = np.sort(np.random.default_rng(seed).choice(places, MOST_FILMS, replace=False))
+    if len(places) > MOST_IMAGES:
+        places = np.sort(np.random.default_rng(seed).choice(places, MOST_IMAGES, replace=False))
     y, who = labels[places].astype(int), np.unique(np.array(patients)[places], return_inverse=True)[1]
     positive, negative = int(y.sum()), int(len(y) - y.sum())
     if min(len(set(who[y == 1])), len(set(who[y == 0]))) < 10:
         return None
     tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=max(3, len(y) // 100), random_state=seed)
-    predicted = cross_val_predict(tree, attributes[places], y, groups=who, cv=StratifiedGroupKFold(5, shuffle=True, random_state=seed), method="predict_proba")[
-        :, 1
-    ]
+    predicted = cross_val_predict(
+        tree,
+        attributes[places],
+        y,
+        groups=who,
+        cv=StratifiedGroupKFold(5, shuffle=True, random_state=seed),
+        method="predict_proba",
+    )[:, 1]
     auc = float(roc_auc_score(y, predicted))
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    variance = (auc * (1 - auc) + (positive - 1) * (q1 - auc**2) + (negative - 1) * (q2 - auc**2)) / (positive * negative)
+    variance = (auc * (1 - auc) + (positive - 1) * (q1 - auc**2) + (negative - 1) * (q2 - auc**2)) / (
+        positive * negative
+    )
     return auc, auc - 1.96 * float(np.sqrt(max(variance, 0.0)))

@@ -1,6 +1,7 @@
-"""Films that are nearly the same: candidates by a perceptual hash, then told by their correlation.
+"""Images that are nearly the same: candidates by a perceptual hash, then told by their correlation.
 
-A hash alone cannot tell chest films apart: of 5,025 different ones, 174 pairs have hashes of at most 4 different bits, but
+A hash alone cannot tell chest X-rays apart: of 5,025 different ones, 174 pairs have hashes of at most 4 different bits,
+but
 no two correlate at 0.98 or more.
 """
 
@@ -8,27 +9,33 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Bits of 63 in which candidates may differ, and the correlation of the small films from which they count as the same.
+#: Bits of 63 in which candidates may differ, and the correlation of the small images from which they count as the same.
 MOST_BITS, LEAST_CORRELATION = 8, 0.98
 _ROWS = 512
 
 
-def hashes(films: np.ndarray) -> np.ndarray:
-    """(N,) uint64 of (N, S, S) uint8: signs of the 63 lowest frequencies of the cosine transform about their median (pHash)."""
-    side = films.shape[-1]
+def hashes(images: np.ndarray) -> np.ndarray:
+    """(N,) uint64 of (N, S, S) uint8.
+
+    Signs of the 63 lowest frequencies of the cosine transform about their median (pHash).
+    """
+    side = images.shape[-1]
     wave = np.cos(np.pi / side * (np.arange(side) + 0.5) * np.arange(8)[:, None]).astype(np.float32)  # (8, S): DCT-II
-    low = (wave @ films.astype(np.float32) @ wave.T).reshape(len(films), 64)[:, 1:]
+    low = (wave @ images.astype(np.float32) @ wave.T).reshape(len(images), 64)[:, 1:]
     signs = low > np.median(low, axis=1, keepdims=True)
     codes: np.ndarray = (signs.astype(np.uint64) << np.arange(63, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
     return codes
 
 
-def near_pairs(films: np.ndarray) -> list[tuple[int, int, float]]:
-    """(a, b, correlation) of all films that are nearly the same, a < b, the most alike first. All pairs are compared: 10^9 take some seconds."""
-    if len(films) < 2:
+def near_pairs(images: np.ndarray) -> list[tuple[int, int, float]]:
+    """(a, b, correlation) of all images that are nearly the same, a < b, the most alike first.
+
+    All pairs are compared: 10^9 take some seconds.
+    """
+    if len(images) < 2:
         return []
-    codes = hashes(films)
-    flat = films.reshape(len(films), -1).astype(np.float32)
+    codes = hashes(images)
+    flat = images.reshape(len(images), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
     found: list[tuple[int, int, float]] = []

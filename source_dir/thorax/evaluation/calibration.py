@@ -1,8 +1,10 @@
 """Temperature scaling: probabilities that mean what they say, fitted on validation alone.
 
-One number per label divides the logit, so that the ranking of films and every decision stay as they are (Guo et al., "On
+One number per label divides the logit, so that the ranking of images and every decision stay as they are (Guo et al.,
+"On
 calibration of modern neural networks", 2017). Exclusive classes share one temperature: their softmax is one statement.
-It changes how sure the answers are, not which way they lean: class weights in the loss move probabilities by more than it
+It changes how sure the answers are, not which way they lean: class weights in the loss move probabilities by more than
+it
 can undo.
 """
 
@@ -24,8 +26,9 @@ _SMALLEST = 1e-7  # probabilities are kept this far from 0 and 1 where a logarit
 def fit(targets: Array, logits: Array, task: Task) -> Array:
     """(L,) temperatures that minimise the negative log-likelihood; equal ones for multiclass.
 
-    Targets are Platt's ("Probabilistic outputs for support vector machines", 1999): (N+ + 1) / (N+ + 2) in place of 1 and
-    1 / (N- + 2) in place of 0, so that films that are told apart perfectly do not make every answer certain.
+    Targets are Platt's ("Probabilistic outputs for support vector machines", 1999): (N+ + 1) / (N+ + 2) in place of 1
+    and
+    1 / (N- + 2) in place of 0, so that images that are told apart perfectly do not make every answer certain.
 
     Args:
         targets: (N, L) in {0, 1, NaN}; NaN is unknown and left out.
@@ -69,19 +72,29 @@ def probabilities(logits: Array, task: Task, temperatures: Array) -> Array:
 
 
 def uncalibrated(calibrated: Array, task: Task, temperatures: Array) -> Array:
-    """(N, L) float32 probabilities as they were before the temperature, to show what it did; the inverse of `probabilities`."""
+    """(N, L) float32 probabilities as they were before the temperature, to show what it did.
+
+    The inverse of `probabilities`.
+    """
     p = np.clip(calibrated.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
     z = np.log(p) if task == "multiclass" else np.log(p) - np.log1p(-p)
     return probabilities(z * temperatures, task, np.ones(len(temperatures)))
 
 
 def reliability(targets: Array, probability: Array) -> list[dict[str, float]]:
-    """The reliability curve over all known entries: [{"films", "probability": mean, "positive": share}] of each bin in use."""
+    """The reliability curve over all known entries: [{"images", "probability": mean, "positive".
+
+    Share}] of each bin in use.
+    """
     known = ~np.isnan(targets)
     y, p = targets[known].astype(np.float64), probability[known].astype(np.float64)
     bins = bins_of(p)
-    films, mean, share = (np.bincount(bins, weights=w, minlength=BINS) for w in (np.ones(len(p)), p, y))
-    return [{"films": int(n), "probability": m / n, "positive": s / n} for n, m, s in zip(films, mean.tolist(), share.tolist(), strict=True) if n]
+    images, mean, share = (np.bincount(bins, weights=w, minlength=BINS) for w in (np.ones(len(p)), p, y))
+    return [
+        {"images": int(n), "probability": m / n, "positive": s / n}
+        for n, m, s in zip(images, mean.tolist(), share.tolist(), strict=True)
+        if n
+    ]
 
 
 def _one(y: Array, z: Array) -> float:
@@ -93,10 +106,10 @@ def _one(y: Array, z: Array) -> float:
 
 
 def _classes(targets: Array, z: Array) -> float:
-    films, classes = targets.shape
+    images, classes = targets.shape
     if len(np.unique(targets.argmax(axis=1))) < 2:
         return 1.0
-    smooth = (targets * films + 1) / (films + classes)
+    smooth = (targets * images + 1) / (images + classes)
 
     def loss(t: float) -> float:
         shifted = z / t - (z / t).max(axis=1, keepdims=True)
@@ -108,7 +121,12 @@ def _classes(targets: Array, z: Array) -> float:
 def _minimum(loss: Any) -> float:
     from scipy.optimize import minimize_scalar  # servers read this module and have no scipy
 
-    found = minimize_scalar(lambda log: loss(float(np.exp(log))), bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(
+        lambda log: loss(float(np.exp(log))),
+        bounds=(np.log(LOWEST), np.log(HIGHEST)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
     return float(np.exp(found.x))
 
 

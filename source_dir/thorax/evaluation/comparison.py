@@ -1,4 +1,4 @@
-"""Two classifiers on the same films: is one of them better, or is the difference noise?"""
+"""Two classifiers on the same images: is one of them better, or is the difference noise?"""
 
 from __future__ import annotations
 
@@ -25,28 +25,31 @@ def compare(
 ) -> dict[str, Any]:
     """The difference in AUC, by a paired bootstrap: every resample of patients scores both classifiers.
 
-    Films that are hard for one are mostly hard for the other too, so the interval of the difference is narrower than those
-    of the two AUCs suggest. p is two-sided: twice the share of resamples on the other side of zero, each side with one more
+    Images that are hard for one are mostly hard for the other too, so the interval of the difference is narrower than
+    those
+    of the two AUCs suggest. p is two-sided: twice the share of resamples on the other side of zero, each side with one
+    more
     (Davison and Hinkley, "Bootstrap methods and their application", 1997, 4.2), so never below 2 / (resamples + 1).
 
     Args:
         targets: (N, L) in {0, 1, NaN = unknown}.
-        first, second: (N, L) probabilities of the same films.
+        first, second: (N, L) probabilities of the same images.
         labels: names and task of both.
-        patients: (N,) whose film it is.
+        patients: (N,) whose image it is.
         resamples, seed: as in `score`.
 
     Returns:
-        {"macro": entry, "labels": {output: entry}}, each {"first", "second", "difference" (second - first), "low", "high", "p"},
+        {"macro": entry, "labels": {output: entry}}, each {"first", "second", "difference" (second - first), "low",
+        "high", "p"},
         None where undefined; macro is the mean over labels with both answers.
 
     Raises:
-        ThoraxError: arrays that cannot be scored or are not of the same films.
+        ThoraxError: arrays that cannot be scored or are not of the same images.
     """
     targets, first = check_arrays(targets, first, labels.task)
     _, second = check_arrays(targets, second, labels.task)
     if len(patients) != len(targets):
-        raise ThoraxError(f"there are {len(patients)} patients for {len(targets)} films; give one for each film")
+        raise ThoraxError(f"there are {len(patients)} patients for {len(targets)} images; give one for each image")
     names, owner = np.unique([str(patient) for patient in patients], return_inverse=True)
     columns = range(targets.shape[1])
     pairs = [tuple(Ranking(targets[:, k], p[:, k]) for p in (first, second)) for k in columns]
@@ -56,7 +59,9 @@ def compare(
     drawn = np.concatenate([np.zeros((2, 0, len(columns))), *(_areas(pairs, counts, owner) for counts in rows)], axis=1)
     return {
         "macro": _entry(mean_defined(points), mean_defined(drawn[1] - drawn[0])),
-        "labels": {name: _entry(points[:, k], drawn[1, :, k] - drawn[0, :, k]) for k, name in enumerate(labels.outputs)},
+        "labels": {
+            name: _entry(points[:, k], drawn[1, :, k] - drawn[0, :, k]) for k, name in enumerate(labels.outputs)
+        },
     }
 
 
@@ -77,4 +82,11 @@ def _entry(points: Array, differences: Array) -> dict[str, float | None]:
     known = differences[~np.isnan(differences)]
     fewer = min((known <= 0).sum(), (known >= 0).sum())
     p = min(1.0, 2 * (int(fewer) + 1) / (len(known) + 1)) if len(known) else None
-    return {"first": float(points[0]), "second": float(points[1]), "difference": float(points[1] - points[0]), "low": low, "high": high, "p": p}
+    return {
+        "first": float(points[0]),
+        "second": float(points[1]),
+        "difference": float(points[1] - points[0]),
+        "low": low,
+        "high": high,
+        "p": p,
+    }

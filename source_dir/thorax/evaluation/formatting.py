@@ -28,7 +28,7 @@ UNDEFINED = "-"  # plain ASCII: a log may not take more
 def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace) -> str:
     """The scores as plain text, a block of lines per part, such as
 
-    test: 1,200 films of 410 patients, accuracy 0.941 [0.930, 0.952]
+    test: 1,200 images of 410 patients, accuracy 0.941 [0.930, 0.952]
     label        known  positives  threshold  AUC                   F1 ...
     Pneumonia    1,200        300      0.412  0.987 [0.979, 0.994]  ...
     """
@@ -41,7 +41,10 @@ def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace) -> str:
             rows.append([name, *counts, *(cell(entry[metric]) for metric in TABLE_METRICS)])
         if len(labels.outputs) > 1:
             rows.append(["macro", "", "", "", *(cell(result["macro"][metric]) for metric in TABLE_METRICS)])
-        lines = [f"{part}: {result['n']:,} films of {result['patients']:,} patients, accuracy {cell(result['accuracy'])}", *_aligned(rows, {1, 2, 3})]
+        lines = [
+            f"{part}: {result['n']:,} images of {result['patients']:,} patients, accuracy {cell(result['accuracy'])}",
+            *_aligned(rows, {1, 2, 3}),
+        ]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -58,8 +61,16 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
 def subgroup_table(groups: Sequence[Mapping[str, Any]]) -> str:
     """The subgroups as plain text: a line per group."""
     metrics = ("auc", "sensitivity", "specificity")
-    rows = [["group", "films", "patients", *(TITLES[metric] for metric in metrics)]]
-    rows += [[f"{g['column']}: {g['group']}", f"{g['n']:,}", f"{g['patients']:,}", *(cell(g["macro"][metric]) for metric in metrics)] for g in groups]
+    rows = [["group", "images", "patients", *(TITLES[metric] for metric in metrics)]]
+    rows += [
+        [
+            f"{g['column']}: {g['group']}",
+            f"{g['n']:,}",
+            f"{g['patients']:,}",
+            *(cell(g["macro"][metric]) for metric in metrics),
+        ]
+        for g in groups
+    ]
     return "\n".join(_aligned(rows, {1, 2}))
 
 
@@ -87,5 +98,7 @@ def difference(entry: Mapping[str, float | None]) -> str:
 def _aligned(rows: Sequence[Sequence[str]], right: set[int]) -> list[str]:
     """Lines of equal columns; those in `right` end, all others begin, under each other."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    padded = ([text.rjust(widths[i]) if i in right else text.ljust(widths[i]) for i, text in enumerate(row)] for row in rows)
+    padded = (
+        [text.rjust(widths[i]) if i in right else text.ljust(widths[i]) for i, text in enumerate(row)] for row in rows
+    )
     return ["  ".join(cells).rstrip() for cells in padded]

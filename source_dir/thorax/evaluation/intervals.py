@@ -1,6 +1,6 @@
-"""95 % bootstrap intervals by patient: patients are drawn with replacement, each with all of their films.
+"""95 % bootstrap intervals by patient: patients are drawn with replacement, each with all of their images.
 
-Films of one patient are not independent, so drawing films would give intervals that are too narrow. A resample
+Images of one patient are not independent, so drawing images would give intervals that are too narrow. A resample
 is never built: it is a row of counts (how often each patient was drawn), and every metric is computed from counts
 as weights, many resamples at a time. The formulas are those of scikit-learn with sample_weight=counts.
 """
@@ -18,13 +18,23 @@ Array = NDArray[Any]
 
 #: Metrics of one label, in the order in which tables show them.
 METRICS = (
-    "auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "f1", "balanced_accuracy", "accuracy", "brier", "ece",
-)  # fmt: skip
+    "auc",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "f1",
+    "balanced_accuracy",
+    "accuracy",
+    "brier",
+    "ece",
+)
 
 #: Bins of equal width that probabilities fall into for the calibration error, as in scikit-learn's calibration_curve.
 BINS = 10
 
-#: Resamples times films held at once. The largest arrays are 4 or 8 bytes an entry, and there are at most about ten.
+#: Resamples times images held at once. The largest arrays are 4 or 8 bytes an entry, and there are at most about ten.
 CHUNK_ENTRIES = 2_000_000
 
 
@@ -42,14 +52,14 @@ def resample_counts(patients: int, resamples: int, seed: int, *, at_once: int) -
 
 
 class Ranking:
-    """The films of one label in falling order of probability, sorted once and weighed many times.
+    """The images of one label in falling order of probability, sorted once and weighed many times.
 
-    Films with equal probability form one step of the curves, so ties are exact. Only steps that hold a positive
-    film add to either area, which makes a rare label cheap.
+    Images with equal probability form one step of the curves, so ties are exact. Only steps that hold a positive
+    image add to either area, which makes a rare label cheap.
     """
 
     def __init__(self, target: Array, probability: Array) -> None:
-        """Takes the target (N,) in {0, 1, NaN} and the probability (N,) of one label; NaN films are left out."""
+        """Takes the target (N,) in {0, 1, NaN} and the probability (N,) of one label; NaN images are left out."""
         known = np.flatnonzero(~np.isnan(target))
         self.order = known[np.argsort(-probability[known], kind="stable")]
         ranked, positive = probability[self.order], target[self.order] == 1
@@ -58,24 +68,24 @@ class Ranking:
         first = np.append(0, last)[:-1]
         found = np.append(0, np.cumsum(positive))
         holds = found[last] > found[first]
-        # A step is the films first:last of the order, and the positives found_first:found_last.
+        # A step is the images first:last of the order, and the positives found_first:found_last.
         self._first, self._last = first[holds], last[holds]
         self._found_first, self._found_last = found[self._first], found[self._last]
 
     @property
     def defined(self) -> bool:
-        """Whether there is both a known positive and a known negative film."""
+        """Whether there is both a known positive and a known negative image."""
         return 0 < len(self.positives) < len(self.order)
 
     def areas(self, weights: Array, owner: Array | None = None) -> tuple[Array, Array]:
         """AUC and average precision under each row of weights; NaN where no weight is on one of the classes.
 
         Args:
-            weights: (R, N) counts of films, or (R, P) counts of owners.
-            owner: (N,) column of `weights` that holds for each film; by default its own.
+            weights: (R, N) counts of images, or (R, P) counts of owners.
+            owner: (N,) column of `weights` that holds for each image; by default its own.
 
         Returns:
-            (R,) AUC: the chance that a positive film outranks a negative one, ties counting half.
+            (R,) AUC: the chance that a positive image outranks a negative one, ties counting half.
             (R,) average precision: the sum over steps of recall gained times precision, without interpolation.
         """
         rows = max(1, CHUNK_ENTRIES // max(1, len(self.order)))
@@ -124,22 +134,26 @@ def bins_of(probabilities: Array) -> Array:
 
 
 def gaps(targets: Array, probabilities: Array, patients: Array, people: int) -> Array:
-    """(P, L, BINS) sums of target - probability of each patient's known films in each bin."""
+    """(P, L, BINS) sums of target - probability of each patient's known images in each bin."""
     labels = targets.shape[1]
     known = ~np.isnan(targets)
     gap = np.where(known, targets - probabilities.astype(np.float64), 0)
     cell = (patients[:, None] * labels + np.arange(labels)) * BINS + bins_of(probabilities)
-    return np.bincount(cell.ravel(), weights=gap.ravel(), minlength=people * labels * BINS).reshape(people, labels, BINS)
+    return np.bincount(cell.ravel(), weights=gap.ravel(), minlength=people * labels * BINS).reshape(
+        people, labels, BINS
+    )
 
 
 def calibration_error(gap: Array, known: Array) -> Array:
-    """Expected calibration error (Guo et al., "On calibration of modern neural networks", 2017) of one label's probabilities.
+    """Expected calibration error (Guo et al., "On calibration of modern neural networks", 2017) of one label's
+    probabilities.
 
-    The mean over films of the distance between the share of positives in a film's bin and the bin's mean probability.
+    The mean over images of the distance between the share of positives in an image's bin and the bin's mean
+    probability.
 
     Args:
         gap: (..., BINS) sums of target - probability.
-        known: (...) films.
+        known: (...) images.
     """
     return ratio(np.abs(gap).sum(axis=-1), known)
 
@@ -176,15 +190,17 @@ def bootstrap(
         targets: (N, L) in {0, 1, NaN}.
         probabilities: (N, L).
         decisions: (N, L) bool, the answers at the thresholds.
-        answers: (N, 2) correct answers and answers counted of each film, for the overall accuracy.
-        patients: (N,) patient number of each film, 0..P-1, each in use.
+        answers: (N, 2) correct answers and answers counted of each image, for the overall accuracy.
+        patients: (N,) patient number of each image, 0..P-1, each in use.
         resamples: how many times to draw P patients.
         seed: the same seed draws the same patients.
     """
-    films, labels = targets.shape
+    images, labels = targets.shape
     people = int(patients.max()) + 1
     squares = np.where(np.isnan(targets), 0, (targets - probabilities.astype(np.float64)) ** 2)
-    by_patient = _sums_by_patient(np.concatenate([*confusion(targets, decisions), squares, answers], axis=1), patients, people)
+    by_patient = _sums_by_patient(
+        np.concatenate([*confusion(targets, decisions), squares, answers], axis=1), patients, people
+    )
     sums = np.concatenate([by_patient, gaps(targets, probabilities, patients, people).reshape(people, -1)], axis=1)
     rankings = [Ranking(targets[:, i], probabilities[:, i]) for i in range(labels)]
     pooled, owner = Ranking(targets.ravel(), probabilities.ravel()), np.repeat(patients, labels)
@@ -195,13 +211,16 @@ def bootstrap(
         np.full(resamples, np.nan),
     )
     start = 0
-    for counts in resample_counts(people, resamples, seed, at_once=max(1, CHUNK_ENTRIES // films)):
+    for counts in resample_counts(people, resamples, seed, at_once=max(1, CHUNK_ENTRIES // images)):
         rows = slice(start, start + len(counts))
         start = rows.stop
         totals = counts.astype(np.float64) @ sums
         tp, fp, tn, fn, squared = (totals[:, i * labels : (i + 1) * labels] for i in range(5))
         gap = totals[:, 5 * labels + 2 :].reshape(len(counts), labels, BINS)
-        for kept, values in ((found.labels, (tp, fp, tn, fn, squared, gap)), (found.micro, [x.sum(axis=1) for x in (tp, fp, tn, fn, squared, gap)])):
+        for kept, values in (
+            (found.labels, (tp, fp, tn, fn, squared, gap)),
+            (found.micro, [x.sum(axis=1) for x in (tp, fp, tn, fn, squared, gap)]),
+        ):
             known = sum(values[:4])
             for name, value in threshold_metrics(*values[:4]).items():
                 kept[name][rows] = value
@@ -209,9 +228,13 @@ def bootstrap(
         found.overall[rows] = ratio(totals[:, 5 * labels], totals[:, 5 * labels + 1])
         for i, ranking in enumerate(rankings):
             if ranking.defined:
-                found.labels["auc"][rows, i], found.labels["average_precision"][rows, i] = ranking.areas(counts, patients)
+                found.labels["auc"][rows, i], found.labels["average_precision"][rows, i] = ranking.areas(
+                    counts, patients
+                )
         if labels == 1:
-            found.micro["auc"][rows], found.micro["average_precision"][rows] = (found.labels[name][rows, 0] for name in METRICS[:2])
+            found.micro["auc"][rows], found.micro["average_precision"][rows] = (
+                found.labels[name][rows, 0] for name in METRICS[:2]
+            )
         elif pooled.defined:
             found.micro["auc"][rows], found.micro["average_precision"][rows] = pooled.areas(counts, owner)
     return found
@@ -247,6 +270,6 @@ def _running_sum(weights: Array, columns: Array) -> Array:
 
 
 def _sums_by_patient(entries: Array, patients: Array, people: int) -> Array:
-    """(P, K) sums of the (N, K) entries over each patient's films."""
+    """(P, K) sums of the (N, K) entries over each patient's images."""
     columns = [np.bincount(patients, weights=column, minlength=people) for column in entries.T]
     return np.stack(columns, axis=1)

@@ -1,7 +1,7 @@
 """What the classifier gets right: a few numbers after each epoch, and the full score at the end.
 
 Unknown targets (NaN) are left out, label by label. A metric that cannot be computed, such as the AUC of a label
-whose known films are all negative, is NaN after an epoch and None in a score.
+whose known images are all negative, is NaN after an epoch and None in a score.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def epoch_metrics(targets: Array, probabilities: Array, task: Task, *, top_k: in
         targets: (N, L) in {0, 1, NaN = unknown}; binary has L = 1, multiclass is one-hot.
         probabilities: (N, L) in [0, 1].
         task: multiclass decides by the largest probability, the others by probability >= 0.5.
-        top_k: for multiclass, also the share of films whose class is among the k most probable; else ignored.
+        top_k: for multiclass, also the share of images whose class is among the k most probable; else ignored.
 
     Returns:
         auc: macro over labels with a known positive and a known negative.
@@ -87,23 +87,24 @@ def score(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The full score of a set of films at given thresholds, with 95 % bootstrap intervals by patient.
+    """The full score of a set of images at given thresholds, with 95 % bootstrap intervals by patient.
 
     Args:
         targets: (N, L) in {0, 1, NaN = unknown}, one column per `labels.outputs`.
         probabilities: (N, L) in [0, 1].
         labels: names and task.
-        thresholds: (L,) a film is called positive where probability >= threshold, compared as float64.
-        patients: (N,) whose film it is.
+        thresholds: (L,) an image is called positive where probability >= threshold, compared as float64.
+        patients: (N,) whose image it is.
         resamples: bootstrap resamples of patients; 0 gives no intervals.
         seed: the same seed gives the same intervals.
 
     Returns:
         What json.dumps takes, None for what is undefined, and {"value", "low", "high"} for each metric of METRICS:
-        {"n": films, "patients": distinct patients, "accuracy": overall, "macro": {metric: ...}, "micro": {metric: ...},
-        "labels": {output: {"n": known films, "positives", "prevalence", "threshold", "confusion", metric: ...}}}.
+        {"n": images, "patients": distinct patients, "accuracy": overall, "macro": {metric: ...}, "micro": {metric:
+        ...},
+        "labels": {output: {"n": known images, "positives", "prevalence", "threshold", "confusion", metric: ...}}}.
         Overall accuracy is over known entries at the thresholds; for multiclass it is that of argmax, the labels are
-        scored one against the rest, and "matrix" has the (L, L) films of each true class (row) by argmax. Macro is the
+        scored one against the rest, and "matrix" has the (L, L) images of each true class (row) by argmax. Macro is the
         mean over the labels where the metric is defined, in each resample as well; micro pools all known entries.
         Resamples in which a metric is undefined are left out of its interval; one patient
         alone gives none.
@@ -113,23 +114,31 @@ def score(
     """
     targets, probabilities = check_arrays(targets, probabilities, labels.task)
     cutoffs = np.asarray(thresholds, dtype=np.float64)
-    films, columns = targets.shape
+    images, columns = targets.shape
     if columns != len(labels.outputs):
-        raise ThoraxError(f"targets have {columns} columns for {len(labels.outputs)} labels: {', '.join(labels.outputs)}")
+        raise ThoraxError(
+            f"targets have {columns} columns for {len(labels.outputs)} labels: {', '.join(labels.outputs)}"
+        )
     if cutoffs.shape != (columns,) or not np.isfinite(cutoffs).all():
         raise ThoraxError(f"thresholds={list(thresholds)} must be {columns} numbers, one for each label")
-    if len(patients) != films:
-        raise ThoraxError(f"there are {len(patients)} patients for {films} films; give one for each film")
+    if len(patients) != images:
+        raise ThoraxError(f"there are {len(patients)} patients for {images} images; give one for each image")
 
     names, owner = np.unique([str(patient) for patient in patients], return_inverse=True)
     decisions = probabilities.astype(np.float64) >= cutoffs
     answers = _answers(targets, probabilities, decisions, labels.task)
-    drawn = bootstrap(targets, probabilities, decisions, answers, owner, resamples=resamples if len(names) > 1 else 0, seed=seed)
+    drawn = bootstrap(
+        targets, probabilities, decisions, answers, owner, resamples=resamples if len(names) > 1 else 0, seed=seed
+    )
 
     by_label = {}
     for i, name in enumerate(labels.outputs):
         entry = _points(targets[:, i], probabilities[:, i], decisions[:, i])
-        by_label[name] = entry | _intervals(entry, {metric: values[:, i] for metric, values in drawn.labels.items()}) | {"threshold": float(cutoffs[i])}
+        by_label[name] = (
+            entry
+            | _intervals(entry, {metric: values[:, i] for metric, values in drawn.labels.items()})
+            | {"threshold": float(cutoffs[i])}
+        )
     macro = {}
     for metric in METRICS:
         points = [entry[metric]["value"] for entry in by_label.values() if entry[metric]["value"] is not None]
@@ -138,7 +147,7 @@ def score(
     correct, counted = answers.sum(axis=0)
     accuracy = float(correct / counted) if counted else None
     return {
-        "n": films,
+        "n": images,
         "patients": len(names),
         "accuracy": _with_interval(accuracy, drawn.overall),
         "macro": _intervals(macro, {metric: mean_defined(values) for metric, values in drawn.labels.items()}),
@@ -152,14 +161,16 @@ def check_arrays(targets: Array, probabilities: Array, task: Task) -> tuple[Arra
     """The two as arrays, if they can be scored.
 
     Raises:
-        ThoraxError: no films, shapes that differ, probabilities that are NaN or outside [0, 1], targets other
-            than 0, 1 and NaN, or a multiclass film whose known targets do not name one class.
+        ThoraxError: no images, shapes that differ, probabilities that are NaN or outside [0, 1], targets other
+            than 0, 1 and NaN, or a multiclass image whose known targets do not name one class.
     """
     targets, probabilities = np.asarray(targets), np.asarray(probabilities)
     if not targets.size or not probabilities.size:
-        raise ThoraxError("there are no films to evaluate; check the channel and the split sizes")
+        raise ThoraxError("there are no images to evaluate; check the channel and the split sizes")
     if targets.ndim != 2 or targets.shape != probabilities.shape:
-        raise ThoraxError(f"targets have shape {targets.shape} and probabilities {probabilities.shape}; both must be (films, labels)")
+        raise ThoraxError(
+            f"targets have shape {targets.shape} and probabilities {probabilities.shape}; both must be (images, labels)"
+        )
     missing = int(np.isnan(probabilities).sum())
     outside = int(((probabilities < 0) | (probabilities > 1)).sum())
     if missing or outside:
@@ -169,17 +180,19 @@ def check_arrays(targets: Array, probabilities: Array, task: Task) -> tuple[Arra
         )
     wrong: Array = targets[~(np.isnan(targets) | np.isin(targets, (0, 1)))]
     if len(wrong):
-        raise ThoraxError(f"{len(wrong)} of {targets.size} targets are not 0, 1 or NaN (unknown); the first is {wrong[0]:g}")
+        raise ThoraxError(
+            f"{len(wrong)} of {targets.size} targets are not 0, 1 or NaN (unknown); the first is {wrong[0]:g}"
+        )
     if task == "multiclass":
         sums = targets.sum(axis=1)
         odd = int(((sums != 1) & ~np.isnan(sums)).sum())
         if odd:
-            raise ThoraxError(f"{odd} of {len(targets)} multiclass films do not have exactly one class")
+            raise ThoraxError(f"{odd} of {len(targets)} multiclass images do not have exactly one class")
     return targets, probabilities
 
 
 def _answers(targets: Array, probabilities: Array, decisions: Array, task: Task) -> Array:
-    """(N, 2) correct answers and answers counted of each film."""
+    """(N, 2) correct answers and answers counted of each image."""
     if task == "multiclass":
         known = ~np.isnan(targets.sum(axis=1))
         correct = known & (np.where(known[:, None], targets, 0).argmax(axis=1) == probabilities.argmax(axis=1))
@@ -189,7 +202,10 @@ def _answers(targets: Array, probabilities: Array, decisions: Array, task: Task)
 
 
 def _points(targets: Array, probabilities: Array, decisions: Array) -> dict[str, Any]:
-    """Point values over the known entries of one label (N,), or of all labels (N, L) pooled, by scikit-learn; None where undefined."""
+    """Point values over the known entries of one label (N,), or of all labels (N, L) pooled, by scikit-learn.
+
+    None where undefined.
+    """
     known = ~np.isnan(targets)
     positive, probability, decision = targets[known] == 1, probabilities[known].astype(np.float64), decisions[known]
     n, positives = len(positive), int(positive.sum())
@@ -219,12 +235,15 @@ def _points(targets: Array, probabilities: Array, decisions: Array) -> dict[str,
 def _matrix(targets: Array, probabilities: Array) -> list[list[int]]:
     known = ~np.isnan(targets.sum(axis=1))
     classes = range(targets.shape[1])
-    counts: list[list[int]] = sk.confusion_matrix(targets[known].argmax(axis=1), probabilities[known].argmax(axis=1), labels=[*classes]).tolist()
+    counts: list[list[int]] = sk.confusion_matrix(
+        targets[known].argmax(axis=1), probabilities[known].argmax(axis=1), labels=[*classes]
+    ).tolist()
     return counts
 
 
 def _intervals(points: dict[str, Any], drawn: dict[str, Array]) -> dict[str, dict[str, float | None]]:
-    """{metric: value with interval}. A calibration error's resamples are moved so that their mean is the value: resampling
+    """{metric: value with interval}. A calibration error's resamples are moved so that their mean is the value:
+    resampling
     adds the noise of a second sample, which alone raises it, and would put the value below its own interval."""
     result = {}
     for metric in METRICS:

@@ -1,4 +1,4 @@
-"""The worst mistakes: the films that the classifier was most sure about and wrong, with what it looked at."""
+"""The worst mistakes: the images that the classifier was most sure about and wrong, with what it looked at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from thorax.data.images import Preprocessing, UnreadableFilm
+from thorax.data.images import DecodeError, Preprocessing
 from thorax.data.source import Source
 from thorax.evaluation.intervals import Array
 from thorax.heatmaps import heat_maps
@@ -25,14 +25,14 @@ class Mistake:
     """One wrong answer.
 
     Attributes:
-        film: its place in the set.
+        image: its place in the set.
         output: the column that is wrong; of exclusive classes the one that was said.
         said, truth: in words.
         probability: of the output.
-        picture: a JPEG of the film and, beside it, the same film under its heat map; empty where it cannot be drawn.
+        picture: a JPEG of the image and, beside it, the same image under its heat map; empty where it cannot be drawn.
     """
 
-    film: int
+    image: int
     output: int
     said: str
     truth: str
@@ -41,7 +41,7 @@ class Mistake:
 
 
 def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelSpace, count: int = 12) -> list[Mistake]:
-    """Up to `count` wrong answers, farthest from the threshold (in logits) first, each film once.
+    """Up to `count` wrong answers, farthest from the threshold (in logits) first, each image once.
 
     Missed and false positives have half of the places each, as far as there are any; of several labels each has two
     of a kind at most. Exclusive classes: wrong by the largest probability, surest first.
@@ -52,26 +52,38 @@ def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelS
         said, truth = p[known].argmax(axis=1), targets[known].argmax(axis=1)
         sure = p[known, said] - p[known, truth]
         order = [k for k in np.argsort(-sure, kind="stable") if said[k] != truth[k]][:count]
-        return [Mistake(int(known[k]), int(said[k]), space.outputs[said[k]], space.outputs[truth[k]], float(probabilities[known[k], said[k]])) for k in order]
+        return [
+            Mistake(
+                int(known[k]),
+                int(said[k]),
+                space.outputs[said[k]],
+                space.outputs[truth[k]],
+                float(probabilities[known[k], said[k]]),
+            )
+            for k in order
+        ]
     distance = np.abs(_logit(p) - _logit(np.clip(np.asarray(thresholds, np.float64), 1e-7, 1 - 1e-7)))
     called = probabilities.astype(np.float64) >= thresholds
     kinds = {False: (targets == 1) & ~called, True: (targets == 0) & called}  # missed, false alarm
     chosen: dict[bool, list[tuple[float, int, int]]] = {}
     for kind, wrong in kinds.items():
-        found = sorted(((float(distance[i, k]), int(i), int(k)) for i, k in np.argwhere(wrong)), key=lambda entry: (-entry[0], *entry[1:]))
+        found = sorted(
+            ((float(distance[i, k]), int(i), int(k)) for i, k in np.argwhere(wrong)),
+            key=lambda entry: (-entry[0], *entry[1:]),
+        )
         counted: Counter[int] = Counter()
-        films: set[int] = set()
+        images: set[int] = set()
         chosen[kind] = []
         for entry in found:
-            if entry[1] in films or (len(space.outputs) > 1 and counted[entry[2]] == 2):
+            if entry[1] in images or (len(space.outputs) > 1 and counted[entry[2]] == 2):
                 continue
-            films.add(entry[1])
+            images.add(entry[1])
             counted[entry[2]] += 1
             chosen[kind].append(entry)
     half = count // 2
     missed, false = chosen[False], chosen[True]
     taken = missed[: max(half, count - len(false))] + false[: max(half, count - len(missed))]
-    taken = list({film: (far, film, k) for far, film, k in sorted(taken)}.values())
+    taken = list({image: (far, image, k) for far, image, k in sorted(taken)}.values())
     taken.sort(key=lambda entry: -entry[0])
     result = []
     for _, i, k in taken[:count]:
@@ -81,31 +93,40 @@ def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelS
     return result
 
 
-def draw(mistake: Mistake, source: Source | bytes, net: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Mistake:
-    """The mistake with its picture; without one if the film cannot be read any more.
+def draw(
+    mistake: Mistake, source: Source | bytes, net: nn.Module, preprocessing: Preprocessing, device: torch.device
+) -> Mistake:
+    """The mistake with its picture; without one if the image cannot be read any more.
 
     Args:
-        source: the film.
+        source: the image.
         net: in evaluation mode, on `device`.
         preprocessing: as the network was trained.
     """
     try:
-        film = preprocessing.film(source)
-    except UnreadableFilm:
+        image = preprocessing.image(source)
+    except DecodeError:
         return mistake
-    x = preprocessing.tensor(torch.from_numpy(film.copy())[None].to(device))
-    heat = heat_maps(net, x.contiguous(memory_format=torch.channels_last), torch.tensor([mistake.output]))[0].cpu().numpy()
-    return Mistake(mistake.film, mistake.output, mistake.said, mistake.truth, mistake.probability, _side_by_side(film, heat))
+    x = preprocessing.tensor(torch.from_numpy(image.copy())[None].to(device))
+    heat = (
+        heat_maps(net, x.contiguous(memory_format=torch.channels_last), torch.tensor([mistake.output]))[0].cpu().numpy()
+    )
+    return Mistake(
+        mistake.image, mistake.output, mistake.said, mistake.truth, mistake.probability, _side_by_side(image, heat)
+    )
 
 
-def _side_by_side(film: Array, heat: Array) -> bytes:
-    """JPEG of (H, W) uint8 film and the film under (H, W) heat in 0..1, from nothing (0) over red to yellow (1)."""
-    grey = np.repeat(film[:, :, None], 3, axis=2).astype(np.float32)
+def _side_by_side(image: Array, heat: Array) -> bytes:
+    """JPEG of (H, W) uint8 image and the image under (H, W) heat in 0..1, from nothing (0) over red to yellow (1)."""
+    grey = np.repeat(image[:, :, None], 3, axis=2).astype(np.float32)
     colour = np.stack([np.full_like(heat, 255), 255 * heat**1.5, 40 * heat], axis=2)
     strength = 0.65 * np.clip(heat, 0, 1)[:, :, None]
-    pair = [Image.fromarray(part.round().clip(0, 255).astype(np.uint8)) for part in (grey, grey * (1 - strength) + colour * strength)]
-    scale = SIDE / max(film.shape)
-    size = max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale))
+    pair = [
+        Image.fromarray(part.round().clip(0, 255).astype(np.uint8))
+        for part in (grey, grey * (1 - strength) + colour * strength)
+    ]
+    scale = SIDE / max(image.shape)
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     both = Image.new("RGB", (2 * size[0] + 4, size[1]), "white")
     for k, picture in enumerate(pair):
         both.paste(picture.resize(size, Image.Resampling.LANCZOS), (k * (size[0] + 4), 0))

@@ -62,53 +62,86 @@ def roc_plot(curves: Curves, labels: LabelSpace, thresholds: Sequence[float] = (
         drawn = axes.plot(false, true, color=colour, linewidth=1.6)
         if threshold is not None:
             called = p.astype(np.float64) >= threshold
-            axes.plot(called[~y].mean(), called[y].mean(), "o", color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.8)
+            axes.plot(
+                called[~y].mean(),
+                called[y].mean(),
+                "o",
+                color=colour,
+                markersize=5,
+                markeredgecolor="white",
+                markeredgewidth=0.8,
+            )
         return drawn, f"{roc_auc_score(y, p):.3f}"
 
     return _panels(curves, labels, thresholds, line, "AUC", ("1 - specificity", "sensitivity"), chance=True)
 
 
 def pr_plot(curves: Curves, labels: LabelSpace, thresholds: Sequence[float] = ()) -> bytes:
-    """A PNG with one panel per part: precision (PPV) over recall (sensitivity) of each label, with its average precision."""
+    """A PNG with one panel per part.
+
+    Precision (PPV) over recall (sensitivity) of each label, with its average precision.
+    """
 
     def line(axes: Axes, y: Array, p: Array, colour: Any, threshold: float | None) -> tuple[list[Any], str]:
         precision, recall, _ = precision_recall_curve(y, p)
         drawn = axes.step(recall, precision, where="post", color=colour, linewidth=1.6)
         called = p.astype(np.float64) >= threshold if threshold is not None else np.zeros(len(y), bool)
         if called.any():
-            axes.plot(called[y].mean(), y[called].mean(), "o", color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.8)
+            axes.plot(
+                called[y].mean(),
+                y[called].mean(),
+                "o",
+                color=colour,
+                markersize=5,
+                markeredgecolor="white",
+                markeredgewidth=0.8,
+            )
         return drawn, f"{average_precision_score(y, p):.3f}"
 
-    return _panels(curves, labels, thresholds, line, "Average precision", ("recall (sensitivity)", "precision (PPV)"), chance=False)
+    return _panels(
+        curves, labels, thresholds, line, "Average precision", ("recall (sensitivity)", "precision (PPV)"), chance=False
+    )
 
 
 def reliability_plot(before: Curves, after: Curves) -> bytes:
-    """A PNG with one panel per part: share of positives over mean probability in ten bins, all labels pooled, larger dots for
-    more films, and below it how many films have which probability; `before` is empty where there is no calibration."""
+    """A PNG with one panel per part: share of positives over mean probability in ten bins, all labels pooled, larger
+    dots for
+    more images, and below it how many images have which probability; `before` is empty where there is no
+    calibration."""
     figure = Figure(figsize=(5.2 * len(after), 5.2), layout="constrained")
     grid = figure.subplots(2, len(after), squeeze=False, height_ratios=(4, 1), sharex="col")
-    for (curve, films), part in zip(grid.T, after, strict=True):
+    for (curve, images), part in zip(grid.T, after, strict=True):
         _tidy(curve)
-        _tidy(films)
+        _tidy(images)
         curve.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         both = (("before", before, ORANGE), ("after calibration", after, BLUE))
         for name, source, colour in both if before else (("probabilities as they are", after, BLUE),):
             points = reliability(*source[part])
             x, y = [b["probability"] for b in points], [b["positive"] for b in points]
             curve.plot(x, y, color=colour, linewidth=1.4, label=name)
-            curve.scatter(x, y, s=[6 + 140 * b["films"] / sum(each["films"] for each in points) for b in points], color=colour)
+            curve.scatter(
+                x, y, s=[6 + 140 * b["images"] / sum(each["images"] for each in points) for b in points], color=colour
+            )
             p = source[part][1][~np.isnan(source[part][0])]
-            films.hist(p, bins=np.linspace(0, 1, 21), histtype="step", color=colour, linewidth=1.4)
+            images.hist(p, bins=np.linspace(0, 1, 21), histtype="step", color=colour, linewidth=1.4)
         curve.set(ylabel="share that is positive", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         curve.set_title(part.capitalize(), parse_math=False)
         curve.legend(frameon=False, fontsize=9)
-        films.set(xlabel="probability", ylabel="answers")
+        images.set(xlabel="probability", ylabel="answers")
         for axis in (curve.yaxis, curve.xaxis):
             axis.set_major_formatter(PercentFormatter(1))
     return _png(figure)
 
 
-def _panels(curves: Curves, labels: LabelSpace, thresholds: Sequence[float], line: Any, legend: str, axis: tuple[str, str], chance: bool) -> bytes:
+def _panels(
+    curves: Curves,
+    labels: LabelSpace,
+    thresholds: Sequence[float],
+    line: Any,
+    legend: str,
+    axis: tuple[str, str],
+    chance: bool,
+) -> bytes:
     figure = Figure(figsize=(5.2 * len(curves), 5.0))
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     colours = matplotlib.colormaps["tab10" if len(labels.outputs) <= 10 else "tab20"]

@@ -1,6 +1,7 @@
 """Predictions as a table: what a run writes, what batch output is, and what can be scored again.
 
-A row per film with the columns `id`, optional `part` and `patient`, and for each label `probability:LABEL`, `decision:LABEL`
+A row per image with the columns `id`, optional `part` and `patient`, and for each label `probability:LABEL`,
+`decision:LABEL`
 (1 or 0) and optional `target:LABEL` (1, 0, blank = unknown). CSV or Parquet.
 """
 
@@ -23,10 +24,10 @@ _TARGETS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan, "-1": np.nan
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier said of N films.
+    """What a classifier said of N images.
 
     Attributes:
-        ids, patients: one each per film.
+        ids, patients: one each per image.
         targets: (N, L) in {0, 1, NaN = unknown}.
         probabilities: (N, L) float32 in 0..1, calibrated.
     """
@@ -40,33 +41,45 @@ class Predictions:
 def columns(parts: Mapping[str, Predictions], space: LabelSpace, thresholds: Array) -> dict[str, Sequence[Any]]:
     """The table of these parts, by column.
 
-    Columns that would tell nothing are left out: `part` where there is one without a name, `patient` where no film has one,
+    Columns that would tell nothing are left out: `part` where there is one without a name, `patient` where no image has
+    one,
     `target:` where no label is known.
     """
-    films = Predictions(
-        [name for one in parts.values() for name in one.ids], [name for one in parts.values() for name in one.patients],
-        np.concatenate([one.targets for one in parts.values()]), np.concatenate([one.probabilities for one in parts.values()]),
-    )  # fmt: skip
+    images = Predictions(
+        [name for one in parts.values() for name in one.ids],
+        [name for one in parts.values() for name in one.patients],
+        np.concatenate([one.targets for one in parts.values()]),
+        np.concatenate([one.probabilities for one in parts.values()]),
+    )
     found: dict[str, Any] = {"part": [part for part, one in parts.items() for _ in one.ids]} if [*parts] != [""] else {}
-    found["id"] = films.ids
-    if films.patients != films.ids:
-        found["patient"] = films.patients
-    decisions = space.decisions(films.probabilities, thresholds).astype(np.int8)
-    found |= {f"probability:{name}": films.probabilities[:, k].astype(np.float32) for k, name in enumerate(space.outputs)}
+    found["id"] = images.ids
+    if images.patients != images.ids:
+        found["patient"] = images.patients
+    decisions = space.decisions(images.probabilities, thresholds).astype(np.int8)
+    found |= {
+        f"probability:{name}": images.probabilities[:, k].astype(np.float32) for k, name in enumerate(space.outputs)
+    }
     found |= {f"decision:{name}": decisions[:, k] for k, name in enumerate(space.outputs)}
-    if not np.isnan(films.targets).all():
-        found |= {f"target:{name}": [None if np.isnan(v) else int(v) for v in films.targets[:, k]] for k, name in enumerate(space.outputs)}
+    if not np.isnan(images.targets).all():
+        found |= {
+            f"target:{name}": [None if np.isnan(v) else int(v) for v in images.targets[:, k]]
+            for k, name in enumerate(space.outputs)
+        }
     return found
 
 
-def read_predictions(file: Path, space: LabelSpace, thresholds: Array, say: Callable[[str], None]) -> dict[str, Predictions]:
-    """The predictions of each part in the file ("predictions" where it has no `part` column); targets are NaN where it has none.
+def read_predictions(
+    file: Path, space: LabelSpace, thresholds: Array, say: Callable[[str], None]
+) -> dict[str, Predictions]:
+    """The predictions of each part in the file ("predictions" where it has no `part` column); targets are NaN where it
+    has none.
 
-    Rows without probabilities (films that failed) are left out, and said; so are decisions that do not follow from the
+    Rows without probabilities (images that failed) are left out, and said; so are decisions that do not follow from the
     thresholds.
 
     Raises:
-        ThoraxError: not a table, no rows, a missing column, a value that is no probability or target, an id given twice.
+        ThoraxError: not a table, no rows, a missing column, a value that is no probability or target, an id given
+            twice.
     """
     stored = read_table(file)
     table, row_name = stored.by_name(), stored.row
@@ -76,28 +89,41 @@ def read_predictions(file: Path, space: LabelSpace, thresholds: Array, say: Call
     missing = [name for name in wanted if name not in table]
     if missing:
         there = ", ".join(name for name in table if name.startswith("probability:")) or "no probability columns"
-        raise ThoraxError(f"{file} has no column {missing[0]}: it has {there}, but the labels of the bundle are {', '.join(space.outputs)}")
-    films = len(table["id"])
+        raise ThoraxError(
+            f"{file} has no column {missing[0]}: it has {there}, but the labels of the bundle are"
+            f" {', '.join(space.outputs)}"
+        )
+    images = len(table["id"])
     ids = [value.strip() for value in table["id"]]
-    parts = [value.strip() for value in table["part"]] if "part" in table else ["predictions"] * films
+    parts = [value.strip() for value in table["part"]] if "part" in table else ["predictions"] * images
     seen: set[tuple[str, str]] = set()
     for n, name in enumerate(zip(parts, ids, strict=True)):
         if not name[1] or name in seen:
-            raise ThoraxError(f"{row_name(n)}: " + (f"id {name[1]} is there a second time" if name[1] else "the id is blank"))
+            raise ThoraxError(
+                f"{row_name(n)}: " + (f"id {name[1]} is there a second time" if name[1] else "the id is blank")
+            )
         seen.add(name)
     p = np.stack([_probabilities(column, table[column], row_name) for column in wanted], axis=1)
-    blank = [np.full(films, np.nan)] * len(space.outputs)
-    y = np.stack([_targets(f"target:{o}", table[f"target:{o}"], row_name) if f"target:{o}" in table else blank[0] for o in space.outputs], axis=1)
+    blank = [np.full(images, np.nan)] * len(space.outputs)
+    y = np.stack(
+        [
+            _targets(f"target:{o}", table[f"target:{o}"], row_name) if f"target:{o}" in table else blank[0]
+            for o in space.outputs
+        ],
+        axis=1,
+    )
     kept = ~np.isnan(p).any(axis=1)
     if not kept.all():
-        say(f"warning: {file}: {int((~kept).sum())} of {films} films have no probabilities and are left out")
+        say(f"warning: {file}: {int((~kept).sum())} of {images} images have no probabilities and are left out")
     if not kept.any():
-        raise ThoraxError(f"{file} has no film with probabilities")
+        raise ThoraxError(f"{file} has no image with probabilities")
     _compare_decisions(file, table, space, p, thresholds, kept, say)
-    patients = [value.strip() or i for value, i in zip(table["patient"], ids, strict=True)] if "patient" in table else ids
+    patients = (
+        [value.strip() or i for value, i in zip(table["patient"], ids, strict=True)] if "patient" in table else ids
+    )
     result = {}
     for part in dict.fromkeys(parts):
-        at = [n for n in range(films) if kept[n] and parts[n] == part]
+        at = [n for n in range(images) if kept[n] and parts[n] == part]
         if at:
             result[part] = Predictions([ids[n] for n in at], [patients[n] for n in at], y[at], p[at])
     return result
@@ -129,7 +155,13 @@ def _targets(column: str, values: Sequence[str], row_name: Callable[[int], str])
 
 
 def _compare_decisions(
-    file: Path, table: Mapping[str, Sequence[str]], space: LabelSpace, p: Array, thresholds: Array, kept: Array, say: Callable[[str], None]
+    file: Path,
+    table: Mapping[str, Sequence[str]],
+    space: LabelSpace,
+    p: Array,
+    thresholds: Array,
+    kept: Array,
+    say: Callable[[str], None],
 ) -> None:
     decisions = space.decisions(np.nan_to_num(p), thresholds)
     for k, name in enumerate(space.outputs):
@@ -138,5 +170,12 @@ def _compare_decisions(
         stored = np.array([value.strip().lower() in ("1", "1.0", "true") for value in table[f"decision:{name}"]])
         others = int((stored != decisions[:, k])[kept].sum())
         if others:
-            rule = "the most probable class" if space.task == "multiclass" else f"the bundle's threshold {thresholds[k]:.4f}"
-            say(f"warning: {file}: {others} of {int(kept.sum())} decisions on {name} are not those of {rule}; they are passed over")
+            rule = (
+                "the most probable class"
+                if space.task == "multiclass"
+                else f"the bundle's threshold {thresholds[k]:.4f}"
+            )
+            say(
+                f"warning: {file}: {others} of {int(kept.sum())} decisions on {name} are not those of {rule}; they are"
+                " passed over"
+            )

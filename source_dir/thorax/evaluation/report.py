@@ -41,12 +41,13 @@ class Report:
         rule: how the thresholds were chosen, in words.
         history: one row per epoch with epoch, train_loss, validation_loss, auc, f1 and whatever else was logged;
             numbers may be None or NaN. The best epoch is the one with a true "best", else the highest auc.
-        data: {part: {"films": n, "patients": n, class: films ...}} of all films the run saw.
+        data: {part: {"images": n, "patients": n, class: images ...}} of all images the run saw.
         facts: {section: {name: value}}, such as "Run" and "Configuration".
-        mistakes: the worst, of the headline's part, with the id of each one's film.
+        mistakes: the worst, of the headline's part, with the id of each one's image.
         comparison: result of `comparison.compare`, and the names of both bundles.
         groups: result of `subgroups.subgroups`, of the headline's part.
-        findings: what those who watched the training found wrong (tracking.observers): {"rule", "step", "message"} each.
+        findings: what those who watched the training found wrong (tracking.observers): {"rule", "step", "message"}
+            each.
     """
 
     title: str
@@ -67,7 +68,10 @@ class Report:
     @property
     def headline(self) -> str:
         """The part that the page begins with."""
-        return next((part for part in ("test", *self.scores) if part in self.scores and part != "validation"), next(iter(self.scores)))
+        return next(
+            (part for part in ("test", *self.scores) if part in self.scores and part != "validation"),
+            next(iter(self.scores)),
+        )
 
     @property
     def calibrated(self) -> bool:
@@ -94,44 +98,94 @@ class Report:
         return found
 
     def calibration(self) -> dict[str, dict[str, Any]]:
-        """{output: {"temperature", "ece_before", "ece"}} on the headline's films, and their pooled reliability."""
+        """{output: {"temperature", "ece_before", "ece"}} on the headline's images, and their pooled reliability."""
         result = {}
         y, p = self.before[self.headline]
         error = calibration_error(gaps(y, p, np.zeros(len(y), np.int64), 1)[0], (~np.isnan(y)).sum(axis=0))
         for name, t, before in zip(self.labels.outputs, self.temperatures.tolist(), error.tolist(), strict=True):
             told = None if math.isnan(before) else before
-            result[name] = {"temperature": t, "ece_before": told, "ece": self.scores[self.headline]["labels"][name]["ece"]["value"]}
+            result[name] = {
+                "temperature": t,
+                "ece_before": told,
+                "ece": self.scores[self.headline]["labels"][name]["ece"]["value"],
+            }
         return result
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers of the page, as json.dumps takes them."""
         return {
-            "title": self.title, "labels": self.labels.to_dict(), "headline": self.headline, "scores": dict(self.scores),
-            "threshold_rule": self.rule, "data": {part: dict(counts) for part, counts in self.data.items()},
-            **({"calibration": self.calibration(),
-                "reliability": {part: {"before": reliability(*self.before[part]), "after": reliability(*curve)} for part, curve in self.curves.items()}}
-               if self.curves else {}),
-            "history": [{key: value if not isinstance(value, float) or math.isfinite(value) else None for key, value in row.items()} for row in self.history],
-            "comparison": self.comparison and {"first": self.compared[0], "second": self.compared[1], **self.comparison},
-            "subgroups": list(self.groups), "findings": [dict(finding) for finding in self.findings],
+            "title": self.title,
+            "labels": self.labels.to_dict(),
+            "headline": self.headline,
+            "scores": dict(self.scores),
+            "threshold_rule": self.rule,
+            "data": {part: dict(counts) for part, counts in self.data.items()},
+            **(
+                {
+                    "calibration": self.calibration(),
+                    "reliability": {
+                        part: {"before": reliability(*self.before[part]), "after": reliability(*curve)}
+                        for part, curve in self.curves.items()
+                    },
+                }
+                if self.curves
+                else {}
+            ),
+            "history": [
+                {
+                    key: value if not isinstance(value, float) or math.isfinite(value) else None
+                    for key, value in row.items()
+                }
+                for row in self.history
+            ],
+            "comparison": self.comparison
+            and {"first": self.compared[0], "second": self.compared[1], **self.comparison},
+            "subgroups": list(self.groups),
+            "findings": [dict(finding) for finding in self.findings],
             "facts": {section: dict(rows) for section, rows in self.facts.items()},
-            "mistakes": [{"id": name, "said": m.said, "truth": m.truth, "probability": m.probability, "label": self.labels.outputs[m.output]}
-                         for name, m in self.mistakes],
-        }  # fmt: skip
+            "mistakes": [
+                {
+                    "id": name,
+                    "said": m.said,
+                    "truth": m.truth,
+                    "probability": m.probability,
+                    "label": self.labels.outputs[m.output],
+                }
+                for name, m in self.mistakes
+            ],
+        }
 
     def html(self) -> str:
         """The page."""
         environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=FileSystemLoader(Path(__file__).parent / "page"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
-        environment.filters.update(number=formatting.number, span=formatting.span, cell=formatting.cell, difference=formatting.difference, picture=_picture)
+        environment.filters.update(
+            number=formatting.number,
+            span=formatting.span,
+            cell=formatting.cell,
+            difference=formatting.difference,
+            picture=_picture,
+        )
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
         return environment.get_template("report.html.jinja").render(
-            report=self, labels=self.labels, scores=scores, result=scores[self.headline], titles=formatting.TITLES, ranking=RANKING, decisions=DECISIONS,
-            many=len(self.labels.outputs) > 1, plots=self.plots, best=plots.best_epoch(self.history),
+            report=self,
+            labels=self.labels,
+            scores=scores,
+            result=scores[self.headline],
+            titles=formatting.TITLES,
+            ranking=RANKING,
+            decisions=DECISIONS,
+            many=len(self.labels.outputs) > 1,
+            plots=self.plots,
+            best=plots.best_epoch(self.history),
             calibration=self.calibration() if self.curves else {},
             scarcest=min(scores[self.headline]["labels"].items(), key=lambda item: item[1]["positives"]),
-        )  # fmt: skip
+        )
 
     def write(self, folder: Path) -> None:
         """Writes report.html, report.json and the plots to `folder`, each whole or not at all.
@@ -139,7 +193,11 @@ class Report:
         Raises:
             ThoraxError: the folder cannot be written, or the disk is full.
         """
-        for name, content in (*self.plots.items(), ("report.json", self.json().encode()), ("report.html", self.html().encode())):
+        for name, content in (
+            *self.plots.items(),
+            ("report.json", self.json().encode()),
+            ("report.html", self.html().encode()),
+        ):
             write_whole(content, folder / name, "report")
 
     def json(self) -> str:

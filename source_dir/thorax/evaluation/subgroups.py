@@ -1,4 +1,4 @@
-"""Scores of groups of films: by sex, age band, view, or any other column of a table."""
+"""Scores of groups of images: by sex, age band, view, or any other column of a table."""
 
 from __future__ import annotations
 
@@ -47,16 +47,25 @@ def subgroups(
             at = [k for k, each in enumerate(groups) if each == name]
             whose = [patients[k] for k in at]
             found = score(targets[at], probabilities[at], labels, thresholds, whose, resamples=resamples, seed=seed)
-            rows.append({
-                "column": column, "group": name, "n": found["n"], "patients": found["patients"],
-                "macro": {metric: found["macro"][metric] for metric in TOLD},
-                "labels": {output: {key: entry[key] for key in ("n", "positives", "auc")} for output, entry in found["labels"].items()},
-            })  # fmt: skip
+            rows.append(
+                {
+                    "column": column,
+                    "group": name,
+                    "n": found["n"],
+                    "patients": found["patients"],
+                    "macro": {metric: found["macro"][metric] for metric in TOLD},
+                    "labels": {
+                        output: {key: entry[key] for key in ("n", "positives", "auc")}
+                        for output, entry in found["labels"].items()
+                    },
+                }
+            )
     return rows
 
 
 def group(column: str, values: Sequence[str]) -> list[str]:
-    """The group of each film: AGE_BANDS for a column whose name holds "age" and whose values are years (58, 058Y), quarters
+    """The group of each image: AGE_BANDS for a column whose name holds "age" and whose values are years (58, 058Y),
+    quarters
     for any other column of more than ten different numbers, else the values themselves.
 
     Raises:
@@ -73,7 +82,10 @@ def group(column: str, values: Sequence[str]) -> list[str]:
         edges = sorted({float(edge) for edge in np.quantile(numbers, (0, 0.25, 0.5, 0.75))})
         return [_band(plain.get(text), edges) for text in texts]
     if len(distinct) > MOST_GROUPS:
-        raise ThoraxError(f"--by {column}: it has {len(distinct)} different values, such as {min(distinct)}; choose a column with {MOST_GROUPS} or fewer")
+        raise ThoraxError(
+            f"--by {column}: it has {len(distinct)} different values, such as {min(distinct)}; choose a column with"
+            f" {MOST_GROUPS} or fewer"
+        )
     return [text or UNKNOWN for text in texts]
 
 

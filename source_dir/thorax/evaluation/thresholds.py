@@ -20,7 +20,8 @@ class Rule:
 
     Attributes:
         name: balanced (class-balanced logistic fit, see `_balanced`), youden (highest sensitivity + specificity - 1),
-            sensitivity (the highest cut that reaches `target`) or cost (fewest false positives + `ratio` x false negatives).
+            sensitivity (the highest cut that reaches `target`) or cost (fewest false positives + `ratio` x false
+            negatives).
         target: the sensitivity to reach, above 0 and at most 1.
         ratio: cost of a missed positive, in false alarms.
     """
@@ -43,7 +44,8 @@ def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Arr
 
     Args:
         targets: (N, L) in {0, 1, NaN}; NaN is unknown and left out.
-        views: one or more (N, L) arrays of logits before sigmoid or softmax: the films as served, then augmented views,
+        views: one or more (N, L) arrays of logits before sigmoid or softmax: the images as served, then augmented
+            views,
             which only the balanced rule looks at. Rows with NaN are left out.
         task: the scores of exclusive classes are the log odds of one class against the rest.
         temperatures: (L,) of the calibration.
@@ -67,10 +69,13 @@ def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Arr
 def _balanced(y: Array, z: Array, rule: Rule) -> float:
     """The logit of a cut that is steady where validation is nearly perfect.
 
-    There a wide range of cuts reaches the same balanced accuracy, and the best one on paper is decided by a film or two next
+    There a wide range of cuts reaches the same balanced accuracy, and the best one on paper is decided by an image or
+    two next
     to it. Two things make the choice steadier. The cut is where a class-balanced logistic fit of the label on the logit
-    (Platt, "Probabilistic outputs for support vector machines", 1999, with equal weight for both classes) says one half,
-    so that all films count. And the fit sees each film in several augmented views besides the film as served: films of
+    (Platt, "Probabilistic outputs for support vector machines", 1999, with equal weight for both classes) says one
+    half,
+    so that all images count. And the fit sees each image in several augmented views besides the image as served: images
+    of
     another hospital or year vary more than those held out from the same one.
     """
     from sklearn.linear_model import LogisticRegression
@@ -81,10 +86,12 @@ def _balanced(y: Array, z: Array, rule: Rule) -> float:
 
 
 def _best(y: Array, z: Array, rule: Rule) -> float:
-    """The cut, halfway between two films, that is best by the rule; the highest of equals."""
+    """The cut, halfway between two images, that is best by the rule; the highest of equals."""
     order = np.argsort(-z, kind="stable")
     ranked = z[order]
-    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(z) - 1)  # the last film of each step of equal logits
+    last = np.append(
+        np.flatnonzero(ranked[1:] != ranked[:-1]), len(z) - 1
+    )  # the last image of each step of equal logits
     true = np.append(0, np.cumsum(y[order] == 1)[last])
     false = np.append(0, np.cumsum(y[order] == 0)[last])
     steps = np.concatenate([ranked[:1] + 1, ranked[last], ranked[-1:] - 1])

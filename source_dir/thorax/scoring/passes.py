@@ -1,4 +1,7 @@
-"""Many films through a classifier: workers read ahead, several forward passes run at once, and what is done survives a kill."""
+"""Many images through a classifier.
+
+Workers read ahead, several forward passes run at once, and what is done survives a kill.
+"""
 
 from __future__ import annotations
 
@@ -13,51 +16,59 @@ from typing import Any
 import numpy as np
 
 from thorax.data.images import Preprocessing
-from thorax.data.loading import Batch, Films, loader
+from thorax.data.loading import Batch, ImageDataset, loader
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.tracking.progress import Progress
 
-#: Prepared films (n, height, width) uint8 -> (n, L) float32 probabilities; called by several threads.
+#: Prepared images (n, height, width) uint8 -> (n, L) float32 probabilities; called by several threads.
 Score = Callable[[np.ndarray], np.ndarray]
 
 
 def score_all(
-    score: Score, preprocessing: Preprocessing, films: SampleSet, partial: Path, *, identity: dict[str, Any], batch: int, workers: int, at_once: int
+    score: Score,
+    preprocessing: Preprocessing,
+    images: SampleSet,
+    partial: Path,
+    *,
+    identity: dict[str, Any],
+    batch: int,
+    workers: int,
+    at_once: int,
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Scores every film, in batches that are the same whenever the run is stopped and taken up again.
+    """Scores every image, in batches that are the same whenever the run is stopped and taken up again.
 
     Args:
         score: the classifier's.
-        preprocessing: how films are read.
-        films: which.
+        preprocessing: how images are read.
+        images: which.
         partial: file for what is done so far; it is left there.
         identity: what makes two runs the same one; another identity in `partial` starts anew.
-        batch: films of a forward pass.
+        batch: images of a forward pass.
         workers: processes that read ahead.
         at_once: forward passes at once.
 
     Returns:
-        (N, L) float32 probabilities, NaN for films that cannot be read; and why, by their places.
+        (N, L) float32 probabilities, NaN for images that cannot be read; and why, by their places.
 
     Raises:
         ThoraxError: another run writes to `partial`, or the disk is full.
     """
-    result = np.full((len(films), len(films.space.outputs)), np.nan, np.float32)
+    result = np.full((len(images), len(images.space.outputs)), np.nan, np.float32)
     unreadable: dict[int, str] = {}
     with Partial(partial, identity) as done:
         for places, rows, reasons in done.batches:
             result[places] = rows
             unreadable |= reasons
-        everything = [np.arange(start, min(start + batch, len(films))) for start in range(0, len(films), batch)]
+        everything = [np.arange(start, min(start + batch, len(images))) for start in range(0, len(images), batch)]
         left = everything[len(done.batches) :]
-        progress = Progress("films", len(films), len(films) - sum(map(len, left)), shown=True, every=15.0)
-        reader = Films(films, preprocessing, skip_corrupt=True)
+        progress = Progress("images", len(images), len(images) - sum(map(len, left)), shown=True, every=15.0)
+        reader = ImageDataset(images, preprocessing, skip_corrupt=True)
         batches: Any = [(-1, places) for places in left]  # -1: as served
         for read, rows in _passes(score, iter(loader(reader, batches, workers if left else 0)), at_once):
             places, corrupt = read.indices.numpy(), set(read.corrupt)
             rows[[k for k, place in enumerate(places) if int(place) in corrupt]] = np.nan
-            reasons = {place: _why(films, preprocessing, place) for place in sorted(corrupt)}
+            reasons = {place: _why(images, preprocessing, place) for place in sorted(corrupt)}
             done.add(places, rows, reasons)
             result[places] = rows
             unreadable |= reasons
@@ -72,7 +83,7 @@ def _passes(score: Score, batches: Iterator[Batch], at_once: int) -> Iterator[tu
     with ThreadPoolExecutor(at_once) as pool:
         waiting: deque[tuple[Batch, Future[np.ndarray]]] = deque()
         for batch in batches:
-            waiting.append((batch, pool.submit(score, batch.films.numpy())))
+            waiting.append((batch, pool.submit(score, batch.images.numpy())))
             if len(waiting) > 2 * at_once:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -80,8 +91,8 @@ def _passes(score: Score, batches: Iterator[Batch], at_once: int) -> Iterator[tu
             yield first, future.result()
 
 
-def _why(films: SampleSet, preprocessing: Preprocessing, place: int) -> str:
-    return Films(films, preprocessing)[(-1, np.array([place]))].problem or "cannot be read"
+def _why(images: SampleSet, preprocessing: Preprocessing, place: int) -> str:
+    return ImageDataset(images, preprocessing)[(-1, np.array([place]))].problem or "cannot be read"
 
 
 class Partial:
@@ -106,7 +117,7 @@ class Partial:
         self._out.seek(0)
         lines = self._out.read().split(b"\n")[:-1]  # what follows the last line's end was cut short
         if lines and lines[0] != self._header():
-            print(f"{self.file} is of other films, another bundle or other settings: starting anew", flush=True)
+            print(f"{self.file} is of other images, another bundle or other settings: starting anew", flush=True)
             lines = []
         self.batches = [self._read(line) for line in lines[1:]]
         self._out.truncate(sum(len(line) + 1 for line in lines))
@@ -129,9 +140,15 @@ class Partial:
             self._out.write(line + b"\n")
             self._out.flush()
         except OSError as error:
-            raise ThoraxError(f"{self.file} cannot be written: {error.strerror}; free some space, the same command then goes on") from None
+            raise ThoraxError(
+                f"{self.file} cannot be written: {error.strerror}; free some space, the same command then goes on"
+            ) from None
 
     @staticmethod
     def _read(line: bytes) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
         stored = json.loads(line)
-        return np.arange(*stored["places"]), np.array(stored["rows"], np.float32), {int(k): why for k, why in stored["unreadable"].items()}
+        return (
+            np.arange(*stored["places"]),
+            np.array(stored["rows"], np.float32),
+            {int(k): why for k, why in stored["unreadable"].items()},
+        )

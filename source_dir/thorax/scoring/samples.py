@@ -1,4 +1,4 @@
-"""Films to score: any format that training reads, or a plain folder, with or without labels that the bundle knows."""
+"""Images to score: any format that training reads, or a plain folder, with or without labels that the bundle knows."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from thorax.files import files_below
 from thorax.labels import LabelSpace
 
 
-def films_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") -> SampleSet:
-    """The films in `folder`; targets are NaN where labels are unknown.
+def images_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") -> SampleSet:
+    """The images in `folder`; targets are NaN where labels are unknown.
 
-    A folder with nothing but films (and folders of them) is read as it is: a film's label is the innermost of its folders
-    that has the name of one of the bundle's classes. Where a film has none, no film has a label.
+    A folder with nothing but images (and folders of them) is read as it is: an image's label is the innermost of its
+    folders
+    that has the name of one of the bundle's classes. Where an image has none, no image has a label.
 
     Raises:
-        ThoraxError: no films, or as `read_channel` and `sample_set` say.
+        ThoraxError: no images, or as `read_channel` and `sample_set` say.
     """
     if not folder.is_dir():
         raise ThoraxError(f"--data {folder} is not a folder")
-    if data_format == "auto" and (films := _only_films(folder)):
-        ids = [film.relative_to(folder).as_posix() for film in films]
-        rows = zip(ids, films, folder_targets(ids, space), patients_of(ids, [str(film) for film in films]), strict=True)
+    if data_format == "auto" and (images := _only_images(folder)):
+        ids = [image.relative_to(folder).as_posix() for image in images]
+        rows = zip(
+            ids, images, folder_targets(ids, space), patients_of(ids, [str(image) for image in images]), strict=True
+        )
         samples = [Sample(*row) for row in rows]
         return SampleSet("data", samples, space)
     return sample_set("data", read_channel("data", folder, data_format), space)
@@ -37,19 +40,24 @@ def films_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") -
 def folder_targets(ids: list[str], space: LabelSpace) -> np.ndarray:
     """(N, L) float32 targets told by the folders in the ids, whatever their case; all NaN unless every id has one."""
     known = {name.lower(): k for k, name in enumerate(space.classes)}
-    found = [next((known[part] for part in reversed(name.lower().split("/")[:-1]) if part in known), None) for name in ids]
+    found = [
+        next((known[part] for part in reversed(name.lower().split("/")[:-1]) if part in known), None) for name in ids
+    ]
     if space.task == "multilabel" or None in found or not ids:
         return np.full((len(ids), len(space.outputs)), np.nan, np.float32)
     rows: np.ndarray = np.eye(len(space.classes), dtype=np.float32)[np.array(found)]
     return rows[:, 1:] if space.task == "binary" else rows
 
 
-def _only_films(folder: Path) -> list[Path]:
-    """The films of a folder in which there is nothing else, sorted; else none. Links are followed; hidden files do not count."""
-    films = []
+def _only_images(folder: Path) -> list[Path]:
+    """The images of a folder in which there is nothing else, sorted; else none.
+
+    Links are followed; hidden files do not count.
+    """
+    images = []
     for name in files_below(folder, (".", "__")):
         if Path(name).suffix.lower() in EXTENSIONS:
-            films.append(folder / name)
+            images.append(folder / name)
         elif "/" not in name:
             return []
-    return sorted(films)
+    return sorted(images)

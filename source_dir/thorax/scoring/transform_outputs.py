@@ -1,4 +1,4 @@
-"""What a SageMaker batch transform leaves: one FILE.out per film, in whatever form the model answered."""
+"""What a SageMaker batch transform leaves: one FILE.out per image, in whatever form the model answered."""
 
 from __future__ import annotations
 
@@ -23,34 +23,39 @@ def read_out_files(folder: Path, space: LabelSpace) -> tuple[list[str], np.ndarr
         space: how many numbers are expected; for a binary task both classes, or the positive one alone.
 
     Returns:
-        ids (the path below the folder, without .out; FILE#0, FILE#1 ... where one file holds several films), (N, L) float32
-        probabilities, and by id why a film has none.
+        ids (the path below the folder, without .out; FILE#0, FILE#1 ... where one file holds several images), (N, L)
+        float32
+        probabilities, and by id why an image has none.
 
     Raises:
         ThoraxError: no such files, or one that cannot be understood.
     """
     files = sorted(folder.rglob(f"*{SUFFIX}")) if folder.is_dir() else []
     if not files:
-        raise ThoraxError(f"--outputs {folder} holds no FILE.out files; copy them from the job's output place: aws s3 cp --recursive s3://... {folder}")
+        raise ThoraxError(
+            f"--outputs {folder} holds no FILE.out files; copy them from the job's output place: aws s3 cp --recursive"
+            f" s3://... {folder}"
+        )
     ids, rows, failed = [], [], {}
     for file in files:
         name = file.relative_to(folder).as_posix().removesuffix(SUFFIX)
         answers = parse(file)
         for k, answer in enumerate(answers):
-            film = name if len(answers) == 1 else f"{name}#{k}"
+            image = name if len(answers) == 1 else f"{name}#{k}"
             if isinstance(answer, str):
-                failed[film] = answer
+                failed[image] = answer
                 continue
-            ids.append(film)
+            ids.append(image)
             rows.append(fitted(answer, space, file))
     return ids, np.array(rows, np.float32).reshape(len(rows), len(space.outputs)), failed
 
 
 def parse(file: Path) -> list[list[float] | str]:
-    """Each film's numbers in one file, or the error that stands in their place.
+    """Each image's numbers in one file, or the error that stands in their place.
 
-    Forms: {"prediction": [...]}, {"probabilities": [...]}, {"predictions": [...]}, [...], [[...], ...], {"error": ...}, a line
-    of JSON per film, or a line of numbers with commas per film.
+    Forms: {"prediction": [...]}, {"probabilities": [...]}, {"predictions": [...]}, [...], [[...], ...], {"error": ...},
+    a line
+    of JSON per image, or a line of numbers with commas per image.
     """
     try:
         text = file.read_text(encoding="utf-8").strip()
@@ -69,7 +74,10 @@ def parse(file: Path) -> list[list[float] | str]:
     except (TypeError, ValueError, KeyError, RecursionError):
         found = []
     if not found:
-        raise ThoraxError(f'{file} holds no predictions: {text[:60]!r}; expected JSON such as {{"prediction": [0.1, 0.9]}}, or numbers with commas')
+        raise ThoraxError(
+            f'{file} holds no predictions: {text[:60]!r}; expected JSON such as {{"prediction": [0.1, 0.9]}}, or'
+            " numbers with commas"
+        )
     return found
 
 
@@ -81,9 +89,11 @@ def _answers(one: object) -> list[list[float] | str]:
     if isinstance(one, int | float) and not isinstance(one, bool):  # one label as CSV
         return [[float(one)]]
     if isinstance(one, list) and one and all(isinstance(row, list | dict) or row is None for row in one):
-        return [answer for row in one for answer in (_answers(row) if row is not None else ["the film could not be read"])]
+        return [
+            answer for row in one for answer in (_answers(row) if row is not None else ["the image could not be read"])
+        ]
     if one == "" or (isinstance(one, list) and any(value == "" for value in one)):
-        return ["the film could not be read"]
+        return ["the image could not be read"]
     if isinstance(one, list) and one:
         return [[float(value) for value in one]]
     raise TypeError
@@ -98,7 +108,9 @@ def fitted(numbers: list[float], space: LabelSpace, file: Path) -> list[float]:
     if space.task == "binary" and len(numbers) == 2:
         numbers = numbers[1:]
     if len(numbers) != len(space.outputs):
-        raise ThoraxError(f"{file} holds {len(numbers)} numbers for {len(space.outputs)} labels: {', '.join(space.outputs)}")
+        raise ThoraxError(
+            f"{file} holds {len(numbers)} numbers for {len(space.outputs)} labels: {', '.join(space.outputs)}"
+        )
     if not all(0 <= p <= 1 for p in numbers):
         raise ThoraxError(f"{file} holds {numbers}, which are no probabilities")
     return numbers

@@ -6,22 +6,29 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from thorax.data.images import UnreadableFilm
+from thorax.data.images import DecodeError
 from thorax.errors import ThoraxError
 from thorax.serving import content, replies
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import Options, Refused, Request
+from thorax.serving.content import InferenceRequest, RequestError, ResponseOptions
 from thorax.serving.replies import Prediction, Reply
-from thorax.serving.settings import Settings
+from thorax.serving.settings import ServerSettings
 
-#: Prepared films (height, width) uint8 -> probabilities (N, L). A server that makes batches of many requests has its own.
+#: Prepared images (height, width) uint8 -> probabilities (N, L). A server that makes batches of many requests has its
+#: own.
 Score = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
 def answer(
-    classifier: Classifier, body: bytes, content_type: str | None, accept: str | None = None, *,
-    options: Options | None = None, settings: Settings | None = None, score: Score | None = None,
-) -> Reply:  # fmt: skip
+    classifier: Classifier,
+    body: bytes,
+    content_type: str | None,
+    accept: str | None = None,
+    *,
+    options: ResponseOptions | None = None,
+    settings: ServerSettings | None = None,
+    score: Score | None = None,
+) -> Reply:
     """Answers one request; whatever is wrong with it becomes a reply of its own, in one line and without a traceback.
 
     Args:
@@ -33,26 +40,31 @@ def answer(
     """
     try:
         form = replies.chosen(accept)
-        request = content.read(body, content_type, settings or Settings(), options)
+        request = content.read(body, content_type, settings or ServerSettings(), options)
         return replies.write(predict(classifier, request, score), form)
-    except Refused as error:
+    except RequestError as error:
         return refusal(error.status, str(error))
     except ThoraxError as error:
         return refusal(400, str(error))
 
 
-def predict(classifier: Classifier, request: Request, score: Score | None = None) -> Prediction:
-    """Prepares and scores the films of a request; a film that cannot be read never fails the others."""
-    films = [prepared(classifier, film, f"film {k}" if request.several else "the film") for k, film in enumerate(request.films)]
-    good = [film for film in films if isinstance(film, np.ndarray)]
+def predict(classifier: Classifier, request: InferenceRequest, score: Score | None = None) -> Prediction:
+    """Prepares and scores the images of a request; an image that cannot be read never fails the others."""
+    images = [
+        prepared(classifier, image, f"image {k}" if request.several else "the image")
+        for k, image in enumerate(request.images)
+    ]
+    good = [image for image in images if isinstance(image, np.ndarray)]
     rows = iter((score or (lambda some: classifier.score(np.stack(some))))(good) if good else ())
-    return Prediction(classifier, request, films, [film if isinstance(film, UnreadableFilm) else next(rows) for film in films])
+    return Prediction(
+        classifier, request, images, [image if isinstance(image, DecodeError) else next(rows) for image in images]
+    )
 
 
-def prepared(classifier: Classifier, film: bytes | np.ndarray | UnreadableFilm, name: str) -> np.ndarray | UnreadableFilm:
+def prepared(classifier: Classifier, image: bytes | np.ndarray | DecodeError, name: str) -> np.ndarray | DecodeError:
     try:
-        return film if isinstance(film, UnreadableFilm) else classifier.prepare(film, name)
-    except UnreadableFilm as error:
+        return image if isinstance(image, DecodeError) else classifier.prepare(image, name)
+    except DecodeError as error:
         return error
 
 

@@ -1,6 +1,8 @@
-"""The ASGI application: /ping, /invocations, /metadata, /metrics and the page. It serves under uvicorn and under Ray alike.
+"""The ASGI application: /ping, /invocations, /metadata, /metrics and the page. It serves under uvicorn and under Ray
+alike.
 
-POST /invocations (and POST /, where AWS's Ray adapter sends it) answers films; see content.py and replies.py for the forms.
+POST /invocations (and POST /, where AWS's Ray adapter sends it) answers images; see content.py and replies.py for the
+forms.
 Query or X-Amzn-SageMaker-Custom-Attributes: explain=true, label=NAME. Errors are {"error": one line}.
 """
 
@@ -19,8 +21,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from thorax.serving.answer import refusal
-from thorax.serving.batcher import Ticket
-from thorax.serving.content import Options, Refused, too_large
+from thorax.serving.batcher import PendingRequest
+from thorax.serving.content import RequestError, ResponseOptions, too_large
 from thorax.serving.replies import Reply
 from thorax.serving.service import Service
 
@@ -33,15 +35,21 @@ def create_app(start: Callable[[], Service]) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.service = await asyncio.to_thread(start)
-        app.state.door = Door(app.state.service)
+        app.state.door = RequestLimiter(app.state.service)
         yield
         await asyncio.to_thread(app.state.service.close)
 
     routes = [
-        Route("/ping", ping), Route("/metadata", metadata), Route("/metrics", metrics),
-        Route("/invocations", invocations, methods=["POST"]), Route("/", invocations, methods=["POST"]),
-        *(Route("/" if file.name == "index.html" else f"/{file.name}", _file(file)) for file in sorted(PAGE.glob("*.*"))),
-    ]  # fmt: skip
+        Route("/ping", ping),
+        Route("/metadata", metadata),
+        Route("/metrics", metrics),
+        Route("/invocations", invocations, methods=["POST"]),
+        Route("/", invocations, methods=["POST"]),
+        *(
+            Route("/" if file.name == "index.html" else f"/{file.name}", _file(file))
+            for file in sorted(PAGE.glob("*.*"))
+        ),
+    ]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _told})
 
 
@@ -61,7 +69,7 @@ async def metrics(request: Request) -> Response:
 
 
 async def invocations(request: Request) -> Response:
-    door: Door = request.app.state.door
+    door: RequestLimiter = request.app.state.door
     began = time.monotonic()
     reply = await door.admit(request)
     door.service.metrics.requests.labels(reply.status).inc()
@@ -72,7 +80,7 @@ async def invocations(request: Request) -> Response:
     return Response(reply.body, reply.status, headers, reply.content_type)
 
 
-class Door:
+class RequestLimiter:
     """Lets requests in while there is room for them and their bytes."""
 
     def __init__(self, service: Service) -> None:
@@ -82,14 +90,17 @@ class Door:
 
     async def admit(self, request: Request) -> Reply:
         if self.requests >= self.settings.max_queue:
-            return refusal(429, f"{self.requests} requests are being answered or wait, more than this server takes; try again later")
+            return refusal(
+                429,
+                f"{self.requests} requests are being answered or wait, more than this server takes; try again later",
+            )
         self.requests += 1
         self.service.metrics.in_flight.set(self.requests)
         read = bytearray()
         try:
             with self.service.batcher.expect() as ticket:
                 return await self._answer(request, read, ticket)
-        except Refused as error:
+        except RequestError as error:
             return refusal(error.status, str(error))
         except ClientDisconnect:
             return refusal(400, "the caller went away before the body was whole")
@@ -98,21 +109,27 @@ class Door:
             self.bytes -= len(read)
             self.service.metrics.in_flight.set(self.requests)
 
-    async def _answer(self, request: Request, read: bytearray, ticket: Ticket) -> Reply:
+    async def _answer(self, request: Request, read: bytearray, ticket: PendingRequest) -> Reply:
         settings, headers = self.settings, request.headers
         try:
             async with asyncio.timeout(settings.timeout_s):
                 await self._read(request, read)
         except TimeoutError:
-            raise Refused(408, f"the body did not arrive within {settings.timeout_s:g} seconds") from None
-        options = Options.of(request.url.query, headers.get("x-amzn-sagemaker-custom-attributes", ""))
+            raise RequestError(408, f"the body did not arrive within {settings.timeout_s:g} seconds") from None
+        options = ResponseOptions.of(request.url.query, headers.get("x-amzn-sagemaker-custom-attributes", ""))
         work = asyncio.get_running_loop().run_in_executor(
-            self.service.pool, self.service.answer, bytes(read), headers.get("content-type"), headers.get("accept"), options, ticket
+            self.service.pool,
+            self.service.answer,
+            bytes(read),
+            headers.get("content-type"),
+            headers.get("accept"),
+            options,
+            ticket,
         )
         try:
             return await asyncio.wait_for(asyncio.shield(work), settings.timeout_s + 1)
         except TimeoutError:
-            raise Refused(503, f"no answer within {settings.timeout_s:g} seconds; try again later") from None
+            raise RequestError(503, f"no answer within {settings.timeout_s:g} seconds; try again later") from None
 
     async def _read(self, request: Request, read: bytearray) -> None:
         """The whole body, as long as it and all bodies together are not too large."""
@@ -125,7 +142,7 @@ class Door:
             if len(read) > self.settings.max_request_bytes:
                 raise too_large(self.settings)
             if self.bytes > self._most_bytes:
-                raise Refused(429, "the requests being answered fill this server's memory; try again later")
+                raise RequestError(429, "the requests being answered fill this server's memory; try again later")
 
 
 def _file(file: Path) -> Callable[[Request], Awaitable[Response]]:
@@ -145,5 +162,7 @@ def _service(request: Request) -> Service:
 async def _told(request: Request, error: Exception) -> Response:
     """404, 405 and the like in our form."""
     assert isinstance(error, HTTPException)
-    reply = refusal(error.status_code, f"{error.detail}: {request.method} {request.url.path[:100]}; films go to POST /invocations")
+    reply = refusal(
+        error.status_code, f"{error.detail}: {request.method} {request.url.path[:100]}; images go to POST /invocations"
+    )
     return Response(reply.body, reply.status, error.headers, reply.content_type)

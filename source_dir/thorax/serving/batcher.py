@@ -1,4 +1,4 @@
-"""Batches made of the films of many requests: one forward pass for all that wait, each film with its own result."""
+"""Batches made of the images of many requests: one forward pass for all that wait, each image with its own result."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from typing import Any
 
 import numpy as np
 
-#: Prepared films (N, height, width) uint8 -> (N, L) probabilities.
+#: Prepared images (N, height, width) uint8 -> (N, L) probabilities.
 Score = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
-class _Film:
+class _Image:
     pixels: np.ndarray
     arrived: float = field(default_factory=time.monotonic)
     result: Future[np.ndarray] = field(default_factory=Future)
 
 
 class Batcher:
-    """Threads that score films as they come.
+    """Threads that score images as they come.
 
-    A free thread takes all films that wait, up to `max_batch`. It waits for more only while requests are known whose films
-    are still being read, and at most `max_wait` seconds from the first film's arrival: a single caller never waits.
+    A free thread takes all images that wait, up to `max_batch`. It waits for more only while requests are known whose
+    images
+    are still being read, and at most `max_wait` seconds from the first image's arrival: a single caller never waits.
 
     Args:
         score: from several threads at once.
@@ -36,50 +37,64 @@ class Batcher:
         on_batch: told the size of every batch.
     """
 
-    def __init__(self, score: Score, *, max_batch: int, max_wait: float, workers: int, on_batch: Callable[[int], None] = lambda size: None) -> None:
+    def __init__(
+        self,
+        score: Score,
+        *,
+        max_batch: int,
+        max_wait: float,
+        workers: int,
+        on_batch: Callable[[int], None] = lambda size: None,
+    ) -> None:
         self._score, self._max_batch, self._max_wait, self._on_batch = score, max_batch, max_wait, on_batch
-        self._films: deque[_Film] = deque()
+        self._images: deque[_Image] = deque()
         self._coming = 0
         self._closed = False
         self._changed = threading.Condition()
         self._running: dict[int, float] = {}
         self.failures = 0  #: forward passes that failed since the last good one
         self.last_good = float("-inf")  #: when the last one succeeded, on the monotonic clock
-        self._threads = [threading.Thread(target=self._work, args=(k,), name=f"forward-{k}", daemon=True) for k in range(workers)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(k,), name=f"forward-{k}", daemon=True) for k in range(workers)
+        ]
         for thread in self._threads:
             thread.start()
 
-    def expect(self) -> Ticket:
-        """Says that films are coming: see Ticket."""
+    def expect(self) -> PendingRequest:
+        """Says that images are coming: see PendingRequest."""
         with self._changed:
             self._coming += 1
-        return Ticket(self)
+        return PendingRequest(self)
 
-    def score(self, films: Sequence[np.ndarray], timeout: float | None = None) -> np.ndarray:
-        """(N, L) probabilities of prepared films (height, width), each in whatever batch it falls into.
+    def score(self, images: Sequence[np.ndarray], timeout: float | None = None) -> np.ndarray:
+        """(N, L) probabilities of prepared images (height, width), each in whatever batch it falls into.
 
         Raises:
             TimeoutError: not within `timeout` seconds.
             RuntimeError: the batcher is closed.
             Exception: what the forward pass raised for one of them.
         """
-        waiting = [_Film(pixels) for pixels in films]
+        waiting = [_Image(pixels) for pixels in images]
         with self._changed:
             if self._closed:
                 raise RuntimeError("the server is stopping")
-            self._films.extend(waiting)
+            self._images.extend(waiting)
             self._changed.notify_all()
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            return np.stack([film.result.result(None if end is None else max(0.0, end - time.monotonic())) for film in waiting])
+            return np.stack(
+                [image.result.result(None if end is None else max(0.0, end - time.monotonic())) for image in waiting]
+            )
         finally:
-            for film in waiting:
-                film.result.cancel()  # those that nobody waits for any more are not scored
+            for image in waiting:
+                image.result.cancel()  # those that nobody waits for any more are not scored
 
     def stuck(self, seconds: float) -> bool:
         """Whether a thread is gone, or a forward pass runs for longer than that."""
         now = time.monotonic()
-        return not all(thread.is_alive() for thread in self._threads) or any(now - began > seconds for began in list(self._running.values()))
+        return not all(thread.is_alive() for thread in self._threads) or any(
+            now - began > seconds for began in list(self._running.values())
+        )
 
     def close(self) -> None:
         """Scores what waits, then ends the threads."""
@@ -101,52 +116,57 @@ class Batcher:
                 self._run(batch)
                 del self._running[number]
 
-    def _next(self) -> list[_Film] | None:
+    def _next(self) -> list[_Image] | None:
         """The next batch; empty if another thread was faster, None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._films or self._closed)
-            while self._films and len(self._films) < self._max_batch and self._coming and not self._closed:
-                left = self._films[0].arrived + self._max_wait - time.monotonic()
+            self._changed.wait_for(lambda: self._images or self._closed)
+            while self._images and len(self._images) < self._max_batch and self._coming and not self._closed:
+                left = self._images[0].arrived + self._max_wait - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            if not self._films:
+            if not self._images:
                 return None if self._closed else []
-            taken = [self._films.popleft() for _ in range(min(len(self._films), self._max_batch))]
-        return [film for film in taken if film.result.set_running_or_notify_cancel()]
+            taken = [self._images.popleft() for _ in range(min(len(self._images), self._max_batch))]
+        return [image for image in taken if image.result.set_running_or_notify_cancel()]
 
-    def _run(self, batch: list[_Film]) -> None:
-        """One forward pass; if it fails, one for each film, so that only those fail whose own does."""
+    def _run(self, batch: list[_Image]) -> None:
+        """One forward pass; if it fails, one for each image, so that only those fail whose own does."""
         try:
-            rows = self._score(np.stack([film.pixels for film in batch]))
+            rows = self._score(np.stack([image.pixels for image in batch]))
         except Exception as error:
             self.failures += 1
-            for film in batch:
+            for image in batch:
                 if len(batch) > 1:
-                    self._run([film])
+                    self._run([image])
                 else:
-                    film.result.set_exception(error)
+                    image.result.set_exception(error)
             return
         self.failures, self.last_good = 0, time.monotonic()
         self._on_batch(len(batch))
-        for film, row in zip(batch, rows, strict=True):
-            film.result.set_result(row)
+        for image, row in zip(batch, rows, strict=True):
+            image.result.set_result(row)
 
 
-class Ticket:
-    """One request on its way to the batcher, from its first byte on; a context manager. While it is out, a batch may wait for it."""
+class PendingRequest:
+    """One request on its way to the batcher, from its first byte on; a context manager.
+
+    While it is out, a batch may wait for it.
+    """
 
     def __init__(self, batcher: Batcher) -> None:
         self._batcher: Batcher | None = batcher
 
     def arrive(self) -> None:
-        """The films are there, or never will be."""
+        """The images are there, or never will be."""
         batcher, self._batcher = self._batcher, None
         if batcher is not None:
             batcher.arrived()
 
-    def __enter__(self) -> Ticket:
+    def __enter__(self) -> PendingRequest:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Any:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Any:
         self.arrive()

@@ -2,7 +2,7 @@
 
 model.pt      weights, a plain state_dict (torch.load with weights_only=True reads it)
 bundle.json   labels, network, preprocessing, thresholds, configuration, split hash, metrics, versions
-split.csv     id, patient and part of every film the run saw
+split.csv     id, patient and part of every image the run saw
 code/         inference.py and deployment.py, and the package they need
 config.yaml   tells AWS's Ray Serve image what to start
 """
@@ -29,10 +29,18 @@ from thorax.files import write_whole
 from thorax.labels import LabelSpace
 
 VERSION = 1
-WEIGHTS, DESCRIPTION, SPLIT, CODE, RAY, STAGE = "model.pt", "bundle.json", "split.csv", "code", "config.yaml", ".partial"
+WEIGHTS, DESCRIPTION, SPLIT, CODE, RAY, STAGE = (
+    "model.pt",
+    "bundle.json",
+    "split.csv",
+    "code",
+    "config.yaml",
+    ".partial",
+)
 #: What of source_dir travels with a bundle: the package without the trainer, and the serving entry points.
 _SERVING = ("inference.py", "deployment.py", "thorax")
-#: Numbers of replicas and their share of CPUs and GPUs are settings: THORAX_REPLICAS and so on, see serving/settings.py.
+#: Numbers of replicas and their share of CPUs and GPUs are settings: THORAX_REPLICAS and so on, see
+#: serving/settings.py.
 _RAY = b"""applications:
   - name: thorax
     route_prefix: /
@@ -49,9 +57,10 @@ class Bundle:
         folder: where the bundle is.
         network, dropout: how to build the network.
         space: label names and task.
-        preprocessing: how films are prepared.
+        preprocessing: how images are prepared.
         thresholds: by output name, calibrated probabilities in 0..1.
-        about: everything else: configuration, split hash, metrics, versions; calibration (see `temperatures`) and films (see data/typical.py) or None.
+        about: everything else: configuration, split hash, metrics, versions; calibration (see `temperatures`) and
+            images (see data/typical.py) or None.
     """
 
     folder: Path
@@ -64,7 +73,10 @@ class Bundle:
 
     @property
     def temperatures(self) -> np.ndarray:
-        """(L,) float64: what each logit is divided by before sigmoid or softmax, from calibration: {output: {"temperature": t}}."""
+        """(L,) float64: what each logit is divided by before sigmoid or softmax, from calibration: {output.
+
+        {"temperature": t}}.
+        """
         return temperatures_of(self.about.get("calibration") or {}, self.space)
 
     @classmethod
@@ -74,19 +86,28 @@ class Bundle:
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))
             if stored["version"] > VERSION:
-                raise ThoraxError(f"{file} has version {stored['version']}, this program reads up to {VERSION}; update it")
+                raise ThoraxError(
+                    f"{file} has version {stored['version']}, this program reads up to {VERSION}; update it"
+                )
             preprocessing = Preprocessing.from_dict(stored["preprocessing"])
             if preprocessing.fingerprint() != stored["preprocessing_fingerprint"]:
                 raise ValueError("its preprocessing was changed by hand")
             bundle = cls(
-                folder, stored["network"]["name"], LabelSpace.from_dict(stored["labels"]), preprocessing, stored["thresholds"],
-                {key: stored[key] for key in ("configuration", "split", "metrics", "versions")} | {key: stored.get(key) for key in ("calibration", "films")},
+                folder,
+                stored["network"]["name"],
+                LabelSpace.from_dict(stored["labels"]),
+                preprocessing,
+                stored["thresholds"],
+                {key: stored[key] for key in ("configuration", "split", "metrics", "versions")}
+                | {key: stored.get(key) for key in ("calibration", "films")},
                 stored["network"]["dropout"],
-            )  # fmt: skip
+            )
             temperatures_of(bundle.about["calibration"] or {}, bundle.space)  # raises where it has another form
             return bundle
         except FileNotFoundError:
-            raise ThoraxError(f"{folder} is not a bundle: it has no {DESCRIPTION}; name the model folder of a finished job") from None
+            raise ThoraxError(
+                f"{folder} is not a bundle: it has no {DESCRIPTION}; name the model folder of a finished job"
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ThoraxError(f"{file} is damaged ({error}); take the bundle from the job again") from None
 
@@ -97,8 +118,13 @@ class Bundle:
             ThoraxError: the weights are missing or do not fit.
         """
         net = networks.build(self.network, self.preprocessing.channels, len(self.space.outputs), self.dropout)
-        if adapted := networks.load_weights(net, self.folder / WEIGHTS):  # right for fine-tuning; here it would be another network
-            raise ThoraxError(f"{self.folder / WEIGHTS} does not fit {DESCRIPTION} ({'; '.join(adapted)}); take the bundle from the job again")
+        if adapted := networks.load_weights(
+            net, self.folder / WEIGHTS
+        ):  # right for fine-tuning; here it would be another network
+            raise ThoraxError(
+                f"{self.folder / WEIGHTS} does not fit {DESCRIPTION} ({'; '.join(adapted)}); take the bundle from the"
+                " job again"
+            )
         return net.eval()
 
 
@@ -111,13 +137,25 @@ def check_folder(folder: Path) -> None:
     if (folder / DESCRIPTION).exists() or (folder / STAGE).exists():
         return
     if taken := [name for name in (WEIGHTS, SPLIT, CODE, RAY) if (folder / name).exists()]:
-        raise ThoraxError(f"--model-dir {folder} holds {', '.join(taken)} but is no bundle, and they would be overwritten; choose another folder")
+        raise ThoraxError(
+            f"--model-dir {folder} holds {', '.join(taken)} but is no bundle, and they would be overwritten; choose"
+            " another folder"
+        )
 
 
 def write_bundle(
-    folder: Path, net: nn.Module, *, network: str, dropout: float, space: LabelSpace, preprocessing: Preprocessing,
-    thresholds: dict[str, float], about: dict[str, Any], split: str, source_dir: Path,
-) -> None:  # fmt: skip
+    folder: Path,
+    net: nn.Module,
+    *,
+    network: str,
+    dropout: float,
+    space: LabelSpace,
+    preprocessing: Preprocessing,
+    thresholds: dict[str, float],
+    about: dict[str, Any],
+    split: str,
+    source_dir: Path,
+) -> None:
     """Writes the bundle: everything into a hidden folder first, bundle.json last of all.
 
     Raises:
@@ -125,11 +163,15 @@ def write_bundle(
     """
     stage = folder / STAGE
     description = {
-        "version": VERSION, "network": {"name": network, "dropout": dropout}, "labels": space.to_dict(),
-        "preprocessing": preprocessing.to_dict(), "preprocessing_fingerprint": preprocessing.fingerprint(),
-        "thresholds": thresholds, **about,
+        "version": VERSION,
+        "network": {"name": network, "dropout": dropout},
+        "labels": space.to_dict(),
+        "preprocessing": preprocessing.to_dict(),
+        "preprocessing_fingerprint": preprocessing.fingerprint(),
+        "thresholds": thresholds,
+        **about,
         "versions": {"thorax": thorax.__version__, "torch": torch.__version__},
-    }  # fmt: skip
+    }
     weights = io.BytesIO()
     torch.save({key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}, weights)
     try:
@@ -151,6 +193,8 @@ def write_bundle(
             (stage / part).replace(folder / part)
         write_whole(json.dumps(description, indent=1).encode(), folder / DESCRIPTION, "bundle")
     except (OSError, shutil.Error) as error:
-        raise ThoraxError(f"the bundle cannot be saved in {folder}: {error.strerror or error}; free some space or make it writable") from None
+        raise ThoraxError(
+            f"the bundle cannot be saved in {folder}: {error.strerror or error}; free some space or make it writable"
+        ) from None
     finally:
         shutil.rmtree(stage, ignore_errors=True)

@@ -15,9 +15,15 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("thorax_requests", "Requests answered, by status", ["status"], registry=self.registry)
-        self.seconds = Histogram("thorax_request_seconds", "From the first byte to the answer", buckets=_SECONDS, registry=self.registry)
-        self.batch_size = Histogram("thorax_batch_size", "Films of a forward pass", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry)
-        self.in_flight = Gauge("thorax_requests_in_flight", "Requests that are worked on or wait", registry=self.registry)
+        self.seconds = Histogram(
+            "thorax_request_seconds", "From the first byte to the answer", buckets=_SECONDS, registry=self.registry
+        )
+        self.batch_size = Histogram(
+            "thorax_batch_size", "Images of a forward pass", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
+        )
+        self.in_flight = Gauge(
+            "thorax_requests_in_flight", "Requests that are worked on or wait", registry=self.registry
+        )
         self.load_seconds = Gauge("thorax_load_seconds", "Seconds that loading the bundle took", registry=self.registry)
 
     def text(self) -> bytes:

@@ -12,13 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from thorax.data.images import UnreadableFilm
+from thorax.data.images import DecodeError
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import Refused, Request
+from thorax.serving.content import InferenceRequest, RequestError
 
 JSON, VERBOSE, LINES, CSV, NPY, PNG = (
-    "application/json", "application/json;verbose", "application/jsonlines", "text/csv", "application/x-npy", "image/png",
-)  # fmt: skip
+    "application/json",
+    "application/json;verbose",
+    "application/jsonlines",
+    "text/csv",
+    "application/x-npy",
+    "image/png",
+)
 OUTPUTS = (JSON, VERBOSE, LINES, CSV, NPY, PNG)
 
 
@@ -36,21 +41,22 @@ class Prediction:
     """A request with what the classifier said.
 
     Attributes:
-        films: (height, width) uint8 as the network saw them, or why one could not be read.
+        images: (height, width) uint8 as the network saw them, or why one could not be read.
         rows: (L,) float32 probabilities, or the same reason.
     """
 
     classifier: Classifier
-    request: Request
-    films: list[np.ndarray | UnreadableFilm]
-    rows: list[np.ndarray | UnreadableFilm]
+    request: InferenceRequest
+    images: list[np.ndarray | DecodeError]
+    rows: list[np.ndarray | DecodeError]
 
 
 def chosen(accept: str | None) -> str:
-    """The form of the answer: the one of OUTPUTS that an Accept header likes best (RFC 9110: q-values, then the more specific).
+    """The form of the answer: the one of OUTPUTS that an Accept header likes best (RFC 9110: q-values, then the more
+    specific).
 
     Raises:
-        Refused: 406, none of them.
+        RequestError: 406, none of them.
     """
     wanted = [_range(word) for word in (accept or "*/*").split(",") if word.strip()] or [_range("*/*")]
     best: tuple[float, int, int] | None = None
@@ -60,7 +66,7 @@ def chosen(accept: str | None) -> str:
         if fits and (q := max(fits)[1]) > 0 and (best is None or (q, max(fits)[0], -k) > best):
             best, form = (q, max(fits)[0], -k), output
     if not form:
-        raise Refused(406, f"Accept {(accept or '')[:100]} cannot be given; ask for one of {', '.join(OUTPUTS)}")
+        raise RequestError(406, f"Accept {(accept or '')[:100]} cannot be given; ask for one of {', '.join(OUTPUTS)}")
     return form
 
 
@@ -94,90 +100,106 @@ def write(prediction: Prediction, form: str) -> Reply:
     """The answer in one of OUTPUTS.
 
     Raises:
-        Refused: 400, no film could be read, or the form has no room for what was asked.
+        RequestError: 400, no image could be read, or the form has no room for what was asked.
     """
-    problems = [row for row in prediction.rows if isinstance(row, UnreadableFilm)]
+    problems = [row for row in prediction.rows if isinstance(row, DecodeError)]
     if len(problems) == len(prediction.rows):
-        raise Refused(400, str(problems[0]))
+        raise RequestError(400, str(problems[0]))
     if prediction.request.options.explain and form in (CSV, NPY):
-        raise Refused(406, f"{form} has no room for heat maps; with explain=true ask for {JSON}, {LINES} or {PNG}")
+        raise RequestError(406, f"{form} has no room for heat maps; with explain=true ask for {JSON}, {LINES} or {PNG}")
     if prediction.request.options.explain and form == JSON:
         form = VERBOSE
     return Reply(200, form.partition(";")[0], _WRITERS[form](prediction))
 
 
 def _plain(prediction: Prediction) -> bytes:
-    """[0.1, 0.9]; for a list of films a list of such, with null for a film that cannot be read."""
-    rows = [None if isinstance(row, UnreadableFilm) else numbers(row) for row in prediction.rows]
+    """[0.1, 0.9]; for a list of images a list of such, with null for an image that cannot be read."""
+    rows = [None if isinstance(row, DecodeError) else numbers(row) for row in prediction.rows]
     return _dumped(rows if prediction.request.several else rows[0])
 
 
 def _verbose(prediction: Prediction) -> bytes:
-    films = [_described(prediction, k) for k in range(len(prediction.rows))]
-    common = {"labels": list(prediction.classifier.labels), "thresholds": prediction.classifier.thresholds, "model_version": prediction.classifier.version}
-    return _dumped({**common, "predictions": films} if prediction.request.several else {**common, **films[0]})
+    images = [_described(prediction, k) for k in range(len(prediction.rows))]
+    common = {
+        "labels": list(prediction.classifier.labels),
+        "thresholds": prediction.classifier.thresholds,
+        "model_version": prediction.classifier.version,
+    }
+    return _dumped({**common, "predictions": images} if prediction.request.several else {**common, **images[0]})
 
 
 def _described(prediction: Prediction, k: int) -> dict[str, Any]:
-    classifier, row, film = prediction.classifier, prediction.rows[k], prediction.films[k]
-    if isinstance(row, UnreadableFilm) or isinstance(film, UnreadableFilm):
+    classifier, row, image = prediction.classifier, prediction.rows[k], prediction.images[k]
+    if isinstance(row, DecodeError) or isinstance(image, DecodeError):
         return {"error": str(row)}
     found = {
-        "probabilities": numbers(row), "decisions": classifier.decisions(row).tolist(),
-        "predicted": classifier.predicted(row), "warnings": classifier.warnings(film),
-    }  # fmt: skip
-    return {**found, **_explained(prediction, film)}
+        "probabilities": numbers(row),
+        "decisions": classifier.decisions(row).tolist(),
+        "predicted": classifier.predicted(row),
+        "warnings": classifier.warnings(image),
+    }
+    return {**found, **_explained(prediction, image)}
 
 
 def _lines(prediction: Prediction) -> bytes:
     lines = []
-    for row, film in zip(prediction.rows, prediction.films, strict=True):
-        if isinstance(row, UnreadableFilm) or isinstance(film, UnreadableFilm):
+    for row, image in zip(prediction.rows, prediction.images, strict=True):
+        if isinstance(row, DecodeError) or isinstance(image, DecodeError):
             lines.append(_dumped({"error": str(row)}))
         else:
-            lines.append(_dumped({"prediction": numbers(row), **_explained(prediction, film)}))
+            lines.append(_dumped({"prediction": numbers(row), **_explained(prediction, image)}))
     return b"".join(line + b"\n" for line in lines)
 
 
-def _explained(prediction: Prediction, film: np.ndarray) -> dict[str, Any]:
+def _explained(prediction: Prediction, image: np.ndarray) -> dict[str, Any]:
     """The heat maps that were asked for: {label: PNG in base64}."""
     options = prediction.request.options
     if not options.explain:
         return {}
     labels = [options.label] if options.label else prediction.classifier.labels
-    return {"heat_maps": {label: base64.b64encode(_heat_map(prediction, film, label)).decode() for label in labels}}
+    return {"heat_maps": {label: base64.b64encode(_heat_map(prediction, image, label)).decode() for label in labels}}
 
 
-def _heat_map(prediction: Prediction, film: np.ndarray, label: str) -> bytes:
+def _heat_map(prediction: Prediction, image: np.ndarray, label: str) -> bytes:
     if label not in prediction.classifier.labels:
-        raise Refused(400, f"label {label[:100]} is not one of {', '.join(prediction.classifier.labels)}")
-    return prediction.classifier.heat_map(film, label).png
+        raise RequestError(400, f"label {label[:100]} is not one of {', '.join(prediction.classifier.labels)}")
+    return prediction.classifier.heat_map(image, label).png
 
 
 def _csv(prediction: Prediction) -> bytes:
-    """A line of probabilities per film, in the labels' order; an empty one for a film that cannot be read."""
+    """A line of probabilities per image, in the labels' order; an empty one for an image that cannot be read."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in prediction.rows:
-        writer.writerow([""] * len(prediction.classifier.labels) if isinstance(row, UnreadableFilm) else [f"{float(p):.6f}" for p in row])
+        writer.writerow(
+            [""] * len(prediction.classifier.labels)
+            if isinstance(row, DecodeError)
+            else [f"{float(p):.6f}" for p in row]
+        )
     return text.getvalue().encode()
 
 
 def _npy(prediction: Prediction) -> bytes:
-    """(L,) float32, for a list of films (N, L); NaN for a film that cannot be read."""
+    """(L,) float32, for a list of images (N, L); NaN for an image that cannot be read."""
     unknown = np.full(len(prediction.classifier.labels), np.nan, np.float32)
-    rows = np.stack([unknown if isinstance(row, UnreadableFilm) else np.round(row, 6) for row in prediction.rows])
+    rows = np.stack([unknown if isinstance(row, DecodeError) else np.round(row, 6) for row in prediction.rows])
     out = io.BytesIO()
     np.save(out, rows if prediction.request.several else rows[0], allow_pickle=False)
     return out.getvalue()
 
 
 def _png(prediction: Prediction) -> bytes:
-    """One film's heat map over it: of the label asked for, else of the most probable one."""
-    row, film = prediction.rows[0], prediction.films[0]
-    if len(prediction.rows) > 1 or isinstance(row, UnreadableFilm) or isinstance(film, UnreadableFilm):
-        raise Refused(400, f"{PNG} is the heat map of one film, the request has {len(prediction.rows)}; ask for {JSON} with explain=true")
-    return _heat_map(prediction, film, prediction.request.options.label or prediction.classifier.labels[int(row.argmax())])
+    """One image's heat map over it: of the label asked for, else of the most probable one."""
+    row, image = prediction.rows[0], prediction.images[0]
+    if len(prediction.rows) > 1 or isinstance(row, DecodeError) or isinstance(image, DecodeError):
+        raise RequestError(
+            400,
+            f"{PNG} is the heat map of one image, the request has {len(prediction.rows)}; ask for {JSON} with"
+            " explain=true",
+        )
+    return _heat_map(
+        prediction, image, prediction.request.options.label or prediction.classifier.labels[int(row.argmax())]
+    )
 
 
 def numbers(row: np.ndarray) -> list[float]:
@@ -189,4 +211,11 @@ def _dumped(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-_WRITERS: dict[str, Callable[[Prediction], bytes]] = {JSON: _plain, VERBOSE: _verbose, LINES: _lines, CSV: _csv, NPY: _npy, PNG: _png}
+_WRITERS: dict[str, Callable[[Prediction], bytes]] = {
+    JSON: _plain,
+    VERBOSE: _verbose,
+    LINES: _lines,
+    CSV: _csv,
+    NPY: _npy,
+    PNG: _png,
+}

@@ -14,12 +14,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 TOLERANCE = 0.01
 
 
-def folded(net: nn.Module) -> nn.Module:
+def fuse_batchnorm(net: nn.Module) -> nn.Module:
     """A copy of a network in evaluation mode in which a convolution takes in the batch norm that follows it.
 
     In every network of `networks.build` a batch norm that is registered right after a convolution follows it.
     """
-    net = copied(net)
+    net = deep_copy(net)
     for parent in list(net.modules()):
         for (conv_name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
@@ -28,12 +28,12 @@ def folded(net: nn.Module) -> nn.Module:
     return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def copied(net: nn.Module) -> nn.Module:
+def deep_copy(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net)
 
 
-def lowered(net: nn.Module) -> nn.Module:
-    """The network in bfloat16, but for its last layer: it still takes float32 films and gives float32 logits."""
+def to_bfloat16(net: nn.Module) -> nn.Module:
+    """The network in bfloat16, but for its last layer: it still takes float32 images and gives float32 logits."""
     linear = [module for module in net.modules() if isinstance(module, nn.Linear)]
     if not linear:
         return net
@@ -49,7 +49,7 @@ def _to(dtype: torch.dtype) -> Any:
 
 @torch.inference_mode()
 def largest_difference(one: nn.Module, other: nn.Module, x: torch.Tensor, task: str) -> float:
-    """The largest difference of a probability between two networks on the films x (N, C, H, W)."""
+    """The largest difference of a probability between two networks on the images x (N, C, H, W)."""
     p, q = (probabilities(net(x).float(), task) for net in (one, other))
     return float((p - q).abs().max())
 

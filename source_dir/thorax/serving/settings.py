@@ -15,19 +15,19 @@ PREFIX = "THORAX_"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """Settings of a server; each is the variable THORAX_<NAME>, for example THORAX_MAX_WAIT_MS=2.
 
     Attributes:
         precision: auto, float32 or bfloat16 (see Classifier).
         workers: forward passes that run at once; 0: by the CPUs that are free, 1 on a GPU.
         threads: of the arithmetic of one forward pass; 0: the CPUs that are free, shared by the workers.
-        max_batch: films of one forward pass, at most.
-        max_wait_ms: how long a forward pass waits for films that are still being read, at most.
+        max_batch: images of one forward pass, at most.
+        max_wait_ms: how long a forward pass waits for images that are still being read, at most.
         max_queue: requests that are worked on or wait, at most; more are answered with 429.
         max_request_bytes: size of a request's body, at most; more is answered with 413.
-        max_films: films of one request, at most.
-        max_pixels: pixels of one film, at most.
+        max_images: images of one request, at most.
+        max_pixels: pixels of one image, at most.
         timeout_s: seconds for one request, at most: reading it (408) and answering it (503).
         drain_s: seconds that a server which is asked to stop goes on answering what it has begun.
         s3_prefixes: S3 places that {"s3_uri": ...} may name, as s3://bucket/prefix, with commas; none: S3 is not read.
@@ -40,14 +40,14 @@ class Settings:
     max_wait_ms: float = 5.0
     max_queue: int = 64
     max_request_bytes: int = 25 * 2**20
-    max_films: int = 256
+    max_images: int = 256
     max_pixels: int = 50_000_000
     timeout_s: float = 30.0
     drain_s: float = 20.0
     s3_prefixes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "max_queue", "max_request_bytes", "max_films", "max_pixels", "timeout_s", "drain_s"):
+        for name in ("max_batch", "max_queue", "max_request_bytes", "max_images", "max_pixels", "timeout_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be above 0")
         for name in ("workers", "threads", "max_wait_ms"):
@@ -58,7 +58,7 @@ class Settings:
                 raise ThoraxError(f"{PREFIX}S3_PREFIXES names {prefix}; write s3://bucket or s3://bucket/prefix")
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> ServerSettings:
         """The settings that the environment names; `given` ones win.
 
         Raises:
@@ -76,7 +76,7 @@ class Settings:
             found[name] = _value(key, env[key], kinds[name])
         return cls(**{**found, **given})
 
-    def placed(self, gpu: bool, cpus: float | None = None) -> Settings:
+    def placed(self, gpu: bool, cpus: float | None = None) -> ServerSettings:
         """The settings with numbers for workers and threads: the free CPUs (or a replica's share of them) shared out.
 
         On a CPU up to four forward passes run at once, each on its part of the CPUs: threads of one pass wait for each
@@ -99,7 +99,8 @@ def bundle_folder(default: Path, environment: Mapping[str, str] | None = None) -
 
 @dataclass(frozen=True)
 class Replicas:
-    """How many copies of the server Ray runs: THORAX_REPLICAS, THORAX_MAX_REPLICAS (more than REPLICAS: as many as the load
+    """How many copies of the server Ray runs: THORAX_REPLICAS, THORAX_MAX_REPLICAS (more than REPLICAS: as many as the
+    load
     asks for), THORAX_CPUS and THORAX_GPUS of each (a GPU may be shared: 0.5; -1: a whole one if there is one)."""
 
     replicas: int = 1
@@ -112,10 +113,15 @@ class Replicas:
         """Raises ThoraxError where a value does not fit."""
         env = job.environment() if environment is None else environment
         kinds = {field.name: str(field.type) for field in fields(cls)}
-        found = {name: _value(key, env[key], kind) for name, kind in kinds.items() if (key := PREFIX + name.upper()) in env}
+        found = {
+            name: _value(key, env[key], kind) for name, kind in kinds.items() if (key := PREFIX + name.upper()) in env
+        }
         made = cls(**found)
         if made.replicas < 1 or made.cpus <= 0 or (made.gpus < 0 and made.gpus != -1):
-            raise ThoraxError(f"{PREFIX}REPLICAS={made.replicas} must be 1 or more, {PREFIX}CPUS={made.cpus:g} above 0, {PREFIX}GPUS={made.gpus:g} 0 or more")
+            raise ThoraxError(
+                f"{PREFIX}REPLICAS={made.replicas} must be 1 or more, {PREFIX}CPUS={made.cpus:g} above 0,"
+                f" {PREFIX}GPUS={made.gpus:g} 0 or more"
+            )
         return made
 
 

@@ -12,12 +12,19 @@ from collections.abc import Mapping
 
 #: Key in a line -> SageMaker's metric name.
 METRICS = {
-    "train_loss": "train:loss", "validation_loss": "validation:loss", "validation_auc": "validation:auc",
-    "validation_f1": "validation:f1", "validation_accuracy": "validation:accuracy",
-    "validation_balanced_accuracy": "validation:balanced_accuracy", "validation_top_k": "validation:top_k",
-    "test_auc": "test:auc", "test_balanced_accuracy": "test:balanced_accuracy",
-    "learning_rate": "train:learning_rate", "images_per_second": "train:images_per_second", "data_wait": "train:data_wait",
-}  # fmt: skip
+    "train_loss": "train:loss",
+    "validation_loss": "validation:loss",
+    "validation_auc": "validation:auc",
+    "validation_f1": "validation:f1",
+    "validation_accuracy": "validation:accuracy",
+    "validation_balanced_accuracy": "validation:balanced_accuracy",
+    "validation_top_k": "validation:top_k",
+    "test_auc": "test:auc",
+    "test_balanced_accuracy": "test:balanced_accuracy",
+    "learning_rate": "train:learning_rate",
+    "images_per_second": "train:images_per_second",
+    "data_wait": "train:data_wait",
+}
 _NUMBER = r"(-?[0-9]+\.[0-9]+)"
 
 

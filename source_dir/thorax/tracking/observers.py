@@ -1,4 +1,7 @@
-"""Those who watch a run: the trainer tells them what happens. Where nobody watches there is no observer, and no call."""
+"""Those who watch a run: the trainer tells them what happens.
+
+Where nobody watches there is no observer, and no call.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from typing import Any
 
 
 class Observer:
-    """Told what happens; each method does nothing here. Steps are optimiser steps, counted from 1 over the whole run."""
+    """Told what happens; each method does nothing here.
+
+    Steps are optimiser steps, counted from 1 over the whole run.
+    """
 
     #: What it is called in a warning.
     name = "observer"
@@ -23,7 +29,7 @@ class Observer:
 
         Args:
             step: the step being made.
-            loss: 0-d tensor on the device, the mean loss of this process's films.
+            loss: 0-d tensor on the device, the mean loss of this process's images.
             net: its `.grad` are unscaled and not yet clipped; its weights are those that the gradients belong to.
         """
 

@@ -13,7 +13,7 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """Counts steps of an epoch, or films of any other work.
+    """Counts steps of an epoch, or images of any other work.
 
     Args:
         title: such as "epoch 3/16".
@@ -41,7 +41,10 @@ class Progress:
                 self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         elif self.shown and time.monotonic() - self.last > self.every and self.done < self.steps:
             self.last = time.monotonic()
-            say(f"{self.title}: {self.unit} {self.done}/{self.steps}" + (f", loss {loss:.4f}" if loss is not None else ""))
+            say(
+                f"{self.title}: {self.unit} {self.done}/{self.steps}"
+                + (f", loss {loss:.4f}" if loss is not None else "")
+            )
 
     def close(self) -> None:
         if self.bar is not None:

@@ -9,9 +9,18 @@ from thorax.tracking.observers import Observer, Observers
 
 
 def watch(
-    job: Job, say: Callable[[str], None], *, wandb: str, tensorboard: bool, debugging: bool, debug_save_interval: int | None, weighted: bool,
-    profiler: bool, profiler_schedule: tuple[int, ...], configuration: dict[str, object],
-) -> Observer:  # fmt: skip
+    job: Job,
+    say: Callable[[str], None],
+    *,
+    wandb: str,
+    tensorboard: bool,
+    debugging: bool,
+    debug_save_interval: int | None,
+    weighted: bool,
+    profiler: bool,
+    profiler_schedule: tuple[int, ...],
+    configuration: dict[str, object],
+) -> Observer:
     """The observer of this process. Trackers and profiler watch the main process, the debugger every one.
 
     Args:

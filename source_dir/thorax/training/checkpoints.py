@@ -1,4 +1,7 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped. Whole files only; the last two and the best."""
+"""Checkpoints: all that a run needs to go on as if it had never stopped.
+
+Whole files only; the last two and the best.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ class Checkpoints:
         save_whole({"format": FORMAT, "version": VERSION, "identity": self.identity, **state}, file, "checkpoint")
         self._passed_over.discard(file)
         readable = [file for file in self._files() if file not in self._passed_over]
-        for old in [*readable[KEPT:], *self.folder.glob(".checkpoint-*.pt.partial")]:  # and what a killed run left half written
+        for old in [
+            *readable[KEPT:],
+            *self.folder.glob(".checkpoint-*.pt.partial"),
+        ]:  # and what a killed run left half written
             old.unlink(missing_ok=True)
 
     def save_best(self, state: dict[str, Any]) -> None:
@@ -84,10 +90,17 @@ class Checkpoints:
 
     def _check_identity(self, file: Path, theirs: dict[str, Any]) -> None:
         keys = {**self.identity, **theirs}
-        other = [f"{k}={theirs.get(k)} there, {self.identity.get(k)} here" for k in keys if theirs.get(k) != self.identity.get(k)]
+        other = [
+            f"{k}={theirs.get(k)} there, {self.identity.get(k)} here"
+            for k in keys
+            if theirs.get(k) != self.identity.get(k)
+        ]
         if other:
             told = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
-            raise ThoraxError(f"checkpoint {file} is from another run ({told}); choose another job name or --checkpoint-dir, or remove it")
+            raise ThoraxError(
+                f"checkpoint {file} is from another run ({told}); choose another job name or --checkpoint-dir, or"
+                " remove it"
+            )
 
     def _files(self) -> list[Path]:
         return sorted((p for p in self.folder.glob("checkpoint-*.pt") if _NAME.match(p.name)), reverse=True)

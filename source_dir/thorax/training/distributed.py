@@ -1,4 +1,4 @@
-"""The process group: start and end, stopping together, and gathering each film's logits exactly once."""
+"""The process group: start and end, stopping together, and gathering each image's logits exactly once."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ def device_of(process: Process) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     if process.local_world_size > torch.cuda.device_count():  # nccl refuses two processes on one GPU
-        raise ThoraxError(f"processes={process.local_world_size} on a machine with {torch.cuda.device_count()} GPUs: each process needs its own; "
-                          "start fewer, or set CUDA_VISIBLE_DEVICES= to train on the CPUs")  # fmt: skip
+        raise ThoraxError(
+            f"processes={process.local_world_size} on a machine with {torch.cuda.device_count()} GPUs: each process"
+            " needs its own; start fewer, or set CUDA_VISIBLE_DEVICES= to train on the CPUs"
+        )
     return torch.device("cuda", process.local_rank)
 
 
@@ -56,7 +58,11 @@ def process_group(process: Process, device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if "gloo" not in str(error) or "onnection" not in str(error):
             raise
-        print(f"process {process.rank}: another process of this run has ended, and so does this one", file=sys.stderr, flush=True)
+        print(
+            f"process {process.rank}: another process of this run has ended, and so does this one",
+            file=sys.stderr,
+            flush=True,
+        )
         os._exit(1)  # that one says why: neither a traceback nor a reason of our own in its way
     except BaseException:
         if device.type != "cuda":
@@ -119,10 +125,10 @@ def total(values: torch.Tensor, process: Process) -> torch.Tensor:
 
 
 def gather(indices: np.ndarray, logits: np.ndarray, count: int, process: Process) -> np.ndarray:
-    """(count, L) float32: row i holds the logits of film i; films that nobody scored (corrupt ones) are NaN.
+    """(count, L) float32: row i holds the logits of image i; images that nobody scored (corrupt ones) are NaN.
 
     Raises:
-        RuntimeError: a film was scored twice; the samplers are wrong.
+        RuntimeError: an image was scored twice; the samplers are wrong.
     """
     parts: list[tuple[np.ndarray, np.ndarray]] = [(indices, logits)]
     if process.world_size > 1:
@@ -131,7 +137,7 @@ def gather(indices: np.ndarray, logits: np.ndarray, count: int, process: Process
         parts = [part for part in gathered if part is not None]
     everyone = np.concatenate([part[0] for part in parts])
     if len(np.unique(everyone)) != len(everyone):
-        raise RuntimeError(f"{len(everyone) - len(np.unique(everyone))} films were scored more than once")
+        raise RuntimeError(f"{len(everyone) - len(np.unique(everyone))} images were scored more than once")
     rows = np.full((count, logits.shape[1]), np.nan, np.float32)
     for some, values in parts:
         rows[some] = values

@@ -45,8 +45,10 @@ class LossLog:
                 if self.trainer.observer is not None:
                     self.trainer.observer.step(s.global_step + 1, value, lr)
                 raise ThoraxError(
-                    f"the loss is {value} at epoch {epoch + 1} step {step + 1}, learning_rate={number(lr, 8)}; lower learning_rate, set "
-                    "clip_grad_norm=1, or precision_dtype=float32; the last checkpoint is from before")  # fmt: skip
+                    f"the loss is {value} at epoch {epoch + 1} step {step + 1}, learning_rate={number(lr, 8)}; lower"
+                    " learning_rate, set clip_grad_norm=1, or precision_dtype=float32; the last checkpoint is from"
+                    " before"
+                )
             s.loss_sum += value
             s.loss_count += count
             self.latest = value / max(count, 1)

@@ -14,23 +14,24 @@ from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 
 
-def class_weights(films: SampleSet, cap: float) -> dict[str, float]:
-    """Weight N/N_l of each class (label): N films with a known label, N_l of them positive; at most `cap`.
+def class_weights(images: SampleSet, cap: float) -> dict[str, float]:
+    """Weight N/N_l of each class (label): N images with a known label, N_l of them positive; at most `cap`.
 
     This is `use_weighted_loss` of SageMaker's built-in Image Classification algorithm. For a multi-label set it weighs
     the positive term of label l; torch's pos_weight for a balanced loss would be (N - N_l)/N_l = N/N_l - 1. For
-    exclusive classes it weighs every film by its class (so in a binary task the positives by N/N_1, the negatives by N/N_0).
+    exclusive classes it weighs every image by its class (so in a binary task the positives by N/N_1, the negatives by
+    N/N_0).
     """
-    targets = films.class_targets()
+    targets = images.class_targets()
     known = (~np.isnan(targets)).sum(axis=0)
     positives = np.nansum(targets, axis=0)
     weights = np.minimum(known / np.maximum(positives, 1), cap)
-    return dict(zip(films.space.classes, weights.round(6).tolist(), strict=True))
+    return dict(zip(images.space.classes, weights.round(6).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Sum of the loss over films and labels; the trainer divides by `count` of the whole global batch.
+    """Sum of the loss over images and labels; the trainer divides by `count` of the whole global batch.
 
     Attributes:
         name: bce, cross_entropy or focal.
@@ -45,7 +46,7 @@ class Loss:
     focal_gamma: float
 
     @classmethod
-    def build(cls, config: TrainingConfig, space: LabelSpace, films: SampleSet, device: torch.device) -> Loss:
+    def build(cls, config: TrainingConfig, space: LabelSpace, images: SampleSet, device: torch.device) -> Loss:
         """The loss of a run. Cross entropy of two classes is bce of their one logit (the other class's is 0).
 
         Raises:
@@ -53,22 +54,25 @@ class Loss:
         """
         name = config.loss
         if name == "cross_entropy" and space.task == "multilabel":
-            raise ThoraxError("loss=cross_entropy but a film may have several labels or none; set loss=bce or focal, or leave loss out")
+            raise ThoraxError(
+                "loss=cross_entropy but an image may have several labels or none; set loss=bce or focal, or leave"
+                " loss out"
+            )
         if name == "auto" or (name == "cross_entropy" and space.task == "binary"):
             name = "cross_entropy" if space.task == "multiclass" else "bce"
         weights = None
         if config.use_weighted_loss:
-            by_class = class_weights(films, config.max_class_weight)
+            by_class = class_weights(images, config.max_class_weight)
             weights = torch.tensor([by_class[c] for c in space.classes], dtype=torch.float32, device=device)
         return cls(name, weights, config.label_smoothing, config.focal_gamma)
 
     def count(self, targets: torch.Tensor) -> int:
-        """What the sum is divided by to be a mean: known labels, or known films for cross entropy."""
+        """What the sum is divided by to be a mean: known labels, or known images for cross entropy."""
         known = ~torch.isnan(targets)
         return int(known.all(dim=1).sum() if self.name == "cross_entropy" else known.sum())
 
     def sum(self, logits: torch.Tensor, targets: torch.Tensor, smooth: bool = True) -> torch.Tensor:
-        """The loss summed over films and known labels, a float32 scalar.
+        """The loss summed over images and known labels, a float32 scalar.
 
         Args:
             logits: (n, L) of any float dtype.
@@ -92,7 +96,9 @@ class Loss:
         if self.name == "focal":
             p = torch.sigmoid(logits)
             wrong = clean * (1 - p) + (1 - clean) * p
-            each = each * wrong.clamp(min=1e-12).pow(self.focal_gamma)  # at 0 the gradient of a power below 1 is infinite
+            each = each * wrong.clamp(min=1e-12).pow(
+                self.focal_gamma
+            )  # at 0 the gradient of a power below 1 is infinite
         if self.weights is not None:
             each = each * self._binary_weights(clean)
         return (each * known).sum()

@@ -24,9 +24,13 @@ def advise(config: TrainingConfig, device: torch.device) -> Iterator[None]:
             raise
         height, width = config.image_size
         raise ThoraxError(
-            f"out of memory on {device} with batch_size={config.batch_size}, accumulation_steps={config.accumulation_steps}, "
-            f"image_shape={config.channels},{height},{width}; raise accumulation_steps (to {2 * config.accumulation_steps}), "
+            f"out of memory on {device} with batch_size={config.batch_size},"
+            f" accumulation_steps={config.accumulation_steps}, image_shape={config.channels},{height},{width}; raise"
+            f" accumulation_steps (to {2 * config.accumulation_steps}), "
             + ("" if config.activation_checkpointing else "set activation_checkpointing=true, ")
-            + "or lower batch_size or image_shape") from None  # fmt: skip
+            + "or lower batch_size or image_shape"
+        ) from None
     except MemoryError:
-        raise ThoraxError(f"out of memory with num_workers={config.num_workers}; lower num_workers or batch_size") from None
+        raise ThoraxError(
+            f"out of memory with num_workers={config.num_workers}; lower num_workers or batch_size"
+        ) from None

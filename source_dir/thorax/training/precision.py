@@ -22,7 +22,9 @@ def resolve(wanted: str, device: torch.device) -> str:
         return "bfloat16" if has else ("float16" if device.type == "cuda" else "float32")
     if wanted == "bfloat16" and not has:
         other = "float16 or float32" if device.type == "cuda" else "float32"
-        raise ThoraxError(f"precision_dtype=bfloat16 but this {device.type} has no bfloat16 arithmetic; use auto or {other}")
+        raise ThoraxError(
+            f"precision_dtype=bfloat16 but this {device.type} has no bfloat16 arithmetic; use auto or {other}"
+        )
     return wanted
 
 

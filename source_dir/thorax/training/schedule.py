@@ -40,13 +40,19 @@ def optimizer(config: TrainingConfig, net: nn.Module) -> torch.optim.Optimizer:
         scale = config.layer_decay ** (len(parts) - 1 - k)
         matrices = [p for p in stage.parameters() if p.ndim > 1]
         others = [p for p in stage.parameters() if p.ndim <= 1]
-        groups += [{"params": ps, "weight_decay": wd, "scale": scale} for ps, wd in ((matrices, config.weight_decay), (others, 0.0)) if ps]
+        groups += [
+            {"params": ps, "weight_decay": wd, "scale": scale}
+            for ps, wd in ((matrices, config.weight_decay), (others, 0.0))
+            if ps
+        ]
     lr = config.learning_rate
     match config.optimizer:
         case "sgd" | "nag":
             nesterov = config.optimizer == "nag" and config.momentum > 0
             opt = torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=nesterov, fused=True)
-            if config.momentum:  # a first step that a gradient scaler skips would leave torch's own buffers uninitialised
+            if (
+                config.momentum
+            ):  # a first step that a gradient scaler skips would leave torch's own buffers uninitialised
                 for p in net.parameters():
                     opt.state[p]["momentum_buffer"] = torch.zeros_like(p)
             return opt

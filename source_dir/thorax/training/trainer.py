@@ -13,9 +13,17 @@ from torch import nn
 
 from thorax import networks
 from thorax.config import TrainingConfig
-from thorax.data.augment import Augmentation, Ranges
+from thorax.data.augment import Augmentation, AugmentationRanges
 from thorax.data.images import Preprocessing
-from thorax.data.loading import Batch, EvaluationBatches, Films, TrainingBatches, balanced_weights, epoch_order, loader
+from thorax.data.loading import (
+    Batch,
+    EvaluationBatches,
+    ImageDataset,
+    TrainingBatches,
+    balanced_weights,
+    epoch_order,
+    loader,
+)
 from thorax.data.samples import SampleSet
 from thorax.data.streaming import StreamedBatches, streams
 from thorax.errors import ThoraxError
@@ -42,25 +50,45 @@ class Trainer:
         config: the hyperparameters.
         process: rank and world size.
         train, validation: the parts.
-        preprocessing: how films are prepared.
+        preprocessing: how images are prepared.
         checkpoints: where to save and what to resume from.
         net: the network with its starting weights, on the CPU.
         device, precision: where and how to compute.
-        workers: processes that read films.
+        workers: processes that read images.
         stop: asked after every step whether to save and end.
         log: takes whole lines (main process only).
         observer: told what happens, by those who watch the run; None where nobody does.
     """
 
     def __init__(
-        self, config: TrainingConfig, process: Process, train: SampleSet, validation: SampleSet, preprocessing: Preprocessing,
-        checkpoints: Checkpoints, net: nn.Module, *, device: torch.device, precision: str, workers: int, stop: Stop,
-        log: Callable[[str], None] = say, observer: Observer | None = None,
-    ) -> None:  # fmt: skip
-        self.config, self.process, self.device, self.precision, self.workers = config, process, device, precision, workers
+        self,
+        config: TrainingConfig,
+        process: Process,
+        train: SampleSet,
+        validation: SampleSet,
+        preprocessing: Preprocessing,
+        checkpoints: Checkpoints,
+        net: nn.Module,
+        *,
+        device: torch.device,
+        precision: str,
+        workers: int,
+        stop: Stop,
+        log: Callable[[str], None] = say,
+        observer: Observer | None = None,
+    ) -> None:
+        self.config, self.process, self.device, self.precision, self.workers = (
+            config,
+            process,
+            device,
+            precision,
+            workers,
+        )
         if len(train) < process.world_size:
-            raise ThoraxError(f"train has {len(train)} films for {process.world_size} processes; start fewer processes")
-        self.train_films, self.validation_films, self.preprocessing = train, validation, preprocessing
+            raise ThoraxError(
+                f"train has {len(train)} images for {process.world_size} processes; start fewer processes"
+            )
+        self.train_images, self.validation_images, self.preprocessing = train, validation, preprocessing
         self.checkpoints, self.stop, self.log = checkpoints, stop, log
         self.state = State()
         if process.world_size > 1 and config.sync_batchnorm:
@@ -72,7 +100,7 @@ class Trainer:
         self.average = MovingAverage(self.net, config.ema_decay) if config.ema_decay else None
         self.loss = Loss.build(config, train.space, train, device)
         self.targets = {part.part: torch.from_numpy(part.targets) for part in (train, validation)}
-        self.augment = Augmentation(Ranges.named(config.augmentation_type, config.augmentation_strength))
+        self.augment = Augmentation(AugmentationRanges.named(config.augmentation_type, config.augmentation_strength))
         self.order_weights = balanced_weights(train) if config.balanced_sampler else None
         self.streamed = streams(config.streaming, config.balanced_sampler, train)
         self.steps_per_epoch = max(1, len(train) // self.batch_size)
@@ -84,9 +112,9 @@ class Trainer:
 
     @property
     def batch_size(self) -> int:
-        """Films of a global batch: per machine x machines, at most the whole set."""
+        """Images of a global batch: per machine x machines, at most the whole set."""
         machines = self.process.world_size // self.process.local_world_size
-        return min(self.config.batch_size * machines, len(self.train_films))
+        return min(self.config.batch_size * machines, len(self.train_images))
 
     # -- The run ---------------------------------------------------------------------------------------------------
 
@@ -94,10 +122,13 @@ class Trainer:
         """Trains to the end, from the latest checkpoint if there is one. False if it was told to stop before.
 
         Raises:
-            ThoraxError: the loss is not finite, a film cannot be read, memory or disk ran out.
+            ThoraxError: the loss is not finite, an image cannot be read, memory or disk ran out.
         """
         if self.streamed:
-            self._say(f"streaming: shards are read in order, {self.config.shuffle_buffer} films wait in memory to be shuffled")
+            self._say(
+                f"streaming: shards are read in order, {self.config.shuffle_buffer} images wait in memory to be"
+                " shuffled"
+            )
         self._resume()
         if self.observer is not None:
             self.observer.start(self.state.global_step, self.steps_per_epoch * self.config.epochs)
@@ -120,36 +151,60 @@ class Trainer:
             self.average.load_state_dict(saved["average"])
         torch.set_rng_state(saved["random"])
         self.state = State(**saved["state"])
-        where = "at its end" if self.state.finished else f"at epoch {self.state.epoch + 1} step {self.state.step}/{self.steps_per_epoch}"
+        where = (
+            "at its end"
+            if self.state.finished
+            else f"at epoch {self.state.epoch + 1} step {self.state.step}/{self.steps_per_epoch}"
+        )
         self._say(f"resumed from a checkpoint {where}")
 
     def _save(self, why: str) -> None:
         self._last_save = time.monotonic()
         if not self.process.is_main:
             return
-        self.checkpoints.save(self.state.global_step, {
-            "state": dict(vars(self.state)), "model": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(), "average": self.average.state_dict() if self.average else None,
-            "random": torch.get_rng_state(),
-        })  # fmt: skip
+        self.checkpoints.save(
+            self.state.global_step,
+            {
+                "state": dict(vars(self.state)),
+                "model": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "average": self.average.state_dict() if self.average else None,
+                "random": torch.get_rng_state(),
+            },
+        )
         if why == "stopped":
-            self._say(f"stopped by {self.stop.reason} at epoch {self.state.epoch + 1} step {self.state.step}/{self.steps_per_epoch}; "
-                      f"checkpoint saved in {self.checkpoints.folder}; the same command goes on from here")  # fmt: skip
+            self._say(
+                f"stopped by {self.stop.reason} at epoch {self.state.epoch + 1} step"
+                f" {self.state.step}/{self.steps_per_epoch}; checkpoint saved in {self.checkpoints.folder}; the same"
+                " command goes on from here"
+            )
 
     # -- One epoch -------------------------------------------------------------------------------------------------
 
     def _train_epoch(self) -> bool:
         c, s = self.config, self.state
         batches = self._batches(s.epoch, s.step)
-        films = Films(self.train_films, self.preprocessing, seed=c.seed, random_crop=c.augmentation_type != "none",
-                      rank=self.process.rank, world_size=self.process.world_size, skip_corrupt=c.skip_corrupt)  # fmt: skip
-        progress = Progress(f"epoch {s.epoch + 1}/{c.epochs}", self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds)
+        images = ImageDataset(
+            self.train_images,
+            self.preprocessing,
+            seed=c.seed,
+            random_crop=c.augmentation_type != "none",
+            rank=self.process.rank,
+            world_size=self.process.world_size,
+            skip_corrupt=c.skip_corrupt,
+        )
+        progress = Progress(
+            f"epoch {s.epoch + 1}/{c.epochs}", self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds
+        )
         losses = LossLog(self)
         networks.train_mode(self.net)
         self._seen, self._waited, self._started, self._last_save = 0, 0.0, time.monotonic(), time.monotonic()
-        for batch in self._read(films, batches):
+        for batch in self._read(images, batches):
             due = time.monotonic() - self._last_save > c.checkpoint_minutes * 60
-            told_to_stop, time_to_save = distributed.vote((self.stop.requested, due and self.process.is_main), self.process)
+            told_to_stop, time_to_save = distributed.vote(
+                (self.stop.requested, due and self.process.is_main), self.process
+            )
             if told_to_stop:
                 losses.look()
                 progress.close()
@@ -165,18 +220,22 @@ class Trainer:
         return True
 
     def _batches(self, epoch: int, start: int) -> TrainingBatches:
-        c, films = self.config, self.train_films
+        c, images = self.config, self.train_images
         if not self.streamed:
-            return TrainingBatches(epoch_order(len(films), c.seed, epoch, self.order_weights), self.batch_size, epoch, start)
-        return StreamedBatches(films, self.batch_size, c.shuffle_buffer, c.seed, epoch, start, self.process.rank, self.process.world_size)
+            return TrainingBatches(
+                epoch_order(len(images), c.seed, epoch, self.order_weights), self.batch_size, epoch, start
+            )
+        return StreamedBatches(
+            images, self.batch_size, c.shuffle_buffer, c.seed, epoch, start, self.process.rank, self.process.world_size
+        )
 
-    def _read(self, films: Films, batches: TrainingBatches) -> Iterator[Batch]:
+    def _read(self, images: ImageDataset, batches: TrainingBatches) -> Iterator[Batch]:
         """Batches as they come, with the time spent waiting for them counted."""
-        source = iter(loader(films, batches, self.workers, pin=self.device.type == "cuda"))
+        source = iter(loader(images, batches, self.workers, pin=self.device.type == "cuda"))
         while (batch := self._wait(source)) is not None:
             if batch.problem:
-                raise ThoraxError(f"{batch.problem}; mend or remove it, or set skip_corrupt=true")
-            self.corrupt.update(self.train_films.samples[i].id for i in batch.corrupt)
+                raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
+            self.corrupt.update(self.train_images.samples[i].id for i in batch.corrupt)
             yield batch
 
     def _wait(self, source: Iterator[Batch]) -> Batch | None:
@@ -190,10 +249,12 @@ class Trainer:
         c = self.config
         torch.manual_seed((c.seed * 1_000_003 + self.state.global_step) * 4099 + self.process.rank)
         count = max(self.loss.count(self.targets["train"][batch.everyone]), 1)
-        films, draws, targets = self._copy(batch)
+        images, draws, targets = self._copy(batch)
         told = torch.zeros((), device=self.device)
-        # As many parts in every process, however many films it has: gradients and batch norms meet in each.
-        parts = torch.arange(len(films)).tensor_split(min(c.accumulation_steps, self.batch_size // self.process.world_size))
+        # As many parts in every process, however many images it has: gradients and batch norms meet in each.
+        parts = torch.arange(len(images)).tensor_split(
+            min(c.accumulation_steps, self.batch_size // self.process.world_size)
+        )
         self.optimizer.zero_grad(set_to_none=True)
         # DDP averages gradients over processes; the loss is a mean over the global batch.
         share = self.process.world_size / count
@@ -201,7 +262,7 @@ class Trainer:
             rows = slice(int(part[0]), int(part[-1]) + 1)
             last = k == len(parts) - 1
             with nullcontext() if last or self.parallel is None else self.parallel.no_sync():
-                loss = self._forward(self._augment(films[rows], draws[rows]), targets[rows])
+                loss = self._forward(self._augment(images[rows], draws[rows]), targets[rows])
                 self._backward(loss * share)
             told += loss.detach()
         self._update(told * share)
@@ -210,25 +271,30 @@ class Trainer:
     # -- The stages of a step; a profiler times them by these names -----------------------------------------------
 
     STAGES: ClassVar = {
-        "data": "_wait", "copy": "_copy", "augmentation": "_augment", "forward": "_forward", "backward": "_backward",
-        "optimizer": "_update", "logging": "_count",
-    }  # fmt: skip
+        "data": "_wait",
+        "copy": "_copy",
+        "augmentation": "_augment",
+        "forward": "_forward",
+        "backward": "_backward",
+        "optimizer": "_update",
+        "logging": "_count",
+    }
 
     def _copy(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Films, random draws and targets of the batch, on the device."""
+        """Images, random draws and targets of the batch, on the device."""
         targets = self.targets["train"][batch.indices]
         if batch.corrupt:
             targets = targets.clone()
             targets[torch.isin(batch.indices, torch.tensor(batch.corrupt))] = float("nan")
-        films, draws, targets = (t.to(self.device, non_blocking=True) for t in (batch.films, batch.draws, targets))
-        return films, draws, targets
+        images, draws, targets = (t.to(self.device, non_blocking=True) for t in (batch.images, batch.draws, targets))
+        return images, draws, targets
 
     @torch.no_grad()
-    def _augment(self, films: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        return self._prepare(self.augment(films, draws))
+    def _augment(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        return self._prepare(self.augment(images, draws))
 
     def _forward(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss summed over the films."""
+        """The loss summed over the images."""
         with autocast(self.precision, self.device):
             logits = self.forward(x)
         return self.loss.sum(logits, targets)
@@ -260,8 +326,8 @@ class Trainer:
         if self.observer is not None:
             self.observer.step(self.state.global_step, losses.latest, lr)
 
-    def _prepare(self, films: torch.Tensor) -> torch.Tensor:
-        x = self.preprocessing.tensor(films)
+    def _prepare(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.preprocessing.tensor(images)
         return x.contiguous(memory_format=self._layout)
 
     def _set_trained_stages(self) -> None:
@@ -272,7 +338,9 @@ class Trainer:
         self.parallel = None
         if self.process.world_size > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None
-            self.parallel = nn.parallel.DistributedDataParallel(self.net, device_ids=ids, broadcast_buffers=not c.sync_batchnorm)
+            self.parallel = nn.parallel.DistributedDataParallel(
+                self.net, device_ids=ids, broadcast_buffers=not c.sync_batchnorm
+            )
         forward = self.parallel or self.net
         self.forward: Any = torch.compile(forward) if c.compile else forward
 
@@ -281,14 +349,19 @@ class Trainer:
     def _end_epoch(self) -> None:
         c, s = self.config, self.state
         seconds = time.monotonic() - self._started
-        if not c.sync_batchnorm:  # each process has statistics of its own films since the last step; the main one's are kept
+        if (
+            not c.sync_batchnorm
+        ):  # each process has statistics of its own images since the last step; the main one's are kept
             distributed.share_buffers(self.evaluated, self.process)
-        logits = self.logits(self.validation_films)
+        logits = self.logits(self.validation_images)
         row: dict[str, float] = {
-            "epoch": s.epoch + 1, "train_loss": s.loss_sum / max(s.loss_count, 1), **self._validate(logits),
+            "epoch": s.epoch + 1,
+            "train_loss": s.loss_sum / max(s.loss_count, 1),
+            **self._validate(logits),
             "learning_rate": rate(c, s.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch),
-            "images_per_second": self._seen / max(seconds, 1e-9), "data_wait": self._waited / max(seconds, 1e-9),
-        }  # fmt: skip
+            "images_per_second": self._seen / max(seconds, 1e-9),
+            "data_wait": self._waited / max(seconds, 1e-9),
+        }
         s.history.append(row)
         self._say(line(f"epoch {s.epoch + 1}/{c.epochs}", {k: v for k, v in row.items() if k != "epoch"}))
         if self.observer is not None:
@@ -296,7 +369,9 @@ class Trainer:
         self._advise(row)
         self._keep_best(row)
         s.epoch, s.step, s.loss_sum, s.loss_count = s.epoch + 1, 0, 0.0, 0
-        early = c.early_stopping and s.epoch >= c.early_stopping_min_epochs and s.bad_epochs >= c.early_stopping_patience
+        early = (
+            c.early_stopping and s.epoch >= c.early_stopping_min_epochs and s.bad_epochs >= c.early_stopping_patience
+        )
         s.finished = s.epoch >= c.epochs or early
         if early and s.epoch < c.epochs:
             self._say(f"stopped early: {c.objective} has not improved for {s.bad_epochs} epochs")
@@ -304,16 +379,23 @@ class Trainer:
             self._save("epoch")
 
     def _validate(self, logits: np.ndarray) -> dict[str, float]:
-        films = self.validation_films
+        images = self.validation_images
         scored = ~np.isnan(logits).any(axis=1)
         if not scored.any() and not self.corrupt:
-            raise ThoraxError(f"the network has no finite output on any validation film after epoch {self.state.epoch + 1}; lower learning_rate, "
-                              "or set clip_grad_norm=1")  # fmt: skip
-        z, targets = torch.from_numpy(logits[scored]), torch.from_numpy(films.targets[scored])
-        criterion = Loss(self.loss.name, None if self.loss.weights is None else self.loss.weights.cpu(), 0.0, self.loss.focal_gamma)
+            raise ThoraxError(
+                f"the network has no finite output on any validation image after epoch {self.state.epoch + 1}; lower"
+                " learning_rate, or set clip_grad_norm=1"
+            )
+        z, targets = torch.from_numpy(logits[scored]), torch.from_numpy(images.targets[scored])
+        criterion = Loss(
+            self.loss.name, None if self.loss.weights is None else self.loss.weights.cpu(), 0.0, self.loss.focal_gamma
+        )
         loss = float(criterion.sum(z, targets)) / max(criterion.count(targets), 1)
         told = epoch_metrics(
-            targets.numpy(), probabilities(z, films.space.task).numpy(), films.space.task, **({"top_k": self.config.top_k} if self.config.top_k else {})
+            targets.numpy(),
+            probabilities(z, images.space.task).numpy(),
+            images.space.task,
+            **({"top_k": self.config.top_k} if self.config.top_k else {}),
         )
         return {"validation_loss": loss, **{f"validation_{key}": float(value) for key, value in told.items()}}
 
@@ -333,8 +415,10 @@ class Trainer:
 
     def _advise(self, row: dict[str, float]) -> None:
         if row["data_wait"] > 0.05:
-            self._say(f"warning: {row['data_wait'] * 100:.0f} % of the time was spent waiting for films; raise num_workers (now {self.workers}), "
-                      "or store the films near their training size")  # fmt: skip
+            self._say(
+                f"warning: {row['data_wait'] * 100:.0f} % of the time was spent waiting for images; raise num_workers"
+                f" (now {self.workers}), or store the images near their training size"
+            )
 
     # -- Scoring ---------------------------------------------------------------------------------------------------
 
@@ -350,36 +434,42 @@ class Trainer:
         return int(best["epoch"])
 
     @torch.no_grad()
-    def logits(self, films: SampleSet, view: int = 0) -> np.ndarray:
-        """(N, L) float32 logits of every film of the part, in its order, in every process; each film scored once.
+    def logits(self, images: SampleSet, view: int = 0) -> np.ndarray:
+        """(N, L) float32 logits of every image of the part, in its order, in every process; each image scored once.
 
-        View 0 is the film as served; others are augmented as in training. Rows of corrupt films are NaN (only with
+        View 0 is the image as served; others are augmented as in training. Rows of corrupt images are NaN (only with
         skip_corrupt).
         """
         net = self.evaluated
         net.eval()
         batches = EvaluationBatches(
-            len(films),
+            len(images),
             max(1, self.config.batch_size // self.process.local_world_size // self.config.accumulation_steps),
             self.process.rank,
             self.process.world_size,
             view,
         )
-        source = Films(films, self.preprocessing, seed=self.config.seed, random_crop=view > 0, skip_corrupt=self.config.skip_corrupt)
-        indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(films.space.outputs)), np.float32)]
+        source = ImageDataset(
+            images,
+            self.preprocessing,
+            seed=self.config.seed,
+            random_crop=view > 0,
+            skip_corrupt=self.config.skip_corrupt,
+        )
+        indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(images.space.outputs)), np.float32)]
         for batch in loader(source, batches, self.workers, pin=self.device.type == "cuda"):
             if batch.problem:
-                raise ThoraxError(f"{batch.problem}; mend or remove it, or set skip_corrupt=true")
-            shown = batch.films.to(self.device, non_blocking=True)
+                raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
+            shown = batch.images.to(self.device, non_blocking=True)
             if view:
                 shown = self.augment(shown, batch.draws.to(self.device))
             with autocast(self.precision, self.device):
                 z = net(self._prepare(shown)).float().cpu().numpy()
             z[np.isin(batch.indices.numpy(), batch.corrupt)] = np.nan
-            self.corrupt.update(films.samples[i].id for i in batch.corrupt)
+            self.corrupt.update(images.samples[i].id for i in batch.corrupt)
             indices.append(batch.indices.numpy())
             rows.append(z)
-        return distributed.gather(np.concatenate(indices), np.concatenate(rows), len(films), self.process)
+        return distributed.gather(np.concatenate(indices), np.concatenate(rows), len(images), self.process)
 
     def _say(self, text: str) -> None:
         if self.process.is_main:

@@ -1,6 +1,6 @@
-"""GDCM in a process of its own, since some damaged films end the process that GDCM decodes them in.
+"""GDCM in a process of its own, since some damaged images end the process that GDCM decodes them in.
 
-One child for each process that needs it, started with the first such film and ended with its parent.
+One child for each process that needs it, started with the first such image and ended with its parent.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from thorax.data.decoders.limits import Refused
+from thorax.data.decoders.limits import UnsupportedImage
 
-#: Seconds that one film may take.
+#: Seconds that one image may take.
 LONGEST = 60.0
 _SOURCE = Path(__file__).resolve().parents[3]
-_START = f"import sys; sys.path.insert(0, {str(_SOURCE)!r}); from thorax.data.decoders import decoder_process; decoder_process.serve()"
+_START = (
+    f"import sys; sys.path.insert(0, {str(_SOURCE)!r}); from thorax.data.decoders import decoder_process;"
+    " decoder_process.serve()"
+)
 _children: dict[int, subprocess.Popen[bytes]] = {}
 _lock = threading.Lock()
 
@@ -32,7 +35,7 @@ def decoded(data: bytes) -> tuple[np.ndarray, str]:
     """The samples of a whole DICOM file, and their photometric interpretation.
 
     Raises:
-        Refused: GDCM cannot decode it, dies of it, or takes more than LONGEST.
+        UnsupportedImage: GDCM cannot decode it, dies of it, or takes more than LONGEST.
     """
     with _lock:
         child = _children.get(os.getpid()) or _started()
@@ -43,11 +46,13 @@ def decoded(data: bytes) -> tuple[np.ndarray, str]:
             problem, kind, samples = (_receive(cast(BinaryIO, child.stdout)) for _ in range(3))
         except (OSError, EOFError):
             _end()
-            raise Refused("the decoder of its transfer syntax broke off: its compressed film is damaged") from None
+            raise UnsupportedImage(
+                "the decoder of its transfer syntax broke off: its compressed image is damaged"
+            ) from None
         finally:
             watch.cancel()
     if problem:
-        raise Refused(problem.decode())
+        raise UnsupportedImage(problem.decode())
     return np.load(io.BytesIO(samples), allow_pickle=False), kind.decode()
 
 
@@ -73,7 +78,9 @@ def serve() -> None:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    child = subprocess.Popen([sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     if not _children:
         atexit.register(_end)
     _children.clear()  # a forked process inherits its parent's: not its own

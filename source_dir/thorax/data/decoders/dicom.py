@@ -16,35 +16,76 @@ import numpy as np
 from PIL import Image
 
 from thorax.data.decoders import decoder_process
-from thorax.data.decoders.limits import MAX_BYTES, Header, NotInstalled, Refused, Scaled, check_size, full_scale, resized
+from thorax.data.decoders.limits import (
+    MAX_BYTES,
+    Header,
+    NotInstalled,
+    Scaled,
+    UnsupportedImage,
+    check_size,
+    full_scale,
+    resized,
+)
 
 #: Elements of the largest header; real ones have some hundreds.
 MAX_ELEMENTS = 100_000
 _NEEDED = [
-    "BitsAllocated", "BitsStored", "Columns", "HighBit", "NumberOfFrames", "PhotometricInterpretation", "PixelRepresentation", "PlanarConfiguration",
-    "Rows", "SamplesPerPixel", "ModalityLUTSequence", "RescaleIntercept", "RescaleSlope", "VOILUTFunction", "VOILUTSequence", "WindowCenter",
-    "WindowWidth", "PixelData",
-]  # fmt: skip
+    "BitsAllocated",
+    "BitsStored",
+    "Columns",
+    "HighBit",
+    "NumberOfFrames",
+    "PhotometricInterpretation",
+    "PixelRepresentation",
+    "PlanarConfiguration",
+    "Rows",
+    "SamplesPerPixel",
+    "ModalityLUTSequence",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "PixelData",
+]
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PATIENT_ID = 0x00100020
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-_JPEG_2000 = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"
-#: In the order they are tried: the first that is installed and can decode the film.
+_JPEG_2000 = (
+    "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.201",
+    "1.2.840.10008.1.2.4.202",
+    "1.2.840.10008.1.2.4.203",
+)
+#: In the order they are tried: the first that is installed and can decode the image.
 _PLUGINS = ("pydicom", "pillow", "pylibjpeg", "pyjpegls", "gdcm")
 #: What to install for syntaxes that neither pydicom nor Pillow decodes.
-_PACKAGE = {"1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls"} | dict.fromkeys(_JPEG_2000, "pylibjpeg pylibjpeg-openjpeg")
+_PACKAGE = {"1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls"} | dict.fromkeys(
+    _JPEG_2000, "pylibjpeg pylibjpeg-openjpeg"
+)
 
 
 def header(file: BinaryIO) -> Header:
     dataset, _ = _read(file, pixels=False)
-    return Header("DICOM", int(dataset.Columns), int(dataset.Rows), str(dataset.PhotometricInterpretation), int(dataset.BitsStored))
+    return Header(
+        "DICOM",
+        int(dataset.Columns),
+        int(dataset.Rows),
+        str(dataset.PhotometricInterpretation),
+        int(dataset.BitsStored),
+    )
 
 
 def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
-    """(h, w) uint8, white air never: MONOCHROME1 is inverted. PatientOrientation is not applied, nor PixelAspectRatio."""
+    """(h, w) uint8, white air never: MONOCHROME1 is inverted.
+
+    PatientOrientation is not applied, nor PixelAspectRatio.
+    """
     dataset, syntax = _read(io.BytesIO(data), pixels=True)
     samples = _samples(dataset, syntax, data)
     if samples.ndim == 3:
@@ -77,7 +118,7 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         self.left -= 1
         if self.left < 0:
-            raise Refused(f"it has more than {MAX_ELEMENTS} elements")
+            raise UnsupportedImage(f"it has more than {MAX_ELEMENTS} elements")
         return self.file.read(min(size, MAX_BYTES) if size >= 0 else -1)
 
 
@@ -85,10 +126,12 @@ def patient(file: BinaryIO) -> str:
     """Its PatientID, or nothing; little more than what comes before it is read.
 
     Raises:
-        Refused, NotInstalled, or what pydicom raises for damaged files.
+        UnsupportedImage, NotInstalled, or what pydicom raises for damaged files.
     """
     bounded, _ = _opened(file)
-    told = _pydicom().filereader.read_partial(bounded, stop_when=lambda tag, vr, length: tag > _PATIENT_ID, specific_tags=[_PATIENT_ID])
+    told = _pydicom().filereader.read_partial(
+        bounded, stop_when=lambda tag, vr, length: tag > _PATIENT_ID, specific_tags=[_PATIENT_ID]
+    )
     return str(told.get("PatientID") or "").strip(" \0")
 
 
@@ -99,9 +142,12 @@ def _opened(file: BinaryIO) -> tuple[_Bounded, Any]:
     meta = pydicom.filereader.read_dataset(bounded, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     syntax = meta.get("TransferSyntaxUID")
     if not syntax:
-        raise Refused("it names no transfer syntax")
+        raise UnsupportedImage("it names no transfer syntax")
     if syntax == _DEFLATED:
-        raise Refused("its transfer syntax Deflated Explicit VR Little Endian is not read; decompress it, for example with dcmconv --write-xfer-little")
+        raise UnsupportedImage(
+            "its transfer syntax Deflated Explicit VR Little Endian is not read; decompress it, for example with"
+            " dcmconv --write-xfer-little"
+        )
     _available(syntax)
     bounded.seek(0)
     return bounded, syntax
@@ -113,40 +159,52 @@ def _read(file: BinaryIO, pixels: bool) -> tuple[Any, str]:
     dataset = _pydicom().dcmread(bounded, stop_before_pixels=not pixels, specific_tags=_NEEDED)
     _check(dataset)
     if pixels and "PixelData" not in dataset:
-        raise Refused("it has no pixels (PixelData)")
+        raise UnsupportedImage("it has no pixels (PixelData)")
     return dataset, str(syntax)
 
 
 def _available(syntax: Any) -> Any:
-    """The decoder of a transfer syntax; raises Refused where pydicom knows none, NotInstalled where it is not here."""
+    """The decoder of a transfer syntax.
+
+    Raises UnsupportedImage where pydicom knows none, NotInstalled where it is not here.
+    """
     from pydicom.pixels.decoders.base import get_decoder
 
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise Refused(f"its transfer syntax {syntax.name} ({syntax}) holds no film that is read") from None
+        raise UnsupportedImage(f"its transfer syntax {syntax.name} ({syntax}) holds no image that is read") from None
     if not decoder.is_available:
-        raise NotInstalled(f"its transfer syntax {syntax.name} ({syntax}) needs a decoder; pip install {_PACKAGE.get(syntax, 'python-gdcm')}")
+        raise NotInstalled(
+            f"its transfer syntax {syntax.name} ({syntax}) needs a decoder; pip install"
+            f" {_PACKAGE.get(syntax, 'python-gdcm')}"
+        )
     return decoder
 
 
 def _check(dataset: Any) -> None:
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "PhotometricInterpretation"):
         if dataset.get(keyword) in (None, ""):
-            raise Refused(f"it has no {keyword}: not a film")
+            raise UnsupportedImage(f"it has no {keyword}: not an image")
     check_size(int(dataset.Columns), int(dataset.Rows))
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
-        raise Refused(f"it has {frames} frames; write each as a file of its own")
-    allocated, stored, channels = int(dataset.BitsAllocated), int(dataset.BitsStored), int(dataset.get("SamplesPerPixel") or 1)
+        raise UnsupportedImage(f"it has {frames} frames; write each as a file of its own")
+    allocated, stored, channels = (
+        int(dataset.BitsAllocated),
+        int(dataset.BitsStored),
+        int(dataset.get("SamplesPerPixel") or 1),
+    )
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
-        raise Refused(f"it has {stored} of {allocated} bits a sample (BitsStored, BitsAllocated); up to 16 are read")
+        raise UnsupportedImage(
+            f"it has {stored} of {allocated} bits a sample (BitsStored, BitsAllocated); up to 16 are read"
+        )
     if int(dataset.get("HighBit", stored - 1)) != stored - 1:
-        raise Refused(f"it has HighBit {dataset.HighBit} with {stored} bits stored; {stored - 1} is expected")
+        raise UnsupportedImage(f"it has HighBit {dataset.HighBit} with {stored} bits stored; {stored - 1} is expected")
     kind = str(dataset.PhotometricInterpretation)
     if kind not in _GREY + _COLOUR:
-        raise Refused(f"its photometric interpretation {kind} is not read; {', '.join(_GREY + _COLOUR)} are")
+        raise UnsupportedImage(f"its photometric interpretation {kind} is not read; {', '.join(_GREY + _COLOUR)} are")
     if channels != (1 if kind in _GREY else 3) or (channels == 3 and allocated != 8):
-        raise Refused(f"it has {channels} samples of {allocated} bits a pixel, which {kind} has not")
+        raise UnsupportedImage(f"it has {channels} samples of {allocated} bits a pixel, which {kind} has not")
 
 
 def _samples(dataset: Any, syntax: str, data: bytes) -> np.ndarray:
@@ -164,7 +222,10 @@ def _samples(dataset: Any, syntax: str, data: bytes) -> np.ndarray:
     if syntax == _JPEG_EXTENDED and int(dataset.BitsStored) > 8:  # Pillow and GDCM decode 8 bits
         plugins = [p for p in plugins if p == "pylibjpeg"]
         if not plugins:
-            raise NotInstalled(f"its transfer syntax {uid.name} with {dataset.BitsStored} bits needs a decoder; pip install pylibjpeg pylibjpeg-libjpeg (GPL)")
+            raise NotInstalled(
+                f"its transfer syntax {uid.name} with {dataset.BitsStored} bits needs a decoder; pip install pylibjpeg"
+                " pylibjpeg-libjpeg (GPL)"
+            )
     for plugin in plugins:
         try:
             if plugin == "gdcm":
@@ -175,10 +236,12 @@ def _samples(dataset: Any, syntax: str, data: bytes) -> np.ndarray:
             break
         except RuntimeError as error:
             if plugin == plugins[-1]:
-                raise Refused(str(error).strip().splitlines()[-1].strip()) from None
+                raise UnsupportedImage(str(error).strip().splitlines()[-1].strip()) from None
     grey = samples.ndim == 2 and samples.dtype.itemsize <= 2
-    if samples.shape[:2] != shape or not (grey or (samples.shape[2:] == (3,) and samples.dtype == np.uint8 and kind == "RGB")):
-        raise Refused(f"its pixels are {samples.dtype} of shape {samples.shape}, its header says otherwise")
+    if samples.shape[:2] != shape or not (
+        grey or (samples.shape[2:] == (3,) and samples.dtype == np.uint8 and kind == "RGB")
+    ):
+        raise UnsupportedImage(f"its pixels are {samples.dtype} of shape {samples.shape}, its header says otherwise")
     return np.ascontiguousarray(samples, samples.dtype.newbyteorder("="))
 
 
@@ -192,18 +255,27 @@ def by_plugin(data: bytes, plugin: str) -> tuple[np.ndarray, str]:
 
 
 def _check_rle(frame: bytes, pixels: int) -> None:
-    """Raises Refused where a segment unpacks to more than a byte a pixel (PS3.5 annex G): pydicom would unpack it all."""
+    """Raises UnsupportedImage where a segment unpacks to more than a byte a pixel (PS3.5 annex G).
+
+    Pydicom would unpack it all.
+    """
     if len(frame) < 64 or len(frame) > 12 * pixels + 4096:
-        raise Refused(f"its run lengths take {len(frame)} bytes for {pixels} pixels")
+        raise UnsupportedImage(f"its run lengths take {len(frame)} bytes for {pixels} pixels")
     starts = struct.unpack("<16L", frame[:64])
     ends = [*starts[2 : starts[0] + 1], len(frame)]
     for start, end in zip(starts[1:], ends, strict=False):
         at, unpacked = start, 0
         while at < end and unpacked <= pixels + 256:
             code = frame[at]
-            at, unpacked = (at + 2, unpacked + 257 - code) if code > 128 else (at + 2 + code, unpacked + code + 1) if code < 128 else (at + 1, unpacked)
+            at, unpacked = (
+                (at + 2, unpacked + 257 - code)
+                if code > 128
+                else (at + 2 + code, unpacked + code + 1)
+                if code < 128
+                else (at + 1, unpacked)
+            )
         if unpacked > pixels + 256:
-            raise Refused(f"its run lengths unpack to more than {pixels} pixels")
+            raise UnsupportedImage(f"its run lengths unpack to more than {pixels} pixels")
 
 
 def _checked_stream(frame: bytes, dataset: Any, syntax: str) -> bytes:
@@ -226,12 +298,17 @@ def _checked_stream(frame: bytes, dataset: Any, syntax: str) -> bytes:
                 claimed = width, height, samples, bits
             at += 1 if marker == 0xFF else 2 + length
     if not claimed:
-        raise Refused("its compressed film has no size")
+        raise UnsupportedImage("its compressed image has no size")
     said = int(dataset.Columns), int(dataset.Rows), int(dataset.SamplesPerPixel)
     if claimed[:3] != said:
-        raise Refused(f"its header says {said[0]}x{said[1]} pixels of {said[2]} samples, its compressed film {claimed[0]}x{claimed[1]} of {claimed[2]}")
+        raise UnsupportedImage(
+            f"its header says {said[0]}x{said[1]} pixels of {said[2]} samples, its compressed image"
+            f" {claimed[0]}x{claimed[1]} of {claimed[2]}"
+        )
     if not 2 <= claimed[3] <= int(dataset.BitsAllocated):
-        raise Refused(f"its compressed film has {claimed[3]} bits a sample, its header {dataset.BitsAllocated}")
+        raise UnsupportedImage(
+            f"its compressed image has {claimed[3]} bits a sample, its header {dataset.BitsAllocated}"
+        )
     return frame
 
 
@@ -251,7 +328,7 @@ def _table(dataset: Any, samples: np.ndarray) -> np.ndarray:
         held = values[(stored >= low) & (stored <= high)]
         share = (values - held.min()) / max(held.max() - held.min(), np.finfo(float).tiny)
     if not np.isfinite(share).all():
-        raise Refused("its rescale slope, intercept or window is no number")
+        raise UnsupportedImage("its rescale slope, intercept or window is no number")
     grey = np.rint(share * 255).clip(0, 255).astype(np.uint8)
     return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey
 
@@ -259,7 +336,9 @@ def _table(dataset: Any, samples: np.ndarray) -> np.ndarray:
 def _window(dataset: Any) -> tuple[float, float] | None:
     """Centre and width, the first where there are several; None without a usable one."""
     centre, width = (dataset.get(keyword) for keyword in ("WindowCenter", "WindowWidth"))
-    centre, width = (v[0] if not isinstance(v, float | int | str) and v is not None and len(v) else v for v in (centre, width))
+    centre, width = (
+        v[0] if not isinstance(v, float | int | str) and v is not None and len(v) else v for v in (centre, width)
+    )
     if centre in (None, "", []) or width in (None, "", []) or not float(width) > 0:
         return None
     return float(centre), float(width)
@@ -273,13 +352,13 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
     if function == "LINEAR_EXACT":
         return ((values - centre) / width + 0.5).clip(0, 1)
     if function != "LINEAR":
-        raise Refused(f"its VOI LUT function {function} is not read; LINEAR, LINEAR_EXACT and SIGMOID are")
+        raise UnsupportedImage(f"its VOI LUT function {function} is not read; LINEAR, LINEAR_EXACT and SIGMOID are")
     return ((values - (centre - 0.5)) / max(width - 1, 1e-9) + 0.5).clip(0, 1)
 
 
 def _range(bits: int, samples: np.ndarray) -> tuple[int, int]:
     """The lowest and highest sample where nothing says what is black and white: of the stored bits, or, where 16 are
-    stored, of the smallest of 8, 10, 12, 14 or 16 bits that holds the film."""
+    stored, of the smallest of 8, 10, 12, 14 or 16 bits that holds the image."""
     if samples.dtype.kind == "u":
         return 0, full_scale(samples) if bits == 16 else (1 << bits) - 1
     if bits == 16:

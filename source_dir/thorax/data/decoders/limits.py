@@ -1,4 +1,7 @@
-"""What every decoder shares: how large a film may be, how a film that cannot be read is told, and the last steps."""
+"""What every decoder shares.
+
+How large an image may be, how an image that cannot be read is told, and the last steps.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +14,41 @@ from PIL import Image
 
 from thorax.errors import ThoraxError
 
-#: Pixels of the largest film (8,192 x 8,192; the largest detectors have 30 million). A file that claims more is refused unread.
+#: Pixels of the largest image (8,192 x 8,192; the largest detectors have 30 million). A file that claims more is
+#: refused unread.
 MAX_PIXELS = 2**26
 #: Bytes of the largest file.
 MAX_BYTES = 2**28
-#: Maps (width, height) of the upright film to the wanted (width, height).
+#: Maps (width, height) of the upright image to the wanted (width, height).
 Scaled = Callable[[int, int], tuple[int, int]]
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is stricter
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF and the like
 
 
-class UnreadableFilm(ThoraxError):  # noqa: N818  a film, said as the field says it
-    """A film that cannot be decoded, or does not fit the preprocessing. The message names it."""
+class DecodeError(ThoraxError):
+    """An image that cannot be decoded, or does not fit the preprocessing. The message names it."""
 
 
-class DecoderMissing(UnreadableFilm):  # as above
-    """The film may be well, but a package that decodes it is not installed. The message names the package."""
+class DecoderMissing(DecodeError):  # noqa: N818  as above
+    """The image may be well, but a package that decodes it is not installed. The message names the package."""
 
 
-class Refused(Exception):  # noqa: N818
-    """A decoder's reason to refuse a film; `decode` adds the film's name."""
+class UnsupportedImage(Exception):  # noqa: N818  an image, said as the field says it
+    """A decoder's reason to refuse an image; `decode` adds the image's name."""
 
 
-class NotInstalled(Refused):
-    """As Refused, for want of a package."""
+class NotInstalled(UnsupportedImage):
+    """As UnsupportedImage, for want of a package."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a film's first bytes tell.
+    """What an image's first bytes tell.
 
     Attributes:
         kind: JPEG, PNG, TIFF, DICOM or PGM.
-        width, height: pixels of the upright film.
+        width, height: pixels of the upright image.
         mode: Pillow's name of the colour mode (L for any single grey channel), or DICOM's photometric interpretation.
         bits: bits of one sample.
     """
@@ -57,23 +61,27 @@ class Header:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises Refused for a film without pixels or with more than MAX_PIXELS."""
+    """Raises UnsupportedImage for an image without pixels or with more than MAX_PIXELS."""
     if width < 1 or height < 1:
-        raise Refused(f"it has {width}x{height} pixels")
+        raise UnsupportedImage(f"it has {width}x{height} pixels")
     if width * height > MAX_PIXELS:
-        raise Refused(f"it claims {width}x{height} pixels, more than the {MAX_PIXELS} that are read")
+        raise UnsupportedImage(f"it claims {width}x{height} pixels, more than the {MAX_PIXELS} that are read")
 
 
 def resized(grey: Image.Image, target: tuple[int, int] | None) -> Image.Image:
-    """The film at (width, height) `target`, by an antialiasing bilinear filter; None keeps its size."""
-    return grey if target is None or grey.size == target else grey.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    """The image at (width, height) `target`, by an antialiasing bilinear filter; None keeps its size."""
+    return (
+        grey
+        if target is None or grey.size == target
+        else grey.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    )
 
 
 def full_scale(pixels: np.ndarray) -> int:
-    """The white of a film of 16-bit samples, told by its content: 255, 1023, 4095, 16383 or 65535.
+    """The white of an image of 16-bit samples, told by its content: 255, 1023, 4095, 16383 or 65535.
 
-    Films of 10 to 14 bits are often stored in 16-bit files as they are: the smallest of these depths that holds the
-    film's brightest sample is taken. A film that was stretched from 8 bits to the whole range (x 257 or x 256) keeps
+    Images of 10 to 14 bits are often stored in 16-bit files as they are: the smallest of these depths that holds the
+    image's brightest sample is taken. An image that was stretched from 8 bits to the whole range (x 257 or x 256) keeps
     the whole range, however dark it is.
     """
     top = int(pixels.max())

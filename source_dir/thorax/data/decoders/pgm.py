@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from thorax.data.decoders.limits import Header, Refused, Scaled, check_size, grey_table, resized
+from thorax.data.decoders.limits import Header, Scaled, UnsupportedImage, check_size, grey_table, resized
 
 _SPACE = rb"(?:[ \t\r\n]|#[^\r\n]*[\r\n])+"
 _HEAD = re.compile(rb"P5" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,5})[ \t\r\n]")
@@ -25,21 +25,23 @@ def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
     width, height, white, start = _head(data[:_LONGEST_HEAD])
     kind = np.dtype(np.uint8 if white < 256 else ">u2")
     if len(data) - start < width * height * kind.itemsize:
-        raise Refused(f"it is cut short: {width}x{height} pixels are announced, {(len(data) - start) // kind.itemsize} are there")
-    film = np.frombuffer(data, kind, width * height, start).reshape(height, width)
+        raise UnsupportedImage(
+            f"it is cut short: {width}x{height} pixels are announced, {(len(data) - start) // kind.itemsize} are there"
+        )
+    image = np.frombuffer(data, kind, width * height, start).reshape(height, width)
     if white != 255:
-        film = grey_table(white)[film]
+        image = grey_table(white)[image]
     target = scaled(width, height) if scaled is not None else None
-    return film if target in (None, (width, height)) else np.asarray(resized(Image.fromarray(film), target))
+    return image if target in (None, (width, height)) else np.asarray(resized(Image.fromarray(image), target))
 
 
 def _head(data: bytes) -> tuple[int, int, int, int]:
     """(width, height, white, where the pixels begin)."""
     found = _HEAD.match(data)
     if not found:
-        raise Refused("its header is damaged")
+        raise UnsupportedImage("its header is damaged")
     width, height, white = map(int, found.groups())
     check_size(width, height)
     if not 0 < white < 65536:
-        raise Refused(f"its white is {white}, out of 1 to 65535")
+        raise UnsupportedImage(f"its white is {white}, out of 1 to 65535")
     return width, height, white, found.end()

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from thorax.data.decoders.limits import Header, Refused, Scaled, check_size, full_scale, grey_table, resized
+from thorax.data.decoders.limits import Header, Scaled, UnsupportedImage, check_size, full_scale, grey_table, resized
 
 KINDS = ("JPEG", "PNG")
 #: libjpeg-turbo's advice against progressive JPEGs that repeat themselves for minutes; real ones have about 10.
@@ -26,19 +26,24 @@ def header(file: BinaryIO) -> Header:
             file.seek(24)
             bits = file.read(1)[0]
         # getexif() of a PNG would read all of its pixels to look behind them.
-        turned = (kind == "JPEG" or "exif" in image.info) and image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+        turned = (kind == "JPEG" or "exif" in image.info) and image.getexif().get(
+            ExifTags.Base.Orientation, 1
+        ) in _TURNED
         width, height = reversed(image.size) if turned else image.size
         return Header(kind, width, height, "L" if image.mode.startswith("I") else image.mode, bits)
 
 
 def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
-    """(h, w) uint8. JPEGs are decoded at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that is not below the wanted
+    """(h, w) uint8. JPEGs are decoded at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that is not below the
+    wanted
     size, from their luminance alone. EXIF orientation is applied."""
     with Image.open(io.BytesIO(data), formats=KINDS) as image:
         check_size(*image.size)
-        once = image.mode == "L" and "progressive" not in image.info  # libjpeg reads one scan and no more; counting takes a while
+        once = (
+            image.mode == "L" and "progressive" not in image.info
+        )  # libjpeg reads one scan and no more; counting takes a while
         if image.format != "PNG" and not once and data.count(b"\xff\xda") > MAX_SCANS:
-            raise Refused(f"it has more than {MAX_SCANS} progressive scans")
+            raise UnsupportedImage(f"it has more than {MAX_SCANS} progressive scans")
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
         target = None
         if scaled is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TILELENGTH, TILEWIDTH
 
-from thorax.data.decoders.limits import Header, Refused, Scaled, check_size, full_scale, grey_table, resized
+from thorax.data.decoders.limits import Header, Scaled, UnsupportedImage, check_size, full_scale, grey_table, resized
 from thorax.data.decoders.raster import to_grey
 
 _WHITE_IS_ZERO = 0
@@ -38,7 +38,7 @@ def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
 
 
 def _checked(image: Image.Image) -> int:
-    """Bits of a sample; raises Refused for what cannot be read within bounds or has no known range."""
+    """Bits of a sample; raises UnsupportedImage for what cannot be read within bounds or has no known range."""
     check_size(*image.size)
     tags = image.tag_v2  # type: ignore[attr-defined]
     tile = (int(tags.get(TILEWIDTH, 1)), int(tags.get(TILELENGTH, 1)))
@@ -46,11 +46,11 @@ def _checked(image: Image.Image) -> int:
     bits = int(max(tags.get(BITSPERSAMPLE, (1,))))
     if image.mode in ("F", "I"):
         kind = "floating-point" if image.mode == "F" else "signed or 32-bit"
-        raise Refused(f"it has {kind} samples, whose black and white no one knows; convert it to 8 or 16 bits")
+        raise UnsupportedImage(f"it has {kind} samples, whose black and white no one knows; convert it to 8 or 16 bits")
     first = image.tell()
     try:
         image.seek(first + 1)
     except EOFError:
         image.seek(first)
         return bits
-    raise Refused("it has several pages; write each as a file of its own")
+    raise UnsupportedImage("it has several pages; write each as a file of its own")

@@ -1,4 +1,5 @@
-"""Formats of a channel. Each module here has NAME, `finds(channel) -> what it saw or ""` and `read(channel) -> Listing`.
+"""Formats of a channel. Each module here has NAME, `finds(channel) -> what it saw or ""` and `read(channel) ->
+Listing`.
 
 A new format is a new module in FORMATS.
 """
@@ -9,17 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from thorax.data.formats import coco, folders, lst, manifest, nih, recordio, shards, table
-from thorax.data.formats.channel import KINDS, Channel, Options
+from thorax.data.formats.channel import KINDS, Channel, ReadOptions
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
-FORMATS: dict[str, Any] = {module.NAME: module for module in (folders, lst, recordio, manifest, table, nih, coco, shards)}
+FORMATS: dict[str, Any] = {
+    module.NAME: module for module in (folders, lst, recordio, manifest, table, nih, coco, shards)
+}
 #: Other names that data_format takes.
 ALIASES = {"csv": "table", "parquet": "table", "rec": "recordio"}
 
 
-def read_channel(name: str, folder: Path, data_format: str = "auto", options: Options | None = None, lists: Path | None = None, table: str = "") -> Listing:
-    """The films of one channel.
+def read_channel(
+    name: str,
+    folder: Path,
+    data_format: str = "auto",
+    options: ReadOptions | None = None,
+    lists: Path | None = None,
+    table: str = "",
+) -> Listing:
+    """The images of one channel.
 
     Args:
         name: the channel, for errors.
@@ -30,30 +40,40 @@ def read_channel(name: str, folder: Path, data_format: str = "auto", options: Op
         table: of several tables in the folder, the name of the one that is meant.
 
     Raises:
-        ThoraxError: no films, no known format, or more than one; whatever the format cannot read. It names the channel.
+        ThoraxError: no images, no known format, or more than one; whatever the format cannot read. It names the
+            channel.
     """
     if not folder.is_dir():
         raise ThoraxError(f"channel {name}: {folder} is not a folder")
-    channel = Channel(folder, options or Options(), lists, table)
+    channel = Channel(folder, options or ReadOptions(), lists, table)
     try:
         if not channel.files and not channel.folders:
             raise ThoraxError(f"{folder} is empty")
         listing: Listing = FORMATS[_format(channel, data_format)].read(channel)
         if not len(listing.ids):
-            raise ThoraxError(f"no films in {folder}")
+            raise ThoraxError(f"no images in {folder}")
         _check_names(listing)
     except ThoraxError as error:
         raise ThoraxError(f"channel {name}: {error}") from None
     except OSError as error:
-        raise ThoraxError(f"channel {name}: {error.filename or folder} cannot be read: {error.strerror or error}") from None
+        raise ThoraxError(
+            f"channel {name}: {error.filename or folder} cannot be read: {error.strerror or error}"
+        ) from None
     return listing
 
 
 def _check_names(listing: Listing) -> None:
     """Every list, table and log line that a run writes holds these names: they must be text of one line."""
     for name in listing.ids:
-        if "\t" in name or "\n" in name or "\r" in name or (not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name)):
-            raise ThoraxError(f"the name of the film {name!r} holds a tab, a line break or bytes that are not UTF-8; rename it")
+        if (
+            "\t" in name
+            or "\n" in name
+            or "\r" in name
+            or (not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name))
+        ):
+            raise ThoraxError(
+                f"the name of the image {name!r} holds a tab, a line break or bytes that are not UTF-8; rename it"
+            )
 
 
 def _format(channel: Channel, asked: str) -> str:
@@ -71,12 +91,18 @@ def _format(channel: Channel, asked: str) -> str:
         return key
     seen = {key: saw for key, module in FORMATS.items() if (saw := module.finds(channel)) and channel.table in saw}
     if not seen and channel.table:
-        raise ThoraxError(f"{channel.folder / channel.table} is no list of films that is known: a .csv with a path column, .parquet, .lst, .rec, .manifest ...")
+        raise ThoraxError(
+            f"{channel.folder / channel.table} is no list of images that is known: a .csv with a path column, .parquet,"
+            " .lst, .rec, .manifest ..."
+        )
     if not seen:
         raise ThoraxError(
             f"no known format in {channel.folder}, which holds {channel.inventory()}; "
-            f"expected a folder of films ({KINDS}) per class, or one .csv with a path column "
-            "(or .parquet, .lst, .rec, .manifest, .tar, NIH's Data_Entry_2017.csv, COCO's annotations/*.json)")  # fmt: skip
+            f"expected a folder of images ({KINDS}) per class, or one .csv with a path column "
+            "(or .parquet, .lst, .rec, .manifest, .tar, NIH's Data_Entry_2017.csv, COCO's annotations/*.json)"
+        )
     if len(seen) > 1:
-        raise ThoraxError(f"{channel.folder} holds {' and '.join(seen.values())}; choose one by data_format={'|'.join(seen)}")
+        raise ThoraxError(
+            f"{channel.folder} holds {' and '.join(seen.values())}; choose one by data_format={'|'.join(seen)}"
+        )
     return next(iter(seen))

@@ -10,24 +10,31 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from thorax.data.decoders import EXTENSIONS, is_film
+from thorax.data.decoders import EXTENSIONS, is_image
 from thorax.errors import ThoraxError
 from thorax.files import files_below
 
-#: Names of missing films that an error tells.
+#: Names of missing images that an error tells.
 EXAMPLES = 5
-#: What a film may be, as errors tell it.
+#: What an image may be, as errors tell it.
 KINDS = "JPEG, PNG, TIFF or DICOM"
 #: What a split column, a folder or a file name calls a part -> the part.
 PARTS = {
-    "train": "train", "training": "train", "train_val": "train", "trainval": "train",
-    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "train_val": "train",
+    "trainval": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True)
-class Options:
+class ReadOptions:
     """What a user says about formats; see the hyperparameters of the same names."""
 
     labels: tuple[str, ...] = ()
@@ -43,7 +50,7 @@ class Channel:
     Of several tables in the folder, `table` is the one that is meant: files with its ending beside it are passed over.
     """
 
-    def __init__(self, folder: Path, options: Options, lists: Path | None = None, table: str = "") -> None:
+    def __init__(self, folder: Path, options: ReadOptions, lists: Path | None = None, table: str = "") -> None:
         self.folder, self.options, self.lists, self.table = folder, options, lists, table
 
     @cached_property
@@ -59,7 +66,11 @@ class Channel:
     def files(self) -> list[str]:
         """Names of the files that lie in the folder itself."""
         ending = posixpath.splitext(self.table)[1]
-        return [e.name for e in self._entries if not e.is_dir() and not (ending and e.name.endswith(ending) and e.name != self.table)]
+        return [
+            e.name
+            for e in self._entries
+            if not e.is_dir() and not (ending and e.name.endswith(ending) and e.name != self.table)
+        ]
 
     def ending(self, *suffixes: str) -> list[str]:
         """Files of the folder itself with one of these ends."""
@@ -70,13 +81,15 @@ class Channel:
         """Every file at any depth, links followed, hidden ones left out. Nothing is opened."""
         return frozenset(files_below(self.folder, (".", "__")))
 
-    def films(self) -> list[str]:
-        """Every film at any depth, in the order of its path."""
-        return self._films
+    def images(self) -> list[str]:
+        """Every image at any depth, in the order of its path."""
+        return self._images
 
     @cached_property
-    def _films(self) -> list[str]:
-        found = (n for n in self.everything if posixpath.splitext(n)[1].lower() in EXTENSIONS or is_film(self.folder / n))
+    def _images(self) -> list[str]:
+        found = (
+            n for n in self.everything if posixpath.splitext(n)[1].lower() in EXTENSIONS or is_image(self.folder / n)
+        )
         return sorted(found, key=lambda name: name.split("/"))
 
     def paths(self, names: Iterable[str]) -> list[str]:
@@ -92,14 +105,17 @@ class Channel:
         if plain.startswith(f"{self.folder.absolute().as_posix()}/"):
             return plain[len(self.folder.absolute().as_posix()) + 1 :]
         if plain.startswith("/") or plain.split("/")[0] == "..":
-            raise ThoraxError(f"{where}: {name} leads out of the channel; films must lie in {self.folder}")
+            raise ThoraxError(f"{where}: {name} leads out of the channel; images must lie in {self.folder}")
         return plain
 
-    def locate(self, names: Sequence[str], table: str | Path, lines: Sequence[int], below: Sequence[str] = ("",)) -> list[str]:
-        """Where the films are that a table names, below the channel, each looked for in the folders `below` in turn.
+    def locate(
+        self, names: Sequence[str], table: str | Path, lines: Sequence[int], below: Sequence[str] = ("",)
+    ) -> list[str]:
+        """Where the images are that a table names, below the channel, each looked for in the folders `below` in turn.
 
         Raises:
-            ThoraxError: a name leads out of the channel, is listed twice or is empty, or films are missing; with lines.
+            ThoraxError: a name leads out of the channel, is listed twice or is empty, or images are missing; with
+                lines.
         """
         found: list[str] = []
         missing: list[tuple[int, str]] = []
@@ -119,15 +135,20 @@ class Channel:
         if missing:
             line, name = missing[0]
             others = " or its folder images" if "images/" in below else ""
-            told = ", ".join(f"line {n} {m}" for n, m in missing[:EXAMPLES]) + (", ..." if len(missing) > EXAMPLES else "")
-            more = f"; {len(missing)} of {len(names)} films are missing: {told}" if len(missing) > 1 else ""
+            told = ", ".join(f"line {n} {m}" for n, m in missing[:EXAMPLES]) + (
+                ", ..." if len(missing) > EXAMPLES else ""
+            )
+            more = f"; {len(missing)} of {len(names)} images are missing: {told}" if len(missing) > 1 else ""
             raise ThoraxError(f"{table} line {line}: {name} does not exist in {self.folder}{others}{more}")
         return found
 
     def inventory(self) -> str:
         """What lies in the folder, in a few words."""
         names = [e.name for e in self._entries]
-        return f"{len(self.files)} files and {len(self.folders)} folders ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        return (
+            f"{len(self.files)} files and {len(self.folders)} folders"
+            f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        )
 
 
 def part_of(text: str, where: str) -> str:

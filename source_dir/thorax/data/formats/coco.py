@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from thorax.data.columns import Files
+from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import PARTS, Channel
 from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
@@ -32,8 +32,14 @@ def _annotations(channel: Channel) -> list[str]:
     """Annotation files in the folder or its folder annotations/, below the channel."""
     listed = channel.ending(".json")
     if "annotations" in channel.folders:
-        listed += sorted(f"annotations/{path.name}" for path in (channel.folder / "annotations").glob("*.json") if not path.name.startswith("."))
-    return [name for name in listed if not _OTHERS.fullmatch(posixpath.basename(name)) and _has_boxes(channel.folder / name)]
+        listed += sorted(
+            f"annotations/{path.name}"
+            for path in (channel.folder / "annotations").glob("*.json")
+            if not path.name.startswith(".")
+        )
+    return [
+        name for name in listed if not _OTHERS.fullmatch(posixpath.basename(name)) and _has_boxes(channel.folder / name)
+    ]
 
 
 def _has_boxes(file: Path) -> bool:
@@ -59,7 +65,10 @@ def read(channel: Channel) -> Listing:
         words = re.findall("[a-z]+", posixpath.basename(name).lower())
         part = next((PARTS[word] for word in words if word in PARTS), None)
         if part is None or part in parts:
-            raise ThoraxError(f"{channel.folder} holds {len(files)} annotation files ({', '.join(files)}); leave one, or one each named train, val and test")
+            raise ThoraxError(
+                f"{channel.folder} holds {len(files)} annotation files ({', '.join(files)}); leave one, or one each"
+                " named train, val and test"
+            )
         listings.append(_read(channel, name))
         parts.append(part)
     (first, names), *others = listings
@@ -71,10 +80,14 @@ def read(channel: Channel) -> Listing:
         raise ThoraxError(f"{channel.folder}: an image is in several of {', '.join(files)}; leave each in one")
     paths = channel.paths(ids)
     return replace(
-        first, ids=ids, sources=Files(paths), targets=np.concatenate([listing.targets for listing, _ in listings]), patients=patients_of(ids, paths),
+        first,
+        ids=ids,
+        sources=FileColumn(paths),
+        targets=np.concatenate([listing.targets for listing, _ in listings]),
+        patients=patients_of(ids, paths),
         parts=[part for part, (listing, _) in zip(parts, listings, strict=True) for _ in listing.ids],
         notes=tuple(note for listing, _ in listings for note in listing.notes),
-    )  # fmt: skip
+    )
 
 
 def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
@@ -96,16 +109,29 @@ def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
         targets[[row[image] for image, _ in pairs], [column[category] for _, category in pairs]] = 1
     except KeyError:
         image, category = next((i, c) for i, c in pairs if i not in row or c not in column)
-        what = f"image id {image}, which it has no image of" if category in column else f"category id {category}, which is none of its {len(names)}"
+        what = (
+            f"image id {image}, which it has no image of"
+            if category in column
+            else f"category id {category}, which is none of its {len(names)}"
+        )
         raise ThoraxError(f"{file}: a box has the {what}") from None
     places = _places(channel, file, files)
     there = np.array([n for n, place in enumerate(places) if place], np.int64)
     if not len(there):
-        raise ThoraxError(f"none of the {len(files)} images of {file} is below {channel.folder}, e.g. {', '.join(files[:2])}")
-    notes = (f"{len(files) - len(there)} of the {len(files)} images of {file.name} are not there and are left out",) if len(there) < len(files) else ()
+        raise ThoraxError(
+            f"none of the {len(files)} images of {file} is below {channel.folder}, e.g. {', '.join(files[:2])}"
+        )
+    notes = (
+        (f"{len(files) - len(there)} of the {len(files)} images of {file.name} are not there and are left out",)
+        if len(there) < len(files)
+        else ()
+    )
     ids = [places[n] for n in there]
     labels = tuple(names[c] for c in sorted(names))
-    return Listing(labels, ids, Files(channel.paths(ids)), targets[there], ids, False, notes=notes, unnamed=np.nan), names
+    return (
+        Listing(labels, ids, FileColumn(channel.paths(ids)), targets[there], ids, False, notes=notes, unnamed=np.nan),
+        names,
+    )
 
 
 def _pairs(boxes: list[dict[str, Any]], crowds: bool) -> list[tuple[Any, int]]:
@@ -114,7 +140,10 @@ def _pairs(boxes: list[dict[str, Any]], crowds: bool) -> list[tuple[Any, int]]:
 
 
 def _places(channel: Channel, file: Path, names: list[str]) -> list[str]:
-    """Where each image is: at the channel's top, in images/, in the folder that the file is named after, or anywhere; "": nowhere."""
+    """Where each image is: at the channel's top, in images/, in the folder that the file is named after, or anywhere.
+
+    "": nowhere.
+    """
     folder = file.stem.partition("_")[2]
     anywhere: dict[str, str] = {}
     found = []
@@ -122,7 +151,7 @@ def _places(channel: Channel, file: Path, names: list[str]) -> list[str]:
         plain = channel.relative(name, str(file))
         place = next((p for p in (plain, f"images/{plain}", f"{folder}/{plain}") if p in channel.everything), "")
         if not place:
-            anywhere = anywhere or {posixpath.basename(film): film for film in channel.films()}
+            anywhere = anywhere or {posixpath.basename(path): path for path in channel.images()}
             place = anywhere.get(posixpath.basename(plain), "")
         found.append(place)
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thorax.data.columns import Files
+from thorax.data.columns import FileColumn
 from thorax.data.formats import coco, nih
 from thorax.data.formats.channel import KINDS, PARTS, Channel
 from thorax.data.patients import patients_of
@@ -15,19 +15,22 @@ from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
 NAME = "folder"
-#: A validation folder with fewer films than this cannot choose an epoch or a threshold: it joins train.
+#: A validation folder with fewer images than this cannot choose an epoch or a threshold: it joins train.
 FEWEST = 50
 
 
 def finds(channel: Channel) -> str:
-    """What it saw: at least one sub-folder with a film, or several sub-folders and no table.
+    """What it saw: at least one sub-folder with an image, or several sub-folders and no table.
 
-    One sub-folder beside a table holds the table's films: one class would be none. So do those of NIH and COCO.
+    One sub-folder beside a table holds the table's images: one class would be none. So do those of NIH and COCO.
     """
-    folders, tables = channel.folders, bool(channel.ending(".csv", ".csv.gz", ".parquet", ".lst", ".manifest", ".jsonl", ".json", ".rec", ".tar"))
+    folders, tables = (
+        channel.folders,
+        bool(channel.ending(".csv", ".csv.gz", ".parquet", ".lst", ".manifest", ".jsonl", ".json", ".rec", ".tar")),
+    )
     if (len(folders) == 1 and tables) or nih.finds(channel) or coco.finds(channel):
         return ""
-    if (len(folders) > 1 and not tables) or any("/" in film for film in channel.films()):
+    if (len(folders) > 1 and not tables) or any("/" in image for image in channel.images()):
         if _is_root(channel):
             return f"folders of parts ({', '.join(folders)})"
         return f"class folders ({', '.join(folders[:4])}{', ...' if len(folders) > 4 else ''})"
@@ -40,25 +43,29 @@ def _is_root(channel: Channel) -> bool:
 
 
 def read(channel: Channel) -> Listing:
-    """Films of every class folder, sorted by class and name; sub-folders of a class belong to it.
+    """Images of every class folder, sorted by class and name; sub-folders of a class belong to it.
 
     Raises:
-        ThoraxError: one class only, or a class without films.
+        ThoraxError: one class only, or a class without images.
     """
     root = _is_root(channel)
-    ids = [name for name in channel.films() if name.count("/") > root]
+    ids = [name for name in channel.images() if name.count("/") > root]
     of = [name.split("/")[root] for name in ids]
     names = tuple(sorted(set(of) if root else channel.folders))
     empty = sorted(set(names) - set(of))
     if empty:
-        raise ThoraxError(f"class folder {channel.folder / empty[0]} has no films ({KINDS}); fill it or remove it")
+        raise ThoraxError(f"class folder {channel.folder / empty[0]} has no images ({KINDS}); fill it or remove it")
     if len(names) < 2:
-        raise ThoraxError(f"{channel.folder} has one class folder only ({', '.join(names)}); a classifier needs two or more")
+        raise ThoraxError(
+            f"{channel.folder} has one class folder only ({', '.join(names)}); a classifier needs two or more"
+        )
     index = {name: k for k, name in enumerate(names)}
     targets = np.eye(len(names), dtype=np.float32)[[index[name] for name in of]]
     parts, notes = _parts(ids) if root else (None, ())
     paths = channel.paths(ids)
-    return Listing(names, ids, Files(paths), targets, patients_of(ids, paths), exclusive=True, parts=parts, notes=notes)
+    return Listing(
+        names, ids, FileColumn(paths), targets, patients_of(ids, paths), exclusive=True, parts=parts, notes=notes
+    )
 
 
 def _parts(ids: list[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -66,5 +73,8 @@ def _parts(ids: list[str]) -> tuple[list[str], tuple[str, ...]]:
     few = parts.count("validation")
     if not 0 < few < FEWEST:
         return parts, ()
-    note = f"the validation folder has {few} films, too few to choose an epoch or a threshold on: they join train, and validation is cut from it by patient"
+    note = (
+        f"the validation folder has {few} images, too few to choose an epoch or a threshold on: they join train, and"
+        " validation is cut from it by patient"
+    )
     return ["train" if part == "validation" else part for part in parts], (note,)

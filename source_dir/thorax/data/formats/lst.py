@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from thorax.data.columns import Files
+from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel
 from thorax.data.formats.numbered import labelled
 from thorax.data.patients import patients_of
@@ -36,7 +36,7 @@ def finds(channel: Channel) -> str:
 
 
 def read(channel: Channel) -> Listing:
-    """Films of the list, in its order.
+    """Images of the list, in its order.
 
     Raises:
         ThoraxError: see `read_rows`, Channel.locate and `labelled`; or not just one list.
@@ -45,7 +45,15 @@ def read(channel: Channel) -> Listing:
     names, targets, exclusive = labelled(rows.values, channel.options, lambda n: f"{table} line {rows.lines[n]}")
     places = channel.locate(rows.paths, table, rows.lines)
     paths = channel.paths(places)
-    return Listing(names, places, Files(paths), targets, patients_of(places, paths), exclusive, unnamed=0.0 if exclusive else np.nan)
+    return Listing(
+        names,
+        places,
+        FileColumn(paths),
+        targets,
+        patients_of(places, paths),
+        exclusive,
+        unnamed=0.0 if exclusive else np.nan,
+    )
 
 
 def _the_list(channel: Channel) -> Path:
@@ -63,7 +71,8 @@ def read_rows(table: Path) -> Rows:
     """The lines of a .lst.
 
     Raises:
-        ThoraxError: not UTF-8, no lines, another number of columns than the first line has, an index or label that is no
+        ThoraxError: not UTF-8, no lines, another number of columns than the first line has, an index or label that is
+            no
             number, or an index twice; with the line.
     """
     try:
@@ -78,14 +87,19 @@ def read_rows(table: Path) -> Rows:
             continue
         index, *between = line.split("\t")
         if len(between) < 2 or len(between) != (width or len(between)):
-            wanted = f"the lines above have {width + 1}" if width else "an index, one or more labels and a path are wanted"
+            wanted = (
+                f"the lines above have {width + 1}" if width else "an index, one or more labels and a path are wanted"
+            )
             raise ThoraxError(f"{table} line {number} has {len(between) + 1} columns between tabs; {wanted}")
         width = len(between)
         try:
             key = float(index)
             labels.append([float(value) for value in between[:-1]])
         except ValueError as error:
-            raise ThoraxError(f"{table} line {number}: {str(error).split(':')[-1].strip()} is no number; a line is index, labels, path") from None
+            raise ThoraxError(
+                f"{table} line {number}: {str(error).split(':')[-1].strip()} is no number; a line is index, labels,"
+                " path"
+            ) from None
         if first.setdefault(key := int(key), number) != number:
             raise ThoraxError(f"{table} line {number} has the index {key} of line {first[key]} again")
         lines.append(number)

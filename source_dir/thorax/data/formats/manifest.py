@@ -1,7 +1,8 @@
 """SageMaker's augmented manifest: a JSON object a line, with the image (`source-ref`) and its label.
 
 Labels: a class index; a list of 0 and 1 per label (multi-hot); or a list of class indices (class-id). Ground Truth's
-"...-metadata" with class-name or class-map names them. s3://bucket/a/b.png is the longest end of it (a/b.png, b.png) that
+"...-metadata" with class-name or class-map names them. s3://bucket/a/b.png is the longest end of it (a/b.png, b.png)
+that
 the channel holds.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from thorax.data.columns import Files
+from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel, nearest
 from thorax.data.formats.numbered import MANY, classes, columns
 from thorax.data.patients import patients_of
@@ -32,11 +33,11 @@ def finds(channel: Channel) -> str:
 
 
 def read(channel: Channel) -> Listing:
-    """Films of the manifest, in its order.
+    """Images of the manifest, in its order.
 
     Raises:
         ThoraxError: several manifests, a line that is no JSON object, an attribute that is missing, labels of several
-            kinds or out of range, films that are not there.
+            kinds or out of range, images that are not there.
     """
     manifests = channel.ending(".manifest", ".jsonl")
     if len(manifests) != 1:
@@ -47,15 +48,19 @@ def read(channel: Channel) -> Listing:
     for name in (image, label):
         for line, row in zip(lines, rows, strict=True):
             if name not in row:
-                raise ThoraxError(f"{file} line {line} has no attribute {name}{nearest(name, row)}; it has {', '.join(row)}")
+                raise ThoraxError(
+                    f"{file} line {line} has no attribute {name}{nearest(name, row)}; it has {', '.join(row)}"
+                )
     refs = [_place(channel, str(row[image]), f"{file} line {line}") for line, row in zip(lines, rows, strict=True)]
     places = channel.locate(refs, file, lines)
-    names, targets, exclusive = _labels(file, lines, [row[label] for row in rows], _class_names(file, rows, label), channel)
-    films = channel.paths(places)
+    names, targets, exclusive = _labels(
+        file, lines, [row[label] for row in rows], _class_names(file, rows, label), channel
+    )
+    images = channel.paths(places)
     patients = ["" if row.get(PATIENT) is None else str(row[PATIENT]) for row in rows]
     if "" in patients:
-        patients = [person or told for person, told in zip(patients, patients_of(places, films), strict=True)]
-    return Listing(names, places, Files(films), targets, patients, exclusive)
+        patients = [person or told for person, told in zip(patients, patients_of(places, images), strict=True)]
+    return Listing(names, places, FileColumn(images), targets, patients, exclusive)
 
 
 def _rows(file: Path) -> tuple[list[int], list[dict[str, Any]]]:
@@ -69,7 +74,10 @@ def _rows(file: Path) -> tuple[list[int], list[dict[str, Any]]]:
             except (ValueError, RecursionError) as error:
                 raise ThoraxError(f"{file} line {number} is not JSON: {error}") from None
             if not isinstance(row, dict):
-                raise ThoraxError(f"{file} line {number} is not a JSON object with attributes but {str(text.strip()[:40], 'utf-8', 'replace')}")
+                raise ThoraxError(
+                    f"{file} line {number} is not a JSON object with attributes but"
+                    f" {str(text.strip()[:40], 'utf-8', 'replace')}"
+                )
             lines.append(number)
             rows.append(row)
     if not rows:
@@ -83,10 +91,17 @@ def _attributes(file: Path, row: dict[str, Any], line: int, given: Sequence[str]
         if len(given) != 2:
             raise ThoraxError(f"attribute_names={','.join(given)} must be two names: the image's and the label's")
         return given[0], given[1]
-    labels = [name for name, value in row.items() if name not in (IMAGE, PATIENT) and not name.endswith("-metadata") and _numbers(value) is not None]
+    labels = [
+        name
+        for name, value in row.items()
+        if name not in (IMAGE, PATIENT) and not name.endswith("-metadata") and _numbers(value) is not None
+    ]
     if IMAGE not in row or len(labels) != 1:
         what = f"no attribute {IMAGE}" if IMAGE not in row else f"{len(labels) or 'no'} attributes that can be a label"
-        raise ThoraxError(f"{file} line {line} has {what}; it has {', '.join(row)}; name image and label by attribute_names=IMAGE,LABEL")
+        raise ThoraxError(
+            f"{file} line {line} has {what}; it has {', '.join(row)}; name image and label by"
+            " attribute_names=IMAGE,LABEL"
+        )
     return IMAGE, labels[0]
 
 
@@ -128,14 +143,19 @@ def _class_names(file: Path, rows: Sequence[dict[str, Any]], label: str) -> dict
     return names
 
 
-def _labels(file: Path, lines: Sequence[int], values: Sequence[Any], known: dict[int, str], channel: Channel) -> tuple[tuple[str, ...], np.ndarray, bool]:
+def _labels(
+    file: Path, lines: Sequence[int], values: Sequence[Any], known: dict[int, str], channel: Channel
+) -> tuple[tuple[str, ...], np.ndarray, bool]:
     def where(n: int) -> str:
         return f"{file} line {lines[n]}"
 
     numbers = [_numbers(value) for value in values]
     for n, value in enumerate(numbers):
         if value is None or isinstance(value, list) != isinstance(numbers[0], list):
-            raise ThoraxError(f"{where(n)}: the label {values[n]!r} is not {'a list of numbers' if isinstance(numbers[0], list) else 'a class index'}")
+            raise ThoraxError(
+                f"{where(n)}: the label {values[n]!r} is not"
+                f" {'a list of numbers' if isinstance(numbers[0], list) else 'a class index'}"
+            )
     options = channel.options
     if not isinstance(numbers[0], list):
         indices = np.array(numbers, np.float64)
@@ -147,7 +167,10 @@ def _labels(file: Path, lines: Sequence[int], values: Sequence[Any], known: dict
         width = len(lists[0])
         for n, row in enumerate(lists):
             if len(row) != width:
-                raise ThoraxError(f"{where(n)} has {len(row)} labels, those before it {width}; for class indices set label_format=class-id")
+                raise ThoraxError(
+                    f"{where(n)} has {len(row)} labels, those before it {width}; for class indices set"
+                    " label_format=class-id"
+                )
         return columns(np.array(lists, np.float64).reshape(len(lists), width), options, where)
     if not known:
         largest = int(max((max(row, default=0) for row in lists), default=0))
@@ -163,7 +186,10 @@ def _multi_hot(file: Path, lists: Sequence[Sequence[float]], asked: str) -> bool
     if len({len(row) for row in lists}) > 1 or any(v not in (0, 1, -1) for row in lists for v in row) or not lists[0]:
         return False
     if all(len(set(row)) == len(row) for row in lists):
-        raise ThoraxError(f"{file}: labels such as {list(map(int, lists[0]))} may be multi-hot or class indices; set label_format=multi-hot or class-id")
+        raise ThoraxError(
+            f"{file}: labels such as {list(map(int, lists[0]))} may be multi-hot or class indices; set"
+            " label_format=multi-hot or class-id"
+        )
     return True
 
 
@@ -173,7 +199,10 @@ def _named(lists: Sequence[Sequence[float]], known: dict[int, str], where: Any) 
     for n, row in enumerate(lists):
         for index in row:
             if index not in column:
-                raise ThoraxError(f"{where(n)}: class {index:g} is out of range; known are {', '.join(f'{i} {known[i]}' for i in sorted(known)[:8])}")
+                raise ThoraxError(
+                    f"{where(n)}: class {index:g} is out of range; known are"
+                    f" {', '.join(f'{i} {known[i]}' for i in sorted(known)[:8])}"
+                )
             targets[n, column[int(index)]] = 1
     return tuple(known[index] for index in sorted(known)), targets
 

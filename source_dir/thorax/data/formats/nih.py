@@ -1,6 +1,8 @@
-"""NIH ChestX-ray14 as published: Data_Entry_2017.csv (or the release of 2020), films in images/ or images_001/images/ ...
+"""NIH ChestX-ray14 as published: Data_Entry_2017.csv (or the release of 2020), images in images/ or images_001/images/
+...
 
-The official lists are honoured where they lie there: films of train_val_list.txt are train, those of test_list.txt test.
+The official lists are honoured where they lie there: images of train_val_list.txt are train, those of test_list.txt
+test.
 """
 
 from __future__ import annotations
@@ -13,19 +15,36 @@ from pathlib import Path
 
 import numpy as np
 
-from thorax.data.columns import Files
+from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import EXAMPLES, Channel, nearest
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 from thorax.tables import read_table
 
 NAME = "nih"
-LABELS = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax", "Consolidation", "Edema",
-          "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia")  # fmt: skip
+LABELS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
 NONE = "No Finding"
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _TABLE = re.compile(r"data_entry.*\.csv(\.gz)?", re.IGNORECASE)
-_LISTS = {"train": re.compile(r"train_val_list.*\.txt(\.gz)?", re.IGNORECASE), "test": re.compile(r"test_list.*\.txt(\.gz)?", re.IGNORECASE)}
+_LISTS = {
+    "train": re.compile(r"train_val_list.*\.txt(\.gz)?", re.IGNORECASE),
+    "test": re.compile(r"test_list.*\.txt(\.gz)?", re.IGNORECASE),
+}
 
 
 def finds(channel: Channel) -> str:
@@ -38,11 +57,12 @@ def _tables(channel: Channel) -> list[str]:
 
 
 def read(channel: Channel) -> Listing:
-    """Films of the table that are there, in its order; those that are not are counted.
+    """Images of the table that are there, in its order; those that are not are counted.
 
     Raises:
-        ThoraxError: several tables, a column is missing, a label is unknown, a film is listed twice, none is there, or one
-            is there twice; a film in both official lists.
+        ThoraxError: several tables, a column is missing, a label is unknown, an image is listed twice, none is there,
+            or one
+            is there twice; an image in both official lists.
     """
     tables = _tables(channel)
     if len(tables) != 1:
@@ -61,18 +81,25 @@ def read(channel: Channel) -> Listing:
         raise ThoraxError(f"{file} line {table.lines[n]} lists {ids[n]} a second time")
     rows = np.array([n for n, name in enumerate(ids) if name in place], np.int64)
     if not len(rows):
-        raise ThoraxError(f"none of the {len(ids)} films of {file} is below {channel.folder}; films lie in images/ or images_001/images/ and so on")
-    notes = [f"{len(ids) - len(rows)} of the {len(ids)} films of {file.name} are not there and are left out"] if len(rows) < len(ids) else []
+        raise ThoraxError(
+            f"none of the {len(ids)} images of {file} is below {channel.folder}; images lie in images/ or"
+            " images_001/images/ and so on"
+        )
+    notes = (
+        [f"{len(ids) - len(rows)} of the {len(ids)} images of {file.name} are not there and are left out"]
+        if len(rows) < len(ids)
+        else []
+    )
     found = [ids[n] for n in rows]
     patients = [person.zfill(8) for n in rows if (person := people[n].strip())]
     if len(patients) != len(rows):
         n = next(n for n in rows if not people[n].strip())
         raise ThoraxError(f"{file} line {table.lines[n]} has no Patient ID")
     parts = _parts(channel, found, notes)
-    sources = Files(channel.paths(place[name] for name in found))
+    sources = FileColumn(channel.paths(place[name] for name in found))
     if parts is not None and None in parts:
         kept = np.array([k for k, part in enumerate(parts) if part], np.int64)
-        notes.append(f"{len(parts) - len(kept)} films are in neither official list and are left out")
+        notes.append(f"{len(parts) - len(kept)} images are in neither official list and are left out")
         found, patients, parts = ([column[k] for k in kept] for column in (found, patients, parts))
         sources, rows = sources.take(kept), rows[kept]
     return Listing(LABELS, found, sources, targets[rows], patients, exclusive=False, parts=parts, notes=tuple(notes))  # type: ignore[arg-type]
@@ -90,7 +117,9 @@ def _targets(file: Path, findings: Sequence[str], lines: Sequence[int]) -> np.nd
                 row[index[plain]] = 1
             elif label.strip() != NONE:
                 line = lines[list(findings).index(text)]
-                raise ThoraxError(f"{file} line {line}: the label {label!r} is unknown{nearest(label, [*LABELS, NONE])}")
+                raise ThoraxError(
+                    f"{file} line {line}: the label {label!r} is unknown{nearest(label, [*LABELS, NONE])}"
+                )
         rows[text] = row
     return np.stack([rows[text] for text in findings])
 
@@ -98,16 +127,16 @@ def _targets(file: Path, findings: Sequence[str], lines: Sequence[int]) -> np.nd
 def _places(channel: Channel) -> dict[str, str]:
     """File name -> place below the channel."""
     place: dict[str, str] = {}
-    for film in channel.everything:
-        name = film.rpartition("/")[2]
-        if (other := place.setdefault(name, film)) != film and name.lower().endswith(".png"):
-            one, two = sorted(posixpath.dirname(path) or "." for path in (film, other))
+    for image in channel.everything:
+        name = image.rpartition("/")[2]
+        if (other := place.setdefault(name, image)) != image and name.lower().endswith(".png"):
+            one, two = sorted(posixpath.dirname(path) or "." for path in (image, other))
             raise ThoraxError(f"{name} is in {one} and in {two} of {channel.folder}; leave one of them")
     return place
 
 
-def _parts(channel: Channel, films: Sequence[str], notes: list[str]) -> list[str | None] | None:
-    """train or test of every film, by the official lists; None for a film of neither. No lists: None."""
+def _parts(channel: Channel, images: Sequence[str], notes: list[str]) -> list[str | None] | None:
+    """train or test of every image, by the official lists; None for an image of neither. No lists: None."""
     lists: dict[str, set[str]] = {}
     for part, pattern in _LISTS.items():
         for name in (name for name in channel.files if pattern.fullmatch(name)):
@@ -118,8 +147,11 @@ def _parts(channel: Channel, films: Sequence[str], notes: list[str]) -> list[str
         return None
     both = sorted(lists.get("train", set()) & lists.get("test", set()))
     if both:
-        raise ThoraxError(f"{len(both)} films of {channel.folder} are in both official lists, e.g. {', '.join(both[:EXAMPLES])}; leave each in one")
+        raise ThoraxError(
+            f"{len(both)} images of {channel.folder} are in both official lists, e.g. {', '.join(both[:EXAMPLES])};"
+            " leave each in one"
+        )
     if len(lists) == 1:
         (part,) = lists
-        return [part if film in lists[part] else "test" if part == "train" else "train" for film in films]
-    return ["train" if film in lists["train"] else "test" if film in lists["test"] else None for film in films]
+        return [part if image in lists[part] else "test" if part == "train" else "train" for image in images]
+    return ["train" if image in lists["train"] else "test" if image in lists["test"] else None for image in images]

@@ -1,6 +1,6 @@
 """Tar shards in the channel, as `prepare.py pack --to shards` or webdataset writes them.
 
-Members that share a name up to the first dot are one film: its picture, and a .json with `id`, `patient` and `label`
+Members that share a name up to the first dot are one image: its picture, and a .json with `id`, `patient` and `label`
 (classes) or `labels` ({name: 1, 0, or null for unknown}), or a .cls with its class. Without an id the name is the id;
 without a patient the id or the DICOM header tells it.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from thorax.data.columns import Ranges
+from thorax.data.columns import ByteRangeColumn
 from thorax.data.formats.channel import Channel
 from thorax.data.images import EXTENSIONS
 from thorax.data.patients import patients_of
@@ -24,7 +24,7 @@ from thorax.data.source import ByteRange
 from thorax.errors import ThoraxError
 
 NAME = "shards"
-#: What a .json or .cls may take; a film is never read while the shards are listed.
+#: What a .json or .cls may take; an image is never read while the shards are listed.
 LARGEST_TEXT = 1 << 20
 
 
@@ -34,16 +34,16 @@ def finds(channel: Channel) -> str:
 
 
 def read(channel: Channel) -> Listing:
-    """Films of all shards, in the order of names and of places in them.
+    """Images of all shards, in the order of names and of places in them.
 
     Raises:
-        ThoraxError: a shard is damaged or holds what it must not (see data.shards), a film has no label, or an id
+        ThoraxError: a shard is damaged or holds what it must not (see data.shards), an image has no label, or an id
             comes twice.
     """
     if not (channel.folder / INDEX).is_file():
         return _scan([channel.folder / name for name in channel.ending(".tar")])
     index = read_index(channel.folder)
-    sources = Ranges([channel.folder / name for name in index.shards], index.which, index.offsets, index.sizes)
+    sources = ByteRangeColumn([channel.folder / name for name in index.shards], index.which, index.offsets, index.sizes)
     return Listing(index.names, index.ids, sources, index.targets, index.patients, index.exclusive)
 
 
@@ -52,20 +52,20 @@ def _scan(shards: list[Path]) -> Listing:
     seen: set[str] = set()
     for k, shard in enumerate(shards):
         for key, group in groupby(members(shard), key=_key):
-            film, about = _film(shard, key, list(group))
-            if film is None:
+            image, about = _image(shard, key, list(group))
+            if image is None:
                 continue
             name = str(about.get("id", key))
             if name in seen:
-                raise ThoraxError(f"{shard}: the film {name} is in the shards a second time")
+                raise ThoraxError(f"{shard}: the image {name} is in the shards a second time")
             seen.add(name)
             ids.append(name)
             patients.append("" if about.get("patient") is None else str(about["patient"]))
             labels.append(about["label"] if "label" in about else about["labels"])
-            places.append((k, film.offset, film.size))
+            places.append((k, image.offset, image.size))
     names, targets, exclusive = _targets(shards, ids, labels)
     which, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
-    sources = Ranges(shards, which, offsets, sizes)
+    sources = ByteRangeColumn(shards, which, offsets, sizes)
     if "" in patients:
         patients = [person or told for person, told in zip(patients, patients_of(ids, list(sources)), strict=True)]
     return Listing(names, ids, sources, targets, patients, exclusive)
@@ -76,21 +76,25 @@ def _key(member: Member) -> str:
     return str(path.with_name(path.name.split(".", 1)[0] or path.name))
 
 
-def _film(shard: Path, key: str, group: list[Member]) -> tuple[Member | None, dict[str, Any]]:
-    """The film's picture and what is told about it; None where the group has no picture."""
+def _image(shard: Path, key: str, group: list[Member]) -> tuple[Member | None, dict[str, Any]]:
+    """The image's picture and what is told about it; None where the group has no picture."""
     by_suffix = {PurePosixPath(m.name).suffix.lower(): m for m in group}
-    films = [m for suffix, m in by_suffix.items() if suffix in EXTENSIONS]
-    if not films:
+    images = [m for suffix, m in by_suffix.items() if suffix in EXTENSIONS]
+    if not images:
         return None, {}
-    if len(films) > 1:
-        raise ThoraxError(f"{shard}: {key} has {len(films)} pictures ({', '.join(m.name for m in films)}); a film has one")
+    if len(images) > 1:
+        raise ThoraxError(
+            f"{shard}: {key} has {len(images)} pictures ({', '.join(m.name for m in images)}); an image has one"
+        )
     if ".json" in by_suffix:
         about = _about(shard, by_suffix[".json"])
         if ("label" in about) != (isinstance(about.get("labels"), dict)):
-            return films[0], about
+            return images[0], about
     elif ".cls" in by_suffix:
-        return films[0], {"label": _text(shard, by_suffix[".cls"]).strip()}
-    raise ThoraxError(f"{shard}: the film {key} has no label; it needs a .json with `label` or `labels`, or a .cls beside it")
+        return images[0], {"label": _text(shard, by_suffix[".cls"]).strip()}
+    raise ThoraxError(
+        f"{shard}: the image {key} has no label; it needs a .json with `label` or `labels`, or a .cls beside it"
+    )
 
 
 def _about(shard: Path, member: Member) -> dict[str, Any]:
@@ -116,7 +120,9 @@ def _targets(shards: list[Path], ids: list[str], labels: list[Any]) -> tuple[tup
     exclusive = all(not isinstance(label, dict) for label in labels)
     if not exclusive and not all(isinstance(label, dict) for label in labels):
         other = next(name for name, label in zip(ids, labels, strict=True) if not isinstance(label, dict))
-        raise ThoraxError(f"{shards[0].parent}: some films have `labels`, but {other} has one `label`; write all alike")
+        raise ThoraxError(
+            f"{shards[0].parent}: some images have `labels`, but {other} has one `label`; write all alike"
+        )
     if exclusive:
         names = tuple(sorted({str(label) for label in labels}))
         place = {name: k for k, name in enumerate(names)}
@@ -129,5 +135,8 @@ def _targets(shards: list[Path], ids: list[str], labels: list[Any]) -> tuple[tup
             try:
                 targets[n, k] = values[label.get(name, 0)]
             except (KeyError, TypeError):
-                raise ThoraxError(f"{shards[0].parent}: the film {ids[n]} has {name}={label[name]!r}; write 1, 0, or null for unknown") from None
+                raise ThoraxError(
+                    f"{shards[0].parent}: the image {ids[n]} has {name}={label[name]!r}; write 1, 0, or null for"
+                    " unknown"
+                ) from None
     return names, targets, False

@@ -10,21 +10,42 @@ from thorax.errors import ThoraxError
 from thorax.labels import NEGATIVE_NAMES
 
 SEPARATORS = "|;"
-_VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan, "-1": np.nan, "-1.0": np.nan, "true": 1.0, "false": 0.0, "nan": np.nan}
+_VALUES = {
+    "1": 1.0,
+    "1.0": 1.0,
+    "0": 0.0,
+    "0.0": 0.0,
+    "": np.nan,
+    "-1": np.nan,
+    "-1.0": np.nan,
+    "true": 1.0,
+    "false": 0.0,
+    "nan": np.nan,
+}
 
 
 def joined(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray, bool]:
-    """(names, targets (N, L) float32, exclusive) of texts such as "Mass|Nodule", "No Finding", "" and "Edema?" (unknown).
+    """(names, targets (N, L) float32, exclusive) of texts such as "Mass|Nodule", "No Finding", "" and "Edema?"
+    (unknown).
 
-    "|" or ";" stands between labels. One label a film, and no more than one beside "No Finding", makes them classes.
+    "|" or ";" stands between labels. One label an image, and no more than one beside "No Finding", makes them classes.
     """
     separator = next((s for s in SEPARATORS if any(s in text for text in texts)), SEPARATORS[0])
-    different = list(dict.fromkeys(texts))  # a few thousand combinations for a hundred thousand films
+    different = list(dict.fromkeys(texts))  # a few thousand combinations for a hundred thousand images
     each = [[part.strip() for part in text.split(separator) if part.strip()] for text in different]
     exclusive = all(len(parts) == 1 and not parts[0].endswith("?") for parts in each)
     if exclusive and any(parts[0].lower() == "no finding" for parts in each):
         exclusive = len({parts[0] for parts in each}) <= 2
-    names = tuple(sorted({part.removesuffix("?") for parts in each for part in parts if exclusive or part.lower() not in NEGATIVE_NAMES}))
+    names = tuple(
+        sorted(
+            {
+                part.removesuffix("?")
+                for parts in each
+                for part in parts
+                if exclusive or part.lower() not in NEGATIVE_NAMES
+            }
+        )
+    )
     index = {name: k for k, name in enumerate(names)}
     targets = np.zeros((len(different), len(names)), np.float32)
     for n, parts in enumerate(each):
@@ -46,6 +67,8 @@ def columns(names: Sequence[str], values: Sequence[Sequence[str]], where: str, l
         known = {text: _VALUES.get(text.strip().lower()) for text in set(column)}
         if None in known.values():
             n = next(n for n, text in enumerate(column) if known[text] is None)
-            raise ThoraxError(f"{where} line {lines[n]}: {name}={column[n]!r} is not a label value; write 1, 0, or blank for unknown")
+            raise ThoraxError(
+                f"{where} line {lines[n]}: {name}={column[n]!r} is not a label value; write 1, 0, or blank for unknown"
+            )
         targets[:, k] = [known[text] for text in column]
     return targets

@@ -1,7 +1,7 @@
-// The page: films in, bars and heat maps out. It asks GET metadata and POST invocations, below the address it came from.
+// The page: images in, bars and heat maps out. It asks GET metadata and POST invocations, below the address it came from.
 
 const API = document.querySelector("meta[name=thorax-api]").content || ".";
-const AT_ONCE = 3; // films on their way at a time; the server makes batches of them
+const AT_ONCE = 3; // images on their way at a time; the server makes batches of them
 const TRIES = 4; // for a server that is busy
 const KINDS = { jpg: "image/jpeg", jpeg: "image/jpeg", png: "image/png", tif: "image/tiff", tiff: "image/tiff", dcm: "application/dicom" };
 const $ = (selector, root = document) => root.querySelector(selector);
@@ -12,7 +12,7 @@ let server = {}; // what GET metadata told
 const waiting = []; // cards
 let busy = 0;
 
-/** A failure that is told to the user as it is; `again`: to send the same film again may help. */
+/** A failure that is told to the user as it is; `again`: to send the same image again may help. */
 class Told extends Error {
   constructor(message, again = false) {
     super(message);
@@ -30,14 +30,14 @@ async function greet() {
     $("#server").hidden = true;
     const labels = (server.task === "multilabel" ? server.labels : server.classes) ?? [];
     const named = labels.length > 4 ? `${labels.length} labels` : labels.join(server.task === "multilabel" ? ", " : " or ");
-    $("#model").textContent = [server.network, named].filter(Boolean).join(" · ") || "Chest film classifier";
+    $("#model").textContent = [server.network, named].filter(Boolean).join(" · ") || "Chest X-ray classifier";
     if (largest() < Infinity) $("#limits").textContent = `JPEG, PNG, TIFF or DICOM, up to ${megabytes(largest())} each; several at once if you like`;
   } catch (error) {
-    tell($("#server"), error instanceof Told ? error.message : "The server does not answer. Is it running? Films that you add now can be sent again later.");
+    tell($("#server"), error instanceof Told ? error.message : "The server does not answer. Is it running? Images that you add now can be sent again later.");
   }
 }
 
-/** Bytes of a film that the server takes, at most. */
+/** Bytes of an image that the server takes, at most. */
 const largest = () => server.limits?.max_request_bytes ?? Infinity;
 
 /** The one line of an error answer. */
@@ -47,11 +47,11 @@ async function reason(answer) {
     const { error, message } = JSON.parse(text);
     return error ?? message ?? `The server answered ${answer.status}.`;
   } catch {
-    return answer.status === 413 ? "The film is too large for the server." : `The server answered ${answer.status} ${answer.statusText}`.trim() + ".";
+    return answer.status === 413 ? "The image is too large for the server." : `The server answered ${answer.status} ${answer.statusText}`.trim() + ".";
   }
 }
 
-/** The answer to one film. A server that is busy is asked again, after the time that it names. */
+/** The answer to one image. A server that is busy is asked again, after the time that it names. */
 async function ask({ body, kind }, query = "", doing = () => {}) {
   for (let attempt = 1; ; attempt++) {
     let answer;
@@ -69,9 +69,9 @@ async function ask({ body, kind }, query = "", doing = () => {}) {
   }
 }
 
-// -- One film -----------------------------------------------------------------------------------------------------------
+// -- One image -----------------------------------------------------------------------------------------------------------
 
-/** The type of a film by its first bytes, for names can lie. */
+/** The type of an image by its first bytes, for names can lie. */
 async function kindOf(file) {
   const bytes = new Uint8Array(await file.slice(0, 132).arrayBuffer());
   const starts = (...codes) => codes.every((code, i) => bytes[i] === code);
@@ -80,14 +80,14 @@ async function kindOf(file) {
   if (starts(0x49, 0x49, 0x2a, 0) || starts(0x4d, 0x4d, 0, 0x2a)) return KINDS.tiff;
   if (String.fromCharCode(...bytes.slice(128)) === "DICM") return KINDS.dcm;
   if (!file.size) throw new Told("This file is empty.");
-  throw new Told("This is not a film that can be read: choose a JPEG, PNG, TIFF or DICOM file.");
+  throw new Told("This is not an image that can be read: choose a JPEG, PNG, TIFF or DICOM file.");
 }
 
-/** The film as it is sent: itself, or where it is over the server's limit a smaller JPEG. */
+/** The image as it is sent: itself, or where it is over the server's limit a smaller JPEG. */
 async function fitted(file, kind) {
   const limit = largest();
   if (file.size <= limit) return { body: file, kind };
-  const large = `This film has ${megabytes(file.size)}; the server takes up to ${megabytes(limit)}.`;
+  const large = `This image has ${megabytes(file.size)}; the server takes up to ${megabytes(limit)}.`;
   const picture = await createImageBitmap(file).catch(() => { throw new Told(`${large} Save it smaller and try again.`); });
   for (let side = 2048; side >= 256; side /= 2) {
     const scale = Math.min(1, side / Math.max(picture.width, picture.height));
@@ -103,7 +103,7 @@ class Card {
   constructor(file) {
     this.file = file;
     this.heat = {}; // by label
-    this.element = $("#film").content.firstElementChild.cloneNode(true);
+    this.element = $("#image").content.firstElementChild.cloneNode(true);
     this.element.setAttribute("aria-label", file.name);
     const heading = this.find("h2");
     heading.textContent = heading.title = file.name;
@@ -121,7 +121,7 @@ class Card {
     this.url = URL.createObjectURL(this.file);
     const image = this.find(".preview");
     image.onload = () => { image.hidden = false; this.find(".blank").hidden = true; };
-    image.alt = `Film ${this.file.name}`;
+    image.alt = `Image ${this.file.name}`;
     image.src = this.url;
   }
 
@@ -135,7 +135,7 @@ class Card {
   }
 
   async send() {
-    this.doing("Reading the film");
+    this.doing("Reading the image");
     try {
       this.sent ??= await fitted(this.file, await kindOf(this.file));
       this.show(await ask(this.sent, "", (text) => this.doing(text)));
@@ -186,7 +186,7 @@ class Card {
   /** One of several classes is a text, any number of labels a list. */
   verdict(predicted) {
     const several = Array.isArray(predicted);
-    const small = Object.assign(document.createElement("small"), { textContent: several ? "At or above their thresholds" : "The model’s label for this film" });
+    const small = Object.assign(document.createElement("small"), { textContent: several ? "At or above their thresholds" : "The model’s label for this image" });
     const strong = Object.assign(document.createElement("strong"), { textContent: several ? predicted.join(", ") || "None of the labels" : predicted });
     this.find(".verdict").replaceChildren(small, strong);
     this.find(".verdict").hidden = false;
@@ -205,7 +205,7 @@ class Card {
       if (turn !== this.turn) return;
       image.src = `data:image/png;base64,${this.heat[label]}`;
       await image.decode();
-      image.alt = `Heat map of ${label}: film ${this.file.name}, coloured where the network looked`;
+      image.alt = `Heat map of ${label}: image ${this.file.name}, coloured where the network looked`;
       this.lay(image);
       image.hidden = this.find(".scale").hidden = false;
       this.find(".problem").hidden = true;
@@ -218,13 +218,13 @@ class Card {
     }
   }
 
-  /** The map has the network's size: where the whole film was stretched to it, it is stretched back over the film. */
+  /** The map has the network's size: where the whole image was stretched to it, it is stretched back over the image. */
   lay(image) {
-    const film = this.find(".preview");
-    const stretched = server.preprocessing?.fit === "stretch" && !film.hidden;
-    image.style.aspectRatio = stretched ? `${film.naturalWidth} / ${film.naturalHeight}` : "";
+    const image = this.find(".preview");
+    const stretched = server.preprocessing?.fit === "stretch" && !image.hidden;
+    image.style.aspectRatio = stretched ? `${image.naturalWidth} / ${image.naturalHeight}` : "";
     image.classList.toggle("stretched", stretched);
-    image.classList.toggle("wide", stretched && film.naturalWidth > film.naturalHeight);
+    image.classList.toggle("wide", stretched && image.naturalWidth > image.naturalHeight);
   }
 }
 
@@ -261,7 +261,7 @@ function tell(element, text, inside) {
 
 function add(files) {
   const cards = [...files].map((file) => new Card(file));
-  $("#films").prepend(...cards.map((card) => card.element));
+  $("#images").prepend(...cards.map((card) => card.element));
   cards.forEach((card) => { all.add(card); enqueue(card); });
 }
 
@@ -287,8 +287,8 @@ async function next() {
 function count() {
   const cards = [...all].filter((card) => !card.gone);
   const of = (state) => cards.filter((card) => card.state === state).length;
-  const films = (n) => (n === 1 ? "1 film" : `${n} films`);
-  const parts = [of("done") && `${films(of("done"))} scored`, of("waiting") && `${of("waiting")} under way`, of("failed") && `${of("failed")} failed`];
+  const images = (n) => (n === 1 ? "1 image" : `${n} images`);
+  const parts = [of("done") && `${images(of("done"))} scored`, of("waiting") && `${of("waiting")} under way`, of("failed") && `${of("failed")} failed`];
   $("#status").textContent = parts.filter(Boolean).join(", ");
   $("#clear").hidden = cards.length < 2;
 }

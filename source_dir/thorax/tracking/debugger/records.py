@@ -13,12 +13,12 @@ from thorax.errors import ThoraxError
 
 
 @dataclass(frozen=True)
-class Record:
+class HealthRecord:
     """One saved step of one process.
 
     Attributes:
         step: optimiser step, from 1.
-        loss: mean loss of the process's films; NaN for any value that is not finite.
+        loss: mean loss of the process's images; NaN for any value that is not finite.
         gradients, weights: parameter -> Euclidean norm (of the unscaled, unclipped gradient; of the weights before the
             update); not finite: NaN. Parameters that are not trained have no gradient.
     """
@@ -43,7 +43,7 @@ def shapes(net: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(p.shape) for name, p in net.named_parameters()}
 
 
-def measure(step: int, loss: Any, net: Any) -> Record:
+def measure(step: int, loss: Any, net: Any) -> HealthRecord:
     """The record of a step; on a GPU it waits for the device once."""
     import torch
 
@@ -51,14 +51,21 @@ def measure(step: int, loss: Any, net: Any) -> Record:
     trained = {name: p.grad for name, p in named.items() if p.grad is not None}
     weights = [p.detach() for p in named.values()]
     norms = torch._foreach_norm(list(trained.values())) if trained else ()
-    values = torch.stack([loss.detach().float(), *(n.float() for n in norms), *(n.float() for n in torch._foreach_norm(weights))]).tolist()
+    values = torch.stack(
+        [loss.detach().float(), *(n.float() for n in norms), *(n.float() for n in torch._foreach_norm(weights))]
+    ).tolist()
     values = [value if math.isfinite(value) else math.nan for value in values]
     split = 1 + len(trained)
-    return Record(step, values[0], dict(zip(trained, values[1:split], strict=True)), dict(zip(named, values[split:], strict=True)))
+    return HealthRecord(
+        step, values[0], dict(zip(trained, values[1:split], strict=True)), dict(zip(named, values[split:], strict=True))
+    )
 
 
 class Recorder:
-    """Writes records to a file of JSON lines; the first names the parameters and their shapes. A resumed run appends."""
+    """Writes records to a file of JSON lines; the first names the parameters and their shapes.
+
+    A resumed run appends.
+    """
 
     def __init__(self, file: Path, parameters: Mapping[str, tuple[int, ...]]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +73,7 @@ class Recorder:
         self.file: TextIO = file.open("a", encoding="utf-8")
         self._write({"parameters": parameters})
 
-    def write(self, record: Record) -> None:
+    def write(self, record: HealthRecord) -> None:
         columns = [[_cell(values.get(name)) for name in self.names] for values in (record.gradients, record.weights)]
         self._write({"step": record.step, "loss": _cell(record.loss), "gradients": columns[0], "weights": columns[1]})
 
@@ -78,7 +85,7 @@ class Recorder:
         self.file.close()
 
 
-def read(file: Path) -> tuple[dict[str, tuple[int, ...]], list[Record]]:
+def read(file: Path) -> tuple[dict[str, tuple[int, ...]], list[HealthRecord]]:
     """(shapes of the parameters, records by step). Of a step that was saved twice (a resumed run) the later one counts;
     a torn last line is passed over.
 
@@ -86,13 +93,16 @@ def read(file: Path) -> tuple[dict[str, tuple[int, ...]], list[Record]]:
         ThoraxError: it is not a file of ours.
     """
     parameters: dict[str, tuple[int, ...]] = {}
-    records: dict[int, Record] = {}
+    records: dict[int, HealthRecord] = {}
     for line in _lines(file):
         if "parameters" in line:
             parameters = {name: tuple(shape) for name, shape in line["parameters"].items()}
             continue
-        gradients, weights = ({n: _number(v) for n, v in zip(parameters, line[key], strict=True) if v is not None} for key in ("gradients", "weights"))
-        records[line["step"]] = Record(line["step"], _number(line["loss"]), gradients, weights)
+        gradients, weights = (
+            {n: _number(v) for n, v in zip(parameters, line[key], strict=True) if v is not None}
+            for key in ("gradients", "weights")
+        )
+        records[line["step"]] = HealthRecord(line["step"], _number(line["loss"]), gradients, weights)
     return parameters, [records[step] for step in sorted(records)]
 
 
@@ -104,7 +114,9 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
     for number, text in enumerate(lines):
         try:
             line = json.loads(text)
-            if not isinstance(line, dict) or not ({"parameters"} <= set(line) or {"step", "loss", "gradients", "weights"} <= set(line)):
+            if not isinstance(line, dict) or not (
+                {"parameters"} <= set(line) or {"step", "loss", "gradients", "weights"} <= set(line)
+            ):
                 raise ValueError
         except ValueError:
             if number + 1 == len(lines) and number:

@@ -13,7 +13,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.tracking.debugger import smdebug_shim
-from thorax.tracking.debugger.records import Record
+from thorax.tracking.debugger.records import HealthRecord
 
 LOSS = "loss"
 
@@ -68,7 +68,7 @@ class SmdebugHook:
         self.hook.close()
 
 
-def read_trial(folder: Path) -> tuple[dict[str, tuple[int, ...]], list[Record]]:
+def read_trial(folder: Path) -> tuple[dict[str, tuple[int, ...]], list[HealthRecord]]:
     """What smdebug saved, as records: for our rules.
 
     Raises:
@@ -94,5 +94,12 @@ def read_trial(folder: Path) -> tuple[dict[str, tuple[int, ...]], list[Record]]:
     for step in trial.steps():
         losses = [trial.tensor(name).value(step) for name in trial.tensor_names(step=step, collection="losses")]
         weights = norms("weights", step) | norms("biases", step)
-        records.append(Record(step + 1, float(np.mean(losses)) if losses else float("nan"), norms("gradients", step, "gradient/"), weights))
+        records.append(
+            HealthRecord(
+                step + 1,
+                float(np.mean(losses)) if losses else float("nan"),
+                norms("gradients", step, "gradient/"),
+                weights,
+            )
+        )
     return shapes, records

@@ -1,7 +1,7 @@
 """Makes smdebug 1.0.34 importable beside current protobuf (4 to 7), numpy (2.3 and later) and Python (3.12 and later).
 
 The last release of SageMaker Debugger's library is of 2023 and pins protobuf 3.20, which the training toolkit and wandb
-do not bear. Installed with `pip install --no-deps smdebug==1.0.34` it works with what is mended here, in memory only:
+do not bear. Installed with `pip install --no-deps smdebug==1.0.34` it works with what is fixed here, in memory only:
 its generated protobuf modules, `ndarray.tostring`, `distutils.util.strtobool`, and pyinstrument, which only its retired
 profiler used.
 """
@@ -109,7 +109,9 @@ def _mend_numpy() -> None:
 
     def make_tensor_proto(nparray_data: Any, tag: str) -> Any:
         numeric, dtype = util._get_proto_dtype(nparray_data.dtype)
-        shape = util.TensorShapeProto(dim=[util.TensorShapeProto.Dim(size=size, name=f"{tag}_{size}") for size in nparray_data.shape])
+        shape = util.TensorShapeProto(
+            dim=[util.TensorShapeProto.Dim(size=size, name=f"{tag}_{size}") for size in nparray_data.shape]
+        )
         if numeric:
             return util.TensorProto(dtype=dtype, tensor_content=nparray_data.tobytes(), tensor_shape=shape)
         told = util.TensorProto(tensor_shape=shape)

@@ -35,8 +35,11 @@ class Debugger(Observer):
     def attach(self, trainer: Any) -> None:
         self.recorder = Recorder(self.folder / f"worker_{self.job.process.rank}.jsonl", shapes(trainer.net))
         self.rules = Rules(shapes(trainer.net), _chance(trainer), self._found)
-        films = trainer.train_films
-        counts = {name: (int((y == 1).sum()), int((y == 0).sum())) for name, y in zip(films.space.outputs, films.targets.T, strict=True)}
+        images = trainer.train_images
+        counts = {
+            name: (int((y == 1).sum()), int((y == 0).sum()))
+            for name, y in zip(images.space.outputs, images.targets.T, strict=True)
+        }
         if not self.weighted and (message := class_imbalance(counts)):
             self.rules.add("class_imbalance", 0, message)
         if self.job.debug_hook_file is not None:
@@ -48,8 +51,11 @@ class Debugger(Observer):
 
             self.hook = SmdebugHook(str(self.job.debug_hook_file), net)
             self.say(f"debugging: smdebug saves tensors to {self.hook.folder} as {self.job.debug_hook_file} says")
-        except Exception as error:  # protobuf raises TypeError where smdebug is not mended
-            self.say(f"warning: smdebug, which {self.job.debug_hook_file} asks for, does not work ({one_line(error)}); our own recorder goes on")
+        except Exception as error:  # protobuf raises TypeError where smdebug is not fixed
+            self.say(
+                f"warning: smdebug, which {self.job.debug_hook_file} asks for, does not work ({one_line(error)}); our"
+                " own recorder goes on"
+            )
 
     def start(self, step: int, steps: int) -> None:
         self.interval = self.interval or max(1, steps // 500)
@@ -71,7 +77,11 @@ class Debugger(Observer):
                 self.say(f"warning: smdebug failed ({one_line(error)}); our own recorder goes on")
 
     def step(self, step: int, loss: float | None, learning_rate: float) -> None:
-        if loss is not None and not math.isfinite(loss) and not any(f["rule"] == ExplodingTensor.name for f in self.rules.findings):
+        if (
+            loss is not None
+            and not math.isfinite(loss)
+            and not any(f["rule"] == ExplodingTensor.name for f in self.rules.findings)
+        ):
             self.rules.add(ExplodingTensor.name, step, f"the loss is not finite; {ExplodingTensor.ADVICE}")
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
@@ -83,7 +93,9 @@ class Debugger(Observer):
             self.hook.close()
         if self.job.process.is_main:
             self._write()
-            self.say(f"debugging: {self.saved} steps saved in {self.folder}, {len(self.rules.findings) or 'no'} finding(s)")
+            self.say(
+                f"debugging: {self.saved} steps saved in {self.folder}, {len(self.rules.findings) or 'no'} finding(s)"
+            )
 
     def findings(self) -> list[Finding]:
         return list(self.rules.findings)
@@ -95,7 +107,9 @@ class Debugger(Observer):
 
     def _write(self) -> None:
         rules = getattr(self, "rules", None)
-        write_whole(json.dumps(rules.findings if rules else [], indent=1).encode(), self.folder / "findings.json", "findings")
+        write_whole(
+            json.dumps(rules.findings if rules else [], indent=1).encode(), self.folder / "findings.json", "findings"
+        )
 
 
 def _chance(trainer: Any) -> float:

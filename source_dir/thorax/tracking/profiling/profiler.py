@@ -30,7 +30,9 @@ class Profiler(Observer):
 
     name = "profiler"
 
-    def __init__(self, folder: Path, schedule: tuple[int, ...], configuration: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, schedule: tuple[int, ...], configuration: Mapping[str, Any], say: Callable[[str], None]
+    ) -> None:
         self.folder, self.schedule, self.configuration, self.say = folder, schedule, configuration, say
         self.seconds: dict[str, float] = {}
         self.timing, self.tracing = False, False
@@ -70,7 +72,9 @@ class Profiler(Observer):
         wait, warmup, active = self.schedule
         self.wait = min(wait, steps - step - warmup - active)
         self.trace_at, self.trace_end = self.wait + warmup, self.wait + warmup + active
-        self.timed = range(max(0, self.wait - 1 - TIMED), self.wait - 1)  # the last one waited for is not timed: the tracer starts in it
+        self.timed = range(
+            max(0, self.wait - 1 - TIMED), self.wait - 1
+        )  # the last one waited for is not timed: the tracer starts in it
         if self.wait >= 0:
             self._turn()
 
@@ -98,11 +102,17 @@ class Profiler(Observer):
 
     def _trace(self) -> None:
         profiler = self.torch.profiler
-        activities = [profiler.ProfilerActivity.CPU, *([profiler.ProfilerActivity.CUDA] if self.device.type == "cuda" else [])]
+        activities = [
+            profiler.ProfilerActivity.CPU,
+            *([profiler.ProfilerActivity.CUDA] if self.device.type == "cuda" else []),
+        ]
         _, warmup, active = self.schedule
         self.profile = profiler.profile(
-            activities=activities, schedule=profiler.schedule(wait=0, warmup=warmup, active=active, repeat=1), on_trace_ready=self._keep, acc_events=True,
-        )  # fmt: skip
+            activities=activities,
+            schedule=profiler.schedule(wait=0, warmup=warmup, active=active, repeat=1),
+            on_trace_ready=self._keep,
+            acc_events=True,
+        )
         self.profile.start()
 
     def _keep(self, profile: Any) -> None:
@@ -132,7 +142,11 @@ class Profiler(Observer):
     def _write(self) -> None:
         timing = self._measured()
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(page(timing, self.configuration, self.operators, self.waits).encode(), self.folder / "summary.md", "profiler's summary")
+        write_whole(
+            page(timing, self.configuration, self.operators, self.waits).encode(),
+            self.folder / "summary.md",
+            "profiler's summary",
+        )
 
     def close(self, outcome: str) -> None:
         if self.profile is not None:

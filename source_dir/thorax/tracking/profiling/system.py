@@ -16,7 +16,8 @@ COLUMNS = ("seconds", "cpu_percent", "memory_percent", "process_memory_gib", "gp
 
 
 class SystemSamples(Observer):
-    """A thread that samples every 2 seconds: all CPUs together (0..100), the machine's memory, the memory of this process and its
+    """A thread that samples every 2 seconds: all CPUs together (0..100), the machine's memory, the memory of this
+    process and its
     children, and of the busiest GPU utilisation (0..100) and memory in use. Without a GPU its columns are empty.
 
     Args:
@@ -61,11 +62,19 @@ class SystemSamples(Observer):
                 memory += process.memory_info().rss
             except self.psutil.Error:  # it has just ended
                 continue
-        row = [f"{self.psutil.cpu_percent():.1f}", f"{self.psutil.virtual_memory().percent:.1f}", f"{memory / 2**30:.3f}"]
+        row = [
+            f"{self.psutil.cpu_percent():.1f}",
+            f"{self.psutil.virtual_memory().percent:.1f}",
+            f"{memory / 2**30:.3f}",
+        ]
         if not self.gpus:
             return [*row, "", ""]
         used = max(self.nvml.nvmlDeviceGetUtilizationRates(gpu).gpu for gpu in self.gpus)
-        return [*row, f"{used:.1f}", f"{max(self.nvml.nvmlDeviceGetMemoryInfo(gpu).used for gpu in self.gpus) / 2**30:.3f}"]
+        return [
+            *row,
+            f"{used:.1f}",
+            f"{max(self.nvml.nvmlDeviceGetMemoryInfo(gpu).used for gpu in self.gpus) / 2**30:.3f}",
+        ]
 
     def close(self, outcome: str) -> None:
         if self.thread is None:

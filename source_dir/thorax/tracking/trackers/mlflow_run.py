@@ -1,4 +1,7 @@
-"""MLflow: any server, SageMaker's managed ones too (their address is an ARN, which the package sagemaker-mlflow resolves)."""
+"""MLflow.
+
+Any server, SageMaker's managed ones too (their address is an ARN, which the package sagemaker-mlflow resolves).
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,20 @@ class MLflowRun:
         run = mlflow.start_run(run_id=known, run_name=None if known else start.name, log_system_metrics=False)
         tell.remember("mlflow", run.info.run_id)
         if known is None:
-            mlflow.log_params({key: value if isinstance(value, str) else json.dumps(value) for key, value in start.configuration.items()})
+            mlflow.log_params(
+                {
+                    key: value if isinstance(value, str) else json.dumps(value)
+                    for key, value in start.configuration.items()
+                }
+            )
         tell.say(f"MLflow: run {run.info.run_id} of experiment {start.settings['experiment']}")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self.mlflow.log_metrics(dict(values), step=step)
 
-    def finish(self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None) -> None:
+    def finish(
+        self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None
+    ) -> None:
         self.mlflow.log_metrics(dict(summary))
         for file in plots.values():
             self.mlflow.log_artifact(str(file), "plots")

@@ -50,7 +50,13 @@ def serve(messages: TextIO, back: TextIO) -> None:
             hosted.each("log", message["step"], message["values"])
         else:
             plots = {key: Path(file) for key, file in message["plots"].items()}
-            hosted.each("finish", message["outcome"], message["summary"], plots, Path(message["bundle"]) if message["bundle"] else None)
+            hosted.each(
+                "finish",
+                message["outcome"],
+                message["summary"],
+                plots,
+                Path(message["bundle"]) if message["bundle"] else None,
+            )
             return
     hosted.each("finish", "failed", {}, {}, None)
 

@@ -27,7 +27,9 @@ STEPS = 10
 #: Messages that may wait for a process that hangs; more are dropped.
 WAITING = 10_000
 SOURCE_DIR = Path(__file__).resolve().parents[3]
-_CODE = f"import sys; sys.path.insert(0, {str(SOURCE_DIR)!r}); from thorax.tracking.trackers.process import main; main()"
+_CODE = (
+    f"import sys; sys.path.insert(0, {str(SOURCE_DIR)!r}); from thorax.tracking.trackers.process import main; main()"
+)
 
 
 class Relay(Observer):
@@ -44,19 +46,29 @@ class Relay(Observer):
     name = "tracking"
 
     def __init__(
-        self, job: Job, configuration: Mapping[str, Any], trackers: Mapping[str, Mapping[str, str]], say: Callable[[str], None],
-        command: list[str] | None = None, finish_seconds: float = FINISH_SECONDS,
-    ) -> None:  # fmt: skip
+        self,
+        job: Job,
+        configuration: Mapping[str, Any],
+        trackers: Mapping[str, Mapping[str, str]],
+        say: Callable[[str], None],
+        command: list[str] | None = None,
+        finish_seconds: float = FINISH_SECONDS,
+    ) -> None:
         self.job, self.configuration, self.trackers, self.say = job, dict(configuration), trackers, say
         self.finish_seconds = finish_seconds
         self.memory = job.checkpoint_dir / "tracking.json"
         self.remembered = self._recall()
         self.messages: queue.Queue[str | None] = queue.Queue(WAITING)
         self.process = subprocess.Popen(
-            command or [sys.executable, "-c", _CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, encoding="utf-8", start_new_session=True,
+            command or [sys.executable, "-c", _CODE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
             cwd=job.output_dir,  # what a library writes where it stands never lands in the code
-        )  # fmt: skip
+        )
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self._write, self._read)]
         for thread in self.threads:
             thread.start()
@@ -65,22 +77,37 @@ class Relay(Observer):
 
     def start(self, step: int, steps: int) -> None:
         self._send(
-            do="start", name=self.job.name, configuration=self.configuration, output_dir=str(self.job.output_dir.absolute()), step=step,
-            remembered=self.remembered, trackers=self.trackers,
-        )  # fmt: skip
+            do="start",
+            name=self.job.name,
+            configuration=self.configuration,
+            output_dir=str(self.job.output_dir.absolute()),
+            step=step,
+            remembered=self.remembered,
+            trackers=self.trackers,
+        )
 
     def step(self, step: int, loss: float | None, learning_rate: float) -> None:
         if loss is not None and (step % STEPS == 0 or step == 1):
             self._log(step, {"train/step_loss": loss, "train/step_learning_rate": learning_rate})
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
-        self._log(step, {key.replace("_", "/", 1) if key.startswith(("train_", "validation_")) else key: value for key, value in row.items()})
+        self._log(
+            step,
+            {
+                key.replace("_", "/", 1) if key.startswith(("train_", "validation_")) else key: value
+                for key, value in row.items()
+            },
+        )
 
     def close(self, outcome: str) -> None:
         done = outcome == "finished"
         plots = {file.stem: str(file.absolute()) for file in sorted(self.job.output_dir.glob("*.png"))} if done else {}
         self._send(
-            do="finish", outcome=outcome, summary=self._scores() if done else {}, plots=plots, bundle=str(self.job.model_dir.absolute()) if done else None
+            do="finish",
+            outcome=outcome,
+            summary=self._scores() if done else {},
+            plots=plots,
+            bundle=str(self.job.model_dir.absolute()) if done else None,
         )
         with contextlib.suppress(queue.Full):
             self.messages.put_nowait(None)
@@ -88,7 +115,8 @@ class Relay(Observer):
             self.process.wait(self.finish_seconds)
         except subprocess.TimeoutExpired:
             self.say(
-                f"warning: {', '.join(self.trackers)} did not finish in {self.finish_seconds:.0f} seconds and was ended; its files are in {self.job.output_dir}"
+                f"warning: {', '.join(self.trackers)} did not finish in {self.finish_seconds:.0f} seconds and was"
+                f" ended; its files are in {self.job.output_dir}"
             )
         with contextlib.suppress(OSError):  # its children too
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -140,6 +168,10 @@ class Relay(Observer):
         scores = {"final/best_epoch": float(stored["best_epoch"])}
         for part in ("validation", "test"):
             for name, score in stored.get(part, {}).get("macro", {}).items():
-                if isinstance(score, dict) and isinstance(value := score.get("value"), int | float) and math.isfinite(value):
+                if (
+                    isinstance(score, dict)
+                    and isinstance(value := score.get("value"), int | float)
+                    and math.isfinite(value)
+                ):
                     scores[f"final/{part}_{name}"] = float(value)
         return scores

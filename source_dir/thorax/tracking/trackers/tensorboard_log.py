@@ -10,7 +10,10 @@ from thorax.tracking.trackers.tracker import Start, Tell
 
 
 class TensorBoardLog:
-    """Event files; a resumed job adds to the same curves, and what a killed one wrote beyond its checkpoint is hidden."""
+    """Event files.
+
+    A resumed job adds to the same curves, and what a killed one wrote beyond its checkpoint is hidden.
+    """
 
     def __init__(self, start: Start, tell: Tell) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -27,7 +30,9 @@ class TensorBoardLog:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
-    def finish(self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None) -> None:
+    def finish(
+        self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None
+    ) -> None:
         import numpy as np
         from PIL import Image
 

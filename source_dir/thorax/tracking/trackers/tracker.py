@@ -38,10 +38,18 @@ class Tell:
 
 
 class Tracker(Protocol):
-    """Takes a run's numbers and files. Any exception ends its part; the run goes on. Its constructor takes (Start, Tell)."""
+    """Takes a run's numbers and files. Any exception ends its part; the run goes on.
+
+    Its constructor takes (Start, Tell).
+    """
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers at an optimiser step; finite ones only."""
 
-    def finish(self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None) -> None:
-        """The end: finished, stopped or failed; final scores, PNG files by name, the bundle's folder where there is one."""
+    def finish(
+        self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None
+    ) -> None:
+        """The end: finished, stopped or failed.
+
+        Final scores, PNG files by name, the bundle's folder where there is one.
+        """

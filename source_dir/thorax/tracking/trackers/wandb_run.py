@@ -22,7 +22,9 @@ class WandbRun:
         self.wandb, self.start, self.tell = wandb, start, tell
         identity = start.remembered.get("wandb") or secrets.token_hex(4)
         tell.remember("wandb", identity)
-        mode: Literal["offline"] | None = "offline" if start.settings["mode"] == "offline" else None  # None: online, or as WANDB_MODE says
+        mode: Literal["offline"] | None = (
+            "offline" if start.settings["mode"] == "offline" else None
+        )  # None: online, or as WANDB_MODE says
         try:
             self.run = self._init(identity, mode)
         except Exception as error:
@@ -33,11 +35,25 @@ class WandbRun:
         tell.say(f"W&B: {self._sync_command()}" if self.offline else f"W&B: {self.run.url}")
 
     def _init(self, identity: str, mode: Literal["offline"] | None) -> Any:
-        settings = self.wandb.Settings(init_timeout=CONNECT_SECONDS, console="off", silent=True, disable_git=True, disable_code=True, sagemaker_disable=True)
+        settings = self.wandb.Settings(
+            init_timeout=CONNECT_SECONDS,
+            console="off",
+            silent=True,
+            disable_git=True,
+            disable_code=True,
+            sagemaker_disable=True,
+        )
         return self.wandb.init(
-            project=self.start.settings["project"], name=self.start.name, id=identity, resume=None if mode == "offline" else "allow", mode=mode,
-            config=dict(self.start.configuration), dir=str(self.start.output_dir), settings=settings, save_code=False,
-        )  # fmt: skip
+            project=self.start.settings["project"],
+            name=self.start.name,
+            id=identity,
+            resume=None if mode == "offline" else "allow",
+            mode=mode,
+            config=dict(self.start.configuration),
+            dir=str(self.start.output_dir),
+            settings=settings,
+            save_code=False,
+        )
 
     def _sync_command(self) -> str:
         return f"offline; to upload it: wandb sync {Path(self.run.dir).parent}"
@@ -45,14 +61,18 @@ class WandbRun:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=step)
 
-    def finish(self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None) -> None:
+    def finish(
+        self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None
+    ) -> None:
         for name, value in summary.items():
             self.run.summary[name] = value
         if plots:
             self.run.log({name: self.wandb.Image(str(file)) for name, file in plots.items()})
         if bundle is not None:
             artifact = self.wandb.Artifact(f"bundle-{self.start.name}", type="model", metadata=dict(summary))
-            artifact.add_dir(str(bundle), policy="immutable", skip_cache=True)  # no copies: the bundle stays where it is
+            artifact.add_dir(
+                str(bundle), policy="immutable", skip_cache=True
+            )  # no copies: the bundle stays where it is
             self.run.log_artifact(artifact)
         self.run.finish(exit_code=1 if outcome == "failed" else 0)
         self.wandb.teardown()  # waits until its service has written everything

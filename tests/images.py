@@ -1,4 +1,7 @@
-"""Tiny films for tests: grey patterns from a formula, written as JPEG or PNG in any mode, and sample sets around them."""
+"""Tiny images for tests.
+
+Grey patterns from a formula, written as JPEG or PNG in any mode, and sample sets around them.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,18 @@ ORIENTATION = 0x0112
 
 
 def grey(height: int = 40, width: int = 48, seed: int = 0) -> np.ndarray:
-    """(height, width) uint8 in 0..255: a formula in whole numbers, so every machine gives the same film; no symmetry."""
+    """(height, width) uint8 in 0..255: a formula in whole numbers, so every machine gives the same image.
+
+    No symmetry.
+    """
     rows, columns = np.mgrid[0:height, 0:width].astype(np.int64)
-    return ((rows * 5 + columns * 3 + (rows * columns) // 7 + 31 * seed + 40 * ((rows // 8 + columns // 6) % 2)) % 256).astype(np.uint8)
+    return (
+        (rows * 5 + columns * 3 + (rows * columns) // 7 + 31 * seed + 40 * ((rows // 8 + columns // 6) % 2)) % 256
+    ).astype(np.uint8)
 
 
 def smooth(height: int = 400, width: int = 520) -> np.ndarray:
-    """(height, width) uint8 without sharp edges, as a film is: what JPEG and resizing change but little."""
+    """(height, width) uint8 without sharp edges, as an image is: what JPEG and resizing change but little."""
     rows, columns = np.mgrid[0:height, 0:width] / max(height, width)
     value = 120 + 70 * np.sin(9 * rows + 2) * np.cos(7 * columns) + 40 * np.sin(31 * rows * columns)
     return np.rint(value).clip(0, 255).astype(np.uint8)
@@ -44,9 +52,15 @@ def data(picture: np.ndarray | Image.Image, kind: str = "PNG", **options: Any) -
 def turned(picture: np.ndarray, orientation: int, kind: str = "PNG") -> bytes:
     """A file whose EXIF orientation makes a viewer show `picture`: the pixels are stored the other way round."""
     stored = {
-        1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud,
-        5: lambda a: a.T, 6: lambda a: np.rot90(a, 1), 7: lambda a: np.rot90(a, 2).T, 8: lambda a: np.rot90(a, -1),
-    }[orientation](picture)  # fmt: skip
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: lambda a: a.T,
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: np.rot90(a, 2).T,
+        8: lambda a: np.rot90(a, -1),
+    }[orientation](picture)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return data(np.ascontiguousarray(stored), kind, exif=exif)
@@ -59,11 +73,16 @@ def huge(width: int, height: int) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 def put(path: Path, content: bytes | np.ndarray | None = None, seed: int = 0) -> Path:
-    """Writes a film (default: a small pattern) with the folders above it; the suffix says PNG or JPEG."""
+    """Writes an image (default: a small pattern) with the folders above it; the suffix says PNG or JPEG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not isinstance(content, bytes):
         kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
@@ -72,33 +91,45 @@ def put(path: Path, content: bytes | np.ndarray | None = None, seed: int = 0) ->
     return path
 
 
-def folders(root: Path, **films: Sequence[str]) -> Path:
+def folders(root: Path, **xrays: Sequence[str]) -> Path:
     """A channel of class folders: folders(root, NORMAL=["a.png"], PNEUMONIA=["b.jpeg"])."""
-    for name, files in films.items():
+    for name, files in xrays.items():
         (root / name).mkdir(parents=True, exist_ok=True)
         for k, file in enumerate(files):
             put(root / name / file, seed=k + len(name))
     return root
 
 
-def table(root: Path, text: str, films: Sequence[str] = (), name: str = "films.csv") -> Path:
-    """A channel with one CSV and the films it lists."""
+def table(root: Path, text: str, xrays: Sequence[str] = (), name: str = "images.csv") -> Path:
+    """A channel with one CSV and the images it lists."""
     root.mkdir(parents=True, exist_ok=True)
     (root / name).write_bytes(text.encode())
-    for k, film in enumerate(films):
-        put(root / film, seed=k)
+    for k, xray in enumerate(xrays):
+        put(root / xray, seed=k)
     return root
 
 
-def sample_set(targets: Any, patients: Sequence[str] | None = None, space: LabelSpace = BINARY, part: str = "train",
-               sources: Sequence[Path] | None = None) -> SampleSet:  # fmt: skip
-    """A set of films f0, f1, ... with the given targets (N,) or (N, L); without `sources` they cannot be read."""
+def sample_set(
+    targets: Any,
+    patients: Sequence[str] | None = None,
+    space: LabelSpace = BINARY,
+    part: str = "train",
+    sources: Sequence[Path] | None = None,
+) -> SampleSet:
+    """A set of images f0, f1, ... with the given targets (N,) or (N, L); without `sources` they cannot be read."""
     rows = np.asarray(targets, np.float32).reshape(len(targets), -1)
     who = patients or [f"p{k}" for k in range(len(rows))]
     where = sources or [Path(f"/nowhere/f{k}.png") for k in range(len(rows))]
-    return SampleSet(part, [Sample(f"f{k}", path, row, patient) for k, (row, patient, path) in enumerate(zip(rows, who, where, strict=True))], space)
+    return SampleSet(
+        part,
+        [
+            Sample(f"f{k}", path, row, patient)
+            for k, (row, patient, path) in enumerate(zip(rows, who, where, strict=True))
+        ],
+        space,
+    )
 
 
 def written(root: Path, count: int, size: tuple[int, int] = (40, 48), kind: str = "png") -> list[Path]:
-    """`count` different films on disk."""
+    """`count` different images on disk."""
     return [put(root / f"f{k}.{kind}", grey(*size, seed=k)) for k in range(count)]
