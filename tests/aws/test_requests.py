@@ -10,6 +10,7 @@ import botocore.session
 import botocore.validate
 import pytest
 
+from conftest import ROOT
 from golden import check
 from thorax.tracking.metric_log import metric_definitions
 from thorax_launch import recipe
@@ -300,7 +301,7 @@ def test_the_most_that_it_can_cost(offline: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_example_of_prices_can_be_read(offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    example = Path(train.__file__).with_name("prices.example.yaml")
+    example = ROOT / "launch" / "prices.example.yaml"
     assert (
         train.main(
             ["pneumonia-resnet18", *IMAGES, *PLACE, "--region", "us-east-1", "--prices", str(example), "--dry-run"]

@@ -233,7 +233,7 @@ def test_nih_to_a_table(tmp_path):
             "--test-list .*NOWHERE cannot be read: No such file",
         ),
         (["split", "IMAGES", "--out", "OUT", "--test-list", "SPLIT"], "none of its 2 images is in the set"),
-        (["list", "IMAGES", "--out", "FILMS/"], "--out .*/ is a folder; write how the lists in it are to be named"),
+        (["list", "IMAGES", "--out", "IMAGES/"], "--out .*/ is a folder; write how the lists in it are to be named"),
         (["split", "IMAGES", "--out", "IMAGES"], "--out .* is a folder; name a file"),
         (
             ["split", "IMAGES", "--out", "OUT.parquet"],
@@ -247,7 +247,7 @@ def test_nih_to_a_table(tmp_path):
         (["pack", "IMAGES", "OUT", "--size", "64x"], "--size 64x is out of range"),
         (["pack", "IMAGES", "OUT", "--quality", "101"], "--quality 101 is out of range"),
         (["pack", "IMAGES", "OUT", "--size", "64", "--encode", "keep"], "--size 64 with --encode keep"),
-        (["pack", "IMAGES", "FILMS/packed"], "lies in the folder that is packed"),
+        (["pack", "IMAGES", "IMAGES/packed"], "lies in the folder that is packed"),
         (["pack", "IMAGES", "SPLIT/x"], "the folder .*SPLIT/x cannot be made: Not a directory"),
         (["pack", "IMAGES", "OUT", "--split", "NOWHERE"], "--split .*NOWHERE cannot be read: No such file"),
         (["pack", "IMAGES", "OUT", "--split", "SPLIT"], r"--split .*SPLIT says no part .* of 16 images"),
