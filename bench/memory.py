@@ -48,12 +48,12 @@ def peak(batch: int, size: int, accumulation: int, checkpointing: bool) -> float
     """GiB that one step takes on top of network, optimiser and images."""
     import torch
 
-    from thorax import networks
+    from thorax import models
     from thorax.training.precision import autocast, resolve
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = resolve("auto", device)
-    net = networks.build("resnet50", 1, 14, activation_checkpointing=checkpointing).to(
+    net = models.build("resnet50", 1, 14, activation_checkpointing=checkpointing).to(
         device, memory_format=torch.channels_last
     )  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)

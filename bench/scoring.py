@@ -99,7 +99,7 @@ def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
 
 def bundle(folder: Path, network: str, size: int) -> None:
     """A bundle with random weights."""
-    from thorax import networks
+    from thorax import models
     from thorax.data.images import Preprocessing
     from thorax.labels import LabelSpace
     from thorax.serving.bundle import write_bundle
@@ -109,7 +109,7 @@ def bundle(folder: Path, network: str, size: int) -> None:
     about: dict[str, Any] = {"configuration": {}, "split": {}, "metrics": {}}
     write_bundle(
         folder,
-        networks.build(network, 1, 1, 0.0),
+        models.build(network, 1, 1, 0.0),
         network=network,
         dropout=0.0,
         space=space,

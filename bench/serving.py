@@ -239,13 +239,13 @@ def free_port() -> int:
 
 def bundle(folder: Path, network: str, size: int) -> Path:
     """A bundle with random weights: fit for the clock, and for comparing answers."""
-    from thorax import networks
+    from thorax import models
     from thorax.data.images import Preprocessing
     from thorax.labels import LabelSpace
     from thorax.serving.bundle import write_bundle
 
     torch.manual_seed(0)
-    net = networks.build(network, 1, 1)
+    net = models.build(network, 1, 1)
     for (
         module
     ) in net.modules():  # as in a trained network each block adds a little: else bfloat16's rounding would add up

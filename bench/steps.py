@@ -19,7 +19,7 @@ from timm.data import create_dataset, create_loader, resolve_data_config  # type
 from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
 from reading import Row, compare, timed
-from thorax import networks
+from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
 from thorax.data.loading import Batch, ImageDataset
@@ -49,7 +49,7 @@ def our_trainer(
         augmentation_type=augmentation,
         log_seconds=1e9,
     )
-    net = networks.build(config.network, config.channels, len(images.space.outputs))
+    net = models.build(config.network, config.channels, len(images.space.outputs))
     validation = images.subset([*range(batch // 2), *range(len(images) - batch // 2, len(images))], "validation")
     return Trainer(
         config,
@@ -81,7 +81,7 @@ def our_step(trainer: Trainer, batch: Batch) -> Callable[[], object]:
     Augmentation, normalisation, bfloat16 where the CPU has it, channels last.
     """
     trainer._set_trained_stages()
-    networks.train_mode(trainer.net)
+    models.train_mode(trainer.net)
     return lambda: trainer._step(batch).item()
 
 

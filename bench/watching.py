@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / name) for name in ("bench", "launch", "source_dir")]
 
-from thorax import networks  # noqa: E402
+from thorax import models  # noqa: E402
 from thorax.config import TrainingConfig  # noqa: E402
 from thorax.data.formats import read_channel  # noqa: E402
 from thorax.data.loading import ImageDataset  # noqa: E402
@@ -72,7 +73,7 @@ class Side:
                 profiler_schedule=(20, 2, 3),
                 configuration=config.to_dict(),
             )
-        net = networks.build("resnet18", 1, 1)
+        net = models.build("resnet18", 1, 1)
         self.trainer = Trainer(
             config,
             Process(),
@@ -89,7 +90,7 @@ class Side:
             observer=self.observer,
         )
         self.trainer._set_trained_stages()
-        networks.train_mode(self.trainer.net)
+        models.train_mode(self.trainer.net)
         if self.observer is not None:
             self.observer.start(0, 10_000)
         self.trainer._seen = 0
@@ -115,7 +116,7 @@ def main() -> None:
     with TemporaryDirectory(prefix="bench-") as scratch:
         root = Path(scratch)
         images = prepare(root / "images", None, a.batch, (a.size, a.size))
-        asked: dict[str, dict[str, bool | int]] = {
+        asked: dict[str, dict[str, Any]] = {
             "nobody": {},
             "nobody, again": {},
             "profiler, outside active steps": {"profiler": True},

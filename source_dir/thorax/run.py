@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from thorax import networks
+from thorax import models
 from thorax.config import TrainingConfig
 from thorax.config.fields import about
 from thorax.config.rules import check_machine
@@ -85,7 +85,7 @@ class Run:
         if config.use_weighted_loss:
             weights = class_weights(self.parts.train, config.max_class_weight)
             self.say("class weights N/N_l: " + ", ".join(f"{name} {w:.3f}" for name, w in weights.items()))
-        net = networks.build(
+        net = models.build(
             config.network,
             config.channels,
             len(self.parts.space.outputs),
@@ -93,7 +93,7 @@ class Run:
             config.activation_checkpointing,
         )
         if weights_file is not None:
-            for note in networks.load_weights(net, weights_file):
+            for note in models.load_weights(net, weights_file):
                 self.say(f"weights: {note}")
             self.say(f"weights: loaded from {weights_file}")
         identity = {f: v for f, v in config.stored().items() if _affects(f)} | {
@@ -166,7 +166,7 @@ class Run:
                     " with a state_dict in torchvision's layout (nothing is downloaded)"
                 )
             return None
-        return networks.find_weights(given)
+        return models.find_weights(given)
 
     # -- Fit and save ----------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from thorax.data.images import DecodeError
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.networks import build
+from thorax.models import build
 from thorax.serving import served
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier

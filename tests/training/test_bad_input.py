@@ -19,9 +19,10 @@ from PIL import Image
 
 import train_model
 from conftest import ROOT, TINY, clean_environment, command, options, run, write_images
-from thorax import networks
+from thorax import models
 from thorax.data.loading import reading
 from thorax.errors import ThoraxError
+from thorax.models.networks import FiveLayerCNN
 from thorax_launch.synthetic.radiographs import write_folders
 from thorax_launch.synthetic.scenes import write_records, write_scenes
 
@@ -173,7 +174,7 @@ def test_weights_that_are_none_and_weights_of_another_network(
 ) -> None:
     (tmp_path / "w.pt").write_bytes(b"no weights")
     assert "is not a state_dict" in refused(capsys, tmp_path, trainer(images / "train", weights=str(tmp_path / "w.pt")))
-    torch.save(networks.build("resnet18", 1, 1).state_dict(), tmp_path / "r.pt")
+    torch.save(models.build("resnet18", 1, 1).state_dict(), tmp_path / "r.pt")
     assert "does not fit the network" in refused(
         capsys, tmp_path, trainer(images / "train", weights=str(tmp_path / "r.pt"))
     )
@@ -185,14 +186,14 @@ def test_weights_that_are_none_and_weights_of_another_network(
         (b"", "its 0 bytes begin with b''"),
         (b"no weights", "its 10 bytes begin with b'no weights'"),
         (b"version https://git-lfs.github.com/spec/v1", "its 42 bytes begin with b'version https://git-lfs.github'"),
-        (networks.FiveLayerCNN(1, 1, 0.0), "it holds more than tensors, a thorax.networks.FiveLayerCNN"),
+        (FiveLayerCNN(1, 1, 0.0), "it holds more than tensors, a thorax.models.networks.FiveLayerCNN"),
     ],
 )
 def test_a_file_without_weights_is_told_by_what_it_holds(tmp_path: Path, content: object, told: str) -> None:
     file = tmp_path / "w.pt"
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(ThoraxError) as caught:
-        networks.load_weights(networks.FiveLayerCNN(1, 1, 0.0), file)
+        models.load_weights(FiveLayerCNN(1, 1, 0.0), file)
     assert (
         str(caught.value)
         == f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {told}; give one that"
@@ -222,7 +223,7 @@ def test_a_patient_in_two_parts(capsys: pytest.CaptureFixture[str], images: Path
 
 
 def test_loss_that_is_not_finite(capsys: pytest.CaptureFixture[str], images: Path, tmp_path: Path) -> None:
-    net = networks.build("cnn5", 1, 1)
+    net = models.build("cnn5", 1, 1)
     with torch.no_grad():
         next(net.parameters()).fill_(float("nan"))
     torch.save(net.state_dict(), tmp_path / "nan.pt")

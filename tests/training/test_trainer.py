@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from runs import equal
-from thorax import networks
+from thorax import models
 from thorax.data.loading import ImageDataset
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
@@ -218,7 +218,7 @@ def test_frozen_stages_keep_every_bit_and_thaw_at_their_epochs(train, tmp_path, 
     trainer.fit()
     steps = trainer.steps_per_epoch
     for epoch, count in enumerate(trained):
-        before, after = (networks.stages(record.nets[k * steps]) for k in (epoch, epoch + 1))
+        before, after = (models.stages(record.nets[k * steps]) for k in (epoch, epoch + 1))
         for k, (old, new) in enumerate(zip(before, after, strict=True)):
             moves = k >= len(before) - count
             same = [torch.equal(value, new.state_dict()[key]) for key, value in old.state_dict().items()]

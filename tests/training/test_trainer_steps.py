@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from images import FINDINGS, sample_set
 from runs import equal
-from thorax import networks
+from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.loading import ImageDataset, epoch_order
 from thorax.training.ema import MovingAverage
@@ -105,7 +105,7 @@ def test_a_shorter_gradient_is_left_alone_to_the_bit(train, tmp_path):
 def test_each_step_has_the_scheduled_rate_and_each_stage_its_share(train, tmp_path, settings):
     trainer, record = a_trainer(train, tmp_path, epochs=3, learning_rate=0.2, **settings)
     trainer.fit()
-    stages = networks.stages(record.nets[0])
+    stages = models.stages(record.nets[0])
     names = {id(p): key for key, p in record.nets[0].named_parameters()}
     assert len(record.losses) == 12
     for step, (gradients, move) in enumerate(zip(record.gradients_of, record.moves(), strict=True)):
@@ -130,7 +130,7 @@ def test_an_epochs_loss_is_the_mean_over_its_own_steps(train, tmp_path):
 
 def test_the_loss_curve_is_the_recorded_one(train, tmp_path):
     torch.manual_seed(3)
-    net = networks.build("cnn5", 1, 1, dropout=0.2)
+    net = models.build("cnn5", 1, 1, dropout=0.2)
     changed = {
         "optimizer": "nag",
         "momentum": 0.9,

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from conftest import SCRIPT, TINY, command, run
-from thorax import networks
+from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
 from thorax.data.loading import ImageDataset
@@ -52,7 +52,7 @@ def a_trainer(images: Path, folder: Path, observer: Observer | None = None, **se
     listing = read_channel("train", images / "train", "folder")
     train = sample_set("train", listing, label_space(listing, (), None))
     torch.manual_seed(config.seed)
-    net = networks.build(config.network, config.channels, 1)
+    net = models.build(config.network, config.channels, 1)
     validation = train.subset(list(range(0, len(train), 4)), "validation")
     (folder / "checkpoints").mkdir(exist_ok=True)
     return Trainer(

@@ -14,8 +14,8 @@ from torch import nn
 from thorax.data.images import DecodeError, Preprocessing
 from thorax.data.source import Source
 from thorax.evaluation.intervals import Array
-from thorax.heatmaps import heat_maps
 from thorax.labels import LabelSpace
+from thorax.models.gradcam import heat_maps
 
 SIDE = 200  # pixels of a thumbnail's longer side
 

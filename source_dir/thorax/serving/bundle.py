@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import thorax
-from thorax import networks
+from thorax import models
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.evaluation.calibration import temperatures_of
@@ -117,8 +117,8 @@ class Bundle:
         Raises:
             ThoraxError: the weights are missing or do not fit.
         """
-        net = networks.build(self.network, self.preprocessing.channels, len(self.space.outputs), self.dropout)
-        if adapted := networks.load_weights(
+        net = models.build(self.network, self.preprocessing.channels, len(self.space.outputs), self.dropout)
+        if adapted := models.load_weights(
             net, self.folder / WEIGHTS
         ):  # right for fine-tuning; here it would be another network
             raise ThoraxError(

@@ -16,8 +16,8 @@ import torch
 from thorax.data.images import DecodeError
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
-from thorax.heatmaps import heat_maps
 from thorax.machine import cpu_has_bfloat16, free_cpus
+from thorax.models.gradcam import heat_maps
 from thorax.serving import served
 from thorax.serving.arrays import as_png, overlay
 from thorax.serving.bundle import WEIGHTS, Bundle

@@ -17,7 +17,7 @@ TOLERANCE = 0.01
 def fuse_batchnorm(net: nn.Module) -> nn.Module:
     """A copy of a network in evaluation mode in which a convolution takes in the batch norm that follows it.
 
-    In every network of `networks.build` a batch norm that is registered right after a convolution follows it.
+    In every network of `models.build` a batch norm that is registered right after a convolution follows it.
     """
     net = deep_copy(net)
     for parent in list(net.modules()):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from thorax.config import TrainingConfig
-from thorax.networks import stages
+from thorax.models import stages
 
 
 def rate(config: TrainingConfig, progress: float) -> float:

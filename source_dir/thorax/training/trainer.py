@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from thorax import networks
+from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.augment import Augmentation, AugmentationRanges
 from thorax.data.images import Preprocessing
@@ -92,7 +92,7 @@ class Trainer:
         self.checkpoints, self.stop, self.log = checkpoints, stop, log
         self.state = State()
         if process.world_size > 1 and config.sync_batchnorm:
-            net = networks.sync_batchnorm(net, device.type)
+            net = models.sync_batchnorm(net, device.type)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.net = net.to(device, memory_format=layout)  # type: ignore[call-overload]
         self.optimizer = optimizer(config, self.net)
@@ -198,7 +198,7 @@ class Trainer:
             f"epoch {s.epoch + 1}/{c.epochs}", self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds
         )
         losses = LossLog(self)
-        networks.train_mode(self.net)
+        models.train_mode(self.net)
         self._seen, self._waited, self._started, self._last_save = 0, 0.0, time.monotonic(), time.monotonic()
         for batch in self._read(images, batches):
             due = time.monotonic() - self._last_save > c.checkpoint_minutes * 60
@@ -334,7 +334,7 @@ class Trainer:
         """Freezes or unfreezes stages for this epoch, and wraps the network for the processes and the compiler."""
         c = self.config
         if c.freeze == "head":
-            networks.freeze(self.net, 1 + sum(self.state.epoch >= e for e in c.unfreeze_epochs))
+            models.freeze(self.net, 1 + sum(self.state.epoch >= e for e in c.unfreeze_epochs))
         self.parallel = None
         if self.process.world_size > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from thorax import networks
-from thorax.heatmaps import heat_maps
+from thorax import models
+from thorax.models.gradcam import heat_maps
 
 
 @pytest.mark.parametrize("network", ["resnet18", "alexnet", "cnn5"])
 def test_a_heat_map_per_image_in_0_to_1_at_the_images_size(network: str) -> None:
     torch.manual_seed(0)
-    net = networks.build(network, 1, 3).eval()
+    net = models.build(network, 1, 3).eval()
     x = torch.randn(2, 1, 112, 160)
     maps = heat_maps(net, x, torch.tensor([0, 2]))
     assert maps.shape == (2, 112, 160) and maps.dtype == torch.float32
@@ -21,7 +21,7 @@ def test_a_heat_map_per_image_in_0_to_1_at_the_images_size(network: str) -> None
 def test_equals_the_weights_of_the_last_layer_where_a_resnet_pools_its_features() -> None:
     """With global average pooling and one linear layer, Grad-CAM is the class activation map (Zhou et al., 2016)."""
     torch.manual_seed(0)
-    net = networks.build("resnet18", 1, 2).eval()
+    net = models.build("resnet18", 1, 2).eval()
     x = torch.randn(1, 1, 96, 96)
     features: list[torch.Tensor] = []
     with torch.no_grad(), net.layer4.register_forward_hook(lambda m, i, o: features.append(o)):
@@ -32,14 +32,14 @@ def test_equals_the_weights_of_the_last_layer_where_a_resnet_pools_its_features(
 
 
 def test_works_inside_inference_mode_on_a_image_made_there() -> None:
-    net = networks.build("resnet18", 1, 1).eval()
+    net = models.build("resnet18", 1, 1).eval()
     with torch.inference_mode():
         maps = heat_maps(net, torch.randn(2, 1, 64, 64), torch.zeros(2, dtype=torch.int64))
     assert torch.isfinite(maps).all()
 
 
 def test_a_image_that_nothing_speaks_for_is_all_zero() -> None:
-    net = networks.build("cnn5", 1, 1).eval()
+    net = models.build("cnn5", 1, 1).eval()
     with torch.no_grad():
         for p in net.parameters():
             p.zero_()

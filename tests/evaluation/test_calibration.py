@@ -17,7 +17,7 @@ from thorax.errors import ThoraxError
 from thorax.evaluation.calibration import described, fit, probabilities, reliability, temperatures_of, uncalibrated
 from thorax.evaluation.metrics import score
 from thorax.labels import LabelSpace
-from thorax.networks import build
+from thorax.models import build
 from thorax.serving.bundle import Bundle, write_bundle
 from thorax.serving.classifier import Classifier
 

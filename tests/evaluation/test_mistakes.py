@@ -13,7 +13,7 @@ import images
 from thorax.data.images import Preprocessing
 from thorax.evaluation.mistakes import SIDE, draw, worst
 from thorax.labels import LabelSpace
-from thorax.networks import build
+from thorax.models import build
 
 THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
 

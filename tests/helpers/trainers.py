@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from thorax import networks
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
 from thorax.data.loading import Batch, ImageDataset, Item
@@ -45,7 +44,7 @@ PLAIN = {
 }
 
 
-class TinyNet(networks.FiveLayerCNN):
+class TinyNet(FiveLayerCNN):
     """Stages as the five-layer CNN has them, with two convolutions and a thousandth of the weights."""
 
     def __init__(self, norm: bool = True, outputs: int = 1) -> None:

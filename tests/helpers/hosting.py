@@ -28,10 +28,10 @@ import images as xrays
 from conftest import clean_environment
 from thorax.data.images import Preprocessing
 from thorax.labels import LabelSpace
-from thorax.networks import build
+from thorax.models import build
 from thorax.serving.bundle import write_bundle
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 THRESHOLDS = {"Effusion": 0.4, "Mass": 0.5, "Nodule": 0.6}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import images
 from thorax_launch.cli import prepare
 
-SCRIPT = Path(__file__).resolve().parents[1] / "launch" / "prepare.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "launch" / "prepare.py"
 
 
 def sixteen_images(root: Path) -> Path:

@@ -9,7 +9,7 @@ from torch import nn
 
 
 def last_feature_map(net: nn.Module) -> nn.Module:
-    """The module whose output is the last map of features (N, C, h, w) of a network of `networks.build`."""
+    """The module whose output is the last map of features (N, C, h, w) of a network of `models.build`."""
     module = net.layer4 if isinstance(net, torchvision.models.ResNet) else net.features
     assert isinstance(module, nn.Module)
     return module
@@ -22,7 +22,7 @@ def heat_maps(net: nn.Module, x: torch.Tensor, outputs: torch.Tensor) -> torch.T
     zero is scaled to the image's size and to a maximum of 1.
 
     Args:
-        net: in evaluation mode, from `networks.build`. Its parameters' gradients are left as they are.
+        net: in evaluation mode, from `models.build`. Its parameters' gradients are left as they are.
         x: (N, C, H, W) float32, the network's input.
         outputs: (N,) int64, each image's logit to explain, 0..L-1.
 

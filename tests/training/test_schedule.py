@@ -10,7 +10,7 @@ from torch import nn
 
 from thorax.config import TrainingConfig
 from thorax.config.training_config import NETWORKS
-from thorax.networks import build, freeze, stages
+from thorax.models import build, freeze, stages
 from thorax.training.schedule import optimizer, rate, set_rate
 
 

@@ -19,7 +19,7 @@ import images
 from thorax.data.images import DecodeError, Preprocessing
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.networks import build
+from thorax.models import build
 from thorax.serving.bundle import Bundle, check_folder, write_bundle
 from thorax.serving.classifier import Classifier
 
@@ -138,7 +138,7 @@ def test_only_serving_code_travels(bundle):
         "inference.py",
         "deployment.py",
         "thorax/serving/page/index.html",
-        "thorax/networks.py",
+        "thorax/models/networks.py",
         "thorax/data/images.py",
         "thorax/serving/classifier.py",
     } <= names

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "aws" / "golden"
+FOLDER = Path(__file__).resolve().parents[1] / "aws" / "golden"
 
 
 def check(name: str, request: dict[str, Any]) -> None:

@@ -11,10 +11,10 @@ import torch
 import torchvision
 from torch import nn
 
-from thorax import networks
+from thorax import models
 from thorax.config.training_config import NETWORKS
 from thorax.errors import ThoraxError
-from thorax.networks import (
+from thorax.models.networks import (
     SyncBatchNormCPU,
     build,
     find_weights,
@@ -377,7 +377,7 @@ def test_synced_batch_norm_keeps_the_images_dtype(one_process):
 
 
 def test_on_a_gpu_torchs_own_is_taken():
-    synced = networks.sync_batchnorm(build("cnn5", 1, 1), "cuda")
+    synced = models.sync_batchnorm(build("cnn5", 1, 1), "cuda")
     assert sum(isinstance(m, nn.SyncBatchNorm) for m in synced.modules()) == 5
 
 

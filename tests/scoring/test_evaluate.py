@@ -20,7 +20,7 @@ import images as make
 from conftest import command, run
 from thorax.data.images import Preprocessing
 from thorax.labels import LabelSpace
-from thorax.networks import build
+from thorax.models import build
 from thorax.serving.bundle import Bundle, write_bundle
 from thorax_launch.cli import evaluate
 

@@ -1,0 +1,59 @@
+"""A table of entries by name: what a network, a loss, a format, a metric or a tracker is added to."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from thorax.errors import ThoraxError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Entries of one kind by name, in the order in which they were registered.
+
+    Args:
+        kind: what an entry is called in messages, such as "network".
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str, entry: T) -> T:
+        """Adds an entry and returns it.
+
+        Raises:
+            ThoraxError: the name is taken.
+        """
+        if name in self._entries:
+            raise ThoraxError(f"{self.kind} {name} is registered twice; choose another name")
+        self._entries[name] = entry
+        return entry
+
+    def remove(self, name: str) -> None:
+        """Takes an entry out again, as a test does with its own."""
+        del self._entries[name]
+
+    def __getitem__(self, name: str) -> T:
+        """The entry of that name.
+
+        Raises:
+            ThoraxError: there is none; the message lists the known names and the nearest one.
+        """
+        if name not in self._entries:
+            nearest = difflib.get_close_matches(name, self._entries, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise ThoraxError(f"{self.kind} {name} is unknown{hint}; known are {', '.join(self._entries)}")
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
