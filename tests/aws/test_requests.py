@@ -220,8 +220,7 @@ def test_a_channel_is_what_is_below_its_address(
 
 
 @pytest.mark.parametrize(
-    ("flag", "kind", "mark"),
-    [("cpu", "ml.m5.xlarge", "2.10.0-cpu-"), ("gpu", "ml.g5.xlarge", "2.10.0-gpu-")],
+    ("flag", "kind", "mark"), [("cpu", "ml.m5.xlarge", "2.10.0-cpu-"), ("gpu", "ml.g5.xlarge", "2.10.0-gpu-")]
 )
 def test_the_image_fits_the_machine(
     flag: str, kind: str, mark: str, offline: Path, capsys: pytest.CaptureFixture[str]

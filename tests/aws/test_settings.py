@@ -58,11 +58,7 @@ def test_each_setting_from_the_strongest_source(sdk: None, capsys: Capture, monk
     assert found["region"] == ("eu-west-1", "AWS session")
     assert found["tags"] == ("from=flag,file=yes,sdk=yes", "flags, thorax.yaml, SDK config.yaml") or set(
         found["tags"][0].split(",")
-    ) == {
-        "from=flag",
-        "file=yes",
-        "sdk=yes",
-    }
+    ) == {"from=flag", "file=yes", "sdk=yes"}
 
 
 def test_a_no_on_the_command_line_wins(sdk: None, capsys: Capture) -> None:

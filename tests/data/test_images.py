@@ -182,7 +182,9 @@ def test_draft_decoding_equals_a_full_decode(target):
     At most 3 grey levels, 0.5 on average.
     """
     jpeg = xrays.data(xrays.smooth(), "JPEG", quality=92)
-    full = np.asarray(Image.fromarray(decode(jpeg, "image")).resize(target[::-1], Image.Resampling.BILINEAR)).astype(int)
+    full = np.asarray(Image.fromarray(decode(jpeg, "image")).resize(target[::-1], Image.Resampling.BILINEAR)).astype(
+        int
+    )
     difference = np.abs(Preprocessing(*target).image(jpeg).astype(int) - full)
     assert difference.max() <= 3
     assert difference.mean() <= 0.5

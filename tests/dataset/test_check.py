@@ -145,7 +145,9 @@ def test_each_trouble_is_found_and_named(copy, trouble):
     assert code == (level == "error")
     told = found[name][0]
     assert told["level"] == level
-    assert {xray["id"].split("/")[-1] for group in told["images"] for xray in group} == {path.name for path in concerned}
+    assert {xray["id"].split("/")[-1] for group in told["images"] for xray in group} == {
+        path.name for path in concerned
+    }
     assert "\n" not in told["message"]
 
 

@@ -83,7 +83,8 @@ def test_stretched_images_are_packed_as_training_sees_them(channel, tmp_path, en
 def test_packed_records_are_what_the_built_in_algorithm_takes(channel, tmp_path, capsys):
     for out, processes, images_ in (("one", 1, 1000), ("two", 2, 3)):  # part files leave no trace
         assert (
-            run("pack", channel, tmp_path / out, "--to", "rec", "--processes", processes, "--shard-images", images_) == 0
+            run("pack", channel, tmp_path / out, "--to", "rec", "--processes", processes, "--shard-images", images_)
+            == 0
         )
     name = channel.name
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
@@ -154,7 +155,9 @@ def test_corrupt_images_stop_the_packing_or_are_left_out(channel, tmp_path, caps
     told = refused(capsys, "pack", tmp_path / "in", tmp_path / "out", "--processes", 2)
     assert "person0_1.png cannot be read" in told and "--skip-corrupt" in told
     assert not list((tmp_path / "out").glob("*.tar")) and not (tmp_path / "out" / "SHA256SUMS").exists()
-    assert run("pack", tmp_path / "in", tmp_path / "other", "--processes", 2, "--skip-corrupt", "--shard-images", 4) == 0
+    assert (
+        run("pack", tmp_path / "in", tmp_path / "other", "--processes", 2, "--skip-corrupt", "--shard-images", 4) == 0
+    )
     assert "1 images could not be read and were left out" in capsys.readouterr().out
     assert len(read_channel("x", tmp_path / "other").ids) == 15
 

@@ -20,10 +20,7 @@ from thorax_launch.synthetic import radiographs
 from thorax_launch.synthetic.radiographs import FINDINGS, Anatomy, draw_radiograph, write_folders, write_table
 
 SMALL = (160, 152)
-NAMES = {
-    "NORMAL": r"IM-(\d{4})-\d{4}\.(jpeg|png)",
-    "PNEUMONIA": r"person(\d+)_(?:bacteria|virus)_\d+\.(jpeg|png)",
-}
+NAMES = {"NORMAL": r"IM-(\d{4})-\d{4}\.(jpeg|png)", "PNEUMONIA": r"person(\d+)_(?:bacteria|virus)_\d+\.(jpeg|png)"}
 
 
 def xray(seed: int, *findings: str, anatomy: Anatomy | None = None) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -62,9 +59,7 @@ def rows_of(root: Path) -> dict[str, list[dict[str, str]]]:
     size=st.tuples(st.integers(64, 200), st.integers(64, 200)),
 )
 def test_any_image_is_grey_levels_of_the_asked_size_and_repeats(
-    seed: int,
-    findings: set[str],
-    size: tuple[int, int],
+    seed: int, findings: set[str], size: tuple[int, int]
 ) -> None:
     one = draw_radiograph(np.random.default_rng(seed), findings, None, size)
     again = draw_radiograph(np.random.default_rng(seed), sorted(findings), None, size)
@@ -228,8 +223,7 @@ def test_every_finding_is_in_both_parts_and_follows_its_patient(table: tuple[Pat
 
 
 def test_the_smallest_table_still_has_every_finding_in_both_parts(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blank = np.zeros((8, 8), np.uint8)
     monkeypatch.setattr(radiographs, "draw_radiograph", lambda *_: blank)
@@ -245,10 +239,7 @@ def test_the_smallest_table_still_has_every_finding_in_both_parts(
 
 @pytest.mark.parametrize("write", [write_folders, write_table])
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
-    tmp_path: Path,
-    write: Any,
-    folders: tuple[Path, dict[str, Any]],
-    table: tuple[Path, dict[str, Any]],
+    tmp_path: Path, write: Any, folders: tuple[Path, dict[str, Any]], table: tuple[Path, dict[str, Any]]
 ) -> None:
     first = write(tmp_path / "a", images=40, seed=3)
     assert write(tmp_path / "b", images=40, seed=3) == first
@@ -265,8 +256,7 @@ def test_asking_again_returns_the_counts_without_writing(folders: tuple[Path, di
 
 
 def test_other_parameters_and_foreign_folders_are_refused_untouched(
-    tmp_path: Path,
-    folders: tuple[Path, dict[str, Any]],
+    tmp_path: Path, folders: tuple[Path, dict[str, Any]]
 ) -> None:
     root, _ = folders
     with pytest.raises(ThoraxError, match=r"'images': 75.*'images': 76"):
@@ -293,8 +283,7 @@ def test_wrong_numbers_are_refused(tmp_path: Path, wrong: dict[str, int]) -> Non
 
 
 def test_an_interrupted_write_leaves_no_root_and_the_next_one_finishes(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blank, calls = np.zeros((8, 8), np.uint8), Counter[str]()
 

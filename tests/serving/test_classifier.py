@@ -209,7 +209,9 @@ def test_inverted_and_other_pictures_are_noticed_and_usual_ones_are_not():
     other = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
     assert np.mean([bool(typical.warnings(xray)) for xray in usual]) < 0.02
     assert np.mean([typical.warnings(255 - xray) == ["looks inverted"] for xray in usual]) > 0.9
-    assert typical.warnings(other) == typical.warnings(np.roll(usual[0], 30, axis=0)) == ["not like the training images"]
+    assert (
+        typical.warnings(other) == typical.warnings(np.roll(usual[0], 30, axis=0)) == ["not like the training images"]
+    )
     assert typical.warnings(np.zeros((64, 64), np.uint8)) == ["not like the training images"]
 
 

@@ -114,7 +114,8 @@ def test_too_many_pixels_of_any_kind(kind):
     }[kind]()
     content_type = "application/x-npy" if kind == "npy" else "application/octet-stream"
     assert (
-        str(read(made, content_type).images[0]) == "the image has 51x60 pixels, more than the 3000 that this server reads"
+        str(read(made, content_type).images[0])
+        == "the image has 51x60 pixels, more than the 3000 that this server reads"
     )
 
 
