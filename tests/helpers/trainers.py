@@ -18,7 +18,7 @@ from thorax.data.loading import Batch, ImageDataset, Item
 from thorax.data.parts import preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
 from thorax.job import Process
-from thorax.models.networks import FiveLayerCNN
+from thorax.models.cnn5 import FiveLayerCNN
 from thorax.tracking.observers import Observer
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.stopping import Stop

@@ -14,16 +14,8 @@ from torch import nn
 from thorax import models
 from thorax.config.training_config import NETWORKS
 from thorax.errors import ThoraxError
-from thorax.models.networks import (
-    SyncBatchNormCPU,
-    build,
-    find_weights,
-    freeze,
-    load_weights,
-    stages,
-    sync_batchnorm,
-    train_mode,
-)
+from thorax.models import build, find_weights, freeze, load_weights, stages, sync_batchnorm, train_mode
+from thorax.models.distributed_batchnorm import SyncBatchNormCPU
 
 SIZES = {"alexnet": (63, 70), "cnn5": (32, 40)}
 

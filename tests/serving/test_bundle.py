@@ -138,7 +138,7 @@ def test_only_serving_code_travels(bundle):
         "inference.py",
         "deployment.py",
         "thorax/serving/page/index.html",
-        "thorax/models/networks.py",
+        "thorax/models/cnn5.py",
         "thorax/data/images.py",
         "thorax/serving/classifier.py",
     } <= names

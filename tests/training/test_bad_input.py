@@ -22,7 +22,7 @@ from conftest import ROOT, TINY, clean_environment, command, options, run, write
 from thorax import models
 from thorax.data.loading import reading
 from thorax.errors import ThoraxError
-from thorax.models.networks import FiveLayerCNN
+from thorax.models.cnn5 import FiveLayerCNN
 from thorax_launch.synthetic.radiographs import write_folders
 from thorax_launch.synthetic.scenes import write_records, write_scenes
 
@@ -186,7 +186,7 @@ def test_weights_that_are_none_and_weights_of_another_network(
         (b"", "its 0 bytes begin with b''"),
         (b"no weights", "its 10 bytes begin with b'no weights'"),
         (b"version https://git-lfs.github.com/spec/v1", "its 42 bytes begin with b'version https://git-lfs.github'"),
-        (FiveLayerCNN(1, 1, 0.0), "it holds more than tensors, a thorax.models.networks.FiveLayerCNN"),
+        (FiveLayerCNN(1, 1, 0.0), "it holds more than tensors, a thorax.models.cnn5.FiveLayerCNN"),
     ],
 )
 def test_a_file_without_weights_is_told_by_what_it_holds(tmp_path: Path, content: object, told: str) -> None:

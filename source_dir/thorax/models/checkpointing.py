@@ -1,0 +1,56 @@
+"""Activation checkpointing: less memory for a second forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import MethodType
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from thorax.models.cnn5 import FiveLayerCNN
+
+
+def checkpoint_activations(net: nn.Module) -> None:
+    """Makes every residual block (or convolution stage) compute its inside again in the backward pass."""
+    blocks = [
+        m
+        for m in net.modules()
+        if isinstance(m, torchvision.models.resnet.BasicBlock | torchvision.models.resnet.Bottleneck)
+    ]
+    if isinstance(net, FiveLayerCNN):
+        blocks = list(net.features)  # type: ignore[arg-type]
+    for block in blocks:
+        # A bound method, so that a deep copy of the network (the average of the weights) has its own.
+        block.forward = MethodType(_again(type(block).forward), block)  # type: ignore[method-assign]
+
+
+def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(block: nn.Module, x: torch.Tensor) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(block, x)
+        return checkpoint(
+            forward, block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
+        )
+
+    return run
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Batch norm's running statistics stay as they are: the second pass over the same images must not count."""
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [(m.momentum, m.num_batches_tracked.clone() if m.num_batches_tracked is not None else None) for m in norms]
+    for m in norms:
+        m.momentum = 0.0
+    try:
+        yield
+    finally:
+        for m, (momentum, tracked) in zip(norms, kept, strict=True):
+            m.momentum = momentum
+            if tracked is not None and m.num_batches_tracked is not None:
+                m.num_batches_tracked.copy_(tracked)
