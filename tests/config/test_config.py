@@ -28,7 +28,7 @@ def values(field):
     """Values that a field takes."""
     a, type_ = about(field), kind(field)
     if a.choices:
-        return st.sampled_from(a.choices)
+        return st.sampled_from(list(a.choices))
     if type_ == "bool":
         return st.booleans()
     if type_ == "float":

@@ -18,6 +18,7 @@ from thorax.data.loading import Batch, ImageDataset, Item
 from thorax.data.parts import preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
 from thorax.job import Process
+from thorax.models import MODELS
 from thorax.models.cnn5 import FiveLayerCNN
 from thorax.tracking.observers import Observer
 from thorax.training.checkpoints import Checkpoints
@@ -47,6 +48,8 @@ PLAIN = {
 
 class TinyNet(FiveLayerCNN):
     """Stages as the five-layer CNN has them, with two convolutions and a thousandth of the weights."""
+
+    spec = MODELS["cnn5"]
 
     def __init__(self, norm: bool = True, outputs: int = 1) -> None:
         nn.Module.__init__(self)

@@ -12,9 +12,8 @@ import torchvision
 from torch import nn
 
 from thorax import models
-from thorax.config.training_config import NETWORKS
 from thorax.errors import ThoraxError
-from thorax.models import build, find_weights, freeze, load_weights, stages, sync_batchnorm, train_mode
+from thorax.models import build, find_weights, freeze, load_weights, names, stages, sync_batchnorm, train_mode
 from thorax.models.distributed_batchnorm import SyncBatchNormCPU
 
 SIZES = {"alexnet": (63, 70), "cnn5": (32, 40)}
@@ -52,7 +51,7 @@ def images(channels: int = 1, count: int = 2, size: tuple[int, int] = (32, 40)) 
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", names())
 def test_any_network_gives_its_logits(name, channels):
     net = build(name, channels, 5, dropout=0.2).eval()
     with torch.no_grad():
@@ -87,7 +86,7 @@ def test_dropout_is_for_training_alone(name):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", names())
 def test_stages_hold_every_parameter_once_from_input_to_head(name, dropout):
     with torch.device("meta"):
         net = build(name, 1, 4, dropout)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from thorax.config import TrainingConfig
-from thorax.config.training_config import NETWORKS
-from thorax.models import build, freeze, stages
+from thorax.models import build, freeze, names, stages
 from thorax.training.schedule import optimizer, rate, set_rate
 
 
@@ -71,7 +70,7 @@ def test_the_rate_does_not_jump_where_warm_up_ends(warm, kind):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", names())
 def test_every_parameter_is_in_one_group(name, dropout):
     with torch.device("meta"):
         net = build(name, 1, 3, dropout)

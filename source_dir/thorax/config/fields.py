@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -38,6 +39,7 @@ class FieldSpec:
     """What a hyperparameter means, for the parser, the checks and the generated table.
 
     Attributes:
+        choices: the allowed values, where there are only some; a registry, where others may be registered.
         renamed: former choice -> its name now; accepted with a deprecation line, and what bundles and checkpoints
             store.
     """
@@ -45,7 +47,7 @@ class FieldSpec:
     help: str
     group: str
     spellings: tuple[Spelling, ...] = ()
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     low: float | None = None
     high: float | None = None
     open_low: bool = False
@@ -163,9 +165,11 @@ def check(field: dataclasses.Field[Any], name: str, value: Any) -> None:
     values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
     for each in values:
         if a.choices and each not in a.choices:
-            raise ThoraxError(
-                f"{name}={each} is not {'one of ' if len(a.choices) > 1 else 'offered, only '}{', '.join(a.choices)}"
-            )
+            if len(a.choices) == 1:
+                raise ThoraxError(f"{name}={each} is not offered, only {', '.join(a.choices)}")
+            nearest = difflib.get_close_matches(str(each), a.choices, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise ThoraxError(f"{name}={each} is not one of {', '.join(a.choices)}{hint}")
         below = a.low is not None and (each <= a.low if a.open_low else each < a.low)
         if not a.choices and (below or (a.high is not None and each > a.high)):
             raise ThoraxError(f"{name}={plain(each)} is out of range: it must be {range_text(a)}")

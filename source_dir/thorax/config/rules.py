@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from thorax.config.fields import about, check, plain
 from thorax.errors import ThoraxError
+from thorax.models.registry import MODELS
 
 if TYPE_CHECKING:
     from thorax.config.training_config import TrainingConfig
@@ -26,7 +27,7 @@ def check_rules(c: TrainingConfig) -> None:
         raise ThoraxError(f"image_shape={_list(c.image_shape)} must be channels,height,width such as 1,224,224")
     if c.channels not in (1, 3):
         raise ThoraxError(f"image_shape={_list(c.image_shape)} has {c.channels} channels; choose 1 or 3")
-    smallest = {"alexnet": 63, "cnn5": 32}.get(c.network, 32)
+    smallest = MODELS[c.network].smallest_side
     if min(c.image_size) < smallest:
         raise ThoraxError(
             f"image_shape={_list(c.image_shape)} is too small for network={c.network}: at least {smallest} pixels a"
@@ -51,10 +52,10 @@ def check_rules(c: TrainingConfig) -> None:
     _check_schedule(c)
     _check_labels(c)
     _check_thresholds(c)
-    if c.use_pretrained_model and c.network == "cnn5" and not c.weights:
+    if c.use_pretrained_model and not MODELS[c.network].published and not c.weights:
         raise ThoraxError(
-            "use_pretrained_model=true with network=cnn5: there are no pretrained weights for it; give your own by"
-            " weights=FILE"
+            f"use_pretrained_model=true with network={c.network}: there are no pretrained weights for it; give your own"
+            " by weights=FILE"
         )
     if c.unfreeze_epochs and c.freeze != "head":
         raise ThoraxError(

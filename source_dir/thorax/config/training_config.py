@@ -8,9 +8,8 @@ from typing import Any
 
 from thorax.config.fields import Spelling, about, parameter, read_bool
 from thorax.errors import ThoraxError
+from thorax.models.registry import MODELS
 
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-NETWORKS = (*RESNETS, "alexnet", "cnn5")
 NET, DATA, AUGMENT, OPT, STOP, SPEED, SCORE, KEEP, WATCH = (
     "Network",
     "Data",
@@ -29,7 +28,7 @@ def _builtin(name: str) -> tuple[Spelling, ...]:
 
 
 def _layers(text: str) -> str:
-    if f"resnet{text}" not in RESNETS:
+    if f"resnet{text}" not in MODELS:
         raise ThoraxError(f"num_layers={text!r} is not offered; choose 18, 34, 50, 101 or 152")
     return f"resnet{text}"
 
@@ -50,7 +49,7 @@ class TrainingConfig:
         "resnet50",
         "network to train",
         NET,
-        choices=NETWORKS,
+        choices=MODELS,
         spellings=(
             Spelling("num_layers", "built-in", _layers),
             Spelling("arch", "torchvision"),

@@ -15,7 +15,7 @@ from thorax.data.images import DecodeError, Preprocessing
 from thorax.data.source import Source
 from thorax.evaluation.intervals import Array
 from thorax.labels import LabelSpace
-from thorax.models.gradcam import heat_maps
+from thorax.models import heat_maps
 
 SIDE = 200  # pixels of a thumbnail's longer side
 

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import MethodType
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from thorax.models.cnn5 import FiveLayerCNN
 
-
-def checkpoint_activations(net: nn.Module) -> None:
-    """Makes every residual block (or convolution stage) compute its inside again in the backward pass."""
-    blocks = [
-        m
-        for m in net.modules()
-        if isinstance(m, torchvision.models.resnet.BasicBlock | torchvision.models.resnet.Bottleneck)
-    ]
-    if isinstance(net, FiveLayerCNN):
-        blocks = list(net.features)  # type: ignore[arg-type]
+def checkpoint_activations(blocks: Iterable[nn.Module]) -> None:
+    """Makes every block, a module of one input, compute its inside again in the backward pass."""
     for block in blocks:
         # A bound method, so that a deep copy of the network (the average of the weights) has its own.
         block.forward = MethodType(_again(type(block).forward), block)  # type: ignore[method-assign]

@@ -1,8 +1,9 @@
-"""The five-layer CNN."""
+"""The five-layer CNN, a small network of this package."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,3 +35,20 @@ class FiveLayerCNN(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.fc(self.dense(torch.flatten(self.pool(self.features(x)), 1)))
         return logits
+
+
+def build(name: str, channels: int, outputs: int, dropout: float) -> nn.Module:
+    return FiveLayerCNN(channels, outputs, dropout)
+
+
+def stages(net: Any) -> list[nn.Module]:
+    return [*net.features, net.dense, net.fc]
+
+
+def feature_map(net: Any) -> nn.Module:
+    return net.features  # type: ignore[no-any-return]
+
+
+def checkpointed(net: Any) -> list[nn.Module]:
+    """Each convolution with its batch norm, ReLU and pooling."""
+    return list(net.features)

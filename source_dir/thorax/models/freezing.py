@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from thorax.models.networks import stages
+from thorax.models.registry import stages
 
 
 def freeze(net: nn.Module, trained: int) -> None:

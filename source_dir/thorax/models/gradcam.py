@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import nn
 
-
-def last_feature_map(net: nn.Module) -> nn.Module:
-    """The module whose output is the last map of features (N, C, h, w) of a network of `models.build`."""
-    module = net.layer4 if isinstance(net, torchvision.models.ResNet) else net.features
-    assert isinstance(module, nn.Module)
-    return module
+from thorax.models.registry import spec_of
 
 
 def heat_maps(net: nn.Module, x: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
@@ -28,24 +22,27 @@ def heat_maps(net: nn.Module, x: torch.Tensor, outputs: torch.Tensor) -> torch.T
 
     Returns:
         (N, H, W) float32 in 0..1; all 0 where nothing speaks for the label.
+
+    Raises:
+        ThoraxError: the network has no ModelSpec.
     """
-    kept: list[torch.Tensor] = []
+    maps: list[torch.Tensor] = []
 
     def keep(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
         # Gradients start here: a leaf, so that nothing before it is kept for a backward pass.
-        kept.append(output.detach().requires_grad_(True))
-        return kept[0]
+        maps.append(output.detach().requires_grad_(True))
+        return maps[0].clone()  # a layer behind may change its input in place, which a leaf does not allow
 
-    handle = last_feature_map(net).register_forward_hook(keep)
+    handle = spec_of(net).feature_map(net).register_forward_hook(keep)
     try:
         with torch.inference_mode(False), torch.enable_grad():
             logits = net(x.clone()).float()  # a clone made here is no inference tensor
-            told = logits.gather(1, outputs.to(logits.device, copy=True)[:, None]).sum()
-            (gradient,) = torch.autograd.grad(told, kept[0])
+            explained = logits.gather(1, outputs.to(logits.device, copy=True)[:, None]).sum()
+            (gradient,) = torch.autograd.grad(explained, maps[0])
     finally:
         handle.remove()
     weights = gradient.float().mean(dim=(2, 3), keepdim=True)
-    cam = (weights * kept[0].detach().float()).sum(dim=1, keepdim=True).relu()
+    cam = (weights * maps[0].detach().float()).sum(dim=1, keepdim=True).relu()
     cam = F.interpolate(cam, size=x.shape[2:], mode="bilinear", align_corners=False).squeeze(1)
     highest = cam.amax(dim=(1, 2), keepdim=True)
     return torch.where(highest > 0, cam / highest.clamp(min=torch.finfo(cam.dtype).tiny), torch.zeros_like(cam))

@@ -1,4 +1,4 @@
-"""Weights from a file into a network."""
+"""Weights into a network: which file, and how its state_dict is fitted to the network."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import zlib
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import nn
 
 from thorax.errors import ThoraxError
+from thorax.models.registry import ModelSpec, spec_of
 
 
 def find_weights(given: Path) -> Path:
@@ -37,7 +37,7 @@ def _unpacked(archive: Path) -> Path:
     """A temporary file with the model.pt at the top of a model.tar.gz, which SageMaker brings as it is."""
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            member = next((one for one in tar if one.isfile() and one.name.removeprefix("./") == "model.pt"), None)
+            member = next((m for m in tar if m.isfile() and m.name.removeprefix("./") == "model.pt"), None)
             if member is None:
                 raise ThoraxError(
                     f"weights={archive} holds no model.pt at its top; give the model.tar.gz that a job of this package"
@@ -75,11 +75,7 @@ def load_weights(net: nn.Module, file: Path) -> list[str]:
         raise ThoraxError(f"weights={file} is not a state_dict (names to tensors)")
     state = {key.removeprefix("module."): value for key, value in state.items()}
     own = net.state_dict()
-    head = [key for key in own if key.startswith(_head_prefix(net))]
-    if any(k.startswith("fc.1.") for k in own):  # our dropout makes the ResNet's head fc.1
-        state = {("fc.1." + k[3:] if k in ("fc.weight", "fc.bias") else k): v for k, v in state.items()}
-    elif "fc.weight" in own:  # and one saved with dropout is taken without it
-        state = {("fc." + k[5:] if k in ("fc.1.weight", "fc.1.bias") else k): v for k, v in state.items()}
+    head, state = _own_keys(spec_of(net), state, own)
     notes = _adapt(state, own, head)
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     extra = [k for k in state if k not in own]
@@ -90,20 +86,32 @@ def load_weights(net: nn.Module, file: Path) -> list[str]:
     ]
     if missing or extra or other:
         parts = [(missing, "missing"), (extra, "not in this network"), (other, "of another shape")]
-        told = "; ".join(
-            f"{len(found)} {what}: {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
-            for found, what in parts
-            if found
+        differences = "; ".join(
+            f"{len(keys)} {what}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
+            for keys, what in parts
+            if keys
         )
         raise ThoraxError(
-            f"weights={file} does not fit the network: {told}; choose the network that the file was saved from"
+            f"weights={file} does not fit the network: {differences}; choose the network that the file was saved from"
         )
     net.load_state_dict(state, strict=False)
     return notes
 
 
-def _head_prefix(net: nn.Module) -> str:
-    return "classifier.6." if isinstance(net, torchvision.models.AlexNet) else "fc."
+def _own_keys(
+    spec: ModelSpec, state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]
+) -> tuple[list[str], dict[str, torch.Tensor]]:
+    """The keys of the network's head, and `state` under the network's keys, whether either has dropout or not."""
+    plain, dropped = spec.head, spec.head_with_dropout
+    here = dropped if dropped and any(key.startswith(dropped) for key in own) else plain
+
+    def renamed(key: str) -> str:
+        key = spec.weight_key(key)
+        prefix = dropped if dropped and key.startswith(dropped) else plain
+        moved = here + key.removeprefix(prefix)
+        return moved if key.startswith(prefix) and moved in own else key
+
+    return [key for key in own if key.startswith(here)], {renamed(key): value for key, value in state.items()}
 
 
 def _adapt(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor], head: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from thorax.data.images import DecodeError
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.machine import cpu_has_bfloat16, free_cpus
-from thorax.models.gradcam import heat_maps
+from thorax.models import fuse_batchnorm, heat_maps
 from thorax.serving import served
 from thorax.serving.arrays import as_png, overlay
 from thorax.serving.bundle import WEIGHTS, Bundle
@@ -243,7 +243,9 @@ class Classifier:
     def _chosen(self, precision: str) -> tuple[torch.nn.Module, str]:
         """The network to serve, and in which precision."""
         self._set_threads()
-        net = served.fuse_batchnorm(self.bundle.build_network()).to(self.device)
+        prepared = self.bundle.preprocessing
+        net = fuse_batchnorm(self.bundle.build_network(), (prepared.channels, prepared.height, prepared.width))
+        net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         has = (
             torch.cuda.is_bf16_supported(including_emulation=False)
             if self.device.type == "cuda"

@@ -1,31 +1,15 @@
-"""A network made ready to serve: batch norm folded into the convolutions, channels last, bfloat16 where it is safe."""
+"""A network in bfloat16, where no probability moves by more than a tolerance."""
 
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 #: bfloat16 serves only where no probability differs from float32's by more than this.
 TOLERANCE = 0.01
-
-
-def fuse_batchnorm(net: nn.Module) -> nn.Module:
-    """A copy of a network in evaluation mode in which a convolution takes in the batch norm that follows it.
-
-    In every network of `models.build` a batch norm that is registered right after a convolution follows it.
-    """
-    net = deep_copy(net)
-    for parent in list(net.modules()):
-        for (conv_name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, norm_name, nn.Identity())
-    return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def deep_copy(net: nn.Module) -> nn.Module:

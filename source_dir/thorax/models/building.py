@@ -1,0 +1,30 @@
+"""A network by its name."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from thorax.models.checkpointing import checkpoint_activations
+from thorax.models.registry import spec_of
+
+
+def build(
+    network: str, channels: int, outputs: int, dropout: float = 0.0, activation_checkpointing: bool = False
+) -> nn.Module:
+    """A freshly initialised network: (N, channels, H, W) float -> (N, outputs) logits. Its `spec` is its entry.
+
+    Args:
+        network: a name of `models.names()`.
+        channels: 1 or 3.
+        dropout: 0..1; before the last layer, or in the dense layers where there are several.
+        activation_checkpointing: keep only each block's input in the forward pass.
+
+    Raises:
+        ThoraxError: an unknown name; the message lists the known ones and the nearest one.
+    """
+    spec = spec_of(network)
+    net = spec.build(channels, outputs, dropout)
+    net.spec = spec  # type: ignore[assignment]
+    if activation_checkpointing:
+        checkpoint_activations(spec.checkpointed(net))
+    return net

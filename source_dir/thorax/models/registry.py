@@ -1,0 +1,123 @@
+"""Every network by name. A network is one entry of `MODELS`, and the rest of the package asks only its entry.
+
+This module does not import torch: the configuration checks names and image sizes before torch is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from thorax.errors import ThoraxError
+from thorax.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _no_blocks(net: nn.Module) -> list[nn.Module]:
+    return []
+
+
+def _same_key(key: str) -> str:
+    return key
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One network.
+
+    Attributes:
+        name: as in the hyperparameter `network`.
+        build: (channels, outputs, dropout) -> a freshly initialised network from (N, channels, H, W) to (N, outputs)
+            logits.
+        stages: the network's parts from the input to the head, which hold every parameter once; for freezing and
+            layer-wise learning rates.
+        feature_map: the module whose output is the last map of features (N, C, h, w), for Grad-CAM.
+        head: prefix of the head's parameters in a state_dict, such as "fc.".
+        head_with_dropout: the prefix where dropout > 0 changes it, such as "fc.1."; empty where it does not.
+        checkpointed: the blocks, each of one input, that activation checkpointing computes twice; none by default.
+        smallest_side: pixels of the smallest side of an image that is accepted.
+        published: whether pretrained weights of this layout are published.
+        weight_key: a published state_dict's key -> the network's own key.
+    """
+
+    name: str
+    build: Callable[[int, int, float], nn.Module]
+    stages: Callable[[nn.Module], list[nn.Module]]
+    feature_map: Callable[[nn.Module], nn.Module]
+    head: str
+    head_with_dropout: str = ""
+    checkpointed: Callable[[nn.Module], list[nn.Module]] = _no_blocks
+    smallest_side: int = 32
+    published: bool = False
+    weight_key: Callable[[str], str] = _same_key
+
+
+MODELS: Registry[ModelSpec] = Registry("network")
+
+
+def names() -> tuple[str, ...]:
+    """All registered networks, in the order of their registration."""
+    return tuple(MODELS)
+
+
+def spec_of(network: str | nn.Module) -> ModelSpec:
+    """The entry of a name, or of a network that `models.build` built (its attribute `spec`).
+
+    Raises:
+        ThoraxError: the name is unknown, or the network has no entry.
+    """
+    if isinstance(network, str):
+        return MODELS[network]
+    spec = getattr(network, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        raise ThoraxError(f"{type(network).__name__} has no ModelSpec; build it with models.build or set its spec")
+    return spec
+
+
+def stages(net: nn.Module) -> list[nn.Module]:
+    """The network's parts from the input to the head, for freezing and layer-wise learning rates; the last is the head.
+
+    Raises:
+        ThoraxError: the network has no entry.
+    """
+    return spec_of(net).stages(net)
+
+
+# -- The networks of this package --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A function by the file of this package that it is in: imported, and torch with it, when it is called."""
+
+    file: str
+    function: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"thorax.models.{self.file}"), self.function)(*arguments)
+
+
+def _built_in(name: str, file: str, **facts: Any) -> None:
+    """Registers a network of models/FILE.py, which has build(name, ...), stages, feature_map and checkpointed."""
+    code: dict[str, Any] = {function: _Code(file, function) for function in ("stages", "feature_map", "checkpointed")}
+    MODELS.register(name, ModelSpec(name, partial(_Code(file, "build"), name), **code, **facts))
+
+
+for _name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
+    _built_in(_name, "resnet", head="fc.", head_with_dropout="fc.1.", published=True)
+_built_in("alexnet", "alexnet", head="classifier.6.", smallest_side=63, published=True)
+_built_in("cnn5", "cnn5", head="fc.")
+_built_in(
+    "densenet121",
+    "densenet",
+    head="classifier.",
+    head_with_dropout="classifier.1.",
+    smallest_side=29,
+    published=True,
+    weight_key=_Code("densenet", "weight_key"),
+)
