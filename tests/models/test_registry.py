@@ -5,14 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from networks import batch_norms, with_statistics
 from thorax import models
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
+
+
+SOURCE = Path(__file__).resolve().parents[2] / "source_dir"
 
 
 class Toy(nn.Module):
@@ -49,19 +54,6 @@ def toy() -> Iterator[nn.Module]:
     models.MODELS.remove("toy")
 
 
-def with_statistics(net: nn.Module) -> nn.Module:
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
-    return net
-
-
-def norms(net: nn.Module) -> int:
-    return sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-
-
 # -- A network from outside the package --------------------------------------------------------------------------------
 
 
@@ -81,7 +73,7 @@ def test_a_toy_network_is_frozen_by_its_stages(toy):
 def test_a_toy_network_is_fused(toy):
     fused = models.fuse_batchnorm(toy, (1, 16, 16))
     x = torch.randn(3, 1, 20, 20)
-    assert (norms(toy), norms(fused)) == (2, 0)
+    assert (batch_norms(toy), batch_norms(fused)) == (2, 0)
     torch.testing.assert_close(fused(x), toy(x), rtol=1e-4, atol=1e-5)
     assert models.spec_of(fused).name == "toy"
 
@@ -138,8 +130,9 @@ def test_a_network_without_an_entry_is_named():
 
 def test_names_and_sizes_are_known_without_torch():
     """The configuration checks them before torch, which takes seconds, is imported."""
-    source = """
+    source = f"""
 import sys
+sys.path.insert(0, {str(SOURCE)!r})
 sys.modules["torch"] = None  # an import of torch raises
 from thorax import models
 from thorax.config import TrainingConfig
@@ -155,72 +148,7 @@ def test_what_the_package_exports_is_there():
         _ = models.bild  # type: ignore[attr-defined]
 
 
-# -- Fusing that would be wrong ----------------------------------------------------------------------------------------
-
-
-class NormUsedTwice(nn.Module):
-    """The batch norm follows the convolution, and is used again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.norm(self.conv(x))
-        return self.norm(y.relu()).mean(dim=(2, 3))
-
-
-class NormFedByAnother(nn.Module):
-    """Each batch norm is registered right after a convolution, and normalises before it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.norm, self.second = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3)
-        self.last_norm = nn.BatchNorm2d(3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.second(self.last_norm(self.first(x).relu()))
-        return self.norm(y.relu_()).mean(dim=(2, 3))  # of the same tensor object as the convolution's output
-
-
-class OutputUsedTwice(nn.Module):
-    """The convolution's output is used without the batch norm too: the numbers alone show it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.conv(x)
-        return (self.norm(y) + y).mean(dim=(2, 3))
-
-
-@pytest.mark.parametrize("kind", [NormUsedTwice, NormFedByAnother, OutputUsedTwice])
-def test_a_pair_that_must_not_be_fused_is_left(kind):
-    torch.manual_seed(0)
-    net = with_statistics(kind().eval())
-    served = models.fuse_batchnorm(net, (1, 16, 16))
-    x = torch.randn(2, 1, 16, 16)
-    assert torch.equal(served(x), net(x))
-    assert norms(served) == norms(net)
-
-
-@pytest.mark.parametrize("kind", [NormUsedTwice, NormFedByAnother])
-def test_the_pairs_beside_it_are_fused(kind):
-    torch.manual_seed(0)
-    net = with_statistics(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1), kind()).eval())
-    served = models.fuse_batchnorm(net, (1, 16, 16))
-    x = torch.randn(2, 1, 16, 16)
-    torch.testing.assert_close(served(x), net(x), rtol=1e-4, atol=1e-5)
-    assert norms(served) == norms(kind())
-
-
-def test_fusing_works_inside_inference_mode(toy):
-    with torch.inference_mode():
-        assert norms(models.fuse_batchnorm(toy, (1, 16, 16))) == 0
-
-
-# -- DenseNet-121: one file and its entry ------------------------------------------------------------------------------
+# -- DenseNet-121: one file and its entry; shapes, stages, heat maps and fusing are tested with all networks' ----------
 
 
 def test_the_published_densenets_first_names_are_taken(tmp_path):

@@ -1,4 +1,4 @@
-"""Networks: one entry each in `MODELS`; built, frozen, loaded with weights, fused, looked into.
+"""Networks: one entry each in `MODELS`; built, frozen, loaded with weights, fused, explained by heat maps.
 
 torch is imported with the first function that needs it, not with this package: the configuration only reads names.
 """

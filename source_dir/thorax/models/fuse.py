@@ -33,13 +33,13 @@ def fuse_batchnorm(net: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
         conv: Any = fused.get_submodule(conv_name)
         norm: Any = fused.get_submodule(norm_name)
         fused.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
-        fused.set_submodule(norm_name, nn.Identity())
+        fused.set_submodule(norm_name, nn.Identity().eval())
     difference = (fused(x) - logits).abs().max()
     return fused if difference <= TOLERANCE * logits.abs().max() else copy.deepcopy(net).eval()
 
 
 def _pairs(net: nn.Module, x: torch.Tensor) -> tuple[list[tuple[str, str]], torch.Tensor]:
-    """(convolution, batch norm) by name, where the norm directly follows, and each is used once; and the logits of x."""
+    """(convolution, batch norm) by name, where the norm directly follows and each is used once; and the logits of x."""
     names: dict[nn.Module, str] = {
         m: name for name, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)
     }

@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def _no_blocks(net: nn.Module) -> list[nn.Module]:
-    return []
-
-
-def _same_key(key: str) -> str:
-    return key
-
-
 @dataclass(frozen=True)
 class ModelSpec:
     """One network.
@@ -51,10 +43,10 @@ class ModelSpec:
     feature_map: Callable[[nn.Module], nn.Module]
     head: str
     head_with_dropout: str = ""
-    checkpointed: Callable[[nn.Module], list[nn.Module]] = _no_blocks
+    checkpointed: Callable[[nn.Module], list[nn.Module]] = lambda net: []
     smallest_side: int = 32
     published: bool = False
-    weight_key: Callable[[str], str] = _same_key
+    weight_key: Callable[[str], str] = lambda key: key
 
 
 MODELS: Registry[ModelSpec] = Registry("network")

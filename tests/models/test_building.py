@@ -1,0 +1,45 @@
+"""Networks by name: shapes, layers, dropout."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from networks import random_images
+from thorax.models import build, names
+
+SIZES = {"alexnet": (63, 70), "cnn5": (32, 40)}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", names())
+def test_any_network_gives_its_logits(name, channels):
+    net = build(name, channels, 5, dropout=0.2).eval()
+    with torch.no_grad():
+        assert net(random_images(channels, size=SIZES.get(name, (32, 40)))).shape == (2, 5)
+
+
+def test_the_five_layer_network_leaves_three_by_five_at_its_own_size():
+    net = build("cnn5", 1, 1)
+    assert net.features(random_images(size=(112, 160))).shape == (2, 256, 3, 5)
+    assert [layer[0].out_channels for layer in net.features] == [16, 32, 64, 128, 256]
+
+
+def test_layers_are_torchvisions():
+    """So that anybody's weights fit, and ours fit anybody's."""
+    with torch.device("meta"):
+        for name in ("resnet18", "resnet50", "resnet152", "alexnet", "densenet121"):
+            assert list(build(name, 3, 7).state_dict()) == list(
+                getattr(torchvision.models, name)(num_classes=7).state_dict()
+            )
+
+
+@pytest.mark.parametrize("name", ["resnet18", "alexnet", "cnn5", "densenet121"])
+def test_dropout_is_for_training_alone(name):
+    net, x = build(name, 1, 3, dropout=0.5), random_images(size=SIZES.get(name, (32, 40)))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+    assert {m.p for m in net.modules() if isinstance(m, nn.Dropout)} == {0.5}
+    assert all(m.p == 0 for m in build(name, 1, 3).modules() if isinstance(m, nn.Dropout))
