@@ -1,4 +1,4 @@
-"""Random images for networks, and batch norm whose statistics are not the initial ones."""
+"""Random images for networks, and batch norm as it is after training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def random_images(channels: int = 1, count: int = 2, size: tuple[int, int] = (32
 
 
 def with_statistics(net: nn.Module) -> nn.Module:
-    """The network as after training: every batch norm scales and shifts."""
+    """The network with weights and statistics of batch norm that are not the initial ones."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)

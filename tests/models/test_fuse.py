@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import images
+from hosting import tiny_bundle
 from networks import batch_norms, with_statistics
+from thorax import models
 from thorax.models import build, fuse_batchnorm
+from thorax.serving.classifier import Classifier
 
 
 @pytest.mark.parametrize(
@@ -89,3 +96,22 @@ def test_the_pairs_beside_it_are_fused(kind):
     x = torch.randn(2, 1, 16, 16)
     torch.testing.assert_close(served(x), net(x), rtol=1e-4, atol=1e-5)
     assert batch_norms(served) == batch_norms(kind())
+
+
+def test_a_bundle_of_such_a_network_is_served_as_it_is(tmp_path):
+    """Through the server's door: the probabilities of a bundle are those of its own network."""
+
+    def built(channels: int, outputs: int, dropout: float) -> nn.Module:
+        return with_statistics(nn.Sequential(NormUsedTwice(), nn.Linear(3, outputs)))
+
+    models.MODELS.register("twice", replace(models.spec_of("cnn5"), name="twice", build=built, head="1."))
+    try:
+        bundle = tiny_bundle(tmp_path / "model", network="twice")
+        png = images.data(images.grey())
+        classifier = Classifier.load(bundle, precision="float32")
+        net, prepared = classifier.bundle.build_network(), classifier.bundle.preprocessing
+        with torch.no_grad():
+            want = net(prepared.tensor(torch.from_numpy(np.stack([prepared.image(png)])))).sigmoid().numpy()
+        np.testing.assert_allclose(classifier.predict([png]), want, atol=2e-6)
+    finally:
+        models.MODELS.remove("twice")

@@ -16,7 +16,6 @@ from thorax import models
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 
-
 SOURCE = Path(__file__).resolve().parents[2] / "source_dir"
 
 

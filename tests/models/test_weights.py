@@ -84,14 +84,14 @@ def test_a_mismatch_names_layers(published):
     _, file = published
     with pytest.raises(ThoraxError) as caught:
         load_weights(build("resnet34", 1, 5), file)
-    told = str(caught.value)
-    assert f"weights={file} does not fit the network" in told
-    assert "missing: layer1.2.conv1.weight, layer1.2.bn1.weight, layer1.2.bn1.bias, ..." in told
-    assert "choose the network that the file was saved from" in told
-    assert "\n" not in told
+    message = str(caught.value)
+    assert f"weights={file} does not fit the network" in message
+    assert "missing: layer1.2.conv1.weight, layer1.2.bn1.weight, layer1.2.bn1.bias, ..." in message
+    assert "choose the network that the file was saved from" in message
+    assert "\n" not in message
 
 
-def test_another_shape_is_told_with_both(published, tmp_path):
+def test_another_shape_is_named_with_both(published, tmp_path):
     theirs, _ = published
     state = {**theirs.state_dict(), "layer1.0.conv1.weight": torch.zeros(64, 64, 5, 5), "layer9.weight": torch.zeros(1)}
     torch.save(state, tmp_path / "w.pt")
@@ -168,14 +168,14 @@ def test_weights_of_an_earlier_jobs_archive(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [("nothing", "is not a readable .tar.gz"), ("others", "holds no model.pt at its top")]
+    ("content", "message"), [("nothing", "is not a readable .tar.gz"), ("others", "holds no model.pt at its top")]
 )
-def test_an_archive_that_is_none_of_ours(content, told, tmp_path):
+def test_an_archive_that_is_none_of_ours(content, message, tmp_path):
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(b"no archive")
     if content == "others":
         (tmp_path / "x.txt").write_text("x")
         with tarfile.open(archive, "w:gz") as tar:
             tar.add(tmp_path / "x.txt", "sub/model.pt")
-    with pytest.raises(ThoraxError, match=told):
+    with pytest.raises(ThoraxError, match=message):
         find_weights(tmp_path)

@@ -13,7 +13,7 @@ from thorax.models.layers import dropout_before, first_layer
 
 
 class DenseNet121(torchvision.models.DenseNet):
-    """torchvision's layers under torchvision's names; the ReLU behind them is a module, whose output the head pools."""
+    """torchvision's layers under torchvision's names, and a module for the ReLU that they end with: the head's map."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__(32, (6, 12, 24, 16), 64, num_classes=outputs)

@@ -9,7 +9,7 @@ from torch import nn
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """Sum over all processes whose backward pass sums the gradients too."""
+    """Sum over all processes; its backward pass sums the gradients too."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:

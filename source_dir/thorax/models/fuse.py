@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 TOLERANCE = 1e-4
 
 
-@torch.inference_mode(False)  # whose tensors have no version
+@torch.inference_mode(False)  # in which tensors have no version
 @torch.no_grad()
 def fuse_batchnorm(net: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     """A copy of a network in evaluation mode in which convolutions take in the batch norm that they feed.
