@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
 from networks import random_images
-from thorax.models import build, names
+from thorax.models import build, names, spec_of, stages
 
 SIZES = {"alexnet": (63, 70), "cnn5": (32, 40)}
 
@@ -43,3 +46,11 @@ def test_dropout_is_for_training_alone(name):
     assert torch.equal(net(x), net(x))
     assert {m.p for m in net.modules() if isinstance(m, nn.Dropout)} == {0.5}
     assert all(m.p == 0 for m in build(name, 1, 3).modules() if isinstance(m, nn.Dropout))
+
+
+@pytest.mark.parametrize("name", ["alexnet", "cnn5"])
+def test_a_copied_or_pickled_network_keeps_its_entry(name):
+    net = build(name, 1, 2)
+    for again in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert spec_of(again) == spec_of(name)
+        assert len(stages(again)) == len(stages(net))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from thorax.errors import ThoraxError
@@ -16,6 +15,16 @@ from thorax.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def no_blocks(net: nn.Module) -> list[nn.Module]:
+    """For a network that activation checkpointing leaves as it is."""
+    return []
+
+
+def same_key(key: str) -> str:
+    """For a network that is published under its own keys."""
+    return key
 
 
 @dataclass(frozen=True)
@@ -43,10 +52,10 @@ class ModelSpec:
     feature_map: Callable[[nn.Module], nn.Module]
     head: str
     head_with_dropout: str = ""
-    checkpointed: Callable[[nn.Module], list[nn.Module]] = lambda net: []
+    checkpointed: Callable[[nn.Module], list[nn.Module]] = no_blocks
     smallest_side: int = 32
     published: bool = False
-    weight_key: Callable[[str], str] = lambda key: key
+    weight_key: Callable[[str], str] = same_key
 
 
 MODELS: Registry[ModelSpec] = Registry("network")
@@ -85,19 +94,24 @@ def stages(net: nn.Module) -> list[nn.Module]:
 
 @dataclass(frozen=True)
 class _Code:
-    """A function by the file of this package that it is in: imported, and torch with it, when it is called."""
+    """A function by the file of this package that it is in: imported, and torch with it, when it is called.
+
+    Attributes:
+        given: its first arguments.
+    """
 
     file: str
     function: str
+    given: tuple[str, ...] = ()
 
     def __call__(self, *arguments: Any) -> Any:
-        return getattr(importlib.import_module(f"thorax.models.{self.file}"), self.function)(*arguments)
+        return getattr(importlib.import_module(f"thorax.models.{self.file}"), self.function)(*self.given, *arguments)
 
 
 def _built_in(name: str, file: str, **facts: Any) -> None:
     """Registers a network of models/FILE.py, which has build(name, ...), stages, feature_map and checkpointed."""
     code: dict[str, Any] = {function: _Code(file, function) for function in ("stages", "feature_map", "checkpointed")}
-    MODELS.register(name, ModelSpec(name, partial(_Code(file, "build"), name), **code, **facts))
+    MODELS.register(name, ModelSpec(name, _Code(file, "build", (name,)), **code, **facts))
 
 
 for _name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
