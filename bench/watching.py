@@ -30,8 +30,8 @@ from thorax.data.loading import ImageDataset  # noqa: E402
 from thorax.data.parts import preprocessing  # noqa: E402
 from thorax.data.samples import label_space, sample_set  # noqa: E402
 from thorax.job import Job, Process  # noqa: E402
+from thorax.tracking.factory import watch  # noqa: E402
 from thorax.tracking.progress import Progress  # noqa: E402
-from thorax.tracking.watching import watch  # noqa: E402
 from thorax.training.checkpoints import Checkpoints  # noqa: E402
 from thorax.training.loss_log import LossLog  # noqa: E402
 from thorax.training.precision import resolve  # noqa: E402

@@ -127,7 +127,7 @@ class Run:
         c = self.config
         if c.wandb_tracking == "false" and not (c.tensorboard or c.debugging or c.profiler or self.job.mlflow_uri):
             return None
-        from thorax.tracking.watching import watch
+        from thorax.tracking.factory import watch
 
         self.observer = watch(
             self.job,

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from thorax.config import TrainingConfig
-from thorax.tracking.profiling import system
-from thorax.tracking.profiling.page import MEANING, Timing, page
-from thorax.tracking.profiling.profiler import Profiler
+from thorax.tracking.profiler import system
+from thorax.tracking.profiler.steps import Profiler
+from thorax.tracking.profiler.summary import MEANING, Timing, page
 from thorax.training.trainer import Trainer
 
 CONFIGURATION = TrainingConfig().to_dict()

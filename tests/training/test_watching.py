@@ -26,11 +26,11 @@ from thorax.data.parts import preprocessing
 from thorax.data.samples import label_space, sample_set
 from thorax.errors import ThoraxError
 from thorax.job import Job, Process
-from thorax.tracking.debugger.__main__ import main as judge_folder
-from thorax.tracking.debugger.records import read
+from thorax.tracking.factory import watch
+from thorax.tracking.health.__main__ import main as judge_folder
+from thorax.tracking.health.records import read
 from thorax.tracking.observers import Observer, Observers
 from thorax.tracking.progress import Progress
-from thorax.tracking.watching import watch
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.loss_log import LossLog
 from thorax.training.stopping import Stop
@@ -168,10 +168,10 @@ WATCHERS = (
     "torch.utils.tensorboard",
     "mlflow",
     "smdebug",
-    "thorax.tracking.watching",
+    "thorax.tracking.factory",
     "thorax.tracking.trackers",
-    "thorax.tracking.debugger",
-    "thorax.tracking.profiling",
+    "thorax.tracking.health",
+    "thorax.tracking.profiler",
 )
 DUMP = """
 import atexit, json, runpy, sys
@@ -292,7 +292,7 @@ def test_smdebug_saves_what_its_configuration_says_and_the_rules_part_the_runs(i
     assert f"smdebug saves tensors to {tmp_path / 'tensors'}" in done.stdout
     assert "warning" not in done.stdout
     judged = run(
-        [sys.executable, "-m", "thorax.tracking.debugger", str(tmp_path / "tensors")],
+        [sys.executable, "-m", "thorax.tracking.health", str(tmp_path / "tensors")],
         PYTHONPATH=os.pathsep.join([str(smdebug), str(SCRIPT.parent)]),
     )
     rules = {line.split()[1] for line in judged.stdout.splitlines() if line.startswith("finding: ")}

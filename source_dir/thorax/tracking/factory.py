@@ -31,15 +31,15 @@ def watch(
     members: list[Observer] = []
     main = job.process.is_main
     if debugging:
-        from thorax.tracking.debugger.watch import Debugger
+        from thorax.tracking.health.monitor import Debugger
 
         members.append(Debugger(job, debug_save_interval, weighted, say))
     if profiler:
-        from thorax.tracking.profiling.system import SystemSamples
+        from thorax.tracking.profiler.system import SystemSamples
 
         folder = job.output_dir / "profiler"
         if main:
-            from thorax.tracking.profiling.profiler import Profiler
+            from thorax.tracking.profiler.steps import Profiler
 
             members.append(Profiler(folder, profiler_schedule, configuration, say))
         if job.process.local_rank == 0:

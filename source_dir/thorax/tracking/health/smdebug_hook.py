@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax.tracking.debugger import smdebug_shim
-from thorax.tracking.debugger.records import HealthRecord
+from thorax.tracking.health import smdebug_shim
+from thorax.tracking.health.records import HealthRecord
 
 LOSS = "loss"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from thorax.files import write_whole
 from thorax.job import Job
-from thorax.tracking.debugger.records import Recorder, measure, shapes
-from thorax.tracking.debugger.rules import ExplodingTensor, Finding, Rules, class_imbalance
+from thorax.tracking.health.records import Recorder, measure, shapes
+from thorax.tracking.health.rules import ExplodingTensor, Finding, Rules, class_imbalance
 from thorax.tracking.observers import Observer, one_line
 
 
@@ -47,7 +47,7 @@ class Debugger(Observer):
 
     def _hook(self, net: Any) -> None:
         try:
-            from thorax.tracking.debugger.smdebug_hook import SmdebugHook
+            from thorax.tracking.health.smdebug_hook import SmdebugHook
 
             self.hook = SmdebugHook(str(self.job.debug_hook_file), net)
             self.say(f"debugging: smdebug saves tensors to {self.hook.folder} as {self.job.debug_hook_file} says")

@@ -12,7 +12,7 @@ from typing import Any
 
 from thorax.files import write_whole
 from thorax.tracking.observers import Observer
-from thorax.tracking.profiling.page import Timing, page
+from thorax.tracking.profiler.summary import Timing, page
 
 #: Steps that are timed stage by stage, at the end of the wait.
 TIMED = 10

@@ -1,6 +1,6 @@
 """Judges the records of a run, live or finished: ours (worker_0.jsonl) or those of smdebug (a folder).
 
-PYTHONPATH=source_dir python -m thorax.tracking.debugger runs/NAME/output/data/debugger/worker_0.jsonl [history.csv]
+PYTHONPATH=source_dir python -m thorax.tracking.health runs/NAME/output/data/debugger/worker_0.jsonl [history.csv]
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from thorax.errors import ThoraxError
-from thorax.tracking.debugger.records import read
-from thorax.tracking.debugger.rules import judge
+from thorax.tracking.health.records import read
+from thorax.tracking.health.rules import judge
 
 
 def main(words: list[str]) -> int:
@@ -22,7 +22,7 @@ def main(words: list[str]) -> int:
     place = Path(words[0])
     try:
         if place.is_dir():
-            from thorax.tracking.debugger.smdebug_hook import read_trial
+            from thorax.tracking.health.smdebug_hook import read_trial
 
             shapes, records = read_trial(place)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from thorax.tracking.debugger.records import HealthRecord
+from thorax.tracking.health.records import HealthRecord
 
 #: {"rule": its name, "step": the optimiser step at which it was seen, "message": one line}.
 Finding = dict[str, Any]

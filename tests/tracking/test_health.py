@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from thorax.errors import ThoraxError
-from thorax.tracking.debugger.__main__ import main
-from thorax.tracking.debugger.records import HealthRecord, Recorder, measure, read, shapes
-from thorax.tracking.debugger.rules import Rules, class_imbalance, judge
+from thorax.tracking.health.__main__ import main
+from thorax.tracking.health.records import HealthRecord, Recorder, measure, read, shapes
+from thorax.tracking.health.rules import Rules, class_imbalance, judge
 
 SHAPES = {"conv.weight": (8, 1, 3, 3), "conv.bias": (8,), "head.weight": (1, 8)}
 WELL = [{"train_loss": 1 / k, "validation_loss": 1.1 / k} for k in range(1, 9)]
