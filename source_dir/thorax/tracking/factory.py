@@ -1,58 +1,52 @@
-"""Who watches a run, as the hyperparameters and the environment ask. Imported only where somebody does."""
+"""Builds the observers that the hyperparameters and the job's environment ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from thorax.config import TrainingConfig
 from thorax.job import Job
-from thorax.tracking.observers import Observer, Observers
+from thorax.tracking.health.monitor import HealthMonitor
+from thorax.tracking.observers import Observer, Observers, one_line
+from thorax.tracking.profiler.steps import Profiler
+from thorax.tracking.profiler.system import SystemSamples
+from thorax.tracking.trackers import TRACKERS
+from thorax.tracking.trackers.relay import Relay
 
 
-def watch(
-    job: Job,
-    say: Callable[[str], None],
-    *,
-    wandb: str,
-    tensorboard: bool,
-    debugging: bool,
-    debug_save_interval: int | None,
-    weighted: bool,
-    profiler: bool,
-    profiler_schedule: tuple[int, ...],
-    configuration: dict[str, object],
-) -> Observer:
-    """The observer of this process. Trackers and profiler watch the main process, the debugger every one.
+def build_observer(
+    config: TrainingConfig, job: Job, device: Any, workers: int, say: Callable[[str], None]
+) -> Observer | None:
+    """The observer of this process; None where nothing observes it.
+
+    The health monitor runs in every process, system samples once a machine, trackers and profiler in the main process.
 
     Args:
-        say: takes lines (of the main process).
-        weighted: the run weighs rare classes up.
-        configuration: all hyperparameters, for trackers; the other arguments are hyperparameters of those names.
+        device: the torch.device of this process.
+        workers: processes that read images.
+        say: takes log lines (of the main process).
     """
     members: list[Observer] = []
-    main = job.process.is_main
-    if debugging:
-        from thorax.tracking.health.monitor import Debugger
+    process, folder = job.process, job.output_dir / "profiler"
+    if config.debugging:
+        members.append(HealthMonitor(config, job, say))
+    if config.profiler and process.is_main:
+        members.append(Profiler(folder, config, device, workers, say))
+    if config.profiler and process.local_rank == 0:
+        members.append(SystemSamples(folder, job.host, say))
+    if process.is_main and (trackers := _enabled_trackers(config, job, say)):
+        members.append(Relay(config, job, trackers, say))
+    return Observers(members, say) if members else None
 
-        members.append(Debugger(job, debug_save_interval, weighted, say))
-    if profiler:
-        from thorax.tracking.profiler.system import SystemSamples
 
-        folder = job.output_dir / "profiler"
-        if main:
-            from thorax.tracking.profiler.steps import Profiler
-
-            members.append(Profiler(folder, profiler_schedule, configuration, say))
-        if job.process.local_rank == 0:
-            members.append(SystemSamples(folder, job.host, say))
-    trackers: dict[str, dict[str, str]] = {}
-    if wandb != "false":
-        trackers["W&B"] = {"mode": wandb, "project": job.wandb_project}
-    if tensorboard:
-        trackers["TensorBoard"] = {"folder": str(job.tensorboard_dir.absolute())}
-    if job.mlflow_uri:
-        trackers["MLflow"] = {"uri": job.mlflow_uri, "experiment": job.mlflow_experiment}
-    if trackers and main:
-        from thorax.tracking.trackers.relay import Relay
-
-        members.append(Relay(job, configuration, trackers, say))
-    return Observers(members, say)
+def _enabled_trackers(config: TrainingConfig, job: Job, say: Callable[[str], None]) -> dict[str, Mapping[str, str]]:
+    """Settings of each registered tracker that this run has on; one whose predicate raises is off, with a warning."""
+    settings = {}
+    for name in TRACKERS:
+        try:
+            if TRACKERS[name].enabled(config, job):
+                settings[name] = TRACKERS[name].settings(config, job)
+        except Exception as error:
+            say(f"warning: {name} failed ({one_line(error)}); the run goes on without it")
+    return settings

@@ -1,5 +1,5 @@
-"""The debugger: saves losses, gradients and weights while a run trains, and judges them by rules.
+"""The health of a training run: losses, gradients and weights of saved steps, judged by rules while it trains.
 
-SageMaker Debugger's library (smdebug) saves the tensors where a job has its configuration; our own recorder always
-saves their norms, a file per process.
+Our own recorder saves norms, a file per process; SageMaker Debugger's library (smdebug) also saves tensors where the
+job has its configuration.
 """

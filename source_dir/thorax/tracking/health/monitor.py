@@ -1,4 +1,4 @@
-"""The debugger as an observer of a run."""
+"""The health monitor: the observer that saves losses, gradients and weights, and judges them by rules."""
 
 from __future__ import annotations
 
@@ -7,54 +7,57 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
+from thorax.config import TrainingConfig
 from thorax.files import write_whole
 from thorax.job import Job
 from thorax.tracking.health.records import Recorder, measure, shapes
-from thorax.tracking.health.rules import ExplodingTensor, Finding, Rules, class_imbalance
-from thorax.tracking.observers import Observer, one_line
+from thorax.tracking.health.rules import ExplodingTensor, Rules, class_imbalance
+from thorax.tracking.health.smdebug_hook import SmdebugHook
+from thorax.tracking.observers import Finding, Observer, TrainerView, one_line
 
 
-class Debugger(Observer):
-    """Saves losses, gradients and weights of some steps, in every process; the main one judges them.
+class HealthMonitor(Observer):
+    """Records some steps in every process; the main one writes the findings.
 
     Args:
+        config: debug_save_interval steps lie between saved steps; None: about 500 saved steps in the run.
         job: records go to output_dir/debugger/worker_<rank>.jsonl, findings to findings.json there.
-        interval: steps between saved steps; None: about 500 saved steps in the run.
-        weighted: the run weighs rare classes up itself.
-        say: takes lines for the log.
+        say: takes log lines.
     """
 
     name = "debugging"
 
-    def __init__(self, job: Job, interval: int | None, weighted: bool, say: Callable[[str], None]) -> None:
-        self.job, self.interval, self.weighted, self.say = job, interval, weighted, say
+    def __init__(self, config: TrainingConfig, job: Job, say: Callable[[str], None]) -> None:
+        self.job, self.say = job, say
+        self.interval = config.debug_save_interval
+        self.balanced = config.use_weighted_loss or config.balanced_sampler
         self.folder = job.output_dir / "debugger"
-        self.hook: Any = None
+        self.hook: SmdebugHook | None = None
         self.saved = 0
 
-    def attach(self, trainer: Any) -> None:
-        self.recorder = Recorder(self.folder / f"worker_{self.job.process.rank}.jsonl", shapes(trainer.net))
-        self.rules = Rules(shapes(trainer.net), _chance(trainer), self._found)
-        images = trainer.train_images
+    def attach(self, trainer: TrainerView) -> None:
+        images, parameters = trainer.train_images, shapes(trainer.net)
+        self.recorder = Recorder(self.folder / f"worker_{self.job.process.rank}.jsonl", parameters)
+        self.rules = Rules(parameters, _baseline_loss(trainer), self._report)
         counts = {
             name: (int((y == 1).sum()), int((y == 0).sum()))
             for name, y in zip(images.space.outputs, images.targets.T, strict=True)
         }
-        if not self.weighted and (message := class_imbalance(counts)):
+        if not self.balanced and (message := class_imbalance(counts)):
             self.rules.add("class_imbalance", 0, message)
         if self.job.debug_hook_file is not None:
-            self._hook(trainer.net)
+            self._start_smdebug(trainer.net)
 
-    def _hook(self, net: Any) -> None:
+    def _start_smdebug(self, net: Any) -> None:
+        file = self.job.debug_hook_file
         try:
-            from thorax.tracking.health.smdebug_hook import SmdebugHook
-
-            self.hook = SmdebugHook(str(self.job.debug_hook_file), net)
-            self.say(f"debugging: smdebug saves tensors to {self.hook.folder} as {self.job.debug_hook_file} says")
-        except Exception as error:  # protobuf raises TypeError where smdebug is not fixed
+            self.hook = SmdebugHook(str(file), net)
+            self.say(f"debugging: smdebug saves tensors to {self.hook.folder} as {file} says")
+        except Exception as error:  # protobuf raises TypeError where smdebug is not patched
             self.say(
-                f"warning: smdebug, which {self.job.debug_hook_file} asks for, does not work ({one_line(error)}); our"
-                " own recorder goes on"
+                f"warning: smdebug, which {file} asks for, does not work ({one_line(error)}); our own recorder goes on"
             )
 
     def start(self, step: int, steps: int) -> None:
@@ -77,11 +80,8 @@ class Debugger(Observer):
                 self.say(f"warning: smdebug failed ({one_line(error)}); our own recorder goes on")
 
     def step(self, step: int, loss: float | None, learning_rate: float) -> None:
-        if (
-            loss is not None
-            and not math.isfinite(loss)
-            and not any(f["rule"] == ExplodingTensor.name for f in self.rules.findings)
-        ):
+        found = {finding["rule"] for finding in self.rules.findings}
+        if loss is not None and not math.isfinite(loss) and ExplodingTensor.name not in found:
             self.rules.add(ExplodingTensor.name, step, f"the loss is not finite; {ExplodingTensor.ADVICE}")
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
@@ -93,28 +93,23 @@ class Debugger(Observer):
             self.hook.close()
         if self.job.process.is_main:
             self._write()
-            self.say(
-                f"debugging: {self.saved} steps saved in {self.folder}, {len(self.rules.findings) or 'no'} finding(s)"
-            )
+            count = len(self.rules.findings) or "no"
+            self.say(f"debugging: {self.saved} steps saved in {self.folder}, {count} finding(s)")
 
     def findings(self) -> list[Finding]:
         return list(self.rules.findings)
 
-    def _found(self, finding: Finding) -> None:
+    def _report(self, finding: Finding) -> None:
         if self.job.process.is_main:
             self.say(f"finding: {finding['rule']} at step {finding['step']}: {finding['message']}")
             self._write()
 
     def _write(self) -> None:
-        rules = getattr(self, "rules", None)
-        write_whole(
-            json.dumps(rules.findings if rules else [], indent=1).encode(), self.folder / "findings.json", "findings"
-        )
+        content = json.dumps(self.rules.findings, indent=1).encode()
+        write_whole(content, self.folder / "findings.json", "findings")
 
 
-def _chance(trainer: Any) -> float:
+def _baseline_loss(trainer: TrainerView) -> float:
     """The training loss of zero logits, with the run's own weights and smoothing."""
-    import torch
-
-    targets = trainer.targets["train"].to(trainer.device)
+    targets = torch.from_numpy(trainer.train_images.targets).to(trainer.device)
     return float(trainer.loss.sum(torch.zeros_like(targets), targets).item() / max(trainer.loss.count(targets), 1))

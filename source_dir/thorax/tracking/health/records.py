@@ -17,7 +17,7 @@ class HealthRecord:
     """One saved step of one process.
 
     Attributes:
-        step: optimiser step, from 1.
+        step: optimizer step, from 1.
         loss: mean loss of the process's images; NaN for any value that is not finite.
         gradients, weights: parameter -> Euclidean norm (of the unscaled, unclipped gradient; of the weights before the
             update); not finite: NaN. Parameters that are not trained have no gradient.
@@ -87,10 +87,10 @@ class Recorder:
 
 def read(file: Path) -> tuple[dict[str, tuple[int, ...]], list[HealthRecord]]:
     """(shapes of the parameters, records by step). Of a step that was saved twice (a resumed run) the later one counts;
-    a torn last line is passed over.
+    an incomplete last line is ignored.
 
     Raises:
-        ThoraxError: it is not a file of ours.
+        ThoraxError: it is not such a file.
     """
     parameters: dict[str, tuple[int, ...]] = {}
     records: dict[int, HealthRecord] = {}

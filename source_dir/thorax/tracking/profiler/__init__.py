@@ -1,4 +1,1 @@
-"""The profiler.
-
-Where a step's time goes, a trace of some steps, samples of the machine, and one page that sums it up.
-"""
+"""The profiler: times of a step's stages, a trace of some steps, samples of the machine, and one page of summary."""
