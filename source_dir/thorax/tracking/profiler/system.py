@@ -63,19 +63,13 @@ class SystemSamples(Observer):
                 memory += process.memory_info().rss
             except self.psutil.Error:  # the process has just ended
                 continue
-        row = [
-            f"{self.psutil.cpu_percent():.1f}",
-            f"{self.psutil.virtual_memory().percent:.1f}",
-            f"{memory / 2**30:.3f}",
-        ]
+        cpu, machine = self.psutil.cpu_percent(), self.psutil.virtual_memory().percent
+        row = [f"{cpu:.1f}", f"{machine:.1f}", f"{memory / 2**30:.3f}"]
         if not self.gpus:
             return [*row, "", ""]
         used = max(self.nvml.nvmlDeviceGetUtilizationRates(gpu).gpu for gpu in self.gpus)
-        return [
-            *row,
-            f"{used:.1f}",
-            f"{max(self.nvml.nvmlDeviceGetMemoryInfo(gpu).used for gpu in self.gpus) / 2**30:.3f}",
-        ]
+        gpu_memory = max(self.nvml.nvmlDeviceGetMemoryInfo(gpu).used for gpu in self.gpus)
+        return [*row, f"{used:.1f}", f"{gpu_memory / 2**30:.3f}"]
 
     def close(self, outcome: str) -> None:
         if self.thread is None:
