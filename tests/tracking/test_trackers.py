@@ -121,8 +121,7 @@ def test_a_damaged_memory_is_a_new_start(job, content):
     assert whole_run(job, "import sys; sys.stdin.read()")[0] == []
 
 
-# -- The trackers themselves
-# ----------------------------------------------------------------------------------------------
+# -- The trackers themselves -------------------------------------------------------------------------------------------
 
 
 def started(job, name, settings, step=0, remembered=()):

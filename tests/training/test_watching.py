@@ -162,8 +162,7 @@ def test_two_processes_write_a_file_each_and_the_main_one_reports(images, tmp_pa
     assert done.stdout.count("debugging: ") == 1
 
 
-# -- All of it, and none of it
-# -------------------------------------------------------------------------------------------
+# -- All of it, and none of it -----------------------------------------------------------------------------------------
 
 #: Packages of observers, which are not needed where nothing is on.
 PACKAGES = ("wandb", "tensorboard", "torch.utils.tensorboard", "mlflow", "smdebug")
@@ -252,8 +251,7 @@ def test_debugging_refuses_compile(images, tmp_path):
     assert done.stderr.startswith("error: debugging=true with compile=true: ") and len(done.stderr.splitlines()) == 1
 
 
-# -- smdebug, in an environment of its own
-# ---------------------------------------------------------------------------------
+# -- smdebug, in an environment of its own -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
