@@ -1,5 +1,5 @@
-"""What watching costs: a step of the Trainer with the debugger, or the profiler outside its active steps, against one
-with nobody.
+"""What observers cost: a step of the Trainer with the health monitor, or with the profiler outside its active steps,
+against a step without observers.
 
     python bench/watching.py [--size 96] [--batch 16] [--steps 100]
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -30,8 +31,8 @@ from thorax.data.loading import ImageDataset  # noqa: E402
 from thorax.data.parts import preprocessing  # noqa: E402
 from thorax.data.samples import label_space, sample_set  # noqa: E402
 from thorax.job import Job, Process  # noqa: E402
+from thorax.tracking.factory import build_observer  # noqa: E402
 from thorax.tracking.progress import Progress  # noqa: E402
-from thorax.tracking.watching import watch  # noqa: E402
 from thorax.training.checkpoints import Checkpoints  # noqa: E402
 from thorax.training.loss_log import LossLog  # noqa: E402
 from thorax.training.precision import resolve  # noqa: E402
@@ -42,37 +43,17 @@ CPU = torch.device("cpu")
 
 
 class Side:
-    """A trainer, watched or not, that makes steps on one batch in memory."""
+    """A trainer that makes steps on one batch in memory, with the observers that `settings` turn on."""
 
-    def __init__(
-        self,
-        images: Path,
-        folder: Path,
-        size: int,
-        batch: int,
-        debugging: bool = False,
-        profiler: bool = False,
-        interval: int = 10,
-    ) -> None:
-        config = TrainingConfig(network="resnet18", image_shape=(1, size, size), batch_size=batch, log_seconds=1e9)
+    def __init__(self, images: Path, folder: Path, size: int, batch: int, settings: Mapping[str, Any]) -> None:
+        config = TrainingConfig(
+            network="resnet18", image_shape=(1, size, size), batch_size=batch, log_seconds=1e9, **settings
+        )
         listing = read_channel("train", images, "folder")
         samples = sample_set("train", listing, label_space(listing, (), None))
         folder.mkdir()
-        self.observer = None
-        if debugging or profiler:
-            job = Job.from_environment({"model_dir": str(folder / "model")}, {})
-            self.observer = watch(
-                job,
-                lambda line: None,
-                wandb="false",
-                tensorboard=False,
-                debugging=debugging,
-                debug_save_interval=interval,
-                weighted=False,
-                profiler=profiler,
-                profiler_schedule=(20, 2, 3),
-                configuration=config.to_dict(),
-            )
+        job = Job.from_environment({"model_dir": str(folder / "model")}, {})
+        self.observer = build_observer(config, job, CPU, 0, lambda line: None)
         net = models.build("resnet18", 1, 1)
         self.trainer = Trainer(
             config,
@@ -117,16 +98,16 @@ def main() -> None:
         root = Path(scratch)
         images = prepare(root / "images", None, a.batch, (a.size, a.size))
         asked: dict[str, dict[str, Any]] = {
-            "nobody": {},
-            "nobody, again": {},
+            "nothing": {},
+            "nothing, again": {},
             "profiler, outside active steps": {"profiler": True},
-            "debugger, every 10th step saved": {"debugging": True},
-            "debugger, every step saved": {"debugging": True, "interval": 1},
+            "health monitor, every 10th step saved": {"debugging": True, "debug_save_interval": 10},
+            "health monitor, every step saved": {"debugging": True, "debug_save_interval": 1},
         }
         sides = {
-            name: Side(images, root / str(k), a.size, a.batch, **options)
-            for k, (name, options) in enumerate(asked.items())
-        }  # type: ignore[arg-type]
+            name: Side(images, root / str(k), a.size, a.batch, settings)
+            for k, (name, settings) in enumerate(asked.items())
+        }
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         for side in sides.values():
             for _ in range(30):  # warms up, and past the profiler's active steps
@@ -140,9 +121,9 @@ def main() -> None:
     print(
         f"ResNet-18, {a.size} px, batch {a.batch}, one thread; means of {a.steps} steps, a step of each side in turn\n"
     )
-    print("| watched by | CPU ms a step | over nobody |\n|---|---:|---:|")
+    print("| observed by | CPU ms a step | over nothing |\n|---|---:|---:|")
     for name, took in seconds.items():
-        print(f"| {name} | {mean(took) * 1000:.1f} | {mean(took) / mean(seconds['nobody']) - 1:+.1%} |")
+        print(f"| {name} | {mean(took) * 1000:.1f} | {mean(took) / mean(seconds['nothing']) - 1:+.1%} |")
 
 
 if __name__ == "__main__":

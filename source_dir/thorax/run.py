@@ -26,6 +26,7 @@ from thorax.files import write_whole
 from thorax.job import Job
 from thorax.serving.bundle import check_folder, write_bundle
 from thorax.tables import write_table
+from thorax.tracking.factory import build_observer
 from thorax.tracking.history import write_history
 from thorax.tracking.metric_log import METRICS, line, objective_key
 from thorax.tracking.observers import Observer
@@ -101,6 +102,7 @@ class Run:
             "processes": process.world_size,
             "precision": precision,
         }
+        self.observer = build_observer(config, job, self.device, workers, self.say)
         self.trainer = Trainer(
             config,
             process,
@@ -113,7 +115,7 @@ class Run:
             precision=precision,
             workers=workers,
             stop=self.stop,
-            observer=self._observer(),
+            observer=self.observer,
         )
         self.facts = {
             "precision": precision,
@@ -121,27 +123,6 @@ class Run:
             "processes": str(process.world_size),
             "threads": str(threads),
         }
-
-    def _observer(self) -> Observer | None:
-        """Who watches the run; where nobody does, nothing of theirs is imported."""
-        c = self.config
-        if c.wandb_tracking == "false" and not (c.tensorboard or c.debugging or c.profiler or self.job.mlflow_uri):
-            return None
-        from thorax.tracking.watching import watch
-
-        self.observer = watch(
-            self.job,
-            self.say,
-            wandb=c.wandb_tracking,
-            tensorboard=c.tensorboard,
-            debugging=c.debugging,
-            debug_save_interval=c.debug_save_interval,
-            weighted=c.use_weighted_loss or c.balanced_sampler,
-            profiler=c.profiler,
-            profiler_schedule=c.profiler_schedule,
-            configuration=c.to_dict(),
-        )
-        return self.observer
 
     def _measured(self, prepared: Preprocessing, workers: int) -> Preprocessing:
         """The preprocessing with mean and std of the training images, where normalization=dataset asks for them."""

@@ -43,9 +43,9 @@ def test_every_metric_survives_its_line_and_its_regex(values):
 @settings(deadline=None)
 @given(VALUES)
 def test_no_number_has_an_exponent_or_is_not_one(values):
-    told = line("epoch 1/1", values)
-    assert "\n" not in told
-    written = re.findall(r"=([^;\s]*)", told)
+    text = line("epoch 1/1", values)
+    assert "\n" not in text
+    written = re.findall(r"=([^;\s]*)", text)
     assert len(written) == sum(map(math.isfinite, values.values()))
     assert all(re.fullmatch(r"-?[0-9]+\.[0-9]{6}(?:[0-9]{3})?", text) for text in written)
 
@@ -82,7 +82,7 @@ def test_the_last_value_wins(values):
     assert taken("validation_auc", log) == read(log)["validation_auc"] == near(values[-1])
 
 
-def test_a_tuner_is_told_the_best_epoch_by_the_last_line():
+def test_a_tuner_reads_the_best_epoch_from_the_last_line():
     epochs = [
         line(f"epoch {k}/3", {"validation_auc": auc, "train_loss": loss})
         for k, auc, loss in ((1, 0.7, 0.9), (2, 0.9, 0.5), (3, 0.8, 0.2))

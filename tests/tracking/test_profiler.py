@@ -12,58 +12,43 @@ import pytest
 import torch
 
 from thorax.config import TrainingConfig
-from thorax.tracking.profiling import system
-from thorax.tracking.profiling.page import MEANING, Timing, page
-from thorax.tracking.profiling.profiler import Profiler
-from thorax.training.trainer import Trainer
+from thorax.tracking.observers import STAGES, Observers
+from thorax.tracking.profiler import system
+from thorax.tracking.profiler.steps import Profiler
+from thorax.tracking.profiler.summary import MEANING, Timing, summary_page
 
-CONFIGURATION = TrainingConfig().to_dict()
+CONFIG = TrainingConfig()
 
 
-class Machine:
-    """Has the trainer's stages; one of them takes 20 ms."""
-
-    STAGES = Trainer.STAGES
-    device, workers = torch.device("cpu"), 2
-
-    def __init__(self, slow: str, profiler: Profiler) -> None:
-        self.profiler, self.slow, self.count = profiler, slow, 0
-        for stage, method in self.STAGES.items():
-            setattr(self, method, lambda *a, stage=stage: self.work(stage))
-
-    def work(self, stage: str) -> str:
-        time.sleep(0.02 if stage == self.slow else 0.0002)
-        if stage == "logging":
-            self.count += 1
-            self.profiler.step(self.count, 0.5, 0.1)
-        return stage
-
-    def train(self, steps: int, start: int = 0) -> None:
-        self.profiler.attach(self)
-        self.profiler.start(start, start + steps)
-        for _ in range(steps):
-            for stage, method in self.STAGES.items():
-                assert getattr(self, method)() == stage
-            if self.slow == "other":
-                time.sleep(0.02)
-        self.profiler.epoch({"data_wait": 0.25}, steps)
-        self.profiler.close("finished")
+def train(observer, slow: str, steps: int) -> None:
+    """Steps as a trainer makes them; the stage `slow` of each takes 20 ms."""
+    observer.start(0, steps)
+    for k in range(steps):
+        for stage in STAGES:
+            with observer.stage(stage):
+                time.sleep(0.02 if stage == slow else 0.0002)
+                if stage == "logging":
+                    observer.step(k + 1, 0.5, 0.1)
+        time.sleep(0.02 if slow == "other" else 0)
+    observer.epoch({"data_wait": 0.25}, steps)
+    observer.close("finished")
 
 
 def profiled(folder, slow, steps=16, schedule=(10, 1, 2)):
     lines = []
-    profiler = Profiler(folder, schedule, CONFIGURATION, lines.append)
-    Machine(slow, profiler).train(steps)
+    config = TrainingConfig(profiler_schedule=schedule)
+    profiler = Profiler(folder, config, torch.device("cpu"), 2, lines.append)
+    train(Observers([profiler], lines.append), slow, steps)
     return profiler, lines, (folder / "summary.md").read_text()
 
 
-@pytest.mark.parametrize("slow", [*Trainer.STAGES])
+@pytest.mark.parametrize("slow", STAGES)
 def test_the_slow_stage_is_the_bottleneck(tmp_path, slow):
     profiler, lines, text = profiled(tmp_path, slow)
     assert text.startswith(f"# Profile\n\n**Bottleneck: {slow}.**")
     assert f"most of it {slow}" in lines[0] and profiler.facts()["profiler"] in lines[0]
     assert "Whole epochs waited for images 25.0%" in text
-    assert set(Trainer.STAGES) <= set(MEANING)
+    assert {*STAGES, "other"} == set(MEANING)
     trace = json.loads(gzip.decompress((tmp_path / "steps.pt.trace.json.gz").read_bytes()))
     marks = [
         event
@@ -96,13 +81,12 @@ def test_a_short_run_is_profiled_as_far_as_it_goes(tmp_path, steps, timed, trace
     ],
 )
 def test_there_is_one_piece_of_advice_and_it_fits(seconds, changed, advice):
-    timing = Timing(10, 10.0, seconds, 4, "cpu")
-    assert advice in timing.advice(CONFIGURATION | changed)
+    timing, config = Timing(10, 10.0, seconds, 4, "cpu"), TrainingConfig(**changed)
+    assert advice in timing.advice(config)
     assert sum(timing.shares.values()) == pytest.approx(1)
-    assert page(timing, CONFIGURATION | changed, "", []).count("**Advice:**") == 1
-    assert "compile=true" not in timing.advice(CONFIGURATION) and "compile=true" in Timing(
-        1, 1, {"forward": 1}, 4, "cuda"
-    ).advice(CONFIGURATION)
+    assert summary_page(timing, config, "", []).count("**Advice:**") == 1
+    assert "compile=true" not in timing.advice(CONFIG)
+    assert "compile=true" in Timing(1, 1, {"forward": 1}, 4, "cuda").advice(CONFIG)
 
 
 def test_the_machine_is_sampled_until_the_run_ends(tmp_path, monkeypatch):

@@ -1,7 +1,4 @@
-"""Runs that are watched: rules part a good, a frozen and an exploding run; everything at once.
-
-Nothing where nothing is on.
-"""
+"""Observed runs: rules tell good, frozen and exploding runs apart; all observers at once; none of them."""
 
 from __future__ import annotations
 
@@ -26,18 +23,18 @@ from thorax.data.parts import preprocessing
 from thorax.data.samples import label_space, sample_set
 from thorax.errors import ThoraxError
 from thorax.job import Job, Process
-from thorax.tracking.debugger.__main__ import main as judge_folder
-from thorax.tracking.debugger.records import read
-from thorax.tracking.observers import Observer, Observers
+from thorax.tracking.factory import build_observer
+from thorax.tracking.health.__main__ import main as judge_folder
+from thorax.tracking.health.records import read
+from thorax.tracking.observers import STAGES, Observer, Observers
 from thorax.tracking.progress import Progress
-from thorax.tracking.watching import watch
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.loss_log import LossLog
 from thorax.training.stopping import Stop
 from thorax.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-#: The three runs: what differs, and the rules that must speak.
+#: The three runs: what differs, and the rules that must report.
 RUNS = {
     "good": ({}, set()),
     "frozen": ({"learning_rate": "0.000000000001"}, {"loss_not_decreasing"}),
@@ -76,27 +73,18 @@ def a_job(folder: Path) -> Job:
     return dataclasses.replace(Job.from_environment({"model_dir": str(folder / "model")}, {}), cpus=1)
 
 
-def a_watch(folder: Path, lines: list[str], **given) -> Observer:
-    usual = {
-        "wandb": "false",
-        "tensorboard": False,
-        "debugging": False,
-        "debug_save_interval": 1,
-        "weighted": False,
-        "profiler": False,
-    }
-    return watch(
-        a_job(folder),
-        lines.append,
-        **(usual | {"profiler_schedule": (4, 1, 2), "configuration": TrainingConfig().to_dict()} | given),
-    )
+def an_observer(folder: Path, lines: list[str], **settings) -> Observer:
+    config = TrainingConfig(**{"debug_save_interval": 1, "profiler_schedule": (4, 1, 2), **settings})
+    observer = build_observer(config, a_job(folder), CPU, 0, lines.append)
+    assert observer is not None
+    return observer
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_rules_part_a_good_a_frozen_and_an_exploding_run(images, tmp_path, name):
+def test_the_rules_tell_apart_a_good_a_frozen_and_an_exploding_run(images, tmp_path, name):
     settings, expected = RUNS[name]
     lines: list[str] = []
-    observer = a_watch(tmp_path, lines, debugging=True)
+    observer = an_observer(tmp_path, lines, debugging=True)
     trainer = a_trainer(images, tmp_path, observer, **LONG | settings)
     with (
         contextlib.suppress(ThoraxError) if name == "exploding" else contextlib.nullcontext()
@@ -113,15 +101,15 @@ def test_the_rules_part_a_good_a_frozen_and_an_exploding_run(images, tmp_path, n
     assert [record.step for record in records] == list(range(1, len(records) + 1))
 
 
-def test_a_resumed_run_goes_on_with_its_file_and_watching_changes_no_bit(images, tmp_path):
+def test_a_resumed_run_goes_on_with_its_file_and_observers_change_no_bit(images, tmp_path):
     weights = {}
-    for name, watched in (("plain", False), ("watched", True)):
+    for name, observed in (("plain", False), ("observed", True)):
         (tmp_path / name).mkdir()
-        for epochs in ("1", "2") if watched else ("2",):  # with constant rates, an epoch more is the run going on
-            observer = a_watch(tmp_path / name, [], debugging=True, profiler=True) if watched else None
+        for epochs in ("1", "2") if observed else ("2",):  # with constant rates, an epoch more is the run going on
+            observer = an_observer(tmp_path / name, [], debugging=True, profiler=True) if observed else None
             settings = {"lr_scheduler": "constant", "clip_grad_norm": "1", "epochs": epochs}
             trainer = a_trainer(images, tmp_path / name, observer, **settings)
-            if epochs == "2" and watched:
+            if epochs == "2" and observed:
                 state = trainer.checkpoints.load_latest()
                 state["state"]["finished"] = False
                 trainer.checkpoints.save(state["state"]["global_step"], state)
@@ -129,8 +117,8 @@ def test_a_resumed_run_goes_on_with_its_file_and_watching_changes_no_bit(images,
             if observer:
                 observer.close("finished")
         weights[name] = trainer.net.state_dict()
-    assert all(torch.equal(value, weights["watched"][key]) for key, value in weights["plain"].items())
-    _, records = read(tmp_path / "watched/model-job/output/data/debugger/worker_0.jsonl")
+    assert all(torch.equal(value, weights["observed"][key]) for key, value in weights["plain"].items())
+    _, records = read(tmp_path / "observed/model-job/output/data/debugger/worker_0.jsonl")
     assert [record.step for record in records] == list(range(1, 13))
 
 
@@ -146,8 +134,24 @@ def test_an_observer_that_fails_is_dropped_with_one_line(images, tmp_path):
     assert lines == ["warning: broken failed (two lines); the run goes on without it"]
 
 
+def test_a_step_runs_in_its_stages(images, tmp_path):
+    """Two parts a step: copied, updated and logged once; the last `data` of an epoch finds no batch."""
+    stages: list[str] = []
+
+    class Record(Observer):
+        def stage(self, name):
+            stages.append(name)
+            return contextlib.nullcontext()
+
+    trainer = a_trainer(images, tmp_path, Record(), epochs="1", accumulation_steps="2")
+    assert trainer.fit()
+    part = ["augmentation", "forward", "backward"]
+    assert stages == ["data", "copy", *part, *part, "optimizer", "logging"] * trainer.steps_per_epoch + ["data"]
+    assert set(stages) == set(STAGES)
+
+
 @pytest.mark.slow
-def test_two_processes_write_a_file_each_and_the_main_one_speaks(images, tmp_path):
+def test_two_processes_write_a_file_each_and_the_main_one_reports(images, tmp_path):
     words = command(images, tmp_path / "model", debugging="true", debug_save_interval="1", epochs="1")
     done = run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words[1:]])
     assert done.returncode == 0, done.stderr
@@ -158,21 +162,10 @@ def test_two_processes_write_a_file_each_and_the_main_one_speaks(images, tmp_pat
     assert done.stdout.count("debugging: ") == 1
 
 
-# -- All of it, and none of it
-# -------------------------------------------------------------------------------------------
+# -- All of it, and none of it -----------------------------------------------------------------------------------------
 
-#: Nobody needs them where nothing is on.
-WATCHERS = (
-    "wandb",
-    "tensorboard",
-    "torch.utils.tensorboard",
-    "mlflow",
-    "smdebug",
-    "thorax.tracking.watching",
-    "thorax.tracking.trackers",
-    "thorax.tracking.debugger",
-    "thorax.tracking.profiling",
-)
+#: Packages of observers, which are not needed where nothing is on.
+PACKAGES = ("wandb", "tensorboard", "torch.utils.tensorboard", "mlflow", "smdebug")
 DUMP = """
 import atexit, json, runpy, sys
 out = sys.argv[1]
@@ -187,7 +180,7 @@ def modules_of(images: Path, folder: Path, **settings: str) -> set[str]:
     words = command(images, folder / "model", epochs="1", **settings)
     done = run([sys.executable, "-c", DUMP, str(folder / "modules.json"), *words[1:]])
     assert done.returncode == 0, done.stderr
-    return set(json.loads((folder / "modules.json").read_text())) & set(WATCHERS)
+    return set(json.loads((folder / "modules.json").read_text())) & set(PACKAGES)
 
 
 def test_where_nothing_is_on_nothing_is_loaded_and_a_step_calls_nothing(images, tmp_path):
@@ -230,8 +223,8 @@ def test_all_of_it_in_one_run(images, tmp_path):
     assert not (Path(words[1]).parent / "wandb").exists()
     report = json.loads((output / "report.json").read_text())
     assert "ms a step" in report["facts"]["Run"]["profiler"]
-    (told,) = (line for line in done.stdout.splitlines() if line.startswith("warning: ") and "smdebug" in line)
-    assert "our own recorder goes on" in told
+    (warning,) = (line for line in done.stdout.splitlines() if line.startswith("warning: ") and "smdebug" in line)
+    assert "our own recorder goes on" in warning
 
 
 def test_what_is_missing_or_broken_costs_a_line_and_nothing_else(images, tmp_path):
@@ -258,8 +251,7 @@ def test_debugging_refuses_compile(images, tmp_path):
     assert done.stderr.startswith("error: debugging=true with compile=true: ") and len(done.stderr.splitlines()) == 1
 
 
-# -- smdebug, in an environment of its own
-# ---------------------------------------------------------------------------------
+# -- smdebug, in an environment of its own -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +267,7 @@ def smdebug(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_smdebug_saves_what_its_configuration_says_and_the_rules_part_the_runs(images, tmp_path, smdebug, name):
+def test_smdebug_saves_what_its_configuration_says_and_the_rules_tell_the_runs_apart(images, tmp_path, smdebug, name):
     settings, expected = RUNS[name]
     hook = tmp_path / "debughookconfig.json"
     collections = [
@@ -292,7 +284,7 @@ def test_smdebug_saves_what_its_configuration_says_and_the_rules_part_the_runs(i
     assert f"smdebug saves tensors to {tmp_path / 'tensors'}" in done.stdout
     assert "warning" not in done.stdout
     judged = run(
-        [sys.executable, "-m", "thorax.tracking.debugger", str(tmp_path / "tensors")],
+        [sys.executable, "-m", "thorax.tracking.health", str(tmp_path / "tensors")],
         PYTHONPATH=os.pathsep.join([str(smdebug), str(SCRIPT.parent)]),
     )
     rules = {line.split()[1] for line in judged.stdout.splitlines() if line.startswith("finding: ")}

@@ -1,1 +1,1 @@
-"""What a run says: metric names, log lines and their regexes, history and progress."""
+"""What a run reports: metric names, log lines and their regexes, history, progress, and its observers."""

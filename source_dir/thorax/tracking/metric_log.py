@@ -1,7 +1,7 @@
-"""Metric names, the log lines that carry them, and the regexes that read them back: all in one place.
+"""Metric names, the log lines that carry them, and the regexes that read them back: in one place.
 
 SageMaker reads metrics from the log by regex and a tuner takes the last value that matched, so the last line of a run
-repeats the best epoch's. Numbers are fixed-point: its pattern would read 7e-05 as 7.
+repeats the best epoch's. Numbers are fixed-point: its regexes would read 7e-05 as 7.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def line(head: str, values: Mapping[str, float]) -> str:
     Raises:
         KeyError: a key that METRICS does not list.
     """
-    told = []
+    texts = []
     for key, value in values.items():
         METRICS[key]
         if math.isfinite(value):
-            told.append(f"{key}={number(value, 9 if key == 'learning_rate' else 6)}")
-    return f"{head}: {'; '.join(told)}"
+            texts.append(f"{key}={number(value, 9 if key == 'learning_rate' else 6)}")
+    return f"{head}: {'; '.join(texts)}"
 
 
 def read(text: str) -> dict[str, float]:

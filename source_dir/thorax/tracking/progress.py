@@ -1,4 +1,4 @@
-"""Progress of an epoch: a bar on a terminal, now and then a whole line otherwise; only from the main process."""
+"""Progress of an epoch: a bar on a terminal, a whole line every few seconds otherwise; only from the main process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Progress:
         title: such as "epoch 3/16".
         steps: how many there are.
         start: how many are done (after a resume).
-        shown: whether this process speaks.
+        shown: whether this process shows it.
         every: seconds between lines where there is no terminal.
         unit: what is counted.
     """

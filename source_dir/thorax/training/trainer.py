@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from typing import Any, ClassVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class Trainer:
         workers: processes that read images.
         stop: asked after every step whether to save and end.
         log: takes whole lines (main process only).
-        observer: told what happens, by those who watch the run; None where nobody does.
+        observer: called at fixed points of the run; None where nothing observes it.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Trainer:
         self.corrupt: set[str] = set()
         self._layout = layout
         self.observer = observer
+        self.stage: Callable[[str], AbstractContextManager[Any]] = observer.stage if observer else nullcontext
         if observer is not None:
             observer.attach(self)
 
@@ -240,7 +241,8 @@ class Trainer:
 
     def _wait(self, source: Iterator[Batch]) -> Batch | None:
         start = time.monotonic()
-        batch = next(source, None)
+        with self.stage("data"):
+            batch = next(source, None)
         self._waited += time.monotonic() - start
         return batch
 
@@ -249,7 +251,8 @@ class Trainer:
         c = self.config
         torch.manual_seed((c.seed * 1_000_003 + self.state.global_step) * 4099 + self.process.rank)
         count = max(self.loss.count(self.targets["train"][batch.everyone]), 1)
-        images, draws, targets = self._copy(batch)
+        with self.stage("copy"):
+            images, draws, targets = self._copy(batch)
         told = torch.zeros((), device=self.device)
         # As many parts in every process, however many images it has: gradients and batch norms meet in each.
         parts = torch.arange(len(images)).tensor_split(
@@ -262,23 +265,18 @@ class Trainer:
             rows = slice(int(part[0]), int(part[-1]) + 1)
             last = k == len(parts) - 1
             with nullcontext() if last or self.parallel is None else self.parallel.no_sync():
-                loss = self._forward(self._augment(images[rows], draws[rows]), targets[rows])
-                self._backward(loss * share)
+                with self.stage("augmentation"):
+                    x = self._augment(images[rows], draws[rows])
+                with self.stage("forward"):
+                    loss = self._forward(x, targets[rows])
+                with self.stage("backward"):
+                    self._backward(loss * share)
             told += loss.detach()
-        self._update(told * share)
+        with self.stage("optimizer"):
+            self._update(told * share)
         return told
 
-    # -- The stages of a step; a profiler times them by these names -----------------------------------------------
-
-    STAGES: ClassVar = {
-        "data": "_wait",
-        "copy": "_copy",
-        "augmentation": "_augment",
-        "forward": "_forward",
-        "backward": "_backward",
-        "optimizer": "_update",
-        "logging": "_count",
-    }
+    # -- The stages of a step (tracking.observers.STAGES) ----------------------------------------------------------
 
     def _copy(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Images, random draws and targets of the batch, on the device."""
@@ -318,13 +316,14 @@ class Trainer:
 
     def _count(self, loss_sum: torch.Tensor, batch: Batch, lr: float, losses: LossLog, progress: Progress) -> None:
         """The books of a step."""
-        losses.add(loss_sum, batch, lr)
-        self.state.step += 1
-        self.state.global_step += 1
-        self._seen += len(batch.everyone)
-        progress.step(losses.latest)
-        if self.observer is not None:
-            self.observer.step(self.state.global_step, losses.latest, lr)
+        with self.stage("logging"):
+            losses.add(loss_sum, batch, lr)
+            self.state.step += 1
+            self.state.global_step += 1
+            self._seen += len(batch.everyone)
+            progress.step(losses.latest)
+            if self.observer is not None:
+                self.observer.step(self.state.global_step, losses.latest, lr)
 
     def _prepare(self, images: torch.Tensor) -> torch.Tensor:
         x = self.preprocessing.tensor(images)

@@ -1,21 +1,16 @@
-"""MLflow.
-
-Any server, SageMaker's managed ones too (their address is an ARN, which the package sagemaker-mlflow resolves).
-"""
+"""MLflow: any server, also SageMaker's managed ones (sagemaker-mlflow resolves the ARN that is their address)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
 
-from thorax.tracking.trackers.tracker import Start, Tell
+from thorax.tracking.trackers.tracker import FinishMessage, MetricsMessage, RunLink, StartMessage
 
 
 class MLflowRun:
     """One MLflow run; a resumed job goes on with the same one."""
 
-    def __init__(self, start: Start, tell: Tell) -> None:
+    def __init__(self, start: StartMessage, run: RunLink) -> None:
         import mlflow
         from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 
@@ -25,26 +20,20 @@ class MLflowRun:
         mlflow.set_tracking_uri(start.settings["uri"])
         mlflow.set_experiment(start.settings["experiment"])
         known = start.remembered.get("mlflow")
-        run = mlflow.start_run(run_id=known, run_name=None if known else start.name, log_system_metrics=False)
-        tell.remember("mlflow", run.info.run_id)
+        active = mlflow.start_run(run_id=known, run_name=None if known else start.name, log_system_metrics=False)
+        run.remember("mlflow", active.info.run_id)
         if known is None:
-            mlflow.log_params(
-                {
-                    key: value if isinstance(value, str) else json.dumps(value)
-                    for key, value in start.configuration.items()
-                }
-            )
-        tell.say(f"MLflow: run {run.info.run_id} of experiment {start.settings['experiment']}")
+            texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in start.configuration.items()}
+            mlflow.log_params(texts)
+        run.say(f"MLflow: run {active.info.run_id} of experiment {start.settings['experiment']}")
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        self.mlflow.log_metrics(dict(values), step=step)
+    def log(self, metrics: MetricsMessage) -> None:
+        self.mlflow.log_metrics(dict(metrics.values), step=metrics.step)
 
-    def finish(
-        self, outcome: str, summary: Mapping[str, float], plots: Mapping[str, Path], bundle: Path | None
-    ) -> None:
-        self.mlflow.log_metrics(dict(summary))
-        for file in plots.values():
-            self.mlflow.log_artifact(str(file), "plots")
-        if bundle is not None:
-            self.mlflow.log_artifacts(str(bundle), "bundle")
-        self.mlflow.end_run({"finished": "FINISHED", "stopped": "KILLED"}.get(outcome, "FAILED"))
+    def finish(self, end: FinishMessage) -> None:
+        self.mlflow.log_metrics(dict(end.summary))
+        for file in end.plots.values():
+            self.mlflow.log_artifact(file, "plots")
+        if end.bundle is not None:
+            self.mlflow.log_artifacts(end.bundle, "bundle")
+        self.mlflow.end_run({"finished": "FINISHED", "stopped": "KILLED"}.get(end.outcome, "FAILED"))

@@ -1,7 +1,7 @@
-"""SageMaker Debugger's own hook (smdebug), led step by step instead of through module hooks.
+"""SageMaker Debugger's own hook (smdebug), called step by step instead of through module hooks.
 
-So a step is an optimiser step (also with accumulation_steps), gradients are unscaled (float16 too) and reduced over all
-processes, and nothing hangs on the network. It saves the collections losses, gradients, weights and biases as the job's
+So a step is an optimizer step (also with accumulation_steps), gradients are unscaled (float16 too) and reduced over all
+processes, and the network carries no hooks. It saves the collections losses, gradients, weights and biases as the job's
 debughookconfig.json says; activations are not saved.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax.tracking.debugger import smdebug_shim
-from thorax.tracking.debugger.records import HealthRecord
+from thorax.tracking.health import smdebug_shim
+from thorax.tracking.health.records import HealthRecord
 
 LOSS = "loss"
 
@@ -69,7 +69,7 @@ class SmdebugHook:
 
 
 def read_trial(folder: Path) -> tuple[dict[str, tuple[int, ...]], list[HealthRecord]]:
-    """What smdebug saved, as records: for our rules.
+    """What smdebug saved, as (shapes, records) for our rules.
 
     Raises:
         ThoraxError: smdebug is not installed.
@@ -84,12 +84,12 @@ def read_trial(folder: Path) -> tuple[dict[str, tuple[int, ...]], list[HealthRec
     records = []
 
     def norms(collection: str, step: int, prefix: str = "") -> dict[str, float]:
-        told = {}
+        found = {}
         for name in trial.tensor_names(step=step, collection=collection):
             value = trial.tensor(name).value(step)
-            told[name.removeprefix(prefix)] = float(np.linalg.norm(value.astype(np.float64)))
+            found[name.removeprefix(prefix)] = float(np.linalg.norm(value.astype(np.float64)))
             shapes[name.removeprefix(prefix)] = value.shape
-        return told
+        return found
 
     for step in trial.steps():
         losses = [trial.tensor(name).value(step) for name in trial.tensor_names(step=step, collection="losses")]

@@ -1,7 +1,7 @@
 """Makes smdebug 1.0.34 importable beside current protobuf (4 to 7), numpy (2.3 and later) and Python (3.12 and later).
 
 The last release of SageMaker Debugger's library is of 2023 and pins protobuf 3.20, which the training toolkit and wandb
-do not bear. Installed with `pip install --no-deps smdebug==1.0.34` it works with what is fixed here, in memory only:
+do not allow. Installed with `pip install --no-deps smdebug==1.0.34` it works with what is patched here, in memory only:
 its generated protobuf modules, `ndarray.tostring`, `distutils.util.strtobool`, and pyinstrument, which only its retired
 profiler used.
 """
@@ -22,7 +22,7 @@ PROTOCOL = "smdebug.core.tfevent.proto"
 
 
 def install() -> None:
-    """Call it before smdebug is imported; again does nothing.
+    """Makes smdebug importable; a second call does nothing.
 
     Raises:
         ThoraxError: smdebug is not installed.
@@ -32,15 +32,15 @@ def install() -> None:
     spec = importlib.util.find_spec("smdebug")
     if spec is None or spec.origin is None:
         raise ThoraxError("smdebug is not installed; run: pip install --no-deps smdebug==1.0.34")
-    _stand_in("distutils.util", strtobool=_strtobool)
-    _stand_in("pyinstrument.renderers", JSONRenderer=object)
+    _substitute("distutils.util", strtobool=_strtobool)
+    _substitute("pyinstrument.renderers", JSONRenderer=object)
     if not hasattr(sys.modules["pyinstrument"], "Profiler"):
         setattr(sys.modules["pyinstrument"], "Profiler", object)  # noqa: B010
     _rebuild_protocol(Path(spec.origin).parent.joinpath(*PROTOCOL.split(".")[1:]))
-    _mend_numpy()
+    _patch_numpy()
 
 
-def _stand_in(name: str, **content: Any) -> None:
+def _substitute(name: str, **content: Any) -> None:
     """A module of that name with this content, where it cannot be imported."""
     try:
         importlib.import_module(name)
@@ -100,7 +100,7 @@ def _descriptors(file: Path) -> tuple[str, tuple[str, bytes]]:
     raise ThoraxError(f"{file} holds no protobuf descriptor; this is not smdebug 1.0.34")
 
 
-def _mend_numpy() -> None:
+def _patch_numpy() -> None:
     import numpy as np
 
     if hasattr(np.ndarray, "tostring"):
@@ -114,9 +114,9 @@ def _mend_numpy() -> None:
         )
         if numeric:
             return util.TensorProto(dtype=dtype, tensor_content=nparray_data.tobytes(), tensor_shape=shape)
-        told = util.TensorProto(tensor_shape=shape)
-        told.string_val.extend(bytes(text, "utf-8") for text in nparray_data)
-        return told
+        text_tensor = util.TensorProto(tensor_shape=shape)
+        text_tensor.string_val.extend(bytes(text, "utf-8") for text in nparray_data)
+        return text_tensor
 
     setattr(util, "make_tensor_proto", make_tensor_proto)  # noqa: B010
     setattr(writer, "make_tensor_proto", make_tensor_proto)  # noqa: B010

@@ -1,6 +1,6 @@
-"""Rules that judge a run by its records and history, live or afterwards. Named as SageMaker Debugger's built-in rules.
+"""Rules that judge a run by its records and history, while it trains or afterwards; named as SageMaker Debugger's.
 
-A rule that has spoken is silent from then on. The thresholds are ours, chosen to be silent on runs that are well.
+Each rule reports once. The thresholds are ours, chosen so that healthy runs give no finding.
 """
 
 from __future__ import annotations
@@ -9,19 +9,32 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import Any
 
-from thorax.tracking.debugger.records import HealthRecord
+from thorax.tracking.health.records import HealthRecord
+from thorax.tracking.observers import Finding
 
-#: {"rule": its name, "step": the optimiser step at which it was seen, "message": one line}.
-Finding = dict[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class LossNotDecreasing:
-    """The last 10 saved losses are not below the first 10: the median by less than 1 %, or in under 72 of the 100 pairs
-    of a
-    first and a last one (Wilcoxon's rank-sum test, 5 %). Judged at the ends of epochs, once 20 losses are there.
+class Rule:
+    """One rule on one run; each method returns a message where the rule finds its problem."""
+
+    name = "rule"
+
+    def record(self, r: HealthRecord) -> str | None:
+        """Judges a saved step."""
+        return None
+
+    def epoch(self, row: Mapping[str, float]) -> str | None:
+        """Judges a row of the history."""
+        return None
+
+
+class LossNotDecreasing(Rule):
+    """The last 10 saved losses are not below the first 10.
+
+    That is: their median is lower by less than 1 %, or in under 72 of the 100 pairs of a first and a last loss the last
+    one is lower (Wilcoxon's rank-sum test, 5 %). Judged at the ends of epochs, from 20 saved losses on.
     """
 
     name = "loss_not_decreasing"
@@ -33,7 +46,8 @@ class LossNotDecreasing:
 
     def record(self, r: HealthRecord) -> str | None:
         if math.isfinite(r.loss):
-            self.first.append(r.loss) if len(self.first) < self.WINDOW else self.last.append(r.loss)
+            window = self.first if len(self.first) < self.WINDOW else self.last
+            window.append(r.loss)
         return None
 
     def epoch(self, row: Mapping[str, float]) -> str | None:
@@ -43,20 +57,20 @@ class LossNotDecreasing:
         if now <= 0.99 * before and sum(a > b for a in self.first for b in self.last) >= self.PAIRS:
             return None
         return (
-            f"the loss does not fall: {before:.4f} over the first {self.WINDOW} saved steps, {now:.4f} over the last; "
-            "raise or lower learning_rate, check the labels"
+            f"the loss does not decrease: {before:.4f} over the first {self.WINDOW} saved steps, {now:.4f} over the"
+            " last; raise or lower learning_rate, check the labels"
         )
 
 
-class VanishingGradient:
-    """A weight's gradient has a root mean square below 1e-7 (or is 0) in 3 saved steps in a row, the loss being above a
-    tenth of its first value."""
+class VanishingGradient(Rule):
+    """A weight's gradient has a root mean square below 1e-7 (or is 0) in 3 saved steps in a row, while the loss is
+    above a tenth of its first value."""
 
     name = "vanishing_gradient"
     LEAST, TIMES = 1e-7, 3
 
     def __init__(self, shapes: Shapes) -> None:
-        self.sizes = {name: math.prod(shape) for name, shape in shapes.items() if len(shape) > 1}
+        self.sizes = _weight_sizes(shapes)
         self.times: dict[str, int] = {}
         self.loss: float | None = None
 
@@ -66,23 +80,22 @@ class VanishingGradient:
             norm = r.gradients.get(name)
             small = norm is not None and norm / math.sqrt(size) < self.LEAST and r.loss > 0.1 * self.loss
             self.times[name] = self.times.get(name, 0) + 1 if small else 0
-        dead = [name for name, times in self.times.items() if times >= self.TIMES]
-        if not dead:
+        vanished = [name for name, times in self.times.items() if times >= self.TIMES]
+        if not vanished:
             return None
+        more = f" and {len(vanished) - 1} more parameters" if vanished[1:] else ""
         return (
-            f"the gradient of {dead[0]} is practically 0"
-            + (f", and that of {len(dead) - 1} more" if dead[1:] else "")
-            + "; nothing is learned there: start from other weights, or raise learning_rate less steeply"
+            f"the gradient of {vanished[0]}{more} is below {self.LEAST:.7f} (root mean square) in {self.TIMES} saved"
+            " steps in a row, so it does not learn; start from other weights, or raise warmup_epochs"
         )
 
-    def epoch(self, row: Mapping[str, float]) -> str | None:
-        return None
 
+class ExplodingTensor(Rule):
+    """A value is not finite, or grows far beyond its first value.
 
-class ExplodingTensor:
-    """The loss or a weight is not finite, or gradients are not in 3 saved steps in a row (one alone is usual with
-    float16); a weight's norm is 100 times its first one; or for 3 saved steps in a row the
-    loss is over 10 times its first one."""
+    That is: the loss or a weight is not finite; gradients are not finite in 3 saved steps in a row (once is usual with
+    float16); a weight's norm is 100 times its first one; the loss is over 10 times its first one for 3 saved steps.
+    """
 
     name = "exploding_tensor"
     ADVICE = "lower learning_rate, or set clip_grad_norm=1"
@@ -94,40 +107,33 @@ class ExplodingTensor:
     def record(self, r: HealthRecord) -> str | None:
         self.first = self.first or r
         self.times = 0 if all(map(math.isfinite, r.gradients.values())) else self.times + 1
-        broken = next((name for name, norm in r.weights.items() if not math.isfinite(norm)), None)
-        if not math.isfinite(r.loss) or broken or self.times >= 3:
-            return (
-                f"{'the loss' if not math.isfinite(r.loss) else broken or 'the gradient'} is not finite; {self.ADVICE}"
-            )
+        self.high = self.high + 1 if r.loss > 10 * max(self.first.loss, 0.1) else 0
+        if not math.isfinite(r.loss):
+            return f"the loss is not finite; {self.ADVICE}"
+        if broken := next((name for name, norm in r.weights.items() if not math.isfinite(norm)), None):
+            return f"{broken} is not finite; {self.ADVICE}"
+        if self.times >= 3:
+            return f"the gradient is not finite; {self.ADVICE}"
         for name, norm in r.weights.items():
             if norm > 100 * max(self.first.weights.get(name, norm), 0.01):
-                return f"{name} grew from {self.first.weights[name]:.3g} to {norm:.3g} (norm); {self.ADVICE}"
-        self.high = self.high + 1 if r.loss > 10 * max(self.first.loss, 0.1) else 0
+                return f"the norm of {name} grew from {self.first.weights[name]:.3g} to {norm:.3g}; {self.ADVICE}"
         if self.high >= 3:
             return f"the loss grew from {self.first.loss:.3g} to {r.loss:.3g}; {self.ADVICE}"
         return None
 
     def epoch(self, row: Mapping[str, float]) -> str | None:
-        return (
-            None
-            if math.isfinite(row.get("validation_loss", 0.0))
-            else f"the validation loss is not finite; {self.ADVICE}"
-        )
+        finite = math.isfinite(row.get("validation_loss", 0.0))
+        return None if finite else f"the validation loss is not finite; {self.ADVICE}"
 
 
-class Overfit:
-    """For 3 epochs the validation loss was over 1.1 times its best, while the training loss went on below what it was
-    then.
-    """
+class Overfit(Rule):
+    """For 3 epochs the validation loss is over 1.1 times its best, while the training loss is lower than then."""
 
     name = "overfit"
     RATIO, PATIENCE = 1.1, 3
 
     def __init__(self) -> None:
         self.best, self.train, self.times = math.inf, math.inf, 0
-
-    def record(self, r: HealthRecord) -> str | None:
-        return None
 
     def epoch(self, row: Mapping[str, float]) -> str | None:
         validation, train = row.get("validation_loss", math.nan), row.get("train_loss", math.nan)
@@ -143,28 +149,29 @@ class Overfit:
         )
 
 
-class PoorInitialisation:
-    """At the run's first step: the loss is over 3 times that of a constant answer of one half, a weight is all zeros,
-    or
-    the root mean squares of two weights' gradients are 100,000 times apart."""
+class PoorInitialisation(Rule):
+    """The run's first step shows bad starting weights.
+
+    That is: the loss is over 3 times that of a constant probability of one half; a weight is all zeros; or the root
+    mean squares of two weights' gradients differ by a factor over 100,000.
+    """
 
     name = "poor_initialisation"
     LOSS, SPREAD = 3.0, 1e5
 
-    def __init__(self, shapes: Shapes, chance: float | None) -> None:
-        self.sizes = {name: math.prod(shape) for name, shape in shapes.items() if len(shape) > 1}
-        self.chance = chance
+    def __init__(self, shapes: Shapes, baseline: float | None) -> None:
+        self.sizes, self.baseline = _weight_sizes(shapes), baseline
 
     def record(self, r: HealthRecord) -> str | None:
         if r.step != 1:
             return None
-        if self.chance and r.loss > self.LOSS * self.chance:
+        if self.baseline and r.loss > self.LOSS * self.baseline:
             return (
-                f"the first loss is {r.loss:.3f}, {r.loss / self.chance:.1f} times that of answering one half"
-                " everywhere; check weights and preprocessing"
+                f"the first loss is {r.loss:.3f}, {r.loss / self.baseline:.1f} times that of predicting one half for"
+                " every label; check weights and preprocessing"
             )
         if zero := [name for name in self.sizes if r.weights.get(name) == 0.0]:
-            return f"{zero[0]} is all zeros at the start; its parts cannot learn different things"
+            return f"{zero[0]} is all zeros at the start, so all its channels learn the same; start from other weights"
         rms = {
             name: r.gradients[name] / math.sqrt(size)
             for name, size in self.sizes.items()
@@ -173,12 +180,9 @@ class PoorInitialisation:
         if rms and max(rms.values()) > self.SPREAD * min(rms.values()):
             most, least = max(rms, key=rms.__getitem__), min(rms, key=rms.__getitem__)
             return (
-                f"the first gradients are {max(rms.values()) / min(rms.values()):.0f} times larger in {most} than in"
-                f" {least}; start from other weights"
+                f"the first gradients are {rms[most] / rms[least]:.0f} times larger in {most} than in {least};"
+                " start from other weights"
             )
-        return None
-
-    def epoch(self, row: Mapping[str, float]) -> str | None:
         return None
 
 
@@ -187,38 +191,38 @@ class Rules:
 
     Args:
         shapes: parameter -> shape.
-        chance: training loss of a constant answer of one half; None: unknown.
-        tell: takes each finding as it is made.
+        baseline: training loss of a constant probability of one half; None: unknown.
+        report: gets each finding as it is made.
     """
 
     def __init__(
-        self, shapes: Shapes, chance: float | None = None, tell: Callable[[Finding], None] = lambda finding: None
+        self, shapes: Shapes, baseline: float | None = None, report: Callable[[Finding], None] = lambda finding: None
     ) -> None:
-        self.rules: list[Any] = [
-            PoorInitialisation(shapes, chance),
+        self.rules: list[Rule] = [
+            PoorInitialisation(shapes, baseline),
             ExplodingTensor(),
             VanishingGradient(shapes),
             LossNotDecreasing(),
             Overfit(),
         ]
         self.findings: list[Finding] = []
-        self.tell = tell
+        self.report = report
 
     def record(self, record: HealthRecord) -> None:
-        self._ask(record.step, lambda rule: rule.record(record))
+        self._apply(record.step, lambda rule: rule.record(record))
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
-        self._ask(step, lambda rule: rule.epoch(row))
+        self._apply(step, lambda rule: rule.epoch(row))
 
-    def _ask(self, step: int, question: Callable[[Any], str | None]) -> None:
+    def _apply(self, step: int, judged: Callable[[Rule], str | None]) -> None:
         for rule in list(self.rules):
-            if message := question(rule):
+            if message := judged(rule):
                 self.rules.remove(rule)
                 self.add(rule.name, step, message)
 
     def add(self, rule: str, step: int, message: str) -> None:
         self.findings.append({"rule": rule, "step": step, "message": message})
-        self.tell(self.findings[-1])
+        self.report(self.findings[-1])
 
 
 def class_imbalance(counts: Mapping[str, tuple[int, int]], ratio: float = 10.0) -> str | None:
@@ -230,7 +234,7 @@ def class_imbalance(counts: Mapping[str, tuple[int, int]], ratio: float = 10.0) 
     rare = {name: (yes, no) for name, (yes, no) in counts.items() if max(yes, no) > ratio * min(yes, no)}
     if not rare:
         return None
-    name = max(rare, key=lambda one: max(rare[one]) / max(min(rare[one]), 1))
+    name = max(rare, key=lambda label: max(rare[label]) / max(min(rare[label]), 1))
     yes, no = rare[name]
     more = f" ({len(rare)} of {len(counts)} labels are over {ratio:.0f} to 1)" if len(counts) > 1 else ""
     return (
@@ -240,16 +244,24 @@ def class_imbalance(counts: Mapping[str, tuple[int, int]], ratio: float = 10.0) 
 
 
 def judge(
-    shapes: Shapes, records: Sequence[HealthRecord], history: Sequence[Mapping[str, float]], chance: float | None = None
+    shapes: Shapes,
+    records: Sequence[HealthRecord],
+    history: Sequence[Mapping[str, float]],
+    baseline: float | None = None,
 ) -> list[Finding]:
-    """The findings on a finished run: its records by step, then its epochs (none are known.
+    """The findings on a finished run: its records by step, then its epochs.
 
-    No rule that needs them speaks).
+    Without a history one epoch without values is judged, so only rules that read nothing of it report.
     """
-    rules = Rules(shapes, chance)
+    rules = Rules(shapes, baseline)
     for record in records:
         rules.record(record)
     last = records[-1].step if records else 0
     for row in history or [{}]:
         rules.epoch(row, last)
     return rules.findings
+
+
+def _weight_sizes(shapes: Shapes) -> dict[str, int]:
+    """Values of each parameter that is a weight and no bias or scale."""
+    return {name: math.prod(shape) for name, shape in shapes.items() if len(shape) > 1}

@@ -16,9 +16,10 @@ COLUMNS = ("seconds", "cpu_percent", "memory_percent", "process_memory_gib", "gp
 
 
 class SystemSamples(Observer):
-    """A thread that samples every 2 seconds: all CPUs together (0..100), the machine's memory, the memory of this
-    process and its
-    children, and of the busiest GPU utilisation (0..100) and memory in use. Without a GPU its columns are empty.
+    """A thread that samples every 2 seconds.
+
+    It samples all CPUs together (0..100), the machine's memory, the memory of this process and its children, and of the
+    busiest GPU utilisation (0..100) and memory in use; without a GPU these two columns are empty.
 
     Args:
         folder: system-<host>.csv and .png go here.
@@ -52,7 +53,7 @@ class SystemSamples(Observer):
                 while not self.ended.wait(self.seconds):
                     writer.writerow([f"{time.monotonic() - began:.1f}", *self._values()])
                     file.flush()
-        except Exception as error:  # a full disk, a process that is gone: the run goes on
+        except Exception as error:  # a full disk, an ended process: the run goes on
             self.say(f"warning: system samples ended: {error}")
 
     def _values(self) -> list[str]:
@@ -60,21 +61,15 @@ class SystemSamples(Observer):
         for process in [self.process, *self.process.children(recursive=True)]:
             try:
                 memory += process.memory_info().rss
-            except self.psutil.Error:  # it has just ended
+            except self.psutil.Error:  # the process has just ended
                 continue
-        row = [
-            f"{self.psutil.cpu_percent():.1f}",
-            f"{self.psutil.virtual_memory().percent:.1f}",
-            f"{memory / 2**30:.3f}",
-        ]
+        cpu, machine = self.psutil.cpu_percent(), self.psutil.virtual_memory().percent
+        row = [f"{cpu:.1f}", f"{machine:.1f}", f"{memory / 2**30:.3f}"]
         if not self.gpus:
             return [*row, "", ""]
         used = max(self.nvml.nvmlDeviceGetUtilizationRates(gpu).gpu for gpu in self.gpus)
-        return [
-            *row,
-            f"{used:.1f}",
-            f"{max(self.nvml.nvmlDeviceGetMemoryInfo(gpu).used for gpu in self.gpus) / 2**30:.3f}",
-        ]
+        gpu_memory = max(self.nvml.nvmlDeviceGetMemoryInfo(gpu).used for gpu in self.gpus)
+        return [*row, f"{used:.1f}", f"{gpu_memory / 2**30:.3f}"]
 
     def close(self, outcome: str) -> None:
         if self.thread is None:

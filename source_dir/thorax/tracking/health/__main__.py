@@ -1,6 +1,6 @@
-"""Judges the records of a run, live or finished: ours (worker_0.jsonl) or those of smdebug (a folder).
+"""Judges the records of a run, running or finished: our worker_0.jsonl, or the folder that smdebug wrote.
 
-PYTHONPATH=source_dir python -m thorax.tracking.debugger runs/NAME/output/data/debugger/worker_0.jsonl [history.csv]
+PYTHONPATH=source_dir python -m thorax.tracking.health runs/NAME/output/data/debugger/worker_0.jsonl [history.csv]
 """
 
 from __future__ import annotations
@@ -10,24 +10,20 @@ import sys
 from pathlib import Path
 
 from thorax.errors import ThoraxError
-from thorax.tracking.debugger.records import read
-from thorax.tracking.debugger.rules import judge
+from thorax.tracking.health.records import read
+from thorax.tracking.health.rules import judge
+from thorax.tracking.health.smdebug_hook import read_trial
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Exit code 0: no finding; 1: findings, a line each; 2: a mistake."""
-    if not 1 <= len(words) <= 2:
+    if not 1 <= len(arguments) <= 2:
         print(__doc__, file=sys.stderr)
         return 2
-    place = Path(words[0])
+    place = Path(arguments[0])
     try:
-        if place.is_dir():
-            from thorax.tracking.debugger.smdebug_hook import read_trial
-
-            shapes, records = read_trial(place)
-        else:
-            shapes, records = read(place)
-        history = _history(Path(words[1])) if len(words) > 1 else []
+        shapes, records = read_trial(place) if place.is_dir() else read(place)
+        history = _history(Path(arguments[1])) if len(arguments) > 1 else []
     except ThoraxError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

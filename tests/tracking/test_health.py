@@ -1,28 +1,27 @@
-"""The debugger's rules on records that are well and on records with one fault each; records on disk.
-
-Judging from the command line.
-"""
+"""Rules on healthy records and on records with one fault each; records on disk; judging from the command line."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from thorax.errors import ThoraxError
-from thorax.tracking.debugger.__main__ import main
-from thorax.tracking.debugger.records import HealthRecord, Recorder, measure, read, shapes
-from thorax.tracking.debugger.rules import Rules, class_imbalance, judge
+from thorax.tracking.health.__main__ import main
+from thorax.tracking.health.records import HealthRecord, Recorder, measure, read, shapes
+from thorax.tracking.health.rules import Rules, class_imbalance, judge
 
 SHAPES = {"conv.weight": (8, 1, 3, 3), "conv.bias": (8,), "head.weight": (1, 8)}
-WELL = [{"train_loss": 1 / k, "validation_loss": 1.1 / k} for k in range(1, 9)]
+HEALTHY = [{"train_loss": 1 / k, "validation_loss": 1.1 / k} for k in range(1, 9)]
 
 
 def run(steps=40, loss=None, gradient=None, weight=None):
-    """Records of a run that is well, but for what `loss(step)`, `gradient(step)` or `weight(step)` say."""
+    """Records of a healthy run, but for what `loss(step)`, `gradient(step)` or `weight(step)` say."""
     noise = random.Random(0)
     records = []
     for step in range(1, steps + 1):
@@ -39,11 +38,11 @@ def run(steps=40, loss=None, gradient=None, weight=None):
     return records
 
 
-def found(records, history=WELL, chance=0.693):
-    return {finding["rule"]: finding for finding in judge(SHAPES, records, history, chance)}
+def found(records, history=HEALTHY, baseline=0.693):
+    return {finding["rule"]: finding for finding in judge(SHAPES, records, history, baseline)}
 
 
-def test_nothing_is_found_in_a_run_that_is_well():
+def test_nothing_is_found_in_a_healthy_run():
     assert found(run()) == {}
 
 
@@ -76,7 +75,7 @@ def test_each_fault_is_found_where_it_happens(rule, step, faulty):
         {"gradient": lambda k: math.nan if k in (1, 9) else 0.1},  # a gradient scaler tries its scale
         {"loss": lambda k: 12.0 if k == 2 else 0.7 * math.exp(-k / 20)},  # one step without warm-up
         {"loss": lambda k: 0.7 * math.exp(-k), "gradient": lambda k: 0.1 * math.exp(-k)},  # all is learned
-        {"steps": 15, "loss": lambda k: 0.69},  # too few to tell
+        {"steps": 15, "loss": lambda k: 0.69},  # too few to judge
     ],
 )
 def test_what_is_harmless_is_not_found(harmless):
@@ -92,13 +91,13 @@ def test_overfitting_is_found_from_the_history_and_a_plateau_is_not():
     assert found(run(), [{"train_loss": 0.1 * k, "validation_loss": 0.1 * k} for k in range(1, 12)]) == {}
 
 
-def test_a_rule_speaks_once_and_as_it_happens():
-    told = []
-    rules = Rules(SHAPES, 0.693, told.append)
+def test_a_rule_reports_once_and_as_it_happens():
+    reported = []
+    rules = Rules(SHAPES, 0.693, reported.append)
     for record in run(gradient=lambda k: 0.0):
         rules.record(record)
-        assert len(told) == (record.step >= 3)
-    assert told == rules.findings
+        assert len(reported) == (record.step >= 3)
+    assert reported == rules.findings
 
 
 @pytest.mark.parametrize(
@@ -136,12 +135,14 @@ def test_a_step_is_measured_as_torch_says():
     for name, p in net.named_parameters():
         assert record.weights[name] == pytest.approx(p.norm().item())
         assert record.gradients.get(name) == (None if p.grad is None else pytest.approx(p.grad.norm().item()))
-    assert record.gradient_norm == pytest.approx(torch.nn.utils.clip_grad_norm_(net.parameters(), 1e9).item(), rel=1e-6)
+    assert math.hypot(*record.gradients.values()) == pytest.approx(
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1e9).item(), rel=1e-6
+    )
     net[0].weight.data[0] = math.inf
     assert math.isnan(measure(8, loss, net).weights["0.weight"])
 
 
-def test_records_come_back_the_later_of_two_counts_and_a_torn_line_is_passed_over(tmp_path):
+def test_records_come_back_the_later_of_two_counts_and_an_incomplete_line_is_ignored(tmp_path):
     file = tmp_path / "worker_0.jsonl"
     first, again = (
         HealthRecord(1, 0.5, {"a": 1.0}, {"a": 2.0, "b": 3.0}),
@@ -163,7 +164,7 @@ def test_records_come_back_the_later_of_two_counts_and_a_torn_line_is_passed_ove
 
 
 @pytest.mark.parametrize("content", ["no json\n{}\n", '{"step": 1}\n{}\n', "[1]\n[2]\n", None])
-def test_a_file_that_holds_no_records_is_told_in_one_line(tmp_path, content, capsys):
+def test_a_file_that_holds_no_records_is_an_error_of_one_line(tmp_path, content, capsys):
     file = tmp_path / "worker_0.jsonl"
     if content is not None:
         file.write_text(content)
@@ -183,3 +184,19 @@ def test_a_finished_run_is_judged_from_the_command_line(tmp_path, capsys):
     assert codes == [0, 1]
     assert "finding: loss_not_decreasing at step 40" in capsys.readouterr().out
     assert main([]) == 2
+
+
+def test_the_old_module_name_works_with_one_line(tmp_path):
+    recorder = Recorder(tmp_path / "worker_0.jsonl", SHAPES)
+    for record in run():
+        recorder.write(record)
+    answers = []
+    for module in ("thorax.tracking.health", "thorax.tracking.debugger"):
+        command = [sys.executable, "-m", module, str(tmp_path / "worker_0.jsonl")]
+        answers.append(subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}))
+    new, old = answers
+    assert (new.returncode, new.stdout, new.stderr) == (0, "40 saved steps, no finding(s)\n", "")
+    assert (old.returncode, old.stdout) == (0, new.stdout)
+    assert old.stderr == (
+        "warning: python -m thorax.tracking.debugger is deprecated; write python -m thorax.tracking.health\n"
+    )

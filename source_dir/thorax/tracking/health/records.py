@@ -11,13 +11,16 @@ from typing import Any, TextIO
 
 from thorax.errors import ThoraxError
 
+#: Keys of a line that holds a record.
+_RECORD = {"step", "loss", "gradients", "weights"}
+
 
 @dataclass(frozen=True)
 class HealthRecord:
     """One saved step of one process.
 
     Attributes:
-        step: optimiser step, from 1.
+        step: optimizer step, from 1.
         loss: mean loss of the process's images; NaN for any value that is not finite.
         gradients, weights: parameter -> Euclidean norm (of the unscaled, unclipped gradient; of the weights before the
             update); not finite: NaN. Parameters that are not trained have no gradient.
@@ -27,15 +30,6 @@ class HealthRecord:
     loss: float
     gradients: Mapping[str, float]
     weights: Mapping[str, float]
-
-    @property
-    def gradient_norm(self) -> float:
-        """Of all gradients together."""
-        return math.sqrt(sum(norm * norm for norm in self.gradients.values()))
-
-    @property
-    def finite(self) -> bool:
-        return all(map(math.isfinite, (self.loss, *self.gradients.values(), *self.weights.values())))
 
 
 def shapes(net: Any) -> dict[str, tuple[int, ...]]:
@@ -62,10 +56,7 @@ def measure(step: int, loss: Any, net: Any) -> HealthRecord:
 
 
 class Recorder:
-    """Writes records to a file of JSON lines; the first names the parameters and their shapes.
-
-    A resumed run appends.
-    """
+    """Writes records to a file of JSON lines; the first gives the parameters' shapes. A resumed run appends."""
 
     def __init__(self, file: Path, parameters: Mapping[str, tuple[int, ...]]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -87,10 +78,10 @@ class Recorder:
 
 def read(file: Path) -> tuple[dict[str, tuple[int, ...]], list[HealthRecord]]:
     """(shapes of the parameters, records by step). Of a step that was saved twice (a resumed run) the later one counts;
-    a torn last line is passed over.
+    an incomplete last line is ignored.
 
     Raises:
-        ThoraxError: it is not a file of ours.
+        ThoraxError: it is not such a file.
     """
     parameters: dict[str, tuple[int, ...]] = {}
     records: dict[int, HealthRecord] = {}
@@ -99,10 +90,10 @@ def read(file: Path) -> tuple[dict[str, tuple[int, ...]], list[HealthRecord]]:
             parameters = {name: tuple(shape) for name, shape in line["parameters"].items()}
             continue
         gradients, weights = (
-            {n: _number(v) for n, v in zip(parameters, line[key], strict=True) if v is not None}
+            {n: float(v) for n, v in zip(parameters, line[key], strict=True) if v is not None}
             for key in ("gradients", "weights")
         )
-        records[line["step"]] = HealthRecord(line["step"], _number(line["loss"]), gradients, weights)
+        records[line["step"]] = HealthRecord(line["step"], float(line["loss"]), gradients, weights)
     return parameters, [records[step] for step in sorted(records)]
 
 
@@ -114,21 +105,15 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
     for number, text in enumerate(lines):
         try:
             line = json.loads(text)
-            if not isinstance(line, dict) or not (
-                {"parameters"} <= set(line) or {"step", "loss", "gradients", "weights"} <= set(line)
-            ):
-                raise ValueError
+            complete = isinstance(line, dict) and ("parameters" in line or set(line) >= _RECORD)
         except ValueError:
-            if number + 1 == len(lines) and number:
-                return
-            raise ThoraxError(f"{file} line {number + 1} is not a record of the debugger") from None
-        yield line
+            complete = False
+        if complete:
+            yield line
+        elif number == 0 or number + 1 < len(lines):
+            raise ThoraxError(f"{file} line {number + 1} is not a record of the debugger")
 
 
 def _cell(value: float | None) -> float | str | None:
     """Seven digits; JSON knows no NaN."""
     return value if value is None else float(f"{value:.7g}") if math.isfinite(value) else "nan"
-
-
-def _number(value: float | str) -> float:
-    return float(value)

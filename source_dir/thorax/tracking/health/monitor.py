@@ -1,0 +1,115 @@
+"""The health monitor: the observer that saves losses, gradients and weights, and judges them by rules."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from thorax.config import TrainingConfig
+from thorax.files import write_whole
+from thorax.job import Job
+from thorax.tracking.health.records import Recorder, measure, shapes
+from thorax.tracking.health.rules import ExplodingTensor, Rules, class_imbalance
+from thorax.tracking.health.smdebug_hook import SmdebugHook
+from thorax.tracking.observers import Finding, Observer, TrainerView, one_line
+
+
+class HealthMonitor(Observer):
+    """Records some steps in every process; the main one writes the findings.
+
+    Args:
+        config: debug_save_interval steps lie between saved steps; None: about 500 saved steps in the run.
+        job: records go to output_dir/debugger/worker_<rank>.jsonl, findings to findings.json there.
+        say: takes log lines.
+    """
+
+    name = "debugging"
+
+    def __init__(self, config: TrainingConfig, job: Job, say: Callable[[str], None]) -> None:
+        self.job, self.say = job, say
+        self.interval = config.debug_save_interval
+        self.balanced = config.use_weighted_loss or config.balanced_sampler
+        self.folder = job.output_dir / "debugger"
+        self.hook: SmdebugHook | None = None
+        self.saved = 0
+
+    def attach(self, trainer: TrainerView) -> None:
+        images, parameters = trainer.train_images, shapes(trainer.net)
+        self.recorder = Recorder(self.folder / f"worker_{self.job.process.rank}.jsonl", parameters)
+        self.rules = Rules(parameters, _baseline_loss(trainer), self._report)
+        counts = {
+            name: (int((y == 1).sum()), int((y == 0).sum()))
+            for name, y in zip(images.space.outputs, images.targets.T, strict=True)
+        }
+        if not self.balanced and (message := class_imbalance(counts)):
+            self.rules.add("class_imbalance", 0, message)
+        if self.job.debug_hook_file is not None:
+            self._start_smdebug(trainer.net)
+
+    def _start_smdebug(self, net: Any) -> None:
+        file = self.job.debug_hook_file
+        try:
+            self.hook = SmdebugHook(str(file), net)
+            self.say(f"debugging: smdebug saves tensors to {self.hook.folder} as {file} says")
+        except Exception as error:  # protobuf raises TypeError where smdebug is not patched
+            self.say(
+                f"warning: smdebug, which {file} asks for, does not work ({one_line(error)}); our own recorder goes on"
+            )
+
+    def start(self, step: int, steps: int) -> None:
+        self.interval = self.interval or max(1, steps // 500)
+        self.first = step + 1
+        if self.hook is not None:
+            self.hook.start(step)
+
+    def gradients(self, step: int, loss: Any, net: Any) -> None:
+        if step == self.first or step % (self.interval or 1) == 0:
+            record = measure(step, loss, net)
+            self.recorder.write(record)
+            self.saved += 1
+            self.rules.record(record)
+        if self.hook is not None:
+            try:
+                self.hook.save(loss, net)
+            except Exception as error:
+                self.hook = None
+                self.say(f"warning: smdebug failed ({one_line(error)}); our own recorder goes on")
+
+    def step(self, step: int, loss: float | None, learning_rate: float) -> None:
+        found = {finding["rule"] for finding in self.rules.findings}
+        if loss is not None and not math.isfinite(loss) and ExplodingTensor.name not in found:
+            self.rules.add(ExplodingTensor.name, step, f"the loss is not finite; {ExplodingTensor.ADVICE}")
+
+    def epoch(self, row: Mapping[str, float], step: int) -> None:
+        self.rules.epoch(row, step)
+
+    def close(self, outcome: str) -> None:
+        self.recorder.close()
+        if self.hook is not None:
+            self.hook.close()
+        if self.job.process.is_main:
+            self._write()
+            count = len(self.rules.findings) or "no"
+            self.say(f"debugging: {self.saved} steps saved in {self.folder}, {count} finding(s)")
+
+    def findings(self) -> list[Finding]:
+        return list(self.rules.findings)
+
+    def _report(self, finding: Finding) -> None:
+        if self.job.process.is_main:
+            self.say(f"finding: {finding['rule']} at step {finding['step']}: {finding['message']}")
+            self._write()
+
+    def _write(self) -> None:
+        content = json.dumps(self.rules.findings, indent=1).encode()
+        write_whole(content, self.folder / "findings.json", "findings")
+
+
+def _baseline_loss(trainer: TrainerView) -> float:
+    """The training loss of zero logits, with the run's own weights and smoothing."""
+    targets = torch.from_numpy(trainer.train_images.targets).to(trainer.device)
+    return float(trainer.loss.sum(torch.zeros_like(targets), targets).item() / max(trainer.loss.count(targets), 1))
