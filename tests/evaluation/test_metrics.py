@@ -13,7 +13,8 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.metrics import METRICS, epoch_metrics, score
+from thorax.evaluation.metric_table import METRICS
+from thorax.evaluation.metrics import epoch_metrics, score
 from thorax.labels import LabelSpace
 
 BINARY = LabelSpace(("NORMAL", "PNEUMONIA"), "binary")

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from thorax.evaluation.intervals import BINS, Array, bins_of
+from thorax.evaluation.arrays import Array
+from thorax.evaluation.binning import BINS, bins_of
 from thorax.labels import LabelSpace, Task
 
 #: Temperatures are looked for between these: 0.05 makes a logit of 0.5 certain, 20 makes one of 10 a coin.

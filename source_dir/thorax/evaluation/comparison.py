@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.intervals import CHUNK_ENTRIES, Array, Ranking, interval, mean_defined, resample_counts
-from thorax.evaluation.metrics import check_arrays
+from thorax.evaluation.arrays import Array, check_arrays, mean_defined
+from thorax.evaluation.intervals import interval, resample_counts
+from thorax.evaluation.ranking import CHUNK_ENTRIES, Ranking
 from thorax.labels import LabelSpace
 
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from thorax.evaluation.arrays import Array
 from thorax.evaluation.calibration import reliability
-from thorax.evaluation.intervals import Array
 from thorax.labels import LabelSpace
 
 BLUE, ORANGE, GREEN, GREY = "#1f5f99", "#d1662a", "#3b8a5a", "#8a929a"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.intervals import Array
+from thorax.evaluation.arrays import Array
 from thorax.labels import LabelSpace
 from thorax.tables import read_table
 

@@ -15,21 +15,19 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from thorax.evaluation import formatting, plots
+from thorax.evaluation.arrays import Array
+from thorax.evaluation.binning import calibration_error, gaps
 from thorax.evaluation.calibration import reliability, uncalibrated
-from thorax.evaluation.intervals import Array, calibration_error, gaps
+from thorax.evaluation.metric_table import METRICS
 from thorax.evaluation.mistakes import Mistake
 from thorax.evaluation.plots import Curves
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
 
-#: Metrics in the page's two tables of a part.
-RANKING = ("auc", "average_precision", "brier", "ece")
-DECISIONS = ("sensitivity", "specificity", "ppv", "npv", "f1", "balanced_accuracy")
-
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to say; the same for a training run and for `launch/evaluate.py`.
+    """All that the report shows; the same for a training run and for `thorax evaluate`.
 
     Attributes:
         title: heading of the page.
@@ -38,7 +36,7 @@ class Report:
             "validation".
         curves: {part: (targets (N, L), calibrated probabilities (N, L))} of the same parts.
         temperatures: (L,) of the calibration.
-        rule: how the thresholds were chosen, in words.
+        rule: how the thresholds were chosen, as text.
         history: one row per epoch with epoch, train_loss, validation_loss, auc, f1 and whatever else was logged;
             numbers may be None or NaN. The best epoch is the one with a true "best", else the highest auc.
         data: {part: {"images": n, "patients": n, class: images ...}} of all images the run saw.
@@ -46,8 +44,7 @@ class Report:
         mistakes: the worst, of the headline's part, with the id of each one's image.
         comparison: result of `comparison.compare`, and the names of both bundles.
         groups: result of `subgroups.subgroups`, of the headline's part.
-        findings: what those who watched the training found wrong (tracking.observers): {"rule", "step", "message"}
-            each.
+        findings: of the observers of the training (tracking.observers): {"rule", "step", "message"} each.
     """
 
     title: str
@@ -103,10 +100,9 @@ class Report:
         y, p = self.before[self.headline]
         error = calibration_error(gaps(y, p, np.zeros(len(y), np.int64), 1)[0], (~np.isnan(y)).sum(axis=0))
         for name, t, before in zip(self.labels.outputs, self.temperatures.tolist(), error.tolist(), strict=True):
-            told = None if math.isnan(before) else before
             result[name] = {
                 "temperature": t,
-                "ece_before": told,
+                "ece_before": None if math.isnan(before) else before,
                 "ece": self.scores[self.headline]["labels"][name]["ece"]["value"],
             }
         return result
@@ -146,7 +142,7 @@ class Report:
             "mistakes": [
                 {
                     "id": name,
-                    "said": m.said,
+                    "said": m.called,  # the key of report.json since version 0.1
                     "truth": m.truth,
                     "probability": m.probability,
                     "label": self.labels.outputs[m.output],
@@ -172,14 +168,15 @@ class Report:
             picture=_picture,
         )
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
+        shown = {name: METRICS[name] for name in METRICS if METRICS[name].in_report}
         return environment.get_template("report.html.jinja").render(
             report=self,
             labels=self.labels,
             scores=scores,
             result=scores[self.headline],
-            titles=formatting.TITLES,
-            ranking=RANKING,
-            decisions=DECISIONS,
+            ranking={name: metric for name, metric in shown.items() if metric.kind != "decision"},
+            decisions={name: metric for name, metric in shown.items() if metric.kind == "decision"},
+            by_group={name: METRICS[name] for name in METRICS if METRICS[name].by_group},
             many=len(self.labels.outputs) > 1,
             plots=self.plots,
             best=plots.best_epoch(self.history),

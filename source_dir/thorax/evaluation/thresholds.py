@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from thorax.evaluation.intervals import Array
+from thorax.evaluation.arrays import Array
 from thorax.labels import Task
 
 RULES = ("balanced", "youden", "sensitivity", "cost")
