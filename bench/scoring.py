@@ -50,8 +50,8 @@ def main() -> None:
 
 def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
     from thorax.machine import free_cpus
-    from thorax.scoring.passes import score_all
-    from thorax.scoring.samples import images_to_score
+    from thorax.scoring.folder_images import images_to_score
+    from thorax.scoring.resumable import score_all
     from thorax.serving.classifier import Classifier
 
     cpus = a.threads or free_cpus()

@@ -22,7 +22,7 @@ from conftest import ROOT, clean_environment
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.scoring import transform_outputs
-from thorax.scoring.passes import Partial
+from thorax.scoring.resumable import Partial
 from thorax.serving.classifier import Classifier
 from thorax_launch.cli import batch
 

@@ -12,8 +12,8 @@ from thorax.data.patients import patient_of
 from thorax.errors import ThoraxError
 from thorax.evaluation.predictions import Predictions, columns
 from thorax.labels import LabelSpace
-from thorax.scoring.passes import score_all
-from thorax.scoring.samples import folder_targets, images_to_score
+from thorax.scoring.folder_images import folder_targets, images_to_score
+from thorax.scoring.resumable import score_all
 from thorax.scoring.transform_outputs import read_out_files
 from thorax.serving.bundle import DESCRIPTION, WEIGHTS, Bundle
 from thorax.tables import check_table, write_table
