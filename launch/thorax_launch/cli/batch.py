@@ -58,12 +58,12 @@ def on_aws(args: argparse.Namespace) -> int:
 
 def here(args: argparse.Namespace) -> int:
     """On this machine."""
-    from thorax.scoring.batch import read_outputs, score_images
+    from thorax.scoring import BatchOptions, predict_folder, read_outputs  # late: --help is instant
 
     flags.check_local(args)
     data = Path(args.data) if args.data else None
     if args.outputs:
-        return read_outputs(
+        read_outputs(
             args.outputs,
             args.out,
             bundle=args.local,
@@ -72,17 +72,11 @@ def here(args: argparse.Namespace) -> int:
             data=data,
             data_format=args.data_format,
         )
-    assert data is not None
-    return score_images(
-        args.local,
-        data,
-        args.out,
-        data_format=args.data_format,
-        batch=args.batch,
-        workers=args.workers,
-        threads=args.threads,
-        precision=args.precision,
-    )
+    else:
+        assert data is not None  # says main
+        options = BatchOptions(args.batch, args.workers, args.threads, args.precision)
+        predict_folder(args.local, data, args.out, data_format=args.data_format, options=options)
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,11 @@ class Report:
             calibration=self.calibration() if self.curves else {},
             scarcest=min(scores[self.headline]["labels"].items(), key=lambda item: item[1]["positives"]),
         )
+
+    def inline(self) -> str:
+        """The page in a frame of its own, as a notebook shows it: its styles do not reach the notebook's."""
+        page = escape(self.html(), quote=True)
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 900px; border: 0"></iframe>'
 
     def write(self, folder: Path) -> None:
         """Writes report.html, report.json and the plots to `folder`, each whole or not at all.

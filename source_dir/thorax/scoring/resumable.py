@@ -1,7 +1,5 @@
-"""Many images through a classifier.
-
-Workers read ahead, several forward passes run at once, and what is done survives a kill.
-"""
+"""Many images through a classifier: workers read ahead, several forward passes run at once, and a run that was killed
+goes on where it was."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +24,33 @@ from thorax.tracking.progress import Progress
 Score = Callable[[np.ndarray], np.ndarray]
 
 
+@dataclass(frozen=True)
+class Pass:
+    """How the images go through.
+
+    Attributes:
+        batch: images of a forward pass.
+        workers: processes that read ahead; 0 reads in this process.
+        at_once: forward passes at once.
+    """
+
+    batch: int
+    workers: int
+    at_once: int
+
+
 def score_all(
-    score: Score,
-    preprocessing: Preprocessing,
-    images: SampleSet,
-    partial: Path,
-    *,
-    identity: dict[str, Any],
-    batch: int,
-    workers: int,
-    at_once: int,
+    score: Score, preprocessing: Preprocessing, images: SampleSet, partial: Path, identity: dict[str, Any], how: Pass
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Scores every image, in batches that are the same whenever the run is stopped and taken up again.
 
     Args:
         score: the classifier's.
         preprocessing: how images are read.
-        images: which.
-        partial: file for what is done so far; it is left there.
+        images: all of them.
+        partial: file of the batches that are done; it is left there.
         identity: what makes two runs the same one; another identity in `partial` starts anew.
-        batch: images of a forward pass.
-        workers: processes that read ahead.
-        at_once: forward passes at once.
+        how: see there.
 
     Returns:
         (N, L) float32 probabilities, NaN for images that cannot be read; and why, by their places.
@@ -60,12 +64,14 @@ def score_all(
         for places, rows, reasons in done.batches:
             result[places] = rows
             unreadable |= reasons
-        everything = [np.arange(start, min(start + batch, len(images))) for start in range(0, len(images), batch)]
+        everything = [
+            np.arange(start, min(start + how.batch, len(images))) for start in range(0, len(images), how.batch)
+        ]
         left = everything[len(done.batches) :]
         progress = Progress("images", len(images), len(images) - sum(map(len, left)), shown=True, every=15.0)
         reader = ImageDataset(images, preprocessing, skip_corrupt=True)
         batches: Any = [(-1, places) for places in left]  # -1: as served
-        for read, rows in _passes(score, iter(loader(reader, batches, workers if left else 0)), at_once):
+        for read, rows in _passes(score, iter(loader(reader, batches, how.workers if left else 0)), how.at_once):
             places, corrupt = read.indices.numpy(), set(read.corrupt)
             rows[[k for k, place in enumerate(places) if int(place) in corrupt]] = np.nan
             reasons = {place: _why(images, preprocessing, place) for place in sorted(corrupt)}
@@ -96,7 +102,7 @@ def _why(images: SampleSet, preprocessing: Preprocessing, place: int) -> str:
 
 
 class Partial:
-    """What is done so far: a file of JSON lines that only grows. A line that a kill cut short is dropped.
+    """The batches that are done: a file of JSON lines that only grows. A line that a kill cut short is dropped.
 
     Attributes:
         batches: (places, (n, L) probabilities, reasons by place) of each batch that is done, in order.
