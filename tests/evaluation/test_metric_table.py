@@ -82,7 +82,7 @@ def toy_metrics():
             "Log loss",
             "probability",
             lambda entries: losses(entries).mean(),
-            lambda r: ratio(r.total(losses(r.entries)), r.known),
+            lambda r: ratio(r.total(losses(r.entries)), r.counts.known),
             rows=("macro",),
         ),
     )

@@ -330,7 +330,7 @@ def out_files(root: Path, **contents: str) -> Path:
 
 
 def test_the_outputs_of_the_built_in_algorithm(tmp_path, capsys):
-    """As SageMaker's built-in Image Classification writes them: [normal, pneumonia] for each image of a class folder."""
+    """As SageMaker's built-in Image Classification writes them: [normal, pneumonia] in a folder per class."""
     root = out_files(
         tmp_path / "out",
         normal__a='{"prediction": [0.999991774559021, 8.17106592876371e-06]}',

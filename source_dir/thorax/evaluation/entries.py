@@ -20,6 +20,11 @@ class Counts(NamedTuple):
     tn: Array
     fn: Array
 
+    @property
+    def known(self) -> Array:
+        """All entries."""
+        return self.tp + self.fp + self.tn + self.fn
+
 
 def confusion(targets: Array, decisions: Array) -> Counts:
     """Which known entries are true positives, false positives, true negatives, false negatives: four bool (N, L)."""
@@ -78,11 +83,6 @@ class Resamples:
     counts: Counts
     squared_error: Array
     gaps: Array
-
-    @property
-    def known(self) -> Array:
-        """(R,) entries drawn."""
-        return sum(self.counts)  # type: ignore[return-value]
 
     @cached_property
     def areas(self) -> tuple[Array, Array]:

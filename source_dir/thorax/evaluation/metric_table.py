@@ -121,13 +121,15 @@ for _name, _metric in {
     "npv": decision("NPV", lambda c: ratio(c.tn, c.tn + c.fn), table_order=None),
     "f1": decision("F1", f1, table_order=1),
     "balanced_accuracy": decision("Balanced accuracy", balanced_accuracy, table_order=None, by_group=True),
-    "accuracy": decision("Accuracy", lambda c: ratio(c.tp + c.tn, sum(c)), table_order=None, in_report=False),
-    "brier": Metric("Brier score", "probability", _brier, lambda r: ratio(r.squared_error, r.known), table_order=None),
+    "accuracy": decision("Accuracy", lambda c: ratio(c.tp + c.tn, c.known), table_order=None, in_report=False),
+    "brier": Metric(
+        "Brier score", "probability", _brier, lambda r: ratio(r.squared_error, r.counts.known), table_order=None
+    ),
     "ece": Metric(
         "Calibration error",
         "probability",
         _calibration_error,
-        lambda r: calibration_error(r.gaps, r.known),
+        lambda r: calibration_error(r.gaps, r.counts.known),
         table_order=None,
         centred=True,
     ),
