@@ -49,7 +49,8 @@ def main() -> None:
 def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
     from thorax.machine import free_cpus
     from thorax.scoring.folder_images import images_to_score
-    from thorax.scoring.resumable import Pass, score_all
+    from thorax.scoring.options import BatchOptions
+    from thorax.scoring.resumable import score_all
     from thorax.serving.classifier import Classifier
 
     cpus = a.threads or free_cpus()
@@ -73,9 +74,7 @@ def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
     def ours() -> np.ndarray:
         partial = scratch / "partial"
         partial.unlink(missing_ok=True)
-        prepared = classifier.bundle.preprocessing
-        how = Pass(a.batch, a.workers, at_once=cpus)
-        return score_all(classifier.score, prepared, images, partial, {}, how)[0]
+        return score_all(classifier, images, partial, {}, BatchOptions(a.batch, a.workers, cpus))[0]
 
     def plain() -> np.ndarray:
         torch.set_num_threads(cpus)

@@ -1,7 +1,7 @@
-"""What the classifier gets right: a few numbers after each epoch, and the full score at the end.
+"""Scores: a few numbers after each epoch, and the full score at the end.
 
-Unknown targets (NaN) are left out, label by label. A metric that cannot be computed, such as the AUC of a label
-whose known images are all negative, is NaN after an epoch and None in a score.
+Unknown targets (NaN) are left out, label by label. A metric that cannot be computed, such as the AUC of a label with
+negative images only, is NaN after an epoch and None in a score.
 """
 
 from __future__ import annotations
@@ -91,14 +91,12 @@ def score(
 
     Returns:
         What json.dumps takes, None for what is undefined, and {"value", "low", "high"} for each metric of METRICS:
-        {"n": images, "patients": distinct patients, "accuracy": overall, "macro": {metric: ...}, "micro": {metric:
-        ...},
+        {"n": images, "patients": distinct, "accuracy": overall, "macro": {metric: ...}, "micro": {metric: ...},
         "labels": {output: {"n": known images, "positives", "prevalence", "threshold", "confusion", metric: ...}}}.
         Overall accuracy is over known entries at the thresholds; for multiclass it is that of argmax, the labels are
         scored one against the rest, and "matrix" has the (L, L) images of each true class (row) by argmax. Macro is the
         mean over the labels where the metric is defined, in each resample as well; micro pools all known entries.
-        Resamples in which a metric is undefined are left out of its interval; one patient
-        alone gives none.
+        Resamples in which a metric is undefined are left out of its interval; one patient alone gives none.
 
     Raises:
         ThoraxError: arrays that cannot be scored, or counts of labels, thresholds or patients that do not fit.

@@ -103,7 +103,7 @@ class Report:
         for name, t, before in zip(self.labels.outputs, self.temperatures.tolist(), error.tolist(), strict=True):
             result[name] = {
                 "temperature": t,
-                "ece_before": None if math.isnan(before) else before,
+                "ece_before": _finite(before),
                 "ece": self.scores[self.headline]["labels"][name]["ece"]["value"],
             }
         return result
@@ -117,24 +117,8 @@ class Report:
             "scores": dict(self.scores),
             "threshold_rule": self.rule,
             "data": {part: dict(counts) for part, counts in self.data.items()},
-            **(
-                {
-                    "calibration": self.calibration(),
-                    "reliability": {
-                        part: {"before": reliability(*self.before[part]), "after": reliability(*curve)}
-                        for part, curve in self.curves.items()
-                    },
-                }
-                if self.curves
-                else {}
-            ),
-            "history": [
-                {
-                    key: value if not isinstance(value, float) or math.isfinite(value) else None
-                    for key, value in row.items()
-                }
-                for row in self.history
-            ],
+            **(self._calibration_numbers() if self.curves else {}),
+            "history": [{key: _finite(value) for key, value in row.items()} for row in self.history],
             "comparison": self.comparison
             and {"first": self.compared[0], "second": self.compared[1], **self.comparison},
             "subgroups": list(self.groups),
@@ -152,6 +136,14 @@ class Report:
             ],
         }
 
+    def _calibration_numbers(self) -> dict[str, Any]:
+        """The temperatures and errors, and the reliability curves of each part."""
+        pairs = {part: (self.before[part], after) for part, after in self.curves.items()}
+        curves = {
+            p: {"before": reliability(*before), "after": reliability(*after)} for p, (before, after) in pairs.items()
+        }
+        return {"calibration": self.calibration(), "reliability": curves}
+
     def html(self) -> str:
         """The page."""
         environment = Environment(
@@ -161,13 +153,9 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters.update(
-            number=formatting.number,
-            span=formatting.span,
-            cell=formatting.cell,
-            difference=formatting.difference,
-            picture=_picture,
-        )
+        for name in ("number", "span", "cell", "difference"):
+            environment.filters[name] = getattr(formatting, name)
+        environment.filters["picture"] = _picture
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
         shown = {name: METRICS[name] for name in METRICS if METRICS[name].in_report}
         return environment.get_template("report.html.jinja").render(
@@ -196,16 +184,18 @@ class Report:
         Raises:
             ThoraxError: the folder cannot be written, or the disk is full.
         """
-        for name, content in (
-            *self.plots.items(),
-            ("report.json", self.json().encode()),
-            ("report.html", self.html().encode()),
-        ):
+        pages = {"report.json": self.json().encode(), "report.html": self.html().encode()}
+        for name, content in (self.plots | pages).items():
             write_whole(content, folder / name, "report")
 
     def json(self) -> str:
         """`to_dict` as text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The value; None for NaN and infinity, which JSON has not."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _picture(content: bytes, kind: str = "png") -> str:

@@ -30,8 +30,8 @@ def subgroups(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """One row for each group of each column: {"column", "group", "n", "patients", "macro": {metric with by_group: ...},
-    "labels": {output: {"n", "positives", "auc"}}}, with intervals as in `score`.
+    """One row for each group of each column, with intervals as in `score`: {"column", "group", "n", "patients",
+    "macro": {metric with by_group: ...}, "labels": {output: {"n", "positives", "auc"}}}.
 
     Args:
         columns: {name: (N,) texts}; blank is unknown. Ages become bands and other numbers quarters (see `group`).
@@ -63,8 +63,7 @@ def subgroups(
 
 
 def group(column: str, values: Sequence[str]) -> list[str]:
-    """The group of each image: AGE_BANDS for a column whose name holds "age" and whose values are years (58, 058Y),
-    quarters
+    """The group of each image: AGE_BANDS for a column with "age" in its name and years as values (58, 058Y), quarters
     for any other column of more than ten different numbers, else the values themselves.
 
     Raises:

@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thorax.scoring.batch import BatchOptions, predict_folder, read_outputs
-    from thorax.scoring.evaluation import Evaluation, EvaluationOptions, evaluate, run_evaluation
+    from thorax.scoring.batch import predict_folder, read_outputs
+    from thorax.scoring.evaluation import Evaluation, evaluate, run_evaluation
+    from thorax.scoring.options import BatchOptions, EvaluationOptions
 
 __all__ = [
     "BatchOptions",
@@ -21,10 +22,15 @@ __all__ = [
     "read_outputs",
     "run_evaluation",
 ]
+_MODULES = {
+    "batch": ("predict_folder", "read_outputs"),
+    "evaluation": ("Evaluation", "evaluate", "run_evaluation"),
+    "options": ("BatchOptions", "EvaluationOptions"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    module = "batch" if name in ("BatchOptions", "predict_folder", "read_outputs") else "evaluation"
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from thorax.errors import ThoraxError
 from thorax.evaluation import formatting
 from thorax.evaluation.metrics import score
 from thorax.evaluation.predictions import Predictions, columns
-from thorax.labels import LabelSpace
+from thorax.labels import LabelSpace, Task
 from thorax.machine import free_cpus
 from thorax.scoring.folder_images import folder_targets, images_to_score
-from thorax.scoring.resumable import Pass, score_all
+from thorax.scoring.options import BatchOptions
+from thorax.scoring.resumable import score_all
 from thorax.scoring.transform_outputs import read_out_files
 from thorax.serving.bundle import DESCRIPTION, WEIGHTS, Bundle
 from thorax.serving.classifier import Classifier
@@ -26,38 +27,13 @@ from thorax.tables import check_table, write_table
 EXAMPLES = 5
 
 
-@dataclass(frozen=True)
-class BatchOptions:
-    """How many images are read and scored at once.
-
-    Attributes:
-        batch: images of one forward pass, at least 1.
-        workers: processes that read images ahead; None is one for four CPUs, 0 reads in this process.
-        threads: forward passes at once, each on one CPU; None is all CPUs that are free. On a GPU it is always one.
-        precision: auto (bfloat16 where the machine has it and no probability moves by more than 0.01), float32 or
-            bfloat16.
-    """
-
-    batch: int = 32
-    workers: int | None = None
-    threads: int | None = None
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.batch < 1 or (self.workers or 0) < 0 or (self.threads is not None and self.threads < 1):
-            raise ThoraxError(
-                f"--batch {self.batch} and --threads {self.threads} must be 1 or more, --workers {self.workers} 0 or"
-                " more"
-            )
-
-
 def predict_folder(
     bundle: str | Path,
     data: str | Path,
     out: str | Path,
     *,
     data_format: str = "auto",
-    options: BatchOptions = BatchOptions(),
+    options: BatchOptions | None = None,
 ) -> Predictions:
     """Scores the images in a folder and writes the table. A call that was killed goes on where it was when repeated.
 
@@ -74,7 +50,7 @@ def predict_folder(
     Raises:
         ThoraxError: wrong input, not one image could be read, or another run writes the same table.
     """
-    folder, data, out = Path(bundle), Path(data), Path(out)
+    folder, data, out, options = Path(bundle), Path(data), Path(out), options or BatchOptions()
     check_table(out, "--out")
     classifier = Classifier.load(folder, precision=options.precision, threads=1, batch=options.batch)
     space = classifier.bundle.space
@@ -90,14 +66,9 @@ def predict_folder(
     network, device = classifier.bundle.network, classifier.device.type
     print(f"{len(images)} images, {network} in {classifier.precision} on {device}", flush=True)
     partial = out.with_name(f"{out.name}.partial")
-    how = Pass(
-        batch=options.batch,
-        workers=options.workers if options.workers is not None else max(1, cpus // 4),
-        at_once=1 if device == "cuda" else options.threads or cpus,
-    )
-    probabilities, unreadable = score_all(
-        classifier.score, classifier.bundle.preprocessing, images, partial, identity, how
-    )
+    workers = options.workers if options.workers is not None else max(1, cpus // 4)
+    how = replace(options, workers=workers, threads=1 if device == "cuda" else options.threads or cpus)
+    probabilities, unreadable = score_all(classifier, images, partial, identity, how)
     kept = np.flatnonzero(~np.isnan(probabilities).any(axis=1))
     ids, patients = images.ids, images.patients
     _list_unreadable({ids[place]: reason for place, reason in sorted(unreadable.items())}, out)
@@ -143,9 +114,8 @@ def read_outputs(
         space, thresholds = described.space, _thresholds(described)
     else:
         names = tuple(labels or ())
-        space = LabelSpace(
-            names, "multilabel" if multi_label or len(names) < 2 else "binary" if len(names) == 2 else "multiclass"
-        )
+        exclusive: Task = "binary" if len(names) == 2 else "multiclass"
+        space = LabelSpace(names, "multilabel" if multi_label or len(names) < 2 else exclusive)
         thresholds = np.full(len(space.outputs), 0.5)
     ids, probabilities, failed = read_out_files(outputs, space)
     _list_unreadable(failed, out)

@@ -20,38 +20,15 @@ from thorax.evaluation.report import Report
 from thorax.evaluation.subgroups import subgroups
 from thorax.evaluation.thresholds import Rule
 from thorax.files import write_whole
+from thorax.labels import LabelSpace
 from thorax.scoring.labelled_images import LabelledImages, check_answers, read_labelled, with_labels
+from thorax.scoring.options import EvaluationOptions
 from thorax.scoring.subgroup_columns import columns_of, table_of
 from thorax.serving.bundle import DESCRIPTION, Bundle
 from thorax.serving.classifier import Classifier
 from thorax.tracking.progress import Progress, say
 
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """How a bundle is evaluated.
-
-    Attributes:
-        data_format: of the images; auto looks at the files.
-        data_lst: the folder with the .lst of the images (the channel test_lst).
-        labels: names of numbered labels of the images (.lst, RecordIO), in order.
-        predictions: a table of id and probability:LABEL to score instead of running the network.
-        compare_with: another bundle, scored on the same images.
-        by: columns of the images' table that make subgroups, such as sex, age, view.
-        subgroup_table: the table with these columns and id or path, where that of the images has none.
-        resamples: bootstrap resamples of patients for the intervals, 0 to 100,000; 0 gives none.
-    """
-
-    data_format: str = "auto"
-    data_lst: Path | None = None
-    labels: Sequence[str] = ()
-    predictions: Path | None = None
-    compare_with: str | Path | Bundle | None = None
-    by: Sequence[str] = ()
-    subgroup_table: Path | None = None
-    resamples: int = 1000
 
 
 @dataclass(frozen=True)
@@ -158,57 +135,48 @@ def evaluate(
 
 
 def run_evaluation(
-    bundle: str | Path | Bundle, data: str | Path | None, options: EvaluationOptions = EvaluationOptions()
+    bundle: str | Path | Bundle, data: str | Path | None, options: EvaluationOptions | None = None
 ) -> Evaluation:
-    """`evaluate` with every option.
-
-    Args:
-        bundle: as in `evaluate`.
-        data: as in `evaluate`; None where options.predictions holds the labels too.
-        options: see there.
-
-    Raises:
-        ThoraxError: as in `evaluate`.
-    """
-    data = None if data is None else Path(data)
+    """`evaluate` with every option; `data` may be None where options.predictions holds the labels too."""
+    data, options = None if data is None else Path(data), options or EvaluationOptions()
     _check(data, options)
-    loaded = load_bundle(bundle)
+    loaded, resamples = load_bundle(bundle), options.resamples
     space, thresholds = loaded.space, np.array([loaded.thresholds[name] for name in loaded.space.outputs])
-    images = None
-    if data is not None:
-        images = read_labelled(data, loaded, options.data_format, tuple(options.labels), options.data_lst)
-    parts = _parts(loaded, images, options.predictions, thresholds)
-    where = data or options.predictions
-    assert where is not None  # one of them, says _check
+    images = read_labelled(data, loaded, options) if data is not None else None
+    if options.predictions is None:
+        parts = {images.given.stem: _scored(loaded, images)} if images is not None else {}
+    else:
+        parts = read_predictions(options.predictions, space, thresholds, say)
+        if images is not None:
+            parts = {name: with_labels(part, images, options.predictions) for name, part in parts.items()}
+    where = data or options.predictions or Path()
     for part in parts.values():
         check_answers(part, space, where)
     report = Report(
         title=f"{loaded.network} on {where.name or where}",
         labels=space,
         scores={
-            name: score(p.targets, p.probabilities, space, thresholds, p.patients, resamples=options.resamples)
-            for name, p in parts.items()
+            name: score(part.targets, part.probabilities, space, thresholds, part.patients, resamples=resamples)
+            for name, part in parts.items()
         },
         temperatures=loaded.temperatures,
-        rule=_rule(loaded),
+        rule=_rule(loaded.about["configuration"]),
         curves={name: (part.targets, part.probabilities) for name, part in parts.items()},
         facts=_facts(loaded, where),
     )
     shown = parts[report.headline]
-    if options.compare_with is not None:
-        assert images is not None  # says _check
-        other = load_bundle(options.compare_with)
-        names = tuple(str(b.folder if isinstance(b, Bundle) else b) for b in (bundle, options.compare_with))
-        comparison = _compared(shown, images, loaded, other, names[1], options.resamples)
-        report = replace(report, compared=(names[0], names[1]), comparison=comparison)
+    y, p, patients = shown.targets, shown.probabilities, shown.patients
     if options.by:
         columns = columns_of(shown.ids, options.by, options.subgroup_table or table_of(data))
-        groups = subgroups(
-            shown.targets, shown.probabilities, space, thresholds, shown.patients, columns, resamples=options.resamples
-        )
+        groups = subgroups(y, p, space, thresholds, patients, columns, resamples=resamples)
         report = replace(report, groups=groups)
+    if images is not None and options.compare_with is not None:
+        first, second = (str(b.folder if isinstance(b, Bundle) else b) for b in (bundle, options.compare_with))
+        other = _probabilities_of_other(load_bundle(options.compare_with), second, images, shown.ids, space)
+        comparison = compare(y, p, other, space, patients, resamples=resamples)
+        report = replace(report, compared=(first, second), comparison=comparison)
     if images is not None:
-        wrong = mistakes.worst(shown.targets, shown.probabilities, thresholds, space)
+        wrong = mistakes.worst(y, p, thresholds, space)
         report = replace(report, mistakes=[(shown.ids[m.image], m) for m in wrong])
     return Evaluation(loaded, parts, report, images)
 
@@ -227,7 +195,7 @@ def load_bundle(bundle: str | Path | Bundle) -> Bundle:
 
 
 def _check(data: Path | None, options: EvaluationOptions) -> None:
-    """What can be refused before any image is read."""
+    """Raises ThoraxError for what can be refused before any image is read."""
     if not 0 <= options.resamples <= 100_000:
         raise ThoraxError(f"--resamples {options.resamples} is out of range: it must be 0 to 100000")
     files = {"--data": data, "--predictions": options.predictions, "--subgroups": options.subgroup_table}
@@ -246,19 +214,6 @@ def _check(data: Path | None, options: EvaluationOptions) -> None:
         )
 
 
-def _parts(
-    bundle: Bundle, images: LabelledImages | None, predictions: Path | None, thresholds: np.ndarray
-) -> dict[str, Predictions]:
-    """{part: predictions} of the table, with the labels of the images where there are any; else the network's."""
-    if predictions is not None:
-        parts = read_predictions(predictions, bundle.space, thresholds, say)
-        if images is None:
-            return parts
-        return {name: with_labels(part, images, predictions) for name, part in parts.items()}
-    assert images is not None
-    return {images.given.stem: _scored(bundle, images)}
-
-
 def _scored(bundle: Bundle, images: LabelledImages) -> Predictions:
     """The network's probabilities of all images."""
     classifier = Classifier(bundle)
@@ -271,41 +226,39 @@ def _scored(bundle: Bundle, images: LabelledImages) -> Predictions:
     return Predictions(images.ids, images.patients, images.targets, np.concatenate(rows))
 
 
-def _compared(
-    shown: Predictions, images: LabelledImages, bundle: Bundle, other: Bundle, name: str, resamples: int
-) -> dict[str, Any]:
-    """The difference in AUC of the other bundle, called `name`, on the images shown."""
-    if set(other.space.outputs) != set(bundle.space.outputs):
+def _probabilities_of_other(
+    other: Bundle, name: str, images: LabelledImages, ids: Sequence[str], space: LabelSpace
+) -> np.ndarray:
+    """(N, L) probabilities that another bundle gives these images, in the order of ids and labels."""
+    if set(other.space.outputs) != set(space.outputs):
         raise ThoraxError(
             f"--compare {name} has the labels {', '.join(other.space.classes)}, the first bundle"
-            f" {', '.join(bundle.space.classes)}"
+            f" {', '.join(space.classes)}"
         )
-    found = _scored(other, images)
-    order = [other.space.outputs.index(output) for output in bundle.space.outputs]
-    place = {image: k for k, image in enumerate(found.ids)}
-    second = found.probabilities[[place[image] for image in shown.ids]][:, order]
-    return compare(shown.targets, shown.probabilities, second, bundle.space, shown.patients, resamples=resamples)
+    probabilities = _scored(other, images).probabilities
+    place = {image: k for k, image in enumerate(images.ids)}
+    columns = [other.space.outputs.index(output) for output in space.outputs]
+    return np.asarray(probabilities[[place[image] for image in ids]][:, columns])
 
 
-def _rule(bundle: Bundle) -> str:
-    stored = bundle.about["configuration"]
-    return str(
-        Rule(stored.get("threshold_rule", "balanced"), stored.get("target_sensitivity"), stored.get("cost_ratio"))
-    )
+def _rule(stored: Mapping[str, Any]) -> str:
+    name = stored.get("threshold_rule", "balanced")
+    return str(Rule(name, stored.get("target_sensitivity"), stored.get("cost_ratio")))
 
 
 def _facts(bundle: Bundle, where: Path) -> dict[str, dict[str, str]]:
-    prepared = bundle.preprocessing
+    prepared, about = bundle.preprocessing, bundle.about
     return {
         "What was scored": {
             "bundle": str(bundle.folder.absolute()),
             "images": str(where),
             "network": bundle.network,
             "image": f"{prepared.height} x {prepared.width}, {prepared.fit}",
-            "trained with torch": str(bundle.about["versions"].get("torch", "")),
-            "split sha256 of its training": str(bundle.about["split"].get("sha256", ""))[:16],
+            "trained with torch": str(about["versions"].get("torch", "")),
+            "split sha256 of its training": str(about["split"].get("sha256", ""))[:16],
         },
         "Configuration of its training": {
-            k: v if isinstance(v, str) else json.dumps(v) for k, v in bundle.about["configuration"].items()
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in about["configuration"].items()
         },
     }

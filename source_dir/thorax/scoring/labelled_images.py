@@ -17,6 +17,7 @@ from thorax.data.samples import sample_set
 from thorax.errors import ThoraxError
 from thorax.evaluation.predictions import Predictions
 from thorax.labels import NEGATIVE_NAMES, LabelSpace
+from thorax.scoring.options import EvaluationOptions
 from thorax.serving.bundle import SPLIT, Bundle
 from thorax.tracking.progress import say
 
@@ -38,17 +39,8 @@ class LabelledImages:
     targets: np.ndarray
 
 
-def read_labelled(
-    given: Path, bundle: Bundle, data_format: str, labels: tuple[str, ...], lists: Path | None
-) -> LabelledImages:
+def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> LabelledImages:
     """The images in a folder, or of a table in one; targets are NaN for labels that the data does not have.
-
-    Args:
-        given: the folder or table.
-        bundle: which labels are scored.
-        data_format: as in training.
-        labels: names of numbered labels, in order.
-        lists: the folder with their .lst.
 
     Raises:
         ThoraxError: an image instead of a table, or labels that are not the bundle's; or as `read_channel` says.
@@ -57,7 +49,8 @@ def read_labelled(
         raise ThoraxError(f"--data {given} is one image; give a folder per class, or the table that tells its labels")
     folder, table = (given.parent, given.name) if given.is_file() else (given, "")
     try:
-        listing = read_channel("data", folder, data_format, ReadOptions(labels=labels), lists, table)
+        names = ReadOptions(labels=tuple(options.labels))
+        listing = read_channel("data", folder, options.data_format, names, options.data_lst, table)
     except ThoraxError as error:
         message = str(error).replace("channel data: ", "--data: ").replace("data_format=", "--data-format ")
         raise ThoraxError(message) from None

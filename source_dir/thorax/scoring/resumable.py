@@ -8,49 +8,30 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from thorax.data.images import Preprocessing
 from thorax.data.loading import Batch, ImageDataset, loader
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
+from thorax.scoring.options import BatchOptions
+from thorax.serving.classifier import Classifier
 from thorax.tracking.progress import Progress
-
-#: Prepared images (n, height, width) uint8 -> (n, L) float32 probabilities; called by several threads.
-Score = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Pass:
-    """How the images go through.
-
-    Attributes:
-        batch: images of a forward pass.
-        workers: processes that read ahead; 0 reads in this process.
-        at_once: forward passes at once.
-    """
-
-    batch: int
-    workers: int
-    at_once: int
 
 
 def score_all(
-    score: Score, preprocessing: Preprocessing, images: SampleSet, partial: Path, identity: dict[str, Any], how: Pass
+    classifier: Classifier, images: SampleSet, partial: Path, identity: dict[str, Any], options: BatchOptions
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Scores every image, in batches that are the same whenever the run is stopped and taken up again.
 
     Args:
-        score: the classifier's.
-        preprocessing: how images are read.
+        classifier: scores the images; several threads call it.
         images: all of them.
         partial: file of the batches that are done; it is left there.
         identity: what makes two runs the same one; another identity in `partial` starts anew.
-        how: see there.
+        options: see there; workers None is 0 and threads None is 1.
 
     Returns:
         (N, L) float32 probabilities, NaN for images that cannot be read; and why, by their places.
@@ -64,17 +45,16 @@ def score_all(
         for places, rows, reasons in done.batches:
             result[places] = rows
             unreadable |= reasons
-        everything = [
-            np.arange(start, min(start + how.batch, len(images))) for start in range(0, len(images), how.batch)
-        ]
-        left = everything[len(done.batches) :]
+        starts = range(0, len(images), options.batch)
+        left = [np.arange(start, min(start + options.batch, len(images))) for start in starts][len(done.batches) :]
         progress = Progress("images", len(images), len(images) - sum(map(len, left)), shown=True, every=15.0)
-        reader = ImageDataset(images, preprocessing, skip_corrupt=True)
+        reader = ImageDataset(images, classifier.bundle.preprocessing, skip_corrupt=True)
         batches: Any = [(-1, places) for places in left]  # -1: as served
-        for read, rows in _passes(score, iter(loader(reader, batches, how.workers if left else 0)), how.at_once):
+        loaded = iter(loader(reader, batches, (options.workers or 0) if left else 0))
+        for read, rows in _passes(classifier.score, loaded, options.threads or 1):
             places, corrupt = read.indices.numpy(), set(read.corrupt)
             rows[[k for k, place in enumerate(places) if int(place) in corrupt]] = np.nan
-            reasons = {place: _why(images, preprocessing, place) for place in sorted(corrupt)}
+            reasons = {place: _why(reader, place) for place in sorted(corrupt)}
             done.add(places, rows, reasons)
             result[places] = rows
             unreadable |= reasons
@@ -84,7 +64,9 @@ def score_all(
     return result, unreadable
 
 
-def _passes(score: Score, batches: Iterator[Batch], at_once: int) -> Iterator[tuple[Batch, np.ndarray]]:
+def _passes(
+    score: Callable[[np.ndarray], np.ndarray], batches: Iterator[Batch], at_once: int
+) -> Iterator[tuple[Batch, np.ndarray]]:
     """Every batch with its probabilities, in order; `at_once` of them are worked on at a time."""
     with ThreadPoolExecutor(at_once) as pool:
         waiting: deque[tuple[Batch, Future[np.ndarray]]] = deque()
@@ -97,8 +79,10 @@ def _passes(score: Score, batches: Iterator[Batch], at_once: int) -> Iterator[tu
             yield first, future.result()
 
 
-def _why(images: SampleSet, preprocessing: Preprocessing, place: int) -> str:
-    return ImageDataset(images, preprocessing)[(-1, np.array([place]))].problem or "cannot be read"
+def _why(reader: ImageDataset, place: int) -> str:
+    """Why that image cannot be read."""
+    strict = ImageDataset(reader.samples, reader.preprocessing)
+    return strict[(-1, np.array([place]))].problem or "cannot be read"
 
 
 class Partial:
