@@ -7,7 +7,7 @@ as weights, many resamples at a time. The formulas are those of scikit-learn wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,10 +67,9 @@ def bootstrap(
     images, labels = targets.shape
     people = int(patients.max()) + 1
     squares = np.where(np.isnan(targets), 0, (targets - probabilities.astype(np.float64)) ** 2)
-    by_patient = _sums_by_patient(
-        np.concatenate([*confusion(targets, decisions), squares, answers], axis=1), patients, people
-    )
-    sums = np.concatenate([by_patient, gaps(targets, probabilities, patients, people).reshape(people, -1)], axis=1)
+    entries = np.concatenate([*confusion(targets, decisions), squares, answers], axis=1)
+    by_patient = [np.bincount(patients, weights=column, minlength=people)[:, None] for column in entries.T]
+    sums = np.concatenate([*by_patient, gaps(targets, probabilities, patients, people).reshape(people, -1)], axis=1)
     columns = [Entries.known(targets[:, i], probabilities[:, i], decisions[:, i], patients) for i in range(labels)]
     pooled = Entries.known(targets, probabilities, decisions, patients)
 
@@ -87,11 +86,12 @@ def bootstrap(
         *counts, squared = (totals[:, i * labels : (i + 1) * labels] for i in range(5))
         gap = totals[:, 5 * labels + 2 :].reshape(len(weights), labels, BINS)
         found.overall[rows] = ratio(totals[:, 5 * labels], totals[:, 5 * labels + 1])
-        for i, entries in enumerate(columns):
-            drawn = Resamples(entries, weights, Counts(*(x[:, i] for x in counts)), squared[:, i], gap[:, i])
+        for i, column in enumerate(columns):
+            drawn = Resamples(column, weights, Counts(*(x[:, i] for x in counts)), squared[:, i], gap[:, i])
             for name in METRICS:
                 found.labels[name][rows, i] = METRICS[name].resampled(drawn)
-        drawn = Resamples(pooled, weights, *_pooled(counts, squared, gap))
+        summed = Counts(*(x.sum(axis=1) for x in counts))
+        drawn = Resamples(pooled, weights, summed, squared.sum(axis=1), gap.sum(axis=1))
         for name in METRICS:
             found.micro[name][rows] = found.labels[name][rows, 0] if labels == 1 else METRICS[name].resampled(drawn)
     return found
@@ -104,14 +104,3 @@ def interval(values: Array) -> tuple[float | None, float | None]:
         return None, None
     low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
-
-
-def _pooled(counts: Sequence[Array], squared: Array, gap: Array) -> tuple[Counts, Array, Array]:
-    """Confusion counts, squared errors and gaps summed over the labels."""
-    return Counts(*(x.sum(axis=1) for x in counts)), squared.sum(axis=1), gap.sum(axis=1)
-
-
-def _sums_by_patient(entries: Array, patients: Array, people: int) -> Array:
-    """(P, K) sums of the (N, K) entries over each patient's images."""
-    columns = [np.bincount(patients, weights=column, minlength=people) for column in entries.T]
-    return np.stack(columns, axis=1)

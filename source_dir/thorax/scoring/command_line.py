@@ -27,10 +27,9 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
 
 def score(args: argparse.Namespace) -> int:
     """Scores, prints and writes; nothing is written where it raises ThoraxError."""
-    from thorax.scoring.evaluation import EvaluationOptions, run_evaluation  # torch takes a second: --help has none
+    from thorax.scoring import EvaluationOptions, run_evaluation  # torch takes a second: --help has none
 
-    for file in (args.json, args.html):
-        check_file(file)
+    check_files(args.json, args.html)
     options = EvaluationOptions(
         data_format=args.data_format,
         data_lst=args.data_lst,
@@ -50,14 +49,12 @@ def score(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_file(file: Path | None) -> None:
-    """Raises ThoraxError where the file could not be written, before any image is read."""
-    if file is None:
-        return
-    if file.is_dir():
-        raise ThoraxError(f"{file} cannot be written: it is a folder; name a file")
-    if not file.absolute().parent.is_dir():
-        raise ThoraxError(f"{file} cannot be written: there is no folder {file.parent}; name a file")
+def check_files(*files: Path | None) -> None:
+    """Raises ThoraxError for a file that could not be written, before any image is read."""
+    for file in filter(None, files):
+        if file.is_dir() or not file.absolute().parent.is_dir():
+            why = "it is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+            raise ThoraxError(f"{file} cannot be written: {why}; name a file")
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:

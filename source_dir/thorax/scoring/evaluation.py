@@ -33,7 +33,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result; a notebook shows its report.
+    """The result of `evaluate`; a notebook shows it as its report.
 
     Attributes:
         bundle: what was evaluated.
@@ -79,19 +79,11 @@ class Evaluation:
         return "\n\n".join(blocks)
 
     def write_json(self, file: str | Path) -> None:
-        """Writes all numbers of the report.
-
-        Raises:
-            ThoraxError: the file cannot be written.
-        """
+        """Writes all numbers of the report; raises ThoraxError where the file cannot be written."""
         write_whole(self.report.json().encode(), Path(file), "report")
 
     def write_report(self, file: str | Path) -> None:
-        """Writes the report, one HTML page that needs no network.
-
-        Raises:
-            ThoraxError: the file cannot be written.
-        """
+        """Writes the report, one HTML page that needs no network; raises as write_json does."""
         write_whole(self._illustrated().html().encode(), Path(file), "report")
 
     def _repr_html_(self) -> str:
