@@ -431,7 +431,7 @@ def test_numbers_that_do_not_fit(tmp_path, text, message):
         transform_outputs.read_out_files(tmp_path, THREE)
 
 
-def test_answers_without_a_image(tmp_path, bundle, classes, capsys):
+def test_answers_without_an_image(tmp_path, bundle, classes, capsys):
     root = out_files(tmp_path / "out", NORMAL__zzz=json.dumps([0.5]))
     assert (
         batch.main(

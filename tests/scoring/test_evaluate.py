@@ -60,7 +60,7 @@ def findings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
-    """The bundle of a run whose thresholds find nine of ten; its other results lie in out-job."""
+    """The bundle of a run with thresholds that find nine of ten; its other results lie in out-job."""
     out = tmp_path_factory.mktemp("run") / "out"
     done = run(command(images, out, threshold_rule="sensitivity", target_sensitivity="0.9"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -74,7 +74,7 @@ def scored_json(tmp_path, *words):
 
 
 def values(score):
-    """The numbers of a score without intervals, whose seeds differ."""
+    """The numbers of a score without intervals: their seeds differ."""
     return {
         name: {m: v["value"] for m, v in score["labels"][name].items() if isinstance(v, dict) and "value" in v}
         for name in score["labels"]
