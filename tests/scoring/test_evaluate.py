@@ -325,12 +325,15 @@ def test_the_function_gives_what_the_command_writes(bundle, images, tmp_path):
     assert first.startswith("test: 16 images") and "difference in AUC" in comparison and "view: PA" in groups
 
 
-def test_the_function_takes_a_loaded_bundle_and_a_notebook_shows_the_report(bundle, images):
+def test_the_function_takes_a_loaded_bundle_and_a_notebook_shows_the_report(bundle, images, tmp_path):
     found = evaluate_bundle(Bundle.load(bundle), images / "test", resamples=0)
     assert found.scores["test"]["macro"]["auc"]["low"] is None
     assert found.comparison is None and found.subgroups == []
     shown = found._repr_html_()
     assert shown.startswith('<iframe srcdoc="') and "&lt;h1&gt;cnn5 on test&lt;/h1&gt;" in shown and "<h1>" not in shown
+    (tmp_path / "p.csv").write_text("id,probability:PNEUMONIA,target:PNEUMONIA\na,0.1,0\nb,0.9,1\n")
+    table = run_evaluation(bundle, None, EvaluationOptions(predictions=str(tmp_path / "p.csv"), resamples=0))
+    assert table.scores["predictions"]["macro"]["auc"]["value"] == 1.0 and table.images is None
     with pytest.raises(ThoraxError, match="there is nothing to score"):
         run_evaluation(bundle, None)
 

@@ -82,13 +82,13 @@ def predict_folder(
 
 
 def read_outputs(
-    outputs: Path,
-    out: Path,
+    outputs: str | Path,
+    out: str | Path,
     *,
-    bundle: Path | None = None,
+    bundle: str | Path | None = None,
     labels: Sequence[str] | None = None,
     multi_label: bool = False,
-    data: Path | None = None,
+    data: str | Path | None = None,
     data_format: str = "auto",
 ) -> Predictions:
     """Reads a batch transform's `.out` files into the same table.
@@ -108,9 +108,10 @@ def read_outputs(
     Raises:
         ThoraxError: wrong input.
     """
+    outputs, out = Path(outputs), Path(out)
     check_table(out, "--out")
     if bundle is not None:
-        described = Bundle.load(bundle)
+        described = Bundle.load(Path(bundle))
         space, thresholds = described.space, _thresholds(described)
     else:
         names = tuple(labels or ())
@@ -123,7 +124,7 @@ def read_outputs(
         raise ThoraxError(f"not one of the {len(failed)} answers in {outputs} is a prediction")
     patients, targets = [patient_of(name) for name in ids], folder_targets(ids, space)
     if data is not None:
-        images = images_to_score(data, space, data_format)
+        images = images_to_score(Path(data), space, data_format)
         place = {name: k for k, name in enumerate(images.ids)}
         if missing := [name for name in ids if name not in place]:
             raise ThoraxError(

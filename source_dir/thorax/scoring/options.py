@@ -37,6 +37,11 @@ class EvaluationOptions:
     subgroup_table: Path | None = None
     resamples: int = 1000
 
+    def __post_init__(self) -> None:
+        for name in ("data_lst", "predictions", "subgroup_table"):  # a notebook gives texts
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(path))
+
 
 @dataclass(frozen=True)
 class BatchOptions:
