@@ -3,10 +3,8 @@
     python bench/scoring.py [--images DIR] [--network resnet18] [--rounds N]
 
 The plain way: torchvision's ImageFolder with Grayscale, Resize, ToTensor and Normalize in a DataLoader, a float32
-network in eval
-mode under torch.inference_mode, torch's own number of threads. Both sides have the same reading workers. Random
-weights: only
-the clock matters here, and that both sides say the same.
+network in eval mode under torch.inference_mode, torch's own number of threads. Both sides have the same reading
+workers. Random weights: only the time matters here, and that both sides give the same probabilities.
 """
 
 from __future__ import annotations
@@ -50,8 +48,9 @@ def main() -> None:
 
 def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
     from thorax.machine import free_cpus
-    from thorax.scoring.passes import score_all
-    from thorax.scoring.samples import images_to_score
+    from thorax.scoring.folder_images import images_to_score
+    from thorax.scoring.options import BatchOptions
+    from thorax.scoring.resumable import score_all
     from thorax.serving.classifier import Classifier
 
     cpus = a.threads or free_cpus()
@@ -75,10 +74,7 @@ def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
     def ours() -> np.ndarray:
         partial = scratch / "partial"
         partial.unlink(missing_ok=True)
-        prepared = classifier.bundle.preprocessing
-        return score_all(
-            classifier.score, prepared, images, partial, identity={}, batch=a.batch, workers=a.workers, at_once=cpus
-        )[0]
+        return score_all(classifier, images, partial, {}, BatchOptions(a.batch, a.workers, cpus))[0]
 
     def plain() -> np.ndarray:
         torch.set_num_threads(cpus)

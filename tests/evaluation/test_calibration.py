@@ -25,8 +25,8 @@ SOURCE_DIR = Path(__file__).resolve().parents[2] / "source_dir"
 THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
 
 
-def told_too_surely(images=4000, temperatures=(2.0, 0.5), seed=0):
-    """Targets (N, L) drawn from sigmoid(z), and the logits z x temperature, which say them too surely (or not enough)."""
+def overconfident(images=4000, temperatures=(2.0, 0.5), seed=0):
+    """Targets (N, L) drawn from sigmoid(z), and the logits z x temperature, which are too certain (or not enough)."""
     random = np.random.default_rng(seed)
     z = random.normal(0, 2, (images, len(temperatures)))
     targets = (random.random(z.shape) < 1 / (1 + np.exp(-z))).astype(np.float32)
@@ -34,7 +34,7 @@ def told_too_surely(images=4000, temperatures=(2.0, 0.5), seed=0):
 
 
 def test_the_temperature_that_was_put_in_is_found_and_unknown_images_are_left_out():
-    targets, z = told_too_surely()
+    targets, z = overconfident()
     assert fit(targets, z, "multilabel") == pytest.approx([2.0, 0.5], rel=0.08)
     more = np.concatenate([targets, np.full((900, 2), np.nan)]), np.concatenate([z, np.full((900, 2), 9.0)])
     assert fit(*more, "multilabel") == pytest.approx(fit(targets, z, "multilabel"), rel=1e-6)
@@ -43,7 +43,7 @@ def test_the_temperature_that_was_put_in_is_found_and_unknown_images_are_left_ou
 
 
 def test_it_is_the_minimum_of_the_likelihood():
-    targets, z = told_too_surely(300, (3.0,))
+    targets, z = overconfident(300, (3.0,))
     (best,) = fit(targets, z, "binary")
     losses = [np.mean(np.logaddexp(0, z / t) - targets * z / t) for t in (best * 0.9, best, best * 1.1)]
     assert losses[1] < min(losses[0], losses[2])
@@ -57,7 +57,7 @@ def test_exclusive_classes_share_one():
     assert fit(targets, 2.5 * z, "multiclass") == pytest.approx([2.5] * 3, rel=0.08)
 
 
-def test_images_that_are_told_apart_perfectly_do_not_make_every_answer_certain():
+def test_images_that_are_separated_perfectly_do_not_make_every_answer_certain():
     targets, z = np.repeat([[0.0], [1.0]], 20, axis=0), np.repeat([[-3.0], [3.0]], 20, axis=0)
     p = probabilities(z, "binary", fit(targets, z, "binary"))
     assert p.max() == pytest.approx(21 / 22, abs=1e-4) and p.min() == pytest.approx(1 / 22, abs=1e-4)
@@ -65,7 +65,7 @@ def test_images_that_are_told_apart_perfectly_do_not_make_every_answer_certain()
 
 @pytest.mark.parametrize("answer", [0.0, 1.0, np.nan])
 def test_a_label_with_one_answer_stays_as_it_is(answer):
-    targets, z = told_too_surely(50)
+    targets, z = overconfident(50)
     targets[:, 1] = answer
     found = fit(targets, z, "multilabel")
     assert found[1] == 1 and found[0] != 1
@@ -73,7 +73,7 @@ def test_a_label_with_one_answer_stays_as_it_is(answer):
 
 
 def test_calibration_lowers_the_error_and_changes_no_ranking():
-    targets, z = told_too_surely(1500, (4.0,))
+    targets, z = overconfident(1500, (4.0,))
     space = images.BINARY
     before, after = (probabilities(z, "binary", t) for t in (np.ones(1), fit(targets, z, "binary")))
     scores = [score(targets, p, space, [0.5], range(1500), resamples=0)["macro"] for p in (before, after)]

@@ -8,15 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from thorax.evaluation.intervals import (
-    METRICS,
-    Ranking,
-    bootstrap,
-    confusion,
-    interval,
-    resample_counts,
-    threshold_metrics,
-)
+from thorax.evaluation.entries import Counts, Entries, Resamples
+from thorax.evaluation.intervals import bootstrap, interval, resample_counts
+from thorax.evaluation.metric_table import METRICS
+from thorax.evaluation.ranking import Ranking
 
 TIED = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
 
@@ -58,8 +53,11 @@ def test_areas_are_those_of_scikit_learn(images):
 def test_threshold_metrics_are_those_of_scikit_learn(images):
     target, probability, weights = images
     decision = probability >= 0.25
-    entries = confusion(target[:, None], decision[:, None])
-    values = threshold_metrics(*(weights @ entry[:, 0].astype(float) for entry in entries))
+    images_of_one = Entries.known(target, probability, decision, np.arange(len(target)))
+    entries = (target == 1) & decision, (target == 0) & decision, (target == 0) & ~decision, (target == 1) & ~decision
+    counts = Counts(*(weights @ entry.astype(float) for entry in entries))
+    resamples = Resamples(images_of_one, weights, counts, np.zeros(4), np.zeros((4, 10)))
+    values = {name: METRICS[name].resampled(resamples) for name in METRICS if METRICS[name].kind == "decision"}
     for i, row in enumerate(weights):
         kept = ~np.isnan(target) & (row > 0)
         positive = target[kept] == 1

@@ -13,7 +13,8 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.metrics import METRICS, epoch_metrics, score
+from thorax.evaluation.metric_table import METRICS
+from thorax.evaluation.metrics import epoch_metrics, score
 from thorax.labels import LabelSpace
 
 BINARY = LabelSpace(("NORMAL", "PNEUMONIA"), "binary")
@@ -67,7 +68,7 @@ def test_multiclass_epoch_by_hand():
     assert got["top_k"] == 0.75
 
 
-def test_a_image_with_unknown_class_does_not_count():
+def test_an_image_with_unknown_class_does_not_count():
     targets, probabilities = some_classes()
     more = np.concatenate([targets, np.full((5, 3), np.nan)]), np.concatenate([probabilities, np.full((5, 3), 0.3)])
     got = epoch_metrics(targets, probabilities, "multiclass", top_k=2)
@@ -266,7 +267,7 @@ def test_the_seed_decides_the_interval():
     assert first["macro"]["auc"]["low"] != other["macro"]["auc"]["low"]
 
 
-def test_copies_of_a_image_do_not_narrow_the_interval_of_their_patient():
+def test_copies_of_an_image_do_not_narrow_the_interval_of_their_patient():
     targets, probabilities = (np.repeat(array, 6, axis=0) for array in some_images(80, labels=1, unknown=0))
     by_patient = score(targets, probabilities, BINARY, [0.4], np.arange(480) // 6, resamples=300)
     by_image = score(targets, probabilities, BINARY, [0.4], np.arange(480), resamples=300)

@@ -23,7 +23,7 @@ def test_the_surest_wrong_answers_of_both_kinds_come_first():
     p = np.array([[0.01], [0.25], [0.9], [0.4], [0.95], [0.1], [0.3], [0.99]], np.float32)
     found = worst(targets, p, np.array([0.35]), images.BINARY, count=4)
     assert [m.image for m in found] == [0, 4, 1, 3]  # 5 and 2 are right, 7 unknown, 6 the least wrong
-    assert [(m.said, m.truth) for m in found[:2]] == [("NORMAL", "PNEUMONIA"), ("PNEUMONIA", "NORMAL")]
+    assert [(m.called, m.truth) for m in found[:2]] == [("NORMAL", "PNEUMONIA"), ("PNEUMONIA", "NORMAL")]
     assert found[0].probability == pytest.approx(0.01)
     # Where there are too few of one kind the other has their places.
     assert [m.image for m in worst(targets[:3], p[:3], np.array([0.35]), images.BINARY, count=4)] == [0, 1]
@@ -37,7 +37,7 @@ def test_of_several_labels_each_has_two_of_a_kind_and_each_image_one():
     found = worst(targets, p, np.full(3, 0.5), images.FINDINGS, count=12)
     assert len({m.image for m in found}) == len(found) == 6
     assert sorted(m.output for m in found) == [0, 0, 1, 1, 2, 2]
-    assert (found[0].image, found[0].said, found[0].truth) == (
+    assert (found[0].image, found[0].called, found[0].truth) == (
         0,
         f"no {images.FINDINGS.outputs[2]}",
         images.FINDINGS.outputs[2],
@@ -47,7 +47,7 @@ def test_of_several_labels_each_has_two_of_a_kind_and_each_image_one():
 def test_exclusive_classes_are_wrong_by_the_most_probable_one():
     targets = np.eye(3)[[0, 1, 2, 2]]
     p = np.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.0, 0.9, 0.1], [0.1, 0.2, 0.7]])
-    assert [(m.image, m.said, m.truth) for m in worst(targets, p, np.full(3, 0.5), THREE)] == [
+    assert [(m.image, m.called, m.truth) for m in worst(targets, p, np.full(3, 0.5), THREE)] == [
         (2, "normal", "viral"),
         (1, "bacterial", "normal"),
     ]

@@ -25,15 +25,15 @@ def some(images=7, seed=0):
 
 
 def read(file, **more):
-    said = []
-    return read_predictions(file, TWO, THRESHOLDS, said.append, **more), said
+    lines = []
+    return read_predictions(file, TWO, THRESHOLDS, lines.append, **more), lines
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
     parts = {"validation": some(), "test": some(4, seed=1)}
     (tmp_path / "p.csv").write_text(to_csv(columns(parts, TWO, THRESHOLDS)))
-    found, said = read(tmp_path / "p.csv")
-    assert [*found] == [*parts] and not said
+    found, lines = read(tmp_path / "p.csv")
+    assert [*found] == [*parts] and not lines
     for part, images in found.items():
         assert (images.ids, images.patients) == (parts[part].ids, parts[part].patients)
         np.testing.assert_array_equal(images.targets, parts[part].targets)
@@ -57,17 +57,17 @@ def test_parquet_is_read_as_csv_is(tmp_path):
     np.testing.assert_array_equal(found.targets, some().targets)
 
 
-def test_images_that_failed_are_left_out_and_other_decisions_are_said(tmp_path):
+def test_images_that_failed_are_left_out_and_other_decisions_are_named(tmp_path):
     (tmp_path / "b.csv").write_text(
         "id,status,probability:Nodule,probability:Mass,decision:Mass\nx,ok,0.1,0.9,1\ny,failed,,,\nz,ok,0.2,0.4,true\n"
     )
-    found, said = read(tmp_path / "b.csv")
+    found, lines = read(tmp_path / "b.csv")
     assert found["predictions"].ids == found["predictions"].patients == ["x", "z"]
     assert found["predictions"].probabilities.tolist() == np.float32([[0.9, 0.1], [0.4, 0.2]]).tolist()
     assert np.isnan(found["predictions"].targets).all()
     assert (
-        "1 of 3 images have no probabilities" in said[0]
-        and "1 of 2 decisions on Mass are not those of the bundle's threshold 0.5000" in said[1]
+        "1 of 3 images have no probabilities" in lines[0]
+        and "1 of 2 decisions on Mass are not those of the bundle's threshold 0.5000" in lines[1]
     )
 
 
@@ -76,12 +76,12 @@ def test_the_decision_on_exclusive_classes_is_the_most_probable_one(tmp_path):
     images = Predictions(["a", "b"], ["a", "b"], np.eye(3)[:2], np.float32([[0.4, 0.3, 0.3], [0.1, 0.6, 0.3]]))
     (tmp_path / "p.csv").write_text(text := to_csv(columns({"test": images}, three, cut)))
     assert [line.split(",")[5:8] for line in text.splitlines()[1:]] == [["1", "0", "0"], ["0", "1", "0"]]
-    said = []
-    read_predictions(tmp_path / "p.csv", three, cut, said.append)
+    lines = []
+    read_predictions(tmp_path / "p.csv", three, cut, lines.append)
     (tmp_path / "p.csv").write_text(text.replace(",1,0,0,", ",0,0,1,", 1))
-    assert said == []
-    read_predictions(tmp_path / "p.csv", three, cut, said.append)
-    assert len(said) == 2 and "1 of 2 decisions on bacterial are not those of the most probable class" in said[0]
+    assert lines == []
+    read_predictions(tmp_path / "p.csv", three, cut, lines.append)
+    assert len(lines) == 2 and "1 of 2 decisions on bacterial are not those of the most probable class" in lines[0]
 
 
 HEAD = "id,probability:Mass,probability:Nodule"

@@ -140,25 +140,27 @@ def test_a_report_with_everything_says_everything(full):
 
 
 def test_the_numbers_of_the_page_as_json(full):
-    told = json.loads((full / "report.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert told["headline"] == "test" and told["scores"]["test"]["n"] == 50
-    assert told["comparison"]["second"] == "the <other>" and told["comparison"]["macro"]["difference"] is not None
-    assert [row["group"] for row in told["subgroups"]] == ["F", "M"]
-    assert told["mistakes"][0] == {
+    numbers = json.loads(
+        (full / "report.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
+    )
+    assert numbers["headline"] == "test" and numbers["scores"]["test"]["n"] == 50
+    assert numbers["comparison"]["second"] == "the <other>" and numbers["comparison"]["macro"]["difference"] is not None
+    assert [row["group"] for row in numbers["subgroups"]] == ["F", "M"]
+    assert numbers["mistakes"][0] == {
         "id": "a/b.png",
         "said": "no x",
         "truth": HOSTILE,
         "probability": 0.01,
         "label": HOSTILE,
     }
-    assert told["calibration"]["Mass"]["temperature"] == 0.5
+    assert numbers["calibration"]["Mass"]["temperature"] == 0.5
     assert (
-        told["calibration"]["Mass"]["ece"]
-        == told["scores"]["test"]["labels"]["Mass"]["ece"]["value"]
-        != told["calibration"]["Mass"]["ece_before"]
+        numbers["calibration"]["Mass"]["ece"]
+        == numbers["scores"]["test"]["labels"]["Mass"]["ece"]["value"]
+        != numbers["calibration"]["Mass"]["ece_before"]
     )
-    assert sum(b["images"] for b in told["reliability"]["test"]["after"]) == 200
-    assert told["history"][2]["auc"] is None
+    assert sum(b["images"] for b in numbers["reliability"]["test"]["after"]) == 200
+    assert numbers["history"][2]["auc"] is None
 
 
 def test_without_calibration_the_page_says_so(report):

@@ -21,8 +21,8 @@ import images
 from conftest import ROOT, clean_environment
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.scoring import transform_outputs
-from thorax.scoring.passes import Partial
+from thorax.scoring import BatchOptions, predict_folder, transform_outputs
+from thorax.scoring.resumable import Partial
 from thorax.serving.classifier import Classifier
 from thorax_launch.cli import batch
 
@@ -66,6 +66,17 @@ def test_the_table_and_the_scores(bundle, classes, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "images: 11 images of 11 patients" in printed
     assert [path.name for path in out.parent.iterdir()] == ["p.csv"]  # nothing is left beside it
+
+
+def test_the_function_returns_what_it_writes(bundle, classes, tmp_path):
+    options = BatchOptions(batch=4, workers=0)
+    found = predict_folder(str(bundle), classes, tmp_path / "p.csv", options=options)
+    table = rows(tmp_path / "p.csv")
+    assert found.ids == [row["id"] for row in table] and found.patients == [row["patient"] for row in table]
+    assert np.array_equal(found.probabilities[:, 0], np.float32([row["probability:PNEUMONIA"] for row in table]))
+    assert found.targets[:, 0].tolist() == [0] * 5 + [1] * 6
+    with pytest.raises(ThoraxError, match="--batch 0 and --threads None must be 1 or more"):
+        BatchOptions(batch=0)
 
 
 def test_linked_folders_are_scored_too(bundle, classes, tmp_path, capsys):
@@ -239,7 +250,7 @@ def test_two_runs_do_not_write_one_table(bundle, classes, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--out", "p.xlsx"], "--out p.xlsx must end in .csv or .parquet"),
         (["--out", "d.csv"], "--out d.csv is a folder; name a file"),
@@ -250,13 +261,13 @@ def test_two_runs_do_not_write_one_table(bundle, classes, tmp_path, capsys):
         (["--data", "empty"], "is empty"),
     ],
 )
-def test_mistakes_are_told_in_one_line(bundle, classes, tmp_path, monkeypatch, more, told, capsys):
+def test_errors_are_one_line(bundle, classes, tmp_path, monkeypatch, more, message, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("empty", "d.csv"):
         (tmp_path / name).mkdir()
     assert score(bundle, classes, Path("p.csv"), *more) == 1
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("p.*")) + list(tmp_path.glob("d.csv?*"))
 
@@ -276,7 +287,7 @@ def test_a_wrong_command_line(words, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--local", "b", "--data", "d", "--labels", "A,B"], "--labels is for --outputs without a bundle"),
         (["--local", "b", "--data", "d", "--multi-label"], "--multi-label is for --outputs without a bundle"),
@@ -286,10 +297,10 @@ def test_a_wrong_command_line(words, capsys):
         (["--labels", "A,B", "--outputs", "o", "--data-format", "table"], "--data-format is for --data DIR"),
     ],
 )
-def test_a_flag_that_would_say_nothing_is_refused(words, told, capsys):
+def test_a_flag_that_would_say_nothing_is_refused(words, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         batch.main([*words, "--out", "p.csv"])
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_the_format_of_the_images_of_an_answer_is_heeded(bundle, classes, tmp_path, capsys):
@@ -319,7 +330,7 @@ def out_files(root: Path, **contents: str) -> Path:
 
 
 def test_the_outputs_of_the_built_in_algorithm(tmp_path, capsys):
-    """As the second seed has them: [normal, pneumonia] in a file per image, in a folder per class."""
+    """As SageMaker's built-in Image Classification writes them: [normal, pneumonia] in a folder per class."""
     root = out_files(
         tmp_path / "out",
         normal__a='{"prediction": [0.999991774559021, 8.17106592876371e-06]}',
@@ -407,20 +418,20 @@ def test_any_text_is_read_or_refused(text, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[0.1, 0.2]", "holds 2 numbers for 3 labels: A, B, C"),
         ("[0.1, 0.2, 7]", "which are no probabilities"),
         ("[0.1, 0.2, NaN]", "which are no probabilities"),
     ],
 )
-def test_numbers_that_do_not_fit(tmp_path, text, told):
+def test_numbers_that_do_not_fit(tmp_path, text, message):
     (tmp_path / "a.out").write_text(text)
-    with pytest.raises(ThoraxError, match=told):
+    with pytest.raises(ThoraxError, match=message):
         transform_outputs.read_out_files(tmp_path, THREE)
 
 
-def test_answers_without_a_image(tmp_path, bundle, classes, capsys):
+def test_answers_without_an_image(tmp_path, bundle, classes, capsys):
     root = out_files(tmp_path / "out", NORMAL__zzz=json.dumps([0.5]))
     assert (
         batch.main(

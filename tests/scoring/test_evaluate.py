@@ -1,7 +1,5 @@
-"""launch/evaluate.py as a user starts it.
-
-Scores of a run again, tables of predictions, comparison, subgroups, and mistakes in one line.
-"""
+"""thorax evaluate as a user starts it, and evaluate() as a notebook calls it: the scores of a run again, tables of
+predictions, comparison, subgroups, and errors of one line."""
 
 from __future__ import annotations
 
@@ -19,8 +17,11 @@ import torch
 import images as make
 from conftest import command, run
 from thorax.data.images import Preprocessing
+from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.models import build
+from thorax.scoring import EvaluationOptions, run_evaluation
+from thorax.scoring import evaluate as evaluate_bundle
 from thorax.serving.bundle import Bundle, write_bundle
 from thorax_launch.cli import evaluate
 
@@ -59,21 +60,21 @@ def findings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
-    """The bundle of a run whose thresholds find nine of ten; its other results lie in out-job."""
+    """The bundle of a run with thresholds that find nine of ten; its other results lie in out-job."""
     out = tmp_path_factory.mktemp("run") / "out"
     done = run(command(images, out, threshold_rule="sensitivity", target_sensitivity="0.9"))
     assert done.returncode == 0, done.stdout + done.stderr
     return out
 
 
-def told(tmp_path, *words):
+def scored_json(tmp_path, *words):
     """What `evaluate` writes as JSON for a command line."""
-    assert evaluate.main([*map(str, words), "--json", str(tmp_path / "told.json"), "--resamples", "30"]) == 0
-    return json.loads((tmp_path / "told.json").read_text())
+    assert evaluate.main([*map(str, words), "--json", str(tmp_path / "scores.json"), "--resamples", "30"]) == 0
+    return json.loads((tmp_path / "scores.json").read_text())
 
 
 def values(score):
-    """The numbers of a score without intervals, whose seeds differ."""
+    """The numbers of a score without intervals: their seeds differ."""
     return {
         name: {m: v["value"] for m, v in score["labels"][name].items() if isinstance(v, dict) and "value" in v}
         for name in score["labels"]
@@ -90,7 +91,7 @@ def test_the_scores_of_a_run_are_found_again_from_images_and_from_its_prediction
         and json.loads((results / "report.json").read_text())["calibration"]["PNEUMONIA"]["temperature"] == temperature
     )
 
-    scored = told(tmp_path, trained, "--data", images / "test", "--html", tmp_path / "page.html")
+    scored = scored_json(tmp_path, trained, "--data", images / "test", "--html", tmp_path / "page.html")
     again = values(scored["scores"]["test"])["PNEUMONIA"]
     # Served in bfloat16 where the machine has it: a probability moves by 0.01 at most (checked when the bundle is
     # loaded).
@@ -99,7 +100,7 @@ def test_the_scores_of_a_run_are_found_again_from_images_and_from_its_prediction
     assert "a sensitivity of at least 0.9" in page and 'src="data:image/png' in page
     assert "test: 16 images of 16 patients" in capsys.readouterr().out
 
-    table = told(tmp_path, trained, "--predictions", results / "predictions.csv")
+    table = scored_json(tmp_path, trained, "--predictions", results / "predictions.csv")
     assert [*table["scores"]] == ["validation", "test"] and table["headline"] == "test"
     for part in table["scores"]:
         assert values(table["scores"][part]) == values(stored[part])
@@ -108,7 +109,7 @@ def test_the_scores_of_a_run_are_found_again_from_images_and_from_its_prediction
 def test_a_jobs_folder_will_do_and_images_of_its_training_are_named(trained, images, tmp_path, capsys):
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "model").symlink_to(trained)
-    told(tmp_path, tmp_path / "job", "--data", images / "train")
+    scored_json(tmp_path, tmp_path / "job", "--data", images / "train")
     assert (
         "warning: 48 of 48 images have the ids of images that the bundle was trained on or chosen by"
         in capsys.readouterr().out
@@ -121,18 +122,18 @@ def test_batch_output_is_scored_by_the_labels_of_the_images(bundle, images, tmp_
     right[ids[0]] = 0.7
     batch = tmp_path / "batch.csv"
     batch.write_text("id,probability:PNEUMONIA\n" + "".join(f"{name},{right[name]}\n" for name in ids[:-1]))
-    got = told(tmp_path, bundle, "--predictions", batch, "--data", images / "test")["scores"]["predictions"]["labels"][
-        "PNEUMONIA"
-    ]
+    got = scored_json(tmp_path, bundle, "--predictions", batch, "--data", images / "test")["scores"]["predictions"][
+        "labels"
+    ]["PNEUMONIA"]
     assert (got["n"], got["positives"], got["confusion"]) == (15, 7, {"tp": 7, "fp": 1, "tn": 7, "fn": 0})
     assert "has no predictions of 1 of the 16 images" in capsys.readouterr().out
 
 
 def test_two_bundles_on_the_same_images(bundle, images, tmp_path, capsys):
     other = write(tmp_path / "other", seed=1)
-    got = told(tmp_path, bundle, "--data", images / "test", "--compare", other)
+    got = scored_json(tmp_path, bundle, "--data", images / "test", "--compare", other)
     alone = [
-        told(tmp_path, each, "--data", images / "test")["scores"]["test"]["macro"]["auc"]["value"]
+        scored_json(tmp_path, each, "--data", images / "test")["scores"]["test"]["macro"]["auc"]["value"]
         for each in (bundle, other)
     ]
     assert [got["comparison"]["macro"][which] for which in ("first", "second")] == pytest.approx(alone, abs=1e-9)
@@ -151,7 +152,7 @@ def table(tmp_path):
 
 
 def test_subgroups_of_one_table_among_others_and_labels_it_does_not_name(findings, table, tmp_path, capsys):
-    got = told(tmp_path, findings, "--data", table, "--by", "sex", "AGE")
+    got = scored_json(tmp_path, findings, "--data", table, "--by", "sex", "AGE")
     assert [(row["column"], row["group"], row["n"]) for row in got["subgroups"]] == [
         ("sex", "F", 6),
         ("sex", "M", 6),
@@ -173,7 +174,9 @@ def test_a_table_may_name_its_images_by_absolute_paths(bundle, tmp_path, capsys)
     make.table(tmp_path / "images", "path\n", name="another.csv")
     make.folders(tmp_path / "images", NORMAL=["c.png"], PNEUMONIA=["d.png"])
     assert (
-        told(tmp_path, bundle, "--data", tmp_path / "images" / "mine.csv")["scores"]["mine"]["labels"]["PNEUMONIA"]["n"]
+        scored_json(tmp_path, bundle, "--data", tmp_path / "images" / "mine.csv")["scores"]["mine"]["labels"][
+            "PNEUMONIA"
+        ]["n"]
         == 2
     )
     assert "a.png is one image; give a folder per class, or the table" in one_line(
@@ -194,7 +197,7 @@ def test_subgroups_of_another_table(bundle, images, tmp_path):
     ids = sorted(str(p.relative_to(images / "test")) for p in (images / "test").rglob("*.png"))
     with (tmp_path / "who.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("id", "view"), *((name, "PA" if k % 2 else "") for k, name in enumerate(ids))])
-    got = told(tmp_path, bundle, "--data", images / "test", "--by", "view", "--subgroups", tmp_path / "who.csv")
+    got = scored_json(tmp_path, bundle, "--data", images / "test", "--by", "view", "--subgroups", tmp_path / "who.csv")
     assert [(row["group"], row["n"]) for row in got["subgroups"]] == [("PA", 8), ("unknown", 8)]
 
 
@@ -300,6 +303,62 @@ def test_neither_images_nor_predictions(bundle, capsys):
     assert ended.value.code == 2 and "give --data DIR_OR_TABLE, --predictions FILE, or both" in capsys.readouterr().err
 
 
+def test_the_function_gives_what_the_command_writes(bundle, images, tmp_path):
+    other = write(tmp_path / "other", seed=1)
+    table = tmp_path / "views.csv"
+    ids = sorted(str(p.relative_to(images / "test")) for p in (images / "test").rglob("*.png"))
+    table.write_text("id,view\n" + "".join(f"{name},{'PA' if k % 2 else 'AP'}\n" for k, name in enumerate(ids)))
+    words = ["--compare", other, "--by", "view", "--subgroups", table]
+    written = scored_json(tmp_path, bundle, "--data", images / "test", *words, "--html", tmp_path / "command.html")
+
+    options = EvaluationOptions(compare_with=str(other), by=("view",), subgroup_table=table, resamples=30)
+    found = run_evaluation(bundle, str(images / "test"), options)
+    found.write_json(tmp_path / "function.json")
+    assert json.loads((tmp_path / "function.json").read_text()) == written
+    found.write_report(str(tmp_path / "function.html"))
+    assert (tmp_path / "function.html").read_text() == (tmp_path / "command.html").read_text()
+    assert found.scores == written["scores"] and list(found.subgroups) == written["subgroups"]
+    assert found.comparison["macro"] == written["comparison"]["macro"]
+    assert sorted(found.predictions.ids) == ids
+    assert found.predictions.probabilities.shape == found.predictions.targets.shape == (16, 1)
+    first, comparison, groups = found.table().split("\n\n")
+    assert first.startswith("test: 16 images") and "difference in AUC" in comparison and "view: PA" in groups
+
+
+def test_the_function_takes_a_loaded_bundle_and_a_notebook_shows_the_report(bundle, images, tmp_path):
+    found = evaluate_bundle(Bundle.load(bundle), images / "test", resamples=0)
+    assert found.scores["test"]["macro"]["auc"]["low"] is None
+    assert found.comparison is None and found.subgroups == []
+    shown = found._repr_html_()
+    assert shown.startswith('<iframe srcdoc="') and "&lt;h1&gt;cnn5 on test&lt;/h1&gt;" in shown and "<h1>" not in shown
+    (tmp_path / "p.csv").write_text("id,probability:PNEUMONIA,target:PNEUMONIA\na,0.1,0\nb,0.9,1\n")
+    table = run_evaluation(bundle, None, EvaluationOptions(predictions=str(tmp_path / "p.csv"), resamples=0))
+    assert table.scores["predictions"]["macro"]["auc"]["value"] == 1.0 and table.images is None
+    with pytest.raises(ThoraxError, match="there is nothing to score"):
+        run_evaluation(bundle, None)
+
+
+def test_without_the_launcher_the_same_command_runs_as_a_module(bundle, images, tmp_path):
+    words = [str(bundle), "--data", str(images / "test"), "--resamples", "30", "--json", str(tmp_path / "module.json")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "source_dir")}
+    start = [
+        sys.executable,
+        "-c",
+        "import sys; sys.modules['thorax_launch'] = None; import runpy; "
+        "runpy.run_module('thorax.scoring', run_name='__main__', alter_sys=True)",
+    ]
+    done = subprocess.run([*start, *words], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {tmp_path / 'module.json'}" in done.stdout
+    assert json.loads((tmp_path / "module.json").read_text()) == scored_json(
+        tmp_path, bundle, "--data", images / "test"
+    )
+    wrong = subprocess.run([*start, str(bundle), "--data", "gone"], capture_output=True, text=True, env=environment)
+    assert (wrong.returncode, wrong.stderr) == (1, "error: --data gone does not exist\n")
+    usage = subprocess.run([*start, str(bundle)], capture_output=True, text=True, env=environment)
+    assert usage.returncode == 2 and usage.stderr.startswith("usage: python -m thorax.scoring ")
+
+
 def test_help_imports_nothing_heavy():
     program = (
         "import sys, runpy\nsys.argv = ['evaluate.py', '--help']\ntry:\n   "
@@ -324,7 +383,7 @@ def test_fourteen_labels_of_real_images_by_sex_age_and_view(tmp_path):
     (tmp_path / "channel" / "images.csv").write_text((data / "images1024_labels.csv").read_text())
     names = (data / "images1024_labels.csv").read_text().splitlines()[0].split(",")[7:]
     bundle = write(tmp_path / "model", LabelSpace(tuple(names), "multilabel"))
-    got = told(
+    got = scored_json(
         tmp_path, bundle, "--data", tmp_path / "channel", "--by", "sex", "age", "view", "--html", tmp_path / "page.html"
     )
     assert got["scores"]["channel"]["n"] == 17 and len(got["scores"]["channel"]["labels"]) == 14

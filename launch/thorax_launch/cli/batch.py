@@ -1,5 +1,4 @@
-"""Score a whole folder of images with a bundle: on this machine, or as a SageMaker batch transform. One table, and the
-scores.
+"""Score a whole folder of images with a bundle, on this machine or as a SageMaker batch transform: one table.
 
 examples:
     python launch/batch.py runs/NAME/model --data s3://BUCKET/images/test --out predictions.csv --wait
@@ -8,8 +7,8 @@ examples:
     python launch/batch.py --labels NORMAL,PNEUMONIA --outputs DOWNLOADED/out --out predictions.csv
 
 The table has id, patient (where it is known), probability:LABEL, decision:LABEL (1: found) and, where labels are known,
-target:LABEL
-(blank: unknown). A run that is stopped or killed goes on where it was when the same command is given again.
+target:LABEL (blank: unknown); the scores are printed then too. A run that is stopped or killed goes on where it was
+when the same command is given again.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from thorax_launch.cli import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done, 1 an error (one line on standard error), 2 a wrong command line, 130 stopped."""
     p = parser()
     args = p.parse_args(arguments)
     if not args.data and not args.outputs:
@@ -45,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     if args.job_name and not args.bundle:
         p.error("--job-name is for a batch transform on AWS; leave it out")
     return flags.guarded(
-        lambda: on_aws(args) if args.bundle else here(args), stopped="stopped; the same command goes on from here"
+        lambda: on_aws(args) if args.bundle else on_this_machine(args),
+        stopped="stopped; the same command goes on from here",
     )
 
 
@@ -56,14 +56,14 @@ def on_aws(args: argparse.Namespace) -> int:
     return batch(args)
 
 
-def here(args: argparse.Namespace) -> int:
-    """On this machine."""
-    from thorax.scoring.batch import read_outputs, score_images
+def on_this_machine(args: argparse.Namespace) -> int:
+    """Scores here, or reads downloaded answers."""
+    from thorax.scoring import BatchOptions, predict_folder, read_outputs  # late: --help is instant
 
     flags.check_local(args)
     data = Path(args.data) if args.data else None
     if args.outputs:
-        return read_outputs(
+        read_outputs(
             args.outputs,
             args.out,
             bundle=args.local,
@@ -72,17 +72,11 @@ def here(args: argparse.Namespace) -> int:
             data=data,
             data_format=args.data_format,
         )
-    assert data is not None
-    return score_images(
-        args.local,
-        data,
-        args.out,
-        data_format=args.data_format,
-        batch=args.batch,
-        workers=args.workers,
-        threads=args.threads,
-        precision=args.precision,
-    )
+    else:
+        assert data is not None  # says main
+        options = BatchOptions(args.batch, args.workers, args.threads, args.precision)
+        predict_folder(args.local, data, args.out, data_format=args.data_format, options=options)
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -179,4 +179,5 @@ def _table(transform: Transform, session: Any, args: Namespace) -> int:
                 s3.download_file(bucket, one["Key"], str(file))
         data = None if args.data.startswith("s3://") else Path(args.data)
         with bundles.described(transform.bundle, s3) as described:
-            return read_outputs(Path(folder), args.out, bundle=described, data=data)
+            read_outputs(Path(folder), args.out, bundle=described, data=data)
+    return 0

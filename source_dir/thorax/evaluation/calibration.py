@@ -1,11 +1,9 @@
-"""Temperature scaling: probabilities that mean what they say, fitted on validation alone.
+"""Temperature scaling: probabilities that match the share of positives, fitted on validation alone.
 
 One number per label divides the logit, so that the ranking of images and every decision stay as they are (Guo et al.,
-"On
-calibration of modern neural networks", 2017). Exclusive classes share one temperature: their softmax is one statement.
-It changes how sure the answers are, not which way they lean: class weights in the loss move probabilities by more than
-it
-can undo.
+"On calibration of modern neural networks", 2017). Exclusive classes share one temperature, as they share one softmax.
+It changes how certain the answers are, not their bias: class weights in the loss move probabilities by more than it can
+undo.
 """
 
 from __future__ import annotations
@@ -15,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from thorax.evaluation.intervals import BINS, Array, bins_of
+from thorax.evaluation.arrays import Array
+from thorax.evaluation.binning import BINS, bins_of
 from thorax.labels import LabelSpace, Task
 
 #: Temperatures are looked for between these: 0.05 makes a logit of 0.5 certain, 20 makes one of 10 a coin.
@@ -27,8 +26,7 @@ def fit(targets: Array, logits: Array, task: Task) -> Array:
     """(L,) temperatures that minimise the negative log-likelihood; equal ones for multiclass.
 
     Targets are Platt's ("Probabilistic outputs for support vector machines", 1999): (N+ + 1) / (N+ + 2) in place of 1
-    and
-    1 / (N- + 2) in place of 0, so that images that are told apart perfectly do not make every answer certain.
+    and 1 / (N- + 2) in place of 0, so that a perfect separation does not make every answer certain.
 
     Args:
         targets: (N, L) in {0, 1, NaN}; NaN is unknown and left out.
@@ -40,13 +38,15 @@ def fit(targets: Array, logits: Array, task: Task) -> Array:
     """
     if task == "multiclass":
         known = ~np.isnan(targets).any(axis=1) & ~np.isnan(logits).any(axis=1)
-        return np.full(targets.shape[1], _classes(targets[known], logits[known].astype(np.float64)))
+        return np.full(targets.shape[1], _shared_temperature(targets[known], logits[known].astype(np.float64)))
     known = ~np.isnan(targets) & ~np.isnan(logits)
-    return np.array([_one(targets[keep, k], logits[keep, k].astype(np.float64)) for k, keep in enumerate(known.T)])
+    return np.array(
+        [_temperature(targets[keep, k], logits[keep, k].astype(np.float64)) for k, keep in enumerate(known.T)]
+    )
 
 
 def described(temperatures: Array, space: LabelSpace) -> dict[str, dict[str, float]]:
-    """As a bundle stores them: {output: {"temperature": t}}; exclusive classes have the same one each."""
+    """As a bundle stores them: {output: {"temperature": t}}; exclusive classes all have the same."""
     return {name: {"temperature": float(t)} for name, t in zip(space.outputs, temperatures, strict=True)}
 
 
@@ -72,20 +72,15 @@ def probabilities(logits: Array, task: Task, temperatures: Array) -> Array:
 
 
 def uncalibrated(calibrated: Array, task: Task, temperatures: Array) -> Array:
-    """(N, L) float32 probabilities as they were before the temperature, to show what it did.
-
-    The inverse of `probabilities`.
-    """
+    """(N, L) float32 probabilities as they were before the temperature: the inverse of `probabilities`."""
     p = np.clip(calibrated.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
     z = np.log(p) if task == "multiclass" else np.log(p) - np.log1p(-p)
     return probabilities(z * temperatures, task, np.ones(len(temperatures)))
 
 
 def reliability(targets: Array, probability: Array) -> list[dict[str, float]]:
-    """The reliability curve over all known entries: [{"images", "probability": mean, "positive".
-
-    Share}] of each bin in use.
-    """
+    """The reliability curve over all known entries: [{"images", "probability": mean, "positive": share}], a row for
+    each bin in use."""
     known = ~np.isnan(targets)
     y, p = targets[known].astype(np.float64), probability[known].astype(np.float64)
     bins = bins_of(p)
@@ -97,7 +92,7 @@ def reliability(targets: Array, probability: Array) -> list[dict[str, float]]:
     ]
 
 
-def _one(y: Array, z: Array) -> float:
+def _temperature(y: Array, z: Array) -> float:
     positives, negatives = float(y.sum()), float(len(y) - y.sum())
     if not positives or not negatives:
         return 1.0
@@ -105,7 +100,7 @@ def _one(y: Array, z: Array) -> float:
     return _minimum(lambda t: float(np.mean(np.logaddexp(0, z / t) - smooth * z / t)))
 
 
-def _classes(targets: Array, z: Array) -> float:
+def _shared_temperature(targets: Array, z: Array) -> float:
     images, classes = targets.shape
     if len(np.unique(targets.argmax(axis=1))) < 2:
         return 1.0

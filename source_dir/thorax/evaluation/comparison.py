@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.intervals import CHUNK_ENTRIES, Array, Ranking, interval, mean_defined, resample_counts
-from thorax.evaluation.metrics import check_arrays
+from thorax.evaluation.arrays import Array, check_arrays, mean_defined
+from thorax.evaluation.intervals import interval, resample_counts
+from thorax.evaluation.ranking import CHUNK_ENTRIES, Ranking
 from thorax.labels import LabelSpace
 
 
@@ -26,22 +27,20 @@ def compare(
     """The difference in AUC, by a paired bootstrap: every resample of patients scores both classifiers.
 
     Images that are hard for one are mostly hard for the other too, so the interval of the difference is narrower than
-    those
-    of the two AUCs suggest. p is two-sided: twice the share of resamples on the other side of zero, each side with one
-    more
-    (Davison and Hinkley, "Bootstrap methods and their application", 1997, 4.2), so never below 2 / (resamples + 1).
+    those of the two AUCs suggest. p is two-sided: twice the share of resamples on the other side of zero, each side
+    with one more (Davison and Hinkley, "Bootstrap methods and their application", 1997, 4.2), so never below
+    2 / (resamples + 1).
 
     Args:
         targets: (N, L) in {0, 1, NaN = unknown}.
         first, second: (N, L) probabilities of the same images.
         labels: names and task of both.
-        patients: (N,) whose image it is.
+        patients: (N,) the patient of each image.
         resamples, seed: as in `score`.
 
     Returns:
-        {"macro": entry, "labels": {output: entry}}, each {"first", "second", "difference" (second - first), "low",
-        "high", "p"},
-        None where undefined; macro is the mean over labels with both answers.
+        {"macro": entry, "labels": {output: entry}}; an entry is {"first", "second", "difference" (second - first),
+        "low", "high", "p"}, None where undefined; macro is the mean over labels with both answers.
 
     Raises:
         ThoraxError: arrays that cannot be scored or are not of the same images.

@@ -1,27 +1,13 @@
-"""Scores in words: names of metrics, numbers as people read them, and the table for terminals and logs."""
+"""Scores as text: numbers as people read them, and the tables for terminals and logs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thorax.evaluation.metric_table import METRICS, Row
 from thorax.labels import LabelSpace
 
-#: What people call the metrics of a score.
-TITLES = {
-    "auc": "AUC",
-    "average_precision": "Average precision",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "balanced_accuracy": "Balanced accuracy",
-    "accuracy": "Accuracy",
-    "brier": "Brier score",
-    "ece": "Calibration error",
-}
-TABLE_METRICS = ("auc", "f1", "sensitivity", "specificity")
 UNDEFINED = "-"  # plain ASCII: a log may not take more
 
 
@@ -32,15 +18,16 @@ def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace) -> str:
     label        known  positives  threshold  AUC                   F1 ...
     Pneumonia    1,200        300      0.412  0.987 [0.979, 0.994]  ...
     """
+    metrics = _columns()
     blocks = []
     for part, result in scores.items():
-        rows = [["label", "known", "positives", "threshold", *(TITLES[metric] for metric in TABLE_METRICS)]]
+        rows = [["label", "known", "positives", "threshold", *(METRICS[metric].title for metric in metrics)]]
         for name in labels.outputs:
             entry = result["labels"][name]
             counts = [f"{entry['n']:,}", f"{entry['positives']:,}", number(entry["threshold"])]
-            rows.append([name, *counts, *(cell(entry[metric]) for metric in TABLE_METRICS)])
+            rows.append([name, *counts, *cells(entry, metrics, "label" if len(labels.outputs) > 1 else None)])
         if len(labels.outputs) > 1:
-            rows.append(["macro", "", "", "", *(cell(result["macro"][metric]) for metric in TABLE_METRICS)])
+            rows.append(["macro", "", "", "", *cells(result["macro"], metrics, "macro")])
         lines = [
             f"{part}: {result['n']:,} images of {result['patients']:,} patients, accuracy {cell(result['accuracy'])}",
             *_aligned(rows, {1, 2, 3}),
@@ -60,17 +47,11 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
 
 def subgroup_table(groups: Sequence[Mapping[str, Any]]) -> str:
     """The subgroups as plain text: a line per group."""
-    metrics = ("auc", "sensitivity", "specificity")
-    rows = [["group", "images", "patients", *(TITLES[metric] for metric in metrics)]]
-    rows += [
-        [
-            f"{g['column']}: {g['group']}",
-            f"{g['n']:,}",
-            f"{g['patients']:,}",
-            *(cell(g["macro"][metric]) for metric in metrics),
-        ]
-        for g in groups
-    ]
+    metrics = [metric for metric in _columns() if METRICS[metric].by_group]
+    rows = [["group", "images", "patients", *(METRICS[metric].title for metric in metrics)]]
+    for g in groups:
+        counts = [f"{g['n']:,}", f"{g['patients']:,}"]
+        rows.append([f"{g['column']}: {g['group']}", *counts, *cells(g["macro"], metrics)])
     return "\n".join(_aligned(rows, {1, 2}))
 
 
@@ -93,6 +74,22 @@ def difference(entry: Mapping[str, float | None]) -> str:
     """A signed difference and its interval: "+0.012 [-0.003, +0.027]"."""
     value, low, high = (None if (v := entry[key]) is None else f"{v:+.3f}" for key in ("difference", "low", "high"))
     return UNDEFINED if value is None else value if low is None else f"{value} [{low}, {high}]"
+
+
+def cells(entry: Mapping[str, Any], metrics: Sequence[str], row: Row | None = None) -> list[str]:
+    """The cells of one row of a table; blank where a metric is not shown in rows of that kind, a dash where the entry
+    was written before the metric was registered."""
+    shown = [row is None or row in METRICS[metric].rows for metric in metrics]
+    return [
+        (cell(entry[metric]) if metric in entry else UNDEFINED) if there else ""
+        for metric, there in zip(metrics, shown, strict=True)
+    ]
+
+
+def _columns() -> list[str]:
+    """The metrics of the printed table, from left to right."""
+    shown = {name: order for name in METRICS if (order := METRICS[name].table_order) is not None}
+    return sorted(shown, key=lambda name: shown[name])
 
 
 def _aligned(rows: Sequence[Sequence[str]], right: set[int]) -> list[str]:

@@ -1,7 +1,7 @@
-"""What the classifier gets right: a few numbers after each epoch, and the full score at the end.
+"""Scores: a few numbers after each epoch, and the full score at the end.
 
-Unknown targets (NaN) are left out, label by label. A metric that cannot be computed, such as the AUC of a label
-whose known images are all negative, is NaN after an epoch and None in a score.
+Unknown targets (NaN) are left out, label by label. A metric that cannot be computed, such as the AUC of a label with
+negative images only, is NaN after an epoch and None in a score.
 """
 
 from __future__ import annotations
@@ -10,22 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn import metrics as sk
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.intervals import (
-    METRICS,
-    Array,
-    Ranking,
-    bootstrap,
-    calibration_error,
-    confusion,
-    gaps,
-    interval,
-    mean_defined,
-    ratio,
-    threshold_metrics,
-)
+from thorax.evaluation.arrays import Array, check_arrays, mean_defined, ratio
+from thorax.evaluation.entries import Counts, Entries, confusion
+from thorax.evaluation.intervals import bootstrap, interval
+from thorax.evaluation.metric_table import METRICS, balanced_accuracy, f1, sensitivity
+from thorax.evaluation.ranking import Ranking
 from thorax.labels import LabelSpace, Task
 
 
@@ -59,12 +50,12 @@ def epoch_metrics(targets: Array, probabilities: Array, task: Task, *, top_k: in
     else:
         decisions = probabilities >= 0.5
 
-    by_label = threshold_metrics(*(entries.sum(axis=0) for entries in confusion(targets, decisions)))
+    counts = Counts(*(entries.sum(axis=0) for entries in confusion(targets, decisions)))
     correct, counted = _answers(targets, probabilities, decisions, task).sum(axis=0)
-    recall = by_label["sensitivity" if task == "multiclass" else "balanced_accuracy"]
+    recall = sensitivity(counts) if task == "multiclass" else balanced_accuracy(counts)
     result = {
         "auc": float(np.mean(areas)) if areas else float("nan"),
-        "f1": float(mean_defined(by_label["f1"])),
+        "f1": float(mean_defined(f1(counts))),
         "accuracy": float(ratio(correct, counted)),
         "balanced_accuracy": float(mean_defined(recall)),
     }
@@ -94,20 +85,18 @@ def score(
         probabilities: (N, L) in [0, 1].
         labels: names and task.
         thresholds: (L,) an image is called positive where probability >= threshold, compared as float64.
-        patients: (N,) whose image it is.
+        patients: (N,) the patient of each image.
         resamples: bootstrap resamples of patients; 0 gives no intervals.
         seed: the same seed gives the same intervals.
 
     Returns:
         What json.dumps takes, None for what is undefined, and {"value", "low", "high"} for each metric of METRICS:
-        {"n": images, "patients": distinct patients, "accuracy": overall, "macro": {metric: ...}, "micro": {metric:
-        ...},
+        {"n": images, "patients": distinct, "accuracy": overall, "macro": {metric: ...}, "micro": {metric: ...},
         "labels": {output: {"n": known images, "positives", "prevalence", "threshold", "confusion", metric: ...}}}.
         Overall accuracy is over known entries at the thresholds; for multiclass it is that of argmax, the labels are
         scored one against the rest, and "matrix" has the (L, L) images of each true class (row) by argmax. Macro is the
         mean over the labels where the metric is defined, in each resample as well; micro pools all known entries.
-        Resamples in which a metric is undefined are left out of its interval; one patient
-        alone gives none.
+        Resamples in which a metric is undefined are left out of its interval; one patient alone gives none.
 
     Raises:
         ThoraxError: arrays that cannot be scored, or counts of labels, thresholds or patients that do not fit.
@@ -133,17 +122,14 @@ def score(
 
     by_label = {}
     for i, name in enumerate(labels.outputs):
-        entry = _points(targets[:, i], probabilities[:, i], decisions[:, i])
-        by_label[name] = (
-            entry
-            | _intervals(entry, {metric: values[:, i] for metric, values in drawn.labels.items()})
-            | {"threshold": float(cutoffs[i])}
-        )
+        entry = _points(Entries.known(targets[:, i], probabilities[:, i], decisions[:, i], owner))
+        resampled = {metric: values[:, i] for metric, values in drawn.labels.items()}
+        by_label[name] = entry | _intervals(entry, resampled) | {"threshold": float(cutoffs[i])}
     macro = {}
     for metric in METRICS:
         points = [entry[metric]["value"] for entry in by_label.values() if entry[metric]["value"] is not None]
         macro[metric] = float(np.mean(points)) if points else None
-    micro = _points(targets, probabilities, decisions)
+    micro = _points(Entries.known(targets, probabilities, decisions, owner))
     correct, counted = answers.sum(axis=0)
     accuracy = float(correct / counted) if counted else None
     return {
@@ -157,40 +143,6 @@ def score(
     }
 
 
-def check_arrays(targets: Array, probabilities: Array, task: Task) -> tuple[Array, Array]:
-    """The two as arrays, if they can be scored.
-
-    Raises:
-        ThoraxError: no images, shapes that differ, probabilities that are NaN or outside [0, 1], targets other
-            than 0, 1 and NaN, or a multiclass image whose known targets do not name one class.
-    """
-    targets, probabilities = np.asarray(targets), np.asarray(probabilities)
-    if not targets.size or not probabilities.size:
-        raise ThoraxError("there are no images to evaluate; check the channel and the split sizes")
-    if targets.ndim != 2 or targets.shape != probabilities.shape:
-        raise ThoraxError(
-            f"targets have shape {targets.shape} and probabilities {probabilities.shape}; both must be (images, labels)"
-        )
-    missing = int(np.isnan(probabilities).sum())
-    outside = int(((probabilities < 0) | (probabilities > 1)).sum())
-    if missing or outside:
-        raise ThoraxError(
-            f"of {probabilities.size} probabilities {missing} are NaN and {outside} are outside [0, 1]; "
-            "a lower learning_rate or precision_dtype=float32 may help if training diverged"
-        )
-    wrong: Array = targets[~(np.isnan(targets) | np.isin(targets, (0, 1)))]
-    if len(wrong):
-        raise ThoraxError(
-            f"{len(wrong)} of {targets.size} targets are not 0, 1 or NaN (unknown); the first is {wrong[0]:g}"
-        )
-    if task == "multiclass":
-        sums = targets.sum(axis=1)
-        odd = int(((sums != 1) & ~np.isnan(sums)).sum())
-        if odd:
-            raise ThoraxError(f"{odd} of {len(targets)} multiclass images do not have exactly one class")
-    return targets, probabilities
-
-
 def _answers(targets: Array, probabilities: Array, decisions: Array, task: Task) -> Array:
     """(N, 2) correct answers and answers counted of each image."""
     if task == "multiclass":
@@ -201,54 +153,37 @@ def _answers(targets: Array, probabilities: Array, decisions: Array, task: Task)
     return np.stack([(tp | tn).sum(axis=1), (tp | fp | tn | fn).sum(axis=1)], axis=1)
 
 
-def _points(targets: Array, probabilities: Array, decisions: Array) -> dict[str, Any]:
-    """Point values over the known entries of one label (N,), or of all labels (N, L) pooled, by scikit-learn.
-
-    None where undefined.
-    """
-    known = ~np.isnan(targets)
-    positive, probability, decision = targets[known] == 1, probabilities[known].astype(np.float64), decisions[known]
-    n, positives = len(positive), int(positive.sum())
-    both = 0 < positives < n
-    counts = sk.confusion_matrix(positive, decision, labels=[False, True]).ravel() if n else np.zeros(4, dtype=int)
-    tn, fp, fn, tp = (int(count) for count in counts)
-    gap = gaps(positive[:, None], probability[:, None], np.zeros(n, dtype=np.int64), 1)[0, 0]
+def _points(entries: Entries) -> dict[str, Any]:
+    """Counts and point values of each metric; None where undefined."""
+    n, positives = len(entries.positive), int(entries.positive.sum())
     return {
         "n": n,
         "positives": positives,
         "prevalence": positives / n if n else None,
-        "auc": float(sk.roc_auc_score(positive, probability)) if both else None,
-        "average_precision": float(sk.average_precision_score(positive, probability)) if both else None,
-        "sensitivity": float(sk.recall_score(positive, decision)) if positives else None,
-        "specificity": float(sk.recall_score(positive, decision, pos_label=False)) if positives < n else None,
-        "ppv": float(sk.precision_score(positive, decision)) if tp + fp else None,
-        "npv": float(sk.precision_score(positive, decision, pos_label=False)) if tn + fn else None,
-        "f1": float(sk.f1_score(positive, decision)) if tp + fp + fn else None,
-        "balanced_accuracy": float(sk.balanced_accuracy_score(positive, decision)) if both else None,
-        "accuracy": float(sk.accuracy_score(positive, decision)) if n else None,
-        "brier": float(sk.brier_score_loss(positive, probability)) if n else None,
-        "ece": float(calibration_error(gap, np.asarray(n))) if n else None,
-        "confusion": {"tp": tp, "fp": fp, "tn": tn, "fn": fn},
+        **{name: _defined(METRICS[name].point(entries)) for name in METRICS},
+        "confusion": {name: int(count) for name, count in entries.counts._asdict().items()},
     }
 
 
+def _defined(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
 def _matrix(targets: Array, probabilities: Array) -> list[list[int]]:
+    """(L, L) images of each true class (row) by the most probable one."""
+    classes = targets.shape[1]
     known = ~np.isnan(targets.sum(axis=1))
-    classes = range(targets.shape[1])
-    counts: list[list[int]] = sk.confusion_matrix(
-        targets[known].argmax(axis=1), probabilities[known].argmax(axis=1), labels=[*classes]
-    ).tolist()
+    cells = targets[known].argmax(axis=1) * classes + probabilities[known].argmax(axis=1)
+    counts: list[list[int]] = np.bincount(cells, minlength=classes**2).reshape(classes, classes).tolist()
     return counts
 
 
 def _intervals(points: dict[str, Any], drawn: dict[str, Array]) -> dict[str, dict[str, float | None]]:
-    """{metric: value with interval}. A calibration error's resamples are moved so that their mean is the value:
-    resampling
-    adds the noise of a second sample, which alone raises it, and would put the value below its own interval."""
+    """{metric: value with interval}."""
     result = {}
     for metric in METRICS:
         values, point = drawn[metric], points[metric]
-        if metric == "ece" and point is not None and not np.isnan(values).all():
+        if METRICS[metric].centred and point is not None and not np.isnan(values).all():
             values = np.clip(values - np.nanmean(values) + point, 0, 1)
         result[metric] = _with_interval(point, values)
     return result

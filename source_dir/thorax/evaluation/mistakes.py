@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from thorax.data.images import DecodeError, Preprocessing
 from thorax.data.source import Source
-from thorax.evaluation.intervals import Array
+from thorax.evaluation.arrays import Array
 from thorax.labels import LabelSpace
 from thorax.models import heat_maps
 
@@ -26,15 +27,15 @@ class Mistake:
 
     Attributes:
         image: its place in the set.
-        output: the column that is wrong; of exclusive classes the one that was said.
-        said, truth: in words.
+        output: the column that is wrong; of exclusive classes the predicted one.
+        called, truth: the answer and the label, as text.
         probability: of the output.
         picture: a JPEG of the image and, beside it, the same image under its heat map; empty where it cannot be drawn.
     """
 
     image: int
     output: int
-    said: str
+    called: str
     truth: str
     probability: float
     picture: bytes = b""
@@ -48,49 +49,48 @@ def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelS
     """
     p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
     if space.task == "multiclass":
-        known = np.flatnonzero(~np.isnan(targets).any(axis=1))
-        said, truth = p[known].argmax(axis=1), targets[known].argmax(axis=1)
-        sure = p[known, said] - p[known, truth]
-        order = [k for k in np.argsort(-sure, kind="stable") if said[k] != truth[k]][:count]
-        return [
-            Mistake(
-                int(known[k]),
-                int(said[k]),
-                space.outputs[said[k]],
-                space.outputs[truth[k]],
-                float(probabilities[known[k], said[k]]),
-            )
-            for k in order
-        ]
+        return _worst_classes(targets, p, probabilities, space.outputs, count)
     distance = np.abs(_logit(p) - _logit(np.clip(np.asarray(thresholds, np.float64), 1e-7, 1 - 1e-7)))
     called = probabilities.astype(np.float64) >= thresholds
-    kinds = {False: (targets == 1) & ~called, True: (targets == 0) & called}  # missed, false alarm
-    chosen: dict[bool, list[tuple[float, int, int]]] = {}
-    for kind, wrong in kinds.items():
-        found = sorted(
-            ((float(distance[i, k]), int(i), int(k)) for i, k in np.argwhere(wrong)),
-            key=lambda entry: (-entry[0], *entry[1:]),
-        )
-        counted: Counter[int] = Counter()
-        images: set[int] = set()
-        chosen[kind] = []
-        for entry in found:
-            if entry[1] in images or (len(space.outputs) > 1 and counted[entry[2]] == 2):
-                continue
-            images.add(entry[1])
-            counted[entry[2]] += 1
-            chosen[kind].append(entry)
+    most = 2 if len(space.outputs) > 1 else len(p)
+    missed = _farthest((targets == 1) & ~called, distance, most)
+    false = _farthest((targets == 0) & called, distance, most)
     half = count // 2
-    missed, false = chosen[False], chosen[True]
     taken = missed[: max(half, count - len(false))] + false[: max(half, count - len(missed))]
-    taken = list({image: (far, image, k) for far, image, k in sorted(taken)}.values())
-    taken.sort(key=lambda entry: -entry[0])
+    once = {image: (far, image, k) for far, image, k in sorted(taken)}
     result = []
-    for _, i, k in taken[:count]:
+    for _, i, k in sorted(once.values(), key=lambda entry: -entry[0])[:count]:
         names = [f"no {space.outputs[k]}" if space.task == "multilabel" else space.classes[0], space.outputs[k]]
         positive = bool(called[i, k])
         result.append(Mistake(i, k, names[positive], names[not positive], float(probabilities[i, k])))
     return result
+
+
+def _worst_classes(targets: Array, p: Array, probabilities: Array, names: Sequence[str], count: int) -> list[Mistake]:
+    """The images of another class than the most probable one, by the difference of the two probabilities."""
+    known = np.flatnonzero(~np.isnan(targets).any(axis=1))
+    called, truth = p[known].argmax(axis=1), targets[known].argmax(axis=1)
+    difference = p[known, called] - p[known, truth]
+    order = [k for k in np.argsort(-difference, kind="stable") if called[k] != truth[k]][:count]
+    return [
+        Mistake(
+            int(known[k]), int(called[k]), names[called[k]], names[truth[k]], float(probabilities[known[k], called[k]])
+        )
+        for k in order
+    ]
+
+
+def _farthest(wrong: Array, distance: Array, most: int) -> list[tuple[float, int, int]]:
+    """(distance, image, column) of the wrong entries, farthest first: an image once, a column `most` times."""
+    found = [(float(distance[i, k]), int(i), int(k)) for i, k in np.argwhere(wrong)]
+    found.sort(key=lambda entry: (-entry[0], *entry[1:]))
+    of_column: Counter[int] = Counter()
+    chosen: dict[int, tuple[float, int, int]] = {}
+    for far, i, k in found:
+        if i not in chosen and of_column[k] < most:
+            chosen[i] = far, i, k
+            of_column[k] += 1
+    return [*chosen.values()]
 
 
 def draw(
@@ -108,12 +108,9 @@ def draw(
     except DecodeError:
         return mistake
     x = preprocessing.tensor(torch.from_numpy(image.copy())[None].to(device))
-    heat = (
-        heat_maps(net, x.contiguous(memory_format=torch.channels_last), torch.tensor([mistake.output]))[0].cpu().numpy()
-    )
-    return Mistake(
-        mistake.image, mistake.output, mistake.said, mistake.truth, mistake.probability, _side_by_side(image, heat)
-    )
+    x = x.contiguous(memory_format=torch.channels_last)
+    heat = heat_maps(net, x, torch.tensor([mistake.output]))[0].cpu().numpy()
+    return replace(mistake, picture=_side_by_side(image, heat))
 
 
 def _side_by_side(image: Array, heat: Array) -> bytes:

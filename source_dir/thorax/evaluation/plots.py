@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from thorax.evaluation.arrays import Array
 from thorax.evaluation.calibration import reliability
-from thorax.evaluation.intervals import Array
 from thorax.labels import LabelSpace
 
 BLUE, ORANGE, GREEN, GREY = "#1f5f99", "#d1662a", "#3b8a5a", "#8a929a"
+DOT: Any = {"marker": "o", "linestyle": "none", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.8}
 #: {part: (targets (N, L) with NaN for unknown, probabilities (N, L))}
 Curves = Mapping[str, tuple[Array, Array]]
 
@@ -62,24 +63,16 @@ def roc_plot(curves: Curves, labels: LabelSpace, thresholds: Sequence[float] = (
         drawn = axes.plot(false, true, color=colour, linewidth=1.6)
         if threshold is not None:
             called = p.astype(np.float64) >= threshold
-            axes.plot(
-                called[~y].mean(),
-                called[y].mean(),
-                "o",
-                color=colour,
-                markersize=5,
-                markeredgecolor="white",
-                markeredgewidth=0.8,
-            )
+            axes.plot(called[~y].mean(), called[y].mean(), color=colour, **DOT)
         return drawn, f"{roc_auc_score(y, p):.3f}"
 
     return _panels(curves, labels, thresholds, line, "AUC", ("1 - specificity", "sensitivity"), chance=True)
 
 
 def pr_plot(curves: Curves, labels: LabelSpace, thresholds: Sequence[float] = ()) -> bytes:
-    """A PNG with one panel per part.
+    """A PNG with one panel per part: PPV over sensitivity of each label, with its average precision.
 
-    Precision (PPV) over recall (sensitivity) of each label, with its average precision.
+    A dot marks each label's threshold, where thresholds are given.
     """
 
     def line(axes: Axes, y: Array, p: Array, colour: Any, threshold: float | None) -> tuple[list[Any], str]:
@@ -87,15 +80,7 @@ def pr_plot(curves: Curves, labels: LabelSpace, thresholds: Sequence[float] = ()
         drawn = axes.step(recall, precision, where="post", color=colour, linewidth=1.6)
         called = p.astype(np.float64) >= threshold if threshold is not None else np.zeros(len(y), bool)
         if called.any():
-            axes.plot(
-                called[y].mean(),
-                y[called].mean(),
-                "o",
-                color=colour,
-                markersize=5,
-                markeredgecolor="white",
-                markeredgewidth=0.8,
-            )
+            axes.plot(called[y].mean(), y[called].mean(), color=colour, **DOT)
         return drawn, f"{average_precision_score(y, p):.3f}"
 
     return _panels(
@@ -104,10 +89,10 @@ def pr_plot(curves: Curves, labels: LabelSpace, thresholds: Sequence[float] = ()
 
 
 def reliability_plot(before: Curves, after: Curves) -> bytes:
-    """A PNG with one panel per part: share of positives over mean probability in ten bins, all labels pooled, larger
-    dots for
-    more images, and below it how many images have which probability; `before` is empty where there is no
-    calibration."""
+    """A PNG with one panel per part: share of positives over mean probability in ten bins, all labels pooled.
+
+    Larger dots are more images; below is a histogram of the probabilities. `before` is empty without calibration.
+    """
     figure = Figure(figsize=(5.2 * len(after), 5.2), layout="constrained")
     grid = figure.subplots(2, len(after), squeeze=False, height_ratios=(4, 1), sharex="col")
     for (curve, images), part in zip(grid.T, after, strict=True):
@@ -120,7 +105,7 @@ def reliability_plot(before: Curves, after: Curves) -> bytes:
             x, y = [b["probability"] for b in points], [b["positive"] for b in points]
             curve.plot(x, y, color=colour, linewidth=1.4, label=name)
             curve.scatter(
-                x, y, s=[6 + 140 * b["images"] / sum(each["images"] for each in points) for b in points], color=colour
+                x, y, s=[6 + 140 * b["images"] / sum(row["images"] for row in points) for b in points], color=colour
             )
             p = source[part][1][~np.isnan(source[part][0])]
             images.hist(p, bins=np.linspace(0, 1, 21), histtype="step", color=colour, linewidth=1.4)

@@ -1,8 +1,7 @@
 """Predictions as a table: what a run writes, what batch output is, and what can be scored again.
 
 A row per image with the columns `id`, optional `part` and `patient`, and for each label `probability:LABEL`,
-`decision:LABEL`
-(1 or 0) and optional `target:LABEL` (1, 0, blank = unknown). CSV or Parquet.
+`decision:LABEL` (1 or 0) and optional `target:LABEL` (1, 0, blank = unknown). CSV or Parquet.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.intervals import Array
+from thorax.evaluation.arrays import Array
 from thorax.labels import LabelSpace
 from thorax.tables import read_table
 
@@ -24,10 +23,10 @@ _TARGETS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan, "-1": np.nan
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier said of N images.
+    """The answers of a classifier on N images.
 
     Attributes:
-        ids, patients: one each per image.
+        ids, patients: one for each image.
         targets: (N, L) in {0, 1, NaN = unknown}.
         probabilities: (N, L) float32 in 0..1, calibrated.
     """
@@ -41,41 +40,40 @@ class Predictions:
 def columns(parts: Mapping[str, Predictions], space: LabelSpace, thresholds: Array) -> dict[str, Sequence[Any]]:
     """The table of these parts, by column.
 
-    Columns that would tell nothing are left out: `part` where there is one without a name, `patient` where no image has
-    one,
-    `target:` where no label is known.
+    Columns without information are left out: `part` where there is one without a name, `patient` where no image has
+    one, `target:` where no label is known.
     """
-    images = Predictions(
-        [name for one in parts.values() for name in one.ids],
-        [name for one in parts.values() for name in one.patients],
-        np.concatenate([one.targets for one in parts.values()]),
-        np.concatenate([one.probabilities for one in parts.values()]),
-    )
-    found: dict[str, Any] = {"part": [part for part, one in parts.items() for _ in one.ids]} if [*parts] != [""] else {}
-    found["id"] = images.ids
-    if images.patients != images.ids:
-        found["patient"] = images.patients
-    decisions = space.decisions(images.probabilities, thresholds).astype(np.int8)
-    found |= {
-        f"probability:{name}": images.probabilities[:, k].astype(np.float32) for k, name in enumerate(space.outputs)
-    }
-    found |= {f"decision:{name}": decisions[:, k] for k, name in enumerate(space.outputs)}
-    if not np.isnan(images.targets).all():
-        found |= {
-            f"target:{name}": [None if np.isnan(v) else int(v) for v in images.targets[:, k]]
-            for k, name in enumerate(space.outputs)
-        }
+    images = [*parts.values()]
+    ids = [name for part in images for name in part.ids]
+    patients = [name for part in images for name in part.patients]
+    targets = np.concatenate([part.targets for part in images])
+    probabilities = np.concatenate([part.probabilities for part in images])
+    decisions = space.decisions(probabilities, thresholds).astype(np.int8)
+    found: dict[str, Any] = {}
+    if [*parts] != [""]:
+        found["part"] = [name for name, part in parts.items() for _ in part.ids]
+    found["id"] = ids
+    if patients != ids:
+        found["patient"] = patients
+    for kind, values in (("probability", probabilities.astype(np.float32)), ("decision", decisions)):
+        found |= {f"{kind}:{name}": values[:, k] for k, name in enumerate(space.outputs)}
+    if not np.isnan(targets).all():
+        for k, name in enumerate(space.outputs):
+            found[f"target:{name}"] = [None if np.isnan(v) else int(v) for v in targets[:, k]]
     return found
 
 
 def read_predictions(
     file: Path, space: LabelSpace, thresholds: Array, say: Callable[[str], None]
 ) -> dict[str, Predictions]:
-    """The predictions of each part in the file ("predictions" where it has no `part` column); targets are NaN where it
-    has none.
+    """The predictions of each part in the file ("predictions" where it has no `part` column).
 
-    Rows without probabilities (images that failed) are left out, and said; so are decisions that do not follow from the
-    thresholds.
+    Args:
+        file: CSV or Parquet; targets are NaN where it has none.
+        space: the labels to read.
+        thresholds: (L,) of the bundle.
+        say: takes warnings: rows without probabilities (images that failed), which are left out, and decisions that
+            do not follow from the thresholds, which are ignored.
 
     Raises:
         ThoraxError: not a table, no rows, a missing column, a value that is no probability or target, an id given
@@ -97,30 +95,21 @@ def read_predictions(
     ids = [value.strip() for value in table["id"]]
     parts = [value.strip() for value in table["part"]] if "part" in table else ["predictions"] * images
     seen: set[tuple[str, str]] = set()
-    for n, name in enumerate(zip(parts, ids, strict=True)):
-        if not name[1] or name in seen:
-            raise ThoraxError(
-                f"{row_name(n)}: " + (f"id {name[1]} is there a second time" if name[1] else "the id is blank")
-            )
-        seen.add(name)
+    for n, (part, name) in enumerate(zip(parts, ids, strict=True)):
+        if not name or (part, name) in seen:
+            raise ThoraxError(f"{row_name(n)}: " + (f"id {name} is there a second time" if name else "the id is blank"))
+        seen.add((part, name))
     p = np.stack([_probabilities(column, table[column], row_name) for column in wanted], axis=1)
-    blank = [np.full(images, np.nan)] * len(space.outputs)
-    y = np.stack(
-        [
-            _targets(f"target:{o}", table[f"target:{o}"], row_name) if f"target:{o}" in table else blank[0]
-            for o in space.outputs
-        ],
-        axis=1,
-    )
+    blank = [""] * images
+    targets = [f"target:{name}" for name in space.outputs]
+    y = np.stack([_targets(column, table.get(column, blank), row_name) for column in targets], axis=1)
     kept = ~np.isnan(p).any(axis=1)
     if not kept.all():
         say(f"warning: {file}: {int((~kept).sum())} of {images} images have no probabilities and are left out")
     if not kept.any():
         raise ThoraxError(f"{file} has no image with probabilities")
     _compare_decisions(file, table, space, p, thresholds, kept, say)
-    patients = (
-        [value.strip() or i for value, i in zip(table["patient"], ids, strict=True)] if "patient" in table else ids
-    )
+    patients = [value.strip() or i for value, i in zip(table.get("patient", ids), ids, strict=True)]
     result = {}
     for part in dict.fromkeys(parts):
         at = [n for n in range(images) if kept[n] and parts[n] == part]
@@ -170,11 +159,8 @@ def _compare_decisions(
         stored = np.array([value.strip().lower() in ("1", "1.0", "true") for value in table[f"decision:{name}"]])
         others = int((stored != decisions[:, k])[kept].sum())
         if others:
-            rule = (
-                "the most probable class"
-                if space.task == "multiclass"
-                else f"the bundle's threshold {thresholds[k]:.4f}"
-            )
+            threshold = f"the bundle's threshold {thresholds[k]:.4f}"
+            rule = "the most probable class" if space.task == "multiclass" else threshold
             say(
                 f"warning: {file}: {others} of {int(kept.sum())} decisions on {name} are not those of {rule}; they are"
                 " passed over"

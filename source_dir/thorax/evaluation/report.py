@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,19 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from thorax.evaluation import formatting, plots
+from thorax.evaluation.arrays import Array
+from thorax.evaluation.binning import calibration_error, gaps
 from thorax.evaluation.calibration import reliability, uncalibrated
-from thorax.evaluation.intervals import Array, calibration_error, gaps
+from thorax.evaluation.metric_table import METRICS
 from thorax.evaluation.mistakes import Mistake
 from thorax.evaluation.plots import Curves
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
 
-#: Metrics in the page's two tables of a part.
-RANKING = ("auc", "average_precision", "brier", "ece")
-DECISIONS = ("sensitivity", "specificity", "ppv", "npv", "f1", "balanced_accuracy")
-
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to say; the same for a training run and for `launch/evaluate.py`.
+    """All that the report shows; the same for a training run and for `thorax evaluate`.
 
     Attributes:
         title: heading of the page.
@@ -38,7 +37,7 @@ class Report:
             "validation".
         curves: {part: (targets (N, L), calibrated probabilities (N, L))} of the same parts.
         temperatures: (L,) of the calibration.
-        rule: how the thresholds were chosen, in words.
+        rule: how the thresholds were chosen, as text.
         history: one row per epoch with epoch, train_loss, validation_loss, auc, f1 and whatever else was logged;
             numbers may be None or NaN. The best epoch is the one with a true "best", else the highest auc.
         data: {part: {"images": n, "patients": n, class: images ...}} of all images the run saw.
@@ -46,8 +45,7 @@ class Report:
         mistakes: the worst, of the headline's part, with the id of each one's image.
         comparison: result of `comparison.compare`, and the names of both bundles.
         groups: result of `subgroups.subgroups`, of the headline's part.
-        findings: what those who watched the training found wrong (tracking.observers): {"rule", "step", "message"}
-            each.
+        findings: of the observers of the training (tracking.observers): {"rule", "step", "message"} each.
     """
 
     title: str
@@ -103,10 +101,9 @@ class Report:
         y, p = self.before[self.headline]
         error = calibration_error(gaps(y, p, np.zeros(len(y), np.int64), 1)[0], (~np.isnan(y)).sum(axis=0))
         for name, t, before in zip(self.labels.outputs, self.temperatures.tolist(), error.tolist(), strict=True):
-            told = None if math.isnan(before) else before
             result[name] = {
                 "temperature": t,
-                "ece_before": told,
+                "ece_before": _finite(before),
                 "ece": self.scores[self.headline]["labels"][name]["ece"]["value"],
             }
         return result
@@ -120,24 +117,8 @@ class Report:
             "scores": dict(self.scores),
             "threshold_rule": self.rule,
             "data": {part: dict(counts) for part, counts in self.data.items()},
-            **(
-                {
-                    "calibration": self.calibration(),
-                    "reliability": {
-                        part: {"before": reliability(*self.before[part]), "after": reliability(*curve)}
-                        for part, curve in self.curves.items()
-                    },
-                }
-                if self.curves
-                else {}
-            ),
-            "history": [
-                {
-                    key: value if not isinstance(value, float) or math.isfinite(value) else None
-                    for key, value in row.items()
-                }
-                for row in self.history
-            ],
+            **(self._calibration_numbers() if self.curves else {}),
+            "history": [{key: _finite(value) for key, value in row.items()} for row in self.history],
             "comparison": self.comparison
             and {"first": self.compared[0], "second": self.compared[1], **self.comparison},
             "subgroups": list(self.groups),
@@ -146,7 +127,7 @@ class Report:
             "mistakes": [
                 {
                     "id": name,
-                    "said": m.said,
+                    "said": m.called,  # the key of report.json since version 0.1
                     "truth": m.truth,
                     "probability": m.probability,
                     "label": self.labels.outputs[m.output],
@@ -154,6 +135,14 @@ class Report:
                 for name, m in self.mistakes
             ],
         }
+
+    def _calibration_numbers(self) -> dict[str, Any]:
+        """The temperatures and errors, and the reliability curves of each part."""
+        pairs = {part: (self.before[part], after) for part, after in self.curves.items()}
+        curves = {
+            p: {"before": reliability(*before), "after": reliability(*after)} for p, (before, after) in pairs.items()
+        }
+        return {"calibration": self.calibration(), "reliability": curves}
 
     def html(self) -> str:
         """The page."""
@@ -164,22 +153,19 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters.update(
-            number=formatting.number,
-            span=formatting.span,
-            cell=formatting.cell,
-            difference=formatting.difference,
-            picture=_picture,
-        )
+        for name in ("number", "span", "cell", "difference"):
+            environment.filters[name] = getattr(formatting, name)
+        environment.filters["picture"] = _picture
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
+        shown = {name: METRICS[name] for name in METRICS if METRICS[name].in_report}
         return environment.get_template("report.html.jinja").render(
             report=self,
             labels=self.labels,
             scores=scores,
             result=scores[self.headline],
-            titles=formatting.TITLES,
-            ranking=RANKING,
-            decisions=DECISIONS,
+            ranking={name: metric for name, metric in shown.items() if metric.kind != "decision"},
+            decisions={name: metric for name, metric in shown.items() if metric.kind == "decision"},
+            by_group={name: METRICS[name] for name in METRICS if METRICS[name].by_group},
             many=len(self.labels.outputs) > 1,
             plots=self.plots,
             best=plots.best_epoch(self.history),
@@ -187,22 +173,29 @@ class Report:
             scarcest=min(scores[self.headline]["labels"].items(), key=lambda item: item[1]["positives"]),
         )
 
+    def inline(self) -> str:
+        """The page in a frame of its own, as a notebook shows it: its styles do not reach the notebook's."""
+        page = escape(self.html(), quote=True)
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 900px; border: 0"></iframe>'
+
     def write(self, folder: Path) -> None:
         """Writes report.html, report.json and the plots to `folder`, each whole or not at all.
 
         Raises:
             ThoraxError: the folder cannot be written, or the disk is full.
         """
-        for name, content in (
-            *self.plots.items(),
-            ("report.json", self.json().encode()),
-            ("report.html", self.html().encode()),
-        ):
+        pages = {"report.json": self.json().encode(), "report.html": self.html().encode()}
+        for name, content in (self.plots | pages).items():
             write_whole(content, folder / name, "report")
 
     def json(self) -> str:
         """`to_dict` as text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The value; None for NaN and infinity, which JSON has not."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _picture(content: bytes, kind: str = "png") -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.intervals import Array
+from thorax.evaluation.arrays import Array
+from thorax.evaluation.metric_table import METRICS
 from thorax.evaluation.metrics import score
 from thorax.labels import LabelSpace
 
@@ -16,8 +17,6 @@ from thorax.labels import LabelSpace
 AGE_BANDS = (0, 18, 40, 60, 80)
 MOST_GROUPS = 20
 UNKNOWN = "unknown"
-#: What is told of each group, macro over the labels.
-TOLD = ("auc", "sensitivity", "specificity", "balanced_accuracy")
 
 
 def subgroups(
@@ -31,8 +30,8 @@ def subgroups(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """One row for each group of each column: {"column", "group", "n", "patients", "macro": {metric of TOLD: ...},
-    "labels": {output: {"n", "positives", "auc"}}}, with intervals as in `score`.
+    """One row for each group of each column, with intervals as in `score`: {"column", "group", "n", "patients",
+    "macro": {metric with by_group: ...}, "labels": {output: {"n", "positives", "auc"}}}.
 
     Args:
         columns: {name: (N,) texts}; blank is unknown. Ages become bands and other numbers quarters (see `group`).
@@ -44,16 +43,16 @@ def subgroups(
     for column, values in columns.items():
         groups = group(column, values)
         for name in dict.fromkeys(sorted(groups, key=_order)):
-            at = [k for k, each in enumerate(groups) if each == name]
-            whose = [patients[k] for k in at]
-            found = score(targets[at], probabilities[at], labels, thresholds, whose, resamples=resamples, seed=seed)
+            at = [k for k, group_of_image in enumerate(groups) if group_of_image == name]
+            owners = [patients[k] for k in at]
+            found = score(targets[at], probabilities[at], labels, thresholds, owners, resamples=resamples, seed=seed)
             rows.append(
                 {
                     "column": column,
                     "group": name,
                     "n": found["n"],
                     "patients": found["patients"],
-                    "macro": {metric: found["macro"][metric] for metric in TOLD},
+                    "macro": {name: found["macro"][name] for name in METRICS if METRICS[name].by_group},
                     "labels": {
                         output: {key: entry[key] for key in ("n", "positives", "auc")}
                         for output, entry in found["labels"].items()
@@ -64,8 +63,7 @@ def subgroups(
 
 
 def group(column: str, values: Sequence[str]) -> list[str]:
-    """The group of each image: AGE_BANDS for a column whose name holds "age" and whose values are years (58, 058Y),
-    quarters
+    """The group of each image: AGE_BANDS for a column with "age" in its name and years as values (58, 058Y), quarters
     for any other column of more than ten different numbers, else the values themselves.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from thorax.evaluation.intervals import Array
+from thorax.evaluation.arrays import Array
 from thorax.labels import Task
 
 RULES = ("balanced", "youden", "sensitivity", "cost")
@@ -16,7 +16,7 @@ RULES = ("balanced", "youden", "sensitivity", "cost")
 
 @dataclass(frozen=True)
 class Rule:
-    """Where to cut.
+    """How thresholds are chosen.
 
     Attributes:
         name: balanced (class-balanced logistic fit, see `_balanced`), youden (highest sensitivity + specificity - 1),
@@ -45,8 +45,7 @@ def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Arr
     Args:
         targets: (N, L) in {0, 1, NaN}; NaN is unknown and left out.
         views: one or more (N, L) arrays of logits before sigmoid or softmax: the images as served, then augmented
-            views,
-            which only the balanced rule looks at. Rows with NaN are left out.
+            views, which only the balanced rule uses. Rows with NaN are left out.
         task: the scores of exclusive classes are the log odds of one class against the rest.
         temperatures: (L,) of the calibration.
         rule: how to choose.
@@ -61,22 +60,19 @@ def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Arr
     chosen = []
     for k, temperature in enumerate(temperatures):
         known = ~np.isnan(y[:, k]) & ~np.isnan(z[:, k])
-        told = y[known, k]
-        chosen.append(_sigmoid(cut(told, z[known, k], rule) / temperature) if len(np.unique(told)) == 2 else 0.5)
+        target = y[known, k]
+        chosen.append(_sigmoid(cut(target, z[known, k], rule) / temperature) if len(np.unique(target)) == 2 else 0.5)
     return np.array(chosen, np.float32)
 
 
 def _balanced(y: Array, z: Array, rule: Rule) -> float:
     """The logit of a cut that is steady where validation is nearly perfect.
 
-    There a wide range of cuts reaches the same balanced accuracy, and the best one on paper is decided by an image or
-    two next
+    There a wide range of cuts reaches the same balanced accuracy, and the best one is decided by an image or two next
     to it. Two things make the choice steadier. The cut is where a class-balanced logistic fit of the label on the logit
-    (Platt, "Probabilistic outputs for support vector machines", 1999, with equal weight for both classes) says one
-    half,
-    so that all images count. And the fit sees each image in several augmented views besides the image as served: images
-    of
-    another hospital or year vary more than those held out from the same one.
+    (Platt, "Probabilistic outputs for support vector machines", 1999, with equal weight for both classes) gives 0.5,
+    so that all images count. And the fit gets several augmented views of each image besides the image as served:
+    images of another hospital or year vary more than those held out from the same one.
     """
     from sklearn.linear_model import LogisticRegression
 

@@ -1,4 +1,4 @@
-"""What a SageMaker batch transform leaves: one FILE.out per image, in whatever form the model answered."""
+"""The output of a SageMaker batch transform: one FILE.out per image, in any form in which a model answers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from thorax.labels import LabelSpace
 
 SUFFIX = ".out"
 KEYS = ("prediction", "probabilities", "predictions")
+UNREADABLE = "the image could not be read"
 
 
 def read_out_files(folder: Path, space: LabelSpace) -> tuple[list[str], np.ndarray, dict[str, str]]:
@@ -24,8 +25,7 @@ def read_out_files(folder: Path, space: LabelSpace) -> tuple[list[str], np.ndarr
 
     Returns:
         ids (the path below the folder, without .out; FILE#0, FILE#1 ... where one file holds several images), (N, L)
-        float32
-        probabilities, and by id why an image has none.
+        float32 probabilities, and by id why an image has none.
 
     Raises:
         ThoraxError: no such files, or one that cannot be understood.
@@ -51,11 +51,10 @@ def read_out_files(folder: Path, space: LabelSpace) -> tuple[list[str], np.ndarr
 
 
 def parse(file: Path) -> list[list[float] | str]:
-    """Each image's numbers in one file, or the error that stands in their place.
+    """The numbers of each image in one file, or the error in their place.
 
     Forms: {"prediction": [...]}, {"probabilities": [...]}, {"predictions": [...]}, [...], [[...], ...], {"error": ...},
-    a line
-    of JSON per image, or a line of numbers with commas per image.
+    a line of JSON per image, or a line of numbers with commas per image.
     """
     try:
         text = file.read_text(encoding="utf-8").strip()
@@ -70,7 +69,7 @@ def parse(file: Path) -> list[list[float] | str]:
         except (ValueError, RecursionError):
             stored = list(csv.reader(lines))
     try:
-        found = [answer for one in stored for answer in _answers(one)]
+        found = [answer for value in stored for answer in _answers(value)]
     except (TypeError, ValueError, KeyError, RecursionError):
         found = []
     if not found:
@@ -81,21 +80,20 @@ def parse(file: Path) -> list[list[float] | str]:
     return found
 
 
-def _answers(one: object) -> list[list[float] | str]:
-    if isinstance(one, dict):
-        if "error" in one:
-            return [str(one["error"])]
-        return _answers(one[next((key for key in KEYS if key in one), KEYS[0])])
-    if isinstance(one, int | float) and not isinstance(one, bool):  # one label as CSV
-        return [[float(one)]]
-    if isinstance(one, list) and one and all(isinstance(row, list | dict) or row is None for row in one):
-        return [
-            answer for row in one for answer in (_answers(row) if row is not None else ["the image could not be read"])
-        ]
-    if one == "" or (isinstance(one, list) and any(value == "" for value in one)):
-        return ["the image could not be read"]
-    if isinstance(one, list) and one:
-        return [[float(value) for value in one]]
+def _answers(value: object) -> list[list[float] | str]:
+    """The answers in one JSON value or one row of a CSV; raises TypeError or ValueError where it is none."""
+    if isinstance(value, dict):
+        if "error" in value:
+            return [str(value["error"])]
+        return _answers(value[next((key for key in KEYS if key in value), KEYS[0])])
+    if isinstance(value, int | float) and not isinstance(value, bool):  # one label as CSV
+        return [[float(value)]]
+    if isinstance(value, list) and value and all(isinstance(row, list | dict) or row is None for row in value):
+        return [answer for row in value for answer in ([UNREADABLE] if row is None else _answers(row))]
+    if value == "" or (isinstance(value, list) and "" in value):
+        return [UNREADABLE]
+    if isinstance(value, list) and value:
+        return [[float(number) for number in value]]
     raise TypeError
 
 

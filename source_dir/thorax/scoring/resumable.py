@@ -1,7 +1,5 @@
-"""Many images through a classifier.
-
-Workers read ahead, several forward passes run at once, and what is done survives a kill.
-"""
+"""Many images through a classifier: workers read ahead, several forward passes run at once, and a run that was killed
+goes on where it was."""
 
 from __future__ import annotations
 
@@ -15,38 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from thorax.data.images import Preprocessing
 from thorax.data.loading import Batch, ImageDataset, loader
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
+from thorax.scoring.options import BatchOptions
+from thorax.serving.classifier import Classifier
 from thorax.tracking.progress import Progress
-
-#: Prepared images (n, height, width) uint8 -> (n, L) float32 probabilities; called by several threads.
-Score = Callable[[np.ndarray], np.ndarray]
 
 
 def score_all(
-    score: Score,
-    preprocessing: Preprocessing,
-    images: SampleSet,
-    partial: Path,
-    *,
-    identity: dict[str, Any],
-    batch: int,
-    workers: int,
-    at_once: int,
+    classifier: Classifier, images: SampleSet, partial: Path, identity: dict[str, Any], options: BatchOptions
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Scores every image, in batches that are the same whenever the run is stopped and taken up again.
 
     Args:
-        score: the classifier's.
-        preprocessing: how images are read.
-        images: which.
-        partial: file for what is done so far; it is left there.
+        classifier: scores the images; several threads call it.
+        images: all of them.
+        partial: file of the batches that are done; it is left there.
         identity: what makes two runs the same one; another identity in `partial` starts anew.
-        batch: images of a forward pass.
-        workers: processes that read ahead.
-        at_once: forward passes at once.
+        options: see there; workers None is 0 and threads None is 1.
 
     Returns:
         (N, L) float32 probabilities, NaN for images that cannot be read; and why, by their places.
@@ -60,15 +45,16 @@ def score_all(
         for places, rows, reasons in done.batches:
             result[places] = rows
             unreadable |= reasons
-        everything = [np.arange(start, min(start + batch, len(images))) for start in range(0, len(images), batch)]
-        left = everything[len(done.batches) :]
+        starts = range(0, len(images), options.batch)
+        left = [np.arange(start, min(start + options.batch, len(images))) for start in starts][len(done.batches) :]
         progress = Progress("images", len(images), len(images) - sum(map(len, left)), shown=True, every=15.0)
-        reader = ImageDataset(images, preprocessing, skip_corrupt=True)
+        reader = ImageDataset(images, classifier.bundle.preprocessing, skip_corrupt=True)
         batches: Any = [(-1, places) for places in left]  # -1: as served
-        for read, rows in _passes(score, iter(loader(reader, batches, workers if left else 0)), at_once):
+        loaded = iter(loader(reader, batches, (options.workers or 0) if left else 0))
+        for read, rows in _passes(classifier.score, loaded, options.threads or 1):
             places, corrupt = read.indices.numpy(), set(read.corrupt)
             rows[[k for k, place in enumerate(places) if int(place) in corrupt]] = np.nan
-            reasons = {place: _why(images, preprocessing, place) for place in sorted(corrupt)}
+            reasons = {place: _why(reader, place) for place in sorted(corrupt)}
             done.add(places, rows, reasons)
             result[places] = rows
             unreadable |= reasons
@@ -78,7 +64,9 @@ def score_all(
     return result, unreadable
 
 
-def _passes(score: Score, batches: Iterator[Batch], at_once: int) -> Iterator[tuple[Batch, np.ndarray]]:
+def _passes(
+    score: Callable[[np.ndarray], np.ndarray], batches: Iterator[Batch], at_once: int
+) -> Iterator[tuple[Batch, np.ndarray]]:
     """Every batch with its probabilities, in order; `at_once` of them are worked on at a time."""
     with ThreadPoolExecutor(at_once) as pool:
         waiting: deque[tuple[Batch, Future[np.ndarray]]] = deque()
@@ -91,12 +79,14 @@ def _passes(score: Score, batches: Iterator[Batch], at_once: int) -> Iterator[tu
             yield first, future.result()
 
 
-def _why(images: SampleSet, preprocessing: Preprocessing, place: int) -> str:
-    return ImageDataset(images, preprocessing)[(-1, np.array([place]))].problem or "cannot be read"
+def _why(reader: ImageDataset, place: int) -> str:
+    """Why that image cannot be read."""
+    strict = ImageDataset(reader.samples, reader.preprocessing)
+    return strict[(-1, np.array([place]))].problem or "cannot be read"
 
 
 class Partial:
-    """What is done so far: a file of JSON lines that only grows. A line that a kill cut short is dropped.
+    """The batches that are done: a file of JSON lines that only grows. A line that a kill cut short is dropped.
 
     Attributes:
         batches: (places, (n, L) probabilities, reasons by place) of each batch that is done, in order.

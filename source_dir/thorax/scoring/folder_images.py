@@ -19,8 +19,7 @@ def images_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") 
     """The images in `folder`; targets are NaN where labels are unknown.
 
     A folder with nothing but images (and folders of them) is read as it is: an image's label is the innermost of its
-    folders
-    that has the name of one of the bundle's classes. Where an image has none, no image has a label.
+    folders that has the name of one of the bundle's classes. Where an image has none, no image has a label.
 
     Raises:
         ThoraxError: no images, or as `read_channel` and `sample_set` say.
@@ -29,16 +28,14 @@ def images_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") 
         raise ThoraxError(f"--data {folder} is not a folder")
     if data_format == "auto" and (images := _only_images(folder)):
         ids = [image.relative_to(folder).as_posix() for image in images]
-        rows = zip(
-            ids, images, folder_targets(ids, space), patients_of(ids, [str(image) for image in images]), strict=True
-        )
-        samples = [Sample(*row) for row in rows]
-        return SampleSet("data", samples, space)
+        patients = patients_of(ids, [str(image) for image in images])
+        rows = zip(ids, images, folder_targets(ids, space), patients, strict=True)
+        return SampleSet("data", [Sample(*row) for row in rows], space)
     return sample_set("data", read_channel("data", folder, data_format), space)
 
 
 def folder_targets(ids: list[str], space: LabelSpace) -> np.ndarray:
-    """(N, L) float32 targets told by the folders in the ids, whatever their case; all NaN unless every id has one."""
+    """(N, L) float32 targets, from the folders in the ids in any case; all NaN unless every id has one."""
     known = {name.lower(): k for k, name in enumerate(space.classes)}
     found = [
         next((known[part] for part in reversed(name.lower().split("/")[:-1]) if part in known), None) for name in ids

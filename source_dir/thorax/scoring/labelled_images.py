@@ -1,0 +1,133 @@
+"""The images of an evaluation, with their labels in the bundle's order."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thorax.data.formats import read_channel
+from thorax.data.formats.channel import ReadOptions
+from thorax.data.images import EXTENSIONS
+from thorax.data.samples import sample_set
+from thorax.errors import ThoraxError
+from thorax.evaluation.predictions import Predictions
+from thorax.labels import NEGATIVE_NAMES, LabelSpace
+from thorax.scoring.options import EvaluationOptions
+from thorax.serving.bundle import SPLIT, Bundle
+from thorax.tracking.progress import say
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """N images.
+
+    Attributes:
+        given: the folder or table that they were read from.
+        ids, patients, sources: one for each image.
+        targets: (N, L) in the bundle's order, NaN for unknown.
+    """
+
+    given: Path
+    ids: list[str]
+    patients: list[str]
+    sources: list[Any]
+    targets: np.ndarray
+
+
+def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> LabelledImages:
+    """The images in a folder, or of a table in one; targets are NaN for labels that the data does not have.
+
+    Raises:
+        ThoraxError: an image instead of a table, or labels that are not the bundle's; or as `read_channel` says.
+    """
+    if given.is_file() and given.suffix.lower() in EXTENSIONS:
+        raise ThoraxError(f"--data {given} is one image; give a folder per class, or the table that tells its labels")
+    folder, table = (given.parent, given.name) if given.is_file() else (given, "")
+    try:
+        names = ReadOptions(labels=tuple(options.labels))
+        listing = read_channel("data", folder, options.data_format, names, options.data_lst, table)
+    except ThoraxError as error:
+        message = str(error).replace("channel data: ", "--data: ").replace("data_format=", "--data-format ")
+        raise ThoraxError(message) from None
+    space = bundle.space
+    unknown = [name for name in listing.names if name not in space.classes and name.lower() not in NEGATIVE_NAMES]
+    missing = [name for name in space.outputs if name not in listing.names]
+    exclusive = space.task != "multilabel"
+    if (unknown or not listing.exclusive) if exclusive else (unknown and len(missing) == len(space.outputs)):
+        several = " (several on an image, or none)" if exclusive and not listing.exclusive else ""
+        raise ThoraxError(
+            f"--data {given} has the labels {', '.join(listing.names)}{several}, but the bundle tells apart"
+            f" {', '.join(space.classes)}"
+        )
+    samples = sample_set("data", listing, space)
+    sources = [sample.source for sample in samples.samples]
+    images = LabelledImages(given, list(samples.ids), list(samples.patients), sources, samples.targets.copy())
+    if not exclusive:
+        for name in missing:
+            say(f"warning: {given} says nothing of {name}: it is not scored")
+            images.targets[:, space.outputs.index(name)] = np.nan
+        if unknown:
+            say(f"note: the bundle does not know {', '.join(unknown)}, which {given} has too")
+    _warn_of_training_images(bundle, images.ids)
+    return images
+
+
+def with_labels(predicted: Predictions, images: LabelledImages, file: Path) -> Predictions:
+    """The predictions of a file with the targets and patients of the images.
+
+    Raises:
+        ThoraxError: an id that no image has.
+    """
+    place = {name: k for k, name in enumerate(images.ids)}
+    unknown = [name for name in predicted.ids if name not in place]
+    if unknown:
+        raise ThoraxError(
+            f"{len(unknown)} of {len(predicted.ids)} ids of {file} are not in {images.given}: the first is"
+            f" {unknown[0]}, there they look like {images.ids[0]}"
+        )
+    if len(predicted.ids) < len(place):
+        say(
+            f"warning: {file} has no predictions of {len(place) - len(predicted.ids)} of the {len(place)} images of"
+            f" {images.given}; they are left out"
+        )
+    at = [place[name] for name in predicted.ids]
+    return replace(predicted, targets=images.targets[at], patients=[images.patients[k] for k in at])
+
+
+def check_answers(images: Predictions, space: LabelSpace, where: Path) -> None:
+    """Raises ThoraxError where no label has both positive and negative images: no metric of ranking is defined."""
+    outputs, classes = space.outputs, space.classes
+    known = ~np.isnan(images.targets)
+    if not known.any():
+        raise ThoraxError(
+            f"{where} has no known labels of {', '.join(outputs)}; a table of predictions needs columns such as"
+            f" target:{outputs[0]}, or --data"
+        )
+    positives, counts = np.nansum(images.targets, axis=0), known.sum(axis=0)
+    if ((positives == 0) | (positives == counts)).all():
+        none = classes[0] if len(outputs) < len(classes) else "images without a label"
+        held = [name for name, n in zip(outputs, positives, strict=True) if n] or [none]
+        raise ThoraxError(
+            f"{where} has images of one class only ({', '.join(held)}, {len(images.ids)} images); scores need both"
+            " answers, add images of the other"
+        )
+
+
+def _warn_of_training_images(bundle: Bundle, ids: Sequence[str]) -> None:
+    """Prints how many of the images the bundle was trained on or chosen by, as its split.csv lists them."""
+    try:
+        with (bundle.folder / SPLIT).open(newline="", encoding="utf-8") as file:
+            seen = {row["id"] for row in csv.DictReader(file) if row["part"] in ("train", "validation")}
+    except (OSError, KeyError):
+        return
+    known = sum(name in seen for name in ids)
+    if known:
+        say(
+            f"warning: {known} of {len(ids)} images have the ids of images that the bundle was trained on or chosen by;"
+            " their scores say little of new images"
+        )
