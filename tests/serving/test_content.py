@@ -20,7 +20,7 @@ from thorax.serving.settings import ServerSettings
 
 PNG = xrays.data(xrays.grey())
 SMALL = ServerSettings(
-    max_request_bytes=20_000, max_images=3, max_pixels=3_000, s3_prefixes=("s3://films/open", "s3://all")
+    max_request_bytes=20_000, max_images=3, max_pixels=3_000, s3_prefixes=("s3://images/open", "s3://all")
 )
 
 
@@ -303,7 +303,7 @@ def s3(monkeypatch) -> S3:
     return stored
 
 
-@pytest.mark.parametrize("uri", ["s3://films/open/a.png", "s3://all/b/c.png"])
+@pytest.mark.parametrize("uri", ["s3://images/open/a.png", "s3://all/b/c.png"])
 def test_a_image_of_an_allowed_place_in_s3(s3, uri):
     assert read(json.dumps({"s3_uri": uri}).encode(), "application/json").images == [PNG]
 
@@ -311,12 +311,12 @@ def test_a_image_of_an_allowed_place_in_s3(s3, uri):
 @pytest.mark.parametrize(
     ("uri", "status", "told"),
     [
-        ("s3://films/secret/a.png", 403, "may not read"),
-        ("s3://films/openly/a.png", 403, "may not read"),
+        ("s3://images/secret/a.png", 403, "may not read"),
+        ("s3://images/openly/a.png", 403, "may not read"),
         ("s3://allies/b.png", 403, "may not read"),
         ("http://169.254.169.254/latest/meta-data", 400, "must be s3://bucket/key"),
         ("file:///etc/passwd", 400, "must be s3://"),
-        ("s3://films", 400, "must be s3://"),
+        ("s3://images", 400, "must be s3://"),
         (7, 400, "must be s3://"),
         (None, 400, "must be s3://"),
     ],
@@ -327,9 +327,9 @@ def test_places_that_are_not_read_are_not_asked(s3, uri, status, told):
 
 
 def test_what_s3_refuses_or_is_too_large(s3):
-    gone = refused(b'{"s3_uri": "s3://films/open/gone"}', "application/json")
+    gone = refused(b'{"s3_uri": "s3://images/open/gone"}', "application/json")
     assert gone == (400, "the image at s3_uri cannot be read from S3: NoSuchKey")
-    assert refused(b'{"s3_uri": "s3://films/open/large"}', "application/json")[0] == 413
+    assert refused(b'{"s3_uri": "s3://images/open/large"}', "application/json")[0] == 413
 
 
 def test_without_boto3(monkeypatch):

@@ -206,7 +206,7 @@ class Card {
       image.src = `data:image/png;base64,${this.heat[label]}`;
       await image.decode();
       image.alt = `Heat map of ${label}: image ${this.file.name}, coloured where the network looked`;
-      this.lay(image);
+      this.layOver(image);
       image.hidden = this.find(".scale").hidden = false;
       this.find(".problem").hidden = true;
     } catch (error) {
@@ -219,12 +219,12 @@ class Card {
   }
 
   /** The map has the network's size: where the whole image was stretched to it, it is stretched back over the image. */
-  lay(image) {
-    const image = this.find(".preview");
-    const stretched = server.preprocessing?.fit === "stretch" && !image.hidden;
-    image.style.aspectRatio = stretched ? `${image.naturalWidth} / ${image.naturalHeight}` : "";
-    image.classList.toggle("stretched", stretched);
-    image.classList.toggle("wide", stretched && image.naturalWidth > image.naturalHeight);
+  layOver(heatMap) {
+    const preview = this.find(".preview");
+    const stretched = server.preprocessing?.fit === "stretch" && !preview.hidden;
+    heatMap.style.aspectRatio = stretched ? `${preview.naturalWidth} / ${preview.naturalHeight}` : "";
+    heatMap.classList.toggle("stretched", stretched);
+    heatMap.classList.toggle("wide", stretched && preview.naturalWidth > preview.naturalHeight);
   }
 }
 
