@@ -68,8 +68,8 @@ class InProcess:
         self.limit = self._settings.max_request_bytes
 
     def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
-        from thorax.serving.answer import answer
-        from thorax.serving.content import ResponseOptions
+        from thorax.serving.pipeline import answer
+        from thorax.serving.readers import ResponseOptions
 
         reply = answer(
             self._classifier, body, kind, accept, options=ResponseOptions.of(options), settings=self._settings

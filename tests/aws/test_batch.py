@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import images
-from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
+from thorax.serving.pipeline import answer
 from thorax_launch.cli import batch
 from thorax_launch.sagemaker.package import packed, source_files
 

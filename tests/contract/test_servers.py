@@ -22,9 +22,9 @@ import requests
 
 import images
 from hosting import Asked, free_port, server, thirty, tiny_bundle
-from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import ResponseOptions
+from thorax.serving.pipeline import answer
+from thorax.serving.readers import ResponseOptions
 
 PNG = images.data(images.grey())
 

@@ -338,7 +338,7 @@ def test_the_outputs_of_the_built_in_algorithm(tmp_path, capsys):
 
 def test_our_own_outputs_are_those_of_scoring(bundle, classes, tmp_path, capsys):
     """Every form that the model answers in gives the same table as scoring the images here."""
-    from thorax.serving.answer import answer
+    from thorax.serving.pipeline import answer
 
     assert score(bundle, classes, tmp_path / "here.csv", "--precision", "float32") == 0
     forms = ["application/json", "application/json;verbose", "application/jsonlines", "text/csv"]

@@ -12,12 +12,12 @@ import pytest
 
 import images
 from hosting import Client, thirty
-from thorax.serving.answer import answer
 from thorax.serving.app import create_app
-from thorax.serving.content import INPUTS, ResponseOptions
-from thorax.serving.replies import OUTPUTS
+from thorax.serving.pipeline import answer
+from thorax.serving.readers import INPUTS, ResponseOptions
 from thorax.serving.service import Service
 from thorax.serving.settings import ServerSettings
+from thorax.serving.writers import OUTPUTS
 
 PNG = images.data(images.grey())
 SENT = {"body": PNG, "headers": {"Content-Type": "image/png"}}

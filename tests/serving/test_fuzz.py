@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import images
 from hosting import base64_of, form, npy
-from thorax.serving.content import INPUTS
-from thorax.serving.replies import OUTPUTS
+from thorax.serving.readers import INPUTS
+from thorax.serving.writers import OUTPUTS
 
 CASES = int(os.environ.get("FUZZ_CASES", "0"))
 

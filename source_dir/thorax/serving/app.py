@@ -1,7 +1,7 @@
 """The ASGI application: /ping, /invocations, /metadata, /metrics and the page. It serves under uvicorn and under Ray
 alike.
 
-POST /invocations (and POST /, where AWS's Ray adapter sends it) answers images; see content.py and replies.py for the
+POST /invocations (and POST /, where AWS's Ray adapter sends it) answers images; see content.py and writers.py for the
 forms.
 Query or X-Amzn-SageMaker-Custom-Attributes: explain=true, label=NAME. Errors are {"error": one line}.
 """
@@ -20,11 +20,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from thorax.serving.answer import refusal
 from thorax.serving.batcher import PendingRequest
-from thorax.serving.content import RequestError, ResponseOptions, too_large
-from thorax.serving.replies import Reply
+from thorax.serving.pipeline import refusal
+from thorax.serving.readers import RequestError, ResponseOptions, too_large
 from thorax.serving.service import Service
+from thorax.serving.writers import Reply
 
 PAGE = Path(__file__).parent / "page"
 

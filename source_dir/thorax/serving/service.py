@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 import thorax
-from thorax.serving import answer as answers
-from thorax.serving.answer import refusal
+from thorax.serving import pipeline as answers
 from thorax.serving.batcher import Batcher, PendingRequest
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import INPUTS, ResponseOptions
 from thorax.serving.metrics import Metrics
-from thorax.serving.replies import OUTPUTS, Reply
+from thorax.serving.pipeline import refusal
+from thorax.serving.readers import INPUTS, ResponseOptions
 from thorax.serving.settings import ServerSettings
+from thorax.serving.writers import OUTPUTS, Reply
 
 #: A prediction that is no older than this says that the model works; else /ping makes one.
 FRESH = 10.0

@@ -17,7 +17,7 @@ from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import RequestError
+from thorax.serving.readers import RequestError
 
 PREPARED = Preprocessing(8, 8)
 
@@ -80,10 +80,10 @@ def test_json_comes_as_text(classifier):
     [("application/x-npy", bytes), ("image/png", bytes), ("text/csv", str), ("application/json", str)],
 )
 def test_texts_are_given_as_str_and_the_rest_as_bytes(classifier, accept, kind, monkeypatch):
-    from thorax.serving import replies
+    from thorax.serving import writers
 
     monkeypatch.setitem(
-        replies._WRITERS, replies.PNG, lambda prediction: b"\x89PNG"
+        writers._WRITERS, writers.PNG, lambda prediction: b"\x89PNG"
     )  # this network has no map of features
     body, content_type = asked(classifier, images.data(images.grey()), accept=accept)
     assert (type(body), content_type) == (kind, accept)

@@ -16,10 +16,10 @@ from PIL import Image
 import images
 from hosting import base64_of, npy, tiny_bundle
 from thorax.labels import LabelSpace
-from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import RequestError, ResponseOptions
-from thorax.serving.replies import CSV, JSON, LINES, NPY, OUTPUTS, PNG, VERBOSE, chosen
+from thorax.serving.pipeline import answer
+from thorax.serving.readers import RequestError, ResponseOptions
+from thorax.serving.writers import CSV, JSON, LINES, NPY, OUTPUTS, PNG, VERBOSE, chosen
 
 IMAGE, OTHER = images.data(images.grey()), images.data(images.grey(seed=2))
 SEVERAL = json.dumps({"images": [base64_of(IMAGE), base64_of(b"no image"), base64_of(OTHER)]}).encode()

@@ -14,7 +14,7 @@ import numpy as np
 
 from thorax.data.images import DecodeError
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import InferenceRequest, RequestError
+from thorax.serving.readers import InferenceRequest, RequestError
 
 JSON, VERBOSE, LINES, CSV, NPY, PNG = (
     "application/json",

@@ -13,9 +13,9 @@ import dicoms
 import images as xrays
 from hosting import base64_of, form, npy
 from thorax.data.images import DecodeError, decode
-from thorax.serving import content
+from thorax.serving import readers
 from thorax.serving.arrays import as_png
-from thorax.serving.content import RequestError, ResponseOptions
+from thorax.serving.readers import RequestError, ResponseOptions
 from thorax.serving.settings import ServerSettings
 
 PNG = xrays.data(xrays.grey())
@@ -25,7 +25,7 @@ SMALL = ServerSettings(
 
 
 def read(body, content_type, **more):
-    return content.read(body, content_type, SMALL, **more)
+    return readers.read(body, content_type, SMALL, **more)
 
 
 def refused(body, content_type):
@@ -35,7 +35,7 @@ def refused(body, content_type):
     return caught.value.status, str(caught.value)
 
 
-@pytest.mark.parametrize("content_type", [*content.FILES, "IMAGE/PNG", "image/png; charset=binary", "", None])
+@pytest.mark.parametrize("content_type", [*readers.FILES, "IMAGE/PNG", "image/png; charset=binary", "", None])
 def test_a_file_is_taken_as_it_is(content_type):
     request = read(PNG, content_type)
     assert (request.images, request.several, request.options) == ([PNG], False, ResponseOptions())

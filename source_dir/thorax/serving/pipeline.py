@@ -8,11 +8,11 @@ import numpy as np
 
 from thorax.data.images import DecodeError
 from thorax.errors import ThoraxError
-from thorax.serving import content, replies
+from thorax.serving import readers, writers
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import InferenceRequest, RequestError, ResponseOptions
-from thorax.serving.replies import Prediction, Reply
+from thorax.serving.readers import InferenceRequest, RequestError, ResponseOptions
 from thorax.serving.settings import ServerSettings
+from thorax.serving.writers import Prediction, Reply
 
 #: Prepared images (height, width) uint8 -> probabilities (N, L). A server that makes batches of many requests has its
 #: own.
@@ -39,9 +39,9 @@ def answer(
         score: default: the classifier's own, at once.
     """
     try:
-        form = replies.chosen(accept)
-        request = content.read(body, content_type, settings or ServerSettings(), options)
-        return replies.write(predict(classifier, request, score), form)
+        form = writers.chosen(accept)
+        request = readers.read(body, content_type, settings or ServerSettings(), options)
+        return writers.write(predict(classifier, request, score), form)
     except RequestError as error:
         return refusal(error.status, str(error))
     except ThoraxError as error:
@@ -70,4 +70,4 @@ def prepared(classifier: Classifier, image: bytes | np.ndarray | DecodeError, na
 
 def refusal(status: int, message: str) -> Reply:
     """{"error": one line}."""
-    return Reply(status, replies.JSON, replies._dumped({"error": " ".join(message.split())}))
+    return Reply(status, writers.JSON, writers._dumped({"error": " ".join(message.split())}))
