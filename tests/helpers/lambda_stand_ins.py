@@ -140,5 +140,5 @@ def endpoint(name: str, app: str) -> Iterator[str]:
         yield address
 
 
-def aws_error(status: int, kind: str, **told: Any) -> tuple[int, dict[str, str], bytes]:
-    return status, {"x-amzn-ErrorType": kind, "Content-Type": "application/json"}, json.dumps(told).encode()
+def aws_error(status: int, kind: str, **fields: Any) -> tuple[int, dict[str, str], bytes]:
+    return status, {"x-amzn-ErrorType": kind, "Content-Type": "application/json"}, json.dumps(fields).encode()

@@ -103,7 +103,7 @@ def test_but_not_for_longer_than_max_wait(model):
     batcher.close()
 
 
-def test_a_image_that_fails_does_not_fail_its_batch(model, batcher):
+def test_an_image_that_fails_does_not_fail_its_batch(model, batcher):
     model.gate.clear()
     first, _ = ask(batcher, 1)
     until(lambda: model.sizes == [1])

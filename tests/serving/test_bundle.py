@@ -20,14 +20,16 @@ from thorax.data.images import DecodeError, Preprocessing
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.models import build
-from thorax.serving.bundle import Bundle, check_folder, write_bundle
+from thorax.serving.bundle import Bundle
+from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_writer import check_folder, write_bundle
 from thorax.serving.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
 PREPARED = Preprocessing(32, 40)
 THREE_CHANNELS = replace(PREPARED, channels=3)
-ABOUT = {
+FACTS = {
     "configuration": {"network": "cnn5", "epochs": 2},
     "split": {"sha256": "ab" * 32},
     "metrics": {"validation": {"auc": 0.9}},
@@ -48,18 +50,9 @@ def network(outputs: int, dropout: float = 0.0, name: str = "cnn5", channels: in
 def write(
     folder: Path, net: torch.nn.Module, space: LabelSpace = images.BINARY, prepared: Preprocessing = PREPARED, **more
 ) -> None:
-    values = {
-        "network": "cnn5",
-        "dropout": 0.0,
-        "space": space,
-        "preprocessing": prepared,
-        "thresholds": dict.fromkeys(space.outputs, 0.4),
-        "about": ABOUT,
-        "split": SPLIT,
-        "source_dir": ROOT / "source_dir",
-        **more,
-    }
-    write_bundle(folder, net, **values)
+    values = {"network": "cnn5", "thresholds": dict.fromkeys(space.outputs, 0.4), **FACTS, **more}
+    contents = BundleContents(space=space, preprocessing=prepared, **values)
+    write_bundle(folder, net, contents, SPLIT, ROOT / "source_dir")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +109,7 @@ def test_what_a_bundle_holds(bundle, net):
     assert stored["preprocessing"] == PREPARED.to_dict()
     assert stored["preprocessing_fingerprint"] == PREPARED.fingerprint()
     assert stored["versions"]["torch"] == torch.__version__
-    assert {k: stored[k] for k in ABOUT} == ABOUT
+    assert {k: stored[k] for k in FACTS} == FACTS
 
 
 def test_what_is_written_is_what_is_loaded(bundle):
@@ -128,8 +121,8 @@ def test_what_is_written_is_what_is_loaded(bundle):
         PREPARED,
     )
     assert loaded.thresholds == {"PNEUMONIA": 0.4}
-    assert loaded.about["configuration"] == ABOUT["configuration"]
-    assert loaded.about["split"] == ABOUT["split"]
+    assert loaded.configuration == FACTS["configuration"]
+    assert loaded.split == FACTS["split"]
 
 
 def test_only_serving_code_travels(bundle):
@@ -171,7 +164,7 @@ def test_the_same_probabilities_as_the_network(tmp_path, space, prepared, name, 
     want = logits.softmax(1) if space.task == "multiclass" else logits.sigmoid()
     assert (got.dtype, got.shape) == (np.float32, (3, len(space.outputs)))
     np.testing.assert_allclose(got, want.numpy(), atol=2e-5)
-    assert np.ptp(got, axis=0).max() > 1e-4  # the images are told apart
+    assert np.ptp(got, axis=0).max() > 1e-4  # the images differ
     alone = np.concatenate([classifier.predict([p]) for p in paths])
     np.testing.assert_allclose(alone, got, atol=2e-5)
 
@@ -354,7 +347,8 @@ assert thorax.__file__.startswith(code), thorax.__file__
 classifier = inference.model_fn(model)
 data = inference.input_fn(open(image, "rb").read(), "image/png")
 body, kind = inference.output_fn(inference.predict_fn(data, classifier), "application/json")
-heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "yaml", "starlette") if m in sys.modules]
+slow = ("sklearn", "matplotlib", "thorax.training", "thorax.config", "yaml", "starlette", "ray")
+heavy = [m for m in slow if m in sys.modules]
 print(json.dumps({"body": json.loads(body), "kind": kind, "heavy": heavy}))
 """
 

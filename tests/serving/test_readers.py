@@ -1,4 +1,4 @@
-"""What a request may hold, and what each mistake is told."""
+"""What a request may hold, and the error of each mistake."""
 
 from __future__ import annotations
 
@@ -10,22 +10,30 @@ import numpy as np
 import pytest
 
 import dicoms
-import images as xrays
+import images
 from hosting import base64_of, form, npy
 from thorax.data.images import DecodeError, decode
-from thorax.serving import readers
-from thorax.serving.arrays import as_png
-from thorax.serving.readers import RequestError, ResponseOptions
+from thorax.serving import pipeline
+from thorax.serving.image_inputs import array_to_png
+from thorax.serving.request import RawRequest, RequestError, ResponseOptions
 from thorax.serving.settings import ServerSettings
 
-PNG = xrays.data(xrays.grey())
+PNG = images.data(images.grey())
+FILES = (
+    "image/jpeg",
+    "image/png",
+    "image/tiff",
+    "application/dicom",
+    "application/x-image",
+    "application/octet-stream",
+)
 SMALL = ServerSettings(
     max_request_bytes=20_000, max_images=3, max_pixels=3_000, s3_prefixes=("s3://images/open", "s3://all")
 )
 
 
 def read(body, content_type, **more):
-    return readers.read(body, content_type, SMALL, **more)
+    return pipeline.read(RawRequest(body, content_type, **more), SMALL)
 
 
 def refused(body, content_type):
@@ -35,7 +43,7 @@ def refused(body, content_type):
     return caught.value.status, str(caught.value)
 
 
-@pytest.mark.parametrize("content_type", [*readers.FILES, "IMAGE/PNG", "image/png; charset=binary", "", None])
+@pytest.mark.parametrize("content_type", [*FILES, "IMAGE/PNG", "image/png; charset=binary", "", None])
 def test_a_file_is_taken_as_it_is(content_type):
     request = read(PNG, content_type)
     assert (request.images, request.several, request.options) == ([PNG], False, ResponseOptions())
@@ -54,7 +62,7 @@ def test_arrays(shape, several):
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "expected"),
     [
         (np.zeros(5), "shape (5,) is no image"),
         (np.zeros((1, 2, 2, 2)), "shape (1, 2, 2, 2) is no image"),
@@ -67,13 +75,13 @@ def test_arrays(shape, several):
         (np.zeros((2, 2), "i4,f4"), "is not read"),
     ],
 )
-def test_arrays_that_are_no_images(array, told):
+def test_arrays_that_are_no_images(array, expected):
     status, message = refused(npy(array), "application/x-npy")
-    assert status == 400 and told in message
+    assert status == 400 and expected in message
 
 
 def test_an_array_that_says_more_than_it_holds():
-    good = npy(xrays.grey())
+    good = npy(images.grey())
     assert "says (40, 48) of uint8, but 1820 bytes follow" in refused(good[:-100], "application/x-npy")[1]
     assert "but 1921 bytes follow" in refused(good + b"x", "application/x-npy")[1]
 
@@ -95,13 +103,13 @@ def test_too_many_bytes_and_too_many_pixels():
         "the body is larger than 20000 bytes; send a smaller image, or fewer at once",
     )
     assert (
-        str(read(xrays.data(np.zeros((60, 51), np.uint8)), "image/png").images[0])
+        str(read(images.data(np.zeros((60, 51), np.uint8)), "image/png").images[0])
         == "the image has 51x60 pixels, more than the 3000 that this server reads"
     )
     with pytest.raises(
         DecodeError, match="it claims more than the 67108864 pixels"
     ):  # what the header check leaves to the decoder
-        decode(read(xrays.huge(60_000, 60_000), "image/png").images[0], "the image")
+        decode(read(images.huge(60_000, 60_000), "image/png").images[0], "the image")
 
 
 @pytest.mark.parametrize("kind", ["npy", "pgm", "dicom"])
@@ -121,12 +129,12 @@ def test_too_many_pixels_of_any_kind(kind):
 
 @pytest.mark.parametrize("top", [0.3, 0.24, 0.05])
 def test_floats_keep_their_brightness(top):
-    xray = np.linspace(0, top, 3000).reshape(60, 50)
-    np.testing.assert_array_equal(decode(as_png(xray), "x"), np.rint(255 * xray))
+    image = np.linspace(0, top, 3000).reshape(60, 50)
+    np.testing.assert_array_equal(decode(array_to_png(image), "x"), np.rint(255 * image))
 
 
 @pytest.mark.parametrize("text", [base64_of(PNG), "data:image/png;base64," + base64_of(PNG)])
-def test_a_image_in_json(text):
+def test_an_image_in_json(text):
     request = read(
         json.dumps({"image": text, "explain": True, "label": "Mass"}).encode(), "application/json; charset=utf-8"
     )
@@ -137,14 +145,14 @@ def test_images_in_json_each_with_its_own_problem():
     request = read(json.dumps({"images": [base64_of(PNG), "?", 7]}).encode(), "application/json")
     assert request.several
     assert request.images[0] == PNG
-    assert [str(xray).split(":")[0] for xray in request.images[1:]] == [
+    assert [str(image).split(":")[0] for image in request.images[1:]] == [
         '"image 1" is not base64',
         '"image 2" must be a text, an image in base64',
     ]
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         (b"", "the body is empty; send an image"),
         (b"[]", 'the JSON must be {"image": base64}'),
@@ -160,9 +168,9 @@ def test_images_in_json_each_with_its_own_problem():
         (b"[" * 10_000, "it is nested too deeply"),
     ],
 )
-def test_json_that_does_not_fit(body, told):
+def test_json_that_does_not_fit(body, expected):
     status, message = refused(body, "application/json")
-    assert status == 400 and told in message
+    assert status == 400 and expected in message
 
 
 def test_a_form_of_files_and_fields():
@@ -174,7 +182,7 @@ def test_a_form_of_files_and_fields():
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "told"),
+    ("body", "kind", "expected"),
     [
         (b"x", "multipart/form-data", "needs a boundary"),
         (b"x", "multipart/form-data; boundary=a", "cut off"),
@@ -184,9 +192,9 @@ def test_a_form_of_files_and_fields():
         (form(("a", "f", PNG))[0][:-4], "multipart/form-data; boundary=x1y2", "cut off"),
     ],
 )
-def test_forms_that_do_not_fit(body, kind, told):
+def test_forms_that_do_not_fit(body, kind, expected):
     status, message = refused(body, kind)
-    assert status == 400 and told in message
+    assert status == 400 and expected in message
 
 
 @pytest.mark.parametrize(
@@ -241,23 +249,23 @@ def test_a_label_asks_for_its_heat_map_unless_that_is_declined():
 @pytest.mark.parametrize(
     "array",
     [
-        xrays.grey(),
-        xrays.grey().astype("<u2") * 257,
-        xrays.grey().astype(">u2") * 257,
-        xrays.grey() / 255,
-        (xrays.grey() / 255).astype("f2"),
+        images.grey(),
+        images.grey().astype("<u2") * 257,
+        images.grey().astype(">u2") * 257,
+        images.grey() / 255,
+        (images.grey() / 255).astype("f2"),
     ],
 )
 def test_an_array_is_the_image_it_shows(array):
     from thorax.data.images import decode
 
     np.testing.assert_allclose(
-        decode(as_png(array), "").astype(int), xrays.grey(), atol=0 if array.dtype.kind == "u" else 1
+        decode(array_to_png(array), "").astype(int), images.grey(), atol=0 if array.dtype.kind == "u" else 1
     )
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "expected"),
     [
         (np.full((2, 2), 1.5), "must hold numbers in 0..1, found 1.5 to 1.5"),
         (np.full((2, 2), -0.1), "found -0.1"),
@@ -268,10 +276,10 @@ def test_an_array_is_the_image_it_shows(array):
         (np.zeros((2, 2), np.uint32), "no image; give uint8"),
     ],
 )
-def test_an_array_out_of_range(array, told):
+def test_an_array_out_of_range(array, expected):
     with pytest.raises(DecodeError) as caught:
-        as_png(array)
-    assert told in str(caught.value)
+        array_to_png(array)
+    assert expected in str(caught.value)
 
 
 # --- S3
@@ -304,12 +312,12 @@ def s3(monkeypatch) -> S3:
 
 
 @pytest.mark.parametrize("uri", ["s3://images/open/a.png", "s3://all/b/c.png"])
-def test_a_image_of_an_allowed_place_in_s3(s3, uri):
+def test_an_image_of_an_allowed_place_in_s3(s3, uri):
     assert read(json.dumps({"s3_uri": uri}).encode(), "application/json").images == [PNG]
 
 
 @pytest.mark.parametrize(
-    ("uri", "status", "told"),
+    ("uri", "status", "expected"),
     [
         ("s3://images/secret/a.png", 403, "may not read"),
         ("s3://images/openly/a.png", 403, "may not read"),
@@ -321,9 +329,9 @@ def test_a_image_of_an_allowed_place_in_s3(s3, uri):
         (None, 400, "must be s3://"),
     ],
 )
-def test_places_that_are_not_read_are_not_asked(s3, uri, status, told):
+def test_places_that_are_not_read_are_not_asked(s3, uri, status, expected):
     found, message = refused(json.dumps({"s3_uri": uri}).encode(), "application/json")
-    assert (found, s3.asked) == (status, []) and told in message
+    assert (found, s3.asked) == (status, []) and expected in message
 
 
 def test_what_s3_refuses_or_is_too_large(s3):

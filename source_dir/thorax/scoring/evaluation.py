@@ -337,7 +337,7 @@ def _columns(by: Sequence[str], file: Path, given: Path | None, ids: Sequence[st
 
 
 def _rule(bundle: Bundle) -> str:
-    stored = bundle.about["configuration"]
+    stored = bundle.configuration
     return str(
         Rule(stored.get("threshold_rule", "balanced"), stored.get("target_sensitivity"), stored.get("cost_ratio"))
     )
@@ -351,10 +351,10 @@ def _facts(bundle: Bundle, where: Path) -> dict[str, dict[str, str]]:
             "images": str(where),
             "network": bundle.network,
             "image": f"{prepared.height} x {prepared.width}, {prepared.fit}",
-            "trained with torch": str(bundle.about["versions"].get("torch", "")),
-            "split sha256 of its training": str(bundle.about["split"].get("sha256", ""))[:16],
+            "trained with torch": str(bundle.versions.get("torch", "")),
+            "split sha256 of its training": str(bundle.split.get("sha256", ""))[:16],
         },
         "Configuration of its training": {
-            k: v if isinstance(v, str) else json.dumps(v) for k, v in bundle.about["configuration"].items()
+            k: v if isinstance(v, str) else json.dumps(v) for k, v in bundle.configuration.items()
         },
     }

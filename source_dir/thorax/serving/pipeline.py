@@ -1,73 +1,136 @@
-"""From a request's bytes to an answer's, the same on every server: read, prepare, score, write."""
+"""The way of a request, the same under every server:
+
+    RawRequest --read--> InferenceRequest --decode--> prepared images --predict--> Prediction --encode--> Reply
+
+read      one of READERS turns the body into images (files or arrays) and options, within the server's limits
+decode    each image becomes (height, width) uint8 as the network takes it, or its DecodeError
+predict   one forward pass (or, in a server, a share of several requests' passes) gives probabilities
+encode    one of WRITERS, chosen by the Accept header, turns the probabilities into the body of the reply
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from thorax.data.images import DecodeError
+from thorax.data.images import DecodeError, header
 from thorax.errors import ThoraxError
-from thorax.serving import readers, writers
+from thorax.serving.accept import choose_writer
 from thorax.serving.classifier import Classifier
-from thorax.serving.readers import InferenceRequest, RequestError, ResponseOptions
+from thorax.serving.readers import READERS, shorten
+from thorax.serving.request import InferenceRequest, RawRequest, RequestError, body_too_large, too_many_images
+from thorax.serving.response import Prediction, Reply, error_reply
 from thorax.serving.settings import ServerSettings
-from thorax.serving.writers import Prediction, Reply
+from thorax.serving.writers import JSON, LINES, PNG, VERBOSE, WRITERS
 
-#: Prepared images (height, width) uint8 -> probabilities (N, L). A server that makes batches of many requests has its
-#: own.
+#: Prepared images, each (height, width) uint8 -> (N, L) float32 probabilities.
 Score = Callable[[Sequence[np.ndarray]], np.ndarray]
+Images = list[np.ndarray | DecodeError]
 
 
 def answer(
-    classifier: Classifier,
-    body: bytes,
-    content_type: str | None,
-    accept: str | None = None,
-    *,
-    options: ResponseOptions | None = None,
-    settings: ServerSettings | None = None,
-    score: Score | None = None,
+    classifier: Classifier, raw: RawRequest, settings: ServerSettings | None = None, score: Score | None = None
 ) -> Reply:
-    """Answers one request; whatever is wrong with it becomes a reply of its own, in one line and without a traceback.
+    """Answers one request. A mistake in it becomes a reply of one line, without a traceback.
 
     Args:
-        classifier: who scores.
-        body, content_type, accept: the request's.
-        options: from its query and headers.
-        settings: limits; default: the defaults.
-        score: default: the classifier's own, at once.
+        classifier: the classifier that scores.
+        raw: the request.
+        settings: limits; default: ServerSettings().
+        score: the forward pass; default: the classifier's own, at once. A server shares one between requests.
     """
     try:
-        form = writers.chosen(accept)
-        request = readers.read(body, content_type, settings or ServerSettings(), options)
-        return writers.write(predict(classifier, request, score), form)
+        writer = choose_writer(raw.accept)
+        request = read(raw, settings or ServerSettings())
+        images = decode(request, classifier)
+        return encode(predict(request, images, classifier, score), writer)
     except RequestError as error:
-        return refusal(error.status, str(error))
+        return error_reply(error.status, str(error))
     except ThoraxError as error:
-        return refusal(400, str(error))
+        return error_reply(400, str(error))
 
 
-def predict(classifier: Classifier, request: InferenceRequest, score: Score | None = None) -> Prediction:
-    """Prepares and scores the images of a request; an image that cannot be read never fails the others."""
-    images = [
-        prepared(classifier, image, f"image {k}" if request.several else "the image")
-        for k, image in enumerate(request.images)
-    ]
-    good = [image for image in images if isinstance(image, np.ndarray)]
-    rows = iter((score or (lambda some: classifier.score(np.stack(some))))(good) if good else ())
+def read(raw: RawRequest, settings: ServerSettings) -> InferenceRequest:
+    """The images and options of a request.
+
+    Raises:
+        RequestError: 415 for a content type that is not in READERS, 413 for too much, 400 for a body that does not fit
+            its type.
+    """
+    name, _, parameters = (raw.content_type or "").partition(";")
+    name = name.strip().lower() or "application/octet-stream"
+    if len(raw.body) > settings.max_request_bytes:
+        raise body_too_large(settings)
+    if name not in READERS:
+        raise RequestError(415, f"content type {shorten(name)} is not read here; send one of {', '.join(READERS)}")
+    if not raw.body:
+        raise RequestError(400, "the body is empty; send an image")
+    request = READERS[name].read(raw.body, parameters, settings)
+    if len(request.images) > settings.max_images:
+        raise too_many_images(len(request.images), settings)
+    if not request.images:
+        raise RequestError(400, "the request holds no image")
+    images = [_within_pixels(image, settings.max_pixels) for image in request.images]
+    return replace(request, images=images, options=raw.options.overridden_by(request.options))
+
+
+def _within_pixels(image: bytes | np.ndarray | DecodeError, limit: int) -> bytes | np.ndarray | DecodeError:
+    """The image, or where its header claims more pixels than the limit a DecodeError."""
+    if isinstance(image, DecodeError):
+        return image
+    if isinstance(image, np.ndarray):
+        height, width = image.shape[:2]
+    else:
+        try:
+            found = header(image, "the image")
+        except ThoraxError:  # a header that cannot be read: the decoder says what is wrong
+            return image
+        height, width = found.height, found.width
+    if height * width <= limit:
+        return image
+    return DecodeError(f"the image has {width}x{height} pixels, more than the {limit} that this server reads")
+
+
+def decode(request: InferenceRequest, classifier: Classifier) -> Images:
+    """Each image of a request as (height, width) uint8, or why it cannot be read; it never fails the others."""
+    decoded: Images = []
+    for k, image in enumerate(request.images):
+        try:
+            name = f"image {k}" if request.several else "the image"
+            decoded.append(image if isinstance(image, DecodeError) else classifier.prepare(image, name))
+        except DecodeError as error:
+            decoded.append(error)
+    return decoded
+
+
+def predict(
+    request: InferenceRequest, images: Images, classifier: Classifier, score: Score | None = None
+) -> Prediction:
+    """The probabilities of those images that could be decoded, all in one call of `score`."""
+    score = score or (lambda prepared: classifier.score(np.stack(prepared)))
+    prepared = [image for image in images if isinstance(image, np.ndarray)]
+    rows = iter(score(prepared) if prepared else ())
     return Prediction(
         classifier, request, images, [image if isinstance(image, DecodeError) else next(rows) for image in images]
     )
 
 
-def prepared(classifier: Classifier, image: bytes | np.ndarray | DecodeError, name: str) -> np.ndarray | DecodeError:
-    try:
-        return image if isinstance(image, DecodeError) else classifier.prepare(image, name)
-    except DecodeError as error:
-        return error
+def encode(prediction: Prediction, writer: str) -> Reply:
+    """The reply in the content type `writer`, a name in WRITERS. With heat maps application/json is the verbose one.
 
-
-def refusal(status: int, message: str) -> Reply:
-    """{"error": one line}."""
-    return Reply(status, writers.JSON, writers._dumped({"error": " ".join(message.split())}))
+    Raises:
+        RequestError: 400, no image could be read, or the content type cannot hold them all; 406, it cannot hold heat
+            maps.
+    """
+    errors = [row for row in prediction.rows if isinstance(row, DecodeError)]
+    if len(errors) == len(prediction.rows):
+        raise RequestError(400, str(errors[0]))
+    if prediction.request.options.explain and not WRITERS[writer].heat_maps:
+        if writer != JSON:
+            raise RequestError(
+                406, f"{writer} has no room for heat maps; with explain=true ask for {JSON}, {LINES} or {PNG}"
+            )
+        writer = VERBOSE
+    return Reply(200, writer.partition(";")[0], WRITERS[writer].write(prediction))

@@ -1,6 +1,7 @@
 """The Ray Serve application of a bundle: the same app, in as many replicas as the settings say.
 
-AWS's Ray image finds it by config.yaml at the top of the bundle; its adapter sends POST /invocations on as POST /.
+AWS's Ray image finds it by config.yaml at the top of the bundle, as `app` in source_dir/deployment.py; its adapter
+sends POST /invocations on as POST /.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import serve
 from starlette.applications import Starlette
 
@@ -17,16 +19,18 @@ from thorax.serving.app import create_app
 from thorax.serving.service import Service
 from thorax.serving.settings import Replicas, ServerSettings, bundle_folder
 
+#: The bundle whose code/ holds this package.
+BUNDLE = Path(__file__).parents[3]
+
 
 @cache
 def service() -> Service:
-    """This replica's service, on its share of the CPUs; by default of the bundle whose code/ holds this package."""
-    return Service.start(
-        bundle_folder(Path(__file__).parents[3]), ServerSettings.from_environment(), Replicas.from_environment().cpus
-    )
+    """This replica's service, on its share of the CPUs."""
+    return Service.start(bundle_folder(BUNDLE), ServerSettings.from_environment(), Replicas.from_environment().cpus)
 
 
 def build() -> Starlette:
+    """The app of this replica, which starts the service when it starts."""
     return create_app(service)
 
 
@@ -35,8 +39,9 @@ class Thorax:
     """One replica. Ray starts it anew when the model fails."""
 
     async def check_health(self) -> None:
-        if ailment := await asyncio.to_thread(service().ailment):
-            raise RuntimeError(ailment)
+        """Raises RuntimeError while the service must not get requests."""
+        if problem := await asyncio.to_thread(service().health_problem):
+            raise RuntimeError(problem)
 
 
 def application() -> Any:
@@ -45,27 +50,25 @@ def application() -> Any:
     Raises:
         ThoraxError: a setting that does not fit.
     """
-    import torch
-
     wanted, settings = Replicas.from_environment(), ServerSettings.from_environment()
     gpus = wanted.gpus if wanted.gpus >= 0 else float(torch.cuda.is_available())
-    needs: dict[str, Any] = {"num_cpus": wanted.cpus, "num_gpus": gpus}
-    if wanted.gpus == 0:  # Ray no longer hides GPUs from a replica that asked for none
-        needs["runtime_env"] = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
-    count: dict[str, Any] = {"num_replicas": wanted.replicas}
+    resources: dict[str, Any] = {"num_cpus": wanted.cpus, "num_gpus": gpus}
+    if wanted.gpus == 0:  # Ray does not hide GPUs from a replica that asked for none
+        resources["runtime_env"] = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+    scale: dict[str, Any] = {"num_replicas": wanted.replicas}
     if wanted.max_replicas > wanted.replicas:
-        target = {
-            "min_replicas": wanted.replicas,
-            "max_replicas": wanted.max_replicas,
-            "target_ongoing_requests": settings.max_batch,
+        scale = {
+            "autoscaling_config": {
+                "min_replicas": wanted.replicas,
+                "max_replicas": wanted.max_replicas,
+                "target_ongoing_requests": settings.max_batch,
+            }
         }
-        count = {"autoscaling_config": target}
-    deployed = serve.deployment(
+    return serve.deployment(
         name="Thorax",
-        ray_actor_options=needs,
+        ray_actor_options=resources,
         max_ongoing_requests=settings.max_queue,
         graceful_shutdown_timeout_s=settings.drain_s,
         health_check_timeout_s=30,
-        **count,
-    )(Thorax)
-    return deployed.bind()
+        **scale,
+    )(Thorax).bind()

@@ -1,8 +1,7 @@
-"""SageMaker's four serving functions over one Classifier, for the TorchServe image. The toolkit needs nothing else.
+"""SageMaker's four functions over one Classifier, for the TorchServe image; source_dir/inference.py hands them over.
 
-What the toolkit itself prevents: its own errors carry a traceback, its batches are loops, a form (multipart/form-data)
-is
-taken apart before it gets here, and its /ping knows nothing of the model.
+Limits of that image's toolkit: its own errors carry a traceback, its batches are loops, a form (multipart/form-data) is
+taken apart before it gets here, and its /ping does not ask the model.
 """
 
 from __future__ import annotations
@@ -12,12 +11,15 @@ from http import HTTPStatus
 from io import BufferedIOBase
 from typing import Any, NoReturn
 
+import torch
+
 from thorax.errors import ThoraxError
-from thorax.serving import pipeline, readers, writers
+from thorax.serving import pipeline
+from thorax.serving.accept import choose_writer
 from thorax.serving.classifier import Classifier
-from thorax.serving.readers import InferenceRequest, RequestError, ResponseOptions
+from thorax.serving.request import InferenceRequest, RawRequest, RequestError, ResponseOptions
+from thorax.serving.response import Prediction, error_reply
 from thorax.serving.settings import ServerSettings
-from thorax.serving.writers import Prediction
 
 
 def model_fn(model_dir: str, context: Any = None) -> Classifier:
@@ -39,57 +41,58 @@ def input_fn(
     try:
         body = request_body.read() if hasattr(request_body, "read") else request_body
         body = body.encode() if isinstance(body, str) else bytes(body or b"")
-        return readers.read(body, content_type, settings(), ResponseOptions.of(attributes=_attributes(context)))
+        options = ResponseOptions.of(attributes=_attributes(context))
+        return pipeline.read(RawRequest(body, content_type, options=options), settings())
     except ThoraxError as error:
-        _refuse(error)
+        _raise_for_toolkit(error)
 
 
 def predict_fn(data: InferenceRequest, model: Classifier) -> Prediction:
-    """Probabilities of the images, and for those that cannot be read the reason."""
-    return pipeline.predict(model, data)
+    """Probabilities of the images; of those that cannot be read, the reason."""
+    return pipeline.predict(data, pipeline.decode(data, model), model)
 
 
 def output_fn(prediction: Prediction, accept: str | None = None) -> tuple[bytes | str, str]:
-    """The answer in the form that `accept` asks for, and its content type.
+    """The body of the reply in the content type that `accept` asks for, a str where it is text, and that content type.
 
     Raises:
         GenericInferenceToolkitError: 400 where no image could be read, 406; where the toolkit is not installed,
             RequestError.
     """
     try:
-        reply = writers.write(prediction, writers.chosen(accept))
+        reply = pipeline.encode(prediction, choose_writer(accept))
     except ThoraxError as error:
-        _refuse(error)
-    text = reply.content_type.startswith("text/") or "json" in reply.content_type
-    return reply.body.decode() if text else reply.body, reply.content_type
+        _raise_for_toolkit(error)
+    is_text = reply.content_type.startswith("text/") or "json" in reply.content_type
+    return reply.body.decode() if is_text else reply.body, reply.content_type
 
 
 @cache
 def settings() -> ServerSettings:
+    """The settings of this process's environment, read once."""
     return ServerSettings.from_environment()
 
 
-def _gpu(context: Any) -> Any:
-    """The GPU that TorchServe gave this worker; None where it gave none: the classifier's own choice."""
-    import torch
-
+def _gpu(context: Any) -> torch.device | None:
+    """The GPU that TorchServe gave this worker; None: the classifier chooses."""
     number = getattr(context, "system_properties", {}).get("gpu_id")
     return torch.device("cuda", number) if isinstance(number, int) and torch.cuda.is_available() else None
 
 
 def _attributes(context: Any) -> str:
-    """X-Amzn-SageMaker-Custom-Attributes, where the toolkit tells."""
+    """X-Amzn-SageMaker-Custom-Attributes, where the toolkit passes it on."""
     try:
         return str(context.get_request_header(0, "X-Amzn-SageMaker-Custom-Attributes") or "")
     except (AttributeError, IndexError, KeyError):
         return ""
 
 
-def _refuse(error: ThoraxError) -> NoReturn:
+def _raise_for_toolkit(error: ThoraxError) -> NoReturn:
+    """Raises the error in the form that the toolkit passes on to the caller, with its status."""
     refused = error if isinstance(error, RequestError) else RequestError(400, str(error))
     try:
         from sagemaker_inference.errors import GenericInferenceToolkitError
     except ImportError:
         raise refused from None
-    told = pipeline.refusal(refused.status, str(refused)).body.decode()
-    raise GenericInferenceToolkitError(refused.status, told, HTTPStatus(refused.status).phrase) from None
+    message = error_reply(refused.status, str(refused)).body.decode()
+    raise GenericInferenceToolkitError(refused.status, message, HTTPStatus(refused.status).phrase) from None
