@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +183,82 @@ def test_an_unreadable_image_is_named(bundle, tmp_path):
 
 def test_the_classifier_is_in_evaluation_mode(bundle):
     assert not any(module.training for module in Classifier.load(bundle).net.modules())
+
+
+# --- a model.tar.gz, and what a notebook shows
+
+
+def archived(file: Path, *folders: Path) -> Path:
+    with tarfile.open(file, "w:gz") as tar:
+        for folder in folders:
+            tar.add(folder, ".")
+    return file
+
+
+def test_a_model_tar_gz_is_a_bundle_as_its_folder_is(bundle, tmp_path):
+    paths = images.written(tmp_path, 2)
+    loaded = Bundle.load(str(archived(tmp_path / "model.tar.gz", bundle)))
+    assert replace(loaded, folder=bundle) == Bundle.load(bundle)
+    folder = loaded.folder
+    np.testing.assert_array_equal(
+        Classifier(loaded, precision="float32").predict(paths),
+        Classifier.load(bundle, precision="float32").predict(paths),
+    )
+    assert (folder / "code" / "inference.py").exists()
+    del loaded
+    gc.collect()
+    assert not folder.exists()
+
+
+def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The empty folder in which archives are unpacked from now on."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["path", "link"])
+def test_an_archive_never_writes_outside_of_its_folder(tmp_path, monkeypatch, kind):
+    temporary = unpacked(tmp_path, monkeypatch)
+    entry = tarfile.TarInfo("../escaped" if kind == "path" else "link")
+    if kind == "link":
+        entry.type, entry.linkname = tarfile.SYMTYPE, "../../etc"
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+        tar.addfile(entry)
+    with pytest.raises(ThoraxError, match=r"model\.tar\.gz cannot be unpacked: .*outside"):
+        Bundle.load(tmp_path / "model.tar.gz")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b torn"])
+def test_a_file_that_is_no_archive(tmp_path, monkeypatch, content):
+    temporary = unpacked(tmp_path, monkeypatch)
+    (tmp_path / "model.tar.gz").write_bytes(content)
+    with pytest.raises(ThoraxError, match=r"model\.tar\.gz cannot be unpacked: .*; name a bundle's folder"):
+        Bundle.load(tmp_path / "model.tar.gz")
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_archive_without_a_bundle_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    temporary = unpacked(tmp_path, monkeypatch)
+    (tmp_path / "other").mkdir()
+    file = archived(tmp_path / "model.tar.gz", tmp_path / "other")
+    assert refused(file).startswith(f"{file} is not a bundle: it has no bundle.json")
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_a_bundle_looks_like(tmp_path, small):
+    metrics = {"test": {"n": 120, "macro": {"auc": {"value": 0.91, "low": 0.88, "high": 0.94}, "f1": {"value": None}}}}
+    space = LabelSpace(("<b>", "Mass"), "multilabel")
+    write(tmp_path, small, space, metrics=metrics, thresholds={"<b>": 0.25, "Mass": 0.5})
+    bundle = Bundle.load(tmp_path)
+    assert (bundle.labels, bundle.metrics, bundle.configuration) == (("<b>", "Mass"), metrics, FACTS["configuration"])
+    assert repr(bundle) == f"Bundle(cnn5, 32x40, multilabel: <b>, Mass, {tmp_path})"
+    html = bundle._repr_html_()
+    rows = ["cnn5", "&lt;b&gt; 0.250, Mass 0.500", "120 images: AUC 0.910 [0.880, 0.940]", str(tmp_path)]
+    assert [f">{row}</td>" in html for row in rows] == [True] * 4
+    assert "<b>" not in html and "Validation" not in html
 
 
 # --- no bundle, half a bundle, a damaged one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,18 +80,31 @@ def test_every_kind_of_image_and_every_batch_give_the_same(classifier, tmp_path)
         [
             PNGS[0],
             path,
+            str(path),
+            Image.open(io.BytesIO(PNGS[0])),
             images.grey(seed=0),
             np.dstack([images.grey(seed=0)] * 3),
             images.grey(seed=0).astype(np.uint16) * 257,
         ]
     )
-    assert (rows.dtype, rows.shape) == (np.float32, (5, 3))
-    np.testing.assert_allclose(rows[:4], np.repeat(rows[:1], 4, axis=0), atol=1e-6)
-    np.testing.assert_allclose(rows[4], rows[0], atol=0.01)  # 16 bits are scaled down without rounding in between
+    assert (rows.dtype, rows.shape) == (np.float32, (7, 3))
+    np.testing.assert_allclose(rows[:6], np.repeat(rows[:1], 6, axis=0), atol=1e-6)
+    np.testing.assert_allclose(rows[6], rows[0], atol=0.01)  # 16 bits are scaled down without rounding in between
     together = classifier.predict(PNGS * 4)
     np.testing.assert_allclose(
         together, np.tile(np.concatenate([classifier.predict([png]) for png in PNGS]), (4, 1)), atol=2e-6
     )
+
+
+@pytest.mark.parametrize("image", ["image.png", b"bytes", Image.new("L", (4, 4)), Path("image.png")])
+def test_one_image_is_no_list(classifier, image):
+    with pytest.raises(ThoraxError, match="is no list of images; give a list, also of one image"):
+        classifier.predict(image)
+
+
+def test_an_array_of_images_is_a_list_of_them(classifier):
+    stack = np.stack([images.grey(seed=k) for k in range(3)])
+    np.testing.assert_allclose(classifier.predict(stack), classifier.predict(PNGS[:3]), atol=2e-6)
 
 
 def test_many_threads_at_once_also_while_explaining(classifier):
@@ -173,6 +187,7 @@ def test_a_heat_map_is_a_picture_of_the_image(classifier):
     assert heat.label == classifier.labels[int(classifier.predict([PNGS[0]])[0].argmax())]
     assert (heat.map.shape, heat.map.dtype, heat.image.shape) == ((32, 32), np.float32, (32, 32))
     assert 0 <= heat.map.min() <= heat.map.max() <= 1
+    assert heat._repr_png_() == heat.png()  # a notebook shows it
     with Image.open(io.BytesIO(heat.png())) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
         pixels = np.asarray(picture).astype(int)

@@ -14,7 +14,6 @@ import images
 from hosting import base64_of, form, npy
 from thorax.data.images import DecodeError, decode
 from thorax.serving import pipeline
-from thorax.serving.image_inputs import array_to_png
 from thorax.serving.request import RawRequest, RequestError, ResponseOptions
 from thorax.serving.settings import ServerSettings
 
@@ -127,12 +126,6 @@ def test_too_many_pixels_of_any_kind(kind):
     )
 
 
-@pytest.mark.parametrize("top", [0.3, 0.24, 0.05])
-def test_floats_keep_their_brightness(top):
-    image = np.linspace(0, top, 3000).reshape(60, 50)
-    np.testing.assert_array_equal(decode(array_to_png(image), "x"), np.rint(255 * image))
-
-
 @pytest.mark.parametrize("text", [base64_of(PNG), "data:image/png;base64," + base64_of(PNG)])
 def test_an_image_in_json(text):
     request = read(
@@ -241,45 +234,6 @@ def test_fields_of_the_body_win():
 def test_a_label_asks_for_its_heat_map_unless_that_is_declined():
     assert read(PNG, "image/png", options=ResponseOptions.of("label=Mass")).options.explain
     assert not read(PNG, "image/png", options=ResponseOptions.of("explain=false&label=Mass")).options.explain
-
-
-# --- arrays as images
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        images.grey(),
-        images.grey().astype("<u2") * 257,
-        images.grey().astype(">u2") * 257,
-        images.grey() / 255,
-        (images.grey() / 255).astype("f2"),
-    ],
-)
-def test_an_array_is_the_image_it_shows(array):
-    from thorax.data.images import decode
-
-    np.testing.assert_allclose(
-        decode(array_to_png(array), "").astype(int), images.grey(), atol=0 if array.dtype.kind == "u" else 1
-    )
-
-
-@pytest.mark.parametrize(
-    ("array", "expected"),
-    [
-        (np.full((2, 2), 1.5), "must hold numbers in 0..1, found 1.5 to 1.5"),
-        (np.full((2, 2), -0.1), "found -0.1"),
-        (np.full((2, 2), np.nan), "found nan"),
-        (np.full((2, 2), np.inf), "found inf"),
-        (np.zeros((2, 2, 4), np.uint8), "of shape (2, 2, 4) is no image"),
-        (np.zeros((2, 2, 3), np.uint16), "no image; give uint8"),
-        (np.zeros((2, 2), np.uint32), "no image; give uint8"),
-    ],
-)
-def test_an_array_out_of_range(array, expected):
-    with pytest.raises(DecodeError) as caught:
-        array_to_png(array)
-    assert expected in str(caught.value)
 
 
 # --- S3

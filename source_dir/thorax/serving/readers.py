@@ -2,7 +2,7 @@
 
 To add one, register it under its name in small letters, without parameters:
 
-    READERS.register("application/x-pgm", Reader(read_file, "one image, a PGM file"))
+    READERS.register("application/x-pgm", RequestReader(read_file, "one image, a PGM file"))
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from thorax.serving.settings import ServerSettings
 
 
 @dataclass(frozen=True)
-class Reader:
+class RequestReader:
     """One content type of requests.
 
     Attributes:
@@ -42,7 +42,7 @@ class Reader:
     help: str
 
 
-READERS: Registry[Reader] = Registry("content type")
+READERS: Registry[RequestReader] = Registry("content type")
 
 
 def read_file(body: bytes, parameters: str, settings: ServerSettings) -> InferenceRequest:
@@ -174,12 +174,15 @@ for _name, _what in (
     ("application/x-image", "a file of any of these formats"),
     ("application/octet-stream", "a file of any of these formats; also where no content type is given"),
 ):
-    READERS.register(_name, Reader(read_file, f"one image, {_what}"))
+    READERS.register(_name, RequestReader(read_file, f"one image, {_what}"))
 READERS.register(
-    "application/x-npy", Reader(read_npy, "numpy's .npy: an image (H, W[, 3]) or a list of images (N, H, W[, 3])")
+    "application/x-npy",
+    RequestReader(read_npy, "numpy's .npy: an image (H, W[, 3]) or a list of images (N, H, W[, 3])"),
 )
 READERS.register(
     "application/json",
-    Reader(read_json, '{"image": base64}, {"images": [base64, ...]} or {"s3_uri": "s3://..."}; "explain", "label"'),
+    RequestReader(
+        read_json, '{"image": base64}, {"images": [base64, ...]} or {"s3_uri": "s3://..."}; "explain", "label"'
+    ),
 )
-READERS.register("multipart/form-data", Reader(read_form, "a form of files, with the fields explain and label"))
+READERS.register("multipart/form-data", RequestReader(read_form, "a form of files, with the fields explain and label"))

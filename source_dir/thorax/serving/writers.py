@@ -2,7 +2,7 @@
 
 To add one, register it under its name:
 
-    WRITERS.register("text/plain", Writer(write_plain, "the label predicted, one line an image"))
+    WRITERS.register("text/plain", ResponseWriter(write_plain, "the label predicted, one line an image"))
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CSV, NPY, PNG = "text/csv", "application/x-npy", "image/png"
 
 
 @dataclass(frozen=True)
-class Writer:
+class ResponseWriter:
     """One content type of replies.
 
     Attributes:
@@ -43,7 +43,7 @@ class Writer:
     for_any: bool = True
 
 
-WRITERS: Registry[Writer] = Registry("content type")
+WRITERS: Registry[ResponseWriter] = Registry("content type")
 
 
 def write_json(prediction: Prediction) -> bytes:
@@ -141,12 +141,18 @@ def _rounded(row: np.ndarray) -> list[float]:
     return [round(float(p), 6) for p in row]
 
 
-WRITERS.register(JSON, Writer(write_json, "probabilities in the labels' order; with heat maps the verbose form"))
+WRITERS.register(
+    JSON, ResponseWriter(write_json, "probabilities in the labels' order; with heat maps the verbose form")
+)
 WRITERS.register(
     VERBOSE,
-    Writer(write_verbose, "labels, thresholds, probabilities, decisions, warnings", heat_maps=True, for_any=False),
+    ResponseWriter(
+        write_verbose, "labels, thresholds, probabilities, decisions, warnings", heat_maps=True, for_any=False
+    ),
 )
-WRITERS.register(LINES, Writer(write_lines, 'a line {"prediction": probabilities} an image', heat_maps=True))
-WRITERS.register(CSV, Writer(write_csv, "a line of probabilities an image"))
-WRITERS.register(NPY, Writer(write_npy, "numpy's .npy: float32 probabilities (L,), for a list of images (N, L)"))
-WRITERS.register(PNG, Writer(write_png, "one image with its heat map over it", heat_maps=True, for_any=False))
+WRITERS.register(LINES, ResponseWriter(write_lines, 'a line {"prediction": probabilities} an image', heat_maps=True))
+WRITERS.register(CSV, ResponseWriter(write_csv, "a line of probabilities an image"))
+WRITERS.register(
+    NPY, ResponseWriter(write_npy, "numpy's .npy: float32 probabilities (L,), for a list of images (N, L)")
+)
+WRITERS.register(PNG, ResponseWriter(write_png, "one image with its heat map over it", heat_maps=True, for_any=False))
