@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from thorax.serving.heat_map import HeatMap
 from thorax.serving.image_inputs import ImageInput, as_file
 from thorax.serving.precision import PRECISIONS, choose_precision, probabilities
 from thorax.serving.served import fuse_batchnorm
+
+#: Prepared images (N, height, width) uint8 -> (N, L) float32 probabilities.
+Score = Callable[[np.ndarray], np.ndarray]
 
 
 class Classifier:
@@ -115,6 +118,18 @@ class Classifier:
         with self._decoding:
             return self.bundle.preprocessing.image(as_file(image), name)
 
+    def prepare_each(
+        self, images: Sequence[ImageInput | DecodeError], names: Sequence[str]
+    ) -> list[np.ndarray | DecodeError]:
+        """Each image as `prepare` returns it, or why it cannot be read: a bad image never fails the others."""
+        prepared: list[np.ndarray | DecodeError] = []
+        for image, name in zip(images, names, strict=True):
+            try:
+                prepared.append(image if isinstance(image, DecodeError) else self.prepare(image, name))
+            except DecodeError as error:
+                prepared.append(error)
+        return prepared
+
     @torch.inference_mode()
     def score(self, images: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of prepared images, at most `batch` of them in one forward pass.
@@ -128,6 +143,14 @@ class Classifier:
         self._set_threads()
         parts = [self._probabilities(images[k : k + self.batch]) for k in range(0, len(images), self.batch)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.labels)), np.float32)
+
+    def score_each(
+        self, prepared: Sequence[np.ndarray | DecodeError], score: Score | None = None
+    ) -> list[np.ndarray | DecodeError]:
+        """The (L,) probabilities of each prepared image, all in one call of `score`; a DecodeError stays as it is."""
+        readable = [image for image in prepared if isinstance(image, np.ndarray)]
+        rows = iter((score or self.score)(np.stack(readable)) if readable else ())
+        return [image if isinstance(image, DecodeError) else next(rows) for image in prepared]
 
     def predict(self, images: Sequence[ImageInput]) -> np.ndarray:
         """Calibrated probabilities of the labels.
@@ -170,10 +193,12 @@ class Classifier:
         if isinstance(images, str | bytes) or not hasattr(images, "__len__"):
             raise ThoraxError(f"{type(images).__name__} is no list of images; give a list, also of one image")
         names = names or [""] * len(images)
-        starts = range(0, len(images), self.batch)
+
+        def predict_part(k: int) -> list[np.ndarray | DecodeError]:
+            return self.score_each(self.prepare_each(images[k : k + self.batch], names[k : k + self.batch]))
+
         with ThreadPoolExecutor(max(1, free_cpus() // self.threads)) as pool:
-            parts = pool.map(lambda k: self._batch(images[k : k + self.batch], names[k : k + self.batch]), starts)
-            return [row for part in parts for row in part]
+            return [row for rows in pool.map(predict_part, range(0, len(images), self.batch)) for row in rows]
 
     def explain(self, image: ImageInput, label: str | None = None) -> HeatMap:
         """Where in an image the network saw a label: Grad-CAM.
@@ -228,17 +253,6 @@ class Classifier:
         return self.detector.warnings(image) if self.detector else []
 
     # -- Inside --------------------------------------------------------------------------------------------------------
-
-    def _batch(self, images: Sequence[ImageInput], names: Sequence[str]) -> list[np.ndarray | DecodeError]:
-        prepared: list[np.ndarray | DecodeError] = []
-        for image, name in zip(images, names, strict=True):
-            try:
-                prepared.append(self.prepare(image, name))
-            except DecodeError as error:
-                prepared.append(error)
-        readable = [image for image in prepared if isinstance(image, np.ndarray)]
-        rows = iter(self.score(np.stack(readable)) if readable else ())
-        return [image if isinstance(image, DecodeError) else next(rows) for image in prepared]
 
     def _input(self, images: np.ndarray) -> torch.Tensor:
         x = self.bundle.preprocessing.tensor(

@@ -10,7 +10,6 @@ encode    one of WRITERS, chosen by the Accept header, turns the probabilities i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,15 +17,13 @@ import numpy as np
 from thorax.data.images import DecodeError, header
 from thorax.errors import ThoraxError
 from thorax.serving.accept import choose_writer
-from thorax.serving.classifier import Classifier
+from thorax.serving.classifier import Classifier, Score
 from thorax.serving.readers import READERS, shorten
 from thorax.serving.request import InferenceRequest, RawRequest, RequestError, body_too_large, too_many_images
 from thorax.serving.response import Prediction, Reply, error_reply
 from thorax.serving.settings import ServerSettings
 from thorax.serving.writers import JSON, LINES, PNG, VERBOSE, WRITERS
 
-#: Prepared images, each (height, width) uint8 -> (N, L) float32 probabilities.
-Score = Callable[[Sequence[np.ndarray]], np.ndarray]
 Images = list[np.ndarray | DecodeError]
 
 
@@ -95,26 +92,15 @@ def _within_pixels(image: bytes | np.ndarray | DecodeError, limit: int) -> bytes
 
 def decode(request: InferenceRequest, classifier: Classifier) -> Images:
     """Each image of a request as (height, width) uint8, or why it cannot be read; it never fails the others."""
-    decoded: Images = []
-    for k, image in enumerate(request.images):
-        try:
-            name = f"image {k}" if request.several else "the image"
-            decoded.append(image if isinstance(image, DecodeError) else classifier.prepare(image, name))
-        except DecodeError as error:
-            decoded.append(error)
-    return decoded
+    names = [f"image {k}" if request.several else "the image" for k in range(len(request.images))]
+    return classifier.prepare_each(request.images, names)
 
 
 def predict(
     request: InferenceRequest, images: Images, classifier: Classifier, score: Score | None = None
 ) -> Prediction:
     """The probabilities of those images that could be decoded, all in one call of `score`."""
-    score = score or (lambda prepared: classifier.score(np.stack(prepared)))
-    prepared = [image for image in images if isinstance(image, np.ndarray)]
-    rows = iter(score(prepared) if prepared else ())
-    return Prediction(
-        classifier, request, images, [image if isinstance(image, DecodeError) else next(rows) for image in images]
-    )
+    return Prediction(classifier, request, images, classifier.score_each(images, score))
 
 
 def encode(prediction: Prediction, writer: str) -> Reply:
