@@ -257,7 +257,7 @@ class Run:
                 split={"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
                 metrics=metrics,
                 calibration=calibration.described(temperatures, space),
-                typical_images=typical and typical.to_dict(),
+                typical_images=typical.to_dict() if typical else None,
             ),
             split_table=self.parts.split,
             source_dir=source_dir,

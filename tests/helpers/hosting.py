@@ -1,7 +1,4 @@
-"""What the hosting tests share.
-
-A tiny bundle, an ASGI app that is asked without a server, a server process, and requests.
-"""
+"""What the hosting tests share: a tiny bundle, an ASGI app without a server, a server process, and requests."""
 
 from __future__ import annotations
 

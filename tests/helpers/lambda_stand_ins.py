@@ -1,7 +1,4 @@
-"""AWS's side of the web page, on this machine.
-
-An HTTP API that calls the Lambda, and a SageMaker endpoint before a real app.
-"""
+"""AWS's side of the web page, on this machine: an HTTP API that calls the Lambda, and an endpoint before a real app."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser) -> Iterator[Any]:
-    """A page that must not make errors or ask anybody but its own server."""
+    """A page that must not make errors or ask another server than its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(SECONDS)
     page = context.new_page()
@@ -164,11 +164,11 @@ def test_an_image_over_the_limit_is_sent_smaller(page, behind_aws, shelf, monkey
 
 def test_what_cannot_be_made_smaller_is_too_large(page, behind_aws, tmp_path, monkeypatch):
     monkeypatch.setenv("MAX_BYTES", "1000")
-    (tmp_path / "film.dcm").write_bytes(bytes(128) + b"DICM" + bytes(2000))
+    (tmp_path / "image.dcm").write_bytes(bytes(128) + b"DICM" + bytes(2000))
     page.goto(behind_aws)
     page.get_by_text("up to 0.0 MB each").wait_for()
-    choose(page, tmp_path / "film.dcm")
-    alert = card(page, "film.dcm").get_by_role("alert")
+    choose(page, tmp_path / "image.dcm")
+    alert = card(page, "image.dcm").get_by_role("alert")
     alert.wait_for()
     assert alert.inner_text().endswith("Save it smaller and try again.")
 

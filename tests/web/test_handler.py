@@ -264,7 +264,7 @@ def test_metadata_names_the_limit(runtime, monkeypatch):
     }
 
 
-ALLOWED = "https://films.example.org"
+ALLOWED = "https://images.example.org"
 
 
 @pytest.mark.parametrize(
