@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -249,16 +250,26 @@ def test_an_archive_without_a_bundle_is_named_and_leaves_nothing(tmp_path, monke
 
 
 def test_what_a_bundle_looks_like(tmp_path, small):
-    metrics = {"test": {"n": 120, "macro": {"auc": {"value": 0.91, "low": 0.88, "high": 0.94}, "f1": {"value": None}}}}
+    auc, mean = {"value": 0.91, "low": 0.88, "high": 0.94}, {"value": 0.8, "low": None, "high": None}
+    labels = {"<b>": {"auc": auc, "f1": {"value": None}}, "Mass": {}}
+    metrics = {"test": {"n": 120, "labels": labels, "macro": {"auc": mean}}}
     space = LabelSpace(("<b>", "Mass"), "multilabel")
     write(tmp_path, small, space, metrics=metrics, thresholds={"<b>": 0.25, "Mass": 0.5})
     bundle = Bundle.load(tmp_path)
     assert (bundle.labels, bundle.metrics, bundle.configuration) == (("<b>", "Mass"), metrics, FACTS["configuration"])
     assert repr(bundle) == f"Bundle(cnn5, 32x40, multilabel: <b>, Mass, {tmp_path})"
     html = bundle._repr_html_()
-    rows = ["cnn5", "&lt;b&gt; 0.250, Mass 0.500", "120 images: AUC 0.910 [0.880, 0.940]", str(tmp_path)]
-    assert [f">{row}</td>" in html for row in rows] == [True] * 4
-    assert "<b>" not in html and "Validation" not in html
+    rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", html)]
+    assert rows[0] == ["Network", "cnn5"] and ["Folder", str(tmp_path)] in rows
+    assert rows[-4:] == [
+        ["Label", "Threshold", "AUC", "Sensitivity", "Specificity", "F1"],
+        ["&lt;b&gt;", "0.250", "0.910 [0.880, 0.940]", "-", "-", "-"],
+        ["Mass", "0.500", "-", "-", "-", "-"],
+        ["Mean", "", "0.800", "-", "-", "-"],
+    ]
+    assert "<b>" not in html and "Test, 120 images" in html and "Validation" not in html
+    write(tmp_path, small)  # metrics of another form, as in FACTS
+    assert "cnn5" in Bundle.load(tmp_path)._repr_html_()
 
 
 # --- no bundle, half a bundle, a damaged one

@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from thorax.serving.bundle_contents import BundleContents
 
-_METRICS = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity", "f1": "F1"}
+_METRICS = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1"}
 
 
 def card(bundle: BundleContents, folder: Path) -> str:
-    """An HTML table: network, images, labels with their thresholds, scores with 95 % intervals, origin."""
-    rows = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th><td style="text-align:left">{escape(text)}</td></tr>'
-        for name, text in [*_facts(bundle), ("Folder", str(folder))]
+    """Two HTML tables: network, images and origin; and for each label its threshold and scores with 95 % intervals."""
+    return _table([*_facts(bundle), ("Folder", str(folder))]) + "".join(
+        f"<p>{part.capitalize()}, {scores.get('n', '?')} images</p>{_table(_scores(bundle, scores))}"
+        for part in ("validation", "test")
+        if (scores := bundle.metrics.get(part) or {}).get("labels")
     )
-    return f"<table><caption>Thorax bundle</caption><tbody>{rows}</tbody></table>"
 
 
 def _facts(bundle: BundleContents) -> Iterator[tuple[str, str]]:
-    images, thresholds = bundle.preprocessing, bundle.thresholds
+    images = bundle.preprocessing
     yield "Network", bundle.network
     yield "Images", f"{images.height} x {images.width} pixels, {images.channels} channel(s), fit {images.fit}"
     yield "Task", f"{bundle.space.task}: {', '.join(bundle.space.classes)}"
-    if bundle.space.task != "multiclass":
-        yield "Thresholds", ", ".join(f"{name} {thresholds.get(name, 0.5):.3f}" for name in bundle.labels)
-    for part in ("validation", "test"):
-        scores = bundle.metrics.get(part) or {}
-        macro = scores.get("macro") or {}
-        values = [f"{title} {_interval(macro[name])}" for name, title in _METRICS.items() if _defined(macro.get(name))]
-        if values:
-            yield part.capitalize(), f"{scores.get('n', '?')} images: {', '.join(values)}"
     yield "Made with", ", ".join(f"{name} {version}" for name, version in bundle.versions.items())
 
 
-def _defined(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and entry.get("value") is not None
+def _scores(bundle: BundleContents, scores: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    yield ("Label", "Threshold", *_METRICS.values())
+    for name in bundle.labels:
+        entry = scores["labels"].get(name, {})
+        yield (name, f"{bundle.thresholds.get(name, 0.5):.3f}", *(_interval(entry.get(metric)) for metric in _METRICS))
+    if len(bundle.labels) > 1:
+        yield ("Mean", "", *(_interval(scores.get("macro", {}).get(metric)) for metric in _METRICS))
 
 
-def _interval(entry: Mapping[str, Any]) -> str:
-    """0.987 [0.979, 0.994]"""
+def _interval(entry: dict[str, Any] | None) -> str:
+    """0.987 [0.979, 0.994]; "-" for what is undefined."""
+    if not entry or entry.get("value") is None:
+        return "-"
     bounds = (entry.get("low"), entry.get("high"))
-    interval = "" if None in bounds else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
-    return f"{entry['value']:.3f}{interval}"
+    return f"{entry['value']:.3f}" + ("" if None in bounds else f" [{bounds[0]:.3f}, {bounds[1]:.3f}]")
+
+
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    cells = ("".join(f'<td style="text-align:left">{escape(text)}</td>' for text in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
