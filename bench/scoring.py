@@ -98,23 +98,17 @@ def bundle(folder: Path, network: str, size: int) -> None:
     from thorax import models
     from thorax.data.images import Preprocessing
     from thorax.labels import LabelSpace
-    from thorax.serving.bundle import write_bundle
+    from thorax.serving.bundle_contents import BundleContents
+    from thorax.serving.bundle_writer import write_bundle
 
     torch.manual_seed(0)
-    space = LabelSpace(("NORMAL", "PNEUMONIA"), "binary")
-    about: dict[str, Any] = {"configuration": {}, "split": {}, "metrics": {}}
-    write_bundle(
-        folder,
-        models.build(network, 1, 1, 0.0),
+    contents = BundleContents(
         network=network,
-        dropout=0.0,
-        space=space,
+        space=LabelSpace(("NORMAL", "PNEUMONIA"), "binary"),
         preprocessing=Preprocessing(size, size, normalization="fixed"),
         thresholds={"PNEUMONIA": 0.5},
-        about=about,
-        split="id,patient,part\n",
-        source_dir=ROOT / "source_dir",
     )
+    write_bundle(folder, models.build(network, 1, 1, 0.0), contents, "id,patient,part\n", ROOT / "source_dir")
 
 
 if __name__ == "__main__":

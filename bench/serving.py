@@ -242,7 +242,8 @@ def bundle(folder: Path, network: str, size: int) -> Path:
     from thorax import models
     from thorax.data.images import Preprocessing
     from thorax.labels import LabelSpace
-    from thorax.serving.bundle import write_bundle
+    from thorax.serving.bundle_contents import BundleContents
+    from thorax.serving.bundle_writer import write_bundle
 
     torch.manual_seed(0)
     net = models.build(network, 1, 1)
@@ -253,18 +254,13 @@ def bundle(folder: Path, network: str, size: int) -> Path:
             if hasattr(module, "downsample") and hasattr(module, name):
                 torch.nn.init.constant_(getattr(module, name).weight, 0.2)
                 break
-    write_bundle(
-        folder,
-        net,
+    contents = BundleContents(
         network=network,
-        dropout=0.0,
         space=LabelSpace(("NORMAL", "PNEUMONIA"), "binary"),
         preprocessing=Preprocessing(size, size),
         thresholds={"PNEUMONIA": 0.5},
-        about={"configuration": {}, "split": {}, "metrics": {}},
-        split="id,patient,part\n",
-        source_dir=ROOT / "source_dir",
     )
+    write_bundle(folder, net, contents, "id,patient,part\n", ROOT / "source_dir")
     return folder
 
 

@@ -68,12 +68,11 @@ class InProcess:
         self.limit = self._settings.max_request_bytes
 
     def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
-        from thorax.serving.answer import answer
-        from thorax.serving.content import ResponseOptions
+        from thorax.serving.pipeline import answer
+        from thorax.serving.request import RawRequest, ResponseOptions
 
-        reply = answer(
-            self._classifier, body, kind, accept, options=ResponseOptions.of(options), settings=self._settings
-        )
+        raw = RawRequest(body, kind, accept, ResponseOptions.of(options))
+        reply = answer(self._classifier, raw, self._settings)
         return Answer(reply.status, reply.body)
 
 

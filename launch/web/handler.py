@@ -1,16 +1,14 @@
-"""The AWS Lambda behind the web page: serves the page, checks an image, asks the SageMaker endpoint.
+"""The AWS Lambda behind the web page: serves the page, checks an image, invokes the SageMaker endpoint.
 
 Takes the events of an HTTP API or a Function URL (payload 2.0) and of a REST API (1.0). Nothing but boto3 is needed.
 
 GET  /             the page; /page.js, /page.css, /icon.svg
 GET  /metadata     {"limits": {"max_request_bytes": ...}, "content_types": [...]}
-POST /invocations  an image: its bytes, multipart/form-data with one file, or {"image": base64}; answers as the endpoint
-does;
-                   ?explain=true&label=NAME adds heat maps
+POST /invocations  an image: its bytes, multipart/form-data with one file, or {"image": base64}; the reply is the
+                   endpoint's; ?explain=true&label=NAME adds heat maps
 
-Environment: ENDPOINT_NAME; ALLOWED_ORIGIN, the one other site whose pages may ask (default: none); MAX_BYTES of an
-image;
-TIMEOUT_S to wait for the endpoint.
+Environment: ENDPOINT_NAME; ALLOWED_ORIGIN, the one other site from which pages may ask (default: none); MAX_BYTES of an
+image; TIMEOUT_S to wait for the endpoint.
 """
 
 from __future__ import annotations
@@ -56,8 +54,8 @@ MAGIC = (
 KINDS = ("image/jpeg", "image/png", "image/tiff", "application/dicom")
 #: Lambda takes 6 MB an event, in which an image is base64, a third larger.
 MAX_BYTES = 4_400_000
-#: What the endpoint's own trouble is to the caller: error code -> status, seconds to wait, message.
-TROUBLE = {
+#: Errors of the endpoint as responses: error code -> status, seconds to wait, message.
+ENDPOINT_ERRORS = {
     "ThrottlingException": (429, 1, "too many images at once; try again in a moment"),
     "ServiceUnavailable": (503, 2, "the model is busy; try again in a moment"),
     "ServiceUnavailableException": (503, 2, "the model is busy; try again in a moment"),
@@ -65,8 +63,8 @@ TROUBLE = {
 }
 
 
-class Refused(Exception):  # noqa: N818  a request, not a bug
-    """An answer other than 200; the message is one line for the caller."""
+class HttpError(Exception):
+    """A response other than 200; the message is one line for the caller."""
 
     def __init__(self, status: int, message: str, retry_after: int = 0) -> None:
         super().__init__(message)
@@ -74,8 +72,8 @@ class Refused(Exception):  # noqa: N818  a request, not a bug
 
 
 @dataclass(frozen=True)
-class Request:
-    """One event, of either version. Header names are in small letters; `host` is the address that was asked."""
+class HttpRequest:
+    """One event, of either version. Header names are in small letters; `host` is the address of the request."""
 
     method: str
     path: str
@@ -86,7 +84,7 @@ class Request:
     is_base64: bool
 
     @classmethod
-    def of(cls, event: dict[str, Any]) -> Request:
+    def of(cls, event: dict[str, Any]) -> HttpRequest:
         context = event.get("requestContext") or {}
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         return cls(
@@ -106,10 +104,8 @@ class Request:
 
     def data(self) -> bytes:
         """The body's bytes; its size is checked before it is decoded."""
-        in_base64 = self.is_base64 or self.headers.get("content-type", "").startswith(
-            "application/json"
-        )  # there the image is
-        if len(self.body) > limit() * (4 / 3 if in_base64 else 1) + 4096:  # room for the frame of a form
+        is_json = self.headers.get("content-type", "").startswith("application/json")  # holds the image in base64
+        if len(self.body) > limit() * (4 / 3 if self.is_base64 or is_json else 1) + 4096:  # room for a form's headers
             raise too_large()
         if not self.is_base64:
             return self.body.encode("utf-8", "surrogateescape")
@@ -118,15 +114,15 @@ class Request:
 
 def lambda_handler(event: dict[str, Any], context: Any = None) -> dict[str, Any]:
     """The answer to one event, never an exception."""
-    request = Request.of(event)
+    request = HttpRequest.of(event)
     origin = request.headers.get("origin", "")
     try:
         check_origin(origin, request.host)
         answer = respond(request)
-    except Refused as refused:
-        answer = reply(refused.status, json.dumps({"error": str(refused)}))
-        if refused.retry_after:
-            answer["headers"]["Retry-After"] = str(refused.retry_after)
+    except HttpError as error:
+        answer = reply(error.status, json.dumps({"error": str(error)}))
+        if error.retry_after:
+            answer["headers"]["Retry-After"] = str(error.retry_after)
     except Exception as error:
         log("unexpected", error)
         answer = reply(500, json.dumps({"error": "something went wrong here; it is in the log"}))
@@ -144,12 +140,12 @@ def lambda_handler(event: dict[str, Any], context: Any = None) -> dict[str, Any]
 
 
 def check_origin(origin: str, host: str) -> None:
-    """Refuses requests that another site's page sends: nobody else spends this endpoint's time."""
+    """Refuses requests that another site's page sends, so that no other site uses this endpoint."""
     if origin and origin != os.environ.get("ALLOWED_ORIGIN") and urlsplit(origin).netloc != host:
-        raise Refused(403, "this address does not take requests from pages of other sites")
+        raise HttpError(403, "this address does not take requests from pages of other sites")
 
 
-def respond(request: Request) -> dict[str, Any]:
+def respond(request: HttpRequest) -> dict[str, Any]:
     if request.method == "OPTIONS":
         return reply(204, "")
     if request.method in ("GET", "HEAD"):
@@ -157,35 +153,35 @@ def respond(request: Request) -> dict[str, Any]:
             return reply(200, json.dumps({"limits": {"max_request_bytes": limit()}, "content_types": list(KINDS)}))
         return page(request.name)
     if request.method != "POST":
-        raise Refused(405, f"{request.method} is not taken here; GET the page or POST an image")
+        raise HttpError(405, f"{request.method} is not taken here; GET the page or POST an image")
     if request.name not in ("", "invocations"):
-        raise Refused(404, "there is nothing here; POST an image to /invocations")
+        raise HttpError(404, "there is nothing here; POST an image to /invocations")
     image, kind = image_of(request)
-    return ask(image, kind, request)
+    return invoke(image, kind, request)
 
 
 def page(name: str) -> dict[str, Any]:
     if name not in FILES:
-        raise Refused(404, "there is nothing here; the page is at /")
+        raise HttpError(404, "there is nothing here; the page is at /")
     file = next(folder for folder in PAGES if folder.is_dir()) / FILES[name]
     answer = reply(200, file.read_text(encoding="utf-8"), TYPES[file.suffix])
     answer["headers"] |= {"Cache-Control": "max-age=300", "Content-Security-Policy": "frame-ancestors 'none'"}
     return answer
 
 
-def image_of(request: Request) -> tuple[bytes, str]:
-    """The image's bytes and its content type by its first bytes, whatever the request calls it.
+def image_of(request: HttpRequest) -> tuple[bytes, str]:
+    """The image's bytes and its content type by its first bytes, whatever content type the request names.
 
     Raises:
-        Refused: 400 no image in it, 413 too large, 415 not an image.
+        HttpError: 400 no image in it, 413 too large, 415 not an image.
     """
-    given = request.headers.get("content-type", "application/octet-stream")
-    told = given.split(";")[0].strip().lower()
-    if told == "multipart/form-data":
-        image = form_file(request.data(), given)
-    elif told == "application/json":
+    header = request.headers.get("content-type", "application/octet-stream")
+    content_type = header.split(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        image = form_file(request.data(), header)
+    elif content_type == "application/json":
         image = json_image(request.data())
-    elif told.startswith("image/") or told in (
+    elif content_type.startswith("image/") or content_type in (
         "application/octet-stream",
         "application/dicom",
         "application/x-image",
@@ -193,21 +189,18 @@ def image_of(request: Request) -> tuple[bytes, str]:
     ):
         image = request.data()
     else:
-        raise Refused(
-            415,
-            f"content type {told[:60]} is not taken; send image/jpeg, image/png, image/tiff, application/dicom, a form"
-            " or JSON",
-        )
+        known = "image/jpeg, image/png, image/tiff, application/dicom, a form or JSON"
+        raise HttpError(415, f"content type {content_type[:60]} is not taken; send {known}")
     if len(image) > limit():
         raise too_large()
     if not image:
-        raise Refused(400, "the image is empty")
+        raise HttpError(400, "the image is empty")
     kind = next(
         (kind for start, kind in MAGIC if image.startswith(start)),
         "application/dicom" if image[128:132] == b"DICM" else "",
     )
     if not kind:
-        raise Refused(415, "this is not a JPEG, PNG, TIFF or DICOM image")
+        raise HttpError(415, "this is not a JPEG, PNG, TIFF or DICOM image")
     return image, kind
 
 
@@ -217,12 +210,12 @@ def form_file(body: bytes, content_type: str) -> bytes:
     head["Content-Type"] = content_type
     boundary = head.get_boundary()
     if not boundary:
-        raise Refused(400, "the form has no boundary in its content type")
+        raise HttpError(400, "the form has no boundary in its content type")
     for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode())[1:-1]:
         headers, found, content = part.partition(b"\r\n\r\n")
         if found and b"filename" in headers.lower():
             return content
-    raise Refused(400, "the form holds no file")
+    raise HttpError(400, "the form holds no file")
 
 
 def json_image(body: bytes) -> bytes:
@@ -230,9 +223,9 @@ def json_image(body: bytes) -> bytes:
     try:
         stored = json.loads(body)
     except (ValueError, RecursionError):
-        raise Refused(400, "the body is not JSON") from None
+        raise HttpError(400, "the body is not JSON") from None
     if not isinstance(stored, dict) or not isinstance(stored.get("image"), str) or len(stored) > 1:
-        raise Refused(400, 'JSON must be {"image": base64 of one image}; addresses are not followed')
+        raise HttpError(400, 'JSON must be {"image": base64 of one image}; addresses are not followed')
     return from_base64(stored["image"])
 
 
@@ -240,7 +233,7 @@ def from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(400, "the base64 is damaged") from None
+        raise HttpError(400, "the base64 is damaged") from None
 
 
 @functools.cache
@@ -252,43 +245,47 @@ def runtime() -> Any:
     )
 
 
-def ask(image: bytes, kind: str, request: Request) -> dict[str, Any]:
-    """The endpoint's answer, or its trouble as a status of ours."""
-    asked = urlencode({key: text[:200] for key in ("explain", "label") if (text := request.query.get(key))})
-    options = {"CustomAttributes": asked} if asked else {}
+def invoke(image: bytes, kind: str, request: HttpRequest) -> dict[str, Any]:
+    """The endpoint's reply.
+
+    Raises:
+        HttpError: the endpoint cannot be reached, or refuses the image.
+    """
+    attributes = urlencode({key: text[:200] for key in ("explain", "label") if (text := request.query.get(key))})
+    options = {"CustomAttributes": attributes} if attributes else {}
     accept = request.headers.get("accept", "").replace("*/*", "") or "application/json;verbose"
     try:
-        got = runtime().invoke_endpoint(
+        found = runtime().invoke_endpoint(
             EndpointName=os.environ["ENDPOINT_NAME"], ContentType=kind, Accept=accept, Body=image, **options
         )
     except ClientError as error:
-        raise refusal(error) from None
+        raise http_error(error) from None
     except ReadTimeoutError as error:
         log("endpoint", error)
-        raise Refused(504, "the model took too long; try again") from None
+        raise HttpError(504, "the model took too long; try again") from None
     except BotoCoreError as error:
         log("endpoint", error)
-        raise Refused(502, "the model cannot be reached") from None
-    return reply(200, got["Body"].read(), got["ContentType"])
+        raise HttpError(502, "the model cannot be reached") from None
+    return reply(200, found["Body"].read(), found["ContentType"])
 
 
-def refusal(error: ClientError) -> Refused:
-    """What the caller is told. The container's own 4xx goes through; everything else of AWS's stays in the log."""
+def http_error(error: ClientError) -> HttpError:
+    """What the caller gets: the container's own 4xx as it is; everything else of AWS's stays in the log."""
     code = error.response.get("Error", {}).get("Code", "")
     if code == "ModelError":
-        status, said = int(error.response.get("OriginalStatusCode", 500)), error.response.get("OriginalMessage", "")
+        status = int(error.response.get("OriginalStatusCode", 500))
         if status in (429, 503):
-            return Refused(status, "the model is busy; try again in a moment", 1)
+            return HttpError(status, "the model is busy; try again in a moment", 1)
         if 400 <= status < 500:
-            return Refused(status, one_line(said) or HTTPStatus(status).phrase)
+            return HttpError(status, error_line(error.response.get("OriginalMessage", "")) or HTTPStatus(status).phrase)
         log("model", error)
-        return Refused(502, "the model failed on this image")
+        return HttpError(502, "the model failed on this image")
     log("endpoint", error)
-    status, wait, message = TROUBLE.get(code, (502, 0, "the model cannot be reached"))
-    return Refused(status, message, wait)
+    status, wait, message = ENDPOINT_ERRORS.get(code, (502, 0, "the model cannot be reached"))
+    return HttpError(status, message, wait)
 
 
-def one_line(body: str) -> str:
+def error_line(body: str) -> str:
     """The message of the container's {"error": message}; "" for anything else."""
     try:
         return str(json.loads(body)["error"])[:300]
@@ -300,8 +297,8 @@ def limit() -> int:
     return int(os.environ.get("MAX_BYTES", MAX_BYTES))
 
 
-def too_large() -> Refused:
-    return Refused(413, f"the image is larger than {limit() / 1e6:.1f} MB; send a smaller one")
+def too_large() -> HttpError:
+    return HttpError(413, f"the image is larger than {limit() / 1e6:.1f} MB; send a smaller one")
 
 
 def reply(status: int, body: str | bytes, kind: str = "application/json") -> dict[str, Any]:

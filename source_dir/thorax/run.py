@@ -24,7 +24,8 @@ from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
 from thorax.job import Job
-from thorax.serving.bundle import check_folder, write_bundle
+from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_writer import check_folder, write_bundle
 from thorax.tables import write_table
 from thorax.tracking.factory import build_observer
 from thorax.tracking.history import write_history
@@ -227,19 +228,19 @@ class Run:
         write_bundle(
             self.job.model_dir,
             trainer.evaluated,
-            network=config.network,
-            dropout=config.dropout,
-            space=space,
-            preprocessing=self.preprocessing,
-            thresholds=dict(zip(space.outputs, map(float, chosen), strict=True)),
-            about={
-                "configuration": config.stored(),
-                "split": {"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
-                "metrics": metrics,
-                "calibration": calibration.described(temperatures, space),
-                "films": typical and typical.to_dict(),
-            },
-            split=self.parts.split,
+            BundleContents(
+                network=config.network,
+                dropout=config.dropout,
+                space=space,
+                preprocessing=self.preprocessing,
+                thresholds=dict(zip(space.outputs, map(float, chosen), strict=True)),
+                configuration=config.stored(),
+                split={"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
+                metrics=metrics,
+                calibration=calibration.described(temperatures, space),
+                typical_images=typical.to_dict() if typical else None,
+            ),
+            split_table=self.parts.split,
             source_dir=source_dir,
         )
         self.say(formatting.table(scores, space))

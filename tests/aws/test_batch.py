@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import images
-from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
+from thorax.serving.pipeline import answer
+from thorax.serving.request import RawRequest
 from thorax_launch.cli import batch
 from thorax_launch.sagemaker.package import packed, source_files
 
@@ -56,7 +57,9 @@ def transform(aws: Any, bundle: Path) -> None:
     to = job["TransformOutput"]["S3OutputPath"].removeprefix(f"s3://{BUCKET}/")
     for one in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
         body = s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
-        reply = answer(classifier, body, job["TransformInput"]["ContentType"], job["TransformOutput"]["Accept"])
+        reply = answer(
+            classifier, RawRequest(body, job["TransformInput"]["ContentType"], job["TransformOutput"]["Accept"])
+        )
         assert reply.status == 200
         s3.put_object(Bucket=BUCKET, Key=f"{to}{one['Key'].removeprefix(prefix)}.out", Body=reply.body)
 

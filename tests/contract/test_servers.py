@@ -22,9 +22,8 @@ import requests
 
 import images
 from hosting import Asked, free_port, server, thirty, tiny_bundle
-from thorax.serving.answer import answer
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import ResponseOptions
+from thorax.serving.pipeline import answer
 
 PNG = images.data(images.grey())
 
@@ -64,13 +63,7 @@ def differing(ask: Callable[[Asked], tuple[int, bytes]], classifier: Classifier,
     for asked in thirty():
         if toolkit and not asked.toolkit:
             continue
-        want = answer(
-            classifier,
-            asked.body,
-            asked.content_type,
-            asked.accept,
-            options=ResponseOptions.of(attributes=asked.attributes),
-        )
+        want = answer(classifier, asked.raw)
         status, body = ask(asked)
         if toolkit and want.status != 200:  # our line comes first, then the toolkit's traceback
             body = body.partition(b"\n")[0]

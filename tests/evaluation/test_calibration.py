@@ -18,7 +18,9 @@ from thorax.evaluation.calibration import described, fit, probabilities, reliabi
 from thorax.evaluation.metrics import score
 from thorax.labels import LabelSpace
 from thorax.models import build
-from thorax.serving.bundle import Bundle, write_bundle
+from thorax.serving.bundle import Bundle
+from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_writer import write_bundle
 from thorax.serving.classifier import Classifier
 
 SOURCE_DIR = Path(__file__).resolve().parents[2] / "source_dir"
@@ -116,18 +118,14 @@ def test_a_bundle_keeps_them_and_its_classifier_applies_them(tmp_path, space, st
         ("plain", {}),
         ("calibrated", {"calibration": described(np.full(len(space.outputs), 2.0), space)}),
     ):
-        write_bundle(
-            tmp_path / name,
-            net,
+        contents = BundleContents(
             network="cnn5",
-            dropout=0.0,
             space=space,
             preprocessing=Preprocessing(32, 32),
             thresholds=dict.fromkeys(space.outputs, 0.5),
-            about={"configuration": {}, "split": {}, "metrics": {}, **calibration},
-            split="",
-            source_dir=SOURCE_DIR,
+            **calibration,
         )
+        write_bundle(tmp_path / name, net, contents, "", SOURCE_DIR)
     assert json.loads((tmp_path / "calibrated" / "bundle.json").read_text())["calibration"] == stored
     paths = images.written(tmp_path, 3, (50, 60))
     plain, calibrated = (Classifier.load(tmp_path / name).predict(paths) for name in ("plain", "calibrated"))

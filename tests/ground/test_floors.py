@@ -184,7 +184,7 @@ def test_the_package_does_load_files():
 @pytest.mark.parametrize("module", MODULES)
 def test_optional_packages_are_imported_where_they_are_used(module):
     assert at_the_top(MODULES[module]) & OPTIONAL <= (
-        {"ray"} if module == "deployment" else set()
+        {"ray"} if module == "thorax.serving.ray_app" else set()
     )  # Ray alone imports that one
 
 

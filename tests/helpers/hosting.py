@@ -1,7 +1,4 @@
-"""What the hosting tests share.
-
-A tiny bundle, an ASGI app that is asked without a server, a server process, and requests.
-"""
+"""What the hosting tests share: a tiny bundle, an ASGI app without a server, a server process, and requests."""
 
 from __future__ import annotations
 
@@ -24,42 +21,36 @@ import numpy as np
 import requests
 import torch
 
-import images as xrays
+import images
 from conftest import clean_environment
 from thorax.data.images import Preprocessing
 from thorax.labels import LabelSpace
 from thorax.models import build
-from thorax.serving.bundle import write_bundle
+from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_writer import write_bundle
+from thorax.serving.request import RawRequest, ResponseOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 THRESHOLDS = {"Effusion": 0.4, "Mass": 0.5, "Nodule": 0.6}
 
 
 def tiny_bundle(
-    folder: Path, space: LabelSpace = xrays.FINDINGS, network: str = "cnn5", side: int = 32, **about: Any
+    folder: Path, space: LabelSpace = images.FINDINGS, network: str = "cnn5", side: int = 32, **more: Any
 ) -> Path:
     """A bundle of a network whose answers differ from image to image and from label to label."""
     torch.manual_seed(5)
     net = build(network, 1, len(space.outputs)).eval()
     with torch.no_grad():
         next(m for m in reversed(list(net.modules())) if isinstance(m, torch.nn.Linear)).weight.mul_(100)
-    write_bundle(
-        folder,
-        net,
+    facts = {"configuration": {"network": network}, "split": {"sha256": "0" * 64, "counts": {}}, **more}
+    contents = BundleContents(
         network=network,
-        dropout=0.0,
         space=space,
         preprocessing=Preprocessing(side, side),
         thresholds={name: THRESHOLDS.get(name, 0.5) for name in space.outputs},
-        about={
-            "configuration": {"network": network},
-            "split": {"sha256": "0" * 64, "counts": {}},
-            "metrics": {},
-            **about,
-        },
-        split="id,patient,part\n",
-        source_dir=ROOT / "source_dir",
+        **facts,
     )
+    write_bundle(folder, net, contents, "id,patient,part\n", ROOT / "source_dir")
     return folder
 
 
@@ -105,12 +96,18 @@ class Asked:
         }
         return {key: text for key, text in named.items() if text}
 
+    @property
+    def raw(self) -> RawRequest:
+        """The request as a server hands it to the pipeline."""
+        options = ResponseOptions.of(attributes=self.attributes)
+        return RawRequest(self.body, self.content_type, self.accept, options)
+
 
 def thirty() -> list[Asked]:
     """Good and bad requests."""
-    png, jpeg = xrays.data(xrays.grey()), xrays.data(xrays.smooth(80, 90), "JPEG")
-    other = xrays.data(xrays.grey(seed=3))
-    image, images = {"image": base64_of(png)}, {"images": [base64_of(png), base64_of(b"no image"), base64_of(jpeg)]}
+    png, jpeg = images.data(images.grey()), images.data(images.smooth(80, 90), "JPEG")
+    other = images.data(images.grey(seed=3))
+    single, several = {"image": base64_of(png)}, {"images": [base64_of(png), base64_of(b"no image"), base64_of(jpeg)]}
     sent, sent_as = form(("a", "a.png", png), ("b", "b.jpeg", jpeg))
     dumped = lambda value: json.dumps(value).encode()  # noqa: E731
     array = "application/x-npy"
@@ -128,26 +125,28 @@ def thirty() -> list[Asked]:
         Asked("q-values", 200, png, accept="text/html, text/csv;q=0.5, application/json;q=0.4"),
         Asked("explain", 200, png, attributes="explain=true"),
         Asked("explain one label", 200, png, accept="application/jsonlines", attributes="explain=true,label=Mass"),
-        Asked("json", 200, dumped(image), "application/json"),
-        Asked("json of several, one bad", 200, dumped(images), "application/json"),
-        Asked("json of several, one bad, verbose", 200, dumped(images), "application/json", "application/json;verbose"),
-        Asked("json of several, one bad, csv", 200, dumped(images), "application/json", "text/csv"),
-        Asked("json explained", 200, dumped({**image, "explain": True, "label": "Nodule"}), "application/json"),
-        Asked("npy", 200, npy(xrays.grey()), array),
+        Asked("json", 200, dumped(single), "application/json"),
+        Asked("json of several, one bad", 200, dumped(several), "application/json"),
+        Asked(
+            "json of several, one bad, verbose", 200, dumped(several), "application/json", "application/json;verbose"
+        ),
+        Asked("json of several, one bad, csv", 200, dumped(several), "application/json", "text/csv"),
+        Asked("json explained", 200, dumped({**single, "explain": True, "label": "Nodule"}), "application/json"),
+        Asked("npy", 200, npy(images.grey()), array),
         Asked(
             "npy batch of floats",
             200,
-            npy(np.stack([xrays.grey(), xrays.grey(seed=1)]) / 255),
+            npy(np.stack([images.grey(), images.grey(seed=1)]) / 255),
             array,
             "application/jsonlines",
         ),
         Asked("form", 200, sent, sent_as, toolkit=False),
         Asked("no image", 400, b"hello"),
         Asked("half an image", 400, png[:200]),
-        Asked("a bomb", 400, xrays.huge(20_000, 20_000)),
+        Asked("a bomb", 400, images.huge(20_000, 20_000)),
         Asked("pickle in npy", 400, npy(np.array([{}], dtype=object), allow_pickle=True), array),
         Asked("NaN in npy", 400, npy(np.full((8, 8), np.nan)), array),
-        Asked("torn json", 400, dumped(image)[:-9], "application/json"),
+        Asked("torn json", 400, dumped(single)[:-9], "application/json"),
         Asked("an address", 400, dumped({"s3_uri": "http://169.254.169.254/latest"}), "application/json"),
         Asked("deep json", 400, b"[" * 100_000, "application/json"),
         Asked("plain text", 415, b"image", "text/plain"),
@@ -202,7 +201,7 @@ class Client:
         query: str = "",
     ) -> Answer:
         sent: list[dict[str, Any]] = []
-        told = [
+        encoded = [
             (key.lower().encode("latin-1"), text.encode("latin-1", "replace")) for key, text in (headers or {}).items()
         ]
         scope = {
@@ -213,7 +212,7 @@ class Client:
             "path": path,
             "raw_path": path.encode(),
             "query_string": query.encode("utf-8", "replace"),
-            "headers": told,
+            "headers": encoded,
             "scheme": "http",
             "server": ("test", 80),
             "client": ("test", 1),
@@ -269,13 +268,13 @@ def server(
 
 def wait_for(address: str, process: subprocess.Popen[str], seconds: float) -> None:
     """Until an image is answered."""
-    xray = xrays.data(xrays.grey())
+    image = images.data(images.grey())
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
             if (
                 requests.post(
-                    f"{address}/invocations", xray, headers={"Content-Type": "image/png"}, timeout=20
+                    f"{address}/invocations", image, headers={"Content-Type": "image/png"}, timeout=20
                 ).status_code
                 == 200
             ):

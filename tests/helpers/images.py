@@ -1,7 +1,4 @@
-"""Tiny images for tests.
-
-Grey patterns from a formula, written as JPEG or PNG in any mode, and sample sets around them.
-"""
+"""Tiny images for tests: grey patterns from a formula, written as JPEG or PNG in any mode, and sample sets of them."""
 
 from __future__ import annotations
 
@@ -24,10 +21,7 @@ ORIENTATION = 0x0112
 
 
 def grey(height: int = 40, width: int = 48, seed: int = 0) -> np.ndarray:
-    """(height, width) uint8 in 0..255: a formula in whole numbers, so every machine gives the same image.
-
-    No symmetry.
-    """
+    """(height, width) uint8 without symmetry: a formula in whole numbers, the same image on every machine."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.int64)
     return (
         (rows * 5 + columns * 3 + (rows * columns) // 7 + 31 * seed + 40 * ((rows // 8 + columns // 6) % 2)) % 256
@@ -91,21 +85,21 @@ def put(path: Path, content: bytes | np.ndarray | None = None, seed: int = 0) ->
     return path
 
 
-def folders(root: Path, **xrays: Sequence[str]) -> Path:
+def folders(root: Path, **classes: Sequence[str]) -> Path:
     """A channel of class folders: folders(root, NORMAL=["a.png"], PNEUMONIA=["b.jpeg"])."""
-    for name, files in xrays.items():
+    for name, files in classes.items():
         (root / name).mkdir(parents=True, exist_ok=True)
         for k, file in enumerate(files):
             put(root / name / file, seed=k + len(name))
     return root
 
 
-def table(root: Path, text: str, xrays: Sequence[str] = (), name: str = "images.csv") -> Path:
+def table(root: Path, text: str, files: Sequence[str] = (), name: str = "images.csv") -> Path:
     """A channel with one CSV and the images it lists."""
     root.mkdir(parents=True, exist_ok=True)
     (root / name).write_bytes(text.encode())
-    for k, xray in enumerate(xrays):
-        put(root / xray, seed=k)
+    for k, file in enumerate(files):
+        put(root / file, seed=k)
     return root
 
 
@@ -118,13 +112,13 @@ def sample_set(
 ) -> SampleSet:
     """A set of images f0, f1, ... with the given targets (N,) or (N, L); without `sources` they cannot be read."""
     rows = np.asarray(targets, np.float32).reshape(len(targets), -1)
-    who = patients or [f"p{k}" for k in range(len(rows))]
-    where = sources or [Path(f"/nowhere/f{k}.png") for k in range(len(rows))]
+    names = patients or [f"p{k}" for k in range(len(rows))]
+    paths = sources or [Path(f"/nowhere/f{k}.png") for k in range(len(rows))]
     return SampleSet(
         part,
         [
             Sample(f"f{k}", path, row, patient)
-            for k, (row, patient, path) in enumerate(zip(rows, who, where, strict=True))
+            for k, (row, patient, path) in enumerate(zip(rows, names, paths, strict=True))
         ],
         space,
     )

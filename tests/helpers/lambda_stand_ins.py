@@ -1,7 +1,4 @@
-"""AWS's side of the web page, on this machine.
-
-An HTTP API that calls the Lambda, and a SageMaker endpoint before a real app.
-"""
+"""AWS's side of the web page, on this machine: an HTTP API that calls the Lambda, and an endpoint before a real app."""
 
 from __future__ import annotations
 
@@ -140,5 +137,5 @@ def endpoint(name: str, app: str) -> Iterator[str]:
         yield address
 
 
-def aws_error(status: int, kind: str, **told: Any) -> tuple[int, dict[str, str], bytes]:
-    return status, {"x-amzn-ErrorType": kind, "Content-Type": "application/json"}, json.dumps(told).encode()
+def aws_error(status: int, kind: str, **fields: Any) -> tuple[int, dict[str, str], bytes]:
+    return status, {"x-amzn-ErrorType": kind, "Content-Type": "application/json"}, json.dumps(fields).encode()

@@ -349,7 +349,8 @@ def test_the_outputs_of_the_built_in_algorithm(tmp_path, capsys):
 
 def test_our_own_outputs_are_those_of_scoring(bundle, classes, tmp_path, capsys):
     """Every form that the model answers in gives the same table as scoring the images here."""
-    from thorax.serving.answer import answer
+    from thorax.serving.pipeline import answer
+    from thorax.serving.request import RawRequest
 
     assert score(bundle, classes, tmp_path / "here.csv", "--precision", "float32") == 0
     forms = ["application/json", "application/json;verbose", "application/jsonlines", "text/csv"]
@@ -357,7 +358,7 @@ def test_our_own_outputs_are_those_of_scoring(bundle, classes, tmp_path, capsys)
     for k, image in enumerate(sorted(classes.glob("*/*"))):
         file = tmp_path / "out" / f"{image.relative_to(classes)}.out"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(answer(classifier, image.read_bytes(), "image/jpeg", forms[k % 4]).body)
+        file.write_bytes(answer(classifier, RawRequest(image.read_bytes(), "image/jpeg", forms[k % 4])).body)
     words = [
         "--local",
         str(bundle),

@@ -22,7 +22,9 @@ from thorax.labels import LabelSpace
 from thorax.models import build
 from thorax.scoring import EvaluationOptions, run_evaluation
 from thorax.scoring import evaluate as evaluate_bundle
-from thorax.serving.bundle import Bundle, write_bundle
+from thorax.serving.bundle import Bundle
+from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_writer import write_bundle
 from thorax_launch.cli import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,19 +32,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def write(folder, space=make.BINARY, seed=0):
     torch.manual_seed(seed)
-    about = {"configuration": {"threshold_rule": "youden"}, "split": {"sha256": "ab"}, "metrics": {}}
-    write_bundle(
-        folder,
-        build("cnn5", 1, len(space.outputs), 0.0).eval(),
+    net = build("cnn5", 1, len(space.outputs), 0.0).eval()
+    contents = BundleContents(
         network="cnn5",
-        dropout=0.0,
         space=space,
         preprocessing=Preprocessing(32, 32),
         thresholds=dict.fromkeys(space.outputs, 0.5),
-        about=about,
-        split="id,patient,part\nNORMAL/none.png,p,train\n",
-        source_dir=ROOT / "source_dir",
+        configuration={"threshold_rule": "youden"},
+        split={"sha256": "ab"},
     )
+    write_bundle(folder, net, contents, "id,patient,part\nNORMAL/none.png,p,train\n", ROOT / "source_dir")
     return folder
 
 
@@ -85,7 +84,7 @@ def test_the_scores_of_a_run_are_found_again_from_images_and_from_its_prediction
     results = Path(f"{trained}-job") / "output" / "data"
     stored = json.loads((results / "metrics.json").read_text())
     assert stored["validation"]["labels"]["PNEUMONIA"]["sensitivity"]["value"] >= 0.9
-    temperature = Bundle.load(trained).about["calibration"]["PNEUMONIA"]["temperature"]
+    temperature = Bundle.load(trained).calibration["PNEUMONIA"]["temperature"]
     assert (
         temperature != 1
         and json.loads((results / "report.json").read_text())["calibration"]["PNEUMONIA"]["temperature"] == temperature

@@ -12,12 +12,12 @@ import pytest
 
 import images
 from hosting import Client, thirty
-from thorax.serving.answer import answer
 from thorax.serving.app import create_app
-from thorax.serving.content import INPUTS, ResponseOptions
-from thorax.serving.replies import OUTPUTS
+from thorax.serving.pipeline import answer
+from thorax.serving.readers import READERS
 from thorax.serving.service import Service
 from thorax.serving.settings import ServerSettings
+from thorax.serving.writers import WRITERS
 
 PNG = images.data(images.grey())
 SENT = {"body": PNG, "headers": {"Content-Type": "image/png"}}
@@ -27,14 +27,7 @@ SENT = {"body": PNG, "headers": {"Content-Type": "image/png"}}
 def test_the_thirty_requests(client, classifier, asked):
     """The app gives what the core gives, byte for byte; the core's own answers are tested elsewhere."""
     found = client.ask(body=asked.body, headers=asked.headers)
-    want = answer(
-        classifier,
-        asked.body,
-        asked.content_type,
-        asked.accept,
-        options=ResponseOptions.of(attributes=asked.attributes),
-        settings=ServerSettings(max_pixels=2_000_000),
-    )
+    want = answer(classifier, asked.raw, ServerSettings(max_pixels=2_000_000))
     assert (found.status, found.body) == (want.status, want.body)
     assert found.status == asked.status
     assert found.headers["content-type"].split(";")[0] == want.content_type
@@ -77,8 +70,8 @@ def test_metadata(client, classifier):
         "size": [32, 32],
         "network": "cnn5",
         "model_version": classifier.version,
-        "content_types": list(INPUTS),
-        "accepts": list(OUTPUTS),
+        "content_types": list(READERS),
+        "accepts": list(WRITERS),
     }
     assert {key: stored[key] for key in want} == want
     assert stored["limits"]["max_request_bytes"] == 300_000
@@ -115,7 +108,7 @@ def test_the_query_explains(client, classifier):
 
 
 class Slow:
-    """The classifier with a gate before its forward pass, and failing where it is told to."""
+    """The classifier with a gate before its forward pass, and failing where `fails` is set."""
 
     def __init__(self, classifier) -> None:
         self.of, self.gate, self.fails = classifier, threading.Event(), False
@@ -165,7 +158,7 @@ def test_ping_is_honest(slow, started):
     assert client.ask("GET", "/ping").status == 200
 
 
-def test_ping_asks_the_model_where_nobody_did_for_a_while(slow, started, monkeypatch):
+def test_ping_asks_the_model_after_a_while_without_requests(slow, started, monkeypatch):
     client, _service = started()
     slow.fails = True
     assert client.ask("GET", "/ping").status == 200  # a prediction has succeeded a moment ago
@@ -188,13 +181,13 @@ def test_a_model_that_fails_at_once_does_not_start(slow):
         Service(slow, ServerSettings(workers=1))
 
 
-def test_a_full_queue_is_told_to_come_again(slow, started):
+def test_a_full_queue_answers_429(slow, started):
     client, _service = started(max_queue=3)
     slow.gate.clear()
 
     async def crowd():
         first = [asyncio.create_task(client.send(**SENT)) for _ in range(3)]
-        while client.app.state.door.requests < 3:
+        while client.app.state.limiter.requests < 3:
             await asyncio.sleep(0.002)
         refused = await client.send(**SENT)
         slow.gate.set()
@@ -275,7 +268,7 @@ def test_a_caller_who_goes_away(client):
         return sent
 
     assert client.loop.run_until_complete(gone())[0]["status"] == 400
-    assert client.app.state.door.requests == client.app.state.door.bytes == 0
+    assert client.app.state.limiter.requests == client.app.state.limiter.bytes == 0
     assert client.app.state.service.batcher._coming == 0
 
 
@@ -293,5 +286,5 @@ def test_too_large_whatever_it_says(client, headers):
 
 def test_requests_that_fill_the_memory(slow, started):
     client, _service = started(max_request_bytes=10_000)
-    client.app.state.door.bytes = 80_000
+    client.app.state.limiter.bytes = 80_000
     assert client.ask(**SENT).status == 429

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +24,16 @@ from thorax.data.images import DecodeError, Preprocessing
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.models import build
-from thorax.serving.bundle import Bundle, check_folder, write_bundle
+from thorax.serving.bundle import Bundle
+from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_writer import check_folder, write_bundle
 from thorax.serving.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
 PREPARED = Preprocessing(32, 40)
 THREE_CHANNELS = replace(PREPARED, channels=3)
-ABOUT = {
+FACTS = {
     "configuration": {"network": "cnn5", "epochs": 2},
     "split": {"sha256": "ab" * 32},
     "metrics": {"validation": {"auc": 0.9}},
@@ -48,18 +54,9 @@ def network(outputs: int, dropout: float = 0.0, name: str = "cnn5", channels: in
 def write(
     folder: Path, net: torch.nn.Module, space: LabelSpace = images.BINARY, prepared: Preprocessing = PREPARED, **more
 ) -> None:
-    values = {
-        "network": "cnn5",
-        "dropout": 0.0,
-        "space": space,
-        "preprocessing": prepared,
-        "thresholds": dict.fromkeys(space.outputs, 0.4),
-        "about": ABOUT,
-        "split": SPLIT,
-        "source_dir": ROOT / "source_dir",
-        **more,
-    }
-    write_bundle(folder, net, **values)
+    values = {"network": "cnn5", "thresholds": dict.fromkeys(space.outputs, 0.4), **FACTS, **more}
+    contents = BundleContents(space=space, preprocessing=prepared, **values)
+    write_bundle(folder, net, contents, SPLIT, ROOT / "source_dir")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +113,7 @@ def test_what_a_bundle_holds(bundle, net):
     assert stored["preprocessing"] == PREPARED.to_dict()
     assert stored["preprocessing_fingerprint"] == PREPARED.fingerprint()
     assert stored["versions"]["torch"] == torch.__version__
-    assert {k: stored[k] for k in ABOUT} == ABOUT
+    assert {k: stored[k] for k in FACTS} == FACTS
 
 
 def test_what_is_written_is_what_is_loaded(bundle):
@@ -128,8 +125,8 @@ def test_what_is_written_is_what_is_loaded(bundle):
         PREPARED,
     )
     assert loaded.thresholds == {"PNEUMONIA": 0.4}
-    assert loaded.about["configuration"] == ABOUT["configuration"]
-    assert loaded.about["split"] == ABOUT["split"]
+    assert loaded.configuration == FACTS["configuration"]
+    assert loaded.split == FACTS["split"]
 
 
 def test_only_serving_code_travels(bundle):
@@ -171,7 +168,7 @@ def test_the_same_probabilities_as_the_network(tmp_path, space, prepared, name, 
     want = logits.softmax(1) if space.task == "multiclass" else logits.sigmoid()
     assert (got.dtype, got.shape) == (np.float32, (3, len(space.outputs)))
     np.testing.assert_allclose(got, want.numpy(), atol=2e-5)
-    assert np.ptp(got, axis=0).max() > 1e-4  # the images are told apart
+    assert np.ptp(got, axis=0).max() > 1e-4  # the images differ
     alone = np.concatenate([classifier.predict([p]) for p in paths])
     np.testing.assert_allclose(alone, got, atol=2e-5)
 
@@ -187,6 +184,92 @@ def test_an_unreadable_image_is_named(bundle, tmp_path):
 
 def test_the_classifier_is_in_evaluation_mode(bundle):
     assert not any(module.training for module in Classifier.load(bundle).net.modules())
+
+
+# --- a model.tar.gz, and what a notebook shows
+
+
+def archived(file: Path, *folders: Path) -> Path:
+    with tarfile.open(file, "w:gz") as tar:
+        for folder in folders:
+            tar.add(folder, ".")
+    return file
+
+
+def test_a_model_tar_gz_is_a_bundle_as_its_folder_is(bundle, tmp_path):
+    paths = images.written(tmp_path, 2)
+    loaded = Bundle.load(str(archived(tmp_path / "model.tar.gz", bundle)))
+    assert replace(loaded, folder=bundle) == Bundle.load(bundle)
+    folder = loaded.folder
+    np.testing.assert_array_equal(
+        Classifier(loaded, precision="float32").predict(paths),
+        Classifier.load(bundle, precision="float32").predict(paths),
+    )
+    assert (folder / "code" / "inference.py").exists()
+    del loaded
+    gc.collect()
+    assert not folder.exists()
+
+
+def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The empty folder in which archives are unpacked from now on."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["path", "link"])
+def test_an_archive_never_writes_outside_of_its_folder(tmp_path, monkeypatch, kind):
+    temporary = unpacked(tmp_path, monkeypatch)
+    entry = tarfile.TarInfo("../escaped" if kind == "path" else "link")
+    if kind == "link":
+        entry.type, entry.linkname = tarfile.SYMTYPE, "../../etc"
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+        tar.addfile(entry)
+    with pytest.raises(ThoraxError, match=r"model\.tar\.gz cannot be unpacked: .*outside"):
+        Bundle.load(tmp_path / "model.tar.gz")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b torn"])
+def test_a_file_that_is_no_archive(tmp_path, monkeypatch, content):
+    temporary = unpacked(tmp_path, monkeypatch)
+    (tmp_path / "model.tar.gz").write_bytes(content)
+    with pytest.raises(ThoraxError, match=r"model\.tar\.gz cannot be unpacked: .*; name a bundle's folder"):
+        Bundle.load(tmp_path / "model.tar.gz")
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_archive_without_a_bundle_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    temporary = unpacked(tmp_path, monkeypatch)
+    (tmp_path / "other").mkdir()
+    file = archived(tmp_path / "model.tar.gz", tmp_path / "other")
+    assert refused(file).startswith(f"{file} is not a bundle: it has no bundle.json")
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_a_bundle_looks_like(tmp_path, small):
+    auc, mean = {"value": 0.91, "low": 0.88, "high": 0.94}, {"value": 0.8, "low": None, "high": None}
+    labels = {"<b>": {"auc": auc, "f1": {"value": None}}, "Mass": {}}
+    metrics = {"test": {"n": 120, "labels": labels, "macro": {"auc": mean}}}
+    space = LabelSpace(("<b>", "Mass"), "multilabel")
+    write(tmp_path, small, space, metrics=metrics, thresholds={"<b>": 0.25, "Mass": 0.5})
+    bundle = Bundle.load(tmp_path)
+    assert (bundle.labels, bundle.metrics, bundle.configuration) == (("<b>", "Mass"), metrics, FACTS["configuration"])
+    assert repr(bundle) == f"Bundle(cnn5, 32x40, multilabel: <b>, Mass, {tmp_path})"
+    html = bundle._repr_html_()
+    rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", html)]
+    assert rows[0] == ["Network", "cnn5"] and ["Folder", str(tmp_path)] in rows
+    assert rows[-4:] == [
+        ["Label", "Threshold", "AUC", "Sensitivity", "Specificity", "F1"],
+        ["&lt;b&gt;", "0.250", "0.910 [0.880, 0.940]", "-", "-", "-"],
+        ["Mass", "0.500", "-", "-", "-", "-"],
+        ["Mean", "", "0.800", "-", "-", "-"],
+    ]
+    assert "<b>" not in html and "Test, 120 images" in html and "Validation" not in html
+    write(tmp_path, small)  # metrics of another form, as in FACTS
+    assert "cnn5" in Bundle.load(tmp_path)._repr_html_()
 
 
 # --- no bundle, half a bundle, a damaged one
@@ -354,7 +437,8 @@ assert thorax.__file__.startswith(code), thorax.__file__
 classifier = inference.model_fn(model)
 data = inference.input_fn(open(image, "rb").read(), "image/png")
 body, kind = inference.output_fn(inference.predict_fn(data, classifier), "application/json")
-heavy = [m for m in ("sklearn", "matplotlib", "thorax.training", "thorax.config", "yaml", "starlette") if m in sys.modules]
+slow = ("sklearn", "matplotlib", "thorax.training", "thorax.config", "yaml", "starlette", "ray")
+heavy = [m for m in slow if m in sys.modules]
 print(json.dumps({"body": json.loads(body), "kind": kind, "heavy": heavy}))
 """
 

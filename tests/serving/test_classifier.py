@@ -1,27 +1,28 @@
-"""The classifier: the same probabilities in every precision, batch and thread; calibrated; decisions and warnings."""
+"""The classifier: equal probabilities in every precision, batch and thread; calibration; decisions; unusual images."""
 
 from __future__ import annotations
 
 import io
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import images as xrays
+import images
 from hosting import tiny_bundle
 from thorax.data.images import DecodeError
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.serving import served
+from thorax.serving import precision as serving_precision
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
 
 THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
-PNGS = [xrays.data(xrays.grey(seed=k)) for k in range(9)]
+PNGS = [images.data(images.grey(seed=k)) for k in range(9)]
 
 
 def uncalibrated(bundle):
@@ -36,42 +37,55 @@ def uncalibrated(bundle):
 def test_the_same_probabilities_in_every_precision(bundle, precision, within):
     p = Classifier.load(bundle, precision=precision).predict(PNGS)
     want = uncalibrated(bundle).sigmoid().numpy()
-    assert np.ptp(want, axis=0).min() > 0.03  # the images are told apart
+    assert np.ptp(want, axis=0).min() > 0.03  # the images differ
     np.testing.assert_allclose(p, want, atol=within)
 
 
 def test_bfloat16_that_moves_a_probability_is_not_served(bundle, monkeypatch):
-    monkeypatch.setattr("thorax.serving.classifier.cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr("thorax.serving.precision.cpu_has_bfloat16", lambda: True)
     assert Classifier.load(bundle).precision == "bfloat16"
-    monkeypatch.setattr(served, "TOLERANCE", 1e-7)
+    monkeypatch.setattr(serving_precision, "TOLERANCE", 1e-7)
     classifier = Classifier.load(bundle)
     assert classifier.precision == "float32"
     np.testing.assert_allclose(classifier.predict(PNGS), uncalibrated(bundle).sigmoid().numpy(), atol=2e-6)
 
 
 def test_a_cpu_without_bfloat16_serves_float32(bundle, monkeypatch):
-    monkeypatch.setattr("thorax.serving.classifier.cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr("thorax.serving.precision.cpu_has_bfloat16", lambda: False)
     assert Classifier.load(bundle).precision == "float32"
 
 
 def test_every_kind_of_image_and_every_batch_give_the_same(classifier, tmp_path):
-    path = xrays.put(tmp_path / "a.png", PNGS[0])
+    path = images.put(tmp_path / "a.png", PNGS[0])
     rows = classifier.predict(
         [
             PNGS[0],
             path,
-            xrays.grey(seed=0),
-            np.dstack([xrays.grey(seed=0)] * 3),
-            xrays.grey(seed=0).astype(np.uint16) * 257,
+            str(path),
+            Image.open(io.BytesIO(PNGS[0])),
+            images.grey(seed=0),
+            np.dstack([images.grey(seed=0)] * 3),
+            images.grey(seed=0).astype(np.uint16) * 257,
         ]
     )
-    assert (rows.dtype, rows.shape) == (np.float32, (5, 3))
-    np.testing.assert_allclose(rows[:4], np.repeat(rows[:1], 4, axis=0), atol=1e-6)
-    np.testing.assert_allclose(rows[4], rows[0], atol=0.01)  # 16 bits are scaled down without rounding in between
+    assert (rows.dtype, rows.shape) == (np.float32, (7, 3))
+    np.testing.assert_allclose(rows[:6], np.repeat(rows[:1], 6, axis=0), atol=1e-6)
+    np.testing.assert_allclose(rows[6], rows[0], atol=0.01)  # 16 bits are scaled down without rounding in between
     together = classifier.predict(PNGS * 4)
     np.testing.assert_allclose(
         together, np.tile(np.concatenate([classifier.predict([png]) for png in PNGS]), (4, 1)), atol=2e-6
     )
+
+
+@pytest.mark.parametrize("image", ["image.png", b"bytes", Image.new("L", (4, 4)), Path("image.png")])
+def test_one_image_is_no_list(classifier, image):
+    with pytest.raises(ThoraxError, match="is no list of images; give a list, also of one image"):
+        classifier.predict(image)
+
+
+def test_an_array_of_images_is_a_list_of_them(classifier):
+    stack = np.stack([images.grey(seed=k) for k in range(3)])
+    np.testing.assert_allclose(classifier.predict(stack), classifier.predict(PNGS[:3]), atol=2e-6)
 
 
 def test_many_threads_at_once_also_while_explaining(classifier):
@@ -110,8 +124,8 @@ def test_a_bad_image_never_fails_the_others(classifier, tmp_path):
 @pytest.mark.parametrize(
     ("space", "calibration", "temperatures"),
     [
-        (xrays.FINDINGS, {"Effusion": {"temperature": 2.0}, "Nodule": {"temperature": 0.5}}, [2.0, 1.0, 0.5]),
-        (xrays.BINARY, {"PNEUMONIA": {"temperature": 3.0}}, [3.0]),
+        (images.FINDINGS, {"Effusion": {"temperature": 2.0}, "Nodule": {"temperature": 0.5}}, [2.0, 1.0, 0.5]),
+        (images.BINARY, {"PNEUMONIA": {"temperature": 3.0}}, [3.0]),
         (THREE, {name: {"temperature": 1.7} for name in THREE.outputs}, [1.7]),
         (THREE, None, [1.0]),
     ],
@@ -139,7 +153,7 @@ def test_decisions_at_the_stored_thresholds(classifier):
 
 @pytest.mark.parametrize(
     ("space", "p", "want"),
-    [(xrays.BINARY, [0.5], "PNEUMONIA"), (xrays.BINARY, [0.4], "NORMAL"), (THREE, [0.3, 0.2, 0.5], "viral")],
+    [(images.BINARY, [0.5], "PNEUMONIA"), (images.BINARY, [0.4], "NORMAL"), (THREE, [0.3, 0.2, 0.5], "viral")],
 )
 def test_one_class_is_predicted(tmp_path, space, p, want):
     classifier = Classifier.load(tiny_bundle(tmp_path / "model", space))
@@ -154,7 +168,8 @@ def test_a_heat_map_is_a_picture_of_the_image(classifier):
     assert heat.label == classifier.labels[int(classifier.predict([PNGS[0]])[0].argmax())]
     assert (heat.map.shape, heat.map.dtype, heat.image.shape) == ((32, 32), np.float32, (32, 32))
     assert 0 <= heat.map.min() <= heat.map.max() <= 1
-    with Image.open(io.BytesIO(heat.png)) as picture:
+    assert heat._repr_png_() == heat.png()  # a notebook shows it
+    with Image.open(io.BytesIO(heat.png())) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
         pixels = np.asarray(picture).astype(int)
     cold = heat.map == 0
@@ -186,18 +201,18 @@ def test_inverted_and_other_pictures_are_noticed_and_usual_ones_are_not():
     typical = OutOfDistributionDetector.from_dict(OutOfDistributionDetector.of(rounds(300)).to_dict())
     usual = rounds(200, seed=1)
     other = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
-    assert np.mean([bool(typical.warnings(xray)) for xray in usual]) < 0.02
-    assert np.mean([typical.warnings(255 - xray) == ["looks inverted"] for xray in usual]) > 0.9
+    assert np.mean([bool(typical.warnings(image)) for image in usual]) < 0.02
+    assert np.mean([typical.warnings(255 - image) == ["looks inverted"] for image in usual]) > 0.9
     assert (
         typical.warnings(other) == typical.warnings(np.roll(usual[0], 30, axis=0)) == ["not like the training images"]
     )
     assert typical.warnings(np.zeros((64, 64), np.uint8)) == ["not like the training images"]
 
 
-def test_of_few_images_nothing_is_said(classifier):
+def test_few_images_make_no_detector(classifier):
     assert OutOfDistributionDetector.of(rounds(63)) is None
-    assert classifier.typical is None
-    assert classifier.warnings(xrays.grey(32, 32)) == []
+    assert classifier.detector is None
+    assert classifier.warnings(images.grey(32, 32)) == []
 
 
 @pytest.mark.realdata
@@ -211,8 +226,8 @@ def test_real_images_that_are_inverted_or_no_images(realdata):
 
     typical = OutOfDistributionDetector.of(read("kermany224/train/*/*", 10)[np.random.default_rng(0).permutation(471)])
     usual, photos = read("kermany224/test/*/*", 1), read("coco/val2017/*", 1)
-    assert np.mean([bool(typical.warnings(xray)) for xray in usual]) < 0.02
-    assert np.mean([typical.warnings(255 - xray) == ["looks inverted"] for xray in usual]) > 0.9
+    assert np.mean([bool(typical.warnings(image)) for image in usual]) < 0.02
+    assert np.mean([typical.warnings(255 - image) == ["looks inverted"] for image in usual]) > 0.9
     assert np.mean([bool(typical.warnings(photo)) for photo in photos]) > 0.8
 
 
@@ -220,11 +235,12 @@ def test_at_most_512_images_of_a_set_are_looked_at_and_bad_ones_left_out(tmp_pat
     from thorax.data import out_of_distribution
     from thorax.data.images import Preprocessing
 
-    paths = [xrays.put(tmp_path / f"{k}.png", xray) for k, xray in enumerate(rounds(70))]
+    paths = [images.put(tmp_path / f"{k}.png", image) for k, image in enumerate(rounds(70))]
     paths[3].write_bytes(b"no image")
-    found = out_of_distribution.typical_images(xrays.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64))
+    found = out_of_distribution.typical_images(images.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64))
     assert found is not None and found.warnings(rounds(1, seed=2)[0]) == []
     monkeypatch.setattr(out_of_distribution, "MOST", 60)
     assert (
-        out_of_distribution.typical_images(xrays.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64)) is None
+        out_of_distribution.typical_images(images.sample_set(np.zeros(70), sources=paths), Preprocessing(64, 64))
+        is None
     )

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import images
 from hosting import base64_of, form, npy
-from thorax.serving.content import INPUTS
-from thorax.serving.replies import OUTPUTS
+from thorax.serving.readers import READERS
+from thorax.serving.writers import WRITERS
 
 CASES = int(os.environ.get("FUZZ_CASES", "0"))
 
@@ -116,7 +116,7 @@ CALLED = {
     "image": "application/octet-stream",
 }
 KINDS = [
-    *INPUTS,
+    *READERS,
     "multipart/form-data; boundary=x1y2",
     "multipart/form-data; boundary*=utf-8''x",
     "text/csv",
@@ -156,7 +156,10 @@ content_types = st.one_of(
     st.sampled_from(KINDS), header_text, st.tuples(st.sampled_from(KINDS), header_text).map(";".join)
 )
 accepts = st.one_of(
-    st.just(""), st.sampled_from(OUTPUTS), st.sampled_from([*OUTPUTS, "*/*", "image/*;q=0.1, text/*", ""]), header_text
+    st.just(""),
+    st.sampled_from(list(WRITERS)),
+    st.sampled_from([*WRITERS, "*/*", "image/*;q=0.1, text/*", ""]),
+    header_text,
 )
 asked = (
     st.sampled_from(
@@ -180,7 +183,7 @@ def tried(client, body, content_type, accept, attributes, query) -> int:
 
 
 @pytest.mark.parametrize("name", GOOD)
-@pytest.mark.parametrize("kind", [*INPUTS, "multipart/form-data; boundary=x1y2"])
+@pytest.mark.parametrize("kind", [*READERS, "multipart/form-data; boundary=x1y2"])
 def test_every_body_as_every_content_type(client, name, kind):
     tried(client, GOOD[name], kind, "", "", "")
 

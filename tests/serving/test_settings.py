@@ -33,7 +33,7 @@ def test_variables_are_read_and_arguments_win():
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "expected"),
     [
         ("MAX_BATCH", "many", "THORAX_MAX_BATCH=many is not a whole number"),
         ("MAX_WAIT_MS", "x", "THORAX_MAX_WAIT_MS=x is not a number"),
@@ -45,10 +45,10 @@ def test_variables_are_read_and_arguments_win():
         ("S3_PREFIXES", "s3:///x", "THORAX_S3_PREFIXES names s3:///x"),
     ],
 )
-def test_a_wrong_one_is_named(name, text, told):
+def test_a_wrong_one_is_named(name, text, expected):
     with pytest.raises(ThoraxError) as caught:
         ServerSettings.from_environment({f"THORAX_{name}": text})
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(expected)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser) -> Iterator[Any]:
-    """A page that must not make errors or ask anybody but its own server."""
+    """A page that must not make errors or ask another server than its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(SECONDS)
     page = context.new_page()
@@ -62,24 +62,24 @@ def tab_to(page: Any, selector: str) -> None:
     pytest.fail(f"Tab does not reach {selector}")
 
 
-def test_a_image_is_scored_and_explained(page, site, app, shelf):
+def test_an_image_is_scored_and_explained(page, site, app, shelf):
     """What the page shows is what the model says."""
     page.goto(site)
     assert page.get_by_role("note").inner_text().startswith("This is not a diagnosis.")
     choose(page, shelf / "image.png")
     image = card(page, "image.png")
     image.get_by_role("meter").nth(2).wait_for()
-    told = requests.post(
+    answer = requests.post(
         f"{app}/invocations",
         (shelf / "image.png").read_bytes(),
         headers={"Accept": "application/json;verbose"},
         timeout=20,
     ).json()
     shown = {m.get_attribute("aria-label"): m for m in image.get_by_role("meter").all()}
-    assert list(shown) == told["labels"]
-    for name, p, above in zip(told["labels"], told["probabilities"], told["decisions"], strict=True):
+    assert list(shown) == answer["labels"]
+    for name, p, above in zip(answer["labels"], answer["probabilities"], answer["decisions"], strict=True):
         assert float(shown[name].get_attribute("aria-valuenow")) == pytest.approx(100 * p, abs=0.06)
-        cut = f"{100 * told['thresholds'][name]:.1f} %"
+        cut = f"{100 * answer['thresholds'][name]:.1f} %"
         assert (
             shown[name]
             .get_attribute("aria-valuetext")
@@ -88,8 +88,8 @@ def test_a_image_is_scored_and_explained(page, site, app, shelf):
         mark = shown[name].evaluate(
             "m => (m.querySelector('b').getBoundingClientRect().x + 1 - m.getBoundingClientRect().x) / m.clientWidth"
         )
-        assert mark == pytest.approx(told["thresholds"][name], abs=0.01)
-    assert image.locator(".verdict strong").inner_text() == (", ".join(told["predicted"]) or "None of the labels")
+        assert mark == pytest.approx(answer["thresholds"][name], abs=0.01)
+    assert image.locator(".verdict strong").inner_text() == (", ".join(answer["predicted"]) or "None of the labels")
     assert page.get_by_role("status").inner_text() == "1 image scored"
 
     toggle = image.get_by_role("button", name="Heat map")
@@ -138,7 +138,7 @@ def test_several_images_and_a_wrong_one(page, site, shelf):
     assert page.get_by_role("article").count() == 0
 
 
-def test_what_the_server_refuses_is_shown_as_it_says(page, site, shelf, tmp_path):
+def test_what_the_server_refuses_is_shown(page, site, shelf, tmp_path):
     half = tmp_path / "half.png"
     half.write_bytes((shelf / "image.png").read_bytes()[:300])
     page.goto(site)
@@ -149,7 +149,7 @@ def test_what_the_server_refuses_is_shown_as_it_says(page, site, shelf, tmp_path
     assert "Try again" not in alert.inner_text()
 
 
-def test_a_image_over_the_limit_is_sent_smaller(page, behind_aws, shelf, monkeypatch):
+def test_an_image_over_the_limit_is_sent_smaller(page, behind_aws, shelf, monkeypatch):
     monkeypatch.setenv("MAX_BYTES", "400000")
     page.goto(behind_aws)
     page.get_by_text("up to 0.4 MB each").wait_for()
@@ -164,11 +164,11 @@ def test_a_image_over_the_limit_is_sent_smaller(page, behind_aws, shelf, monkeyp
 
 def test_what_cannot_be_made_smaller_is_too_large(page, behind_aws, tmp_path, monkeypatch):
     monkeypatch.setenv("MAX_BYTES", "1000")
-    (tmp_path / "film.dcm").write_bytes(bytes(128) + b"DICM" + bytes(2000))
+    (tmp_path / "image.dcm").write_bytes(bytes(128) + b"DICM" + bytes(2000))
     page.goto(behind_aws)
     page.get_by_text("up to 0.0 MB each").wait_for()
-    choose(page, tmp_path / "film.dcm")
-    alert = card(page, "film.dcm").get_by_role("alert")
+    choose(page, tmp_path / "image.dcm")
+    alert = card(page, "image.dcm").get_by_role("alert")
     alert.wait_for()
     assert alert.inner_text().endswith("Save it smaller and try again.")
 
@@ -248,6 +248,6 @@ def test_a_foreign_page_gets_nothing(page, behind_aws, app, shelf):
     """The app has no CORS; the Lambda refuses other origins."""
     page.goto(app)
     for place in (f"{behind_aws}/metadata", f"{behind_aws}/invocations"):
-        told = page.context.request.post(place, headers={"Origin": "https://evil.test"}, data=b"x")
-        assert told.status == 403
-        assert "access-control-allow-origin" not in told.headers
+        answer = page.context.request.post(place, headers={"Origin": "https://evil.test"}, data=b"x")
+        assert answer.status == 403
+        assert "access-control-allow-origin" not in answer.headers

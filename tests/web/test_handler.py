@@ -51,14 +51,14 @@ def post(body: bytes, kind: str | None = "image/png", **more: Any) -> dict[str, 
 
 
 def error(answer: dict[str, Any]) -> tuple[int, str]:
-    told = json.loads(answer["body"])
-    assert list(told) == ["error"] and "\n" not in told["error"]
-    return answer["statusCode"], told["error"]
+    body = json.loads(answer["body"])
+    assert list(body) == ["error"] and "\n" not in body["error"]
+    return answer["statusCode"], body["error"]
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("path", ["/", "/invocations", "/prod/invocations"])
-def test_a_image_goes_to_the_endpoint_as_it_is(runtime, version, path):
+def test_an_image_goes_to_the_endpoint_as_it_is(runtime, version, path):
     answer = post(PNG, version=version, path=path)
     assert (answer["statusCode"], answer["body"], answer["isBase64Encoded"]) == (200, '{"labels": []}', False)
     assert runtime.asked == [
@@ -70,14 +70,14 @@ def test_a_image_goes_to_the_endpoint_as_it_is(runtime, version, path):
 @pytest.mark.parametrize(
     ("image", "kind"), [(PNG, "image/png"), (JPEG, "image/jpeg"), (TIFF, "image/tiff"), (DICOM, "application/dicom")]
 )
-@pytest.mark.parametrize("told", ["image/jpeg", "application/octet-stream", None, "application/x-image"])
-def test_the_first_bytes_say_what_a_image_is(runtime, image, kind, told):
-    assert post(image, told)["statusCode"] == 200
+@pytest.mark.parametrize("expected", ["image/jpeg", "application/octet-stream", None, "application/x-image"])
+def test_the_first_bytes_say_what_an_image_is(runtime, image, kind, expected):
+    assert post(image, expected)["statusCode"] == 200
     assert runtime.asked[0]["ContentType"] == kind
     assert runtime.asked[0]["Body"] == image
 
 
-def test_a_form_and_json_hold_a_image(runtime):
+def test_a_form_and_json_hold_an_image(runtime):
     sent, kind = form(("note", None, b"hello"), ("file", "a.png", PNG))
     post(sent, kind)
     post(
@@ -109,7 +109,7 @@ def test_a_picture_comes_back_in_base64(runtime, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "status", "told"),
+    ("body", "kind", "status", "expected"),
     [
         (b"", "image/png", 400, "the image is empty"),
         (b"MZ" + bytes(99), "image/png", 415, "this is not a JPEG, PNG, TIFF or DICOM image"),
@@ -127,10 +127,10 @@ def test_a_picture_comes_back_in_base64(runtime, monkeypatch):
         (b"nonsense", "multipart/form-data; boundary=zz", 400, "the form holds no file"),
     ],
 )
-def test_what_is_no_image_never_reaches_the_endpoint(runtime, body, kind, status, told):
+def test_what_is_no_image_never_reaches_the_endpoint(runtime, body, kind, status, expected):
     found = error(post(body, kind))
     assert found[0] == status
-    assert told in found[1]
+    assert expected in found[1]
     assert runtime.asked == []
 
 
@@ -140,17 +140,17 @@ def test_damaged_base64_of_the_event(runtime):
 
 
 @pytest.mark.parametrize("encoded", [True, False])
-def test_a_image_over_the_limit(runtime, monkeypatch, encoded):
+def test_an_image_over_the_limit(runtime, monkeypatch, encoded):
     monkeypatch.setenv("MAX_BYTES", "1000")
     assert post(PNG[:8] + bytes(992))["statusCode"] == 200
     for size in (993, 90_000):
-        status, told = error(
+        status, message = error(
             post(PNG[:8] + bytes(size), encoded=encoded) if encoded else post(b"\x7f" * (size + 1000), encoded=False)
         )
-        assert (status, told) == (413, "the image is larger than 0.0 MB; send a smaller one")
+        assert (status, message) == (413, "the image is larger than 0.0 MB; send a smaller one")
 
 
-def test_a_image_in_json_may_be_as_large_as_any(runtime, monkeypatch):
+def test_an_image_in_json_may_be_as_large_as_any(runtime, monkeypatch):
     """Its base64 is the caller's, as JSON is handed over as text."""
     monkeypatch.setenv("MAX_BYTES", "90000")
     for size, status in ((90_000, 200), (90_001, 413)):
@@ -171,7 +171,7 @@ def aws_error(code: str, **more: Any) -> ClientError:
 
 
 @pytest.mark.parametrize(
-    ("raised", "status", "told", "retry"),
+    ("raised", "status", "expected", "retry"),
     [
         (aws_error("ThrottlingException"), 429, "too many images at once; try again in a moment", "1"),
         (aws_error("ServiceUnavailable"), 503, "the model is busy; try again in a moment", "2"),
@@ -207,10 +207,10 @@ def aws_error(code: str, **more: Any) -> ClientError:
         (ZeroDivisionError("secret"), 500, "something went wrong here; it is in the log", None),
     ],
 )
-def test_the_endpoints_trouble_is_told_without_its_insides(runtime, raised, status, told, retry):
+def test_the_endpoints_errors_are_passed_on_without_their_details(runtime, raised, status, expected, retry):
     runtime.answer = raised
     answer = post(PNG)
-    assert error(answer) == (status, told)
+    assert error(answer) == (status, expected)
     assert answer["headers"].get("Retry-After") == retry
 
 
@@ -257,14 +257,14 @@ def test_there_is_nothing_else(runtime, method, path, status):
 
 def test_metadata_names_the_limit(runtime, monkeypatch):
     monkeypatch.setenv("MAX_BYTES", "123")
-    told = json.loads(handler.lambda_handler(event("GET", "/metadata"))["body"])
-    assert told == {
+    metadata = json.loads(handler.lambda_handler(event("GET", "/metadata"))["body"])
+    assert metadata == {
         "limits": {"max_request_bytes": 123},
         "content_types": ["image/jpeg", "image/png", "image/tiff", "application/dicom"],
     }
 
 
-ALLOWED = "https://films.example.org"
+ALLOWED = "https://images.example.org"
 
 
 @pytest.mark.parametrize(

@@ -35,16 +35,16 @@ def test_cfn_lint_finds_nothing():
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "told"),
+    ("right", "wrong", "expected"),
     [
         ("python3.13", "python2.7", "E2533"),
         ("RetentionInDays", "RetentionDays", "E3002"),
         ("MemorySize: 512", "MemorySize: 5", "E3034"),
     ],
 )
-def test_cfn_lint_does_look(right, wrong, told):
+def test_cfn_lint_does_look(right, wrong, expected):
     assert TEMPLATE.count(right) == 1
-    assert any(found.startswith(told) for found in problems(TEMPLATE.replace(right, wrong)))
+    assert any(found.startswith(expected) for found in problems(TEMPLATE.replace(right, wrong)))
 
 
 def test_every_name_that_is_referred_to_is_there():

@@ -39,18 +39,17 @@ def registration(
         ThoraxError: what AWS would refuse.
     """
     metrics = f"{settings.root}/bundles/{bundle.digest}/metrics.json"
-    content = json.dumps(described.about["metrics"], indent=1).encode()
+    content = json.dumps(described.metrics, indent=1).encode()
     request = endpoints.model_package(host, group, settings, metrics, json.dumps(card(described)))
     return Registration(group, request, (Upload(metrics, content),), tags)
 
 
 def card(described: Bundle) -> dict[str, Any]:
     """A model card by the schema that SageMaker has for model packages: use, training, and the scores of each part."""
-    about = described.about
     groups = [
         {"name": f"{described.network}, {part}", "metric_data": data}
         for part in ("validation", "test")
-        if (data := _data(about["metrics"].get(part)))
+        if (data := _data(described.metrics.get(part)))
     ]
     labels = ", ".join(described.space.outputs)
     return {
@@ -66,7 +65,7 @@ def card(described: Bundle) -> dict[str, Any]:
             ),
             "risk_rating": "High",
         },
-        "training_details": {"training_observations": json.dumps(about["configuration"], sort_keys=True)[:1024]},
+        "training_details": {"training_observations": json.dumps(described.configuration, sort_keys=True)[:1024]},
         **({"evaluation_details": [{"name": "images held out by patient", "metric_groups": groups}]} if groups else {}),
     }
 

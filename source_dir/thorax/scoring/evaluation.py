@@ -152,7 +152,7 @@ def run_evaluation(
             for name, part in parts.items()
         },
         temperatures=loaded.temperatures,
-        rule=_rule(loaded.about["configuration"]),
+        rule=_rule(loaded.configuration),
         curves={name: (part.targets, part.probabilities) for name, part in parts.items()},
         facts=_facts(loaded, where),
     )
@@ -239,18 +239,18 @@ def _rule(stored: Mapping[str, Any]) -> str:
 
 
 def _facts(bundle: Bundle, where: Path) -> dict[str, dict[str, str]]:
-    prepared, about = bundle.preprocessing, bundle.about
+    prepared = bundle.preprocessing
     return {
         "What was scored": {
             "bundle": str(bundle.folder.absolute()),
             "images": str(where),
             "network": bundle.network,
             "image": f"{prepared.height} x {prepared.width}, {prepared.fit}",
-            "trained with torch": str(about["versions"].get("torch", "")),
-            "split sha256 of its training": str(about["split"].get("sha256", ""))[:16],
+            "trained with torch": str(bundle.versions.get("torch", "")),
+            "split sha256 of its training": str(bundle.split.get("sha256", ""))[:16],
         },
         "Configuration of its training": {
             name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in about["configuration"].items()
+            for name, value in bundle.configuration.items()
         },
     }

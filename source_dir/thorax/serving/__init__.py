@@ -1,1 +1,1 @@
-"""Serving: the bundle and the classifier that is loaded from it."""
+"""Serving: a bundle, the classifier loaded from it, and the app that answers requests with it (see pipeline)."""

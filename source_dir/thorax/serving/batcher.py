@@ -1,4 +1,4 @@
-"""Batches made of the images of many requests: one forward pass for all that wait, each image with its own result."""
+"""Batches of the images of many requests: one forward pass for all that wait, each image with its own result."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any
 
 import numpy as np
 
@@ -27,14 +25,16 @@ class _Image:
 class Batcher:
     """Threads that score images as they come.
 
-    A free thread takes all images that wait, up to `max_batch`. It waits for more only while requests are known whose
-    images
-    are still being read, and at most `max_wait` seconds from the first image's arrival: a single caller never waits.
+    A free thread takes all images that wait, up to `max_batch`. It waits for more only while the images of some known
+    request are still being read, and at most `max_wait` seconds from the first image's arrival: a single caller never
+    waits.
 
     Args:
-        score: from several threads at once.
+        score: the forward pass; called from several threads at once.
+        max_batch: images of one forward pass, at most.
+        max_wait: seconds.
         workers: threads.
-        on_batch: told the size of every batch.
+        on_batch: called with the size of every batch.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Batcher:
             thread.start()
 
     def expect(self) -> PendingRequest:
-        """Says that images are coming: see PendingRequest."""
+        """Announces a request whose images are still being read: see PendingRequest."""
         with self._changed:
             self._coming += 1
         return PendingRequest(self)
@@ -87,7 +87,7 @@ class Batcher:
             )
         finally:
             for image in waiting:
-                image.result.cancel()  # those that nobody waits for any more are not scored
+                image.result.cancel()  # after a timeout they are not scored any more
 
     def stuck(self, seconds: float) -> bool:
         """Whether a thread is gone, or a forward pass runs for longer than that."""
@@ -105,6 +105,7 @@ class Batcher:
             thread.join(timeout=30)
 
     def arrived(self) -> None:
+        """The images of one announced request are there, or never will be."""
         with self._changed:
             self._coming -= 1
             self._changed.notify_all()
@@ -131,7 +132,7 @@ class Batcher:
         return [image for image in taken if image.result.set_running_or_notify_cancel()]
 
     def _run(self, batch: list[_Image]) -> None:
-        """One forward pass; if it fails, one for each image, so that only those fail whose own does."""
+        """One forward pass; if it fails, one for each image, so that an image fails only by itself."""
         try:
             rows = self._score(np.stack([image.pixels for image in batch]))
         except Exception as error:
@@ -149,9 +150,9 @@ class Batcher:
 
 
 class PendingRequest:
-    """One request on its way to the batcher, from its first byte on; a context manager.
+    """One announced request, from its first byte until its images are there; a context manager.
 
-    While it is out, a batch may wait for it.
+    A batch may wait for it meanwhile.
     """
 
     def __init__(self, batcher: Batcher) -> None:
@@ -166,7 +167,5 @@ class PendingRequest:
     def __enter__(self) -> PendingRequest:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Any:
+    def __exit__(self, *error: object) -> None:
         self.arrive()

@@ -12,23 +12,24 @@ import numpy as np
 import torch
 
 import thorax
-from thorax.serving import answer as answers
-from thorax.serving.answer import refusal
+from thorax.serving import pipeline
 from thorax.serving.batcher import Batcher, PendingRequest
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import INPUTS, ResponseOptions
 from thorax.serving.metrics import Metrics
-from thorax.serving.replies import OUTPUTS, Reply
+from thorax.serving.readers import READERS
+from thorax.serving.request import RawRequest
+from thorax.serving.response import Reply, error_reply
 from thorax.serving.settings import ServerSettings
+from thorax.serving.writers import WRITERS
 
-#: A prediction that is no older than this says that the model works; else /ping makes one.
+#: Seconds for which a good prediction counts as a sign of health; after them /ping makes one.
 FRESH = 10.0
 #: Seconds that /ping waits for its own prediction; SageMaker waits 2 for /ping.
 PATIENCE = 1.8
 
 
 class Service:
-    """Answers requests from many threads. It has made a prediction before its constructor returns."""
+    """Answers requests from many threads. Its constructor makes a prediction, and raises where that fails."""
 
     def __init__(self, classifier: Classifier, settings: ServerSettings) -> None:
         self.classifier, self.settings, self.metrics = classifier, settings, Metrics()
@@ -45,99 +46,80 @@ class Service:
 
     @classmethod
     def start(cls, folder: Path, settings: ServerSettings, cpus: float | None = None) -> Service:
-        """The service of the bundle in `folder`.
+        """The service of the bundle in `folder`, on `cpus` CPUs; default: on those that are free.
 
         Raises:
             ThoraxError: the folder is no bundle, or a damaged one.
         """
         began = time.monotonic()
         placed = settings.placed(torch.cuda.is_available(), cpus)
-        service = cls(
-            Classifier.load(folder, precision=placed.precision, threads=placed.threads, batch=placed.max_batch), placed
-        )
+        classifier = Classifier.load(folder, precision=placed.precision, threads=placed.threads, batch=placed.max_batch)
+        service = cls(classifier, placed)
         service.metrics.load_seconds.set(time.monotonic() - began)
         return service
 
-    def answer(
-        self,
-        body: bytes,
-        content_type: str | None,
-        accept: str | None,
-        options: ResponseOptions,
-        ticket: PendingRequest,
-    ) -> Reply:
-        """One request, whose images share forward passes with those of others."""
+    def answer(self, raw: RawRequest, pending: PendingRequest) -> Reply:
+        """The reply to one request, whose images share forward passes with those of others."""
 
         def score(images: Any) -> np.ndarray:
-            ticket.arrive()
+            pending.arrive()
             return self.batcher.score(images, self.settings.timeout_s)
 
-        with ticket:
+        with pending:
             try:
-                return answers.answer(
-                    self.classifier, body, content_type, accept, options=options, settings=self.settings, score=score
-                )
+                return pipeline.answer(self.classifier, raw, self.settings, score)
             except TimeoutError:
-                return refusal(503, f"no answer within {self.settings.timeout_s:g} seconds; try again later")
-            except Exception as error:  # the model failed: told without its reasons, which are for the log
+                return error_reply(503, f"no answer within {self.settings.timeout_s:g} seconds; try again later")
+            except Exception as error:  # the model failed: the reasons are for the log, not for the caller
                 self.metrics.log(error)
-                return refusal(500, "the model failed on this request")
+                return error_reply(500, "the model failed on this request")
 
-    def predict_once(self, patience: float) -> None:
-        """Raises where the model fails, or takes longer than `patience` seconds."""
-        prepared = self.classifier.bundle.preprocessing
-        self.batcher.score([np.zeros((prepared.height, prepared.width), np.uint8)], patience)
+    def predict_once(self, seconds: float) -> None:
+        """Scores a black image; raises where the model fails, TimeoutError where it takes longer than `seconds`."""
+        preprocessing = self.classifier.bundle.preprocessing
+        self.batcher.score([np.zeros((preprocessing.height, preprocessing.width), np.uint8)], seconds)
 
-    def ailment(self) -> str:
+    def health_problem(self) -> str:
         """Why the service must not get requests; "" while it may. May take two seconds."""
         if self.batcher.stuck(self.settings.timeout_s):
             return "a forward pass does not end"
         with self._checking:
-            if self.batcher.failures or time.monotonic() - self.batcher.last_good > FRESH:
-                try:
-                    self.predict_once(PATIENCE)
-                except TimeoutError:
-                    return (
-                        ""
-                        if time.monotonic() - self.batcher.last_good < self.settings.timeout_s
-                        else "no prediction in time"
-                    )
-                except Exception as error:
-                    return f"the model fails: {type(error).__name__}"
+            if not self.batcher.failures and time.monotonic() - self.batcher.last_good <= FRESH:
+                return ""
+            try:
+                self.predict_once(PATIENCE)
+            except TimeoutError:  # a queue of good predictions is no problem
+                recent = time.monotonic() - self.batcher.last_good < self.settings.timeout_s
+                return "" if recent else "no prediction in time"
+            except Exception as error:
+                return f"the model fails: {type(error).__name__}"
         return ""
 
     def metadata(self) -> dict[str, Any]:
-        """What a client needs to know: labels, thresholds, versions, limits."""
-        classifier, settings = self.classifier, self.settings
-        space, prepared = classifier.bundle.space, classifier.bundle.preprocessing
+        """What a client needs to know: labels, thresholds, versions, limits, content types."""
+        classifier, bundle, settings = self.classifier, self.classifier.bundle, self.settings
+        limits = ("max_request_bytes", "max_images", "max_pixels", "max_queue", "timeout_s")
         return {
             "labels": list(classifier.labels),
-            "classes": list(space.classes),
-            "task": space.task,
+            "classes": list(bundle.space.classes),
+            "task": bundle.space.task,
             "thresholds": classifier.thresholds,
-            "network": classifier.bundle.network,
-            "preprocessing": prepared.to_dict(),
-            "size": [prepared.height, prepared.width],
+            "network": bundle.network,
+            "preprocessing": bundle.preprocessing.to_dict(),
+            "size": [bundle.preprocessing.height, bundle.preprocessing.width],
             "model_version": classifier.version,
             "precision": classifier.precision,
             "device": classifier.device.type,
-            "versions": {
-                "thorax": thorax.__version__,
-                "torch": torch.__version__,
-                "trained_with": classifier.bundle.about.get("versions"),
-            },
-            "limits": {
-                name: getattr(settings, name)
-                for name in ("max_request_bytes", "max_images", "max_pixels", "max_queue", "timeout_s")
-            },
-            "content_types": list(INPUTS),
-            "accepts": list(OUTPUTS),
+            "versions": {"thorax": thorax.__version__, "torch": torch.__version__, "trained_with": bundle.versions},
+            "limits": {name: getattr(settings, name) for name in limits},
+            "content_types": list(READERS),
+            "accepts": list(WRITERS),
             "batch": settings.max_batch,
             "workers": settings.workers,
             "threads": settings.threads,
         }
 
     def close(self) -> None:
-        """Ends what has begun, then the threads."""
+        """Answers the requests that have begun, then ends the threads."""
         self.pool.shutdown(wait=True, cancel_futures=False)
         self.batcher.close()

@@ -69,7 +69,7 @@ class ServerSettings:
         found = {}
         for key in sorted(key for key in env if key.startswith(PREFIX)):
             name = key.removeprefix(PREFIX).lower()
-            if name in NOT_OURS:
+            if name in OTHER_VARIABLES:
                 continue
             if name not in kinds:
                 raise ThoraxError(f"{key} is no setting; there are {', '.join(PREFIX + n.upper() for n in kinds)}")
@@ -87,8 +87,8 @@ class ServerSettings:
         return replace(self, workers=workers, threads=self.threads or max(1, share // workers))
 
 
-#: Variables of the same beginning that belong to others: the bundle's folder, the Ray application, the tests.
-NOT_OURS = ("bundle", "replicas", "max_replicas", "cpus", "gpus", "realdata")
+#: Variables with the same prefix that are no ServerSettings: the bundle's folder, Replicas, the tests.
+OTHER_VARIABLES = ("bundle", "replicas", "max_replicas", "cpus", "gpus", "realdata")
 
 
 def bundle_folder(default: Path, environment: Mapping[str, str] | None = None) -> Path:
@@ -99,9 +99,14 @@ def bundle_folder(default: Path, environment: Mapping[str, str] | None = None) -
 
 @dataclass(frozen=True)
 class Replicas:
-    """How many copies of the server Ray runs: THORAX_REPLICAS, THORAX_MAX_REPLICAS (more than REPLICAS: as many as the
-    load
-    asks for), THORAX_CPUS and THORAX_GPUS of each (a GPU may be shared: 0.5; -1: a whole one if there is one)."""
+    """How many copies of the server Ray runs; each field is the variable THORAX_<NAME>.
+
+    Attributes:
+        replicas: copies.
+        max_replicas: more than `replicas`: Ray starts up to so many under load.
+        cpus: CPUs of each.
+        gpus: GPUs of each; 0.5: two share one; -1: a whole one if there is one.
+    """
 
     replicas: int = 1
     max_replicas: int = 0
@@ -110,7 +115,11 @@ class Replicas:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Replicas:
-        """Raises ThoraxError where a value does not fit."""
+        """The replicas that the environment names.
+
+        Raises:
+            ThoraxError: a value does not fit.
+        """
         env = job.environment() if environment is None else environment
         kinds = {field.name: str(field.type) for field in fields(cls)}
         found = {

@@ -17,24 +17,23 @@ from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import RequestError
+from thorax.serving.heat_map import HeatMap
+from thorax.serving.request import RequestError
 
 PREPARED = Preprocessing(8, 8)
 
 
-@pytest.mark.parametrize(("told", "device"), [({"gpu_id": 2}, "cuda:2"), ({"gpu_id": None}, None), ({}, None)])
-def test_a_worker_of_torchserve_takes_the_gpu_that_it_was_given(monkeypatch, told, device):
+@pytest.mark.parametrize(("properties", "device"), [({"gpu_id": 2}, "cuda:2"), ({"gpu_id": None}, None), ({}, None)])
+def test_a_worker_of_torchserve_takes_the_gpu_that_it_was_given(monkeypatch, properties, device):
     taken = {}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(Classifier, "load", lambda folder, **settings: taken.update(settings))
-    inference.model_fn("bundle", SimpleNamespace(system_properties=told))
+    inference.model_fn("bundle", SimpleNamespace(system_properties=properties))
     assert taken["device"] == (None if device is None else torch.device(device))
 
 
-class Told(Bundle):
-    """A bundle of a network that answers with an image's mean grey for the first label and its own logits for the
-    others.
-    """
+class FixedBundle(Bundle):
+    """A bundle of a network whose logits are an image's mean grey for the first label and constants for the others."""
 
     def build_network(self) -> torch.nn.Module:
         return Fixed()
@@ -49,7 +48,8 @@ class Fixed(torch.nn.Module):
 @pytest.fixture
 def classifier(tmp_path) -> Classifier:
     prepared = Preprocessing(8, 8, normalization="fixed")
-    return Classifier(Told(tmp_path, "cnn5", images.FINDINGS, prepared, {}, {}), torch.device("cpu"))
+    bundle = FixedBundle(folder=tmp_path, network="cnn5", space=images.FINDINGS, preprocessing=prepared, thresholds={})
+    return Classifier(bundle, torch.device("cpu"))
 
 
 def asked(classifier, body, content_type="image/png", accept=None):
@@ -80,17 +80,14 @@ def test_json_comes_as_text(classifier):
     [("application/x-npy", bytes), ("image/png", bytes), ("text/csv", str), ("application/json", str)],
 )
 def test_texts_are_given_as_str_and_the_rest_as_bytes(classifier, accept, kind, monkeypatch):
-    from thorax.serving import replies
-
-    monkeypatch.setitem(
-        replies._WRITERS, replies.PNG, lambda prediction: b"\x89PNG"
-    )  # this network has no map of features
+    heat_map = HeatMap("Mass", np.zeros((8, 8), np.float32), np.zeros((8, 8), np.uint8))
+    monkeypatch.setattr(classifier, "heat_map", lambda image, label: heat_map)  # this network has no map of features
     body, content_type = asked(classifier, images.data(images.grey()), accept=accept)
     assert (type(body), content_type) == (kind, accept)
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type", "accept", "status", "told"),
+    ("body", "content_type", "accept", "status", "expected"),
     [
         (b"image", "text/csv", None, 415, "content type text/csv is not read here; send one of image/jpeg, image/png"),
         (b"", "image/png", None, 400, "the body is empty"),
@@ -104,16 +101,16 @@ def test_texts_are_given_as_str_and_the_rest_as_bytes(classifier, accept, kind, 
         ),
     ],
 )
-def test_what_is_refused_has_a_status(classifier, monkeypatch, body, content_type, accept, status, told):
+def test_what_is_refused_has_a_status(classifier, monkeypatch, body, content_type, accept, status, expected):
     monkeypatch.setitem(
         __import__("sys").modules, "sagemaker_inference.errors", None
     )  # as on a laptop without the toolkit
-    with pytest.raises(RequestError, match=told) as caught:
+    with pytest.raises(RequestError, match=expected) as caught:
         asked(classifier, body, content_type, accept)
     assert caught.value.status == status
 
 
-def test_the_toolkit_is_told_in_its_own_error(classifier):
+def test_the_toolkit_gets_its_own_error(classifier):
     errors = pytest.importorskip("sagemaker_inference.errors")
     with pytest.raises(errors.GenericInferenceToolkitError) as caught:
         asked(classifier, b"hello")

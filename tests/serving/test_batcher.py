@@ -66,10 +66,7 @@ def until(condition) -> None:
 
 
 def test_images_of_many_requests_share_a_forward_pass(model, batcher):
-    """The first goes alone, for nobody else is known.
-
-    Those that come meanwhile go together, at most max_batch of them.
-    """
+    """The first goes alone, as no other request is known; those that come meanwhile go together, up to max_batch."""
     model.gate.clear()
     asked = [ask(batcher, 1)]
     until(lambda: model.sizes == [1])
@@ -103,7 +100,7 @@ def test_but_not_for_longer_than_max_wait(model):
     batcher.close()
 
 
-def test_a_image_that_fails_does_not_fail_its_batch(model, batcher):
+def test_an_image_that_fails_does_not_fail_its_batch(model, batcher):
     model.gate.clear()
     first, _ = ask(batcher, 1)
     until(lambda: model.sizes == [1])
@@ -126,7 +123,7 @@ def test_failures_are_counted_until_a_forward_pass_succeeds(batcher):
     assert batcher.failures == 0
 
 
-def test_nobody_scores_what_nobody_waits_for(model, batcher):
+def test_images_of_a_request_that_timed_out_are_not_scored(model, batcher):
     model.gate.clear()
     thread, _ = ask(batcher, 1)
     until(lambda: model.sizes == [1])

@@ -16,10 +16,11 @@ from PIL import Image
 import images
 from hosting import base64_of, npy, tiny_bundle
 from thorax.labels import LabelSpace
-from thorax.serving.answer import answer
+from thorax.serving.accept import choose_writer
 from thorax.serving.classifier import Classifier
-from thorax.serving.content import RequestError, ResponseOptions
-from thorax.serving.replies import CSV, JSON, LINES, NPY, OUTPUTS, PNG, VERBOSE, chosen
+from thorax.serving.pipeline import answer
+from thorax.serving.request import RawRequest, RequestError, ResponseOptions
+from thorax.serving.writers import CSV, JSON, LINES, NPY, PNG, VERBOSE, WRITERS
 
 IMAGE, OTHER = images.data(images.grey()), images.data(images.grey(seed=2))
 SEVERAL = json.dumps({"images": [base64_of(IMAGE), base64_of(b"no image"), base64_of(OTHER)]}).encode()
@@ -31,11 +32,11 @@ def p(classifier):
 
 
 def one(classifier, accept, **options):
-    return answer(classifier, IMAGE, "image/png", accept, options=ResponseOptions(**options))
+    return answer(classifier, RawRequest(IMAGE, "image/png", accept, ResponseOptions(**options)))
 
 
 def several(classifier, accept):
-    return answer(classifier, SEVERAL, "application/json", accept)
+    return answer(classifier, RawRequest(SEVERAL, "application/json", accept))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def several(classifier, accept):
     ],
 )
 def test_the_form_that_is_liked_best(accept, form):
-    assert chosen(accept) == form
+    assert choose_writer(accept) == form
 
 
 @pytest.mark.parametrize(
@@ -73,13 +74,13 @@ def test_the_form_that_is_liked_best(accept, form):
 )
 def test_no_form_that_is_accepted(accept):
     with pytest.raises(RequestError, match="cannot be given; ask for one of application/json") as caught:
-        chosen(accept)
+        choose_writer(accept)
     assert caught.value.status == 406
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from([*OUTPUTS, "*/*", "text/*", "audio/mpeg"]), st.integers(0, 10)),
+        st.tuples(st.sampled_from([*WRITERS, "*/*", "text/*", "audio/mpeg"]), st.integers(0, 10)),
         min_size=1,
         max_size=5,
     )
@@ -87,7 +88,7 @@ def test_no_form_that_is_accepted(accept):
 def test_nothing_is_chosen_that_was_ruled_out(ranges):
     header = ", ".join(f"{name};q={q / 10}" for name, q in ranges)
     try:
-        form = chosen(header)
+        form = choose_writer(header)
     except RequestError:
         assert all(q == 0 or name == "audio/mpeg" for name, q in ranges) or any(q == 0 for _, q in ranges)
     else:
@@ -123,7 +124,7 @@ def test_verbose_json_says_what_it_means(classifier, p):
     }
 
 
-def test_warnings_are_told(classifier, monkeypatch):
+def test_warnings_are_in_the_answer(classifier, monkeypatch):
     monkeypatch.setattr(classifier, "warnings", lambda image: ["looks inverted"])
     assert json.loads(one(classifier, VERBOSE).body)["warnings"] == ["looks inverted"]
 
@@ -157,18 +158,18 @@ def test_heat_maps_of_every_label_or_of_one(classifier, accept, label):
     maps = json.loads(one(classifier, accept, explain=True, label=label).body)["heat_maps"]
     assert list(maps) == ([label] if label else list(classifier.labels))
     for name, text in maps.items():
-        assert base64.b64decode(text) == classifier.explain(IMAGE, name).png
+        assert base64.b64decode(text) == classifier.explain(IMAGE, name).png()
 
 
 def test_a_heat_map_as_a_picture(classifier, p):
     reply = one(classifier, PNG)
-    assert (reply.status, reply.content_type, reply.body) == (200, "image/png", classifier.explain(IMAGE).png)
+    assert (reply.status, reply.content_type, reply.body) == (200, "image/png", classifier.explain(IMAGE).png())
     assert Image.open(io.BytesIO(reply.body)).size == (32, 32)
-    assert one(classifier, PNG, label="Nodule").body == classifier.explain(IMAGE, "Nodule").png
+    assert one(classifier, PNG, label="Nodule").body == classifier.explain(IMAGE, "Nodule").png()
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "accept", "options", "status", "told"),
+    ("body", "kind", "accept", "options", "status", "expected"),
     [
         (SEVERAL, "application/json", PNG, {}, 400, "image/png is the heat map of one image, the request has 3"),
         (IMAGE, "image/png", CSV, {"explain": True}, 406, "text/csv has no room for heat maps"),
@@ -207,18 +208,18 @@ def test_a_heat_map_as_a_picture(classifier, p):
         ),
     ],
 )
-def test_what_cannot_be_answered(classifier, body, kind, accept, options, status, told):
-    reply = answer(classifier, body, kind, accept, options=ResponseOptions(**options))
+def test_what_cannot_be_answered(classifier, body, kind, accept, options, status, expected):
+    reply = answer(classifier, RawRequest(body, kind, accept, ResponseOptions(**options)))
     assert (reply.status, reply.content_type) == (status, JSON)
-    assert json.loads(reply.body)["error"].startswith(told)
+    assert json.loads(reply.body)["error"].startswith(expected)
 
 
-def test_of_three_classes_the_most_probable_one_is_told_without_thresholds(tmp_path):
+def test_of_three_classes_the_most_probable_one_is_predicted_without_thresholds(tmp_path):
     classifier = Classifier.load(tiny_bundle(tmp_path / "model", LabelSpace(("A", "B", "C"), "multiclass")))
-    told = json.loads(one(classifier, VERBOSE).body)
-    assert told["thresholds"] == {}
-    assert told["predicted"] == "ABC"[int(np.argmax(told["probabilities"]))]
-    assert sum(told["decisions"]) == 1
+    answered = json.loads(one(classifier, VERBOSE).body)
+    assert answered["thresholds"] == {}
+    assert answered["predicted"] == "ABC"[int(np.argmax(answered["probabilities"]))]
+    assert sum(answered["decisions"]) == 1
 
 
 def test_labels_of_any_alphabet(tmp_path):

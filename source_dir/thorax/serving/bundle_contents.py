@@ -1,0 +1,78 @@
+"""What bundle.json holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+import thorax
+from thorax.data.images import Preprocessing
+from thorax.evaluation.calibration import temperatures_of
+from thorax.labels import LabelSpace
+
+VERSION = 1
+
+
+def _versions() -> dict[str, str]:
+    return {"thorax": thorax.__version__, "torch": torch.__version__}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleContents:
+    """What bundle.json holds.
+
+    Attributes:
+        network, dropout: how the network is built.
+        space: label names and task.
+        preprocessing: how images are prepared.
+        thresholds: by label, calibrated probabilities in 0..1 at or above which it is found.
+        configuration: the run's configuration, by hyperparameter.
+        split: {"sha256", "counts"} of the parts of the data.
+        metrics: scores by part ("validation", "test"), as evaluation.metrics.score returns them, and facts of the best
+            epoch.
+        calibration: {label: {"temperature": t}}, or None.
+        typical_images: what the training images look like, see OutOfDistributionDetector, or None.
+        versions: of the packages that made the bundle.
+    """
+
+    network: str
+    dropout: float = 0.0
+    space: LabelSpace
+    preprocessing: Preprocessing
+    thresholds: dict[str, float]
+    configuration: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] | None = None
+    typical_images: dict[str, Any] | None = None
+    versions: dict[str, str] = field(default_factory=_versions)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the L probabilities; of two exclusive classes the positive one alone."""
+        return self.space.outputs
+
+    @property
+    def temperatures(self) -> np.ndarray:
+        """(L,) float64: what each logit is divided by before sigmoid or softmax."""
+        return temperatures_of(self.calibration or {}, self.space)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is stored as bundle.json."""
+        return {
+            "version": VERSION,
+            "network": {"name": self.network, "dropout": self.dropout},
+            "labels": self.space.to_dict(),
+            "preprocessing": self.preprocessing.to_dict(),
+            "preprocessing_fingerprint": self.preprocessing.fingerprint(),
+            "thresholds": self.thresholds,
+            "configuration": self.configuration,
+            "split": self.split,
+            "metrics": self.metrics,
+            "calibration": self.calibration,
+            "films": self.typical_images,
+            "versions": self.versions,
+        }

@@ -1,0 +1,84 @@
+"""Writes a bundle, whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from thorax.errors import ThoraxError
+from thorax.files import write_whole
+from thorax.serving.bundle import CODE, DESCRIPTION, RAY, SPLIT, WEIGHTS
+from thorax.serving.bundle_contents import BundleContents
+
+STAGE = ".partial"
+#: What of source_dir travels with a bundle: the serving entry points and the package without the trainer.
+_SERVING = ("inference.py", "deployment.py", "thorax")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training")
+#: Replicas and their share of CPUs and GPUs are settings (THORAX_REPLICAS ...), see serving/settings.py.
+_RAY = b"""applications:
+  - name: thorax
+    route_prefix: /
+    import_path: deployment:app
+"""
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses a folder in which a bundle would overwrite files that are not a bundle's, before hours are spent.
+
+    Raises:
+        ThoraxError: it has such files.
+    """
+    if (folder / DESCRIPTION).exists() or (folder / STAGE).exists():
+        return
+    if taken := [name for name in (WEIGHTS, SPLIT, CODE, RAY) if (folder / name).exists()]:
+        raise ThoraxError(
+            f"--model-dir {folder} holds {', '.join(taken)} but is no bundle, and they would be overwritten; choose"
+            " another folder"
+        )
+
+
+def write_bundle(folder: Path, net: nn.Module, contents: BundleContents, split_table: str, source_dir: Path) -> None:
+    """Writes a bundle: everything into a hidden folder first, bundle.json last of all.
+
+    Args:
+        folder: where it goes; an older bundle there is replaced.
+        net: whose weights are stored.
+        contents: what bundle.json says.
+        split_table: split.csv, the id, patient and part of every image.
+        source_dir: where inference.py, deployment.py and the package lie.
+
+    Raises:
+        ThoraxError: the folder cannot be written or the disk is full; then there is no bundle.json.
+    """
+    stage = folder / STAGE
+    weights = io.BytesIO()
+    torch.save({key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}, weights)
+    try:
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(parents=True)
+        write_whole(weights.getbuffer(), stage / WEIGHTS, "bundle")
+        write_whole(split_table.encode(), stage / SPLIT, "bundle")
+        write_whole(_RAY, stage / RAY, "bundle")
+        (stage / CODE).mkdir()
+        for name in _SERVING:
+            source = source_dir / name
+            if source.is_dir():
+                shutil.copytree(source, stage / CODE / name, ignore=_LEFT_OUT)
+            else:
+                shutil.copyfile(source, stage / CODE / name)
+        (folder / DESCRIPTION).unlink(missing_ok=True)
+        shutil.rmtree(folder / CODE, ignore_errors=True)
+        for part in (WEIGHTS, SPLIT, RAY, CODE):
+            (stage / part).replace(folder / part)
+        write_whole(json.dumps(contents.to_dict(), indent=1).encode(), folder / DESCRIPTION, "bundle")
+    except (OSError, shutil.Error) as error:
+        raise ThoraxError(
+            f"the bundle cannot be saved in {folder}: {error.strerror or error}; free some space or make it writable"
+        ) from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

@@ -1,0 +1,122 @@
+"""The way of a request, the same under every server:
+
+    RawRequest --read--> InferenceRequest --decode--> prepared images --predict--> Prediction --encode--> Reply
+
+read      one of READERS turns the body into images (files or arrays) and options, within the server's limits
+decode    each image becomes (height, width) uint8 as the network takes it, or its DecodeError
+predict   one forward pass (or, in a server, a share of several requests' passes) gives probabilities
+encode    one of WRITERS, chosen by the Accept header, turns the probabilities into the body of the reply
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from thorax.data.images import DecodeError, header
+from thorax.errors import ThoraxError
+from thorax.serving.accept import choose_writer
+from thorax.serving.classifier import Classifier, Score
+from thorax.serving.readers import READERS, shorten
+from thorax.serving.request import InferenceRequest, RawRequest, RequestError, body_too_large, too_many_images
+from thorax.serving.response import Prediction, Reply, error_reply
+from thorax.serving.settings import ServerSettings
+from thorax.serving.writers import JSON, LINES, PNG, VERBOSE, WRITERS
+
+Images = list[np.ndarray | DecodeError]
+
+
+def answer(
+    classifier: Classifier, raw: RawRequest, settings: ServerSettings | None = None, score: Score | None = None
+) -> Reply:
+    """Answers one request. A mistake in it becomes a reply of one line, without a traceback.
+
+    Args:
+        classifier: the classifier that scores.
+        raw: the request.
+        settings: limits; default: ServerSettings().
+        score: the forward pass; default: the classifier's own, at once. A server shares one between requests.
+    """
+    try:
+        writer = choose_writer(raw.accept)
+        request = read(raw, settings or ServerSettings())
+        images = decode(request, classifier)
+        return encode(predict(request, images, classifier, score), writer)
+    except RequestError as error:
+        return error_reply(error.status, str(error))
+    except ThoraxError as error:
+        return error_reply(400, str(error))
+
+
+def read(raw: RawRequest, settings: ServerSettings) -> InferenceRequest:
+    """The images and options of a request.
+
+    Raises:
+        RequestError: 415 for a content type that is not in READERS, 413 for too much, 400 for a body that does not fit
+            its type.
+    """
+    name, _, parameters = (raw.content_type or "").partition(";")
+    name = name.strip().lower() or "application/octet-stream"
+    if len(raw.body) > settings.max_request_bytes:
+        raise body_too_large(settings)
+    if name not in READERS:
+        raise RequestError(415, f"content type {shorten(name)} is not read here; send one of {', '.join(READERS)}")
+    if not raw.body:
+        raise RequestError(400, "the body is empty; send an image")
+    request = READERS[name].read(raw.body, parameters, settings)
+    if len(request.images) > settings.max_images:
+        raise too_many_images(len(request.images), settings)
+    if not request.images:
+        raise RequestError(400, "the request holds no image")
+    images = [_within_pixels(image, settings.max_pixels) for image in request.images]
+    return replace(request, images=images, options=raw.options.overridden_by(request.options))
+
+
+def _within_pixels(image: bytes | np.ndarray | DecodeError, limit: int) -> bytes | np.ndarray | DecodeError:
+    """The image, or where its header claims more pixels than the limit a DecodeError."""
+    if isinstance(image, DecodeError):
+        return image
+    if isinstance(image, np.ndarray):
+        height, width = image.shape[:2]
+    else:
+        try:
+            found = header(image, "the image")
+        except ThoraxError:  # a header that cannot be read: the decoder says what is wrong
+            return image
+        height, width = found.height, found.width
+    if height * width <= limit:
+        return image
+    return DecodeError(f"the image has {width}x{height} pixels, more than the {limit} that this server reads")
+
+
+def decode(request: InferenceRequest, classifier: Classifier) -> Images:
+    """Each image of a request as (height, width) uint8, or why it cannot be read; it never fails the others."""
+    names = [f"image {k}" if request.several else "the image" for k in range(len(request.images))]
+    return classifier.prepare_each(request.images, names)
+
+
+def predict(
+    request: InferenceRequest, images: Images, classifier: Classifier, score: Score | None = None
+) -> Prediction:
+    """The probabilities of those images that could be decoded, all in one call of `score`."""
+    return Prediction(classifier, request, images, classifier.score_each(images, score))
+
+
+def encode(prediction: Prediction, writer: str) -> Reply:
+    """The reply in the content type `writer`, a name in WRITERS. With heat maps application/json is the verbose one.
+
+    Raises:
+        RequestError: 400, no image could be read, or the content type cannot hold them all; 406, it cannot hold heat
+            maps.
+    """
+    errors = [row for row in prediction.rows if isinstance(row, DecodeError)]
+    if len(errors) == len(prediction.rows):
+        raise RequestError(400, str(errors[0]))
+    if prediction.request.options.explain and not WRITERS[writer].heat_maps:
+        if writer != JSON:
+            raise RequestError(
+                406, f"{writer} has no room for heat maps; with explain=true ask for {JSON}, {LINES} or {PNG}"
+            )
+        writer = VERBOSE
+    return Reply(200, writer.partition(";")[0], WRITERS[writer].write(prediction))

@@ -1,0 +1,158 @@
+"""Content types that a reply may have: one entry of WRITERS each, in order of preference.
+
+To add one, register it under its name:
+
+    WRITERS.register("text/plain", ResponseWriter(write_plain, "the label predicted, one line an image"))
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from thorax.data.images import DecodeError
+from thorax.registry import Registry
+from thorax.serving.request import RequestError
+from thorax.serving.response import Prediction, dump_json
+
+JSON, VERBOSE, LINES = "application/json", "application/json;verbose", "application/jsonlines"
+CSV, NPY, PNG = "text/csv", "application/x-npy", "image/png"
+
+
+@dataclass(frozen=True)
+class ResponseWriter:
+    """One content type of replies.
+
+    Attributes:
+        write: prediction -> the body; at least one of its images could be read. It raises RequestError for a prediction
+            that the type cannot hold.
+        help: what the body holds, in a few words.
+        heat_maps: whether it holds the heat maps that a request may ask for.
+        for_any: whether it is given to a caller who accepts */*; else only by its name or as type/*.
+    """
+
+    write: Callable[[Prediction], bytes]
+    help: str
+    heat_maps: bool = False
+    for_any: bool = True
+
+
+WRITERS: Registry[ResponseWriter] = Registry("content type")
+
+
+def write_json(prediction: Prediction) -> bytes:
+    """[0.1, 0.9]; for a list of images a list of such, with null for an image that cannot be read."""
+    rows = [None if isinstance(row, DecodeError) else _rounded(row) for row in prediction.rows]
+    return dump_json(rows if prediction.request.several else rows[0])
+
+
+def write_verbose(prediction: Prediction) -> bytes:
+    """An object with labels, thresholds, model_version, probabilities, decisions, predicted, warnings and heat_maps.
+
+    For a list of images the last five of each are in a list "predictions": {"error"} for one that cannot be read.
+    """
+    classifier = prediction.classifier
+    images = [_described(prediction, k) for k in range(len(prediction.rows))]
+    common = {
+        "labels": list(classifier.labels),
+        "thresholds": classifier.thresholds,
+        "model_version": classifier.version,
+    }
+    return dump_json({**common, "predictions": images} if prediction.request.several else {**common, **images[0]})
+
+
+def _described(prediction: Prediction, k: int) -> dict[str, Any]:
+    classifier, row, image = prediction.classifier, prediction.rows[k], prediction.images[k]
+    if isinstance(row, DecodeError) or isinstance(image, DecodeError):
+        return {"error": str(row)}
+    return {
+        "probabilities": _rounded(row),
+        "decisions": classifier.decisions(row).tolist(),
+        "predicted": classifier.predicted(row),
+        "warnings": classifier.warnings(image),
+        **_heat_maps(prediction, image),
+    }
+
+
+def write_lines(prediction: Prediction) -> bytes:
+    """A line of JSON an image: {"prediction": [0.1, 0.9]} or {"error": why it cannot be read}."""
+    lines = []
+    for row, image in zip(prediction.rows, prediction.images, strict=True):
+        if isinstance(row, DecodeError) or isinstance(image, DecodeError):
+            lines.append(dump_json({"error": str(row)}))
+        else:
+            lines.append(dump_json({"prediction": _rounded(row), **_heat_maps(prediction, image)}))
+    return b"".join(line + b"\n" for line in lines)
+
+
+def write_csv(prediction: Prediction) -> bytes:
+    """A line of probabilities an image, in the labels' order; one of empty fields for an image that cannot be read."""
+    text, empty = io.StringIO(), [""] * len(prediction.classifier.labels)
+    writer = csv.writer(text, lineterminator="\n")
+    for row in prediction.rows:
+        writer.writerow(empty if isinstance(row, DecodeError) else [f"{float(p):.6f}" for p in row])
+    return text.getvalue().encode()
+
+
+def write_npy(prediction: Prediction) -> bytes:
+    """(L,) float32, for a list of images (N, L); NaN for an image that cannot be read."""
+    unknown = np.full(len(prediction.classifier.labels), np.nan, np.float32)
+    rows = np.stack([unknown if isinstance(row, DecodeError) else np.round(row, 6) for row in prediction.rows])
+    out = io.BytesIO()
+    np.save(out, rows if prediction.request.several else rows[0], allow_pickle=False)
+    return out.getvalue()
+
+
+def write_png(prediction: Prediction) -> bytes:
+    """One image with its heat map over it: of the label asked for, else of the most probable one."""
+    row, image = prediction.rows[0], prediction.images[0]
+    if len(prediction.rows) > 1 or isinstance(row, DecodeError) or isinstance(image, DecodeError):
+        count = len(prediction.rows)
+        raise RequestError(
+            400, f"{PNG} is the heat map of one image, the request has {count}; ask for {JSON} with explain=true"
+        )
+    label = prediction.request.options.label or prediction.classifier.labels[int(row.argmax())]
+    return _heat_map(prediction, image, label)
+
+
+def _heat_maps(prediction: Prediction, image: np.ndarray) -> dict[str, Any]:
+    """{"heat_maps": {label: PNG in base64}} where heat maps are asked for, else nothing."""
+    options = prediction.request.options
+    if not options.explain:
+        return {}
+    labels = [options.label] if options.label else prediction.classifier.labels
+    return {"heat_maps": {label: base64.b64encode(_heat_map(prediction, image, label)).decode() for label in labels}}
+
+
+def _heat_map(prediction: Prediction, image: np.ndarray, label: str) -> bytes:
+    if label not in prediction.classifier.labels:
+        raise RequestError(400, f"label {label[:100]} is not one of {', '.join(prediction.classifier.labels)}")
+    return prediction.classifier.heat_map(image, label).png()
+
+
+def _rounded(row: np.ndarray) -> list[float]:
+    """Probabilities to six decimals."""
+    return [round(float(p), 6) for p in row]
+
+
+WRITERS.register(
+    JSON, ResponseWriter(write_json, "probabilities in the labels' order; with heat maps the verbose form")
+)
+WRITERS.register(
+    VERBOSE,
+    ResponseWriter(
+        write_verbose, "labels, thresholds, probabilities, decisions, warnings", heat_maps=True, for_any=False
+    ),
+)
+WRITERS.register(LINES, ResponseWriter(write_lines, 'a line {"prediction": probabilities} an image', heat_maps=True))
+WRITERS.register(CSV, ResponseWriter(write_csv, "a line of probabilities an image"))
+WRITERS.register(
+    NPY, ResponseWriter(write_npy, "numpy's .npy: float32 probabilities (L,), for a list of images (N, L)")
+)
+WRITERS.register(PNG, ResponseWriter(write_png, "one image with its heat map over it", heat_maps=True, for_any=False))
