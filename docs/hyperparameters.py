@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE / "hyperparameters.md"
 sys.path.insert(0, str(HERE.parent / "source_dir"))
 
-from thorax.config.document import markdown  # noqa: E402
+from thorax.config.reference import markdown  # noqa: E402
 from thorax.config.fields import FALSE, TRUE  # noqa: E402
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 
 from thorax.command_line import names_alone, read_command_line, read_model_dir, show_help
 from thorax.config import TrainingConfig
-from thorax.config.rules import check_machine
+from thorax.config.validate import check_machine
 from thorax.errors import ThoraxError
 from thorax.job import Job, in_container
 from thorax.machine import may_have_gpu

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from thorax.config.document import help_text
+from thorax.config.reference import help_text
 from thorax.config.fields import kind, read_names
 from thorax.config.parse import canonical, spellings
 from thorax.errors import ThoraxError

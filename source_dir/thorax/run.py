@@ -15,7 +15,7 @@ import torch
 from thorax import models
 from thorax.config import TrainingConfig
 from thorax.config.fields import about
-from thorax.config.rules import check_machine
+from thorax.config.validate import check_machine
 from thorax.data.images import Preprocessing
 from thorax.data.loading import mean_std
 from thorax.data.out_of_distribution import typical_images

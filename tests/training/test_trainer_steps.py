@@ -18,7 +18,7 @@ from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.loading import ImageDataset, epoch_order
 from thorax.training.ema import MovingAverage
-from thorax.training.schedule import optimizer, rate
+from thorax.training.schedules import optimizer, rate
 from trainers import TinyNet, a_trainer, copied, length
 
 #: Losses of the first five steps of the run below; other instruction sets and thread counts give the same to 2e-6.

@@ -1,5 +1,5 @@
 """TrainingConfig and what reads, checks and documents it."""
 
-from thorax.config.training_config import TrainingConfig
+from thorax.config.schema import TrainingConfig
 
 __all__ = ["TrainingConfig"]

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from thorax.config.fields import about, read
-from thorax.config.training_config import TrainingConfig
+from thorax.config.schema import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax.job import PATHS
 

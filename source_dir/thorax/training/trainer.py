@@ -38,7 +38,7 @@ from thorax.training.ema import MovingAverage
 from thorax.training.loss_log import LossLog
 from thorax.training.losses import Loss, probabilities
 from thorax.training.precision import autocast, scaler
-from thorax.training.schedule import optimizer, rate, set_rate
+from thorax.training.schedules import optimizer, rate, set_rate
 from thorax.training.state import State
 from thorax.training.stopping import Stop
 

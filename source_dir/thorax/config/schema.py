@@ -433,7 +433,7 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
-        from thorax.config.rules import check_fields, check_rules
+        from thorax.config.validate import check_fields, check_rules
 
         check_fields(self)
         check_rules(self)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from thorax.config import TrainingConfig
-from thorax.config.training_config import NETWORKS
+from thorax.config.schema import NETWORKS
 from thorax.models import build, freeze, stages
-from thorax.training.schedule import optimizer, rate, set_rate
+from thorax.training.schedules import optimizer, rate, set_rate
 
 
 def config(**values) -> TrainingConfig:

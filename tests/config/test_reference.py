@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from thorax.config import TrainingConfig
-from thorax.config.document import help_text, markdown, rows
+from thorax.config.reference import help_text, markdown, rows
 from thorax.config.fields import about
 from thorax.config.parse import parse, spellings
 

@@ -9,7 +9,7 @@ from thorax.config.fields import about, check, plain
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:
-    from thorax.config.training_config import TrainingConfig
+    from thorax.config.schema import TrainingConfig
 
 
 def check_fields(c: TrainingConfig) -> None:

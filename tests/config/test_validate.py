@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thorax.config import TrainingConfig, rules
+from thorax.config import TrainingConfig, validate
 from thorax.errors import ThoraxError
 
 #: Texts that are refused -> what the error must name.
@@ -94,7 +94,7 @@ def test_its_neighbours_are_taken(texts):
 
 
 def test_every_rule_has_a_case():
-    source = ast.parse(inspect.getsource(rules))
+    source = ast.parse(inspect.getsource(validate))
     machine = next(node for node in source.body if isinstance(node, ast.FunctionDef) and node.name == "check_machine")
     in_machine = range(machine.lineno, (machine.end_lineno or 0) + 1)
     written = {node.lineno for node in ast.walk(source) if isinstance(node, ast.Raise)} - set(in_machine)
@@ -103,7 +103,9 @@ def test_every_rule_has_a_case():
         with pytest.raises(ThoraxError) as caught:
             TrainingConfig.parse(texts)
         hit.add(caught.traceback[-1].lineno + 1)
-    assert hit == written, "a rule in thorax/config/rules.py has no case in REFUSED (or a case was refused elsewhere)"
+    assert hit == written, (
+        "a rule in thorax/config/validate.py has no case in REFUSED (or a case was refused elsewhere)"
+    )
 
 
 # -- The machine -------------------------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ def test_every_rule_has_a_case():
 )
 def test_what_the_machine_cannot_do_is_refused(texts, machine, told):
     with pytest.raises(ThoraxError) as caught:
-        rules.check_machine(
+        validate.check_machine(
             TrainingConfig.parse(texts), **{"device": "cuda", "processes": 1, "processes_here": 1, **machine}
         )
     assert [words for words in told if words not in str(caught.value)] == []
@@ -140,7 +142,7 @@ def test_what_the_machine_cannot_do_is_refused(texts, machine, told):
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
 def test_the_cpu_takes_every_precision_but_float16(precision):
-    rules.check_machine(TrainingConfig(precision_dtype=precision), device="cpu", processes=1, processes_here=1)
+    validate.check_machine(TrainingConfig(precision_dtype=precision), device="cpu", processes=1, processes_here=1)
 
 
 @settings(deadline=None)
@@ -148,7 +150,7 @@ def test_the_cpu_takes_every_precision_but_float16(precision):
 def test_a_batch_divides_over_the_processes_of_one_machine(batch, here, accumulation, machines):
     try:
         config = TrainingConfig(batch_size=batch, accumulation_steps=accumulation)
-        rules.check_machine(config, device="cuda", processes=here * machines, processes_here=here)
+        validate.check_machine(config, device="cuda", processes=here * machines, processes_here=here)
     except ThoraxError:
         assert batch % here != 0 or accumulation > batch // here
     else:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from thorax.config.fields import about, kind, plain, range_text
-from thorax.config.training_config import TrainingConfig
+from thorax.config.schema import TrainingConfig
 
 _KINDS = {
     "tuple[int, ...]": "integers",
