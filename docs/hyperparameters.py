@@ -22,15 +22,15 @@ INTRODUCTION = f"""\
 
 # Hyperparameters
 
-Everything that `train_model.py` can be told, beside its paths. The same names work on the command line
+Everything that `train_model.py` takes beside its paths. The same names work on the command line
 (`--epochs 20` or `--epochs=20`), in a recipe, in `launch/train.py --set epochs=20`, and in the hyperparameters of a
 SageMaker job. All of them are checked before any data is read; an error is one line that names the hyperparameters,
 their values and what to do.
 
 **Spellings.** A hyperparameter may have several names: ours, that of SageMaker's built-in Image Classification algorithm
-(*built-in*), that of the script-mode projects this package grew from (*seed*), or that of timm or torchvision. They mean
-the same; `-` and `_` are the same too. Two names of one hyperparameter with two values are an error. A name that nobody
-knows is an error that tells the nearest known one. Keys that the platform adds (`sagemaker_...`,
+(*built-in*), that of SageMaker's script-mode examples (*script-mode*), or that of timm or torchvision. They mean
+the same; `-` and `_` are the same too. Two names of one hyperparameter with two values are an error. An unknown name
+is an error that names the nearest known one. Keys that the platform adds (`sagemaker_...`,
 `_tuning_objective_metric`) are passed over.
 
 **Booleans** take {_code(TRUE)} and {_code(FALSE)}, and nothing else.
@@ -46,6 +46,12 @@ line of yours; in a container, whose older toolkit writes empty texts so, it is 
 
 **`batch_size` is per machine**, as `mini_batch_size` is in the built-in algorithm: it is split over the processes (GPUs) of a
 machine, and with M machines a step sees M times as many images. It must divide by the processes of one machine.
+
+**Combinations.** What would be wrong is an error; what only has no effect, such as `lr_scheduler_step=8,10` with `epochs=1`,
+is one warning line, so that a recipe can be tried quickly.
+
+**Entries of your own.** `optimizer`, `loss` and `lr_scheduler` also take names that Python code has registered in
+`thorax.training.optimizers.OPTIMIZERS`, `thorax.training.losses.LOSSES` and `thorax.training.schedules.SCHEDULES`.
 
 **Class weights.** `use_weighted_loss` weighs the positive term of label *l* by N/N_l, as the built-in algorithm does: of N
 images with a known label, N_l have it. In torch's terms that is `pos_weight` = N/N_l. It is not the `pos_weight` that

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from thorax.config import TrainingConfig
+from thorax.config import TrainingConfig, config_differences
 from thorax.config.fields import FALSE, TRUE, about, kind, plain
 from thorax.config.parse import parse, spellings
 from thorax.errors import ThoraxError
@@ -373,6 +373,44 @@ def test_what_was_given_in_python_is_checked_as_texts_are():
 def test_what_auto_stands_for(settings_, scheduler, fit):
     config = TrainingConfig.parse(settings_)
     assert (config.resolved_scheduler, config.resolved_fit) == (scheduler, fit)
+
+
+@pytest.mark.parametrize(
+    ("texts_", "hint"),
+    [
+        ({"optimizer": "adamv"}, "did you mean adamw?"),
+        ({"loss": "cross-entropy"}, "did you mean cross_entropy?"),
+        ({"lr_scheduler": "cosin"}, "did you mean cosine?"),
+    ],
+)
+def test_an_unknown_choice_is_answered_with_the_nearest_one(texts_, hint):
+    assert message(texts_).endswith(hint)
+
+
+def test_python_values_are_taken_in_any_spelling():
+    config = TrainingConfig.of(
+        {"lr": 1e-5, "image_shape": [3, 96, 96], "use_weighted_loss": True, "labels": ("A", "B"), "top_k": None}
+    )
+    assert config == TrainingConfig(
+        learning_rate=1e-5, image_shape=(3, 96, 96), use_weighted_loss=True, labels=("A", "B")
+    )
+
+
+def test_the_differences_from_the_defaults_are_named_in_order():
+    assert config_differences(TrainingConfig()) == []
+    config = TrainingConfig(epochs=3, network="cnn5", lr_scheduler_step=(1,))
+    assert config_differences(config) == [
+        ("network", "cnn5", "resnet50"),
+        ("epochs", 3, 30),
+        ("lr_scheduler_step", (1,), ()),
+    ]
+
+
+def test_what_tells_two_runs_apart_leaves_out_what_changes_no_result():
+    usual, other = TrainingConfig(), TrainingConfig(num_workers=2, tensorboard=True, log_seconds=1.0)
+    assert usual.identity() == other.identity()
+    assert usual.identity() != TrainingConfig(seed=1).identity()
+    assert usual.identity()["normalization"] == "film", "stored in the words of bundle format 1"
 
 
 def test_image_shape_is_channels_height_width():

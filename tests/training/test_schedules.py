@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from thorax.config import TrainingConfig
-from thorax.config.schema import NETWORKS
+from thorax.config.groups import NETWORKS
 from thorax.models import build, freeze, stages
 from thorax.training.schedules import optimizer, rate, set_rate
 

@@ -184,6 +184,9 @@ def _usable(part: SampleSet, config: TrainingConfig, say: Callable[[str], None])
 
 
 def preprocessing(config: TrainingConfig) -> Preprocessing:
-    """The Preprocessing that the configuration describes; mean and deviation of a data set are measured later."""
+    """The Preprocessing that the configuration describes; mean and std of a data set are measured later."""
     height, width = config.image_size
-    return Preprocessing(height, width, config.channels, config.resolved_fit, config.resize, config.normalization)
+    fit = config.resolved_fit
+    return Preprocessing(
+        height, width, config.channels, fit, config.resize if fit == "crop" else None, config.normalization
+    )
