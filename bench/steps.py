@@ -22,7 +22,7 @@ from reading import Row, compare, timed
 from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
-from thorax.data.loading import Batch, ImageDataset
+from thorax.data.loading import Batch, BatchRequest, ImageDataset
 from thorax.data.parts import preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
 from thorax.job import Process
@@ -112,7 +112,7 @@ def measure_step(folder: Path, *, size: int, batch: int, rounds: int) -> list[Ro
         bare, augmented = (
             our_trainer(images, Path(scratch), size, batch, augmentation=name) for name in ("none", "xray")
         )
-        one = ImageDataset(images, bare.preprocessing)[0, order]
+        one = ImageDataset(images, bare.preprocessing)[BatchRequest(order, epoch=0)]
         sides = [
             our_step(bare, one),
             plain_step(one.images, torch.from_numpy(images.targets)[one.indices]),

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / name) for name in ("bench", "launch", "source_dir")]
 from thorax import models  # noqa: E402
 from thorax.config import TrainingConfig  # noqa: E402
 from thorax.data.formats import read_channel  # noqa: E402
-from thorax.data.loading import ImageDataset  # noqa: E402
+from thorax.data.loading import BatchRequest, ImageDataset  # noqa: E402
 from thorax.data.parts import preprocessing  # noqa: E402
 from thorax.data.samples import label_space, sample_set  # noqa: E402
 from thorax.job import Job, Process  # noqa: E402
@@ -95,7 +95,7 @@ class Side:
             self.observer.start(0, 10_000)
         self.trainer._seen = 0
         self.losses, self.progress = LossLog(self.trainer), Progress("", 1, 0, False, 1e9)
-        self.batch = ImageDataset(samples, self.trainer.preprocessing)[0, np.arange(batch)]
+        self.batch = ImageDataset(samples, self.trainer.preprocessing)[BatchRequest(np.arange(batch), epoch=0)]
 
     def step(self) -> float:
         """Makes one; returns the CPU seconds that this process spent."""

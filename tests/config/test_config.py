@@ -378,7 +378,7 @@ def test_what_auto_stands_for(settings_, scheduler, fit):
 @pytest.mark.parametrize(
     ("texts_", "hint"),
     [
-        ({"optimizer": "adamv"}, "did you mean adamw?"),
+        ({"optimizer": "adanw"}, "did you mean adamw?"),
         ({"loss": "cross-entropy"}, "did you mean cross_entropy?"),
         ({"lr_scheduler": "cosin"}, "did you mean cosine?"),
     ],

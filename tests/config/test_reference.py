@@ -88,4 +88,4 @@ def test_help_lists_each_with_its_meaning():
     text = help_text()
     for field in dataclasses.fields(TrainingConfig):
         assert f"\n  --{field.name} " in text
-        assert about(field).help in told
+        assert about(field).help in text

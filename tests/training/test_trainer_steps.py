@@ -18,7 +18,8 @@ from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.loading import ImageDataset, epoch_order
 from thorax.training.ema import MovingAverage
-from thorax.training.schedules import optimizer, rate
+from thorax.training.optimizers import build_optimizer
+from thorax.training.schedules import rate
 from trainers import TinyNet, a_trainer, copied, length
 
 #: Losses of the first five steps of the run below; other instruction sets and thread counts give the same to 2e-6.
@@ -208,7 +209,7 @@ def test_a_first_step_that_the_scaler_skips_leaves_no_trace(name):
     nets = [TinyNet(norm=False)]
     nets.append(copy.deepcopy(nets[0]))
     config = TrainingConfig(network="cnn5", optimizer=name, momentum=0.9, learning_rate=0.1)
-    (skipping, plain), start = (optimizer(config, net) for net in nets), copied(nets[0])
+    (skipping, plain), start = (build_optimizer(config, net) for net in nets), copied(nets[0])
     buffers = [skipping.state[p]["momentum_buffer"] for p in nets[0].parameters()]
     assert all(not buffer.any() for buffer in buffers)
     scaler = GradScaler("cpu", init_scale=4.0)

@@ -19,7 +19,7 @@ __all__ = ["TrainingConfig", "config_differences"]
 class TrainingConfig(Fields):
     """The hyperparameters of one run: see thorax/config/groups.py for each field.
 
-    Build it with `parse` (texts), `of` (values in any spelling) or by field names (values); all of them check everything.
+    Build it with `parse` (texts), `of` (values in any spelling) or by field names (values); all check everything.
     """
 
     def __post_init__(self) -> None:

@@ -167,7 +167,7 @@ def read(field: dataclasses.Field[Any], name: str, text: str) -> Any:
 
 
 def check(field: dataclasses.Field[Any], name: str, value: Any) -> None:
-    """Raises ThoraxError where `value` is outside the field's range or choices; the message names the nearest choice."""
+    """Raises ThoraxError where `value` is outside the field's range or choices, with the nearest choice."""
     a = about(field)
     for item in value if isinstance(value, tuple) else (value,):
         if a.choices:

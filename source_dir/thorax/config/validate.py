@@ -84,12 +84,13 @@ def without_effect(c: Fields) -> list[str]:
         found.append(f"lr_scheduler_step={_list(late)} beyond epochs={c.epochs} has no effect: the run ends before")
     if c.warmup_epochs >= c.epochs > 1:
         found.append(
-            f"warmup_epochs={plain(c.warmup_epochs)} with epochs={c.epochs}: the part after half of the run has no effect"
+            f"warmup_epochs={plain(c.warmup_epochs)} with epochs={c.epochs}: the part after half of the run has no"
+            " effect"
         )
     if c.early_stopping and c.early_stopping_min_epochs > c.epochs:
         found.append(
-            f"early_stopping=true with early_stopping_min_epochs={c.early_stopping_min_epochs} and epochs={c.epochs} has"
-            " no effect: the run ends before"
+            f"early_stopping=true with early_stopping_min_epochs={c.early_stopping_min_epochs} and epochs={c.epochs}"
+            " has no effect: the run ends before"
         )
     for rule, name in (("sensitivity", "target_sensitivity"), ("cost", "cost_ratio")):
         value = getattr(c, name)

@@ -2,13 +2,10 @@
 shuffled.
 
 The order of an epoch follows from seed, epoch, batch size and shuffle_buffer alone. The shards are shuffled and laid
-end
-to end, and that row of images is cut into as many equal lanes as a global batch has images. Each step takes one image
-of
-each lane, by way of a small shuffle buffer of its own. So a batch has images of many places, and yet every lane is read
-from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...: the batches
-are
-the same for any W, no image is read twice, and to go on at step k is to leave out the first k steps.
+end to end, and that row of images is cut into as many equal lanes as a global batch has images. Each step takes one
+image of each lane, by way of a small shuffle buffer of its own. So a batch has images of many places, and yet every
+lane is read from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...:
+the batches are the same for any W, no image is read twice, and to go on at step k is to leave out the first k steps.
 """
 
 from __future__ import annotations
@@ -17,12 +14,13 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from thorax.data.columns import ByteRangeColumn
-from thorax.data.loading import Item, TrainingBatches
+from thorax.data.loading import BatchRequest, TrainingBatches
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 
@@ -207,22 +205,23 @@ class StreamedBatches(TrainingBatches):
             streaming_order(self.sources, batch_size, shuffle_buffer, seed, epoch), batch_size, epoch, start
         )
 
-    def __iter__(self) -> Iterator[Item]:
-        items = list(super().__iter__())
-        lanes = self._lanes([everyone for _, everyone, *_ in items])
+    def __iter__(self) -> Iterator[BatchRequest]:
+        requests = list(super().__iter__())
+        lanes = self._lanes([request.places for request in requests])
         with ThreadPoolExecutor(THREADS) as readers, ThreadPoolExecutor(1) as ahead:
 
-            def read(item: Item) -> Item:
-                mine = item[1][self.rank :: self.world_size].tolist()
+            def read(request: BatchRequest) -> BatchRequest:
+                mine = request.places[self.rank :: self.world_size].tolist()
                 waiting = [(lane, image) for lane, image in zip(lanes, mine, strict=True) if image not in lane.held]
                 list(readers.map(lambda pair: pair[0].read_until(pair[1]), waiting))
-                return item[0], item[1], [lane.held.pop(image) for lane, image in zip(lanes, mine, strict=True)]
+                encoded = [lane.held.pop(image) for lane, image in zip(lanes, mine, strict=True)]
+                return replace(request, encoded=encoded)
 
             try:
-                coming = deque(ahead.submit(read, item) for item in items[:BATCHES])
-                for item in items[BATCHES:]:
+                coming = deque(ahead.submit(read, request) for request in requests[:BATCHES])
+                for request in requests[BATCHES:]:
                     done = coming.popleft().result()
-                    coming.append(ahead.submit(read, item))
+                    coming.append(ahead.submit(read, request))
                     yield done
                 while coming:
                     yield coming.popleft().result()

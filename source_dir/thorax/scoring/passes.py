@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from thorax.data.images import Preprocessing
-from thorax.data.loading import Batch, ImageDataset, loader
+from thorax.data.loading import Batch, BatchRequest, ImageDataset, loader
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.tracking.progress import Progress
@@ -64,8 +64,8 @@ def score_all(
         left = everything[len(done.batches) :]
         progress = Progress("images", len(images), len(images) - sum(map(len, left)), shown=True, every=15.0)
         reader = ImageDataset(images, preprocessing, skip_corrupt=True)
-        batches: Any = [(-1, places) for places in left]  # -1: as served
-        for read, rows in _passes(score, iter(loader(reader, batches, workers if left else 0)), at_once):
+        batches = loader(reader, [BatchRequest(places) for places in left], workers if left else 0)
+        for read, rows in _passes(score, batches, at_once):
             places, corrupt = read.indices.numpy(), set(read.corrupt)
             rows[[k for k, place in enumerate(places) if int(place) in corrupt]] = np.nan
             reasons = {place: _why(images, preprocessing, place) for place in sorted(corrupt)}
@@ -92,7 +92,7 @@ def _passes(score: Score, batches: Iterator[Batch], at_once: int) -> Iterator[tu
 
 
 def _why(images: SampleSet, preprocessing: Preprocessing, place: int) -> str:
-    return ImageDataset(images, preprocessing)[(-1, np.array([place]))].problem or "cannot be read"
+    return ImageDataset(images, preprocessing)[BatchRequest(np.array([place]))].problem or "cannot be read"
 
 
 class Partial:

@@ -1,69 +1,47 @@
-"""Learning rate as a pure function of progress, and the optimiser with its groups of parameters."""
+"""Learning rate as a pure function of progress: one entry of SCHEDULES each, all after the same warm-up."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import torch
-from torch import nn
+from collections.abc import Callable
+from typing import TypeAlias
 
 from thorax.config import TrainingConfig
-from thorax.models import stages
+from thorax.registry import Registry
+
+#: Share of the peak rate, 0..1, after `progress` epochs (config.epochs at the end; parts of epochs count).
+Schedule: TypeAlias = Callable[[TrainingConfig, float], float]
+SCHEDULES: Registry[Schedule] = Registry("schedule")
 
 
 def rate(config: TrainingConfig, progress: float) -> float:
-    """Learning rate after `progress` epochs (0 at the start, config.epochs at the end; parts of epochs count).
-
-    Linear warm-up from 1/100 of the rate, then cosine to zero, steps at whole epochs, or constant.
-    """
-    peak, warm = config.learning_rate, min(config.warmup_epochs, config.epochs / 2)
+    """Learning rate after `progress` epochs: linear warm-up from 1/100 of the peak, then the run's schedule."""
+    warm = warmup(config)
     if progress < warm:
-        return peak * (0.01 + 0.99 * progress / warm)
-    kind = config.resolved_scheduler
-    if kind == "step":
-        return float(peak * config.lr_scheduler_factor ** sum(progress >= step for step in config.lr_scheduler_step))
-    if kind == "constant":
-        return peak
+        return config.learning_rate * (0.01 + 0.99 * progress / warm)
+    return config.learning_rate * SCHEDULES[config.resolved_scheduler](config, progress)
+
+
+def warmup(config: TrainingConfig) -> float:
+    """Epochs of warm-up: at most half of the run."""
+    return min(config.warmup_epochs, config.epochs / 2)
+
+
+def _cosine(config: TrainingConfig, progress: float) -> float:
+    """Half a cosine from the end of the warm-up to zero: Loshchilov and Hutter, "SGDR", 2017, without restarts."""
+    warm = warmup(config)
     share = (progress - warm) / max(config.epochs - warm, 1e-9)
-    return peak * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-def optimizer(config: TrainingConfig, net: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over all parameters: a group per stage and per weight decay (biases and norms have none).
-
-    Each group's `scale` is layer_decay to the power of its distance from the head; see `set_rate`.
-    """
-    parts = stages(net)
-    groups: list[dict[str, Any]] = []
-    for k, stage in enumerate(parts):
-        scale = config.layer_decay ** (len(parts) - 1 - k)
-        matrices = [p for p in stage.parameters() if p.ndim > 1]
-        others = [p for p in stage.parameters() if p.ndim <= 1]
-        groups += [
-            {"params": ps, "weight_decay": wd, "scale": scale}
-            for ps, wd in ((matrices, config.weight_decay), (others, 0.0))
-            if ps
-        ]
-    lr = config.learning_rate
-    match config.optimizer:
-        case "sgd" | "nag":
-            nesterov = config.optimizer == "nag" and config.momentum > 0
-            opt = torch.optim.SGD(groups, lr=lr, momentum=config.momentum, nesterov=nesterov, fused=True)
-            if (
-                config.momentum
-            ):  # a first step that a gradient scaler skips would leave torch's own buffers uninitialised
-                for p in net.parameters():
-                    opt.state[p]["momentum_buffer"] = torch.zeros_like(p)
-            return opt
-        case "adam":
-            return torch.optim.Adam(groups, lr=lr, betas=(config.beta_1, config.beta_2), eps=config.eps, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(groups, lr=lr, betas=(config.beta_1, config.beta_2), eps=config.eps, fused=True)
-        case _:
-            return torch.optim.RMSprop(groups, lr=lr, alpha=config.gamma, eps=config.eps)
+def _step(config: TrainingConfig, progress: float) -> float:
+    return float(config.lr_scheduler_factor ** sum(progress >= step for step in config.lr_scheduler_step))
 
 
-def set_rate(opt: torch.optim.Optimizer, lr: float) -> None:
-    for group in opt.param_groups:
-        group["lr"] = lr * group["scale"]
+def _constant(config: TrainingConfig, progress: float) -> float:
+    return 1.0
+
+
+SCHEDULES.register("cosine", _cosine)
+SCHEDULES.register("step", _step)
+SCHEDULES.register("constant", _constant)

@@ -38,7 +38,8 @@ from thorax.training.ema import MovingAverage
 from thorax.training.loss_log import LossLog
 from thorax.training.losses import Loss, probabilities
 from thorax.training.precision import autocast, scaler
-from thorax.training.schedules import optimizer, rate, set_rate
+from thorax.training.optimizers import build_optimizer, set_rate
+from thorax.training.schedules import rate
 from thorax.training.state import State
 from thorax.training.stopping import Stop
 
@@ -95,7 +96,7 @@ class Trainer:
             net = models.sync_batchnorm(net, device.type)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.net = net.to(device, memory_format=layout)  # type: ignore[call-overload]
-        self.optimizer = optimizer(config, self.net)
+        self.optimizer = build_optimizer(config, self.net)
         self.scaler = scaler(precision, device)
         self.average = MovingAverage(self.net, config.ema_decay) if config.ema_decay else None
         self.loss = Loss.build(config, train.space, train, device)
