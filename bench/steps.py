@@ -25,10 +25,9 @@ from thorax.data.formats import read_channel
 from thorax.data.loading import Batch, BatchRequest, ImageDataset
 from thorax.data.parts import preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
-from thorax.job import Process
 from thorax.training.checkpoints import Checkpoints
+from thorax.training.inputs import Hardware, Monitoring, TrainingData
 from thorax.training.precision import resolve
-from thorax.training.stopping import Stop
 from thorax.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -53,17 +52,11 @@ def our_trainer(
     validation = images.subset([*range(batch // 2), *range(len(images) - batch // 2, len(images))], "validation")
     return Trainer(
         config,
-        Process(),
-        images,
-        validation,
-        preprocessing(config),
-        Checkpoints(scratch, {}, print),
         net,
-        device=CPU,
-        precision=resolve("auto", CPU),
-        workers=workers,
-        stop=Stop(),
-        log=lambda line: None,
+        TrainingData(images, validation, preprocessing(config)),
+        Hardware(precision=resolve("auto", CPU), workers=workers),
+        Checkpoints(scratch, {}, print),
+        Monitoring(log=lambda line: None),
     )
 
 
@@ -80,9 +73,8 @@ def our_step(trainer: Trainer, batch: Batch) -> Callable[[], object]:
 
     Augmentation, normalisation, bfloat16 where the CPU has it, channels last.
     """
-    trainer._set_trained_stages()
-    models.train_mode(trainer.net)
-    return lambda: trainer._step(batch).item()
+    trainer.prepare_epoch()
+    return lambda: trainer.optimize(batch).item()
 
 
 def plain_step(images: torch.Tensor, targets: torch.Tensor) -> Callable[[], object]:

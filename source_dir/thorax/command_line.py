@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from thorax.config.reference import help_text
 from thorax.config.fields import kind, read_names
 from thorax.config.parse import canonical, spellings
+from thorax.config.reference import help_text
 from thorax.errors import ThoraxError
 from thorax.job import PATHS
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from thorax.config import TrainingConfig
-from thorax.config.reference import help_text, markdown, rows
-from thorax.config.schema import GROUPS
 from thorax.config.fields import about
 from thorax.config.parse import parse, spellings
+from thorax.config.reference import help_text, markdown, rows
+from thorax.config.schema import GROUPS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

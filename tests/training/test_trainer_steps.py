@@ -16,7 +16,7 @@ from images import FINDINGS, sample_set
 from runs import equal
 from thorax import models
 from thorax.config import TrainingConfig
-from thorax.data.loading import ImageDataset, epoch_order
+from thorax.data.loading import BatchRequest, ImageDataset, epoch_order
 from thorax.training.ema import MovingAverage
 from thorax.training.optimizers import build_optimizer
 from thorax.training.schedules import rate
@@ -45,7 +45,7 @@ def test_steps_are_those_of_plain_torch_in_however_many_parts(train, tmp_path, p
     plain, losses = copy.deepcopy(net), []
     sgd = torch.optim.SGD(plain.parameters(), lr=0.3)
     for places in epoch_order(len(images), 3, 0).reshape(-1, 8):
-        x = trainer.preprocessing.tensor(ImageDataset(images, trainer.preprocessing)[-1, places].images)
+        x = trainer.preprocessing.tensor(ImageDataset(images, trainer.preprocessing)[BatchRequest(places)].images)
         y = torch.from_numpy(images.targets[places])
         loss = nn.functional.binary_cross_entropy_with_logits(plain(x)[~y.isnan()], y[~y.isnan()])
         sgd.zero_grad()

@@ -25,7 +25,7 @@ from thorax import models
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.evaluation.calibration import temperatures_of
-from thorax.files import write_whole
+from thorax.files import source_file, write_whole
 from thorax.labels import LabelSpace
 
 VERSION = 1
@@ -46,7 +46,7 @@ _RAY = b"""applications:
     route_prefix: /
     import_path: deployment:app
 """
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training", "_source")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def write_bundle(
     thresholds: dict[str, float],
     about: dict[str, Any],
     split: str,
-    source_dir: Path,
+    source_dir: Path | None = None,
 ) -> None:
     """Writes the bundle: everything into a hidden folder first, bundle.json last of all.
 
@@ -182,7 +182,7 @@ def write_bundle(
         write_whole(_RAY, stage / RAY, "bundle")
         (stage / CODE).mkdir()
         for name in _SERVING:
-            source = source_dir / name
+            source = source_dir / name if source_dir else source_file(name)
             if source.is_dir():
                 shutil.copytree(source, stage / CODE / name, ignore=_LEFT_OUT)
             else:

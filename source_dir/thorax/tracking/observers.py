@@ -5,7 +5,8 @@ Where nobody watches there is no observer, and no call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 
@@ -38,6 +39,10 @@ class Observer:
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
         """An epoch is scored; `row` is its line of the history."""
+
+    def stage(self, name: str) -> AbstractContextManager[Any]:
+        """A context around one stage of a step: data, copy, augmentation, forward, backward, optimizer or logging."""
+        return nullcontext()
 
     def close(self, outcome: str) -> None:
         """The run is over: finished, stopped (it can be resumed) or failed."""
@@ -76,6 +81,13 @@ class Observers(Observer):
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
         self._tell("epoch", row, step)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        with ExitStack() as stack:
+            for context in self._tell("stage", name):
+                stack.enter_context(context)
+            yield
 
     def close(self, outcome: str) -> None:
         self._tell("close", outcome)

@@ -116,5 +116,5 @@ def _chance(trainer: Any) -> float:
     """The training loss of zero logits, with the run's own weights and smoothing."""
     import torch
 
-    targets = trainer.targets["train"].to(trainer.device)
+    targets = trainer.targets.to(trainer.device)
     return float(trainer.loss.sum(torch.zeros_like(targets), targets).item() / max(trainer.loss.count(targets), 1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,27 +46,22 @@ class Profiler(Observer):
         import torch
 
         self.torch, self.device, self.workers = torch, trainer.device, trainer.workers
-        for stage, method in trainer.STAGES.items():
-            setattr(trainer, method, self._timed(stage, getattr(trainer, method)))
 
-    def _timed(self, stage: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        """The method; in timed steps its time is added up, in traced ones it is marked."""
-
-        @wraps(method)
-        def watched(*arguments: Any) -> Any:
-            if self.tracing:
-                with self.torch.profiler.record_function(f"stage: {stage}"):
-                    return method(*arguments)
-            if not self.timing:
-                return method(*arguments)
-            start = time.perf_counter()
-            self.began = start if stage == "data" else self.began
-            result = method(*arguments)
-            self._wait_for_device()
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-            return result
-
-        return watched
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """In timed steps the time of the stage is added up, in traced ones it is marked."""
+        if self.tracing:
+            with self.torch.profiler.record_function(f"stage: {name}"):
+                yield
+            return
+        if not self.timing:
+            yield
+            return
+        start = time.perf_counter()
+        self.began = start if name == "data" else self.began
+        yield
+        self._wait_for_device()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def start(self, step: int, steps: int) -> None:
         wait, warmup, active = self.schedule
