@@ -21,8 +21,8 @@ from thorax.machine import may_have_gpu
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0: trained, or stopped by SIGTERM with a checkpoint; 130: stopped by Ctrl-C; 1: a mistake of the user or
-    a limit of the machine, written as one line.
+    """Exit code 0: trained, or stopped by SIGTERM with a checkpoint; 130: stopped by Ctrl-C; 1: a mistake of the
+    user or a limit of the machine, written as one line.
     """
     if show_help(argv):
         return 0

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -43,7 +43,7 @@ class FieldSpec:
     Attributes:
         help: what it means, for the reference page and --help.
         spellings: its other names.
-        choices: the texts that it takes; none for a free value.
+        choices: the texts that it takes, or a registry of them; none for a free value.
         registry: kind of the registry that takes more choices from outside, such as "loss".
         low, high: its range, ends included, but for an `open_low`.
         affects_result: whether another value trains another network; only such values tell two runs apart.
@@ -53,7 +53,7 @@ class FieldSpec:
 
     help: str
     spellings: tuple[Spelling, ...] = ()
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     registry: str = ""
     low: float | None = None
     high: float | None = None
