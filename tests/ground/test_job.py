@@ -147,6 +147,19 @@ def test_an_address_is_no_path(name, tmp_path):
         plain(tmp_path, **{name: "s3://bucket/films"})
 
 
+def test_a_job_below_a_folder_is_laid_out_as_in_sagemaker_and_alone(tmp_path, monkeypatch):
+    for name, text in {"RANK": "1", "WORLD_SIZE": "2", "SM_MODEL_DIR": "/x", "MLFLOW_TRACKING_URI": "http://a"}.items():
+        monkeypatch.setenv(name, text)
+    job = Job.below(tmp_path / "run", {"train": "images"})
+    below = tmp_path / "run"
+    assert (job.model_dir, job.output_dir) == (below / "model", below / "output/data")
+    assert (job.checkpoint_dir, job.failure_file) == (below / "checkpoints", below / "output/failure")
+    assert {name: str(path) for name, path in job.channels.items()} == {"train": "images"}
+    assert (job.process, job.name, job.mlflow_uri) == (Process(), "run", "http://a")
+    with pytest.raises(ThoraxError, match="channel tets is unknown; known are train, "):
+        Job.below(below, {"tets": "images"})
+
+
 # -- Processes ---------------------------------------------------------------------------------------------------------
 
 

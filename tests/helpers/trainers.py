@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ class Record(Observer):
 
     Attributes:
         losses: one per step.
+        stages: of all steps, in the order in which they began.
         nets: copies of the network, before the first step and after each.
         gradients_of: each step's gradients by name, not clipped.
         eval_models: the scored network's weights after each epoch.
@@ -77,9 +79,15 @@ class Record(Observer):
 
     def __init__(self) -> None:
         self.losses: list[float | None] = []
+        self.stages: list[str] = []
         self.nets: list[nn.Module] = []
         self.gradients_of: list[Weights] = []
         self.eval_models: list[Weights] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.stages.append(name)
+        yield
 
     def attach(self, trainer: Trainer) -> None:
         self.trainer = trainer
