@@ -78,7 +78,7 @@ class Job:
         channels: folder of each channel that was given, by the trainer's name for it.
         model_dir: the bundle goes here.
         output_dir: metrics.json, history and report go here (SageMaker: output/data).
-        checkpoint_dir: checkpoints; a run whose folder is not empty is resumed.
+        checkpoint_dir: checkpoints; where there are some, the run is resumed.
         failure_file: one line with the reason of a failed run (SageMaker: output/failure; started plainly,
             OUT-job/output/failure, wherever the other outputs go); None where no place is known yet.
         process: rank and world size.

@@ -16,7 +16,7 @@ from thorax.config.parse import parse, spellings
 from thorax.errors import ThoraxError
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainingConfig)}
-#: Spellings whose values differ from the field's; they have tests of their own.
+#: Spellings with other values than the field's; they have tests of their own.
 TRANSLATED = {"num_layers", "amp"}
 PLAIN = sorted(set(spellings()) - TRANSLATED)
 LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,8}[A-Za-z0-9]", fullmatch=True).filter(
@@ -144,9 +144,9 @@ def test_two_spellings_with_two_values_are_refused_and_named_with_their_values(d
 )
 def test_both_spellings_are_named_whichever_comes_first(one, other):
     for first, second in ((one, other), (other, one)):
-        told = message(dict([first, second]))
-        assert f"{first[0]}={first[1]} and {second[0]}={second[1]}" in told
-        assert "give one of them" in told
+        expected = message(dict([first, second]))
+        assert f"{first[0]}={first[1]} and {second[0]}={second[1]}" in expected
+        assert "give one of them" in expected
 
 
 def test_two_spellings_with_one_value_are_taken():
@@ -197,16 +197,16 @@ def test_a_boolean_takes_nothing_else(text):
 )
 def test_any_text_at_all_is_a_value_or_a_users_error(name, text):
     try:
-        found, told = parse({name: text}), name
+        found, expected = parse({name: text}), name
     except ThoraxError as error:
-        found, told = {}, str(error)
+        found, expected = {}, str(error)
     assert set(found) <= set(FIELDS)
-    assert name in told
-    assert len(told) < 600
+    assert name in expected
+    assert len(expected) < 600
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "expected"),
     [
         ("epochs", "5.5", "epochs='5.5' is not a whole number"),
         ("epochs", "many", "epochs='many' is not a whole number"),
@@ -233,8 +233,8 @@ def test_any_text_at_all_is_a_value_or_a_users_error(name, text):
         ("image_shape", "1,0,224", "image_shape=0 is out of range: it must be at least 1"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_would_be_right(name, text, told):
-    assert told in message({name: text})
+def test_a_wrong_value_is_named_with_what_would_be_right(name, text, expected):
+    assert expected in message({name: text})
 
 
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if about(field).low is not None])

@@ -121,7 +121,7 @@ def test_the_ranges_that_the_built_in_algorithm_recommends_for_tuning_are_taken(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "expected"),
     [
         *(
             ("num_layers", n, f"num_layers='{n}' is not offered; choose 18, 34, 50, 101 or 152")
@@ -130,8 +130,8 @@ def test_the_ranges_that_the_built_in_algorithm_recommends_for_tuning_are_taken(
         ("kv_store", "dist_async", "kv_store=dist_async is not offered, only dist_sync"),
     ],
 )
-def test_what_the_built_in_algorithm_has_and_we_have_not_is_said(name, text, told):
-    assert message({name: text}) == told
+def test_what_the_built_in_algorithm_has_and_we_have_not_is_said(name, text, expected):
+    assert message({name: text}) == expected
 
 
 # -- Public projects ---------------------------------------------------------------------------------------------------

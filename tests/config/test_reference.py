@@ -57,14 +57,16 @@ def test_every_hyperparameter_has_one_whole_row_in_order():
 
 
 def test_every_spelling_is_in_the_table_with_its_origin():
-    told = {
+    listed = {
         (name.strip("`"), s, origin)
         for name, others, *_ in table()
         for s, origin in re.findall(r"`(\w+)` \(([\w-]+)\)", others)
     }
-    assert told == {(f.name, s.name, s.origin) for f in dataclasses.fields(TrainingConfig) for s in about(f).spellings}
+    assert listed == {
+        (f.name, s.name, s.origin) for f in dataclasses.fields(TrainingConfig) for s in about(f).spellings
+    }
     assert list(dict.fromkeys(name for name, *_ in rows())) == list(GROUPS)
-    assert {s for _, s, _ in told} | {row[0].strip("`") for row in table()} == set(spellings())
+    assert {s for _, s, _ in listed} | {row[0].strip("`") for row in table()} == set(spellings())
 
 
 def test_the_default_in_the_table_is_the_default():
@@ -74,7 +76,7 @@ def test_the_default_in_the_table_is_the_default():
         assert parse({name: "" if default == "not set" else default}).get(name, value) == value
 
 
-def test_every_choice_and_range_is_told():
+def test_every_choice_and_range_is_listed():
     for row in table():
         a = about(TrainingConfig.__dataclass_fields__[row[0].strip("`")])
         for choice in a.choices:

@@ -144,7 +144,7 @@ def test_every_rule_has_a_case():
 
 
 @pytest.mark.parametrize(
-    ("texts", "machine", "told"),
+    ("texts", "machine", "named"),
     [
         (
             {"precision_dtype": "float16"},
@@ -164,12 +164,12 @@ def test_every_rule_has_a_case():
         ),
     ],
 )
-def test_what_the_machine_cannot_do_is_refused(texts, machine, told):
+def test_what_the_machine_cannot_do_is_refused(texts, machine, named):
     with pytest.raises(ThoraxError) as caught:
         validate.check_machine(
             TrainingConfig.parse(texts), **{"device": "cuda", "processes": 1, "processes_here": 1, **machine}
         )
-    assert [words for words in told if words not in str(caught.value)] == []
+    assert [words for words in named if words not in str(caught.value)] == []
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])

@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 from thorax import models
-from thorax.config.groups import NETWORKS
+from thorax.config.schema import NETWORKS
 from thorax.errors import ThoraxError
 from thorax.models.networks import (
     SyncBatchNormCPU,

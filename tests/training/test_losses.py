@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import images
 from thorax.config import TrainingConfig
-from thorax.config.groups import Optimisation
+from thorax.config.schema import Optimisation
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.training.losses import LOSSES, Loss, class_weights, probabilities

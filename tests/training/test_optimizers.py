@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from thorax.config import TrainingConfig
-from thorax.config.groups import NETWORKS, Optimisation
+from thorax.config.schema import NETWORKS, Optimisation
 from thorax.models import build, freeze, stages
 from thorax.training.optimizers import OPTIMIZERS, build_optimizer, set_rate
 

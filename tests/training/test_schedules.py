@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thorax.config import TrainingConfig
-from thorax.config.groups import Optimisation
+from thorax.config.schema import Optimisation
 from thorax.training.schedules import SCHEDULES, rate
 
 

@@ -1,4 +1,4 @@
-"""A run as the Trainer tells it: the epoch that is kept, when it ends, what it warns of, and what is frozen."""
+"""A run of the Trainer: the epoch that is kept, when it ends, what it warns of, and what is frozen."""
 
 from __future__ import annotations
 
@@ -137,8 +137,8 @@ def test_early_stopping_ends_after_its_patience_and_not_before_its_least(
     assert trainer.fit()
     assert [row["validation_auc"] for row in trainer.state.history] == aucs[:epochs]
     assert trainer.load_best() == aucs.index(max(aucs[:epochs]))
-    said = [line for line in lines if "stopped early" in line]
-    assert said == (
+    found = [line for line in lines if "stopped early" in line]
+    assert found == (
         [f"stopped early: auc has not improved for {trainer.state.bad_epochs} epochs"] if epochs < 6 else []
     )
 
@@ -162,9 +162,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_step_and_rate(train, t
 
 
 @pytest.mark.parametrize(
-    ("read", "compute", "told"), [(1, 9, "10 %"), (6, 94, "6 %"), (4, 96, None), (0, 1, None), (3, 1, "75 %")]
+    ("read", "compute", "percent"), [(1, 9, "10 %"), (6, 94, "6 %"), (4, 96, None), (0, 1, None), (3, 1, "75 %")]
 )
-def test_waiting_for_images_is_measured_and_told_above_5_percent(train, tmp_path, monkeypatch, read, compute, told):
+def test_waiting_for_images_is_measured_and_logged_above_5_percent(
+    train, tmp_path, monkeypatch, read, compute, percent
+):
     lines: list[str] = []
     trainer, _ = a_trainer(train, tmp_path, log=lines.append, epochs=1)
     clock = SimpleNamespace(now=0.0)
@@ -179,10 +181,10 @@ def test_waiting_for_images_is_measured_and_told_above_5_percent(train, tmp_path
     row = trainer.state.history[0]
     assert row["data_wait"] == pytest.approx(read / (read + compute))
     assert row["images_per_second"] == pytest.approx(8 / (read + compute))
-    said = [line for line in lines if "waiting for images" in line]
-    assert len(said) == (told is not None)
-    assert not said or said[0].startswith(
-        f"warning: {told} of the time was spent waiting for images; raise num_workers (now 0)"
+    found = [line for line in lines if "waiting for images" in line]
+    assert len(found) == (percent is not None)
+    assert not found or found[0].startswith(
+        f"warning: {percent} of the time was spent waiting for images; raise num_workers (now 0)"
     )
 
 

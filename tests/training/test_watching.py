@@ -222,8 +222,8 @@ def test_all_of_it_in_one_run(images, tmp_path):
     assert not (Path(words[1]).parent / "wandb").exists()
     report = json.loads((output / "report.json").read_text())
     assert "ms a step" in report["facts"]["Run"]["profiler"]
-    (told,) = (line for line in done.stdout.splitlines() if line.startswith("warning: ") and "smdebug" in line)
-    assert "our own recorder goes on" in told
+    (warning,) = (line for line in done.stdout.splitlines() if line.startswith("warning: ") and "smdebug" in line)
+    assert "our own recorder goes on" in warning
 
 
 def test_what_is_missing_or_broken_costs_a_line_and_nothing_else(images, tmp_path):

@@ -17,7 +17,7 @@ __all__ = ["TrainingConfig", "config_differences"]
 
 @dataclass(frozen=True)
 class TrainingConfig(Fields):
-    """The hyperparameters of one run: see thorax/config/groups.py for each field.
+    """The hyperparameters of one run: see thorax/config/schema.py for each field.
 
     Build it with `parse` (texts), `of` (values in any spelling) or by field names (values); all check everything.
     """

@@ -87,7 +87,7 @@ def range_text(a: FieldSpec) -> str:
 def plain(number: float) -> str:
     """A number as people write it: fixed-point, no exponent, no trailing zeros."""
     if abs(number) >= 1e15:
-        return f"{number:.6g}"  # only in errors; hundreds of digits help nobody
+        return f"{number:.6g}"  # only in errors, where hundreds of digits do not help
     return str(int(number)) if float(number).is_integer() else f"{Decimal(str(number)):f}"
 
 

@@ -28,7 +28,7 @@ from thorax.errors import ThoraxError
 AHEAD, LEAST, MOST = 32 << 20, 64 << 10, 4 << 20
 #: Images of other parts are read over, rather than skipped by another read, where they take up to this many bytes.
 HOLE = 128 << 10
-#: Lanes whose file stays open between reads; more would run into the limit of open files.
+#: Lanes that keep their file open between reads; more would run into the limit of open files.
 KEPT_OPEN = 256
 #: Threads that read, and global batches that are read ahead of the one that is asked for.
 THREADS, BATCHES = 8, 2
@@ -164,7 +164,7 @@ class Lane:
             raise ThoraxError(f"{file} at byte {start} cannot be read: {error.strerror}") from None
         if len(data) < size:
             raise ThoraxError(
-                f"{file} is cut short: it ends {size - len(data)} bytes before the images that it is said to hold"
+                f"{file} is cut short: it ends {size - len(data)} bytes before the end of the images that its index lists"
             )
         if not self.keep_open or self.next == len(self.todo):
             self.close()
@@ -177,7 +177,7 @@ class Lane:
 
 
 class StreamedBatches(TrainingBatches):
-    """TrainingBatches whose items bring the bytes of this process's images, read ahead by threads.
+    """TrainingBatches with the bytes of this process's images in each request, read ahead by threads.
 
     One reader feeds all workers of a process: they decode, and none reads what another has read.
 
