@@ -137,16 +137,12 @@ class Job:
         model_dir = Path(
             given.get("model_dir") or env.get("SM_MODEL_DIR") or ("model" if not inside else base / "model")
         )
-        plain = Path(f"{model_dir}-job")
-        output = (
-            given.get("output_data_dir")
-            or env.get("SM_OUTPUT_DATA_DIR")
-            or (base if inside else plain) / "output" / "data"
-        )
+        root = base if inside else Path(f"{model_dir}-job")
+        output = given.get("output_data_dir") or env.get("SM_OUTPUT_DATA_DIR") or root / "output" / "data"
         # Jobs of a search share one S3 address.
         own = env.get("TRAINING_JOB_NAME", "") if env.get("THORAX_CHECKPOINTS") == "per-job" else ""
-        checkpoints = given.get("checkpoint_dir") or (base if inside else plain) / "checkpoints" / own
-        failure = (base if inside else plain) / "output" / "failure" if inside or "model_dir" in given else None
+        checkpoints = given.get("checkpoint_dir") or root / "checkpoints" / own
+        failure = root / "output" / "failure" if inside or "model_dir" in given else None
         hosts = tuple(re.findall(r"[\w.-]+", env.get("SM_HOSTS", ""))) or ("localhost",)
         return cls(
             channels=_channels(given, env),
@@ -193,9 +189,8 @@ class Job:
             raise ThoraxError(
                 f"channel {name} is missing; give --{name} DIR (on SageMaker: an input channel named {name})"
             )
-        if not os.path.exists(
-            self.channels[name]
-        ):  # Path.exists raises where a name is too long or a folder closed to us
+        # Path.exists raises where a name is too long or a folder cannot be read.
+        if not os.path.exists(self.channels[name]):
             raise ThoraxError(f"channel {name}: {self.channels[name]} does not exist; check --{name}")
         return self.channels[name]
 
@@ -227,9 +222,8 @@ class Job:
 
         Of several processes only the first to fail does; an existing file is kept.
         """
-        message = (
-            " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()
-        )  # file names may be no UTF-8
+        # File names may be no UTF-8.
+        message = " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()
         try:
             if self.failure_file is not None:
                 self.failure_file.parent.mkdir(parents=True, exist_ok=True)
@@ -257,9 +251,8 @@ def _channels(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Pat
         text = given.get(name) or next(
             (env[key] for other in others if (key := f"SM_CHANNEL_{other.upper()}") in env), None
         )
-        if not text:
-            continue
-        channels[name] = Path(text)
+        if text:
+            channels[name] = Path(text)
     return channels
 
 

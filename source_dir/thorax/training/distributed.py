@@ -58,11 +58,8 @@ def process_group(process: Process, device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if "gloo" not in str(error) or "onnection" not in str(error):
             raise
-        print(
-            f"process {process.rank}: another process of this run has ended, and so does this one",
-            file=sys.stderr,
-            flush=True,
-        )
+        message = f"process {process.rank}: another process of this run has ended, and so does this one"
+        print(message, file=sys.stderr, flush=True)
         os._exit(1)  # the other process reports why; a traceback here would hide its message
     except BaseException:
         if device.type != "cuda":
