@@ -87,6 +87,10 @@ def train(
     given = {name: path for name, path in named.items() if path is not None}
     if twice := sorted(given.keys() & (channels or {}).keys()):
         raise ThoraxError(f"channel {twice[0]} is given twice: as {twice[0]}= and in channels=")
+    if weights is not None and config.weights:
+        raise ThoraxError(
+            f"weights={weights} and the hyperparameter weights={config.weights} are given; give one of them"
+        )
     job = Job.below(Path(output), {**given, **(channels or {})})
     job.clear_failure()
     threads, devices = torch.get_num_threads(), range(torch.cuda.device_count())

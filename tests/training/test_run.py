@@ -83,6 +83,10 @@ def test_a_stopped_run_goes_on_when_it_is_called_again(images, tmp_path, by_comm
         ({"channels": {"tset": "x"}}, "channel tset is unknown; known are train, validation, test"),
         ({"channels": {"train": "x"}}, "channel train is given twice"),
         ({"weights": "nowhere.pt"}, "nowhere.pt"),
+        (
+            {"weights": "a.pt", "config": {**SETTINGS, "weights": "b.pt"}},
+            "weights=a.pt and the hyperparameter weights=b.pt are given; give one of them",
+        ),
     ],
 )
 def test_a_mistake_is_a_thorax_error_and_leaves_the_process_as_it_was(images, tmp_path, given, message):
