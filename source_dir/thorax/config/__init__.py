@@ -76,7 +76,8 @@ class TrainingConfig(Fields):
         values: dict[str, Any] = {
             k: now[k].get(v, v) if isinstance(v, str) and k in now else v for k, v in stored.items()
         }
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**values)
 
 
 def config_differences(config: TrainingConfig) -> list[tuple[str, Any, Any]]:

@@ -7,6 +7,7 @@ What would be wrong is an error that names both, with their values, and what to 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from thorax.config.fields import about, check, plain
 from thorax.config.schema import Fields
@@ -173,5 +174,5 @@ def _check_watching(c: Fields) -> None:
         )
 
 
-def _list(values: tuple[int, ...]) -> str:
+def _list(values: Sequence[int]) -> str:
     return ",".join(map(str, values))
