@@ -33,13 +33,6 @@ from thorax.training.schedules import rate
 from thorax.training.state import State
 from thorax.training.validation import Evaluator, validation_metrics
 
-_NOTHING: AbstractContextManager[None] = nullcontext()
-
-
-def unobserved(stage: str) -> AbstractContextManager[None]:
-    """The stage of a step where nothing follows the run: it costs one call."""
-    return _NOTHING
-
 
 @dataclass
 class EpochMeter:
@@ -102,10 +95,11 @@ class Trainer:
         self.evaluator = Evaluator(config, data.preprocessing, hardware, self.prepare)
         self.meter = EpochMeter(time.monotonic())
         self.last_save = time.monotonic()
-        self.stage: Callable[[str], AbstractContextManager[Any]] = unobserved
+        # The context of a step's stage by name: data, copy, augmentation, forward, backward, optimizer or logging.
+        self.stage: Callable[[str], AbstractContextManager[Any]] = nullcontext
         if self.observer is not None:
-            self.observer.attach(self)
             self.stage = self.observer.stage
+            self.observer.attach(self)
 
     @property
     def batch_size(self) -> int:
