@@ -164,7 +164,7 @@ class Lane:
             raise ThoraxError(f"{file} at byte {start} cannot be read: {error.strerror}") from None
         if len(data) < size:
             raise ThoraxError(
-                f"{file} is cut short: it ends {size - len(data)} bytes before the end of the images that its index lists"
+                f"{file} is cut short: {size - len(data)} bytes of the images that its index lists are missing"
             )
         if not self.keep_open or self.next == len(self.todo):
             self.close()
