@@ -163,7 +163,7 @@ def timm_epoch(folder: Path, *, size: int, batch: int, workers: int) -> Callable
 
 
 def measure_epoch(folder: Path, *, size: int, batch: int, workers: int, rounds: int) -> list[Row]:
-    """Epoch against epoch over the same images; network, optimizer, loader and workers are made afresh on both sides."""
+    """Epoch against epoch over the same images; network, optimizer, loader and workers are new on both sides."""
     images = images_of(folder)
     count = len(images) // batch * batch
     history, theirs = [], []
