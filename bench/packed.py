@@ -89,8 +89,8 @@ def _by_offset(sources: ByteRangeColumn) -> Iterable[bytes]:
 
 
 def _streamed(images: SampleSet) -> Iterable[bytes]:
-    for item in StreamedBatches(images, BATCH, BUFFER, 0, 0):
-        yield from item[-1]  # type: ignore[misc]
+    for request in StreamedBatches(images, BATCH, BUFFER, 0, 0):
+        yield from request.encoded or ()
 
 
 def _count(images: Callable[[], Iterable[bytes]]) -> int:

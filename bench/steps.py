@@ -22,13 +22,12 @@ from reading import Row, compare, timed
 from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
-from thorax.data.loading import Batch, ImageDataset
+from thorax.data.loading import Batch, BatchRequest, ImageDataset
 from thorax.data.parts import preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
-from thorax.job import Process
 from thorax.training.checkpoints import Checkpoints
+from thorax.training.inputs import Hardware, Monitoring, TrainingData
 from thorax.training.precision import resolve
-from thorax.training.stopping import Stop
 from thorax.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -53,17 +52,11 @@ def our_trainer(
     validation = images.subset([*range(batch // 2), *range(len(images) - batch // 2, len(images))], "validation")
     return Trainer(
         config,
-        Process(),
-        images,
-        validation,
-        preprocessing(config),
-        Checkpoints(scratch, {}, print),
         net,
-        device=CPU,
-        precision=resolve("auto", CPU),
-        workers=workers,
-        stop=Stop(),
-        log=lambda line: None,
+        TrainingData(images, validation, preprocessing(config)),
+        Hardware(precision=resolve("auto", CPU), workers=workers),
+        Checkpoints(scratch, {}, print),
+        Monitoring(log=lambda line: None),
     )
 
 
@@ -80,9 +73,8 @@ def our_step(trainer: Trainer, batch: Batch) -> Callable[[], object]:
 
     Augmentation, normalisation, bfloat16 where the CPU has it, channels last.
     """
-    trainer._set_trained_stages()
-    models.train_mode(trainer.net)
-    return lambda: trainer._step(batch).item()
+    trainer.prepare_epoch()
+    return lambda: trainer.optimize(batch).item()
 
 
 def plain_step(images: torch.Tensor, targets: torch.Tensor) -> Callable[[], object]:
@@ -112,7 +104,7 @@ def measure_step(folder: Path, *, size: int, batch: int, rounds: int) -> list[Ro
         bare, augmented = (
             our_trainer(images, Path(scratch), size, batch, augmentation=name) for name in ("none", "xray")
         )
-        one = ImageDataset(images, bare.preprocessing)[0, order]
+        one = ImageDataset(images, bare.preprocessing)[BatchRequest(order, epoch=0)]
         sides = [
             our_step(bare, one),
             plain_step(one.images, torch.from_numpy(images.targets)[one.indices]),
@@ -171,7 +163,7 @@ def timm_epoch(folder: Path, *, size: int, batch: int, workers: int) -> Callable
 
 
 def measure_epoch(folder: Path, *, size: int, batch: int, workers: int, rounds: int) -> list[Row]:
-    """Epoch against epoch over the same images, with network, optimiser, loader and workers made afresh on both sides."""
+    """Epoch against epoch over the same images; network, optimizer, loader and workers are new on both sides."""
     images = images_of(folder)
     count = len(images) // batch * batch
     history, theirs = [], []

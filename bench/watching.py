@@ -27,16 +27,16 @@ sys.path[:0] = [str(ROOT / name) for name in ("bench", "launch", "source_dir")]
 from thorax import models  # noqa: E402
 from thorax.config import TrainingConfig  # noqa: E402
 from thorax.data.formats import read_channel  # noqa: E402
-from thorax.data.loading import ImageDataset  # noqa: E402
+from thorax.data.loading import BatchRequest, ImageDataset  # noqa: E402
 from thorax.data.parts import preprocessing  # noqa: E402
 from thorax.data.samples import label_space, sample_set  # noqa: E402
-from thorax.job import Job, Process  # noqa: E402
+from thorax.job import Job  # noqa: E402
 from thorax.tracking.factory import build_observer  # noqa: E402
 from thorax.tracking.progress import Progress  # noqa: E402
 from thorax.training.checkpoints import Checkpoints  # noqa: E402
+from thorax.training.inputs import Hardware, Monitoring, TrainingData  # noqa: E402
 from thorax.training.loss_log import LossLog  # noqa: E402
 from thorax.training.precision import resolve  # noqa: E402
-from thorax.training.stopping import Stop  # noqa: E402
 from thorax.training.trainer import Trainer  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -57,31 +57,23 @@ class Side:
         net = models.build("resnet18", 1, 1)
         self.trainer = Trainer(
             config,
-            Process(),
-            samples,
-            samples,
-            preprocessing(config),
-            Checkpoints(folder, {}, print),
             net,
-            device=CPU,
-            precision=resolve("auto", CPU),
-            workers=0,
-            stop=Stop(),
-            log=lambda line: None,
-            observer=self.observer,
+            TrainingData(samples, samples, preprocessing(config)),
+            Hardware(precision=resolve("auto", CPU)),
+            Checkpoints(folder, {}, print),
+            Monitoring(observer=self.observer, log=lambda line: None),
         )
-        self.trainer._set_trained_stages()
-        models.train_mode(self.trainer.net)
+        self.trainer.prepare_epoch()
         if self.observer is not None:
             self.observer.start(0, 10_000)
-        self.trainer._seen = 0
-        self.losses, self.progress = LossLog(self.trainer), Progress("", 1, 0, False, 1e9)
-        self.batch = ImageDataset(samples, self.trainer.preprocessing)[0, np.arange(batch)]
+        self.losses = LossLog(self.trainer.state, self.trainer.hardware, self.observer)
+        self.progress = Progress("", 1, 0, False, 1e9)
+        self.batch = ImageDataset(samples, self.trainer.preprocessing)[BatchRequest(np.arange(batch), epoch=0)]
 
     def step(self) -> float:
         """Makes one; returns the CPU seconds that this process spent."""
         start = time.process_time()
-        self.trainer._count(self.trainer._step(self.batch), self.batch, 1e-4, self.losses, self.progress)
+        self.trainer.train_step(self.batch, self.losses, self.progress)
         return time.process_time() - start
 
 

@@ -1,4 +1,4 @@
-"""Trains a classifier: parse, build, fit, save.
+"""Trains a classifier in a job: command line -> thorax.run.
 
 Starts plainly, under SageMaker's toolkit, or under SDK v3's drivers.
 """
@@ -10,21 +10,19 @@ import signal
 import sys
 import time
 import traceback
-from pathlib import Path
 from types import FrameType
 
 from thorax.command_line import names_alone, read_command_line, read_model_dir, show_help
 from thorax.config import TrainingConfig
-from thorax.config.rules import check_machine
+from thorax.config.validate import check_machine
 from thorax.errors import ThoraxError
 from thorax.job import Job, in_container
 from thorax.machine import may_have_gpu
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0: trained, or stopped by SIGTERM with a checkpoint (130: by Ctrl-C); 1.
-
-    The user's mistake or the machine's limit, said in one line.
+    """Exit code 0: trained, or stopped by SIGTERM with a checkpoint; 130: stopped by Ctrl-C; 1: a mistake of the
+    user or a limit of the machine, written as one line.
     """
     if show_help(argv):
         return 0
@@ -45,33 +43,16 @@ def main(argv: list[str]) -> int:
             print(f"warning: --{name} has no value and is left at its default")
     except ThoraxError as error:
         if job.process.local_rank:
-            time.sleep(30)  # local rank 0 finds the same mistake and tells it; then torchrun ends this process
+            time.sleep(30)  # local rank 0 finds the same mistake and reports it; then torchrun ends this process
         job.fail(str(error))
         return 1
+    from thorax.run import run_job  # slow: imports torch
+
     try:
-        return train(job, config)
+        return 130 if run_job(job, config).stop_reason == "SIGINT" else 0
     except ThoraxError as error:
         job.fail(str(error))
         return 1
-
-
-def train(job: Job, config: TrainingConfig) -> int:
-    """One run: the parts of the data, the network, training, scores, the bundle."""
-    from thorax.data.loading import reading
-    from thorax.run import Run
-    from thorax.training.distributed import device_of, process_group
-
-    def walk() -> int:
-        with Run(job, config, device) as run:
-            run.build()
-            if not run.fit():
-                return 130 if run.stop.by_hand else 0
-            run.save(Path(__file__).parent)
-        return 0
-
-    device = device_of(job.process)
-    with process_group(job.process, device), reading():
-        return walk()  # in a function, so that nothing of the run outlives the group
 
 
 def end_early(number: int, frame: FrameType | None) -> None:
@@ -82,10 +63,8 @@ def end_early(number: int, frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, end_early)
-    for stream in (
-        sys.stdout,
-        sys.stderr,
-    ):  # whole lines, also under python -u: the toolkit relays what it gets, piece by piece
+    # Whole lines, also under python -u: the toolkit relays what it gets, piece by piece.
+    for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     try:
         code = main(sys.argv[1:])

@@ -35,7 +35,7 @@ TINY = {
 
 
 def write_images(folder: Path, count: int, seed: int, classes: Sequence[str] = ("NORMAL", "PNEUMONIA")) -> None:
-    """`count` grey PNGs of 40x40 pixels per class; a class is told by where a bright square lies."""
+    """`count` grey PNGs of 40x40 pixels per class; a class shows by where a bright square lies."""
     rng = np.random.default_rng(seed)
     for k, name in enumerate(classes):
         (folder / name).mkdir(parents=True, exist_ok=True)

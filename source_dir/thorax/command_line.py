@@ -1,4 +1,4 @@
-"""The trainer's command line: paths of the job, and hyperparameters in any spelling and dialect."""
+"""The trainer's command line: paths of the job, and hyperparameters in any spelling."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import os
 import sys
 from collections.abc import Sequence
 
-from thorax.config.document import help_text
 from thorax.config.fields import kind, read_names
 from thorax.config.parse import canonical, spellings
+from thorax.config.reference import help_text
 from thorax.errors import ThoraxError
 from thorax.job import PATHS
 
-_USAGE = """usage: python train_model.py --train DIR --model-dir OUT [--validation DIR] [--test DIR] [--weights FILE_OR_DIR]
-                      [--output-data-dir DIR] [--checkpoint-dir DIR] [--HYPERPARAMETER VALUE ...]
+_USAGE = """usage: python train_model.py --train DIR --model-dir OUT [--validation DIR] [--test DIR]
+                      [--weights FILE_OR_DIR] [--output-data-dir DIR] [--checkpoint-dir DIR]
+                      [--HYPERPARAMETER VALUE ...]
 
 Trains a chest X-ray (or other image) classifier and writes a bundle into OUT. Without --output-data-dir and
---checkpoint-dir, those lie in OUT-job. A run whose checkpoint folder is not empty is resumed. Why a run failed is
-said on standard error and in OUT-job/output/failure.
+--checkpoint-dir, those lie in OUT-job. A run with a checkpoint folder that is not empty is resumed. The reason of a
+failure is written to standard error and to OUT-job/output/failure.
 
-  --train DIR            images for training, in any format of docs/data.md: a folder per class, a table, .lst, .rec, COCO ...
+  --train DIR            images for training, in any format of docs/data.md: a folder per class, a table, .lst, .rec ...
   --validation DIR       images that choose epoch and threshold (default: cut from train by patient)
   --test DIR             images that are scored once, at the end
   --train-lst DIR        the .lst of --train, where it lies in a folder of its own
@@ -80,10 +81,7 @@ def names_alone(argv: Sequence[str]) -> list[str]:
 
 
 def read_model_dir(argv: Sequence[str]) -> dict[str, str]:
-    """--model-dir alone, of any command line, however wrong: it says where to write what is wrong.
-
-    Empty without one.
-    """
+    """--model-dir alone, of any command line, however wrong: the error is written there. Empty without one."""
     given = [text for name, text in _options(argv)[1] if name == "model_dir" and text and "://" not in text]
     return {"model_dir": given[0]} if given else {}
 

@@ -87,6 +87,25 @@ def open_whole(file: Path, what: str, needed: int | None = None) -> Iterator[Bin
         raise
 
 
+def source_file(name: str) -> Path:
+    """A file or folder of source_dir: beside this package, else among the copies that an installed package holds.
+
+    Args:
+        name: such as inference.py.
+
+    Raises:
+        ThoraxError: it is in neither place.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent, package / "_source"):
+        if (folder / name).exists():
+            return folder / name
+    raise ThoraxError(
+        f"{name} is neither beside {package} nor in {package / '_source'}; install the package again, or work in a"
+        " checkout"
+    )
+
+
 def _remove(file: Path) -> None:
     try:
         file.unlink(missing_ok=True)

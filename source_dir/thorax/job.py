@@ -27,7 +27,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "output_data_dir": ("output_dir",),
     "checkpoint_dir": ("checkpoints",),
 }
-#: Channel names that the trainer understands, and their other names in the seeds.
+#: Channel names that the trainer understands, and their other names in public projects.
 CHANNELS = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid"),
@@ -53,7 +53,12 @@ def in_container(env: Mapping[str, str] | None = None) -> bool:
 
 @dataclass(frozen=True)
 class Process:
-    """This process among the run's processes, as torchrun tells it."""
+    """This process among the run's processes, by torchrun's environment variables.
+
+    Attributes:
+        rank: from 0, among the `world_size` processes of all machines.
+        local_rank: from 0, among the `local_world_size` processes of this machine.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -73,15 +78,13 @@ class Job:
         channels: folder of each channel that was given, by the trainer's name for it.
         model_dir: the bundle goes here.
         output_dir: metrics.json, history and report go here (SageMaker: output/data).
-        checkpoint_dir: checkpoints; a run whose folder is not empty is resumed.
-        failure_file: one line that says why a run failed (SageMaker: output/failure; started plainly,
-            OUT-job/output/failure,
-            wherever the other outputs go); None where no place is known yet.
+        checkpoint_dir: checkpoints; where there are some, the run is resumed.
+        failure_file: one line with the reason of a failed run (SageMaker: output/failure; started plainly,
+            OUT-job/output/failure, wherever the other outputs go); None where no place is known yet.
         process: rank and world size.
         host: this machine's name among `hosts`.
         name: the job's, for trackers.
-        tensorboard_dir: event files go here (SageMaker: the LocalPath of tensorboardoutputconfig.json, where there is
-            one).
+        tensorboard_dir: event files go here (SageMaker: the LocalPath of tensorboardoutputconfig.json, if any).
         debug_hook_file: SageMaker Debugger's debughookconfig.json (SMDEBUG_CONFIG_FILE_PATH); None where there is none.
         mlflow_uri: MLFLOW_TRACKING_URI, an address or the ARN of a SageMaker MLflow server; set, it turns MLflow on.
         mlflow_experiment, wandb_project: MLFLOW_EXPERIMENT_NAME and WANDB_PROJECT. Keys stay in the environment, where
@@ -134,17 +137,12 @@ class Job:
         model_dir = Path(
             given.get("model_dir") or env.get("SM_MODEL_DIR") or ("model" if not inside else base / "model")
         )
-        plain = Path(f"{model_dir}-job")
-        output = (
-            given.get("output_data_dir")
-            or env.get("SM_OUTPUT_DATA_DIR")
-            or (base if inside else plain) / "output" / "data"
-        )
-        own = (
-            env.get("TRAINING_JOB_NAME", "") if env.get("THORAX_CHECKPOINTS") == "per-job" else ""
-        )  # jobs of a search share one S3 address
-        checkpoints = given.get("checkpoint_dir") or (base if inside else plain) / "checkpoints" / own
-        failure = (base if inside else plain) / "output" / "failure" if inside or "model_dir" in given else None
+        root = base if inside else Path(f"{model_dir}-job")
+        output = given.get("output_data_dir") or env.get("SM_OUTPUT_DATA_DIR") or root / "output" / "data"
+        # Jobs of a search share one S3 address.
+        own = env.get("TRAINING_JOB_NAME", "") if env.get("THORAX_CHECKPOINTS") == "per-job" else ""
+        checkpoints = given.get("checkpoint_dir") or root / "checkpoints" / own
+        failure = root / "output" / "failure" if inside or "model_dir" in given else None
         hosts = tuple(re.findall(r"[\w.-]+", env.get("SM_HOSTS", ""))) or ("localhost",)
         return cls(
             channels=_channels(given, env),
@@ -166,6 +164,21 @@ class Job:
             cpus=free_cpus(),
         )
 
+    @classmethod
+    def below(cls, folder: Path, channels: Mapping[str, Path | str]) -> Job:
+        """The job of one process of this machine that is laid out below `folder` as SageMaker lays one out below
+        /opt/ml: model/ is the bundle, output/data/ the report, checkpoints/. Trackers are set up as in the environment.
+
+        Raises:
+            ThoraxError: an unknown channel, or an address (s3://...) instead of a path.
+        """
+        if unknown := [name for name in channels if name not in CHANNELS]:
+            raise ThoraxError(f"channel {unknown[0]} is unknown; known are {', '.join(CHANNELS)}")
+        trackers = {key: text for key, text in os.environ.items() if key.startswith(("MLFLOW_", "WANDB_"))}
+        base = folder.absolute()
+        places = {"SAGEMAKER_BASE_DIR": str(base), "SM_MODEL_DIR": str(base / "model"), "TRAINING_JOB_NAME": base.name}
+        return cls.from_environment({name: str(path) for name, path in channels.items()}, trackers | places)
+
     def channel(self, name: str) -> Path:
         """Folder (or file) of a channel.
 
@@ -176,9 +189,8 @@ class Job:
             raise ThoraxError(
                 f"channel {name} is missing; give --{name} DIR (on SageMaker: an input channel named {name})"
             )
-        if not os.path.exists(
-            self.channels[name]
-        ):  # Path.exists raises where a name is too long or a folder closed to us
+        # Path.exists raises where a name is too long or a folder cannot be read.
+        if not os.path.exists(self.channels[name]):
             raise ThoraxError(f"channel {name}: {self.channels[name]} does not exist; check --{name}")
         return self.channels[name]
 
@@ -206,13 +218,12 @@ class Job:
                 ) from None
 
     def fail(self, message: str) -> None:
-        """Says why the run failed in one line: on standard error, and in the file that SageMaker shows.
+        """Writes why the run failed in one line: to standard error, and to the file that SageMaker shows.
 
-        Of several processes the first to fail speaks; an existing file is kept.
+        Of several processes only the first to fail does; an existing file is kept.
         """
-        message = (
-            " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()
-        )  # file names may be no UTF-8
+        # File names may be no UTF-8.
+        message = " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()
         try:
             if self.failure_file is not None:
                 self.failure_file.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +232,7 @@ class Job:
         except FileExistsError:
             if self.process.world_size > 1:
                 return
-        except OSError:  # a read-only or full disk: the terminal still tells
+        except OSError:  # a read-only or full disk: the terminal still has it
             pass
         print(f"error: {message}", file=sys.stderr, flush=True)
 
@@ -240,9 +251,8 @@ def _channels(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Pat
         text = given.get(name) or next(
             (env[key] for other in others if (key := f"SM_CHANNEL_{other.upper()}") in env), None
         )
-        if not text:
-            continue
-        channels[name] = Path(text)
+        if text:
+            channels[name] = Path(text)
     return channels
 
 

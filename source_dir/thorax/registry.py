@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from thorax.errors import ThoraxError
 
 T = TypeVar("T")
+#: The first registry of each kind in this process.
+_OF_KIND: dict[str, Registry[Any]] = {}
 
 
 class Registry(Generic[T]):
@@ -21,6 +23,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        _OF_KIND.setdefault(kind, self)
 
     def register(self, name: str, entry: T) -> T:
         """Adds an entry and returns it.
@@ -57,3 +60,11 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def registered(kind: str) -> tuple[str, ...]:
+    """Names in the registry of a kind; none where no module has made it yet.
+
+    So the configuration knows what was registered from outside, and does not import what the names stand for.
+    """
+    return tuple(_OF_KIND.get(kind, ()))

@@ -1,347 +1,249 @@
-"""One run from channels to bundle: reads the parts, builds the trainer, fits, scores, saves."""
+"""One run, from channels to bundle: prepare -> load -> build -> fit -> score -> save.
+
+All processes of a run walk through it together; the main one alone logs and writes.
+"""
 
 from __future__ import annotations
 
-import json
+import sys
 import time
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import nn
 
 from thorax import models
 from thorax.config import TrainingConfig
-from thorax.config.fields import about
-from thorax.config.rules import check_machine
 from thorax.data.images import Preprocessing
-from thorax.data.loading import mean_std
-from thorax.data.out_of_distribution import typical_images
-from thorax.data.parts import preprocessing, read_parts
-from thorax.data.samples import SampleSet
+from thorax.data.loading import mean_std, reading
+from thorax.data.parts import Parts, preprocessing, read_parts
 from thorax.errors import ThoraxError
-from thorax.files import write_whole
 from thorax.job import Job
-from thorax.serving.bundle_contents import BundleContents
-from thorax.serving.bundle_writer import check_folder, write_bundle
-from thorax.tables import write_table
+from thorax.result import Facts, Outputs, TrainingResult, last_lines, save_result, score
+from thorax.run_setup import RunContext, prepare
 from thorax.tracking.factory import build_observer
-from thorax.tracking.history import write_history
-from thorax.tracking.metric_log import METRICS, line, objective_key
 from thorax.tracking.observers import Observer
-from thorax.tracking.progress import say
 from thorax.training import distributed, memory
 from thorax.training.checkpoints import Checkpoints
+from thorax.training.inputs import Monitoring, TrainingData
 from thorax.training.losses import class_weights
-from thorax.training.precision import resolve
-from thorax.training.stopping import Stop
+from thorax.training.stopping import signals_restored
 from thorax.training.trainer import Trainer
 
 
-class Run:
-    """See the module. All processes of a run walk through it together; the main one alone speaks and writes."""
+@dataclass(frozen=True)
+class LoadedData:
+    """The parts of the data and how their images are prepared, statistics of the data set included."""
 
-    def __init__(self, job: Job, config: TrainingConfig, device: torch.device) -> None:
-        self.job, self.config, self.device = job, config, device
-        self.started = time.monotonic()
-        self.outcome = "failed"
-        self.observer: Observer | None = None
+    parts: Parts
+    preprocessing: Preprocessing
 
-    def __enter__(self) -> Run:
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        if self.observer is not None:
-            self.observer.close(self.outcome)
+@dataclass
+class Observation:
+    """What follows a run, and how it ended: finished, stopped or failed."""
 
-    def say(self, text: str) -> None:
-        if self.job.process.is_main:
-            say(text)
+    observer: Observer | None = None
+    outcome: str = "failed"
 
-    # -- Build -----------------------------------------------------------------------------------------------------
 
-    def build(self) -> None:
-        """Everything that can be refused is refused here, before an hour is spent."""
-        job, config, process = self.job, self.config, self.job.process
-        check_machine(
-            config, device=self.device.type, processes=process.world_size, processes_here=process.local_world_size
+def train(
+    config: TrainingConfig | Mapping[str, Any],
+    *,
+    train: Path | str,
+    validation: Path | str | None = None,
+    test: Path | str | None = None,
+    weights: Path | str | None = None,
+    channels: Mapping[str, Path | str] | None = None,
+    output: Path | str,
+) -> TrainingResult:
+    """Trains a classifier in this process, on this machine, as train_model.py does in a job.
+
+    A run that was stopped (Ctrl-C, SIGTERM or a kill) goes on from its last checkpoint when it is called again. Signal
+    handlers, torch's threads and its random numbers are as before when it returns.
+
+    Args:
+        config: the hyperparameters, or a mapping of them in any spelling, such as {"network": "resnet18", "lr": 0.001}.
+        train: images for training, in any format of docs/data.md.
+        validation: images that choose epoch and thresholds; default: cut from `train` by patient.
+        test: images that are scored once, at the end.
+        weights: a state_dict in torchvision's layout, or an earlier bundle, to start from.
+        channels: more channels by name, such as {"train_lst": folder}.
+        output: everything is written below this folder: model/ is the bundle, output/data/ has report, metrics and
+            history, checkpoints/ what a stopped run goes on from.
+
+    Returns:
+        The bundle, metrics, report and history.
+
+    Raises:
+        ThoraxError: a mistake in what was given, or a limit of the machine.
+    """
+    config = config if isinstance(config, TrainingConfig) else TrainingConfig.of(config)
+    named = {"train": train, "validation": validation, "test": test, "weights": weights}
+    given = {name: path for name, path in named.items() if path is not None}
+    if twice := sorted(given.keys() & (channels or {}).keys()):
+        raise ThoraxError(f"channel {twice[0]} is given twice: as {twice[0]}= and in channels=")
+    if weights is not None and config.weights:
+        raise ThoraxError(
+            f"weights={weights} and the hyperparameter weights={config.weights} are given; give one of them"
         )
-        precision = resolve(config.precision_dtype, self.device)
-        job.channel("train")
-        weights_file = self._weights_file()
-        self.stop = Stop().listen()
-        job.prepare()
-        check_folder(job.model_dir)
-        threads, workers = _threads_and_workers(config, job, self.device)
-        torch.set_num_threads(threads)
-        torch.manual_seed(config.seed)
-        self.say(f"configuration: {json.dumps(config.to_dict())}")
-        self.say(
-            f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {self.device.type}, {precision}, "
-            f"{threads} thread(s), {workers} reading worker(s), torch {torch.__version__}"
+    job = Job.below(Path(output), {**given, **(channels or {})})
+    job.clear_failure()
+    threads, devices = torch.get_num_threads(), range(torch.cuda.device_count())
+    with signals_restored(), torch.random.fork_rng(devices):
+        try:
+            return run_job(job, config, readable=True)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def run_job(
+    job: Job, config: TrainingConfig, *, source_dir: Path | None = None, readable: bool | None = None
+) -> TrainingResult:
+    """Trains in a job's folders, in all of its processes.
+
+    Args:
+        source_dir: where the files lie that a bundle takes along; default: where `source_file` finds them.
+        readable: logs the configuration as a table of what differs from the defaults, and not as one JSON line;
+            default: on a terminal.
+
+    Raises:
+        ThoraxError: as `train`.
+    """
+    device = distributed.device_of(job.process)
+    with distributed.process_group(job.process, device), reading():
+        # In a function of its own, so that nothing of the run outlives the process group.
+        return _run(job, config, device, source_dir, sys.stdout.isatty() if readable is None else readable)
+
+
+def _run(
+    job: Job, config: TrainingConfig, device: torch.device, source_dir: Path | None, readable: bool
+) -> TrainingResult:
+    run = prepare(job, config, device, readable)
+    data = load(run)
+    net = build(run, data)
+    with observed(run) as observation:
+        trainer = trainer_of(run, data, net, observation.observer)
+        if not fit(run, trainer):
+            observation.outcome = "stopped"
+            return TrainingResult.of(job, stop_reason=run.stop.reason)
+        outputs = score_images(run, data, trainer)
+        result = save(run, data, trainer, outputs, source_dir) if job.process.is_main else TrainingResult.of(job)
+        observation.outcome = "finished"
+        return result
+
+
+# -- Stages ------------------------------------------------------------------------------------------------------------
+
+
+def load(run: RunContext) -> LoadedData:
+    """Reads the channels into parts; measures mean and std of the training images where they are asked for.
+
+    Raises:
+        ThoraxError: see `read_parts`.
+    """
+    parts = read_parts(run.job, run.config, run.say)
+    prepared = preprocessing(run.config)
+    if prepared.normalization == "dataset":
+        work = partial(mean_std, parts.train, prepared, run.hardware.workers)
+        mean, std = distributed.from_main(work, run.job.process)
+        run.say(f"training images: grey mean {mean:.4f}, std {std:.4f}")
+        prepared = replace(prepared, mean=mean, std=std)
+    if run.config.use_weighted_loss:
+        weights = class_weights(parts.train, run.config.max_class_weight)
+        run.say("class weights N/N_l: " + ", ".join(f"{name} {w:.3f}" for name, w in weights.items()))
+    return LoadedData(parts, prepared)
+
+
+def build(run: RunContext, data: LoadedData) -> nn.Module:
+    """The network with its starting weights, on the CPU.
+
+    Raises:
+        ThoraxError: the weights do not fit.
+    """
+    c = run.config
+    net = models.build(c.network, c.channels, len(data.parts.space.outputs), c.dropout, c.activation_checkpointing)
+    if run.weights is not None:
+        for note in models.load_weights(net, run.weights):
+            run.say(f"weights: {note}")
+        run.say(f"weights: loaded from {run.weights}")
+    return net
+
+
+@contextmanager
+def observed(run: RunContext) -> Iterator[Observation]:
+    """What follows the run, as hyperparameters and environment ask."""
+    observation = Observation(build_observer(run.config, run.job, run.hardware.device, run.hardware.workers, run.say))
+    try:
+        yield observation
+    finally:
+        if observation.observer is not None:
+            observation.observer.close(observation.outcome)
+
+
+def trainer_of(run: RunContext, data: LoadedData, net: nn.Module, observer: Observer | None) -> Trainer:
+    """The trainer, with the checkpoints of this run and no other."""
+    identity = run.config.identity() | {
+        "split": data.parts.split_hash,
+        "processes": run.job.process.world_size,
+        "precision": run.hardware.precision,
+    }
+    return Trainer(
+        run.config,
+        net,
+        TrainingData(data.parts.train, data.parts.validation, data.preprocessing),
+        run.hardware,
+        Checkpoints(run.job.checkpoint_dir, identity, run.say),
+        Monitoring(run.stop, observer),
+    )
+
+
+def fit(run: RunContext, trainer: Trainer) -> bool:
+    """Trains; False if a signal stopped it."""
+    with memory.advise(run.config, run.hardware.device):
+        return trainer.fit()
+
+
+def score_images(run: RunContext, data: LoadedData, trainer: Trainer) -> Outputs:
+    """The best epoch's logits of validation and test, and of augmented views of validation that fit the thresholds."""
+    c, parts = run.config, data.parts
+    best = trainer.load_best()
+    views = c.threshold_views if c.augmentation_type != "none" and c.threshold_rule == "balanced" else 0
+    with memory.advise(c, run.hardware.device):
+        logits = {part.part: trainer.logits(part) for part in parts.scored}
+        augmented = [trainer.logits(parts.validation, view) for view in range(1, views + 1)]
+    if trainer.corrupt:
+        some = ", ".join(sorted(trainer.corrupt)[:5])
+        run.say(
+            f"warning: {len(trainer.corrupt)} images could not be read and were left out (skip_corrupt=true), e.g."
+            f" {some}"
         )
-        self.parts = read_parts(job, config, self.say)
-        self.preprocessing = self._measured(preprocessing(config), workers)
-        if config.use_weighted_loss:
-            weights = class_weights(self.parts.train, config.max_class_weight)
-            self.say("class weights N/N_l: " + ", ".join(f"{name} {w:.3f}" for name, w in weights.items()))
-        net = models.build(
-            config.network,
-            config.channels,
-            len(self.parts.space.outputs),
-            config.dropout,
-            config.activation_checkpointing,
-        )
-        if weights_file is not None:
-            for note in models.load_weights(net, weights_file):
-                self.say(f"weights: {note}")
-            self.say(f"weights: loaded from {weights_file}")
-        identity = {f: v for f, v in config.stored().items() if _affects(f)} | {
-            "split": self.parts.split_hash,
-            "processes": process.world_size,
-            "precision": precision,
-        }
-        self.observer = build_observer(config, job, self.device, workers, self.say)
-        self.trainer = Trainer(
-            config,
-            process,
-            self.parts.train,
-            self.parts.validation,
-            self.preprocessing,
-            Checkpoints(job.checkpoint_dir, identity, self.say),
-            net,
-            device=self.device,
-            precision=precision,
-            workers=workers,
-            stop=self.stop,
-            observer=self.observer,
-        )
-        self.facts = {
-            "precision": precision,
-            "device": self.device.type,
-            "processes": str(process.world_size),
-            "threads": str(threads),
-        }
-
-    def _measured(self, prepared: Preprocessing, workers: int) -> Preprocessing:
-        """The preprocessing with mean and std of the training images, where normalization=dataset asks for them."""
-        if prepared.normalization != "dataset":
-            return prepared
-        work = partial(mean_std, self.parts.train, prepared, workers)
-        mean, std = distributed.from_main(work, self.job.process)
-        self.say(f"training images: grey mean {mean:.4f}, std {std:.4f}")
-        return replace(prepared, mean=mean, std=std)
-
-    def _weights_file(self) -> Path | None:
-        """The file to start from: the hyperparameter's, then the channel `weights`, then the channel `model`."""
-        given = (
-            Path(self.config.weights)
-            if self.config.weights
-            else self.job.channels.get("weights") or self.job.channels.get("model")
-        )
-        if given is None:
-            if self.config.use_pretrained_model:
-                raise ThoraxError(
-                    "use_pretrained_model=true but there are no weights: give --weights FILE or a channel named weights"
-                    " with a state_dict in torchvision's layout (nothing is downloaded)"
-                )
-            return None
-        return models.find_weights(given)
-
-    # -- Fit and save ----------------------------------------------------------------------------------------------
-
-    def fit(self) -> bool:
-        """Trains; False if a signal stopped it."""
-        with memory.advise(self.config, self.device):
-            done = self.trainer.fit()
-        self.outcome = "failed" if done else "stopped"  # it has not been scored and saved yet
-        return done
-
-    def save(self, source_dir: Path) -> None:
-        """Scores the best epoch, fits calibration and thresholds on validation, and writes metrics, report and bundle."""
-        from thorax.evaluation import (
-            calibration,
-            formatting,
-            thresholds,
-        )  # scikit-learn takes a second: not before it is needed
-        from thorax.evaluation.metrics import score
-        from thorax.evaluation.predictions import Predictions, columns
-
-        trainer, space, config = self.trainer, self.parts.space, self.config
-        best = trainer.load_best()
-        scored = [p for p in (self.parts.validation, self.parts.test) if p is not None]
-        with memory.advise(config, self.device):
-            logits = {part.part: trainer.logits(part) for part in scored}
-            several = (
-                config.threshold_views
-                if config.augmentation_type != "none" and config.threshold_rule == "balanced"
-                else 0
-            )
-            views = [
-                logits["validation"],
-                *(trainer.logits(self.parts.validation, view) for view in range(1, several + 1)),
-            ]
-        self._say_corrupt()
-        if not self.job.process.is_main:
-            self.outcome = "finished"
-            return
-        known = self.parts.validation.targets
-        temperatures = (
-            calibration.fit(known, views[0], space.task)
-            if config.calibration == "temperature"
-            else np.ones(len(space.outputs))
-        )
-        rule = thresholds.Rule(config.threshold_rule, config.target_sensitivity, config.cost_ratio)
-        chosen = thresholds.choose(known, views, space.task, temperatures, rule)
-        images, scores = {}, {}
-        for part in scored:
-            kept = _without_corrupt(part, logits[part.part])
-            p = calibration.probabilities(logits[part.part][kept], space.task, temperatures)
-            ids, patients = ([column[i] for i in kept] for column in (part.ids, part.patients))
-            images[part.part] = Predictions(ids, patients, part.targets[kept], p)
-            scores[part.part] = score(
-                part.targets[kept],
-                p,
-                space,
-                chosen,
-                images[part.part].patients,
-                resamples=config.bootstrap_samples,
-                seed=config.seed,
-            )
-        row = trainer.state.history[best]
-        metrics = {
-            "objective": METRICS[objective_key(config.objective)],
-            "best_epoch": best + 1,
-            "epochs": len(trainer.state.history),
-            "labels": space.to_dict(),
-            "at_best_epoch": row,
-            **scores,
-        }
-        folder = self.job.output_dir
-        write_history(trainer.state.history, folder / "history.csv")
-        write_whole(json.dumps(metrics, indent=1).encode(), folder / "metrics.json", "metrics")
-        write_table(columns(images, space, chosen), folder / "predictions.csv", "predictions")
-        self._report(scores, images, kept, chosen, temperatures, str(rule), best)
-        typical = typical_images(self.parts.train, self.preprocessing)
-        write_bundle(
-            self.job.model_dir,
-            trainer.evaluated,
-            BundleContents(
-                network=config.network,
-                dropout=config.dropout,
-                space=space,
-                preprocessing=self.preprocessing,
-                thresholds=dict(zip(space.outputs, map(float, chosen), strict=True)),
-                configuration=config.stored(),
-                split={"sha256": self.parts.split_hash, "counts": {p.part: len(p) for p in self.parts.all}},
-                metrics=metrics,
-                calibration=calibration.described(temperatures, space),
-                typical_images=typical.to_dict() if typical else None,
-            ),
-            split_table=self.parts.split,
-            source_dir=source_dir,
-        )
-        self.say(formatting.table(scores, space))
-        self.say(f"bundle: {self.job.model_dir}")
-        self.say(f"report: {folder / 'report.html'}")
-        if "test" in scores:
-            macro = scores["test"]["macro"]
-            told = {
-                f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy") if macro[k]["value"] is not None
-            }
-            self.say(line("test", told))
-        self.say(
-            line(
-                f"best epoch {best + 1}/{len(trainer.state.history)}",
-                {k: v for k, v in row.items() if k.startswith(("train", "validation"))},
-            )
-        )
-        self.outcome = "finished"
-
-    def _report(
-        self,
-        scores: dict[str, Any],
-        images: dict[str, Any],
-        kept: list[int],
-        chosen: np.ndarray,
-        temperatures: np.ndarray,
-        rule: str,
-        best: int,
-    ) -> None:
-        """The report, with the worst mistakes of the last part scored (test, else validation), of which the images
-        `kept` were read.
-        """
-        from thorax.evaluation import mistakes
-        from thorax.evaluation.report import Report
-
-        shown = images[next(reversed(images))]
-        part = self.parts.test or self.parts.validation
-        wrong = mistakes.worst(shown.targets, shown.probabilities, chosen, self.parts.space)
-        drawn = [
-            mistakes.draw(
-                m, part.samples[kept[m.image]].source, self.trainer.evaluated, self.preprocessing, self.device
-            )
-            for m in wrong
-        ]
-        history = [{**row, "best": k == best} for k, row in enumerate(self.trainer.state.history)]
-        minutes = (time.monotonic() - self.started) / 60
-        observer = self.trainer.observer
-        Report(
-            title=f"{self.config.network} on {', '.join(self.parts.space.classes)}",
-            labels=self.parts.space,
-            scores=scores,
-            curves={name: (each.targets, each.probabilities) for name, each in images.items()},
-            temperatures=temperatures,
-            rule=rule,
-            history=[
-                {k.removeprefix("validation_") if k != "validation_loss" else k: v for k, v in row.items()}
-                for row in history
-            ],
-            data={
-                p.part: {"images": len(p), "patients": len(set(p.patients)), **p.class_counts()} for p in self.parts.all
-            },
-            facts={
-                "Run": {
-                    "split sha256": self.parts.split_hash[:16],
-                    "torch": torch.__version__,
-                    **self.facts,
-                    "minutes since the last start": f"{minutes:.1f}",
-                    **(observer.facts() if observer else {}),
-                },
-                "Configuration": {
-                    k: json.dumps(v) if not isinstance(v, str) else v for k, v in self.config.to_dict().items()
-                },
-            },
-            mistakes=[(shown.ids[m.image], m) for m in drawn],
-            findings=observer.findings() if observer else (),
-        ).write(self.job.output_dir)
-
-    def _say_corrupt(self) -> None:
-        if self.trainer.corrupt:
-            some = ", ".join(sorted(self.trainer.corrupt)[:5])
-            self.say(
-                f"warning: {len(self.trainer.corrupt)} images could not be read and were left out (skip_corrupt=true),"
-                f" e.g. {some}"
-            )
+    return Outputs(best, logits, augmented)
 
 
-def _without_corrupt(part: SampleSet, logits: np.ndarray) -> list[int]:
-    kept = np.flatnonzero(~np.isnan(logits).any(axis=1)).tolist()
-    if not kept:
-        raise ThoraxError(f"no image of {part.part} could be read")
-    return kept
+def save(
+    run: RunContext, data: LoadedData, trainer: Trainer, outputs: Outputs, source_dir: Path | None
+) -> TrainingResult:
+    """Scores the best epoch and writes metrics, report and bundle; the main process's work alone.
 
-
-def _affects(name: str) -> bool:
-    return about(TrainingConfig.__dataclass_fields__[name]).affects_result
-
-
-def _threads_and_workers(config: TrainingConfig, job: Job, device: torch.device) -> tuple[int, int]:
-    """Threads for arithmetic and reading workers of each process, from the CPUs that are really ours."""
-    share = max(1, job.cpus // job.process.local_world_size)
-    threads = config.threads or share
-    if config.num_workers is not None:
-        return threads, config.num_workers
-    return threads, min(8, max(1, share - 1)) if device.type == "cuda" else max(1, min(4, share // 4))
+    Raises:
+        ThoraxError: no image of a part could be read, or the disk is full.
+    """
+    scores = score(run.config, data.parts, outputs)
+    machine = {
+        "precision": run.hardware.precision,
+        "device": run.hardware.device.type,
+        "processes": str(run.job.process.world_size),
+        "threads": str(run.hardware.threads),
+        "minutes since the last start": f"{(time.monotonic() - run.started) / 60:.1f}",
+    }
+    facts = Facts(trainer, machine)
+    result = save_result(run.job, run.config, data.parts, scores, facts, source_dir)
+    for text in last_lines(result, data.parts, scores):
+        run.say(text)
+    return result

@@ -53,7 +53,7 @@ def message(*words):
 def test_paths_and_hyperparameters_are_told_apart():
     words = [
         "--train",
-        "films/train",
+        "images/train",
         "--model-dir",
         "out",
         "--output_dir=results",
@@ -61,14 +61,14 @@ def test_paths_and_hyperparameters_are_told_apart():
         "0.1",
         "--batch-size=8",
         "--val",
-        "films/val",
+        "images/val",
     ]
     paths, hyperparameters = read_command_line(words)
     assert paths == {
-        "train": "films/train",
+        "train": "images/train",
         "model_dir": "out",
         "output_data_dir": "results",
-        "validation": "films/val",
+        "validation": "images/val",
     }
     assert hyperparameters == {"lr": "0.1", "batch_size": "8"}
 
@@ -90,7 +90,7 @@ def test_an_empty_path_is_not_given():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--use_weighted_loss"], "--use_weighted_loss has no value; write --use_weighted_loss true"),
         (["--epochs", "--lr", "0.01"], "--epochs has no value; write --epochs VALUE"),
@@ -99,9 +99,9 @@ def test_an_empty_path_is_not_given():
         (["--compile", "--compile", "true"], "--compile has no value; write --compile true"),
     ],
 )
-def test_a_name_alone_is_a_forgotten_value_but_empty_in_a_container(words, told):
-    assert message(*words) == told
-    name = told.split()[0].removeprefix("--")
+def test_a_name_alone_is_a_forgotten_value_but_empty_in_a_container(words, expected):
+    assert message(*words) == expected
+    name = expected.split()[0].removeprefix("--")
     assert names_alone(words) == [name]
     if words[0] != "--compile":
         paths, hyperparameters = read_command_line(words, in_container=True)
@@ -114,7 +114,7 @@ def test_weights_are_a_path_and_a_hyperparameter():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (
             ("--val", "a", "--validation", "b"),
@@ -124,13 +124,13 @@ def test_weights_are_a_path_and_a_hyperparameter():
         (("--checkpoints", "a", "--checkpoint-dir", "b"), "--checkpoint_dir b and --checkpoints a are two spellings"),
     ],
 )
-def test_two_spellings_of_a_path_with_two_values_are_refused(words, told):
-    assert told in message(*words)
+def test_two_spellings_of_a_path_with_two_values_are_refused(words, expected):
+    assert expected in message(*words)
     assert read_command_line([words[0], "a", words[2], "a"])[0]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["astray", "--model-dir", "out"], "out"),
         (["--model-dir=out", "--epochs", "3", "--epochs", "4"], "out"),
@@ -140,8 +140,8 @@ def test_two_spellings_of_a_path_with_two_values_are_refused(words, told):
         (["--train", "images"], None),
     ],
 )
-def test_the_model_directory_is_read_of_a_wrong_command_line(words, told):
-    assert read_model_dir(words) == ({"model_dir": told} if told else {})
+def test_the_model_directory_is_read_of_a_wrong_command_line(words, expected):
+    assert read_model_dir(words) == ({"model_dir": expected} if expected else {})
 
 
 # -- Words -------------------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_a_word_before_any_option_is_refused(word):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("--lr", "0.1", "--lr", "0.2"), "--lr is given twice, as '0.1' and as '0.2'; give it once"),
         (("--batch-size=4", "--batch_size", "8"), "--batch_size is given twice, as '4' and as '8'"),
@@ -201,8 +201,8 @@ def test_a_word_before_any_option_is_refused(word):
         (("--compile=", "--compile", "true"), "--compile is given twice, as '' and as 'true'"),
     ],
 )
-def test_an_option_given_twice_is_refused_with_both_values(words, told):
-    assert told in message(*words)
+def test_an_option_given_twice_is_refused_with_both_values(words, expected):
+    assert expected in message(*words)
 
 
 def test_an_option_given_twice_with_one_value_is_taken():
@@ -239,9 +239,9 @@ def test_the_platforms_own_keys_pass():
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["--lr", "0.1", "--help"], ["--nonsense", "-h"]])
 def test_help_lists_every_path_and_spelling_and_ends_well(words, capsys):
     assert show_help(words)
-    told = capsys.readouterr().out
-    assert [name for name in spellings() if name not in told] == []
-    assert [name for name in PATHS if f"--{name.replace('_', '-')} " not in told] == []
+    expected = capsys.readouterr().out
+    assert [name for name in spellings() if name not in expected] == []
+    assert [name for name in PATHS if f"--{name.replace('_', '-')} " not in expected] == []
 
 
 def test_help_takes_nothing_of_an_earlier_run_away(tmp_path):
@@ -257,7 +257,7 @@ def test_help_takes_nothing_of_an_earlier_run_away(tmp_path):
     assert failure.read_text() == "why"
 
 
-def test_help_whose_reader_has_seen_enough_ends_without_a_word():
+def test_help_into_a_closed_pipe_ends_without_an_error():
     process = subprocess.Popen(
         [sys.executable, SCRIPT, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
     )

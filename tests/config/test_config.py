@@ -10,13 +10,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from thorax.config import TrainingConfig
+from thorax.config import TrainingConfig, config_differences
 from thorax.config.fields import FALSE, TRUE, about, kind, plain
 from thorax.config.parse import parse, spellings
 from thorax.errors import ThoraxError
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainingConfig)}
-#: Spellings whose values differ from the field's; they have tests of their own.
+#: Spellings with other values than the field's; they have tests of their own.
 TRANSLATED = {"num_layers", "amp"}
 PLAIN = sorted(set(spellings()) - TRANSLATED)
 LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,8}[A-Za-z0-9]", fullmatch=True).filter(
@@ -144,9 +144,9 @@ def test_two_spellings_with_two_values_are_refused_and_named_with_their_values(d
 )
 def test_both_spellings_are_named_whichever_comes_first(one, other):
     for first, second in ((one, other), (other, one)):
-        told = message(dict([first, second]))
-        assert f"{first[0]}={first[1]} and {second[0]}={second[1]}" in told
-        assert "give one of them" in told
+        expected = message(dict([first, second]))
+        assert f"{first[0]}={first[1]} and {second[0]}={second[1]}" in expected
+        assert "give one of them" in expected
 
 
 def test_two_spellings_with_one_value_are_taken():
@@ -197,16 +197,16 @@ def test_a_boolean_takes_nothing_else(text):
 )
 def test_any_text_at_all_is_a_value_or_a_users_error(name, text):
     try:
-        found, told = parse({name: text}), name
+        found, expected = parse({name: text}), name
     except ThoraxError as error:
-        found, told = {}, str(error)
+        found, expected = {}, str(error)
     assert set(found) <= set(FIELDS)
-    assert name in told
-    assert len(told) < 600
+    assert name in expected
+    assert len(expected) < 600
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "expected"),
     [
         ("epochs", "5.5", "epochs='5.5' is not a whole number"),
         ("epochs", "many", "epochs='many' is not a whole number"),
@@ -233,8 +233,8 @@ def test_any_text_at_all_is_a_value_or_a_users_error(name, text):
         ("image_shape", "1,0,224", "image_shape=0 is out of range: it must be at least 1"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_would_be_right(name, text, told):
-    assert told in message({name: text})
+def test_a_wrong_value_is_named_with_what_would_be_right(name, text, expected):
+    assert expected in message({name: text})
 
 
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if about(field).low is not None])
@@ -373,6 +373,44 @@ def test_what_was_given_in_python_is_checked_as_texts_are():
 def test_what_auto_stands_for(settings_, scheduler, fit):
     config = TrainingConfig.parse(settings_)
     assert (config.resolved_scheduler, config.resolved_fit) == (scheduler, fit)
+
+
+@pytest.mark.parametrize(
+    ("texts_", "hint"),
+    [
+        ({"optimizer": "adanw"}, "did you mean adamw?"),
+        ({"loss": "cross-entropy"}, "did you mean cross_entropy?"),
+        ({"lr_scheduler": "cosin"}, "did you mean cosine?"),
+    ],
+)
+def test_an_unknown_choice_is_answered_with_the_nearest_one(texts_, hint):
+    assert message(texts_).endswith(hint)
+
+
+def test_python_values_are_taken_in_any_spelling():
+    config = TrainingConfig.of(
+        {"lr": 1e-5, "image_shape": [3, 96, 96], "use_weighted_loss": True, "labels": ("A", "B"), "top_k": None}
+    )
+    assert config == TrainingConfig(
+        learning_rate=1e-5, image_shape=(3, 96, 96), use_weighted_loss=True, labels=("A", "B")
+    )
+
+
+def test_the_differences_from_the_defaults_are_named_in_order():
+    assert config_differences(TrainingConfig()) == []
+    config = TrainingConfig(epochs=3, network="cnn5", lr_scheduler_step=(1,))
+    assert config_differences(config) == [
+        ("network", "cnn5", "resnet50"),
+        ("epochs", 3, 30),
+        ("lr_scheduler_step", (1,), ()),
+    ]
+
+
+def test_what_tells_two_runs_apart_leaves_out_what_changes_no_result():
+    usual, other = TrainingConfig(), TrainingConfig(num_workers=2, tensorboard=True, log_seconds=1.0)
+    assert usual.identity() == other.identity()
+    assert usual.identity() != TrainingConfig(seed=1).identity()
+    assert usual.identity()["normalization"] == "film", "stored in the words of bundle format 1"
 
 
 def test_image_shape_is_channels_height_width():

@@ -1,4 +1,4 @@
-"""The hyperparameters of the built-in Image Classification algorithm and of the seeds are taken as they stand."""
+"""The hyperparameters of the built-in Image Classification algorithm and of public projects are taken as they stand."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_the_ranges_that_the_built_in_algorithm_recommends_for_tuning_are_taken(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "expected"),
     [
         *(
             ("num_layers", n, f"num_layers='{n}' is not offered; choose 18, 34, 50, 101 or 152")
@@ -130,15 +130,14 @@ def test_the_ranges_that_the_built_in_algorithm_recommends_for_tuning_are_taken(
         ("kv_store", "dist_async", "kv_store=dist_async is not offered, only dist_sync"),
     ],
 )
-def test_what_the_built_in_algorithm_has_and_we_have_not_is_said(name, text, told):
-    assert message({name: text}) == told
+def test_what_the_built_in_algorithm_has_and_we_have_not_is_said(name, text, expected):
+    assert message({name: text}) == expected
 
 
-# -- The seeds
-# ----------------------------------------------------------------------------------------------------------
+# -- Public projects ---------------------------------------------------------------------------------------------------
 
 
-_FIRST = {
+_XRAY14 = {
     "num_layers": "50",
     "use_pretrained_model": "1",
     "image_shape": "3,224,224",
@@ -153,18 +152,18 @@ _FIRST = {
     "precision_dtype": "float32",
     "multi_label": "1",
 }
-SEEDS = {
-    "first": _FIRST,
-    "first, weighted": {**_FIRST, "use_weighted_loss": "1"},
-    "first, float16": {**_FIRST, "use_weighted_loss": "1", "precision_dtype": "float16"},
-    "first, 896": {
-        **{k: v for k, v in _FIRST.items() if k != "resize"},
+PROJECTS = {
+    "chestxray14": _XRAY14,
+    "chestxray14, weighted": {**_XRAY14, "use_weighted_loss": "1"},
+    "chestxray14, float16": {**_XRAY14, "use_weighted_loss": "1", "precision_dtype": "float16"},
+    "chestxray14, 896": {
+        **{k: v for k, v in _XRAY14.items() if k != "resize"},
         "image_shape": "3,896,896",
         "mini_batch_size": "64",
         "learning_rate": "0.00025",
     },
-    "second": {
-        **_FIRST,
+    "pneumonia-builtin": {
+        **_XRAY14,
         "num_layers": "18",
         "num_classes": "2",
         "mini_batch_size": "128",
@@ -172,8 +171,8 @@ SEEDS = {
         "num_training_samples": "5112",
         "multi_label": "0",
     },
-    "third": {"epochs": "25", "batch-size": "1"},
-    "fourth": {
+    "pneumonia-cnn": {"epochs": "25", "batch-size": "1"},
+    "pneumonia-resnet18": {
         "wandb_tracking": "true",
         "debugging": "false",
         "profiler": "false",
@@ -181,8 +180,8 @@ SEEDS = {
         "batch_size": "32",
         "epochs": "10",
     },
-    "fifth": {
-        **_FIRST,
+    "coco-multilabel": {
+        **_XRAY14,
         "num_layers": "18",
         "num_classes": "5",
         "mini_batch_size": "128",
@@ -192,7 +191,7 @@ SEEDS = {
         "use_weighted_loss": "1",
     },
 }
-_FIRST_MEANS = TrainingConfig(
+_XRAY14_MEANS = TrainingConfig(
     network="resnet50",
     use_pretrained_model=True,
     image_shape=(3, 224, 224),
@@ -207,15 +206,15 @@ _FIRST_MEANS = TrainingConfig(
     precision_dtype="float32",
     multi_label=True,
 )
-SEEDS_MEAN = {
-    "first": _FIRST_MEANS,
-    "first, weighted": dataclasses.replace(_FIRST_MEANS, use_weighted_loss=True),
-    "first, float16": dataclasses.replace(_FIRST_MEANS, use_weighted_loss=True, precision_dtype="float16"),
-    "first, 896": dataclasses.replace(
-        _FIRST_MEANS, image_shape=(3, 896, 896), resize=None, batch_size=64, learning_rate=0.00025
+PROJECTS_MEAN = {
+    "chestxray14": _XRAY14_MEANS,
+    "chestxray14, weighted": dataclasses.replace(_XRAY14_MEANS, use_weighted_loss=True),
+    "chestxray14, float16": dataclasses.replace(_XRAY14_MEANS, use_weighted_loss=True, precision_dtype="float16"),
+    "chestxray14, 896": dataclasses.replace(
+        _XRAY14_MEANS, image_shape=(3, 896, 896), resize=None, batch_size=64, learning_rate=0.00025
     ),
-    "second": dataclasses.replace(
-        _FIRST_MEANS,
+    "pneumonia-builtin": dataclasses.replace(
+        _XRAY14_MEANS,
         network="resnet18",
         num_classes=2,
         batch_size=128,
@@ -223,10 +222,10 @@ SEEDS_MEAN = {
         num_training_samples=5112,
         multi_label=False,
     ),
-    "third": TrainingConfig(epochs=25, batch_size=1),
-    "fourth": TrainingConfig(wandb_tracking="true", learning_rate=0.0001, batch_size=32, epochs=10),
-    "fifth": dataclasses.replace(
-        _FIRST_MEANS,
+    "pneumonia-cnn": TrainingConfig(epochs=25, batch_size=1),
+    "pneumonia-resnet18": TrainingConfig(wandb_tracking="true", learning_rate=0.0001, batch_size=32, epochs=10),
+    "coco-multilabel": dataclasses.replace(
+        _XRAY14_MEANS,
         network="resnet18",
         num_classes=5,
         batch_size=128,
@@ -238,9 +237,9 @@ SEEDS_MEAN = {
 }
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_hyperparameters_of_each_seed_are_taken_as_they_stand(seed):
-    assert TrainingConfig.parse(SEEDS[seed]) == SEEDS_MEAN[seed]
+@pytest.mark.parametrize("project", PROJECTS)
+def test_the_hyperparameters_of_each_project_are_taken_as_they_stand(project):
+    assert TrainingConfig.parse(PROJECTS[project]) == PROJECTS_MEAN[project]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from thorax.data.augment import DRAWS, draws_for
 from thorax.data.images import Preprocessing
 from thorax.data.loading import (
     Batch,
+    BatchRequest,
     EvaluationBatches,
     ImageDataset,
     TrainingBatches,
@@ -52,7 +53,7 @@ def damaged(tmp_path) -> SampleSet:
 
 
 def same(left: Batch, right: Batch) -> bool:
-    names = ("images", "draws", "indices", "everyone")
+    names = ("images", "draws", "indices", "global_indices")
     return (
         all(torch.equal(getattr(left, n), getattr(right, n)) for n in names)
         and left.corrupt == right.corrupt
@@ -107,14 +108,14 @@ def test_balanced_weights_by_combination_of_labels():
 
 @given(count=st.integers(0, 200), batch=st.integers(1, 50), world=st.integers(1, 17), view=st.integers(0, 3))
 def test_evaluation_takes_every_image_once(count, batch, world, view):
-    everyone = []
+    found = []
     for rank in range(world):
         mine = EvaluationBatches(count, batch, rank, world, view)
         batches = list(mine)
         assert len(mine) == len(batches)
-        assert all(epoch == -1 - view and 0 < len(indices) <= batch for epoch, indices in batches)
-        everyone += [int(i) for _, indices in batches for i in indices]
-    assert sorted(everyone) == list(range(count))
+        assert all(item.epoch is None and item.view == view and 0 < len(item.places) <= batch for item in batches)
+        found += [int(i) for item in batches for i in item.places]
+    assert sorted(found) == list(range(count))
 
 
 @given(count=st.integers(1, 200), batch=st.integers(1, 64), start=st.integers(0, 8))
@@ -123,13 +124,13 @@ def test_training_goes_on_where_it_stopped(count, batch, start):
     whole = list(TrainingBatches(order, batch, 3))
     size = min(batch, count)
     assert len(whole) == count // size
-    assert all(epoch == 3 and len(indices) == size for epoch, indices in whole)
-    seen = [int(i) for _, indices in whole for i in indices]
+    assert all(item.epoch == 3 and len(item.places) == size for item in whole)
+    seen = [int(i) for item in whole for i in item.places]
     assert len(set(seen)) == len(seen) == count // size * size
     rest = TrainingBatches(order, batch, 3, start=min(start, len(whole)))
     assert len(rest) == len(list(rest))
-    for (_, left), (_, right) in zip(whole[min(start, len(whole)) :], rest, strict=True):
-        np.testing.assert_array_equal(left, right)
+    for left, right in zip(whole[min(start, len(whole)) :], rest, strict=True):
+        np.testing.assert_array_equal(left.places, right.places)
 
 
 @settings(max_examples=30, deadline=None)
@@ -145,19 +146,19 @@ def test_the_shares_of_all_processes_are_the_global_batch(good, batch, world, ep
         for row, index in enumerate(whole.indices.tolist()):
             assert torch.equal(rows[index][0], whole.images[row])
             assert torch.equal(rows[index][1], whole.draws[row])
-        assert all(torch.equal(part.everyone, whole.everyone) for part in parts)
+        assert all(torch.equal(part.global_indices, whole.global_indices) for part in parts)
 
 
 def test_what_a_batch_holds(good):
-    batch = ImageDataset(good, SMALL, seed=5)[2, np.array([7, 3])]
+    batch = ImageDataset(good, SMALL, seed=5)[BatchRequest(np.array([7, 3]), epoch=2)]
     assert (batch.images.shape, batch.images.dtype) == ((2, 16, 20), torch.uint8)
-    assert (batch.indices.tolist(), batch.everyone.tolist()) == ([7, 3], [7, 3])
+    assert (batch.indices.tolist(), batch.global_indices.tolist()) == ([7, 3], [7, 3])
     np.testing.assert_array_equal(batch.images[1].numpy(), SMALL.image(good.samples[3].source))
     np.testing.assert_array_equal(batch.draws.numpy(), [draws_for(5, 2, 7), draws_for(5, 2, 3)])
 
 
 def test_evaluation_draws_nothing_and_shares_nothing_again(good):
-    batch = ImageDataset(good, SMALL, rank=1, world_size=2, random_crop=True)[-1, np.array([1, 3, 5])]
+    batch = ImageDataset(good, SMALL, rank=1, world_size=2, random_crop=True)[BatchRequest(np.array([1, 3, 5]))]
     assert batch.indices.tolist() == [1, 3, 5]
     assert batch.draws.shape == (0, DRAWS)
 
@@ -169,7 +170,9 @@ def test_augmented_views_are_fixed_by_image_and_not_those_of_training(good):
     assert first.indices.tolist() == second.indices.tolist() == [1, 3, 5, 7]
     assert first.draws.shape == (4, DRAWS)
     assert torch.equal(first.draws, reader[views[1]].draws)
-    assert torch.equal(first.draws[1:2], ImageDataset(good, SMALL, seed=5)[-2, np.array([3])].draws)
+    again = ImageDataset(good, SMALL, seed=5)[BatchRequest(np.array([3]), view=1)]
+    assert torch.equal(first.draws[1:2], again.draws)
+    np.testing.assert_array_equal(again.draws[0].numpy(), draws_for(5, 2**32 - 2, 3))
     training = np.stack([draws_for(5, epoch, image) for epoch in range(20) for image in (1, 3, 5, 7)])
     assert not np.isin(first.draws, training).any()
     assert not np.isin(first.draws, second.draws).any()
@@ -179,13 +182,14 @@ def test_augmented_views_are_fixed_by_image_and_not_those_of_training(good):
 def test_random_crops_in_training_and_the_middle_in_evaluation(good, scaled):
     cropped = Preprocessing(24, 24, fit="crop", resize=scaled)
     reader = ImageDataset(good, cropped, seed=2, random_crop=True)
-    pieces = [reader[epoch, np.array([4])].images[0].numpy() for epoch in range(8)]
+    pieces = [reader[BatchRequest(np.array([4]), epoch)].images[0].numpy() for epoch in range(8)]
     assert len({p.tobytes() for p in pieces}) > 4
     whole = cropped.uncropped(good.samples[4].source, "image")
     spots = np.lib.stride_tricks.sliding_window_view(whole, (24, 24))
     assert all((spots == p).all(axis=(2, 3)).any() for p in pieces)
-    np.testing.assert_array_equal(reader[-1, np.array([4])].images[0].numpy(), cropped.image(good.samples[4].source))
-    fixed = ImageDataset(good, cropped, seed=2, random_crop=False)[3, np.array([4])]
+    served = reader[BatchRequest(np.array([4]))]
+    np.testing.assert_array_equal(served.images[0].numpy(), cropped.image(good.samples[4].source))
+    fixed = ImageDataset(good, cropped, seed=2, random_crop=False)[BatchRequest(np.array([4]), epoch=3)]
     np.testing.assert_array_equal(fixed.images[0].numpy(), cropped.image(good.samples[4].source))
 
 
@@ -200,16 +204,16 @@ def test_a_worker_process_reads_the_same(good):
 # --- images that cannot be read
 
 
-@pytest.mark.parametrize("epoch", [-1, 0])
+@pytest.mark.parametrize("epoch", [None, 0])
 def test_a_corrupt_image_is_named(damaged, epoch):
-    batch = ImageDataset(damaged, SMALL)[epoch, np.array([0, 3, 1])]
+    batch = ImageDataset(damaged, SMALL)[BatchRequest(np.array([0, 3, 1]), epoch)]
     assert batch.problem == f"{damaged.samples[3].source} cannot be read: the file is empty (0 bytes)"
     assert len(batch.images) == 0
 
 
-@pytest.mark.parametrize("epoch", [-1, 0])
+@pytest.mark.parametrize("epoch", [None, 0])
 def test_a_corrupt_image_is_masked_when_it_may_be_skipped(damaged, epoch):
-    batch = ImageDataset(damaged, SMALL, skip_corrupt=True)[epoch, np.arange(8)]
+    batch = ImageDataset(damaged, SMALL, skip_corrupt=True)[BatchRequest(np.arange(8), epoch)]
     assert batch.corrupt == (2, 3, 5, 6)
     assert batch.problem == ""
     assert batch.indices.tolist() == list(range(8))

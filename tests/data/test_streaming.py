@@ -165,11 +165,12 @@ def test_every_process_gets_its_images_and_no_byte_is_read_twice(set_of_70, batc
         for rank in range(world):
             items = list(StreamedBatches(part, batch, buffer, 5, 1, start, rank, world))
             assert len(items) == len(whole) - start
-            for (epoch, everyone, read), (_, wanted) in zip(items, whole[start:], strict=True):
-                assert epoch == 1
-                np.testing.assert_array_equal(everyone, wanted)
-                assert read == [content(int(part.ids[image][1:]), int(sizes[image])) for image in everyone[rank::world]]
-    trained = [int(image) for _, images_ in whole[start:] for image in images_]
+            for item, wanted in zip(items, whole[start:], strict=True):
+                assert item.epoch == 1
+                np.testing.assert_array_equal(item.places, wanted.places)
+                mine = item.places[rank::world]
+                assert item.encoded == [content(int(part.ids[image][1:]), int(sizes[image])) for image in mine]
+    trained = [int(image) for request in whole[start:] for image in request.places]
     assert sum(read_bytes) <= sum(int(sizes[image]) + GAP + 5 for image in trained)
 
 
@@ -185,7 +186,7 @@ def test_memory_is_bounded_by_the_buffer_and_not_by_the_set(tmp_path, monkeypatc
     monkeypatch.setattr(streaming, "AHEAD", 1 << 20)
     big = written([250] * 4, tmp_path, size=20_000)  # 20 MB
     tracemalloc.start()
-    seen = sum(len(item[1]) for item in StreamedBatches(big, 16, 64, 0, 0))
+    seen = sum(len(item.places) for item in StreamedBatches(big, 16, 64, 0, 0))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seen == 992
@@ -245,7 +246,7 @@ def test_workers_decode_what_one_reader_reads(pictures, workers):
         assert not left.problem
         assert all(
             torch.equal(getattr(left, name), getattr(right, name))
-            for name in ("images", "draws", "indices", "everyone")
+            for name in ("images", "draws", "indices", "global_indices")
         )
 
 

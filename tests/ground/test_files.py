@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import ROOT
+from thorax import files
 from thorax.errors import ThoraxError
-from thorax.files import check_output, write_whole
+from thorax.files import check_output, source_file, write_whole
 
 
 def fails_with(code):
@@ -117,3 +119,22 @@ def test_an_output_is_checked_before_it_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ThoraxError, match="its folder cannot be written; make it writable"):
         check_output(tmp_path / "a.csv", "--csv")
+
+
+# -- Files of source_dir -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["inference.py", "deployment.py", "thorax"])
+def test_in_a_checkout_the_entry_scripts_lie_beside_the_package(name):
+    assert source_file(name) == ROOT / "source_dir" / name
+
+
+def test_an_installed_package_holds_copies_of_the_entry_scripts(tmp_path, monkeypatch):
+    (tmp_path / "thorax" / "_source").mkdir(parents=True)
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "thorax" / "files.py"))
+    with pytest.raises(ThoraxError, match=r"inference.py is neither beside .*thorax nor in .*_source"):
+        source_file("inference.py")
+    copy = tmp_path / "thorax" / "_source" / "inference.py"
+    copy.write_bytes(b"")
+    assert source_file("inference.py") == copy
+    assert source_file("thorax") == tmp_path / "thorax"

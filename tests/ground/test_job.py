@@ -143,8 +143,21 @@ def test_a_channel_that_is_not_there_is_told_with_its_path(tmp_path, path):
 
 @pytest.mark.parametrize("name", ["train", "output_data_dir", "model_dir"])
 def test_an_address_is_no_path(name, tmp_path):
-    with pytest.raises(ThoraxError, match=f"--{name} s3://bucket/films is not a folder of this machine"):
-        plain(tmp_path, **{name: "s3://bucket/films"})
+    with pytest.raises(ThoraxError, match=f"--{name} s3://bucket/images is not a folder of this machine"):
+        plain(tmp_path, **{name: "s3://bucket/images"})
+
+
+def test_a_job_below_a_folder_is_laid_out_as_in_sagemaker_and_alone(tmp_path, monkeypatch):
+    for name, text in {"RANK": "1", "WORLD_SIZE": "2", "SM_MODEL_DIR": "/x", "MLFLOW_TRACKING_URI": "http://a"}.items():
+        monkeypatch.setenv(name, text)
+    job = Job.below(tmp_path / "run", {"train": "images"})
+    below = tmp_path / "run"
+    assert (job.model_dir, job.output_dir) == (below / "model", below / "output/data")
+    assert (job.checkpoint_dir, job.failure_file) == (below / "checkpoints", below / "output/failure")
+    assert {name: str(path) for name, path in job.channels.items()} == {"train": "images"}
+    assert (job.process, job.name, job.mlflow_uri) == (Process(), "run", "http://a")
+    with pytest.raises(ThoraxError, match="channel tets is unknown; known are train, "):
+        Job.below(below, {"tets": "images"})
 
 
 # -- Processes ---------------------------------------------------------------------------------------------------------
@@ -254,7 +267,7 @@ def test_a_new_run_takes_the_reason_of_the_last_one_away(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--lerning_rate", "0.1"], "unknown hyperparameter lerning_rate; did you mean learning_rate?"),
         (["--epochs", "many"], "epochs='many' is not a whole number"),
@@ -267,12 +280,12 @@ def test_a_new_run_takes_the_reason_of_the_last_one_away(tmp_path):
         (["images"], "'images' belongs to no option; write --name value"),
     ],
 )
-def test_a_users_mistake_is_one_line_and_code_1_each_time(outside, capsys, words, told):
+def test_a_users_mistake_is_one_line_and_code_1_each_time(outside, capsys, words, expected):
     for _ in range(2):
         assert train_model.main(words) == 1
         out, err = capsys.readouterr()
         assert out == ""
-        assert err.startswith(f"error: {told}")
+        assert err.startswith(f"error: {expected}")
         assert err.count("\n") == 1
     assert list(outside.iterdir()) == [], "a plain start without --model-dir leaves nothing behind"
 
@@ -298,7 +311,7 @@ def test_a_plain_run_leaves_its_reason_beside_the_bundle_and_the_next_one_replac
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--epochs", "3", "--epochs", "4"], "--epochs is given twice"),
         (["--train", "a", "--train", "b"], "--train is given twice"),
@@ -309,24 +322,24 @@ def test_a_plain_run_leaves_its_reason_beside_the_bundle_and_the_next_one_replac
     ],
 )
 @pytest.mark.parametrize("first", [[], ["astray"]])
-def test_a_wrong_command_line_leaves_its_reason_there_too_in_place_of_the_last_one(outside, words, told, first):
+def test_a_wrong_command_line_leaves_its_reason_there_too_in_place_of_the_last_one(outside, words, expected, first):
     reason = outside / "out-job/output/failure"
     reason.parent.mkdir(parents=True)
     reason.write_text("an old one\n")
     assert train_model.main([*first, *words, "--model-dir", "out"]) == 1
-    assert reason.read_text().startswith("'astray' belongs to no option" if first else told)
+    assert reason.read_text().startswith("'astray' belongs to no option" if first else expected)
     assert [path.name for path in outside.iterdir()] == ["out-job"]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [(["--epochs", "many"], "epochs='many' is not a whole number"), (["images"], "'images' belongs to no option")],
 )
-def test_in_sagemaker_the_reason_is_where_sagemaker_looks(sagemaker, outside, monkeypatch, words, told):
+def test_in_sagemaker_the_reason_is_where_sagemaker_looks(sagemaker, outside, monkeypatch, words, expected):
     for name, value in sagemaker.items():
         monkeypatch.setenv(name, value)
     assert train_model.main(words) == 1
-    assert (outside / "output/failure").read_text().startswith(told)
+    assert (outside / "output/failure").read_text().startswith(expected)
 
 
 def test_jobs_of_a_search_keep_their_checkpoints_apart():

@@ -18,7 +18,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def history(bundle: Path) -> list[str]:
-    """Losses and scores by epoch, without the columns that tell time."""
+    """Losses and scores by epoch, without the columns of times."""
     lines = (bundle.with_name(bundle.name + "-job") / "output/data/history.csv").read_text().splitlines()
     return [",".join(line.split(",")[:-2]) for line in lines]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,14 @@ from torch import nn
 
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
-from thorax.data.loading import Batch, ImageDataset, Item
+from thorax.data.loading import Batch, BatchRequest, ImageDataset
 from thorax.data.parts import preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
-from thorax.job import Process
 from thorax.models import MODELS
 from thorax.models.cnn5 import FiveLayerCNN
 from thorax.tracking.observers import Observer
 from thorax.training.checkpoints import Checkpoints
-from thorax.training.stopping import Stop
+from thorax.training.inputs import Hardware, Monitoring, TrainingData
 from thorax.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -74,16 +74,23 @@ class Record(Observer):
 
     Attributes:
         losses: one per step.
+        stages: of all steps, in the order in which they began.
         nets: copies of the network, before the first step and after each.
         gradients_of: each step's gradients by name, not clipped.
-        evaluated: the scored network's weights after each epoch.
+        eval_models: the scored network's weights after each epoch.
     """
 
     def __init__(self) -> None:
         self.losses: list[float | None] = []
+        self.stages: list[str] = []
         self.nets: list[nn.Module] = []
         self.gradients_of: list[Weights] = []
-        self.evaluated: list[Weights] = []
+        self.eval_models: list[Weights] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.stages.append(name)
+        yield
 
     def attach(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -97,7 +104,7 @@ class Record(Observer):
         self.nets.append(copy.deepcopy(self.trainer.net))
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
-        self.evaluated.append(copied(self.trainer.evaluated))
+        self.eval_models.append(copied(self.trainer.eval_model))
 
     def moves(self) -> Iterator[Weights]:
         """What each step added to each parameter."""
@@ -133,9 +140,8 @@ def a_trainer(
     log: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> tuple[Trainer, Record]:
-    """A trainer with the PLAIN settings changed by `settings`, and its record; validation.
-
-    Two images of each end of `train`.
+    """A trainer with the PLAIN settings changed by `settings`, and its record; validated on two images of each end of
+    `train`.
     """
     config = TrainingConfig(**{**PLAIN, **settings})
     if net is None:
@@ -146,26 +152,18 @@ def a_trainer(
     record = Record()
     trainer = Trainer(
         config,
-        Process(),
-        train,
-        validation,
-        preprocessing(config),
-        Checkpoints(folder, {}, print),
         copy.deepcopy(net),
-        device=CPU,
-        precision=precision,
-        workers=0,
-        stop=Stop(),
-        log=log,
-        observer=record,
+        TrainingData(train, validation, preprocessing(config)),
+        Hardware(precision=precision),
+        Checkpoints(folder, {}, print),
+        Monitoring(observer=record, log=log),
     )
     return trainer, record
 
 
 def validated_as(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, epochs: Sequence[Sequence[float]]) -> None:
-    """After epoch k the validation images, two normal and two not, get the logits `epochs[k]`.
-
-    Once it is fitted, those of the network.
+    """After epoch k the validation images, two normal and two not, get the logits `epochs[k]`; after the run
+    those of the network.
     """
     assert trainer.validation_images.targets[:, 0].tolist() == [0, 0, 1, 1]
     given, real = iter(epochs), trainer.logits
@@ -176,12 +174,12 @@ def validated_as(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, epochs: Sequ
     )
 
 
-def before_each_batch(monkeypatch: pytest.MonkeyPatch, call: Callable[[int, np.ndarray], object]) -> None:
-    """Calls `call(epoch, places)` whenever a batch is read, for training (epoch 0, 1, ...) and for scoring (epoch -1)."""
+def before_each_batch(monkeypatch: pytest.MonkeyPatch, call: Callable[[BatchRequest], object]) -> None:
+    """Calls `call(request)` whenever a batch is read, for training and for scoring."""
     real = ImageDataset.__getitem__
 
-    def read(images: ImageDataset, item: Item) -> Batch:
-        call(item[0], item[1])
-        return real(images, item)
+    def read(images: ImageDataset, request: BatchRequest) -> Batch:
+        call(request)
+        return real(images, request)
 
     monkeypatch.setattr(ImageDataset, "__getitem__", read)

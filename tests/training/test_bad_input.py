@@ -58,7 +58,7 @@ def test_missing_channel(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
 
 
 def test_channel_that_does_not_exist(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "/nowhere/films does not exist; check --train" in refused(capsys, tmp_path, trainer("/nowhere/films"))
+    assert "/nowhere/images does not exist; check --train" in refused(capsys, tmp_path, trainer("/nowhere/images"))
 
 
 def test_empty_channel(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_table_row_of_another_length(capsys: pytest.CaptureFixture[str], tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({"learning_rte": "0.1"}, "unknown hyperparameter learning_rte; did you mean learning_rate?"),
         ({"epochs": "many"}, "epochs='many' is not a whole number"),
@@ -162,11 +162,11 @@ def test_table_row_of_another_length(capsys: pytest.CaptureFixture[str], tmp_pat
     ],
 )
 def test_hyperparameters(
-    capsys: pytest.CaptureFixture[str], images: Path, tmp_path: Path, settings: dict[str, str], told: str
+    capsys: pytest.CaptureFixture[str], images: Path, tmp_path: Path, settings: dict[str, str], expected: str
 ) -> None:
     if "precision_dtype" in settings and torch.cuda.is_available():
         pytest.skip("this machine has a GPU, where float16 is right")
-    assert told in refused(capsys, tmp_path, trainer(images / "train", **settings))
+    assert expected in refused(capsys, tmp_path, trainer(images / "train", **settings))
 
 
 def test_weights_that_are_none_and_weights_of_another_network(
@@ -181,7 +181,7 @@ def test_weights_that_are_none_and_weights_of_another_network(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"", "its 0 bytes begin with b''"),
         (b"no weights", "its 10 bytes begin with b'no weights'"),
@@ -189,14 +189,14 @@ def test_weights_that_are_none_and_weights_of_another_network(
         (FiveLayerCNN(1, 1, 0.0), "it holds more than tensors, a thorax.models.cnn5.FiveLayerCNN"),
     ],
 )
-def test_a_file_without_weights_is_told_by_what_it_holds(tmp_path: Path, content: object, told: str) -> None:
+def test_a_file_without_weights_is_told_by_what_it_holds(tmp_path: Path, content: object, expected: str) -> None:
     file = tmp_path / "w.pt"
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(ThoraxError) as caught:
         models.load_weights(FiveLayerCNN(1, 1, 0.0), file)
     assert (
         str(caught.value)
-        == f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {told}; give one that"
+        == f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {expected}; give one that"
         " torch.save(net.state_dict(), FILE) wrote"
     )
 

@@ -16,13 +16,13 @@ MINE = {"learning_rate": 0.1, "image_shape": [1, 32, 32], "split": "abc", "proce
 
 
 @pytest.fixture
-def told():
+def lines():
     return []
 
 
 @pytest.fixture
-def kept(tmp_path, told) -> Checkpoints:
-    return Checkpoints(tmp_path, MINE, told.append)
+def kept(tmp_path, lines) -> Checkpoints:
+    return Checkpoints(tmp_path, MINE, lines.append)
 
 
 def names(folder) -> list[str]:
@@ -37,9 +37,9 @@ def state(step: int) -> dict:
     }
 
 
-def test_nothing_to_resume(kept, told):
+def test_nothing_to_resume(kept, lines):
     assert kept.load_latest() is None
-    assert told == []
+    assert lines == []
 
 
 def test_what_is_saved_is_loaded(kept):
@@ -79,22 +79,22 @@ def test_saving_again_replaces(kept, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
-def test_a_torn_file_is_passed_over_with_a_line(kept, told, tmp_path, share):
+def test_a_torn_file_is_passed_over_with_a_line(kept, lines, tmp_path, share):
     kept.save(1, state(1))
     kept.save(2, state(2))
     newest = tmp_path / "checkpoint-000000002.pt"
     content = newest.read_bytes()
     newest.write_bytes(content[: int(len(content) * share)])
     assert kept.load_latest()["state"]["global_step"] == 1
-    assert told == [f"warning: {newest} is torn or not a checkpoint; trying the one before it"]
+    assert lines == [f"warning: {newest} is torn or not a checkpoint; trying the one before it"]
 
 
-def test_all_torn_is_a_new_start(kept, told, tmp_path):
+def test_all_torn_is_a_new_start(kept, lines, tmp_path):
     for step in (1, 2):
         kept.save(step, state(step))
         (tmp_path / f"checkpoint-{step:09d}.pt").write_bytes(b"torn")
     assert kept.load_latest() is None
-    assert len(told) == 2
+    assert len(lines) == 2
 
 
 def test_torn_checkpoints_do_not_push_out_new_ones(kept, tmp_path):
@@ -124,14 +124,14 @@ def test_torn_checkpoints_do_not_push_out_new_ones(kept, tmp_path):
         ),
     ],
 )
-def test_foreign_and_other_versions_are_passed_over_with_a_line(kept, told, tmp_path, content, reason):
+def test_foreign_and_other_versions_are_passed_over_with_a_line(kept, lines, tmp_path, content, reason):
     kept.save(1, state(1))
     torch.save(content, tmp_path / "checkpoint-000000002.pt")
     assert kept.load_latest()["state"]["global_step"] == 1
-    assert told == [f"warning: {tmp_path / 'checkpoint-000000002.pt'} {reason}; trying the one before it"]
+    assert lines == [f"warning: {tmp_path / 'checkpoint-000000002.pt'} {reason}; trying the one before it"]
 
 
-def test_other_names_are_no_checkpoints(kept, told, tmp_path):
+def test_other_names_are_no_checkpoints(kept, lines, tmp_path):
     for name in (
         "checkpoint-5.pt",
         "checkpoint-000000009.pt.bak",
@@ -141,13 +141,13 @@ def test_other_names_are_no_checkpoints(kept, told, tmp_path):
     ):
         (tmp_path / name).write_bytes(b"x")
     assert kept.load_latest() is None
-    assert told == []
+    assert lines == []
     kept.save(1, state(1))
     assert kept.load_latest()["state"]["global_step"] == 1
     assert (tmp_path / "checkpoint-last.pt").exists()
 
 
-def test_nothing_is_unpickled(kept, tmp_path, told):
+def test_nothing_is_unpickled(kept, tmp_path, lines):
     class Harm:
         def __reduce__(self):
             return (open, (str(tmp_path / "harmed"), "w"))
@@ -157,7 +157,7 @@ def test_nothing_is_unpickled(kept, tmp_path, told):
         tmp_path / "checkpoint-000000002.pt",
     )
     assert kept.load_latest() is None
-    assert len(told) == 1
+    assert len(lines) == 1
     assert not (tmp_path / "harmed").exists()
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 import images
 from thorax.config import TrainingConfig
+from thorax.config.schema import Optimisation
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.training.losses import Loss, class_weights, probabilities
+from thorax.training.losses import LOSSES, Loss, class_weights, probabilities
 
 NAN = float("nan")
 CPU = torch.device("cpu")
@@ -49,7 +50,7 @@ batches = st.builds(
 
 
 def test_weights_are_n_by_n_l():
-    """First seed: 8 images, of which 2 have Effusion, 4 Mass, 1 Nodule (of 5 with a known label)."""
+    """8 images, of which 2 have Effusion, 4 Mass, 1 Nodule (of 5 with a known label)."""
     targets = np.zeros((8, 3))
     targets[:2, 0] = targets[:4, 1] = targets[0, 2] = 1
     targets[5:, 2] = NAN
@@ -300,3 +301,7 @@ def test_probabilities():
         got = probabilities(logits, task)
         assert got.dtype == torch.float32
         torch.testing.assert_close(got, want)
+
+
+def test_the_configuration_names_each_entry():
+    assert {*Optimisation.__dataclass_fields__["loss"].metadata["about"].choices} == {"auto", *LOSSES}

@@ -1,4 +1,4 @@
-"""Out of memory is said as advice."""
+"""Out of memory is reported as advice."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from thorax.training import memory
 def test_the_advice_names_settings_and_their_values() -> None:
     config = TrainingConfig(batch_size=48, accumulation_steps=2, image_shape=(1, 896, 896))
     with (
-        pytest.raises(ThoraxError, match="batch_size=48, accumulation_steps=2, image_shape=1,896,896") as told,
+        pytest.raises(ThoraxError, match="batch_size=48, accumulation_steps=2, image_shape=1,896,896") as caught,
         memory.advise(config, torch.device("cpu")),
     ):
         torch.empty(2**62, dtype=torch.uint8)
-    assert "raise accumulation_steps (to 4), set activation_checkpointing=true" in str(told.value)
+    assert "raise accumulation_steps (to 4), set activation_checkpointing=true" in str(caught.value)
 
 
 def test_what_is_set_already_is_not_advised() -> None:
     config = TrainingConfig(activation_checkpointing=True)
-    with pytest.raises(ThoraxError) as told, memory.advise(config, torch.device("cpu")):
+    with pytest.raises(ThoraxError) as caught, memory.advise(config, torch.device("cpu")):
         torch.empty(2**62, dtype=torch.uint8)
-    assert "activation_checkpointing" not in str(told.value)
+    assert "activation_checkpointing" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,10 @@ def test_bfloat16_that_is_not_there_is_refused(machine, device, advice):
 def test_the_cpu_is_asked(monkeypatch, tmp_path, flags, want):
     from thorax import machine
 
-    told = tmp_path / "cpuinfo"
+    cpuinfo = tmp_path / "cpuinfo"
     if flags is not None:
-        told.write_text(f"flags : {flags}\n")
-    monkeypatch.setattr(machine, "Path", lambda _: told)
+        cpuinfo.write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(machine, "Path", lambda _: cpuinfo)
     assert machine.cpu_has_bfloat16() is want
 
 

@@ -30,7 +30,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody disturbs."""
+    """An undisturbed run."""
     out = tmp_path_factory.mktemp("whole") / "model"
     done = run(command(images, out, **SETTINGS))
     assert done.returncode == 0, done.stderr

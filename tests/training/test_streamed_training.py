@@ -39,7 +39,7 @@ def shards(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody disturbs."""
+    """An undisturbed run."""
     out = tmp_path_factory.mktemp("whole") / "model"
     done = run(command(shards, out, **SETTINGS))
     assert done.returncode == 0, done.stderr

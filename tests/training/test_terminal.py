@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import struct
@@ -11,6 +12,7 @@ import termios
 from pathlib import Path
 
 from conftest import clean_environment, command, run
+from thorax.config import TrainingConfig
 
 
 def test_a_bar_on_a_terminal(images: Path, tmp_path: Path) -> None:
@@ -32,6 +34,8 @@ def test_a_bar_on_a_terminal(images: Path, tmp_path: Path) -> None:
     os.close(ours)
     assert process.wait() == 0
     assert b"epoch 1/1:" in seen
+    assert b"configuration: differs from the defaults in\r\n  network            cnn5  (default: resnet50)\r\n" in seen
+    assert b"configuration: {" not in seen
     assert b"\r" in seen.replace(b"\r\n", b"\n"), "a bar redraws its line"
     assert b"step/s" in seen or b"s/step" in seen
 
@@ -40,4 +44,6 @@ def test_whole_lines_elsewhere(images: Path, tmp_path: Path) -> None:
     done = run(command(images, tmp_path / "model", epochs="1", batch_size="2", log_seconds="0.1"))
     assert done.returncode == 0, done.stderr
     assert "\r" not in done.stdout
+    (resolved,) = (line for line in done.stdout.splitlines() if line.startswith("configuration: "))
+    assert TrainingConfig.from_dict(json.loads(resolved.removeprefix("configuration: "))).network == "cnn5"
     assert done.stdout.splitlines()[-1].startswith("best epoch 1/1: train_loss=")

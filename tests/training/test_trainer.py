@@ -1,4 +1,4 @@
-"""A run as the Trainer tells it: the epoch that is kept, when it ends, what it warns of, and what is frozen."""
+"""A run of the Trainer: the epoch that is kept, when it ends, what it warns of, and what is frozen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from runs import equal
 from thorax import models
-from thorax.data.loading import ImageDataset
+from thorax.data.loading import BatchRequest, ImageDataset
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.training import trainer as module
@@ -57,11 +57,11 @@ def test_the_best_epoch_is_kept_and_scored(train, tmp_path, monkeypatch, objecti
     trainer, record = a_trainer(train, tmp_path, epochs=3, objective=objective)
     validated_as(trainer, monkeypatch, logits)
     assert trainer.fit()
-    assert equal(copied(trainer.evaluated), record.evaluated[2])
+    assert equal(copied(trainer.eval_model), record.eval_models[2])
     assert trainer.load_best() == best
-    assert equal(copied(trainer.evaluated), record.evaluated[best])
-    assert not any(equal(record.evaluated[best], other) for k, other in enumerate(record.evaluated) if k != best)
-    assert np.allclose(trainer.logits(train), outputs(record.evaluated[best], trainer, train), atol=1e-5)
+    assert equal(copied(trainer.eval_model), record.eval_models[best])
+    assert not any(equal(record.eval_models[best], other) for k, other in enumerate(record.eval_models) if k != best)
+    assert np.allclose(trainer.logits(train), outputs(record.eval_models[best], trainer, train), atol=1e-5)
 
 
 def test_the_best_epochs_average_comes_back_and_the_network_stays(train, tmp_path, monkeypatch):
@@ -69,7 +69,7 @@ def test_the_best_epochs_average_comes_back_and_the_network_stays(train, tmp_pat
     validated_as(trainer, monkeypatch, [LOGITS[1.0], LOGITS[0.5]])
     trainer.fit()
     assert trainer.load_best() == 0
-    assert equal(copied(trainer.evaluated), record.evaluated[0])
+    assert equal(copied(trainer.eval_model), record.eval_models[0])
     assert equal(copied(trainer.net), copied(record.nets[-1]))
 
 
@@ -87,7 +87,7 @@ def outputs(weights: dict[str, torch.Tensor], trainer: module.Trainer, images: S
     """What a network of these weights says of the images, without the trainer's hand in it."""
     net = TinyNet()
     net.load_state_dict(weights)
-    batch = ImageDataset(images, trainer.preprocessing)[-1, np.arange(len(images))]
+    batch = ImageDataset(images, trainer.preprocessing)[BatchRequest(np.arange(len(images)))]
     with torch.no_grad():
         return net.eval()(trainer.preprocessing.tensor(batch.images)).numpy()
 
@@ -137,8 +137,8 @@ def test_early_stopping_ends_after_its_patience_and_not_before_its_least(
     assert trainer.fit()
     assert [row["validation_auc"] for row in trainer.state.history] == aucs[:epochs]
     assert trainer.load_best() == aucs.index(max(aucs[:epochs]))
-    said = [line for line in lines if "stopped early" in line]
-    assert said == (
+    found = [line for line in lines if "stopped early" in line]
+    assert found == (
         [f"stopped early: auc has not improved for {trainer.state.bad_epochs} epochs"] if epochs < 6 else []
     )
 
@@ -162,9 +162,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_step_and_rate(train, t
 
 
 @pytest.mark.parametrize(
-    ("read", "compute", "told"), [(1, 9, "10 %"), (6, 94, "6 %"), (4, 96, None), (0, 1, None), (3, 1, "75 %")]
+    ("read", "compute", "percent"), [(1, 9, "10 %"), (6, 94, "6 %"), (4, 96, None), (0, 1, None), (3, 1, "75 %")]
 )
-def test_waiting_for_images_is_measured_and_told_above_5_percent(train, tmp_path, monkeypatch, read, compute, told):
+def test_waiting_for_images_is_measured_and_logged_above_5_percent(
+    train, tmp_path, monkeypatch, read, compute, percent
+):
     lines: list[str] = []
     trainer, _ = a_trainer(train, tmp_path, log=lines.append, epochs=1)
     clock = SimpleNamespace(now=0.0)
@@ -179,10 +181,10 @@ def test_waiting_for_images_is_measured_and_told_above_5_percent(train, tmp_path
     row = trainer.state.history[0]
     assert row["data_wait"] == pytest.approx(read / (read + compute))
     assert row["images_per_second"] == pytest.approx(8 / (read + compute))
-    said = [line for line in lines if "waiting for images" in line]
-    assert len(said) == (told is not None)
-    assert not said or said[0].startswith(
-        f"warning: {told} of the time was spent waiting for images; raise num_workers (now 0)"
+    found = [line for line in lines if "waiting for images" in line]
+    assert len(found) == (percent is not None)
+    assert not found or found[0].startswith(
+        f"warning: {percent} of the time was spent waiting for images; raise num_workers (now 0)"
     )
 
 
@@ -191,7 +193,7 @@ def test_the_balanced_sampler_draws_rare_and_common_images_alike(images, tmp_pat
     train = some_images(images, normal=18, pneumonia=2)
     trainer, _ = a_trainer(train, tmp_path, epochs=20, batch_size=20, balanced_sampler=balanced)
     drawn: list[int] = []
-    before_each_batch(monkeypatch, lambda epoch, places: drawn.extend(places if epoch >= 0 else ()))
+    before_each_batch(monkeypatch, lambda request: drawn.extend(request.places if request.epoch is not None else ()))
     trainer.fit()
     assert len(drawn) == 400
     share = float(train.targets[drawn, 0].mean())

@@ -16,9 +16,10 @@ from images import FINDINGS, sample_set
 from runs import equal
 from thorax import models
 from thorax.config import TrainingConfig
-from thorax.data.loading import ImageDataset, epoch_order
+from thorax.data.loading import BatchRequest, ImageDataset, epoch_order
 from thorax.training.ema import MovingAverage
-from thorax.training.schedule import optimizer, rate
+from thorax.training.optimizers import build_optimizer
+from thorax.training.schedules import rate
 from trainers import TinyNet, a_trainer, copied, length
 
 #: Losses of the first five steps of the run below; other instruction sets and thread counts give the same to 2e-6.
@@ -44,7 +45,7 @@ def test_steps_are_those_of_plain_torch_in_however_many_parts(train, tmp_path, p
     plain, losses = copy.deepcopy(net), []
     sgd = torch.optim.SGD(plain.parameters(), lr=0.3)
     for places in epoch_order(len(images), 3, 0).reshape(-1, 8):
-        x = trainer.preprocessing.tensor(ImageDataset(images, trainer.preprocessing)[-1, places].images)
+        x = trainer.preprocessing.tensor(ImageDataset(images, trainer.preprocessing)[BatchRequest(places)].images)
         y = torch.from_numpy(images.targets[places])
         loss = nn.functional.binary_cross_entropy_with_logits(plain(x)[~y.isnan()], y[~y.isnan()])
         sgd.zero_grad()
@@ -89,6 +90,13 @@ def test_a_shorter_gradient_is_left_alone_to_the_bit(train, tmp_path):
     for trainer in (free, bound):
         trainer.fit()
     assert equal(copied(free.net), copied(bound.net))
+
+
+def test_a_step_goes_through_its_stages_by_name(train, tmp_path):
+    trainer, record = a_trainer(train, tmp_path, epochs=1, accumulation_steps=2)
+    trainer.fit()
+    part = ["augmentation", "forward", "backward"]
+    assert record.stages == ["data", "copy", *part, *part, "optimizer", "logging"] * 4 + ["data"]
 
 
 # -- Rates ---------------------------------------------------------------------------------------------------------
@@ -208,7 +216,7 @@ def test_a_first_step_that_the_scaler_skips_leaves_no_trace(name):
     nets = [TinyNet(norm=False)]
     nets.append(copy.deepcopy(nets[0]))
     config = TrainingConfig(network="cnn5", optimizer=name, momentum=0.9, learning_rate=0.1)
-    (skipping, plain), start = (optimizer(config, net) for net in nets), copied(nets[0])
+    (skipping, plain), start = (build_optimizer(config, net) for net in nets), copied(nets[0])
     buffers = [skipping.state[p]["momentum_buffer"] for p in nets[0].parameters()]
     assert all(not buffer.any() for buffer in buffers)
     scaler = GradScaler("cpu", init_scale=4.0)

@@ -18,19 +18,19 @@ from conftest import SCRIPT, TINY, command, run
 from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
-from thorax.data.loading import ImageDataset
+from thorax.data.loading import BatchRequest, ImageDataset
 from thorax.data.parts import preprocessing
 from thorax.data.samples import label_space, sample_set
 from thorax.errors import ThoraxError
-from thorax.job import Job, Process
+from thorax.job import Job
 from thorax.tracking.factory import build_observer
 from thorax.tracking.health.__main__ import main as judge_folder
 from thorax.tracking.health.records import read
 from thorax.tracking.observers import STAGES, Observer, Observers
 from thorax.tracking.progress import Progress
 from thorax.training.checkpoints import Checkpoints
+from thorax.training.inputs import Hardware, Monitoring, TrainingData
 from thorax.training.loss_log import LossLog
-from thorax.training.stopping import Stop
 from thorax.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -54,18 +54,11 @@ def a_trainer(images: Path, folder: Path, observer: Observer | None = None, **se
     (folder / "checkpoints").mkdir(exist_ok=True)
     return Trainer(
         config,
-        Process(),
-        train,
-        validation,
-        preprocessing(config),
-        Checkpoints(folder / "checkpoints", {}, print),
         net,
-        device=CPU,
-        precision="float32",
-        workers=0,
-        stop=Stop(),
-        log=lambda line: None,
-        observer=observer,
+        TrainingData(train, validation, preprocessing(config)),
+        Hardware(),
+        Checkpoints(folder / "checkpoints", {}, print),
+        Monitoring(observer=observer, log=lambda line: None),
     )
 
 
@@ -187,12 +180,12 @@ def test_where_nothing_is_on_nothing_is_loaded_and_a_step_calls_nothing(images, 
     assert modules_of(images, tmp_path) == set()
     trainer = a_trainer(images, tmp_path, epochs="1")
     trainer.fit()
-    batch = ImageDataset(trainer.train_images, trainer.preprocessing)[0, np.arange(8)]
-    losses, progress = LossLog(trainer), Progress("", 1, 0, False, 1e9)
+    batch = ImageDataset(trainer.train_images, trainer.preprocessing)[BatchRequest(np.arange(8), epoch=0)]
+    losses, progress = LossLog(trainer.state, trainer.hardware, None), Progress("", 1, 0, False, 1e9)
     called = set()
     sys.setprofile(lambda frame, event, argument: called.add(frame.f_code.co_filename) if event == "call" else None)
     try:
-        trainer._count(trainer._step(batch), batch, 0.001, losses, progress)
+        trainer.train_step(batch, losses, progress)
     finally:
         sys.setprofile(None)
     ours = {Path(file).name for file in called if f"{os.sep}tracking{os.sep}" in file and "thorax" in file}

@@ -162,7 +162,7 @@ def check_processes(recipe: Recipe, task: Task) -> None:
         ThoraxError: the batch does not divide by the processes, or the precision needs a GPU.
     """
     from thorax.config import TrainingConfig
-    from thorax.config.rules import check_machine
+    from thorax.config.validate import check_machine
 
     here = task.processes or gpus(recipe.instance_type) or 1
     device = "cuda" if recipe.instance_type.startswith(GPU) else "cpu"

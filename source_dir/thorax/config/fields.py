@@ -6,12 +6,13 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from thorax.errors import ThoraxError, deprecated
+from thorax.registry import registered
 
 TRUE = ("true", "True", "1", "yes")
 FALSE = ("false", "False", "0", "no")
@@ -25,7 +26,8 @@ class Spelling:
 
     Attributes:
         name: as the user writes it.
-        origin: who uses this name: "built-in" (Image Classification algorithm), "seed" scripts, "timm" ...
+        origin: who uses this name: "built-in" (SageMaker's Image Classification algorithm), "script-mode" (training
+            scripts of SageMaker's examples), "timm" or "torchvision".
         translate: maps the other name's text to this field's text, where the values differ too.
     """
 
@@ -39,15 +41,20 @@ class FieldSpec:
     """What a hyperparameter means, for the parser, the checks and the generated table.
 
     Attributes:
-        choices: the allowed values, where there are only some; a registry, where others may be registered.
+        help: what it means, for the reference page and --help.
+        spellings: its other names.
+        choices: the texts that it takes, or a registry of them; none for a free value.
+        registry: kind of the registry that takes more choices from outside, such as "loss".
+        low, high: its range, ends included, but for an `open_low`.
+        affects_result: whether another value trains another network; only such values tell two runs apart.
         renamed: former choice -> its name now; accepted with a deprecation line, and what bundles and checkpoints
             store.
     """
 
     help: str
-    group: str
     spellings: tuple[Spelling, ...] = ()
     choices: Collection[str] = ()
+    registry: str = ""
     low: float | None = None
     high: float | None = None
     open_low: bool = False
@@ -55,9 +62,9 @@ class FieldSpec:
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def parameter(default: Any, help: str, group: str, **about: Any) -> Any:
+def parameter(default: Any, help: str, **about: Any) -> Any:
     """A dataclass field with its description."""
-    return dataclasses.field(default=default, metadata={"about": FieldSpec(help, group, **about)})
+    return dataclasses.field(default=default, metadata={"about": FieldSpec(help, **about)})
 
 
 def about(field: dataclasses.Field[Any]) -> FieldSpec:
@@ -80,7 +87,7 @@ def range_text(a: FieldSpec) -> str:
 def plain(number: float) -> str:
     """A number as people write it: fixed-point, no exponent, no trailing zeros."""
     if abs(number) >= 1e15:
-        return f"{number:.6g}"  # only in errors; hundreds of digits help nobody
+        return f"{number:.6g}"  # only in errors, where hundreds of digits do not help
     return str(int(number)) if float(number).is_integer() else f"{Decimal(str(number)):f}"
 
 
@@ -160,16 +167,22 @@ def read(field: dataclasses.Field[Any], name: str, text: str) -> Any:
 
 
 def check(field: dataclasses.Field[Any], name: str, value: Any) -> None:
-    """Raises ThoraxError where `value` is outside the field's range or choices."""
+    """Raises ThoraxError where `value` is outside the field's range or choices, with the nearest choice."""
     a = about(field)
-    values: Sequence[Any] = value if isinstance(value, tuple) else (value,)
-    for each in values:
-        if a.choices and each not in a.choices:
-            if len(a.choices) == 1:
-                raise ThoraxError(f"{name}={each} is not offered, only {', '.join(a.choices)}")
-            nearest = difflib.get_close_matches(str(each), a.choices, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise ThoraxError(f"{name}={each} is not one of {', '.join(a.choices)}{hint}")
-        below = a.low is not None and (each <= a.low if a.open_low else each < a.low)
-        if not a.choices and (below or (a.high is not None and each > a.high)):
-            raise ThoraxError(f"{name}={plain(each)} is out of range: it must be {range_text(a)}")
+    for item in value if isinstance(value, tuple) else (value,):
+        if a.choices:
+            _check_choice(a, name, item)
+            continue
+        below = a.low is not None and (item <= a.low if a.open_low else item < a.low)
+        if below or (a.high is not None and item > a.high):
+            raise ThoraxError(f"{name}={plain(item)} is out of range: it must be {range_text(a)}")
+
+
+def _check_choice(a: FieldSpec, name: str, text: str) -> None:
+    known = (*a.choices, *(entry for entry in registered(a.registry) if entry not in a.choices))
+    if text not in known:
+        if len(known) == 1:
+            raise ThoraxError(f"{name}={text} is not offered, only {known[0]}")
+        nearest = difflib.get_close_matches(str(text), known, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise ThoraxError(f"{name}={text} is not one of {', '.join(known)}{hint}")

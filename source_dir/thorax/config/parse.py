@@ -1,19 +1,22 @@
-"""From texts in any known spelling to the fields of TrainingConfig."""
+"""From texts in any known spelling to the values of the fields."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
+from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
 from thorax.config.fields import about, read
-from thorax.config.training_config import TrainingConfig
+from thorax.config.schema import Fields
 from thorax.errors import ThoraxError
 from thorax.job import PATHS
 
-#: Keys that the platform adds to a job's hyperparameters; they are not ours to judge.
+#: Keys that the platform adds to a job's hyperparameters; they are passed over.
 PLATFORM = re.compile(r"^(sagemaker_\w+|_tuning_objective_metric)$")
 
 
@@ -21,7 +24,7 @@ PLATFORM = re.compile(r"^(sagemaker_\w+|_tuning_objective_metric)$")
 def spellings() -> dict[str, tuple[dataclasses.Field[Any], Any]]:
     """Every known name -> (field, translation of its text or None)."""
     names: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
-    for field in dataclasses.fields(TrainingConfig):
+    for field in dataclasses.fields(Fields):
         names[field.name] = (field, None)
         for spelling in about(field).spellings:
             names[spelling.name] = (field, spelling.translate)
@@ -33,7 +36,7 @@ def canonical(name: str) -> str:
     return name.lstrip("-").replace("-", "_")
 
 
-def parse(texts: dict[str, str]) -> dict[str, Any]:
+def parse(texts: Mapping[str, str]) -> dict[str, Any]:
     """Field values for those hyperparameters that the texts name.
 
     Raises:
@@ -71,8 +74,19 @@ def _read(field: dataclasses.Field[Any], name: str, text: str, translate: Any) -
         ) from None
 
 
+def text_of(value: Any) -> str:
+    """A Python value as the text that means it: true, 0.00003, a,b; empty for None."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{Decimal(repr(value)):f}"
+    if isinstance(value, list | tuple):
+        return ",".join(map(text_of, value))
+    return "" if value is None else str(value)
+
+
 def unknown(name: str) -> str:
-    """The message for a name that nobody knows, with the nearest known one; it may be a path's."""
+    """The message for an unknown name, with the nearest known one; it may be a path's."""
     known = [*spellings(), *PATHS, *(other for names in PATHS.values() for other in names)]
     nearest = sorted((k for k in known if len(name) > 3 and name in k), key=len) or difflib.get_close_matches(
         name, known, n=1

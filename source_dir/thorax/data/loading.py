@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ class Batch:
         images: (n, H, W) uint8.
         draws: (n, DRAWS) float32; empty where nothing is random.
         indices: (n,) int64, places in the SampleSet.
-        everyone: (N,) int64, places of the whole global batch, before it was shared out.
+        global_indices: (N,) int64, places of the whole global batch, before it was shared out.
         corrupt: places of images that could not be read (only with skip_corrupt); their rows are all black.
         problem: why the batch could not be read; then the run ends with this line.
     """
@@ -37,14 +36,12 @@ class Batch:
     images: torch.Tensor
     draws: torch.Tensor
     indices: torch.Tensor
-    everyone: torch.Tensor
+    global_indices: torch.Tensor
     corrupt: tuple[int, ...] = ()
     problem: str = ""
 
     def pin_memory(self) -> Batch:
-        return Batch(
-            self.images.pin_memory(), self.draws.pin_memory(), self.indices, self.everyone, self.corrupt, self.problem
-        )
+        return replace(self, images=self.images.pin_memory(), draws=self.draws.pin_memory())
 
 
 def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:
@@ -63,17 +60,43 @@ def balanced_weights(images: SampleSet) -> np.ndarray:
     return 1.0 / counts[inverse.ravel()]
 
 
-#: What Images is asked for: epoch, places of a global batch and, where they were read already, the bytes of this
-#: process's images.
-Item: TypeAlias = tuple[int, np.ndarray] | tuple[int, np.ndarray, list[bytes]]
+@dataclass(frozen=True)
+class BatchRequest:
+    """What ImageDataset is asked for.
+
+    Attributes:
+        places: (N,) int64, places in the SampleSet: of a whole global batch in training, else of this process's images.
+        epoch: the epoch of training, from 0; None: the images are evaluated.
+        view: 0 as served; 1, 2, ... augmented, each image always in the same way. Only where they are evaluated.
+        encoded: the bytes of this process's images, where they were read already.
+    """
+
+    places: np.ndarray
+    epoch: int | None = None
+    view: int = 0
+    encoded: list[bytes] | None = None
+
+    @property
+    def random(self) -> bool:
+        """Whether images are augmented."""
+        return self.epoch is not None or self.view > 0
+
+    def draws(self, seed: int, places: np.ndarray) -> np.ndarray:
+        """(n, DRAWS) float32 in [0, 1): the random numbers of these images; (0, DRAWS) where nothing is random.
+
+        Views count their random numbers down from the last epoch that there could be.
+        """
+        if not self.random or not len(places):
+            return np.zeros((0, DRAWS), np.float32)
+        epoch = 2**32 - 1 - self.view if self.epoch is None else self.epoch
+        return np.stack([draws_for(seed, epoch, int(place)) for place in places])
 
 
-class TrainingBatches(Sampler[Item]):
+class TrainingBatches(Sampler[BatchRequest]):
     """The global batches of one epoch from some step on; every process walks the same list.
 
     The last images of an epoch that do not fill a batch are left out (another epoch's order takes them in); a set
-    smaller
-    than one batch is one batch.
+    smaller than one batch is one batch.
     """
 
     def __init__(self, order: np.ndarray, batch_size: int, epoch: int, start: int = 0) -> None:
@@ -82,15 +105,15 @@ class TrainingBatches(Sampler[Item]):
     def __len__(self) -> int:
         return len(self.order) // self.batch_size - self.start
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[BatchRequest]:
         for step in range(self.start, len(self.order) // self.batch_size):
-            yield self.epoch, self.order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield BatchRequest(self.order[step * self.batch_size : (step + 1) * self.batch_size], self.epoch)
 
 
-class EvaluationBatches(Sampler[Item]):
+class EvaluationBatches(Sampler[BatchRequest]):
     """This process's images in order, each image of the set in exactly one process: no padding, no duplicates.
 
-    View 0 is the image as it is served; views 1, 2, ... are augmented, each image always in the same way.
+    See BatchRequest for `view`.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int, world_size: int, view: int = 0) -> None:
@@ -99,16 +122,13 @@ class EvaluationBatches(Sampler[Item]):
     def __len__(self) -> int:
         return -(-len(self.mine) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[BatchRequest]:
         for start in range(0, len(self.mine), self.batch_size):
-            yield -1 - self.view, self.mine[start : start + self.batch_size]
+            yield BatchRequest(self.mine[start : start + self.batch_size], view=self.view)
 
 
 class ImageDataset(Dataset[Batch]):
-    """Reads whole batches: index it with (epoch, global batch); epoch -1 is evaluation as served, -2, -3, ...
-
-    Its augmented views.
-    """
+    """Reads whole batches: index it with a BatchRequest."""
 
     def __init__(
         self,
@@ -124,22 +144,16 @@ class ImageDataset(Dataset[Batch]):
         self.samples, self.preprocessing, self.seed = samples, preprocessing, seed
         self.random_crop, self.rank, self.world_size, self.skip_corrupt = random_crop, rank, world_size, skip_corrupt
 
-    def __getitem__(self, item: Item) -> Batch:
-        epoch, everyone, *read = item
-        training, random = epoch >= 0, epoch != -1
-        mine = everyone[self.rank :: self.world_size] if training else everyone
+    def __getitem__(self, request: BatchRequest) -> Batch:
+        mine = request.places if request.epoch is None else request.places[self.rank :: self.world_size]
         images = np.zeros((len(mine), self.preprocessing.height, self.preprocessing.width), np.uint8)
-        draws = (
-            np.stack([draws_for(self.seed, epoch % 2**32, int(i)) for i in mine])
-            if random and len(mine)
-            else np.zeros((0, DRAWS), np.float32)
-        )
+        draws = request.draws(self.seed, mine)
         corrupt: list[int] = []
         for row, index in enumerate(mine):
             source = self.samples.table.sources[int(index)]
-            image, name = read[0][row] if read else source, str(source)
+            image, name = request.encoded[row] if request.encoded else source, str(source)
             try:
-                if random and self.random_crop and self.preprocessing.fit == "crop":
+                if request.random and self.random_crop and self.preprocessing.fit == "crop":
                     whole = self.preprocessing.uncropped(image, name)
                     images[row] = self.preprocessing.crop(
                         whole, name, float(draws[row, DOWN]), float(draws[row, RIGHT])
@@ -154,7 +168,7 @@ class ImageDataset(Dataset[Batch]):
             torch.from_numpy(images),
             torch.from_numpy(draws),
             torch.from_numpy(mine.astype(np.int64)),
-            torch.from_numpy(everyone.astype(np.int64)),
+            torch.from_numpy(request.places.astype(np.int64)),
             tuple(corrupt),
         )
 
@@ -164,7 +178,7 @@ def _failed(problem: str) -> Batch:
     return Batch(nothing, nothing, nothing, nothing, problem=problem)
 
 
-def loader(images: ImageDataset, batches: Sampler[Item], workers: int, pin: bool = False) -> Iterator[Batch]:
+def loader(images: ImageDataset, batches: Iterable[BatchRequest], workers: int, pin: bool = False) -> Iterator[Batch]:
     """Reads `batches` in order with worker processes; an error in an image arrives as Batch.problem.
 
     Raises:
@@ -184,18 +198,15 @@ def loader(images: ImageDataset, batches: Sampler[Item], workers: int, pin: bool
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turns torch's word that a worker was killed into a ThoraxError.
-
-    It comes wherever the main process is at that moment.
-    """
+    """Turns torch's error about a killed worker, raised wherever the main process is, into a ThoraxError."""
     try:
         yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
-        told = str(error).splitlines()[0].strip().rstrip(".")
+        reason = str(error).splitlines()[0].strip().rstrip(".")
         raise ThoraxError(
-            f"a process that reads images ended: {told}; memory has most likely run out: lower num_workers, or free"
+            f"a process that reads images ended: {reason}; memory has most likely run out: lower num_workers, or free"
             " memory or shared memory (/dev/shm)"
         ) from None
 
@@ -208,10 +219,10 @@ def _start_worker(_: int) -> None:
 
 
 def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int = 8) -> dict[int, str]:
-    """Index -> reason of images that cannot be used, told by their first bytes: in seconds, before hours are spent.
+    """Index -> reason of images that cannot be used, from their first bytes alone: in seconds, before hours are spent.
 
     Images that are damaged further on are found when they are read. Shards with an index are passed over: all of their
-    images were decoded when they were packed, and to look at each again would be to read a set that may not fit twice.
+    images were decoded when they were packed.
 
     Raises:
         DecoderMissing: an image needs a package that is not installed; to leave such images out would hide it.
@@ -223,13 +234,13 @@ def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int
     def look(index: int) -> tuple[int, str]:
         source = sources[index]
         try:
-            told = header(source, str(source))
+            info = header(source, str(source))
             if (
                 preprocessing.fit == "crop"
                 and not preprocessing.resize
-                and (told.height < preprocessing.height or told.width < preprocessing.width)
+                and (info.height < preprocessing.height or info.width < preprocessing.width)
             ):
-                preprocessing.image(source)  # says so
+                preprocessing.image(source)  # raises
         except DecoderMissing:
             raise
         except DecodeError as error:

@@ -37,6 +37,11 @@ class Parts:
     split_hash: str
 
     @property
+    def scored(self) -> list[SampleSet]:
+        """Validation and, if there is one, test."""
+        return self.all[1:]
+
+    @property
     def all(self) -> list[SampleSet]:
         return [p for p in (self.train, self.validation, self.test) if p is not None]
 
@@ -51,8 +56,7 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
 
     Raises:
         ThoraxError: a channel is missing or empty, labels do not fit, a patient is in two parts, a class is empty, an
-            image
-            cannot be used.
+            image cannot be used.
     """
     for name in ("train", "validation", "test"):
         if f"{name}_lst" in job.channels and name not in job.channels:
@@ -184,6 +188,9 @@ def _usable(part: SampleSet, config: TrainingConfig, say: Callable[[str], None])
 
 
 def preprocessing(config: TrainingConfig) -> Preprocessing:
-    """The Preprocessing that the configuration describes; mean and deviation of a data set are measured later."""
+    """The Preprocessing that the configuration describes; mean and std of a data set are measured later."""
     height, width = config.image_size
-    return Preprocessing(height, width, config.channels, config.resolved_fit, config.resize, config.normalization)
+    fit = config.resolved_fit
+    return Preprocessing(
+        height, width, config.channels, fit, config.resize if fit == "crop" else None, config.normalization
+    )

@@ -2,13 +2,10 @@
 shuffled.
 
 The order of an epoch follows from seed, epoch, batch size and shuffle_buffer alone. The shards are shuffled and laid
-end
-to end, and that row of images is cut into as many equal lanes as a global batch has images. Each step takes one image
-of
-each lane, by way of a small shuffle buffer of its own. So a batch has images of many places, and yet every lane is read
-from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...: the batches
-are
-the same for any W, no image is read twice, and to go on at step k is to leave out the first k steps.
+end to end, and that row of images is cut into as many equal lanes as a global batch has images. Each step takes one
+image of each lane, by way of a small shuffle buffer of its own. So a batch has images of many places, and yet every
+lane is read from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...:
+the batches are the same for any W, no image is read twice, and to go on at step k is to leave out the first k steps.
 """
 
 from __future__ import annotations
@@ -17,12 +14,13 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from thorax.data.columns import ByteRangeColumn
-from thorax.data.loading import Item, TrainingBatches
+from thorax.data.loading import BatchRequest, TrainingBatches
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 
@@ -30,7 +28,7 @@ from thorax.errors import ThoraxError
 AHEAD, LEAST, MOST = 32 << 20, 64 << 10, 4 << 20
 #: Images of other parts are read over, rather than skipped by another read, where they take up to this many bytes.
 HOLE = 128 << 10
-#: Lanes whose file stays open between reads; more would run into the limit of open files.
+#: Lanes that keep their file open between reads; more would run into the limit of open files.
 KEPT_OPEN = 256
 #: Threads that read, and global batches that are read ahead of the one that is asked for.
 THREADS, BATCHES = 8, 2
@@ -166,7 +164,7 @@ class Lane:
             raise ThoraxError(f"{file} at byte {start} cannot be read: {error.strerror}") from None
         if len(data) < size:
             raise ThoraxError(
-                f"{file} is cut short: it ends {size - len(data)} bytes before the images that it is said to hold"
+                f"{file} is cut short: {size - len(data)} bytes of the images that its index lists are missing"
             )
         if not self.keep_open or self.next == len(self.todo):
             self.close()
@@ -179,7 +177,7 @@ class Lane:
 
 
 class StreamedBatches(TrainingBatches):
-    """TrainingBatches whose items bring the bytes of this process's images, read ahead by threads.
+    """TrainingBatches with the bytes of this process's images in each request, read ahead by threads.
 
     One reader feeds all workers of a process: they decode, and none reads what another has read.
 
@@ -207,22 +205,23 @@ class StreamedBatches(TrainingBatches):
             streaming_order(self.sources, batch_size, shuffle_buffer, seed, epoch), batch_size, epoch, start
         )
 
-    def __iter__(self) -> Iterator[Item]:
-        items = list(super().__iter__())
-        lanes = self._lanes([everyone for _, everyone, *_ in items])
+    def __iter__(self) -> Iterator[BatchRequest]:
+        requests = list(super().__iter__())
+        lanes = self._lanes([request.places for request in requests])
         with ThreadPoolExecutor(THREADS) as readers, ThreadPoolExecutor(1) as ahead:
 
-            def read(item: Item) -> Item:
-                mine = item[1][self.rank :: self.world_size].tolist()
+            def read(request: BatchRequest) -> BatchRequest:
+                mine = request.places[self.rank :: self.world_size].tolist()
                 waiting = [(lane, image) for lane, image in zip(lanes, mine, strict=True) if image not in lane.held]
                 list(readers.map(lambda pair: pair[0].read_until(pair[1]), waiting))
-                return item[0], item[1], [lane.held.pop(image) for lane, image in zip(lanes, mine, strict=True)]
+                encoded = [lane.held.pop(image) for lane, image in zip(lanes, mine, strict=True)]
+                return replace(request, encoded=encoded)
 
             try:
-                coming = deque(ahead.submit(read, item) for item in items[:BATCHES])
-                for item in items[BATCHES:]:
+                coming = deque(ahead.submit(read, request) for request in requests[:BATCHES])
+                for request in requests[BATCHES:]:
                     done = coming.popleft().result()
-                    coming.append(ahead.submit(read, item))
+                    coming.append(ahead.submit(read, request))
                     yield done
                 while coming:
                     yield coming.popleft().result()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from thorax.data.loading import Batch, ImageDataset, loader
+from thorax.data.loading import Batch, BatchRequest, ImageDataset, loader
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.scoring.options import BatchOptions
@@ -49,8 +49,8 @@ def score_all(
         left = [np.arange(start, min(start + options.batch, len(images))) for start in starts][len(done.batches) :]
         progress = Progress("images", len(images), len(images) - sum(map(len, left)), shown=True, every=15.0)
         reader = ImageDataset(images, classifier.bundle.preprocessing, skip_corrupt=True)
-        batches: Any = [(-1, places) for places in left]  # -1: as served
-        loaded = iter(loader(reader, batches, (options.workers or 0) if left else 0))
+        requests = [BatchRequest(places) for places in left]
+        loaded = loader(reader, requests, (options.workers or 0) if left else 0)
         for read, rows in _passes(classifier.score, loaded, options.threads or 1):
             places, corrupt = read.indices.numpy(), set(read.corrupt)
             rows[[k for k, place in enumerate(places) if int(place) in corrupt]] = np.nan
@@ -82,7 +82,7 @@ def _passes(
 def _why(reader: ImageDataset, place: int) -> str:
     """Why that image cannot be read."""
     strict = ImageDataset(reader.samples, reader.preprocessing)
-    return strict[(-1, np.array([place]))].problem or "cannot be read"
+    return strict[BatchRequest(np.array([place]))].problem or "cannot be read"
 
 
 class Partial:

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from thorax.errors import ThoraxError
-from thorax.files import write_whole
+from thorax.files import source_file, write_whole
 from thorax.serving.bundle import CODE, DESCRIPTION, RAY, SPLIT, WEIGHTS
 from thorax.serving.bundle_contents import BundleContents
 
 STAGE = ".partial"
 #: What of source_dir travels with a bundle: the serving entry points and the package without the trainer.
 _SERVING = ("inference.py", "deployment.py", "thorax")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training", "_source")
 #: Replicas and their share of CPUs and GPUs are settings (THORAX_REPLICAS ...), see serving/settings.py.
 _RAY = b"""applications:
   - name: thorax
@@ -42,7 +42,8 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def write_bundle(folder: Path, net: nn.Module, contents: BundleContents, split_table: str, source_dir: Path) -> None:
+def write_bundle(folder: Path, net: nn.Module, contents: BundleContents, split_table: str, source_dir: Path | None = None
+) -> None:
     """Writes a bundle: everything into a hidden folder first, bundle.json last of all.
 
     Args:
@@ -50,7 +51,7 @@ def write_bundle(folder: Path, net: nn.Module, contents: BundleContents, split_t
         net: whose weights are stored.
         contents: what bundle.json says.
         split_table: split.csv, the id, patient and part of every image.
-        source_dir: where inference.py, deployment.py and the package lie.
+        source_dir: where inference.py, deployment.py and the package lie; default: where `source_file` finds them.
 
     Raises:
         ThoraxError: the folder cannot be written or the disk is full; then there is no bundle.json.
@@ -66,7 +67,7 @@ def write_bundle(folder: Path, net: nn.Module, contents: BundleContents, split_t
         write_whole(_RAY, stage / RAY, "bundle")
         (stage / CODE).mkdir()
         for name in _SERVING:
-            source = source_dir / name
+            source = source_dir / name if source_dir else source_file(name)
             if source.is_dir():
                 shutil.copytree(source, stage / CODE / name, ignore=_LEFT_OUT)
             else:

@@ -88,17 +88,13 @@ class Checkpoints:
             return state
         return None
 
-    def _check_identity(self, file: Path, theirs: dict[str, Any]) -> None:
-        keys = {**self.identity, **theirs}
-        other = [
-            f"{k}={theirs.get(k)} there, {self.identity.get(k)} here"
-            for k in keys
-            if theirs.get(k) != self.identity.get(k)
-        ]
+    def _check_identity(self, file: Path, saved: dict[str, Any]) -> None:
+        now = self.identity
+        other = [f"{k}={saved.get(k)} there, {now.get(k)} here" for k in {**now, **saved} if saved.get(k) != now.get(k)]
         if other:
-            told = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
+            named = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
             raise ThoraxError(
-                f"checkpoint {file} is from another run ({told}); choose another job name or --checkpoint-dir, or"
+                f"checkpoint {file} is from another run ({named}); choose another job name or --checkpoint-dir, or"
                 " remove it"
             )
 
@@ -107,7 +103,7 @@ class Checkpoints:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Raises ValueError that says why the file is not one of our checkpoints."""
+    """The content of a checkpoint; raises ValueError with the reason where the file is not one."""
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -58,12 +58,9 @@ def process_group(process: Process, device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if "gloo" not in str(error) or "onnection" not in str(error):
             raise
-        print(
-            f"process {process.rank}: another process of this run has ended, and so does this one",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(1)  # that one says why: neither a traceback nor a reason of our own in its way
+        message = f"process {process.rank}: another process of this run has ended, and so does this one"
+        print(message, file=sys.stderr, flush=True)
+        os._exit(1)  # the other process reports why; a traceback here would hide its message
     except BaseException:
         if device.type != "cuda":
             _leave()
@@ -98,16 +95,16 @@ def from_main(work: Callable[[], T], process: Process) -> T:
     """What `work` returns in the main process, in every process; its ThoraxError too. All must call it."""
     if process.world_size == 1:
         return work()
-    told: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]
     if process.is_main:
         try:
-            told[0] = work()
+            outcome[0] = work()
         except ThoraxError as error:
-            told[1] = error
-    dist.broadcast_object_list(told)
-    if told[1] is not None:
-        raise told[1]
-    return cast(T, told[0])
+            outcome[1] = error
+    dist.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return cast(T, outcome[0])
 
 
 def share_buffers(net: nn.Module, process: Process) -> None:
@@ -125,7 +122,7 @@ def total(values: torch.Tensor, process: Process) -> torch.Tensor:
 
 
 def gather(indices: np.ndarray, logits: np.ndarray, count: int, process: Process) -> np.ndarray:
-    """(count, L) float32: row i holds the logits of image i; images that nobody scored (corrupt ones) are NaN.
+    """(count, L) float32: row i holds the logits of image i; corrupt images, which no process scored, are NaN.
 
     Raises:
         RuntimeError: an image was scored twice; the samplers are wrong.
@@ -135,9 +132,9 @@ def gather(indices: np.ndarray, logits: np.ndarray, count: int, process: Process
         gathered: list[tuple[np.ndarray, np.ndarray] | None] = [None] * process.world_size
         dist.all_gather_object(gathered, (indices, logits))
         parts = [part for part in gathered if part is not None]
-    everyone = np.concatenate([part[0] for part in parts])
-    if len(np.unique(everyone)) != len(everyone):
-        raise RuntimeError(f"{len(everyone) - len(np.unique(everyone))} images were scored more than once")
+    global_indices = np.concatenate([part[0] for part in parts])
+    if repeated := len(global_indices) - len(np.unique(global_indices)):
+        raise RuntimeError(f"{repeated} images were scored more than once")
     rows = np.full((count, logits.shape[1]), np.nan, np.float32)
     for some, values in parts:
         rows[some] = values

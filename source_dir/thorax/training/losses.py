@@ -1,7 +1,8 @@
-"""Losses over logits with class weights, label smoothing and masked unknown labels."""
+"""Losses over logits with class weights, label smoothing and masked unknown labels: one entry of LOSSES each."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from thorax.config import TrainingConfig
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
+from thorax.registry import Registry
 
 
 def class_weights(images: SampleSet, cap: float) -> dict[str, float]:
@@ -30,14 +32,32 @@ def class_weights(images: SampleSet, cap: float) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
+class LossSpec:
+    """One entry of LOSSES.
+
+    Attributes:
+        terms: the loss of each image and label from (logits, targets, smoothed, loss): all (n, L) float32, `targets` in
+            {0, 1} with unknown labels as 0, `smoothed` the same after label smoothing, `loss` the run's Loss with its
+            settings. Returns (n, L), or (n,) where `per_image`; unknown labels and class weights are its caller's work.
+        per_image: one number an image, for exclusive classes.
+    """
+
+    terms: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Loss], torch.Tensor]
+    per_image: bool = False
+
+
+LOSSES: Registry[LossSpec] = Registry("loss")
+
+
+@dataclass(frozen=True)
 class Loss:
     """Sum of the loss over images and labels; the trainer divides by `count` of the whole global batch.
 
     Attributes:
-        name: bce, cross_entropy or focal.
+        name: an entry of LOSSES.
         weights: (len(classes),) float32, by class; None for no weights.
         smoothing: targets 0 and 1 become s/2 and 1 - s/2 (for C exclusive classes: s/C and 1 - s + s/C).
-        focal_gamma: exponent of the focal loss (Lin et al., "Focal loss for dense object detection", 2017).
+        focal_gamma: exponent of the focal loss.
     """
 
     name: str
@@ -50,13 +70,12 @@ class Loss:
         """The loss of a run. Cross entropy of two classes is bce of their one logit (the other class's is 0).
 
         Raises:
-            ThoraxError: cross entropy for labels that exclude nothing.
+            ThoraxError: a loss of whole images for labels that exclude nothing.
         """
         name = config.loss
-        if name == "cross_entropy" and space.task == "multilabel":
+        if name != "auto" and LOSSES[name].per_image and space.task == "multilabel":
             raise ThoraxError(
-                "loss=cross_entropy but an image may have several labels or none; set loss=bce or focal, or leave"
-                " loss out"
+                f"loss={name} but an image may have several labels or none; set loss=bce or focal, or leave loss out"
             )
         if name == "auto" or (name == "cross_entropy" and space.task == "binary"):
             name = "cross_entropy" if space.task == "multiclass" else "bce"
@@ -67,47 +86,59 @@ class Loss:
         return cls(name, weights, config.label_smoothing, config.focal_gamma)
 
     def count(self, targets: torch.Tensor) -> int:
-        """What the sum is divided by to be a mean: known labels, or known images for cross entropy."""
+        """What the sum is divided by to be a mean: known labels, or known images where the loss is of whole images."""
         known = ~torch.isnan(targets)
-        return int(known.all(dim=1).sum() if self.name == "cross_entropy" else known.sum())
+        return int(known.all(dim=1).sum() if LOSSES[self.name].per_image else known.sum())
 
     def sum(self, logits: torch.Tensor, targets: torch.Tensor, smooth: bool = True) -> torch.Tensor:
         """The loss summed over images and known labels, a float32 scalar.
 
         Args:
             logits: (n, L) of any float dtype.
-            targets: (n, L) float32 in {0, 1, NaN}; NaN is unknown and counts for nothing. A row of cross entropy with
-                a NaN counts for nothing either.
+            targets: (n, L) float32 in {0, 1, NaN}; NaN is unknown and counts for nothing. Where the loss is of whole
+                images, a row with a NaN counts for nothing either.
             smooth: apply label smoothing (training) or not (validation).
         """
-        logits = logits.float()
+        spec = LOSSES[self.name]
         known = ~torch.isnan(targets)
         clean = torch.nan_to_num(targets)
         smoothing = self.smoothing if smooth else 0.0
-        if self.name == "cross_entropy":
-            rows = known.all(dim=1)
-            soft = clean * (1 - smoothing) + smoothing / clean.shape[1]
-            each = -(F.log_softmax(logits, dim=1) * soft).sum(dim=1)
+        soft = clean * (1 - smoothing) + smoothing / (clean.shape[1] if spec.per_image else 2)
+        terms = spec.terms(logits.float(), clean, soft, self)
+        if spec.per_image:
             if self.weights is not None:
-                each = each * (clean * self.weights).sum(dim=1)
-            return (each * rows).sum()
-        soft = clean * (1 - smoothing) + smoothing / 2
-        each = F.binary_cross_entropy_with_logits(logits, soft, reduction="none")
-        if self.name == "focal":
-            p = torch.sigmoid(logits)
-            wrong = clean * (1 - p) + (1 - clean) * p
-            each = each * wrong.clamp(min=1e-12).pow(
-                self.focal_gamma
-            )  # at 0 the gradient of a power below 1 is infinite
+                terms = terms * (clean * self.weights).sum(dim=1)
+            return (terms * known.all(dim=1)).sum()
         if self.weights is not None:
-            each = each * self._binary_weights(clean)
-        return (each * known).sum()
+            terms = terms * self._binary_weights(clean)
+        return (terms * known).sum()
 
     def _binary_weights(self, clean: torch.Tensor) -> torch.Tensor:
         assert self.weights is not None
         if len(self.weights) == clean.shape[1] + 1:  # one logit: negative and positive weight
             return torch.where(clean > 0.5, self.weights[1], self.weights[0])
         return torch.where(clean > 0.5, self.weights, torch.ones_like(self.weights))
+
+
+def _bce(logits: torch.Tensor, targets: torch.Tensor, smoothed: torch.Tensor, loss: Loss) -> torch.Tensor:
+    return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+
+
+def _focal(logits: torch.Tensor, targets: torch.Tensor, smoothed: torch.Tensor, loss: Loss) -> torch.Tensor:
+    """Lin et al., "Focal loss for dense object detection", 2017."""
+    p = torch.sigmoid(logits)
+    wrong = targets * (1 - p) + (1 - targets) * p
+    # At 0 the gradient of a power below 1 is infinite.
+    return _bce(logits, targets, smoothed, loss) * wrong.clamp(min=1e-12).pow(loss.focal_gamma)
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, smoothed: torch.Tensor, loss: Loss) -> torch.Tensor:
+    return -(F.log_softmax(logits, dim=1) * smoothed).sum(dim=1)
+
+
+LOSSES.register("bce", LossSpec(_bce))
+LOSSES.register("cross_entropy", LossSpec(_cross_entropy, per_image=True))
+LOSSES.register("focal", LossSpec(_focal))
 
 
 def probabilities(logits: torch.Tensor, task: str) -> torch.Tensor:

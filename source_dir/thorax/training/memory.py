@@ -1,4 +1,4 @@
-"""Out of memory, said as advice."""
+"""Out of memory, as advice."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 
-#: What plain errors say: the CPU's allocator, the driver and nccl, cuBLAS as it starts.
+#: In the messages of plain errors: of the CPU's allocator, of the driver and nccl, of cuBLAS as it starts.
 WORDS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 @contextmanager
 def advise(config: TrainingConfig, device: torch.device) -> Iterator[None]:
-    """Turns an out-of-memory error inside into a ThoraxError that says which settings to change."""
+    """Turns an out-of-memory error inside into a ThoraxError that names the settings to change."""
     try:
         yield
     except RuntimeError as error:

@@ -1,8 +1,13 @@
-"""Where a run is."""
+"""Where a run is, and which of its epochs is the best."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from thorax.config import TrainingConfig
+from thorax.tracking.metric_log import objective_key
 
 
 @dataclass
@@ -12,7 +17,8 @@ class State:
     Attributes:
         epoch: the epoch being worked on, from 0; `step` steps of it are done, `global_step` of all.
         loss_sum, loss_count: of the epoch so far.
-        best_epoch, best_value, bad_epochs: best epoch from 0 (-1: none yet), its objective, and epochs since.
+        best_epoch, best_value, best_loss: best epoch from 0 (-1: none yet), its objective and its validation loss.
+        bad_epochs: epochs since the objective last improved by more than the tolerance.
         history: a row per finished epoch.
         finished: nothing is left to train.
     """
@@ -28,3 +34,35 @@ class State:
     bad_epochs: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     finished: bool = False
+
+    @property
+    def mean_loss(self) -> float:
+        """The training loss of the epoch so far."""
+        return self.loss_sum / max(self.loss_count, 1)
+
+    def is_best(self, row: Mapping[str, float], config: TrainingConfig) -> bool:
+        """Whether the epoch of this row is the best by the objective so far; if so it is noted as such.
+
+        The lower validation loss decides between equals, and alone where the objective is undefined.
+        """
+        loss = row["validation_loss"]
+        value = row[objective_key(config.objective)] * (-1 if config.objective == "loss" else 1)
+        value = value if math.isfinite(value) else -loss
+        first = self.best_epoch < 0
+        improved = first or value > self.best_value + config.early_stopping_tolerance
+        self.bad_epochs = 0 if improved else self.bad_epochs + 1
+        if first or value > self.best_value or (value == self.best_value and loss < self.best_loss):
+            self.best_epoch, self.best_value, self.best_loss = self.epoch, value, loss
+            return True
+        return False
+
+    def next_epoch(self, config: TrainingConfig) -> bool:
+        """Goes to the next epoch, or to the end of the run. Returns whether that end is an early one."""
+        self.epoch, self.step, self.loss_sum, self.loss_count = self.epoch + 1, 0, 0.0, 0
+        early = (
+            config.early_stopping
+            and self.epoch >= config.early_stopping_min_epochs
+            and self.bad_epochs >= config.early_stopping_patience
+        )
+        self.finished = self.epoch >= config.epochs or early
+        return early and self.epoch < config.epochs

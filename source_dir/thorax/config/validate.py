@@ -1,19 +1,21 @@
-"""Hyperparameters that do not go together. Each error names both, with their values, and what to do."""
+"""Hyperparameters that do not go together.
+
+What would be wrong is an error that names both, with their values, and what to do. What only has no effect is a line of
+`without_effect`: a recipe can be tried with one epoch and keeps the rest of its values.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from thorax.config.fields import about, check, plain
+from thorax.config.schema import Fields
 from thorax.errors import ThoraxError
 from thorax.models.registry import MODELS
 
-if TYPE_CHECKING:
-    from thorax.config.training_config import TrainingConfig
 
-
-def check_fields(c: TrainingConfig) -> None:
+def check_fields(c: Fields) -> None:
     """Ranges and choices of every field, also where the value came from Python and not from a text."""
     for field in dataclasses.fields(c):
         value = getattr(c, field.name)
@@ -21,8 +23,8 @@ def check_fields(c: TrainingConfig) -> None:
             check(field, field.name, value)
 
 
-def check_rules(c: TrainingConfig) -> None:
-    """What can be said without data and machine."""
+def check_rules(c: Fields) -> None:
+    """Combinations that are wrong whatever the data and the machine."""
     if len(c.image_shape) != 3:
         raise ThoraxError(f"image_shape={_list(c.image_shape)} must be channels,height,width such as 1,224,224")
     if c.channels not in (1, 3):
@@ -40,8 +42,6 @@ def check_rules(c: TrainingConfig) -> None:
             f"image_shape={_list(c.image_shape)} does not fit into resize={c.resize}: a crop cannot be larger than the"
             f" short side; set resize to {max(c.image_size)} or more, or leave it out to use the whole image"
         )
-    if c.resize and c.resolved_fit != "crop":
-        raise ThoraxError(f"resize={c.resize} with fit={c.fit}: resize is for fit=crop; leave one of them out")
     if c.augmentation_type.startswith("crop") and c.resolved_fit != "crop":
         raise ThoraxError(f"augmentation_type={c.augmentation_type} with fit={c.fit}: a random crop needs fit=crop")
     if c.streaming and c.balanced_sampler:
@@ -57,11 +57,6 @@ def check_rules(c: TrainingConfig) -> None:
             f"use_pretrained_model=true with network={c.network}: there are no pretrained weights for it; give your own"
             " by weights=FILE"
         )
-    if c.unfreeze_epochs and c.freeze != "head":
-        raise ThoraxError(
-            f"unfreeze_epochs={_list(c.unfreeze_epochs)} with freeze={c.freeze}: staged unfreezing starts from"
-            " freeze=head"
-        )
     if sorted(set(c.unfreeze_epochs)) != list(c.unfreeze_epochs):
         raise ThoraxError(f"unfreeze_epochs={_list(c.unfreeze_epochs)} must rise from epoch to epoch")
     if c.accumulation_steps > c.batch_size:
@@ -69,14 +64,51 @@ def check_rules(c: TrainingConfig) -> None:
             f"accumulation_steps={c.accumulation_steps} is more than batch_size={c.batch_size}: a part would be empty"
         )
     _check_watching(c)
-    if c.early_stopping and c.early_stopping_min_epochs > c.epochs:
-        raise ThoraxError(
-            f"early_stopping_min_epochs={c.early_stopping_min_epochs} is more than epochs={c.epochs}: it could never"
-            " stop early; lower it"
+
+
+def without_effect(c: Fields) -> list[str]:
+    """A line for each combination of which a part has no effect: which fields, and what has none."""
+    found = []
+    if c.resize and c.resolved_fit != "crop":
+        found.append(f"resize={c.resize} with fit={c.fit} has no effect: only fit=crop resizes first")
+    if c.unfreeze_epochs and c.freeze != "head":
+        found.append(
+            f"unfreeze_epochs={_list(c.unfreeze_epochs)} with freeze={c.freeze} has no effect: nothing is frozen"
         )
+    elif late := [epoch for epoch in c.unfreeze_epochs if epoch >= c.epochs]:
+        found.append(f"unfreeze_epochs={_list(late)} beyond epochs={c.epochs} has no effect: the run ends before")
+    if c.lr_scheduler_step and c.resolved_scheduler != "step":
+        found.append(
+            f"lr_scheduler_step={_list(c.lr_scheduler_step)} with lr_scheduler={c.lr_scheduler} has no effect: only"
+            " lr_scheduler=step has steps"
+        )
+    elif late := [epoch for epoch in c.lr_scheduler_step if epoch >= c.epochs]:
+        found.append(f"lr_scheduler_step={_list(late)} beyond epochs={c.epochs} has no effect: the run ends before")
+    if c.warmup_epochs >= c.epochs > 1:
+        found.append(
+            f"warmup_epochs={plain(c.warmup_epochs)} with epochs={c.epochs}: the part after half of the run has no"
+            " effect"
+        )
+    if c.early_stopping and c.early_stopping_min_epochs > c.epochs:
+        found.append(
+            f"early_stopping=true with early_stopping_min_epochs={c.early_stopping_min_epochs} and epochs={c.epochs}"
+            " has no effect: the run ends before"
+        )
+    for rule, name in (("sensitivity", "target_sensitivity"), ("cost", "cost_ratio")):
+        value = getattr(c, name)
+        if value is not None and c.threshold_rule != rule:
+            found.append(
+                f"{name}={plain(value)} with threshold_rule={c.threshold_rule} has no effect: it is for"
+                f" threshold_rule={rule}"
+            )
+    if c.debug_save_interval and not c.debugging:
+        found.append(
+            f"debug_save_interval={c.debug_save_interval} with debugging=false has no effect: nothing is saved"
+        )
+    return found
 
 
-def check_machine(c: TrainingConfig, *, device: str, processes: int, processes_here: int) -> None:
+def check_machine(c: Fields, *, device: str, processes: int, processes_here: int) -> None:
     """What depends on the machine: precision against device, batch size against processes."""
     if c.precision_dtype == "float16" and device == "cpu":
         raise ThoraxError(
@@ -95,7 +127,7 @@ def check_machine(c: TrainingConfig, *, device: str, processes: int, processes_h
         )
 
 
-def _check_schedule(c: TrainingConfig) -> None:
+def _check_schedule(c: Fields) -> None:
     steps = c.lr_scheduler_step
     if sorted(set(steps)) != list(steps):
         raise ThoraxError(f"lr_scheduler_step={_list(steps)} must rise from epoch to epoch")
@@ -103,20 +135,9 @@ def _check_schedule(c: TrainingConfig) -> None:
         raise ThoraxError(
             "lr_scheduler=step needs lr_scheduler_step, the epochs after which the rate falls, such as 10,20"
         )
-    if c.lr_scheduler in ("cosine", "constant") and steps:
-        raise ThoraxError(
-            f"lr_scheduler_step={_list(steps)} with lr_scheduler={c.lr_scheduler}: only lr_scheduler=step has steps"
-        )
-    if c.resolved_scheduler == "step" and steps[0] >= c.epochs:
-        raise ThoraxError(
-            f"lr_scheduler_step={_list(steps)} begins after epochs={c.epochs}: the rate would never change; "
-            "lower it or leave it out"
-        )
-    if c.warmup_epochs >= c.epochs and c.epochs > 1:
-        raise ThoraxError(f"warmup_epochs={plain(c.warmup_epochs)} takes up all of epochs={c.epochs}; lower it")
 
 
-def _check_labels(c: TrainingConfig) -> None:
+def _check_labels(c: Fields) -> None:
     if c.labels and len(set(c.labels)) != len(c.labels):
         raise ThoraxError(f"labels={','.join(c.labels)} names a label twice")
     if c.labels and c.num_classes and len(c.labels) != c.num_classes:
@@ -129,19 +150,14 @@ def _check_labels(c: TrainingConfig) -> None:
         raise ThoraxError(f"top_k={c.top_k} with multi_label=true: top-k accuracy is for exclusive classes")
 
 
-def _check_thresholds(c: TrainingConfig) -> None:
+def _check_thresholds(c: Fields) -> None:
     for rule, name, example in (("sensitivity", "target_sensitivity", "0.95"), ("cost", "cost_ratio", "5")):
         value = getattr(c, name)
         if c.threshold_rule == rule and value is None:
             raise ThoraxError(f"threshold_rule={rule} needs {name}, such as {name}={example}")
-        if c.threshold_rule != rule and value is not None:
-            raise ThoraxError(
-                f"{name}={plain(value)} with threshold_rule={c.threshold_rule}: it is for threshold_rule={rule}; leave"
-                " one of them out"
-            )
 
 
-def _check_watching(c: TrainingConfig) -> None:
+def _check_watching(c: Fields) -> None:
     if c.compile and c.activation_checkpointing:
         raise ThoraxError(
             "compile=true with activation_checkpointing=true: torch.compile cannot compile what is computed twice;"
@@ -152,8 +168,6 @@ def _check_watching(c: TrainingConfig) -> None:
             "debugging=true with compile=true: looking at gradients and weights forces a compiled network to be"
             " compiled again and again; leave one of them out"
         )
-    if c.debug_save_interval and not c.debugging:
-        raise ThoraxError(f"debug_save_interval={c.debug_save_interval} without debugging=true: nothing would be saved")
     if len(c.profiler_schedule) != 3 or not c.profiler_schedule[2]:
         raise ThoraxError(
             f"profiler_schedule={_list(c.profiler_schedule)} must be wait,warmup,active in steps such as 20,2,3, with"
@@ -161,5 +175,5 @@ def _check_watching(c: TrainingConfig) -> None:
         )
 
 
-def _list(values: tuple[int, ...]) -> str:
+def _list(values: Sequence[int]) -> str:
     return ",".join(map(str, values))

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from thorax.config import TrainingConfig
-from thorax.config.document import help_text, markdown, rows
 from thorax.config.fields import about
 from thorax.config.parse import parse, spellings
+from thorax.config.reference import help_text, markdown, rows
+from thorax.config.schema import GROUPS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -56,14 +57,16 @@ def test_every_hyperparameter_has_one_whole_row_in_order():
 
 
 def test_every_spelling_is_in_the_table_with_its_origin():
-    told = {
+    listed = {
         (name.strip("`"), s, origin)
         for name, others, *_ in table()
         for s, origin in re.findall(r"`(\w+)` \(([\w-]+)\)", others)
     }
-    assert told == {(f.name, s.name, s.origin) for f in dataclasses.fields(TrainingConfig) for s in about(f).spellings}
-    assert {name for name, *_ in rows()} <= {about(f).group for f in dataclasses.fields(TrainingConfig)}
-    assert {s for _, s, _ in told} | {row[0].strip("`") for row in table()} == set(spellings())
+    assert listed == {
+        (f.name, s.name, s.origin) for f in dataclasses.fields(TrainingConfig) for s in about(f).spellings
+    }
+    assert list(dict.fromkeys(name for name, *_ in rows())) == list(GROUPS)
+    assert {s for _, s, _ in listed} | {row[0].strip("`") for row in table()} == set(spellings())
 
 
 def test_the_default_in_the_table_is_the_default():
@@ -73,7 +76,7 @@ def test_the_default_in_the_table_is_the_default():
         assert parse({name: "" if default == "not set" else default}).get(name, value) == value
 
 
-def test_every_choice_and_range_is_told():
+def test_every_choice_and_range_is_listed():
     for row in table():
         a = about(TrainingConfig.__dataclass_fields__[row[0].strip("`")])
         for choice in a.choices:
@@ -84,7 +87,7 @@ def test_every_choice_and_range_is_told():
 
 
 def test_help_lists_each_with_its_meaning():
-    told = help_text()
+    text = help_text()
     for field in dataclasses.fields(TrainingConfig):
-        assert f"\n  --{field.name} " in told
-        assert about(field).help in told
+        assert f"\n  --{field.name} " in text
+        assert about(field).help in text

@@ -1,72 +1,19 @@
-"""The learning rate as a function of progress, and the optimiser's groups."""
+"""Optimizers: groups of parameters, their settings, and one step of each."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from thorax.config import TrainingConfig
+from thorax.config.schema import Optimisation
 from thorax.models import build, freeze, names, stages
-from thorax.training.schedule import optimizer, rate, set_rate
+from thorax.training.optimizers import OPTIMIZERS, build_optimizer, set_rate
 
 
-def config(**values) -> TrainingConfig:
-    return TrainingConfig(**{"learning_rate": 0.1, "epochs": 10, "warmup_epochs": 0.0, **values})
-
-
-# --- the rate
-
-
-@pytest.mark.parametrize(("progress", "want"), [(0, 0.1), (2.5, 0.0853553), (5, 0.05), (7.5, 0.0146447), (10, 0.0)])
-def test_cosine(progress, want):
-    assert rate(config(lr_scheduler="cosine"), progress) == pytest.approx(want, abs=1e-7)
-
-
-@pytest.mark.parametrize(("progress", "want"), [(0, 0.001), (1, 0.0505), (2, 0.1), (6, 0.05), (10, 0.0)])
-def test_cosine_with_warm_up(progress, want):
-    assert rate(config(lr_scheduler="cosine", warmup_epochs=2.0), progress) == pytest.approx(want, abs=1e-7)
-
-
-@pytest.mark.parametrize(("progress", "want"), [(0, 0.1), (2.99, 0.1), (3, 0.02), (6.5, 0.02), (7, 0.004), (10, 0.004)])
-def test_steps(progress, want):
-    steps = config(lr_scheduler_step=(3, 7), lr_scheduler_factor=0.2)
-    assert steps.resolved_scheduler == "step"
-    assert rate(steps, progress) == pytest.approx(want)
-
-
-@pytest.mark.parametrize(("progress", "want"), [(0, 0.001), (0.25, 0.0505), (0.5, 0.1), (9.99, 0.1)])
-def test_constant_after_half_an_epoch_of_warm_up(progress, want):
-    assert rate(config(lr_scheduler="constant", warmup_epochs=0.5), progress) == pytest.approx(want)
-
-
-def test_warm_up_takes_half_of_a_short_run_at_most():
-    short = config(epochs=1, warmup_epochs=1.0)
-    assert rate(short, 0.5) == pytest.approx(0.1)
-    assert rate(short, 1.0) == pytest.approx(0.0)
-
-
-@given(
-    epochs=st.integers(1, 50),
-    warm=st.floats(0, 5),
-    kind=st.sampled_from(["cosine", "constant"]),
-    share=st.floats(0, 1),
-    peak=st.floats(1e-6, 1),
-)
-def test_the_rate_stays_between_nothing_and_the_peak(epochs, warm, kind, share, peak):
-    c = config(epochs=epochs, warmup_epochs=min(warm, epochs * 0.9), lr_scheduler=kind, learning_rate=peak)
-    assert 0 <= rate(c, share * epochs) <= peak * (1 + 1e-12)
-
-
-@given(warm=st.floats(0.1, 4), kind=st.sampled_from(["cosine", "constant"]))
-def test_the_rate_does_not_jump_where_warm_up_ends(warm, kind):
-    c = config(warmup_epochs=warm, lr_scheduler=kind)
-    assert rate(c, warm - 1e-6) == pytest.approx(rate(c, warm), abs=1e-5)
-
-
-# --- the optimiser
+def test_the_configuration_names_each_entry():
+    assert [*Optimisation.__dataclass_fields__["optimizer"].metadata["about"].choices] == [*OPTIMIZERS]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -74,7 +21,9 @@ def test_the_rate_does_not_jump_where_warm_up_ends(warm, kind):
 def test_every_parameter_is_in_one_group(name, dropout):
     with torch.device("meta"):
         net = build(name, 1, 3, dropout)
-    grouped = [id(p) for group in optimizer(TrainingConfig(network=name), net).param_groups for p in group["params"]]
+    grouped = [
+        id(p) for group in build_optimizer(TrainingConfig(network=name), net).param_groups for p in group["params"]
+    ]
     assert sorted(grouped) == sorted(id(p) for p in net.parameters())
 
 
@@ -88,7 +37,7 @@ def test_biases_and_norms_do_not_decay(name):
         for key, p in m.named_parameters(recurse=False)
         if isinstance(m, nn.BatchNorm2d) or key == "bias"
     }
-    for group in optimizer(TrainingConfig(network=name, weight_decay=0.05), net).param_groups:
+    for group in build_optimizer(TrainingConfig(network=name, weight_decay=0.05), net).param_groups:
         for p in group["params"]:
             assert group["weight_decay"] == (0.0 if id(p) in free else 0.05)
 
@@ -98,7 +47,7 @@ def test_layer_decay_falls_from_the_head(name):
     with torch.device("meta"):
         net = build(name, 1, 3)
     c = TrainingConfig(network=name, layer_decay=0.5, learning_rate=0.8)
-    opt = optimizer(c, net)
+    opt = build_optimizer(c, net)
     set_rate(opt, 0.8)
     rates = {id(p): group["lr"] for group in opt.param_groups for p in group["params"]}
     for distance, stage in enumerate(reversed(stages(net))):
@@ -119,7 +68,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_optimisers_take_their_hyperparameters(kind):
     net = build("cnn5", 1, 1)
-    opt = optimizer(
+    opt = build_optimizer(
         TrainingConfig(network="cnn5", optimizer=kind, momentum=0.7, beta_1=0.8, beta_2=0.95, eps=1e-6, gamma=0.6), net
     )
     want, settings_ = KINDS[kind]
@@ -129,7 +78,7 @@ def test_optimisers_take_their_hyperparameters(kind):
 
 
 def test_nesterov_without_momentum_is_sgd():
-    opt = optimizer(TrainingConfig(network="cnn5", optimizer="nag", momentum=0.0), build("cnn5", 1, 1))
+    opt = build_optimizer(TrainingConfig(network="cnn5", optimizer="nag", momentum=0.0), build("cnn5", 1, 1))
     assert not any(group["nesterov"] for group in opt.param_groups)
 
 
@@ -144,7 +93,7 @@ def headed() -> nn.Module:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_optimiser_steps_with_the_rate_that_is_set(kind):
     net = headed()
-    opt = optimizer(TrainingConfig(network="cnn5", optimizer=kind), net)
+    opt = build_optimizer(TrainingConfig(network="cnn5", optimizer=kind), net)
     x = torch.randn(2, 1, 32, 32)
     moved = []
     for lr in (0.0, 1e-3):
@@ -162,10 +111,10 @@ def test_every_optimiser_steps_with_the_rate_that_is_set(kind):
 def test_state_goes_through_a_checkpoint(kind):
     c = TrainingConfig(network="cnn5", optimizer=kind, layer_decay=0.7)
     net = headed()
-    opt = optimizer(c, net)
+    opt = build_optimizer(c, net)
     net(torch.randn(2, 1, 32, 32)).sum().backward()
     opt.step()
-    again = optimizer(c, net)
+    again = build_optimizer(c, net)
     again.load_state_dict(opt.state_dict())
     assert [g["scale"] for g in again.param_groups] == [g["scale"] for g in opt.param_groups]
     assert again.state_dict()["param_groups"] == opt.state_dict()["param_groups"]

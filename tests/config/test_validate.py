@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thorax.config import TrainingConfig, rules
+from thorax.config import TrainingConfig, validate
 from thorax.errors import ThoraxError
 
 #: Texts that are refused -> what the error must name.
@@ -20,36 +20,63 @@ REFUSED = [
     ({"image_shape": "3,62,63", "network": "alexnet"}, ["image_shape=3,62,63", "network=alexnet", "at least 63"]),
     ({"image_shape": "1,8193,224"}, ["image_shape=1,8193,224", "at most 8192"]),
     ({"image_shape": "1,224,256", "resize": "255"}, ["image_shape=1,224,256", "resize=255", "256 or more"]),
-    ({"resize": "256", "fit": "pad"}, ["resize=256", "fit=pad"]),
     ({"augmentation_type": "crop_color", "fit": "stretch"}, ["augmentation_type=crop_color", "fit=stretch"]),
     ({"streaming": "true", "balanced_sampler": "1"}, ["streaming=true", "balanced_sampler=true", "streaming=false"]),
     ({"use_pretrained_model": "1", "network": "cnn5"}, ["use_pretrained_model=true", "network=cnn5", "weights=FILE"]),
-    ({"unfreeze_epochs": "3"}, ["unfreeze_epochs=3", "freeze=none", "freeze=head"]),
     ({"unfreeze_epochs": "5,3", "freeze": "head"}, ["unfreeze_epochs=5,3", "must rise"]),
     ({"accumulation_steps": "16", "batch_size": "8"}, ["accumulation_steps=16", "batch_size=8"]),
-    ({"early_stopping": "true", "epochs": "5"}, ["early_stopping_min_epochs=10", "epochs=5", "lower it"]),
     ({"lr_scheduler_step": "20,10"}, ["lr_scheduler_step=20,10", "must rise"]),
     ({"lr_scheduler": "step"}, ["lr_scheduler=step", "lr_scheduler_step"]),
-    ({"lr_scheduler_step": "10,20", "lr_scheduler": "cosine"}, ["lr_scheduler_step=10,20", "lr_scheduler=cosine"]),
-    ({"lr_scheduler_step": "10,20", "lr_scheduler": "constant"}, ["lr_scheduler_step=10,20", "lr_scheduler=constant"]),
-    (
-        {"lr_scheduler_step": "10,20", "epochs": "10"},
-        ["lr_scheduler_step=10,20", "epochs=10", "lower it or leave it out"],
-    ),
-    ({"warmup_epochs": "2.5", "epochs": "2"}, ["warmup_epochs=2.5", "epochs=2"]),
     ({"labels": "Mass,Mass"}, ["labels=Mass,Mass", "twice"]),
     ({"labels": "Mass,Nodule", "num_classes": "3"}, ["num_classes=3", "labels=Mass,Nodule", "names 2"]),
     ({"labels": "Mass", "multi_label": "0"}, ["labels=Mass", "multi_label=false"]),
     ({"loss": "cross_entropy", "multi_label": "1"}, ["loss=cross_entropy", "multi_label=true"]),
     ({"top_k": "2", "multi_label": "1"}, ["top_k=2", "multi_label=true"]),
     ({"threshold_rule": "sensitivity"}, ["threshold_rule=sensitivity", "target_sensitivity=0.95"]),
-    ({"threshold_rule": "cost", "target_sensitivity": "0.9"}, ["target_sensitivity=0.9", "threshold_rule=cost"]),
     ({"threshold_rule": "cost"}, ["threshold_rule=cost", "cost_ratio=5"]),
     ({"debugging": "true", "compile": "true"}, ["debugging=true", "compile=true"]),
     ({"activation_checkpointing": "true", "compile": "true"}, ["activation_checkpointing=true", "compile=true"]),
-    ({"debug_save_interval": "10"}, ["debug_save_interval=10", "debugging=true"]),
     ({"profiler_schedule": "20,2"}, ["profiler_schedule=20,2", "wait,warmup,active"]),
-    ({"cost_ratio": "2.5"}, ["cost_ratio=2.5", "threshold_rule=balanced", "leave one of them out"]),
+]
+
+#: Texts of which a part has no effect -> the one warning.
+WITHOUT_EFFECT = [
+    (
+        {"epochs": "1", "lr_scheduler_step": "8,10"},
+        "lr_scheduler_step=8,10 beyond epochs=1 has no effect: the run ends before",
+    ),
+    (
+        {"lr_scheduler_step": "10,20", "epochs": "20"},
+        "lr_scheduler_step=20 beyond epochs=20 has no effect: the run ends before",
+    ),
+    (
+        {"lr_scheduler_step": "10,20", "lr_scheduler": "cosine"},
+        "lr_scheduler_step=10,20 with lr_scheduler=cosine has no effect: only lr_scheduler=step has steps",
+    ),
+    (
+        {"lr_scheduler_step": "40", "lr_scheduler": "constant"},
+        "lr_scheduler_step=40 with lr_scheduler=constant has no effect: only lr_scheduler=step has steps",
+    ),
+    (
+        {"unfreeze_epochs": "2,5", "freeze": "head", "epochs": "3"},
+        "unfreeze_epochs=5 beyond epochs=3 has no effect: the run ends before",
+    ),
+    ({"unfreeze_epochs": "3"}, "unfreeze_epochs=3 with freeze=none has no effect: nothing is frozen"),
+    (
+        {"early_stopping": "true", "epochs": "5"},
+        "early_stopping=true with early_stopping_min_epochs=10 and epochs=5 has no effect: the run ends before",
+    ),
+    (
+        {"warmup_epochs": "2.5", "epochs": "2"},
+        "warmup_epochs=2.5 with epochs=2: the part after half of the run has no effect",
+    ),
+    ({"resize": "256", "fit": "pad"}, "resize=256 with fit=pad has no effect: only fit=crop resizes first"),
+    (
+        {"threshold_rule": "cost", "cost_ratio": "5", "target_sensitivity": "0.9"},
+        "target_sensitivity=0.9 with threshold_rule=cost has no effect: it is for threshold_rule=sensitivity",
+    ),
+    ({"cost_ratio": "2.5"}, "cost_ratio=2.5 with threshold_rule=balanced has no effect: it is for threshold_rule=cost"),
+    ({"debug_save_interval": "10"}, "debug_save_interval=10 with debugging=false has no effect: nothing is saved"),
 ]
 
 #: Just inside the rules.
@@ -65,12 +92,12 @@ TAKEN = [
     {"augmentation_type": "crop", "fit": "crop"},
     {"balanced_sampler": "1", "streaming": "false"},
     {"use_pretrained_model": "1", "network": "cnn5", "weights": "cnn5.pt"},
-    {"unfreeze_epochs": "3,5", "freeze": "head"},
+    {"unfreeze_epochs": "3,5", "freeze": "head", "epochs": "6"},
     {"accumulation_steps": "8", "batch_size": "8"},
     {"early_stopping": "true", "epochs": "10"},
     {"early_stopping_min_epochs": "40"},
     {"lr_scheduler_step": "10,20", "lr_scheduler": "step"},
-    {"lr_scheduler_step": "10,20", "epochs": "11"},
+    {"lr_scheduler_step": "10,20", "epochs": "21"},
     {"warmup_epochs": "1.9", "epochs": "2"},
     {"warmup_epochs": "1", "epochs": "1"},
     {"labels": "Mass,Nodule", "num_classes": "2"},
@@ -81,20 +108,25 @@ TAKEN = [
 ]
 
 
-@pytest.mark.parametrize(("texts", "told"), REFUSED, ids=str)
-def test_what_does_not_go_together_is_refused_with_both_values(texts, told):
+@pytest.mark.parametrize(("texts", "named"), REFUSED, ids=str)
+def test_what_does_not_go_together_is_refused_with_both_values(texts, named):
     with pytest.raises(ThoraxError) as caught:
         TrainingConfig.parse(texts)
-    assert [words for words in told if words not in str(caught.value)] == []
+    assert [words for words in named if words not in str(caught.value)] == []
 
 
 @pytest.mark.parametrize("texts", TAKEN, ids=str)
 def test_its_neighbours_are_taken(texts):
-    TrainingConfig.parse(texts)
+    assert TrainingConfig.parse(texts).warnings == []
+
+
+@pytest.mark.parametrize(("texts", "warning"), WITHOUT_EFFECT, ids=str)
+def test_what_only_has_no_effect_is_one_warning(texts, warning):
+    assert TrainingConfig.parse(texts).warnings == [warning]
 
 
 def test_every_rule_has_a_case():
-    source = ast.parse(inspect.getsource(rules))
+    source = ast.parse(inspect.getsource(validate))
     machine = next(node for node in source.body if isinstance(node, ast.FunctionDef) and node.name == "check_machine")
     in_machine = range(machine.lineno, (machine.end_lineno or 0) + 1)
     written = {node.lineno for node in ast.walk(source) if isinstance(node, ast.Raise)} - set(in_machine)
@@ -103,14 +135,16 @@ def test_every_rule_has_a_case():
         with pytest.raises(ThoraxError) as caught:
             TrainingConfig.parse(texts)
         hit.add(caught.traceback[-1].lineno + 1)
-    assert hit == written, "a rule in thorax/config/rules.py has no case in REFUSED (or a case was refused elsewhere)"
+    assert hit == written, (
+        "a rule in thorax/config/validate.py has no case in REFUSED (or a case was refused elsewhere)"
+    )
 
 
 # -- The machine -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("texts", "machine", "told"),
+    ("texts", "machine", "named"),
     [
         (
             {"precision_dtype": "float16"},
@@ -130,17 +164,17 @@ def test_every_rule_has_a_case():
         ),
     ],
 )
-def test_what_the_machine_cannot_do_is_refused(texts, machine, told):
+def test_what_the_machine_cannot_do_is_refused(texts, machine, named):
     with pytest.raises(ThoraxError) as caught:
-        rules.check_machine(
+        validate.check_machine(
             TrainingConfig.parse(texts), **{"device": "cuda", "processes": 1, "processes_here": 1, **machine}
         )
-    assert [words for words in told if words not in str(caught.value)] == []
+    assert [words for words in named if words not in str(caught.value)] == []
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
 def test_the_cpu_takes_every_precision_but_float16(precision):
-    rules.check_machine(TrainingConfig(precision_dtype=precision), device="cpu", processes=1, processes_here=1)
+    validate.check_machine(TrainingConfig(precision_dtype=precision), device="cpu", processes=1, processes_here=1)
 
 
 @settings(deadline=None)
@@ -148,7 +182,7 @@ def test_the_cpu_takes_every_precision_but_float16(precision):
 def test_a_batch_divides_over_the_processes_of_one_machine(batch, here, accumulation, machines):
     try:
         config = TrainingConfig(batch_size=batch, accumulation_steps=accumulation)
-        rules.check_machine(config, device="cuda", processes=here * machines, processes_here=here)
+        validate.check_machine(config, device="cuda", processes=here * machines, processes_here=here)
     except ThoraxError:
         assert batch % here != 0 or accumulation > batch // here
     else:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from thorax.config.fields import about, kind, plain, range_text
-from thorax.config.training_config import TrainingConfig
+from thorax.config.schema import GROUPS
 
 _KINDS = {
     "tuple[int, ...]": "integers",
@@ -19,21 +19,19 @@ _KINDS = {
 
 
 def rows() -> list[tuple[str, str, str, str, str, str]]:
-    """(group, name, other spellings, type, default and range, meaning), in the order of the dataclass."""
+    """(group, name, other spellings, type, default and range, meaning), group by group."""
     table = []
-    for field in dataclasses.fields(TrainingConfig):
-        a = about(field)
-        others = ", ".join(f"`{s.name}` ({s.origin})" for s in a.spellings)
-        table.append((a.group, field.name, others, _KINDS[kind(field)], _default(field.default), a.help + _allowed(a)))
+    for group, fields in GROUPS.items():
+        for field in dataclasses.fields(fields):
+            a = about(field)
+            others = ", ".join(f"`{s.name}` ({s.origin})" for s in a.spellings)
+            meaning = a.help + (f" [{allowed}]" if (allowed := range_text(a)) else "")
+            table.append((group, field.name, others, _KINDS[kind(field)], shown(field.default), meaning))
     return table
 
 
-def _allowed(a: Any) -> str:
-    text = range_text(a)
-    return f" [{text}]" if text else ""
-
-
-def _default(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as the reference page and the table of differences show it."""
     if value is None or value == ():
         return "not set"
     if isinstance(value, bool):

@@ -1,0 +1,310 @@
+"""Every hyperparameter, in groups and under one flat name: default, meaning, range or choices, other spellings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thorax.config.fields import Spelling, parameter, read_bool
+from thorax.errors import ThoraxError
+from thorax.models.registry import MODELS
+
+
+def _builtin(name: str) -> tuple[Spelling, ...]:
+    return (Spelling(name, "built-in"),)
+
+
+def _layers(text: str) -> str:
+    if f"resnet{text}" not in MODELS:
+        raise ThoraxError(f"num_layers={text!r} is not offered; choose 18, 34, 50, 101 or 152")
+    return f"resnet{text}"
+
+
+def _amp(text: str) -> str:
+    return "auto" if read_bool("amp", text) else "float32"
+
+
+# fmt: off
+# A table of data: name, type, default, meaning, and the allowed values of each hyperparameter.
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network and the weights that it starts from."""
+
+    network: str = parameter(
+        "resnet50", "network to train", choices=MODELS,
+        spellings=(Spelling("num_layers", "built-in", _layers), Spelling("arch", "torchvision"),
+                   Spelling("model_name", "timm")))
+    image_shape: tuple[int, ...] = parameter(
+        (1, 224, 224), "channels,height,width of what the network sees; images are grey, so 3 channels repeat one",
+        low=1)
+    use_pretrained_model: bool = parameter(
+        False, "start from weights: a state_dict file in torchvision's layout, given by `weights`")
+    weights: str | None = parameter(
+        None, "state_dict file or its folder to start from; default: the channel `weights`, then `model`",
+        spellings=(Spelling("checkpoint", "timm"),))
+    dropout: float = parameter(
+        0.0, "dropout before the last layer (AlexNet and cnn5: in their dense layers, there 0.5 is usual)", low=0.0,
+        high=0.95)
+    freeze: str = parameter(
+        "none", "none, or head: only the last layer is trained (until `unfreeze_epochs` says more)",
+        choices=("none", "head"))
+    unfreeze_epochs: tuple[int, ...] = parameter(
+        (), "staged unfreezing: epochs at whose start the next stage, from the head down, is trained too; needs"
+        " freeze=head", low=1)
+    layer_decay: float = parameter(
+        1.0, "learning rate of each stage = the stage above it x this (1 = all alike)", low=0.0, high=1.0,
+        open_low=True)
+
+
+@dataclass(frozen=True)
+class Data:
+    """How channels are read, labelled, split and prepared."""
+
+    data_format: str = parameter(
+        "auto", "format of the channels; auto looks at them; csv and parquet are table",
+        choices=("auto", "folder", "lst", "recordio", "manifest", "table", "nih", "coco", "shards", "csv", "parquet"))
+    labels: tuple[str, ...] = parameter(
+        (), "label names in order; of two classes the second is the positive one; names the numbers of .lst and .rec,"
+        " picks categories of COCO; default: as found")
+    num_classes: int | None = parameter(None, "checked against the data when given", low=1)
+    num_training_samples: int | None = parameter(
+        None, "compared with the data when given; a difference is a warning", low=1)
+    multi_label: bool | None = parameter(None, "an image may have several labels or none; default: as the data says")
+    keep_unlabelled: bool = parameter(True, "with several labels: keep images that have none of them, as negatives")
+    count_crowds: bool = parameter(True, "COCO: a box of a crowd counts as one of its category")
+    label_format: str = parameter(
+        "auto", "manifest: a list of numbers is 0 and 1 per label (multi-hot) or class indices (class-id); auto looks"
+        " at them", choices=("auto", "multi-hot", "class-id"))
+    attribute_names: tuple[str, ...] = parameter(
+        (), "manifest: the image's and the label's attribute; default: source-ref and the one label")
+    resize: int | None = parameter(
+        None, "short side in pixels that images are scaled to, aspect kept, before the crop to image_shape", low=8,
+        high=8192)
+    fit: str = parameter(
+        "auto", "how an image becomes image_shape: stretch (whole image, aspect given up), crop (centre), pad (whole"
+        " image, black bars); auto = crop with `resize` or augmentation_type=crop*, else stretch",
+        choices=("auto", "stretch", "crop", "pad"))
+    normalization: str = parameter(
+        "image", "image: each image to mean 0, std 1; fixed: (grey/255-0.5)/0.25; dataset: by mean and std over the"
+        " pixels of the training images", choices=("image", "fixed", "dataset"), renamed={"film": "image"})
+    validation_fraction: float = parameter(
+        0.15, "share of the training patients held out where there is no validation channel", low=0.02, high=0.5)
+    own_split: bool = parameter(
+        True, "use the parts that a channel itself marks: a split column, NIH's official lists, folders train/val/test,"
+        " COCO's two files; false: all its images belong to the channel's part")
+    patient_scope: str = parameter(
+        "global", "global: one patient id is one person in all channels; channel: ids are counted anew in each channel"
+        " (the Kaggle set's file names)", choices=("global", "channel"))
+    skip_corrupt: bool = parameter(
+        False, "leave images out that cannot be read (counted in the log) instead of stopping")
+    streaming: bool | None = parameter(
+        None, "read shards (or RecordIO) in order, forward only, instead of image by image at random places; default:"
+        " where the train channel holds shards")
+    shuffle_buffer: int = parameter(
+        1024, "with streaming: images that wait in memory to be shuffled, of all processes together", low=1)
+    balanced_sampler: bool = parameter(
+        False, "draw images so that every class (label combination) is seen equally often")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of the training images."""
+
+    augmentation_type: str = parameter(
+        "xray", "none | crop (random crop + flip) | crop_color | crop_color_transform, as in the built-in algorithm, or"
+        " xray: small rotation, shift, scale, tone curves, uneven light, blur, noise, erasing; never a flip, the heart"
+        " has a side", choices=("none", "crop", "crop_color", "crop_color_transform", "xray"))
+    augmentation_strength: float = parameter(1.0, "scales the ranges of augmentation_type=xray", low=0.0, high=2.0)
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Optimizer, schedule and loss."""
+
+    epochs: int = parameter(30, "passes over the training images", low=1, high=100000)
+    batch_size: int = parameter(
+        32, "images per step and machine, split over its processes", low=1, high=65536,
+        spellings=_builtin("mini_batch_size"))
+    accumulation_steps: int = parameter(
+        1, "parts that a batch is worked off in, to save memory; the result is that of the whole batch but for batch"
+        " norm", low=1, high=4096)
+    optimizer: str = parameter(
+        "adamw", "optimizer", choices=("sgd", "nag", "adam", "adamw", "rmsprop"), registry="optimizer")
+    learning_rate: float = parameter(
+        0.001, "peak learning rate", low=0.0, high=10.0, open_low=True, spellings=(Spelling("lr", "script-mode"),))
+    weight_decay: float = parameter(
+        0.0001, "weight decay of matrices and filters (never of biases and norms)", low=0.0, high=0.999,
+        spellings=(Spelling("wd", "built-in"),))
+    momentum: float = parameter(0.9, "momentum of sgd and nag", low=0.0, high=0.999)
+    beta_1: float = parameter(
+        0.9, "first moment decay of adam and adamw", low=0.0, high=0.9999,
+        spellings=(Spelling("beta1", "script-mode"),))
+    beta_2: float = parameter(
+        0.999, "second moment decay of adam and adamw", low=0.0, high=0.999999,
+        spellings=(Spelling("beta2", "script-mode"),))
+    eps: float = parameter(
+        0.00000001, "added to the denominator of adam, adamw and rmsprop", low=0.0, high=1.0, open_low=True)
+    gamma: float = parameter(0.9, "moving average decay of rmsprop", low=0.0, high=0.9999)
+    lr_scheduler: str = parameter(
+        "auto", "cosine, step (lr_scheduler_step, lr_scheduler_factor) or constant, all after the warm-up; auto: step"
+        " where lr_scheduler_step is given, else cosine", choices=("auto", "cosine", "step", "constant"),
+        registry="schedule")
+    lr_scheduler_step: tuple[int, ...] = parameter(
+        (), "epochs after which the rate is multiplied by lr_scheduler_factor", low=1)
+    lr_scheduler_factor: float = parameter(0.1, "factor of each step", low=0.0, high=1.0, open_low=True)
+    warmup_epochs: float = parameter(1.0, "epochs of linear warm-up; parts of epochs are allowed", low=0.0)
+    loss: str = parameter(
+        "auto", "auto: bce for one logit and multi-label, cross_entropy for exclusive classes; or focal",
+        choices=("auto", "bce", "cross_entropy", "focal"), registry="loss")
+    focal_gamma: float = parameter(2.0, "focusing exponent of the focal loss", low=0.0, high=10.0)
+    use_weighted_loss: bool = parameter(
+        False, "weigh each label's positives by N/N_l, as the built-in algorithm does (negatives by N/(N-N_l) where"
+        " there is one logit)")
+    max_class_weight: float = parameter(20.0, "cap of those weights", low=1.0)
+    label_smoothing: float = parameter(0.0, "targets 0 and 1 become s/2 and 1-s/2", low=0.0, high=0.5)
+    clip_grad_norm: float | None = parameter(
+        None, "largest norm of the gradient; longer ones are scaled down", low=0.0, open_low=True)
+    ema_decay: float = parameter(
+        0.0, "average of the weights that is evaluated and kept (0 = off; 0.998 is usual)", low=0.0, high=0.99999)
+    seed: int = parameter(0, "seed of everything random", low=0, high=2**31 - 1)
+    kv_store: str = parameter(
+        "dist_sync", "taken for the built-in algorithm's sake: machines always work in step", choices=("dist_sync",))
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When a run ends before its last epoch."""
+
+    early_stopping: bool = parameter(False, "stop when the objective has not improved")
+    early_stopping_min_epochs: int = parameter(10, "never before this many epochs", low=1)
+    early_stopping_patience: int = parameter(5, "epochs without improvement that are allowed", low=1)
+    early_stopping_tolerance: float = parameter(0.0, "an improvement is more than this", low=0.0)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Precision, layout, processes and threads."""
+
+    precision_dtype: str = parameter(
+        "auto", "auto: bfloat16 where the hardware has it, else float16 on a GPU, else float32",
+        choices=("auto", "float32", "float16", "bfloat16"), spellings=(Spelling("amp", "torchvision", _amp),))
+    channels_last: bool = parameter(True, "memory layout that convolutions are fastest in", affects_result=False)
+    activation_checkpointing: bool = parameter(
+        False, "keep only each block's input and compute the rest again in the backward pass: less memory, a third more"
+        " time", affects_result=False)
+    compile: bool = parameter(False, "torch.compile the network", affects_result=False)
+    sync_batchnorm: bool = parameter(
+        True, "batch norm over all processes, so that N processes train as one does; each layer waits for all, so false"
+        " is faster where each has many images")
+    num_workers: int | None = parameter(
+        None, "processes that read images, per training process; default: from the CPUs", low=0, high=256,
+        affects_result=False, spellings=(Spelling("workers", "timm"),))
+    threads: int | None = parameter(
+        None, "threads per training process for CPU arithmetic; default: from the CPUs", low=1, high=1024,
+        affects_result=False)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is measured, and how thresholds are chosen."""
+
+    objective: str = parameter(
+        "auc", "validation metric that chooses the best epoch and that a tuner maximises (loss: minimises)",
+        choices=("auc", "f1", "accuracy", "balanced_accuracy", "loss"))
+    top_k: int | None = parameter(None, "also report top-k accuracy (exclusive classes)", low=2)
+    threshold_rule: str = parameter(
+        "balanced", "how thresholds are chosen on validation: balanced (class-balanced logistic fit), youden (highest"
+        " sensitivity + specificity), sensitivity (the highest threshold that reaches target_sensitivity) or cost"
+        " (fewest false positives + cost_ratio x missed positives)",
+        choices=("balanced", "youden", "sensitivity", "cost"))
+    target_sensitivity: float | None = parameter(
+        None, "sensitivity that threshold_rule=sensitivity reaches on the validation images, such as 0.95", low=0.0,
+        high=1.0, open_low=True)
+    cost_ratio: float | None = parameter(
+        None, "cost of one missed positive in false alarms, for threshold_rule=cost", low=0.0, high=1e6, open_low=True)
+    threshold_views: int = parameter(
+        4, "augmented views of each validation image, besides the image as served, that threshold_rule=balanced is"
+        " fitted on", low=0, high=100)
+    calibration: str = parameter(
+        "temperature", "temperature: divide each label's logit by a number fitted on validation, so that probabilities"
+        " mean more; decisions stay the same; or none", choices=("temperature", "none"))
+    bootstrap_samples: int = parameter(1000, "patients are resampled this often for the intervals", low=0, high=100000)
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """How often a run is saved."""
+
+    checkpoint_minutes: float = parameter(
+        5.0, "a checkpoint is written this often, besides at every epoch's end", low=0.0, affects_result=False)
+    checkpoint_frequency: int = parameter(1, "epochs between checkpoints at epochs' ends", low=1, affects_result=False)
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Log, trackers, debugger and profiler."""
+
+    log_seconds: float = parameter(
+        30.0, "seconds between progress lines where there is no terminal", low=0.1, affects_result=False)
+    wandb_tracking: str = parameter(
+        "false", "Weights & Biases: true (key in WANDB_API_KEY; offline where it cannot be reached) or offline (files"
+        " to `wandb sync` later)", choices=("false", "true", "offline"), affects_result=False)
+    tensorboard: bool = parameter(False, "event files for TensorBoard", affects_result=False)
+    debugging: bool = parameter(
+        False, "save losses, gradients and weights, and judge them by rules while training; not with compile",
+        affects_result=False)
+    debug_save_interval: int | None = parameter(
+        None, "steps from one saved step to the next, for debugging; default: about 500 saved steps a run", low=1,
+        affects_result=False)
+    profiler: bool = parameter(
+        False, "time the stages of a step, trace some steps, sample the machine; names the bottleneck",
+        affects_result=False)
+    profiler_schedule: tuple[int, ...] = parameter(
+        (20, 2, 3), "steps that the profiler waits (the last 10 of them are timed stage by stage), warms up and traces",
+        low=0, affects_result=False)
+
+
+# fmt: on
+#: The groups by their titles, in the order of the reference page.
+GROUPS: dict[str, type] = {
+    "Network": Network,
+    "Data": Data,
+    "Augmentation": Augmentation,
+    "Optimisation": Optimisation,
+    "Stopping": Stopping,
+    "Speed and memory": Speed,
+    "Scores": Scores,
+    "Checkpoints": Checkpointing,
+    "Watching": Watching,
+}
+
+
+@dataclass(frozen=True)
+class Fields(
+    Watching, Checkpointing, Scores, Speed, Stopping, Optimisation, Augmentation, Data, Network
+):  # dataclass takes the fields of the last base first: this is the order of GROUPS
+    """Every hyperparameter under its flat name, and what follows from several of them."""
+
+    @property
+    def channels(self) -> int:
+        return self.image_shape[0]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.image_shape[1], self.image_shape[2]
+
+    @property
+    def resolved_scheduler(self) -> str:
+        """`lr_scheduler` with auto resolved."""
+        if self.lr_scheduler != "auto":
+            return self.lr_scheduler
+        return "step" if self.lr_scheduler_step else "cosine"
+
+    @property
+    def resolved_fit(self) -> str:
+        """`fit` with auto resolved."""
+        if self.fit != "auto":
+            return self.fit
+        return "crop" if self.resize or self.augmentation_type.startswith("crop") else "stretch"

@@ -1,0 +1,223 @@
+"""What comes out of a run: scores, report, bundle, and the log's last lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from thorax.config import TrainingConfig
+from thorax.data.out_of_distribution import typical_images
+from thorax.data.parts import Parts
+from thorax.data.samples import SampleSet
+from thorax.errors import ThoraxError
+from thorax.evaluation import calibration, formatting, mistakes, thresholds
+from thorax.evaluation.metrics import score as score_part
+from thorax.evaluation.predictions import Predictions, columns
+from thorax.evaluation.report import Report
+from thorax.files import write_whole
+from thorax.job import Job
+from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_writer import write_bundle
+from thorax.tables import write_table
+from thorax.tracking.history import write_history
+from thorax.tracking.metric_log import METRICS, line, objective_key
+from thorax.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run leaves behind. A stopped one has written neither bundle nor report yet.
+
+    Attributes:
+        bundle: folder of the bundle, for Classifier.load and Bundle.load.
+        report: the report's page.
+        metrics: what metrics.json holds: best_epoch, at_best_epoch, and the scores of validation and test.
+        history: a row of losses and metrics per epoch.
+        stop_reason: SIGTERM, SIGINT or another process, where the run was stopped; it can be resumed.
+    """
+
+    bundle: Path
+    report: Path
+    metrics: dict[str, Any] = field(default_factory=dict)
+    history: tuple[dict[str, float], ...] = ()
+    stop_reason: str | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal stopped the run before its end."""
+        return self.stop_reason is not None
+
+    @classmethod
+    def of(cls, job: Job, **values: Any) -> TrainingResult:
+        """The result in a job's folders."""
+        return cls(job.model_dir, job.output_dir / "report.html", **values)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the best epoch's network puts out.
+
+    Attributes:
+        best: that epoch, from 0.
+        logits: (N, L) float32 of each scored part; a row of NaN is a corrupt image.
+        augmented: (N, L) of each augmented view of the validation images.
+    """
+
+    best: int
+    logits: Mapping[str, np.ndarray]
+    augmented: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of the best epoch, calibrated and cut.
+
+    Attributes:
+        best: that epoch, from 0.
+        temperatures: (L,) what each logit is divided by.
+        rule: how the thresholds were chosen.
+        thresholds: (L,) calibrated probabilities.
+        predictions: by part, of the images that could be read.
+        kept: by part, their places in it.
+        by_part: result of `metrics.score` of each part.
+    """
+
+    best: int
+    temperatures: np.ndarray
+    rule: thresholds.Rule
+    thresholds: np.ndarray
+    predictions: dict[str, Predictions]
+    kept: dict[str, list[int]]
+    by_part: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the report says of a run beside its scores: its trainer, and lines about machine and time."""
+
+    trainer: Trainer
+    machine: dict[str, str]
+
+
+def score(config: TrainingConfig, parts: Parts, outputs: Outputs) -> Scores:
+    """Fits calibration and thresholds on validation, and scores each part with them.
+
+    Raises:
+        ThoraxError: no image of a part could be read.
+    """
+    space, known, served = parts.space, parts.validation.targets, outputs.logits["validation"]
+    fitted = config.calibration == "temperature"
+    temperatures = calibration.fit(known, served, space.task) if fitted else np.ones(len(space.outputs))
+    rule = thresholds.Rule(config.threshold_rule, config.target_sensitivity, config.cost_ratio)
+    chosen = thresholds.choose(known, [served, *outputs.augmented], space.task, temperatures, rule)
+    scores = Scores(outputs.best, temperatures, rule, chosen, {}, {}, {})
+    for part in parts.scored:
+        logits = outputs.logits[part.part]
+        kept = scores.kept[part.part] = _readable(part, logits)
+        p = calibration.probabilities(logits[kept], space.task, temperatures)
+        ids, patients = ([column[i] for i in kept] for column in (part.ids, part.patients))
+        scores.predictions[part.part] = Predictions(ids, patients, part.targets[kept], p)
+        scores.by_part[part.part] = score_part(
+            part.targets[kept], p, space, chosen, patients, resamples=config.bootstrap_samples, seed=config.seed
+        )
+    return scores
+
+
+def _readable(part: SampleSet, logits: np.ndarray) -> list[int]:
+    kept: list[int] = np.flatnonzero(~np.isnan(logits).any(axis=1)).tolist()
+    if not kept:
+        raise ThoraxError(f"no image of {part.part} could be read")
+    return kept
+
+
+def write_report(config: TrainingConfig, parts: Parts, scores: Scores, facts: Facts, folder: Path) -> None:
+    """The report, with the worst mistakes of the last part scored (test, else validation)."""
+    trainer, space, part = facts.trainer, parts.space, parts.scored[-1]
+    predicted, kept = scores.predictions[part.part], scores.kept[part.part]
+    drawn = [
+        mistakes.draw(m, part.samples[kept[m.image]].source, trainer.eval_model, trainer.preprocessing, trainer.device)
+        for m in mistakes.worst(predicted.targets, predicted.probabilities, scores.thresholds, space)
+    ]
+    observer = trainer.observer
+    Report(
+        title=f"{config.network} on {', '.join(space.classes)}",
+        labels=space,
+        scores=scores.by_part,
+        curves={name: (p.targets, p.probabilities) for name, p in scores.predictions.items()},
+        temperatures=scores.temperatures,
+        rule=str(scores.rule),
+        history=[_row(row) | {"best": k == scores.best} for k, row in enumerate(trainer.state.history)],
+        data={p.part: {"images": len(p), "patients": len(set(p.patients)), **p.class_counts()} for p in parts.all},
+        facts={
+            "Run": {
+                "split sha256": parts.split_hash[:16],
+                "torch": torch.__version__,
+                **facts.machine,
+                **(observer.facts() if observer else {}),
+            },
+            "Configuration": {k: json.dumps(v) if not isinstance(v, str) else v for k, v in config.to_dict().items()},
+        },
+        mistakes=[(predicted.ids[m.image], m) for m in drawn],
+        findings=observer.findings() if observer else (),
+    ).write(folder)
+
+
+def _row(row: Mapping[str, float]) -> dict[str, Any]:
+    """A row of the history under the report's names: auc for validation_auc."""
+    return {k if k == "validation_loss" else k.removeprefix("validation_"): v for k, v in row.items()}
+
+
+def save_result(
+    job: Job, config: TrainingConfig, parts: Parts, scores: Scores, facts: Facts, source_dir: Path | None
+) -> TrainingResult:
+    """Writes history, metrics, predictions, report and bundle.
+
+    Raises:
+        ThoraxError: the disk is full, or a folder cannot be written.
+    """
+    trainer, space, folder = facts.trainer, parts.space, job.output_dir
+    history = trainer.state.history
+    metrics = {
+        "objective": METRICS[objective_key(config.objective)],
+        "best_epoch": scores.best + 1,
+        "epochs": len(history),
+        "labels": space.to_dict(),
+        "at_best_epoch": history[scores.best],
+        **scores.by_part,
+    }
+    write_history(history, folder / "history.csv")
+    write_whole(json.dumps(metrics, indent=1).encode(), folder / "metrics.json", "metrics")
+    write_table(columns(scores.predictions, space, scores.thresholds), folder / "predictions.csv", "predictions")
+    write_report(config, parts, scores, facts, folder)
+    typical = typical_images(parts.train, trainer.preprocessing)
+    contents = BundleContents(
+        network=config.network,
+        dropout=config.dropout,
+        space=space,
+        preprocessing=trainer.preprocessing,
+        thresholds=dict(zip(space.outputs, map(float, scores.thresholds), strict=True)),
+        configuration=config.stored(),
+        split={"sha256": parts.split_hash, "counts": {p.part: len(p) for p in parts.all}},
+        metrics=metrics,
+        calibration=calibration.described(scores.temperatures, space),
+        typical_images=typical.to_dict() if typical else None,
+    )
+    write_bundle(job.model_dir, trainer.eval_model, contents, parts.split, source_dir)
+    return TrainingResult.of(job, metrics=metrics, history=tuple(history))
+
+
+def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str]:
+    """The log's end: the table of scores, where the files are, and the metrics that SageMaker and a tuner read."""
+    lines = [formatting.table(scores.by_part, parts.space), f"bundle: {result.bundle}", f"report: {result.report}"]
+    if "test" in scores.by_part:
+        macro = scores.by_part["test"]["macro"]
+        values = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy")}
+        lines.append(line("test", {name: value for name, value in values.items() if value is not None}))
+    row = {k: v for k, v in result.history[scores.best].items() if k.startswith(("train", "validation"))}
+    return [*lines, line(f"best epoch {scores.best + 1}/{len(result.history)}", row)]

@@ -1,0 +1,90 @@
+"""A network's logits of whole parts, each image scored exactly once, and the metrics of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from thorax.config import TrainingConfig
+from thorax.data.images import Preprocessing
+from thorax.data.loading import EvaluationBatches, ImageDataset, loader
+from thorax.data.samples import SampleSet
+from thorax.errors import ThoraxError
+from thorax.evaluation.metrics import epoch_metrics
+from thorax.training import distributed
+from thorax.training.inputs import Hardware
+from thorax.training.losses import Loss, probabilities
+from thorax.training.precision import autocast
+
+#: Images (n, H, W) uint8 on the device and their random draws, or None as served -> the network's input.
+Prepare = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+
+class Evaluator:
+    """Scores whole parts, over all processes together.
+
+    Args:
+        prepare: makes the network's input.
+
+    Attributes:
+        corrupt: ids of images that could not be read (only with skip_corrupt).
+    """
+
+    def __init__(
+        self, config: TrainingConfig, preprocessing: Preprocessing, hardware: Hardware, prepare: Prepare
+    ) -> None:
+        self.config, self.preprocessing, self.hardware, self.prepare = config, preprocessing, hardware, prepare
+        self.corrupt: set[str] = set()
+
+    @torch.no_grad()
+    def logits(self, net: nn.Module, images: SampleSet, view: int = 0) -> np.ndarray:
+        """(N, L) float32 logits of every image of the part, in its order, in every process; each image scored once.
+
+        View 0 is the image as served; others are augmented as in training. Rows of corrupt images are NaN (only with
+        skip_corrupt).
+
+        Raises:
+            ThoraxError: an image cannot be read.
+        """
+        c, process, device = self.config, self.hardware.process, self.hardware.device
+        net.eval()
+        size = max(1, c.batch_size // process.local_world_size // c.accumulation_steps)
+        batches = EvaluationBatches(len(images), size, process.rank, process.world_size, view)
+        source = ImageDataset(
+            images, self.preprocessing, seed=c.seed, random_crop=view > 0, skip_corrupt=c.skip_corrupt
+        )
+        indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(images.space.outputs)), np.float32)]
+        for batch in loader(source, batches, self.hardware.workers, pin=device.type == "cuda"):
+            if batch.problem:
+                raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
+            x = self.prepare(batch.images.to(device, non_blocking=True), batch.draws.to(device) if view else None)
+            with autocast(self.hardware.precision, device):
+                z = net(x).float().cpu().numpy()
+            z[np.isin(batch.indices.numpy(), batch.corrupt)] = np.nan
+            self.corrupt.update(images.samples[i].id for i in batch.corrupt)
+            indices.append(batch.indices.numpy())
+            rows.append(z)
+        return distributed.gather(np.concatenate(indices), np.concatenate(rows), len(images), process)
+
+
+def validation_metrics(logits: np.ndarray, images: SampleSet, loss: Loss, top_k: int | None) -> dict[str, float]:
+    """Loss and metrics of an epoch as `validation_...`, over the images that have finite logits.
+
+    Args:
+        logits: (N, L) float32; a row with a NaN does not count.
+        images: the N images.
+        loss: the run's; label smoothing is left out.
+        top_k: also the top-k accuracy.
+    """
+    scored = ~np.isnan(logits).any(axis=1)
+    z, targets = torch.from_numpy(logits[scored]), torch.from_numpy(images.targets[scored])
+    weights = None if loss.weights is None else loss.weights.cpu()
+    criterion = Loss(loss.name, weights, 0.0, loss.focal_gamma)
+    mean = float(criterion.sum(z, targets)) / max(criterion.count(targets), 1)
+    metrics = epoch_metrics(
+        targets.numpy(), probabilities(z, images.space.task).numpy(), images.space.task, top_k=top_k or None
+    )
+    return {"validation_loss": mean, **{f"validation_{key}": float(value) for key, value in metrics.items()}}
