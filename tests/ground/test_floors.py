@@ -13,7 +13,7 @@ SOURCE = ROOT / "source_dir"
 
 #: From the ground up. A module's part is the name below thorax/, or its own where it lies at the top of source_dir.
 FLOORS = (
-    {"thorax", "labels", "errors", "files", "tables", "machine", "job", "tracking", "registry"},
+    {"thorax", "labels", "errors", "files", "tables", "machine", "job", "tracking", "registry", "console"},
     {"config", "data", "evaluation", "models"},
     {"training", "serving", "dataset"},
     {"run", "scoring", "command_line", "train_model", "inference", "deployment"},

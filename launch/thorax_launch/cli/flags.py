@@ -1,18 +1,14 @@
-"""Flags that several scripts share, and the one way in which a script ends.
-
-A mistake is one line, never a traceback.
-"""
+"""Flags that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-import io
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from thorax.console import CommandDone, guarded, script
 from thorax.errors import ThoraxError
+
+__all__ = ["CommandDone", "guarded", "script"]  # re-exported: the commands take all that they share from here
 
 #: What a job on this machine has no use for.
 AWS_ONLY = (
@@ -68,58 +64,6 @@ AWS_ONLY = (
 )
 #: Channels with a flag of their own; --channel names any other.
 CHANNELS = ("train", "validation", "test", "weights", "model")
-
-
-class CommandDone(Exception):  # noqa: N818  no error
-    """All that was asked for is said; the command ends well."""
-
-
-def script(document: str | None) -> argparse.ArgumentParser:
-    """The parser of a script whose help is its module's document."""
-    return argparse.ArgumentParser(
-        description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-
-
-def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
-    """The exit code of `work`: its own, 1 after a mistake, told in one line on standard error, 130 after Ctrl-C, told
-    as `stopped`.
-
-    A reader that has seen enough (`| head`) is no error: the work goes on to its end, and what it says goes nowhere.
-    """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None and stream is getattr(sys, f"__{name}__"):  # not a test's or a notebook's
-            stream.flush()
-            raw = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
-            setattr(
-                sys,
-                name,
-                io.TextIOWrapper(
-                    raw, stream.encoding, stream.errors, line_buffering=stream.line_buffering or stream.write_through
-                ),
-            )
-    try:
-        return work()
-    except CommandDone:
-        return 0
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        return 130
-    except ThoraxError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-class _Output(io.FileIO):
-    """Takes what nobody reads any more."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            return memoryview(data).nbytes
 
 
 def positive(flag: str, value: int | None) -> int | None:

@@ -1,0 +1,61 @@
+"""How a command starts and ends: its parser, its exit code, and a mistake as one line instead of a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from thorax.errors import ThoraxError
+
+
+class CommandDone(Exception):  # noqa: N818  no error
+    """Everything asked for is printed; the command ends with exit code 0."""
+
+
+def script(document: str | None) -> argparse.ArgumentParser:
+    """The parser of a command whose help is its module's docstring."""
+    return argparse.ArgumentParser(
+        description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+
+
+def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
+    """The exit code of `work`: its own; 1 after a ThoraxError, which is one line on standard error; 130 after Ctrl-C.
+
+    A closed pipe (`| head`) is no error: the work goes on to its end, and its further output is dropped.
+
+    Args:
+        work: does the command and returns its exit code.
+        stopped: the line on standard error after Ctrl-C.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and stream is getattr(sys, f"__{name}__"):  # not a test's or a notebook's
+            stream.flush()
+            raw = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
+            lines = stream.line_buffering or stream.write_through
+            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=lines))
+    try:
+        return work()
+    except CommandDone:
+        return 0
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
+    except ThoraxError as error:
+        sys.stdout.flush()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+class _Output(io.FileIO):
+    """Drops what is written after the reader has closed the pipe."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
