@@ -45,7 +45,7 @@ class FieldSpec:
     help: str
     group: str
     spellings: tuple[Spelling, ...] = ()
-    choices: tuple[str, ...] = ()
+    choices: Sequence[str] = ()
     low: float | None = None
     high: float | None = None
     open_low: bool = False

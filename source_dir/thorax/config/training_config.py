@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thorax.config.fields import Spelling, about, parameter, read_bool
+from thorax.data.formats.registry import FORMAT_NAMES
 from thorax.errors import ThoraxError
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -103,10 +104,7 @@ class TrainingConfig:
 
     # -- Data ------------------------------------------------------------------------------------------------------
     data_format: str = parameter(
-        "auto",
-        "format of the channels; auto looks at them; csv and parquet are table",
-        DATA,
-        choices=("auto", "folder", "lst", "recordio", "manifest", "table", "nih", "coco", "shards", "csv", "parquet"),
+        "auto", "format of the channels; auto looks at them; csv and parquet are table", DATA, choices=FORMAT_NAMES
     )
     labels: tuple[str, ...] = parameter(
         (),

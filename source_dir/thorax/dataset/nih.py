@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             raise ThoraxError(f"{args.images} holds {len(tables)} NIH tables (Data_Entry_2017*.csv); one is wanted")
         named = read_table(args.images / tables[0], ragged=True).one_of(("image index",)) or ()
         vars(channel)["everything"] = frozenset(named)  # the images that the table names, as if they lay beside it
-        listing = nih.read(channel)
+        listing = nih.Nih().read(channel)
     else:
         listing = read_channel(str(args.images), args.images, "nih")
     for note in listing.notes:

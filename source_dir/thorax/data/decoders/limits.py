@@ -1,7 +1,4 @@
-"""What every decoder shares.
-
-How large an image may be, how an image that cannot be read is told, and the last steps.
-"""
+"""What every decoder shares: how large an image may be, the errors, the header, and the last steps to grey levels."""
 
 from __future__ import annotations
 
@@ -27,27 +24,27 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF and the li
 
 
 class DecodeError(ThoraxError):
-    """An image that cannot be decoded, or does not fit the preprocessing. The message names it."""
+    """An image cannot be decoded, or does not fit the preprocessing. The message names it."""
 
 
 class DecoderMissing(DecodeError):  # noqa: N818  as above
-    """The image may be well, but a package that decodes it is not installed. The message names the package."""
+    """A package that decodes the image is not installed. The message names the package."""
 
 
-class UnsupportedImage(Exception):  # noqa: N818  an image, said as the field says it
-    """A decoder's reason to refuse an image; `decode` adds the image's name."""
+class UnsupportedImage(Exception):  # noqa: N818  becomes a DecodeError
+    """Why a decoder cannot read an image; `decode` adds the image's name."""
 
 
 class NotInstalled(UnsupportedImage):
-    """As UnsupportedImage, for want of a package."""
+    """A decoder needs a package that is not installed."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image's first bytes tell.
+    """What an image's first bytes say.
 
     Attributes:
-        kind: JPEG, PNG, TIFF, DICOM or PGM.
+        kind: the name of its format in IMAGE_FORMATS.
         width, height: pixels of the upright image.
         mode: Pillow's name of the colour mode (L for any single grey channel), or DICOM's photometric interpretation.
         bits: bits of one sample.
@@ -70,15 +67,13 @@ def check_size(width: int, height: int) -> None:
 
 def resized(grey: Image.Image, target: tuple[int, int] | None) -> Image.Image:
     """The image at (width, height) `target`, by an antialiasing bilinear filter; None keeps its size."""
-    return (
-        grey
-        if target is None or grey.size == target
-        else grey.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    )
+    if target is None or grey.size == target:
+        return grey
+    return grey.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def full_scale(pixels: np.ndarray) -> int:
-    """The white of an image of 16-bit samples, told by its content: 255, 1023, 4095, 16383 or 65535.
+    """The white of an image of 16-bit samples, found from its content: 255, 1023, 4095, 16383 or 65535.
 
     Images of 10 to 14 bits are often stored in 16-bit files as they are: the smallest of these depths that holds the
     image's brightest sample is taken. An image that was stretched from 8 bits to the whole range (x 257 or x 256) keeps

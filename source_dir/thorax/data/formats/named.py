@@ -1,4 +1,4 @@
-"""Labels told by names: a text with several (A|B), or a column per label."""
+"""Labels as names, in tables: a text with several (A|B), or a column per label."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from thorax.data.formats.numbered import Labels
 from thorax.errors import ThoraxError
 from thorax.labels import NEGATIVE_NAMES
 
@@ -24,36 +25,27 @@ _VALUES = {
 }
 
 
-def joined(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray, bool]:
-    """(names, targets (N, L) float32, exclusive) of texts such as "Mass|Nodule", "No Finding", "" and "Edema?"
-    (unknown).
+def joined(texts: Sequence[str]) -> Labels:
+    """The labels of texts such as "Mass|Nodule", "No Finding", "" and "Edema?" (unknown).
 
     "|" or ";" stands between labels. One label an image, and no more than one beside "No Finding", makes them classes.
     """
     separator = next((s for s in SEPARATORS if any(s in text for text in texts)), SEPARATORS[0])
     different = list(dict.fromkeys(texts))  # a few thousand combinations for a hundred thousand images
-    each = [[part.strip() for part in text.split(separator) if part.strip()] for text in different]
-    exclusive = all(len(parts) == 1 and not parts[0].endswith("?") for parts in each)
-    if exclusive and any(parts[0].lower() == "no finding" for parts in each):
-        exclusive = len({parts[0] for parts in each}) <= 2
-    names = tuple(
-        sorted(
-            {
-                part.removesuffix("?")
-                for parts in each
-                for part in parts
-                if exclusive or part.lower() not in NEGATIVE_NAMES
-            }
-        )
-    )
+    split = [[part.strip() for part in text.split(separator) if part.strip()] for text in different]
+    exclusive = all(len(parts) == 1 and not parts[0].endswith("?") for parts in split)
+    if exclusive and any(parts[0].lower() == "no finding" for parts in split):
+        exclusive = len({parts[0] for parts in split}) <= 2
+    labels = {part for parts in split for part in parts if exclusive or part.lower() not in NEGATIVE_NAMES}
+    names = tuple(sorted({label.removesuffix("?") for label in labels}))
     index = {name: k for k, name in enumerate(names)}
     targets = np.zeros((len(different), len(names)), np.float32)
-    for n, parts in enumerate(each):
+    for n, parts in enumerate(split):
         for part in parts:
             if (k := index.get(part.removesuffix("?"))) is not None:
                 targets[n, k] = np.nan if part.endswith("?") else 1.0
     row = {text: n for n, text in enumerate(different)}
-    return names, targets[[row[text] for text in texts]], exclusive
+    return Labels(names, targets[[row[text] for text in texts]], exclusive)
 
 
 def columns(names: Sequence[str], values: Sequence[Sequence[str]], where: str, lines: Sequence[int]) -> np.ndarray:
