@@ -324,7 +324,7 @@ def test_stats_are_those_of_all_pixels(tmp_path, capsys):
     told = json.loads(out.read_text())
     every = np.concatenate([p.ravel() for p in pictures]) / 255
     assert told["mean"] == pytest.approx(every.mean(), abs=1e-6)
-    assert told["deviation"] == pytest.approx(every.std(), abs=1e-6)
+    assert told["std"] == pytest.approx(every.std(), abs=1e-6)
     assert (told["images"], told["unreadable"], told["pixels"]) == (4, 1, every.size)
     assert told["labels"] == {"A": {"images": 1, "unknown": 0}, "B": {"images": 3, "unknown": 0}}
     assert told["modes"] == {"L": 2, "RGB": 1}
@@ -332,7 +332,7 @@ def test_stats_are_those_of_all_pixels(tmp_path, capsys):
     assert told["width"] == {"least": 20, "median": 60, "most": 90}
     assert Image.open(picture).size[0] > 800
     said = capsys.readouterr().out
-    assert "mean, deviation" in said and "left out" in said
+    assert "mean, std" in said and "left out" in said
 
 
 @pytest.mark.realdata

@@ -187,7 +187,7 @@ def test_a_run_without_skip_corrupt_takes_up_no_part_that_lacks_images(channel, 
     bad.write_bytes(bad.read_bytes()[:150])
     words = ["pack", tmp_path / "in", tmp_path / "out", "--processes", 1, "--shard-images", 4]
     with monkeypatch.context() as patch:  # stopped after its last shard
-        patch.setattr("thorax.dataset.packing._finish_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("thorax.data.shards.write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(*words, "--skip-corrupt") == 130
     assert bad.name in refused(capsys, *words)
     assert run(*words, "--skip-corrupt") == 0

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -136,12 +136,15 @@ def _places(images: SampleSet) -> set[str]:
 
 def split_table(parts: Sequence[SampleSet]) -> tuple[str, str]:
     """(CSV text, sha256 of it): id, patient and part of every image, sorted, for the bundle."""
+    rows = ((name, patient, part.part) for part in parts for name, patient in zip(part.ids, part.patients, strict=True))
+    text = csv_text(["id", "patient", "part"], sorted(rows))
+    return text, hashlib.sha256(text.encode()).hexdigest()
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV with lines that end in one line feed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "patient", "part"])
-    writer.writerows(
-        sorted(
-            (name, patient, part.part) for part in parts for name, patient in zip(part.ids, part.patients, strict=True)
-        )
-    )
-    return text.getvalue(), hashlib.sha256(text.getvalue().encode()).hexdigest()
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,4 +1,4 @@
-"""Does what an image is (colour mode, size, bits, kind of file) tell its label? Then a network may learn that instead."""
+"""Properties of the files (colour mode, size, bits, type) that give the label away; a network may learn them."""
 
 from __future__ import annotations
 
