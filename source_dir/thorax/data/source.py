@@ -34,9 +34,9 @@ class ByteRange:
             file = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
             try:
                 data = os.pread(file, self.size, self.offset)
-                while len(data) < self.size and (
-                    more := os.pread(file, self.size - len(data), self.offset + len(data))
-                ):
+                while len(data) < self.size:
+                    if not (more := os.pread(file, self.size - len(data), self.offset + len(data))):
+                        break
                     data += more
             finally:
                 os.close(file)

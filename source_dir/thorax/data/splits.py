@@ -22,7 +22,7 @@ def cut_by_patient(images: SampleSet, fraction: float, seed: int) -> tuple[Sampl
     """(train, validation): whole patients only, each label's share near `fraction` in validation.
 
     Iterative stratification (Sechidis et al., "On the stratification of multi-label data", 2011) over patients:
-    the rarest label first, each of its patients to the part that still wants most of it.
+    the rarest label first, each of its patients to the part that still needs most of it.
 
     Args:
         images: the training channel.
@@ -55,7 +55,7 @@ def cut_by_patient(images: SampleSet, fraction: float, seed: int) -> tuple[Sampl
 def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """(P,) bool: which patients are held out. counts: (P, K) images of each patient by label."""
     total = counts.sum(axis=0)
-    wanted = np.stack([total * (1 - fraction), total * fraction])  # (2, K), still to be given
+    wanted = np.stack([total * (1 - fraction), total * fraction])  # (2, K), not yet assigned
     held_out = np.zeros(len(counts), bool)
     free = np.ones(len(counts), bool)
     shuffled = rng.permutation(len(counts))
@@ -65,9 +65,7 @@ def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> 
         for p in mine:
             need = wanted[:, label] / np.maximum([total[label] * (1 - fraction), total[label] * fraction], 1e-9)
             part = int(need[1] > need[0])
-            if (
-                need[0] == need[1] and len(mine) > 1
-            ):  # one patient alone stays in train, where a label must not be empty
+            if need[0] == need[1] and len(mine) > 1:  # one patient alone stays in train, where no label may be empty
                 part = int(rng.random() < fraction)
             has_some = wanted[1, label] < total[label] * fraction
             if wanted[1, -1] <= 0 and has_some:  # full: patients with many labels must not carry it far past its size
@@ -80,7 +78,7 @@ def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> 
 
 
 def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> list[str]:
-    """Refuses parts that share patients or images, and classes that are empty; returns warnings.
+    """Warnings about parts; an error for parts that share patients or images, and for empty classes.
 
     Args:
         parts: train, validation and perhaps test.

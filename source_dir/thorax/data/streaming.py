@@ -1,14 +1,10 @@
-"""Streaming: images of shards in an order that a disk or a bucket can be read in, forward only, and still well
-shuffled.
+"""Streaming: images of shards in an order that reads a disk or a bucket forward only, and still shuffles well.
 
 The order of an epoch follows from seed, epoch, batch size and shuffle_buffer alone. The shards are shuffled and laid
-end
-to end, and that row of images is cut into as many equal lanes as a global batch has images. Each step takes one image
-of
-each lane, by way of a small shuffle buffer of its own. So a batch has images of many places, and yet every lane is read
-from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...: the batches
-are
-the same for any W, no image is read twice, and to go on at step k is to leave out the first k steps.
+end to end, and that row of images is cut into as many equal lanes as a global batch has images. Each step takes one
+image of each lane, by way of a small shuffle buffer of its own. So a batch has images of many places, and yet each lane
+is read from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...: the
+batches are the same for any W, no image is read twice, and to go on at step k is to leave out the first k steps.
 """
 
 from __future__ import annotations
@@ -93,10 +89,8 @@ def streaming_order(
 
 
 def _through_buffers(lanes: int, steps: int, depth: int, rng: np.random.Generator) -> np.ndarray:
-    """(steps, lanes): which of a lane's images each step takes: a random one of `depth` that wait.
-
-    The next takes its place.
-    """
+    """(steps, lanes): which of a lane's images each step takes: a random one of `depth` that wait, which the next one
+    then replaces."""
     depth = min(depth, steps)
     waiting = np.tile(np.arange(depth), (lanes, 1))
     taken = np.empty((steps, lanes), np.int64)
@@ -110,7 +104,7 @@ def _through_buffers(lanes: int, steps: int, depth: int, rng: np.random.Generato
 
 
 class Lane:
-    """One process's way through one lane: reads forward in large pieces, keeps what is not asked for yet.
+    """One process's reader of one lane: reads forward in large pieces, keeps what is not asked for yet.
 
     Args:
         sources: where the images are.
@@ -165,9 +159,7 @@ class Lane:
         except OSError as error:
             raise ThoraxError(f"{file} at byte {start} cannot be read: {error.strerror}") from None
         if len(data) < size:
-            raise ThoraxError(
-                f"{file} is cut short: it ends {size - len(data)} bytes before the images that it is said to hold"
-            )
+            raise ThoraxError(f"{file} is cut short: it ends {size - len(data)} bytes before the end of its images")
         if not self.keep_open or self.next == len(self.todo):
             self.close()
         return data
