@@ -119,17 +119,6 @@ def scan(path: Path) -> Iterator[Record]:
             at = end + -end % 4
 
 
-def payloads(path: Path) -> Iterator[bytes]:
-    """Every record's payload, whatever it holds."""
-    if path.stat().st_size:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-            at = 0
-            while at < len(whole):
-                payload, end = _joined(path, whole, at, 0)
-                yield payload
-                at = end + -end % 4
-
-
 def _head(path: Path, data: bytes | mmap.mmap, at: int, offset: int) -> tuple[int, int]:
     """(kind, length) of the part at `at` in data; `offset` is its place in the file, for errors."""
     if len(data) < at + _HEAD.size:
@@ -146,9 +135,9 @@ def _head(path: Path, data: bytes | mmap.mmap, at: int, offset: int) -> tuple[in
     if kind > 3:
         raise ThoraxError(f"{path} is damaged: the record at byte {offset} is of kind {kind}, which there is not")
     if len(data) < at + _HEAD.size + length:
-        found = len(data) - at - _HEAD.size
+        there = len(data) - at - _HEAD.size
         raise ThoraxError(
-            f"{path} is cut short: the record at byte {offset} announces {length} bytes, {found} are there"
+            f"{path} is cut short: the record at byte {offset} announces {length} bytes, {there} are there"
         )
     return kind, length
 

@@ -100,8 +100,8 @@ class SampleTable(Sequence[Sample]):
 
     def take(self, places: np.ndarray) -> SampleTable:
         """The samples at (n,) `places`, in their order."""
-        ids, sources, patients = (column.take(places) for column in (self.ids, self.sources, self.patients))
-        return SampleTable(ids, sources, self.coded_labels[places], patients)
+        ids, patients = self.ids.take(places), self.patients.take(places)
+        return SampleTable(ids, self.sources.take(places), self.coded_labels[places], patients)
 
     @property
     def targets(self) -> np.ndarray:

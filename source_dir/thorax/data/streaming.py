@@ -26,7 +26,7 @@ from thorax.errors import ThoraxError
 AHEAD, LEAST, MOST = 32 << 20, 64 << 10, 4 << 20
 #: Images of other parts are read over, rather than skipped by another read, where they take up to this many bytes.
 HOLE = 128 << 10
-#: Lanes whose file stays open between reads; more would run into the limit of open files.
+#: Lanes that keep their file open between reads; more would reach the limit of open files.
 KEPT_OPEN = 256
 #: Threads that read, and global batches that are read ahead of the one that is asked for.
 THREADS, BATCHES = 8, 2
@@ -171,7 +171,7 @@ class Lane:
 
 
 class StreamedBatches(TrainingBatches):
-    """TrainingBatches whose items bring the bytes of this process's images, read ahead by threads.
+    """TrainingBatches with items that bring the bytes of this process's images, read ahead by threads.
 
     One reader feeds all workers of a process: they decode, and none reads what another has read.
 
@@ -201,7 +201,7 @@ class StreamedBatches(TrainingBatches):
 
     def __iter__(self) -> Iterator[Item]:
         items = list(super().__iter__())
-        lanes = self._lanes([everyone for _, everyone, *_ in items])
+        lanes = self._lanes([places for _, places, *_ in items])
         with ThreadPoolExecutor(THREADS) as readers, ThreadPoolExecutor(1) as ahead:
 
             def read(item: Item) -> Item:

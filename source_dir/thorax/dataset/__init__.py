@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thorax.dataset.checking import check as check
     from thorax.dataset.inventory import read_inventory as read_inventory
-    from thorax.dataset.lst_files import write_lists as write_lists
     from thorax.dataset.pack_state import PackOptions as PackOptions
     from thorax.dataset.packing import pack as pack
     from thorax.dataset.packing import verify as verify
@@ -23,18 +22,18 @@ if TYPE_CHECKING:
     from thorax.dataset.reading import read_images as read_images
     from thorax.dataset.splitting import split as split
     from thorax.dataset.writing import write_listing as write_listing
+    from thorax.dataset.writing import write_lists as write_lists
 
 _HOMES = {
     "checking": ("check",),
     "inventory": ("read_inventory",),
-    "lst_files": ("write_lists",),
     "pack_state": ("PackOptions",),
     "packing": ("pack", "verify"),
     "pixel_stats": ("stats",),
     "public_sets": ("coco_labels", "nih_labels"),
     "reading": ("read_images",),
     "splitting": ("split",),
-    "writing": ("write_listing",),
+    "writing": ("write_listing", "write_lists"),
 }
 
 

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from thorax.console import script
 from thorax.machine import free_cpus
 
 PARTS = ("train", "validation", "test")
-
-
-class Command(NamedTuple):
-    """A command of the set.
-
-    Attributes:
-        help: one line.
-        document: what its own --help says.
-        add_arguments: adds its flags to a parser.
-    """
-
-    help: str
-    document: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
 
 
 def parser(document: str | None) -> tuple[argparse.ArgumentParser, Any]:
@@ -34,8 +19,8 @@ def parser(document: str | None) -> tuple[argparse.ArgumentParser, Any]:
     """
     p = script(document)
     commands = p.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
-    for name, command in COMMANDS.items():
-        command.add_arguments(add_command(commands, name, command.help, command.document))
+    for name, (help, text, add_arguments) in COMMANDS.items():
+        add_arguments(add_command(commands, name, help, text))
     return p, commands
 
 
@@ -50,48 +35,33 @@ def add_command(commands: Any, name: str, help: str, document: str | None) -> ar
 # -- Flags that commands share -----------------------------------------------------------------------------------------
 
 
+def _add(p: argparse.ArgumentParser, name: str, metavar: str, help: str, **more: Any) -> None:
+    p.add_argument(name, metavar=metavar, help=help, **more)
+
+
 def _add_format(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--data-format",
-        default="auto",
-        metavar="NAME",
-        help="format of the folder (folder, table, lst, recordio, ...); default: looked for",
-    )
-    p.add_argument(
-        "--labels",
-        default="",
-        metavar="A,B,...",
-        help="labels to keep, in this order; names of numbered ones (.lst, RecordIO)",
-    )
+    text = "format of the folder (folder, table, lst, recordio, ...); default: looked for"
+    _add(p, "--data-format", "NAME", text, default="auto")
+    _add(p, "--labels", "A,B,...", "labels to keep, in this order; names of numbered ones (.lst, RecordIO)", default="")
 
 
 def _add_source(p: argparse.ArgumentParser) -> None:
-    p.add_argument("images", type=Path, metavar="IMAGES", help="folder with images in any format that training takes")
+    _add(p, "images", "IMAGES", "folder with images in any format that training takes", type=Path)
     _add_format(p)
 
 
 def _add_parts(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "images",
-        type=Path,
-        nargs="?",
-        metavar="IMAGES",
-        help="folder with images in any format that training takes, perhaps with parts of its own",
-    )
+    text = "folder with images in any format that training takes, perhaps with parts of its own"
+    _add(p, "images", "IMAGES", text, type=Path, nargs="?")
     for part in PARTS:
-        p.add_argument(f"--{part}", type=Path, metavar="DIR", help=f"the channel {part} (instead of IMAGES)")
-        p.add_argument(
-            f"--{part}-lst",
-            type=Path,
-            metavar="DIR",
-            help=f"the channel {part}_lst: the .lst of the images of --{part}",
-        )
+        _add(p, f"--{part}", "DIR", f"the channel {part} (instead of IMAGES)", type=Path)
+        _add(p, f"--{part}-lst", "DIR", f"the channel {part}_lst: the .lst of the images of --{part}", type=Path)
     _add_format(p)
     _add_processes(p, "processes that read images (default: the CPUs)")
 
 
 def _add_processes(p: argparse.ArgumentParser, help: str) -> None:
-    p.add_argument("--processes", type=int, default=free_cpus(), metavar="N", help=help)
+    _add(p, "--processes", "N", help, type=int, default=free_cpus())
 
 
 def _add_patient_scope(p: argparse.ArgumentParser, help: str) -> None:
@@ -115,11 +85,9 @@ examples:
 def _check(p: argparse.ArgumentParser) -> None:
     _add_parts(p)
     _add_patient_scope(p, "channel: the parts count patients anew (Kaggle's chest_xray)")
-    p.add_argument(
-        "--smallest", type=int, default=64, metavar="PIXELS", help="images with a shorter side are named (default: 64)"
-    )
-    p.add_argument("--json", type=Path, metavar="FILE", help="write all findings with all images")
-    p.add_argument("--html", type=Path, metavar="FILE", help="write one page with thumbnails")
+    _add(p, "--smallest", "PIXELS", "images with a shorter side are named (default: 64)", type=int, default=64)
+    _add(p, "--json", "FILE", "write all findings with all images", type=Path)
+    _add(p, "--html", "FILE", "write one page with thumbnails", type=Path)
 
 
 STATS = """\
@@ -136,8 +104,8 @@ examples:
 
 def _stats(p: argparse.ArgumentParser) -> None:
     _add_parts(p)
-    p.add_argument("--png", type=Path, metavar="FILE", help="draw a picture")
-    p.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    _add(p, "--png", "FILE", "draw a picture", type=Path)
+    _add(p, "--json", "FILE", "write the figures", type=Path)
 
 
 LIST = """\
@@ -153,19 +121,9 @@ examples:
 
 def _list(p: argparse.ArgumentParser) -> None:
     _add_source(p)
-    p.add_argument(
-        "--out",
-        required=True,
-        metavar="PREFIX",
-        help="where to write: PREFIX.lst, or PREFIX_train.lst and PREFIX_val.lst",
-    )
-    p.add_argument(
-        "--ratio",
-        type=float,
-        default=1.0,
-        metavar="SHARE",
-        help="share of the images for training, whole patients only (default: 1, one list)",
-    )
+    _add(p, "--out", "PREFIX", "where to write: PREFIX.lst, or PREFIX_train.lst and PREFIX_val.lst", required=True)
+    text = "share of the images for training, whole patients only (default: 1, one list)"
+    _add(p, "--ratio", "SHARE", text, type=float, default=1.0)
     p.add_argument("--seed", type=int, default=0, help="of the split and of the lines' order (default: 0)")
 
 
@@ -183,29 +141,11 @@ examples:
 
 def _split(p: argparse.ArgumentParser) -> None:
     _add_source(p)
-    p.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="CSV",
-        help="table of id, patient and part; its sha256 goes to CSV.sha256",
-    )
-    p.add_argument(
-        "--validation",
-        type=float,
-        default=0.15,
-        metavar="SHARE",
-        help="of all images that are to be split (default: 0.15; 0: none)",
-    )
-    p.add_argument(
-        "--test", type=float, default=0.15, metavar="SHARE", help="the same for test (default: 0.15; 0: none)"
-    )
-    p.add_argument(
-        "--test-list",
-        type=Path,
-        metavar="FILE",
-        help="images (names or ids, one a line) that are test; all others are not",
-    )
+    _add(p, "--out", "CSV", "table of id, patient and part; its sha256 goes to CSV.sha256", type=Path, required=True)
+    text = "of all images that are to be split (default: 0.15; 0: none)"
+    _add(p, "--validation", "SHARE", text, type=float, default=0.15)
+    _add(p, "--test", "SHARE", "the same for test (default: 0.15; 0: none)", type=float, default=0.15)
+    _add(p, "--test-list", "FILE", "images (names or ids, one a line) that are test; all others are not", type=Path)
     p.add_argument("--anew", action="store_true", help="split everything, whatever parts the set itself has")
     p.add_argument("--seed", type=int, default=0, help="default: 0")
     _add_patient_scope(p, "channel: the set's own parts count patients anew (Kaggle's chest_xray); default: global")
@@ -228,45 +168,29 @@ examples:
 
 def _pack(p: argparse.ArgumentParser) -> None:
     _add_source(p)
-    p.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder to write to, empty or of an unfinished run")
+    _add(p, "out", "OUT", "folder to write to, empty or of an unfinished run", type=Path, nargs="?")
     p.add_argument(
         "--to", choices=("shards", "rec"), default="shards", help="tar shards (default) or one RecordIO file"
     )
-    p.add_argument(
-        "--size",
-        default="",
-        metavar="N or WxH",
-        help="N: short side, aspect kept; WxH: stretched as fit=stretch does; default: as they are",
+    text = "N: short side, aspect kept; WxH: stretched as fit=stretch does; default: as they are"
+    _add(p, "--size", "N or WxH", text, default="")
+    text = (
+        "how images are stored: as they are (default), or grey in 8 bits (with --size: jpeg); raw (PGM) is"
+        " the largest and by far the fastest to read"
     )
-    p.add_argument(
-        "--encode",
-        choices=("keep", "jpeg", "png", "raw"),
-        help="how images are stored: as they are (default), or grey in 8 bits (with --size: jpeg); raw (PGM) is the"
-        " largest and by far the fastest to read",
-    )
-    p.add_argument("--quality", type=int, default=95, metavar="1..100", help="of JPEGs that are written (default: 95)")
-    p.add_argument("--shard-images", type=int, default=1000, metavar="N", help="images in a shard (default: 1000)")
-    p.add_argument(
-        "--shuffle",
-        type=int,
-        metavar="SEED",
-        help="shuffle the images first, by this seed; default: the order in which they are found",
-    )
-    p.add_argument(
-        "--split",
-        type=Path,
-        metavar="CSV",
-        help="from prepare.py split: a folder for each part; default: parts that the set itself has",
-    )
+    p.add_argument("--encode", choices=("keep", "jpeg", "png", "raw"), help=text)
+    _add(p, "--quality", "1..100", "of JPEGs that are written (default: 95)", type=int, default=95)
+    _add(p, "--shard-images", "N", "images in a shard (default: 1000)", type=int, default=1000)
+    text = "shuffle the images first, by this seed; default: the order in which they are found"
+    _add(p, "--shuffle", "SEED", text, type=int)
+    text = "from prepare.py split: a folder for each part; default: parts that the set itself has"
+    _add(p, "--split", "CSV", text, type=Path)
     p.add_argument(
         "--skip-corrupt", action="store_true", help="leave images out that cannot be read, instead of stopping"
     )
     _add_processes(p, "processes that read and encode (default: the CPUs)")
-    p.add_argument(
-        "--verify",
-        action="store_true",
-        help="pack nothing: check IMAGES, a packed folder, against its checksums and decode every image",
-    )
+    text = "pack nothing: check IMAGES, a packed folder, against its checksums and decode every image"
+    p.add_argument("--verify", action="store_true", help=text)
 
 
 COCO = """\
@@ -279,11 +203,11 @@ examples:
 
 
 def _coco(p: argparse.ArgumentParser) -> None:
-    p.add_argument("images", type=Path, metavar="COCO", help="folder with annotations/instances_*.json and the images")
-    p.add_argument("--labels", default="", metavar="A,B,...", help="categories to keep, in this order; default: all")
+    _add(p, "images", "COCO", "folder with annotations/instances_*.json and the images", type=Path)
+    _add(p, "--labels", "A,B,...", "categories to keep, in this order; default: all", default="")
     p.add_argument("--no-crowds", action="store_true", help="boxes marked iscrowd do not count")
     p.add_argument("--drop-empty", action="store_true", help="leave out images with none of the categories")
-    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="CSV or Parquet")
+    _add(p, "--out", "FILE", "CSV or Parquet", type=Path, required=True)
 
 
 NIH = """\
@@ -296,27 +220,28 @@ examples:
 
 
 def _nih(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "images", type=Path, metavar="NIH", help="folder with Data_Entry_2017*.csv, the official lists and the images"
-    )
+    _add(p, "images", "NIH", "folder with Data_Entry_2017*.csv, the official lists and the images", type=Path)
     p.add_argument(
         "--without-images", action="store_true", help="all rows of the table, whether their images are there or not"
     )
-    p.add_argument("--out", type=Path, required=True, metavar="FILE", help="CSV or Parquet")
+    _add(p, "--out", "FILE", "CSV or Parquet", type=Path, required=True)
 
 
+#: Name -> one line, what its own --help says, and what adds its flags to a parser.
 COMMANDS = {
-    "check": Command(
+    "check": (
         "find what is wrong with a set before training: unreadable, duplicate, leaking, contradicting images",
         CHECK,
         _check,
     ),
-    "stats": Command(
-        "mean and std over all pixels, class counts, sizes, modes and bits, as a table and a picture", STATS, _stats
+    "stats": (
+        "mean and std over all pixels, class counts, sizes, modes and bits, as a table and a picture",
+        STATS,
+        _stats,
     ),
-    "list": Command("make .lst files from folders (or a table), as im2rec does", LIST, _list),
-    "split": Command("split into train, validation and test by patient, stratified, with a hash", SPLIT, _split),
-    "pack": Command("pack images into tar shards or RecordIO, also at a smaller size", PACK, _pack),
-    "coco": Command("turn COCO annotations into a table of labels", COCO, _coco),
-    "nih": Command("turn the NIH ChestX-ray14 table into a table of labels", NIH, _nih),
+    "list": ("make .lst files from folders (or a table), as im2rec does", LIST, _list),
+    "split": ("split into train, validation and test by patient, stratified, with a hash", SPLIT, _split),
+    "pack": ("pack images into tar shards or RecordIO, also at a smaller size", PACK, _pack),
+    "coco": ("turn COCO annotations into a table of labels", COCO, _coco),
+    "nih": ("turn the NIH ChestX-ray14 table into a table of labels", NIH, _nih),
 }

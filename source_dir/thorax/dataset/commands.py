@@ -17,17 +17,15 @@ import numpy as np
 from thorax.data.samples import Listing, SampleSet
 from thorax.data.splits import check_parts, csv_text, split_table
 from thorax.dataset.arguments import PARTS
-from thorax.dataset.check_page import check_page
-from thorax.dataset.checking import CheckReport, check
+from thorax.dataset.checking import CheckReport, check, check_page
 from thorax.dataset.inventory import ImageInventory, read_inventory
-from thorax.dataset.lst_files import write_lists
 from thorax.dataset.pack_state import PackOptions
 from thorax.dataset.packing import pack, verify
 from thorax.dataset.pixel_stats import draw_stats, stats
 from thorax.dataset.public_sets import coco_labels, nih_labels
 from thorax.dataset.reading import label_names, read_images, some
 from thorax.dataset.splitting import parts_by_test_list, split
-from thorax.dataset.writing import write_listing, write_text
+from thorax.dataset.writing import write_listing, write_lists, write_text
 from thorax.errors import ThoraxError
 from thorax.files import check_output
 

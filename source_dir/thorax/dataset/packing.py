@@ -18,11 +18,10 @@ from thorax.data.samples import Listing
 from thorax.data.source import ByteRange
 from thorax.dataset import pack_state
 from thorax.dataset.encoding import Encoded, Encoding
-from thorax.dataset.lst_files import numbers_of, numbers_text
 from thorax.dataset.pack_state import SUMS, PackOptions, Unit
 from thorax.dataset.processes import in_order
 from thorax.dataset.reading import read_images, some
-from thorax.dataset.writing import write_text
+from thorax.dataset.writing import numbers_of, numbers_text, write_text
 from thorax.errors import ThoraxError
 from thorax.files import open_whole
 from thorax.tracking.progress import Progress

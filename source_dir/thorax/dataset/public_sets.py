@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from thorax.data.formats.channel import Channel, ReadOptions
-from thorax.data.formats.nih import Nih, tables_of
+from thorax.data.formats.nih import Nih
 from thorax.data.formats.reading import read_channel
 from thorax.data.samples import Listing
 from thorax.dataset.reading import some, with_labels
@@ -61,7 +61,7 @@ def nih_labels(folder: Path, with_images: bool = True, say: Callable[[str], None
         listing = read_channel(str(folder), folder, "nih")
     else:
         channel = Channel(folder, ReadOptions())
-        tables = tables_of(channel) if folder.is_dir() else []
+        tables = Nih().files(channel) if folder.is_dir() else []
         if len(tables) != 1:
             raise ThoraxError(f"{folder} holds {len(tables)} NIH tables (Data_Entry_2017*.csv); expected one")
         channel.everything = frozenset(read_table(folder / tables[0], ragged=True).one_of(("image index",)) or ())

@@ -28,11 +28,8 @@ class Toy(DataFormat):
 
     name = "toy"
     help = "a .toy list of class, patient and path"
+    what = "a toy list"
     endings: ClassVar = {".toy": "text/toy"}
-
-    def detect(self, channel):
-        lists = channel.ending(".toy")
-        return f"a toy list ({', '.join(lists)})" if lists else ""
 
     def read(self, channel):
         file = channel.only(channel.ending(".toy"), "toy lists")

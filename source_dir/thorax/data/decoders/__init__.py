@@ -13,13 +13,15 @@ from PIL import Image, UnidentifiedImageError
 
 from thorax.data.decoders import dicom
 from thorax.data.decoders.dicom import DICOM
-from thorax.data.decoders.image_format import FIRST, IMAGE_FORMATS, ImageFormat
 from thorax.data.decoders.limits import (
+    FIRST,
+    IMAGE_FORMATS,
     MAX_BYTES,
     MAX_PIXELS,
     DecodeError,
     DecoderMissing,
     Header,
+    ImageFormat,
     NotInstalled,
     Scaled,
     UnsupportedImage,

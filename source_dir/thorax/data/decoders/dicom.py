@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from thorax.data.decoders import decoder_process
-from thorax.data.decoders.image_format import ImageFormat
 from thorax.data.decoders.limits import (
     MAX_BYTES,
     Header,
+    ImageFormat,
     NotInstalled,
     Scaled,
     UnsupportedImage,
@@ -30,39 +30,19 @@ from thorax.data.decoders.limits import (
 
 #: Elements of the largest header; real ones have some hundreds.
 MAX_ELEMENTS = 100_000
-_NEEDED = [
-    "BitsAllocated",
-    "BitsStored",
-    "Columns",
-    "HighBit",
-    "NumberOfFrames",
-    "PhotometricInterpretation",
-    "PixelRepresentation",
-    "PlanarConfiguration",
-    "Rows",
-    "SamplesPerPixel",
-    "ModalityLUTSequence",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "PixelData",
-]
+_TAGS = (
+    "BitsAllocated BitsStored Columns HighBit NumberOfFrames PhotometricInterpretation PixelRepresentation "
+    "PlanarConfiguration Rows SamplesPerPixel ModalityLUTSequence RescaleIntercept RescaleSlope VOILUTFunction "
+    "VOILUTSequence WindowCenter WindowWidth PixelData "
+)
+_NEEDED = _TAGS.split()
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PATIENT_ID = 0x00100020
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-_JPEG_2000 = (
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.91",
-    "1.2.840.10008.1.2.4.201",
-    "1.2.840.10008.1.2.4.202",
-    "1.2.840.10008.1.2.4.203",
-)
+_JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{k}" for k in (90, 91, 201, 202, 203))
 #: In the order they are tried: the first that is installed and can decode the image.
 _PLUGINS = ("pydicom", "pillow", "pylibjpeg", "pyjpegls", "gdcm")
 #: What to install for syntaxes that neither pydicom nor Pillow decodes.
@@ -103,7 +83,7 @@ def _pydicom() -> Any:
 
 
 class _Bounded:
-    """A file whose reads are counted: pydicom needs one or more for each element, and MAX_ELEMENTS are allowed."""
+    """A file that counts its reads: pydicom needs one or more for each element, and MAX_ELEMENTS are allowed."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.left = file, 4 * MAX_ELEMENTS

@@ -8,8 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from thorax.data.decoders.image_format import ImageFormat
-from thorax.data.decoders.limits import Header, Scaled, UnsupportedImage, check_size, grey_table, resized
+from thorax.data.decoders.limits import Header, ImageFormat, Scaled, UnsupportedImage, check_size, grey_table, resized
 
 _SPACE = rb"(?:[ \t\r\n]|#[^\r\n]*[\r\n])+"
 _HEAD = re.compile(rb"P5" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,5})[ \t\r\n]")

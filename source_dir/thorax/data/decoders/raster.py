@@ -8,8 +8,16 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from thorax.data.decoders.image_format import ImageFormat
-from thorax.data.decoders.limits import Header, Scaled, UnsupportedImage, check_size, full_scale, grey_table, resized
+from thorax.data.decoders.limits import (
+    Header,
+    ImageFormat,
+    Scaled,
+    UnsupportedImage,
+    check_size,
+    full_scale,
+    grey_table,
+    resized,
+)
 
 KINDS = ("JPEG", "PNG")
 #: libjpeg-turbo's advice against progressive JPEGs that repeat themselves for minutes; real ones have about 10.

@@ -9,8 +9,16 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TILELENGTH, TILEWIDTH
 
-from thorax.data.decoders.image_format import ImageFormat
-from thorax.data.decoders.limits import Header, Scaled, UnsupportedImage, check_size, full_scale, grey_table, resized
+from thorax.data.decoders.limits import (
+    Header,
+    ImageFormat,
+    Scaled,
+    UnsupportedImage,
+    check_size,
+    full_scale,
+    grey_table,
+    resized,
+)
 from thorax.data.decoders.raster import to_grey
 
 _WHITE_IS_ZERO = 0

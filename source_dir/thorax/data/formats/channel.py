@@ -20,16 +20,9 @@ EXAMPLES = 5
 KINDS = "JPEG, PNG, TIFF or DICOM"
 #: What a split column, a folder or a file name calls a part -> the part.
 PARTS = {
-    "train": "train",
-    "training": "train",
-    "train_val": "train",
-    "trainval": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training", "train_val", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 

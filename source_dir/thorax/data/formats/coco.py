@@ -29,12 +29,18 @@ class Coco(DataFormat):
 
     name = "coco"
     help = "MS-COCO: annotations/instances_*.json beside the images"
+    what = "COCO annotations"
     endings: ClassVar = {".json": "application/json"}
     owns_folders = True
 
-    def detect(self, channel: Channel) -> str:
-        files = _annotations(channel)
-        return f"COCO annotations ({', '.join(files)})" if files else ""
+    def files(self, channel: Channel) -> list[str]:
+        """Annotation files in the folder or its folder annotations/, below the channel."""
+        listed = channel.ending(*self.endings)
+        if "annotations" in channel.folders:
+            below = (channel.folder / "annotations").glob("*.json")
+            listed += sorted(f"annotations/{path.name}" for path in below if not path.name.startswith("."))
+        listed = [name for name in listed if not _OTHERS.fullmatch(posixpath.basename(name))]
+        return [name for name in listed if _has_boxes(channel.folder / name)]
 
     def read(self, channel: Channel) -> Listing:
         """Images of all annotation files; of several (instances_train2017, instances_val2017) each is a part.
@@ -42,7 +48,7 @@ class Coco(DataFormat):
         Raises:
             ThoraxError: a file is not COCO's, ids do not fit together, categories differ, or no image is there.
         """
-        files = _annotations(channel)
+        files = self.files(channel)
         if len(files) == 1:
             listing, _ = _read(channel, files[0])
             return replace(listing, patients=patients_of(listing.ids, channel.paths(listing.ids)))
@@ -74,20 +80,6 @@ class Coco(DataFormat):
             parts=[part for part, (listing, _) in zip(parts, listings, strict=True) for _ in listing.ids],
             notes=tuple(note for listing, _ in listings for note in listing.notes),
         )
-
-
-def _annotations(channel: Channel) -> list[str]:
-    """Annotation files in the folder or its folder annotations/, below the channel."""
-    listed = channel.ending(".json")
-    if "annotations" in channel.folders:
-        listed += sorted(
-            f"annotations/{path.name}"
-            for path in (channel.folder / "annotations").glob("*.json")
-            if not path.name.startswith(".")
-        )
-    return [
-        name for name in listed if not _OTHERS.fullmatch(posixpath.basename(name)) and _has_boxes(channel.folder / name)
-    ]
 
 
 def _has_boxes(file: Path) -> bool:

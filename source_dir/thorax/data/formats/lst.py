@@ -12,7 +12,7 @@ import numpy as np
 
 from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel
-from thorax.data.formats.numbered import labelled
+from thorax.data.formats.label_values import from_numbers
 from thorax.data.formats.registry import IMAGES, DataFormat
 from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
@@ -33,21 +33,23 @@ class Lst(DataFormat):
 
     name = "lst"
     help = "SageMaker's built-in algorithm's .lst: index, label(s) and path between tabs"
+    what = "a list"
     endings: ClassVar = {".lst": IMAGES}
 
-    def detect(self, channel: Channel) -> str:
+    def files(self, channel: Channel) -> list[str]:
         records = {name[:-4].lower() for name in channel.ending(".rec")}  # a list beside its .rec belongs to it
-        lists = [name for name in channel.ending(".lst") if name[:-4].lower() not in records]
-        return f"a list ({', '.join(lists)})" if lists else ""
+        return [name for name in channel.ending(".lst") if name[:-4].lower() not in records]
 
     def read(self, channel: Channel) -> Listing:
         """Images of the list, in its order.
 
         Raises:
-            ThoraxError: see `read_rows`, Channel.locate and `labelled`; or not just one list.
+            ThoraxError: see `read_rows`, Channel.locate and `from_numbers`; or not just one list.
         """
         rows = read_rows(table := _the_list(channel))
-        names, targets, exclusive = labelled(rows.values, channel.options, lambda n: f"{table} line {rows.lines[n]}")
+        names, targets, exclusive = from_numbers(
+            rows.values, channel.options, lambda n: f"{table} line {rows.lines[n]}"
+        )
         places = channel.locate(rows.paths, table, rows.lines)
         paths, unnamed = channel.paths(places), 0.0 if exclusive else np.nan
         patients = patients_of(places, paths)

@@ -17,7 +17,7 @@ import numpy as np
 
 from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel, ReadOptions, nearest
-from thorax.data.formats.numbered import MANY, Labels, Where, classes, columns
+from thorax.data.formats.label_values import MANY, Labels, Where, from_bits, from_classes
 from thorax.data.formats.registry import DataFormat
 from thorax.data.patients import fill_patients
 from thorax.data.samples import Listing
@@ -31,11 +31,8 @@ class Manifest(DataFormat):
 
     name = "manifest"
     help = "SageMaker's augmented manifest: a JSON object a line with source-ref and a label"
+    what = "a manifest"
     endings: ClassVar = {".manifest": "application/jsonlines", ".jsonl": "application/jsonlines"}
-
-    def detect(self, channel: Channel) -> str:
-        manifests = channel.ending(*self.endings)
-        return f"a manifest ({', '.join(manifests)})" if manifests else ""
 
     def read(self, channel: Channel) -> Listing:
         """Images of the manifest, in its order.
@@ -44,7 +41,7 @@ class Manifest(DataFormat):
             ThoraxError: several manifests, a line that is no JSON object, an attribute that is missing, labels of
                 several kinds or out of range, images that are not there.
         """
-        file = channel.only(channel.ending(*self.endings), "manifests")
+        file = channel.only(self.files(channel), "manifests")
         lines, rows = _rows(file)
         image, label = _attributes(file, rows[0], lines[0], channel.options.attribute_names)
         for name in (image, label):
@@ -154,7 +151,7 @@ def _labels(
     if not isinstance(numbers[0], list):
         indices = np.array(numbers, np.float64)
         if not known:
-            return classes(indices, options, where)
+            return from_classes(indices, options, where)
         return Labels(*_named(indices[:, None].tolist(), known, where), True)
     lists: list[list[float]] = numbers  # type: ignore[assignment]
     if not known and _multi_hot(file, lists, options.label_format):
@@ -165,7 +162,7 @@ def _labels(
                     f"{where(n)} has {len(row)} labels, those before it {width}; for class indices set"
                     " label_format=class-id"
                 )
-        return columns(np.array(lists, np.float64).reshape(len(lists), width), options, where)
+        return from_bits(np.array(lists, np.float64).reshape(len(lists), width), options, where)
     if not known:
         largest = int(max((max(row, default=0) for row in lists), default=0))
         count = len(options.labels) or options.num_classes or min(largest + 1, MANY)

@@ -20,22 +20,11 @@ from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 from thorax.tables import read_table
 
-LABELS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
+_NAMES = (
+    "Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia "
+    "Pneumothorax Consolidation Edema Emphysema Fibrosis Pleural_Thickening Hernia"
 )
+LABELS = tuple(_NAMES.split())
 NONE = "No Finding"
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _TABLE = re.compile(r"data_entry.*\.csv(\.gz)?", re.IGNORECASE)
@@ -50,11 +39,11 @@ class Nih(DataFormat):
 
     name = "nih"
     help = "NIH ChestX-ray14 as published: Data_Entry_2017.csv, the official lists and the images"
+    what = "the NIH table"
     owns_folders = True
 
-    def detect(self, channel: Channel) -> str:
-        tables = tables_of(channel)
-        return f"the NIH table ({', '.join(tables)})" if tables else ""
+    def files(self, channel: Channel) -> list[str]:
+        return [name for name in channel.files if _TABLE.fullmatch(name)]
 
     def read(self, channel: Channel) -> Listing:
         """Images of the table that are there, in its order; a note counts those that are not.
@@ -63,7 +52,7 @@ class Nih(DataFormat):
             ThoraxError: several tables, a column is missing, a label is unknown, an image is listed twice, none is
                 there, or one is there twice; an image in both official lists.
         """
-        file = channel.only(tables_of(channel), "NIH tables")
+        file = channel.only(self.files(channel), "NIH tables")
         table = read_table(file, ragged=True)  # in the header of 2017 two names hold commas and are not quoted
         if missing := [name for name in COLUMNS if name not in table.header]:
             raise ThoraxError(f"{file} has no column {missing[0]}; it has {', '.join(table.header)}")
@@ -95,11 +84,6 @@ class Nih(DataFormat):
             rows = rows[kept]
         sources = FileColumn(channel.paths(place[name] for name in found))
         return Listing(LABELS, found, sources, targets[rows], patients, False, parts, tuple(notes))
-
-
-def tables_of(channel: Channel) -> list[str]:
-    """Names of NIH's tables in the channel."""
-    return [name for name in channel.files if _TABLE.fullmatch(name)]
 
 
 def _targets(file: Path, findings: Sequence[str], lines: Sequence[int]) -> np.ndarray:

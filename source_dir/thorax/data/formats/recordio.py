@@ -14,8 +14,8 @@ import numpy as np
 
 from thorax.data.columns import ByteRangeColumn
 from thorax.data.formats.channel import Channel, shortened
+from thorax.data.formats.label_values import from_numbers
 from thorax.data.formats.lst import read_rows
-from thorax.data.formats.numbered import labelled
 from thorax.data.formats.registry import DataFormat
 from thorax.data.patients import patients_of
 from thorax.data.recordio import Record, scan
@@ -31,7 +31,7 @@ class RecordIO(DataFormat):
     endings: ClassVar = {".rec": "application/x-recordio"}
 
     def detect(self, channel: Channel) -> str:
-        records = channel.ending(*self.endings)
+        records = self.files(channel)
         return f"RecordIO ({shortened(records, 4)})" if records else ""
 
     def read(self, channel: Channel) -> Listing:
@@ -41,7 +41,7 @@ class RecordIO(DataFormat):
             ThoraxError: a file is damaged (see recordio.scan), a label is out of range, or records have more labels
                 than others.
         """
-        files = [channel.folder / name for name in channel.ending(*self.endings)]
+        files = [channel.folder / name for name in self.files(channel)]
         records = [record for file in files for record in scan(file)]
         if not records:
             raise ThoraxError(f"{files[0]} holds no records")
@@ -50,7 +50,7 @@ class RecordIO(DataFormat):
             if len(record.labels) != width:
                 raise ThoraxError(f"{_where(record)} has {len(record.labels)} labels, those before it {width}")
         values = np.stack([record.labels for record in records]).astype(np.float64)
-        names, targets, exclusive = labelled(values, channel.options, lambda n: _where(records[n]))
+        names, targets, exclusive = from_numbers(values, channel.options, lambda n: _where(records[n]))
         images = [record.image for record in records]
         by_file = groupby(records, key=lambda record: record.image.path)
         ids = [name for file, members in by_file for name in _names(file, list(members))]

@@ -22,18 +22,25 @@ class DataFormat(ABC):
     Attributes:
         name: what data_format calls it.
         help: one line for the documentation and for errors.
-        endings: endings of the files that list the images, in lower case -> SageMaker's content type of such a channel.
+        what: the files that list the images, in words, such as "a list".
+        endings: endings of those files, in lower case -> SageMaker's content type of such a channel.
         owns_folders: the folders beside its table hold its images and are no classes.
     """
 
     name: ClassVar[str]
     help: ClassVar[str]
+    what: ClassVar[str] = ""
     endings: ClassVar[Mapping[str, str]] = {}
     owns_folders: ClassVar[bool] = False
 
-    @abstractmethod
+    def files(self, channel: Channel) -> list[str]:
+        """Names of the files in the channel that list its images."""
+        return channel.ending(*self.endings)
+
     def detect(self, channel: Channel) -> str:
         """What of this format the channel holds, such as "a list (train.lst)"; "" where it holds nothing of it."""
+        files = self.files(channel)
+        return f"{self.what} ({', '.join(files)})" if files else ""
 
     @abstractmethod
     def read(self, channel: Channel) -> Listing:

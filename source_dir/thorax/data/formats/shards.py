@@ -16,7 +16,7 @@ import numpy as np
 
 from thorax.data.columns import ByteRangeColumn
 from thorax.data.formats.channel import Channel, shortened
-from thorax.data.formats.numbered import Labels
+from thorax.data.formats.label_values import Labels
 from thorax.data.formats.registry import IMAGES, DataFormat
 from thorax.data.images import EXTENSIONS
 from thorax.data.patients import fill_patients
@@ -37,7 +37,7 @@ class Shards(DataFormat):
     endings: ClassVar = {".tar": IMAGES}
 
     def detect(self, channel: Channel) -> str:
-        tars = channel.ending(*self.endings)
+        tars = self.files(channel)
         return f"{len(tars)} tar shards ({shortened(tars, 2)})" if tars else ""
 
     def read(self, channel: Channel) -> Listing:
@@ -48,7 +48,7 @@ class Shards(DataFormat):
                 id comes twice.
         """
         if not (channel.folder / INDEX).is_file():
-            return _scan([channel.folder / name for name in channel.ending(*self.endings)])
+            return _scan([channel.folder / name for name in self.files(channel)])
         index = read_index(channel.folder)
         files = [channel.folder / name for name in index.shards]
         sources = ByteRangeColumn(files, index.which, index.offsets, index.sizes)

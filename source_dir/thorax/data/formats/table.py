@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 
 from thorax.data.columns import FileColumn
-from thorax.data.formats import named, nih
 from thorax.data.formats.channel import Channel, part_of
-from thorax.data.formats.numbered import Labels
+from thorax.data.formats.label_values import Labels, from_columns, from_texts
+from thorax.data.formats.nih import Nih
 from thorax.data.formats.registry import IMAGES, DataFormat
 from thorax.data.patients import fill_patients
 from thorax.data.samples import Listing
@@ -33,11 +33,13 @@ class LabelTable(DataFormat):
 
     name = "table"
     help = "one CSV or Parquet with path, labels (or a column per label), patient and split"
+    what = "a table"
     endings: ClassVar = {".csv": "text/csv", ".csv.gz": "text/csv", ".parquet": IMAGES}
 
-    def detect(self, channel: Channel) -> str:
-        tables = _tables(channel)
-        return f"a table ({', '.join(tables)})" if tables else ""
+    def files(self, channel: Channel) -> list[str]:
+        """Names of the tables, without NIH's own."""
+        nihs = Nih().files(channel)
+        return [name for name in channel.ending(*self.endings) if not nihs or name.lower().endswith(".parquet")]
 
     def read(self, channel: Channel) -> Listing:
         """Images of the table, in its order; paths are relative to the table's folder (or its sub-folder images/).
@@ -46,7 +48,7 @@ class LabelTable(DataFormat):
             ThoraxError: several tables, no path or label column, a row of another length, a value that is no label or
                 part, an image that is listed twice or does not exist.
         """
-        file = channel.only(_tables(channel), "tables")
+        file = channel.only(self.files(channel), "tables")
         table = read_table(file)
         paths = table.one_of(PATH_COLUMNS)
         if paths is None:
@@ -56,7 +58,7 @@ class LabelTable(DataFormat):
         ids = [path.strip() for path in paths]
         places = channel.locate(ids, file, table.lines, below=("", "images/"))
         labels, people, split = map(table.one_of, (LABELS_COLUMNS, PATIENT_COLUMNS, SPLIT_COLUMNS))
-        names, targets, exclusive = named.joined(labels) if labels is not None else _wide(table)
+        names, targets, exclusive = from_texts(labels) if labels is not None else _wide(table)
         images = channel.paths(places)
         given = [person.strip() for person in people] if people is not None else [""] * len(ids)
         patients, unnamed = fill_patients(given, ids, images), np.nan if labels is None else 0.0
@@ -65,12 +67,6 @@ class LabelTable(DataFormat):
             rows = zip(split, table.lines, strict=True)
             parts = [part_of(word, f"{file} line {line}: the split") for word, line in rows]
         return Listing(names, ids, FileColumn(images), targets, patients, exclusive, parts, unnamed=unnamed)
-
-
-def _tables(channel: Channel) -> list[str]:
-    """Names of the tables, without NIH's own."""
-    nihs = nih.tables_of(channel)
-    return [name for name in channel.ending(*LabelTable.endings) if not nihs or name.lower().endswith(".parquet")]
 
 
 def _wide(table: Table) -> Labels:
@@ -82,5 +78,5 @@ def _wide(table: Table) -> Labels:
             f"{table.file} has no labels column and no column per label; it has {', '.join(table.header)}"
         )
     names = tuple(table.header[k] for k in wide)
-    targets = named.columns(names, [table.columns[k] for k in wide], str(table.file), table.lines)
+    targets = from_columns(names, [table.columns[k] for k in wide], str(table.file), table.lines)
     return Labels(names, targets, False)
