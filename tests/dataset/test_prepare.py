@@ -188,9 +188,9 @@ def test_coco_to_a_table(tmp_path, capsys):
     assert run("coco", root, "--labels", "dog,person", "--no-crowds", "--drop-empty", "--out", root / "u.csv") == 0
     assert [row["path"] for row in rows(root / "u.csv")] == ["val2017/0.jpg"]
     assert "--labels: 'persn' is unknown" in (
-        told := refused(capsys, "coco", root, "--labels", "persn", "--out", root / "v.csv")
+        message := refused(capsys, "coco", root, "--labels", "persn", "--out", root / "v.csv")
     )
-    assert "did you mean person?" in told and not (root / "v.csv").exists()
+    assert "did you mean person?" in message and not (root / "v.csv").exists()
 
 
 def test_nih_to_a_table(tmp_path):
@@ -216,7 +216,7 @@ def test_nih_to_a_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["list", "IMAGES", "--out", "OUT", "--ratio", "1.5"], "--ratio 1.5 is out of range"),
         (
@@ -258,7 +258,7 @@ def test_nih_to_a_table(tmp_path):
         (["upload", "IMAGES", "s3://bucket/x", "--exclude", "*"], "has no files to upload"),
     ],
 )
-def test_a_mistake_is_one_line_and_nothing_is_written(channel, tmp_path, capsys, words, told):
+def test_a_mistake_is_one_line_and_nothing_is_written(channel, tmp_path, capsys, words, message):
     (tmp_path / "SPLIT").write_text("id,part\nother.png,test\n")
     places = {
         "IMAGES": str(channel),
@@ -271,5 +271,5 @@ def test_a_mistake_is_one_line_and_nothing_is_written(channel, tmp_path, capsys,
         words = [word.replace(name, place) if not word.startswith("--") else word for word in words]
     import re
 
-    assert re.search(told, refused(capsys, *words))
+    assert re.search(message, refused(capsys, *words))
     assert contents(tmp_path) == before

@@ -75,7 +75,7 @@ def _header_patient(place: str | ByteRange) -> str | None:
 def _may_be_dicom(images: list[int], places: Sequence[str | ByteRange]) -> list[int]:
     """Those of the images with DICOM's file ending or none that is known; of images in larger files, those with DICOM's
     mark."""
-    others = EXTENSIONS - set(DICOM.endings)
+    others = {ending for ending in EXTENSIONS if ending not in DICOM.endings}
     found: list[int] = []
     ranges: list[tuple[int, ByteRange]] = []
     for k in images:

@@ -20,6 +20,7 @@ import numpy as np
 from thorax.data.columns import ByteRangeColumn
 from thorax.data.loading import Item, TrainingBatches
 from thorax.data.samples import SampleSet
+from thorax.data.source import read_at
 from thorax.errors import ThoraxError
 
 #: Bytes that a process reads ahead, over all of its lanes, and the least and the most of one read.
@@ -153,9 +154,7 @@ class Lane:
             if self._file is None or self._file[1] != file:
                 self.close()
                 self._file = os.open(file, os.O_RDONLY), file
-            data = os.pread(self._file[0], size, start)
-            while len(data) < size and (more := os.pread(self._file[0], size - len(data), start + len(data))):
-                data += more
+            data = read_at(self._file[0], size, start)
         except OSError as error:
             raise ThoraxError(f"{file} at byte {start} cannot be read: {error.strerror}") from None
         if len(data) < size:

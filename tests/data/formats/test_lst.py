@@ -55,7 +55,7 @@ def test_classes_are_counted_not_spelled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "options"),
+    ("text", "message", "options"),
     [
         ("0\t1\ta.png\n1\tb.png\n", "x.lst line 2 has 2 columns between tabs; the lines above have 3", {}),
         ("0\t1\ta.png\n\n1\t1\t0\tb.png\n", "x.lst line 3 has 4 columns between tabs; the lines above have 3", {}),
@@ -97,9 +97,9 @@ def test_classes_are_counted_not_spelled(tmp_path):
         ("\n\n", "x.lst has no lines", {}),
     ],
 )
-def test_bad_lists(tmp_path, text, told, options):
+def test_bad_lists(tmp_path, text, message, options):
     root = channel(tmp_path / "data", x__lst=text)
-    assert told.format(root=root) in refused(root, **options)
+    assert message.format(root=root) in refused(root, **options)
 
 
 def test_a_list_in_another_encoding(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,7 +72,7 @@ _OTHERS = {
 }
 
 
-class _Endings(Set[str]):
+class _Endings(Collection[str]):
     """Endings of all formats that are registered now, in lower case with the dot."""
 
     def __contains__(self, ending: object) -> bool:
@@ -83,10 +83,6 @@ class _Endings(Set[str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-    @classmethod
-    def _from_iterable(cls, endings: Iterable[str]) -> Set[str]:  # type: ignore[override]
-        return frozenset(endings)
 
 
 EXTENSIONS = _Endings()

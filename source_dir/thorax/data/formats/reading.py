@@ -103,7 +103,7 @@ def _detected(channel: Channel) -> DataFormat:
         )
     if channel.table:
         raise ThoraxError(
-            f"{channel.folder / channel.table} is no known list of images: a .csv with a path column, .parquet,"
+            f"{channel.folder / channel.table} is no list of images that is known: a .csv with a path column, .parquet,"
             " .lst, .rec, .manifest ..."
         )
     raise ThoraxError(
