@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from thorax.config import TrainingConfig
     from thorax.errors import ThoraxError
     from thorax.run import train
-    from thorax.scoring import evaluate  # type: ignore[attr-defined, unused-ignore]
+    from thorax.scoring import evaluate
     from thorax.serving.bundle import Bundle
     from thorax.serving.classifier import Classifier
 

@@ -147,7 +147,7 @@ def test_small_strength_is_nearly_identity():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_middle_draws_move_nothing(name):
-    """Every range is centred on the image as it is, but for scale, whose range is wider to the small side."""
+    """Every range is centred on the image as it is, but for scale, with a range wider to the small side."""
     ranges = AugmentationRanges.named(name)
     got = Augmentation(AugmentationRanges(**{**vars(ranges), "scale": (1.0, 1.0)}))(IMAGES[:1], still())
     torch.testing.assert_close(got, IMAGES[:1].float(), atol=0.03, rtol=0)

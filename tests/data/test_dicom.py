@@ -223,13 +223,13 @@ def test_colour_jpeg():
 
 def test_header_reads_no_pixels():
     content = dicoms.dicom(TWELVE, 12, "MONOCHROME1")
-    told = header(content[: -TWELVE.nbytes], "image")
-    assert (told.kind, told.width, told.height, told.mode, told.bits) == ("DICOM", 48, 40, "MONOCHROME1", 12)
+    seen = header(content[: -TWELVE.nbytes], "image")
+    assert (seen.kind, seen.width, seen.height, seen.mode, seen.bits) == ("DICOM", 48, 40, "MONOCHROME1", 12)
 
 
 def test_a_dicom_needs_no_ending(tmp_path):
     content = dicoms.dicom(TWELVE, 12)
-    for name in ("image", "film.jpg", "1.2.840.7"):
+    for name in ("image", "xray.jpg", "1.2.840.7"):
         (tmp_path / name).write_bytes(content)
         np.testing.assert_array_equal(decode(tmp_path / name, name), GREY)
 
@@ -263,7 +263,7 @@ FRAME = images.data(IMAGE, "JPEG")
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (
             lambda: dicoms.dicom(np.zeros((80, 48), np.uint8), Rows=40, NumberOfFrames=2),
@@ -305,8 +305,8 @@ FRAME = images.data(IMAGE, "JPEG")
     ],
     ids=lambda v: v[:24] if isinstance(v, str) else "",
 )
-def test_what_is_no_image_is_refused_in_one_line(content, told):
-    with pytest.raises(DecodeError, match=rf"(?i)^image cannot be read as DICOM: .*{told}") as caught:
+def test_what_is_no_image_is_refused_in_one_line(content, message):
+    with pytest.raises(DecodeError, match=rf"(?i)^image cannot be read as DICOM: .*{message}") as caught:
         decode(content(), "image")
     assert "\n" not in str(caught.value)
 

@@ -29,7 +29,7 @@ WIDE = IMAGE.astype(np.uint16) * 16
 # --- what a file is, its content tells
 
 
-@pytest.mark.parametrize("name", ["film.jpg", "image.png", "film.tif", "film.dcm", "image", "film.txt"])
+@pytest.mark.parametrize("name", ["xray.jpg", "image.png", "xray.tif", "xray.dcm", "image", "xray.txt"])
 @pytest.mark.parametrize(
     "content", [images.data(IMAGE), images.data(IMAGE, "TIFF"), dicoms.dicom(IMAGE)], ids=["PNG", "TIFF", "DICOM"]
 )
@@ -52,12 +52,12 @@ def test_a_wrong_ending_does_not_matter(tmp_path, name, content):
 )
 @pytest.mark.parametrize("look", [decode, header])
 def test_another_kind_of_file_is_named(tmp_path, content, looks, look):
-    (tmp_path / "film.jpg").write_bytes(content)
+    (tmp_path / "xray.jpg").write_bytes(content)
     with pytest.raises(
         DecodeError,
-        match=rf"film.jpg cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM \(it looks like {looks}\)$",
+        match=rf"xray.jpg cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM \(it looks like {looks}\)$",
     ):
-        look(tmp_path / "film.jpg", "film.jpg")
+        look(tmp_path / "xray.jpg", "xray.jpg")
 
 
 def test_images_of_a_folder(tmp_path):
@@ -87,9 +87,9 @@ def test_the_header_of_a_stretch_of_a_larger_file(tmp_path, kind):
             + b"".join(b"\xff\xe5" + struct.pack(">H", 60002) + bytes(60000) for _ in range(2))
             + content[2:]
         )
-    (tmp_path / "films.rec").write_bytes(b"before" + content + b"after")
-    told = header(ByteRange(tmp_path / "films.rec", 6, len(content)), "image")
-    assert (told.kind, told.width, told.height, told.bits) == (kind, 320, 300, 8)
+    (tmp_path / "xrays.rec").write_bytes(b"before" + content + b"after")
+    seen = header(ByteRange(tmp_path / "xrays.rec", 6, len(content)), "image")
+    assert (seen.kind, seen.width, seen.height, seen.bits) == (kind, 320, 300, 8)
 
 
 # --- damage
@@ -130,12 +130,12 @@ def test_damage_anywhere_gives_a_image_or_one_line(kind, cut, changes):
     if cut is not None:
         del content[int(cut * len(content)) :]
     for look in (header, lambda data, name: Preprocessing(8, 8).image(data, name)):
-        told = "image "
+        message = "image "
         try:
             look(bytes(content), "image")
         except DecodeError as error:
-            told = str(error)
-        assert told.startswith("image ") and "\n" not in told
+            message = str(error)
+        assert message.startswith("image ") and "\n" not in message
 
 
 # --- bombs: each in a process of its own, which tells its peak memory and its processor time
@@ -149,14 +149,14 @@ import thorax.data.decoders.dicom, thorax.data.decoders.raster, thorax.data.deco
 thorax.data.decoders.dicom._pydicom()
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 for path in sys.argv[1:]:
-    start, told = time.process_time(), ""
+    start, message = time.process_time(), ""
     try:
         header(Path(path), "bomb")
         decode(Path(path), "bomb", lambda w, h: (64, 64))
     except ThoraxError as error:
-        told = str(error)
+        message = str(error)
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
-    print(json.dumps([Path(path).name, told, round(peak), round(time.process_time() - start, 1)]), flush=True)
+    print(json.dumps([Path(path).name, message, round(peak), round(time.process_time() - start, 1)]), flush=True)
 """
 
 
@@ -178,7 +178,7 @@ REST = ((b"IDAT", zlib.compress(bytes(21 * 16))), (b"IEND", b""))
 
 
 def many_scans(progressive: bool) -> bytes:
-    """A JPEG of 2000 x 2000 pixels whose last scan is repeated."""
+    """A JPEG of 2000 x 2000 pixels with its last scan repeated."""
     whole = images.data(np.zeros((2000, 2000), np.uint8), "JPEG", progressive=progressive)
     last = whole.rindex(b"\xff\xda")
     return whole[:last] + whole[last:-2] * 3000 + whole[-2:]
@@ -254,9 +254,9 @@ def test_bombs_take_little_memory_and_time(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [name for name, *_ in rows] == names
-    for name, told, peak, seconds in rows:
+    for name, message, peak, seconds in rows:
         expected = BOMBS[name][1] if name in BOMBS else "it has 8589934592 bytes, more than the"
-        assert expected in told, (name, told)
-        assert bool(told) == (name != "largest.png"), (name, told)
+        assert expected in message, (name, message)
+        assert bool(message) == (name != "largest.png"), (name, message)
         assert peak < 600, (name, peak)
         assert seconds < 20, (name, seconds)

@@ -191,7 +191,7 @@ def test_draft_decoding_equals_a_full_decode(target):
 
 
 def test_a_path_and_its_bytes_are_the_same_image(tmp_path):
-    path = xrays.put(tmp_path / "film.jpeg", xrays.smooth(100, 120))
+    path = xrays.put(tmp_path / "xray.jpeg", xrays.smooth(100, 120))
     prepared = Preprocessing(32, 32)
     np.testing.assert_array_equal(prepared.image(path), prepared.image(path.read_bytes()))
 
@@ -228,12 +228,12 @@ def test_damage_anywhere_is_a_image_or_an_error_that_names_it(at, byte, kind, cu
         del content[at:]
     else:
         content[at] = byte
-    told = ""
+    message = ""
     try:
         assert Preprocessing(8, 8).image(bytes(content), "image").shape == (8, 8)
     except DecodeError as error:
-        told = str(error)
-    assert told == "" or told.startswith("image ")
+        message = str(error)
+    assert message == "" or message.startswith("image ")
 
 
 def test_a_missing_image(tmp_path):
@@ -263,7 +263,7 @@ def test_bytes_without_a_name_say_how_many():
 # --- the network's input
 
 
-def test_each_image_gets_mean_0_and_deviation_1():
+def test_each_image_gets_mean_0_and_std_1():
     batch = torch.from_numpy(np.stack([IMAGE, IMAGE // 4, 255 - IMAGE]))
     x = Preprocessing(40, 48).tensor(batch)
     assert x.shape == (3, 1, 40, 48)

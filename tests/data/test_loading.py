@@ -258,7 +258,7 @@ def test_mean_std_are_those_of_all_pixels(damaged):
     assert mean_std(damaged, SMALL, 0) == pytest.approx((pixels.mean(), pixels.std()), abs=1e-9)
 
 
-def test_black_images_have_a_deviation_to_divide_by(tmp_path):
+def test_black_images_have_a_std_to_divide_by(tmp_path):
     path = images.put(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
     assert mean_std(images.sample_set([0], sources=[path]), SMALL, 0) == pytest.approx((0.0, 1 / 255))
 

@@ -89,7 +89,7 @@ def test_a_label_that_a_channel_has_no_column_of_is_unknown_there(tmp_path):
     )
     found = read_parts(job, TrainingConfig(**SMALL, patient_scope="channel"), lines.append)
     np.testing.assert_array_equal(found.test.targets, [[k % 2, np.nan] for k in range(12)])
-    assert "warning: test: its images tell nothing of Edema, which is not scored on them" in lines
+    assert "warning: test: its images have no value for Edema, which is not scored on them" in lines
     make.table(tmp_path / "test", "path,Nodule\n" + "".join(f"{name},1\n" for name in rows), rows)
     with pytest.raises(ThoraxError, match=r"^channel test has the labels Nodule, none of training's Mass, Edema$"):
         read_parts(job, TrainingConfig(**SMALL, patient_scope="channel"), lines.append)

@@ -105,7 +105,7 @@ def as_table(root):
 
 def as_list(root):
     write(root, NUMBERS)
-    (root / "films.lst").write_text(
+    (root / "xrays.lst").write_text(
         "".join(f"{n}\t{n % 2}\t{name}\n" for n, name in enumerate([*NUMBERS, "plain.png"]))
     )
 
@@ -134,17 +134,17 @@ def as_coco(root):
 
 def as_records(root):
     write(root.parent / "loose", NUMBERS)
-    with recordio.Writer(root / "films.rec") as writer:
+    with recordio.Writer(root / "xrays.rec") as writer:
         for n, name in enumerate([*NUMBERS, "plain.png"]):
             writer.write(recordio.pack((root.parent / "loose" / name).read_bytes(), n % 2, n), n)
-    (root / "films.lst").write_text(
+    (root / "xrays.lst").write_text(
         "".join(f"{n}\t{n % 2}\t{name}\n" for n, name in enumerate([*NUMBERS, "plain.png"]))
     )
 
 
 def as_shards(root):
     write(root.parent / "loose", NUMBERS)
-    with tarfile.open(root / "films.tar", "w") as tar:
+    with tarfile.open(root / "xrays.tar", "w") as tar:
         for n, name in enumerate([*NUMBERS, "plain.png"]):
             about = root.parent / "loose" / f"{n}.json"
             about.write_text(json.dumps({"id": name, "label": "AB"[n % 2]}))
@@ -166,18 +166,18 @@ def test_the_header_of_a_dicom_image_tells_its_patient_where_nothing_else_does(t
 
 
 def test_records_without_a_list_tell_patients_by_their_headers(tmp_path):
-    with recordio.Writer(tmp_path / "films.rec") as writer:
+    with recordio.Writer(tmp_path / "xrays.rec") as writer:
         for n, number in enumerate(["7", "8", "7", None]):
             image = dicoms.dicom(IMAGE, PatientID=number) if number else b"no image"
             image += bytes(-len(image) % 4) + recordio.MAGIC * (n == 2)  # so this one is stored in parts
             writer.write(recordio.pack(image, n % 2, n), n)
     first, second, again, other = read_channel("train", tmp_path).patients
     assert first == again != second
-    assert other == "films/3"
+    assert other == "xrays/3"
 
 
 def test_images_of_another_kind_do_not_hide_that_one_number_is_on_all_images(tmp_path):
-    with recordio.Writer(tmp_path / "films.rec") as writer:
+    with recordio.Writer(tmp_path / "xrays.rec") as writer:
         for n in range(4):
             writer.write(
                 recordio.pack(dicoms.dicom(IMAGE, PatientID="ANONYMOUS") if n % 2 else b"no image", n // 2, n), n
@@ -212,7 +212,7 @@ def test_patients_of_all_parts_of_a_channel_are_found_together(tmp_path):
 
 
 def test_a_header_longer_than_the_first_look_tells_its_patient_all_the_same(tmp_path):
-    with recordio.Writer(tmp_path / "films.rec") as writer:
+    with recordio.Writer(tmp_path / "xrays.rec") as writer:
         for n, number in enumerate(["7", "7", "8"]):
             data_set = dicoms.data_set(IMAGE, PatientID=number)
             data_set.add_new((0x0009, 0x0010), "LO", "OURS")

@@ -21,8 +21,8 @@ def pgm(image: np.ndarray, head: bytes = b"P5 30 20 255\n") -> bytes:
 @pytest.mark.parametrize("head", [b"P5 30 20 255\n", b"P5\n# by hand\n30 20\n# white\n255\n", b"P5\n30\r\n20\t255 "])
 def test_grey_levels_are_those_of_the_file(head):
     np.testing.assert_array_equal(decode(pgm(IMAGE, head), "image"), IMAGE)
-    told = header(pgm(IMAGE, head), "image")
-    assert (told.kind, told.width, told.height, told.mode, told.bits) == ("PGM", 30, 20, "L", 8)
+    seen = header(pgm(IMAGE, head), "image")
+    assert (seen.kind, seen.width, seen.height, seen.mode, seen.bits) == ("PGM", 30, 20, "L", 8)
 
 
 def test_pillow_writes_what_is_read():
@@ -43,7 +43,7 @@ def test_another_size_is_that_of_any_other_format():
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (pgm(IMAGE)[:-1], "it is cut short: 30x20 pixels are announced, 599 are there"),
         (b"P5 30 20\n", "its header is damaged"),
@@ -55,6 +55,6 @@ def test_another_size_is_that_of_any_other_format():
         (b"P5 " + b"#" * 9000, "its header is damaged"),
     ],
 )
-def test_damaged_ones_are_refused(data, told):
-    with pytest.raises(DecodeError, match=f"image cannot be read as PGM: {told}"):
+def test_damaged_ones_are_refused(data, message):
+    with pytest.raises(DecodeError, match=f"image cannot be read as PGM: {message}"):
         decode(data, "image")

@@ -1,6 +1,6 @@
 """RecordIO as MXNet writes it.
 
-Bytes fixed by hand, anything that is written comes back, damage is told with its place.
+Bytes fixed by hand, anything that is written comes back, damage is message with its place.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thorax.data.recordio import MAGIC, SplitRecord, Writer, pack, payloads, scan
+from thorax.data.recordio import MAGIC, SplitRecord, Writer, pack, scan
 from thorax.errors import ThoraxError
 
 
@@ -42,7 +42,6 @@ def write(path, *records):
 def test_the_bytes_are_those_of_mxnet(tmp_path, payload, expected):
     file = write(tmp_path / "a.rec", payload)
     assert file.read_bytes() == expected
-    assert list(payloads(file)) == [payload]
 
 
 def test_a_images_header_and_index(tmp_path):
@@ -108,7 +107,7 @@ WHOLE = head(0, 28) + pack(b"JPEG", 0, 1)
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (WHOLE + WHOLE[:30], "is cut short: the record at byte 36 announces 28 bytes, 22 are there"),
         (WHOLE + WHOLE[:5], "is cut short: the record at byte 36 has 5 bytes of its head's 8"),
@@ -126,11 +125,11 @@ WHOLE = head(0, 28) + pack(b"JPEG", 0, 1)
         (head(0, 28) + struct.pack("<IfQQ", 2**32 - 1, 0, 0, 0) + b"JPEG", "cannot hold the 4294967295 labels"),
     ],
 )
-def test_damage_is_told_with_its_place(tmp_path, data, told):
+def test_damage_is_told_with_its_place(tmp_path, data, message):
     (tmp_path / "a.rec").write_bytes(data)
     with pytest.raises(ThoraxError) as caught:
         list(scan(tmp_path / "a.rec"))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "a.rec"))
 
 

@@ -76,16 +76,16 @@ def test_a_stretch_of_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("offset", "size", "told"),
+    ("offset", "size", "message"),
     [
         (98, 5, "x.rec at byte 98 is cut short: 5 bytes are announced, 2 are there"),
         (1000, 1, "is cut short"),
         (-1, 1, "x.rec at byte -1 cannot be read: Invalid argument"),
     ],
 )
-def test_a_stretch_that_is_not_there(tmp_path, offset, size, told):
+def test_a_stretch_that_is_not_there(tmp_path, offset, size, message):
     (tmp_path / "x.rec").write_bytes(bytes(100))
-    with pytest.raises(ThoraxError, match=told):
+    with pytest.raises(ThoraxError, match=message):
         ByteRange(tmp_path / "x.rec", offset, size).read()
 
 

@@ -36,8 +36,8 @@ def image(seed: int = 0) -> bytes:
     return images.data(images.grey(seed=seed))
 
 
-def about(**told: object) -> bytes:
-    return json.dumps(told).encode()
+def about(**message: object) -> bytes:
+    return json.dumps(message).encode()
 
 
 def packed(folder: Path, labels: list[object], per_shard: int = 3, index: bool = True) -> Path:
@@ -144,7 +144,7 @@ def entry(kind: bytes, name: str = "0.png") -> tarfile.TarInfo:
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ([("/etc/0.png", b"x")], "the member /etc/0.png has a path that leaves the shard"),
         ([("a/../../0.png", b"x")], r"the member a/../../0.png has a path that leaves the shard"),
@@ -175,9 +175,9 @@ def entry(kind: bytes, name: str = "0.png") -> tarfile.TarInfo:
         ([("readme.txt", b"x")], "no images in"),
     ],
 )
-def test_a_shard_that_cannot_be_taken_is_one_line(tmp_path, entries, told):
+def test_a_shard_that_cannot_be_taken_is_one_line(tmp_path, entries, message):
     shard(tmp_path / "a.tar", *entries)
-    with pytest.raises(ThoraxError, match=f"^channel train: .*{told}") as caught:
+    with pytest.raises(ThoraxError, match=f"^channel train: .*{message}") as caught:
         read_channel("train", tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -226,7 +226,7 @@ def spoil(folder: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
         ("cut", r"shard-000001.tar has 5120 bytes, 10240 in shards.npz: it was cut short or changed"),
         ("gone", r"shard-000001.tar is in shards.npz but not in the folder"),
@@ -237,10 +237,10 @@ def spoil(folder: Path, how: str) -> None:
         ("negative", r"shards.npz names images outside of the shards"),
     ],
 )
-def test_an_index_that_does_not_fit_its_shards_is_told(tmp_path, how, told):
+def test_an_index_that_does_not_fit_its_shards_is_told(tmp_path, how, message):
     folder = packed(tmp_path, ["N", "P", "P", "N"], per_shard=2)
     spoil(folder, how)
-    with pytest.raises(ThoraxError, match=told):
+    with pytest.raises(ThoraxError, match=message):
         read_channel("train", folder)
 
 

@@ -75,8 +75,8 @@ def test_validation_of_few_patients_with_many_labels_is_not_far_too_large():
     assert abs(len(validation) - 0.2556 * len(whole)) <= largest(whole)
 
 
-def deviations(seed: int, fraction: float, labels: int) -> np.ndarray:
-    """How far each label's count in validation is from its share, in standard deviations of a cut by chance.
+def distances(seed: int, fraction: float, labels: int) -> np.ndarray:
+    """How far each label's count in validation is from its share, in std of a cut by chance.
 
     400 images, 230 patients.
     """
@@ -93,12 +93,12 @@ def deviations(seed: int, fraction: float, labels: int) -> np.ndarray:
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), fraction=st.floats(0.1, 0.4), labels=st.sampled_from([1, 3, 5]))
 def test_every_label_is_cut_in_proportion(seed, fraction, labels):
-    assert deviations(seed, fraction, labels).max() < 2
+    assert distances(seed, fraction, labels).max() < 2
 
 
 def test_fourteen_labels_are_cut_better_than_by_chance():
     """By chance the mean is 0.80; the rarest labels, which are cut first, are nearly exact."""
-    found = np.stack([deviations(seed, 0.2, 14) for seed in range(20)])
+    found = np.stack([distances(seed, 0.2, 14) for seed in range(20)])
     assert found.mean() < 0.5
     assert found[:, :4].mean() < 0.2
 
@@ -152,7 +152,7 @@ def test_two_patients_are_one_on_each_side():
 
 
 def test_golden_cut():
-    """A change here changes the validation part of every recipe, and with it every figure that is told."""
+    """A change here changes the validation part of every recipe, and with it every figure that is message."""
     _, validation = cut_by_patient(many(1, 60, 3, 30), 0.2, 0)
     assert hashlib.sha256("\n".join(sorted(validation.ids)).encode()).hexdigest()[:16] == "4fc87eecfc934ff9"
 
@@ -184,11 +184,11 @@ def test_a_patient_in_two_parts_is_refused_with_examples(pair):
     who[pair[1]] = list(who[pair[0]][:7]) + ["new"]
     three = parts([0, 1] * 4, [0, 1] * 4, [0, 1] * 4, who)
     names = ("train", "validation", "test")
-    told = (
+    message = (
         rf"7 patients are in both {names[pair[0]]} and {names[pair[1]]}, e\.g\. {pair[0]}-0, .*{pair[0]}-4;"
         r" .*patient_scope=channel"
     )
-    with pytest.raises(ThoraxError, match=told):
+    with pytest.raises(ThoraxError, match=message):
         check_parts(three, "global", cut=False)
 
 
@@ -232,13 +232,13 @@ def test_a_cut_of_one_channel_never_shares_patients_whatever_the_scope():
 
 
 @pytest.mark.parametrize(
-    ("train", "validation", "told"), [([0, 0], [0, 1], "train"), ([0, 1], [1, 1, 1], "validation")]
+    ("train", "validation", "message"), [([0, 0], [0, 1], "train"), ([0, 1], [1, 1, 1], "validation")]
 )
-def test_an_empty_class_is_refused(train, validation, told):
-    name = "PNEUMONIA" if told == "train" else "NORMAL"
-    count = len(train) if told == "train" else len(validation)
+def test_an_empty_class_is_refused(train, validation, message):
+    name = "PNEUMONIA" if message == "train" else "NORMAL"
+    count = len(train) if message == "train" else len(validation)
     with pytest.raises(
-        ThoraxError, match=rf"class {name} has no images in {told} \({count} images, {count} patients\)"
+        ThoraxError, match=rf"class {name} has no images in {message} \({count} images, {count} patients\)"
     ):
         check_parts(parts(train, validation), "global", cut=False)
 

@@ -198,7 +198,7 @@ def test_a_shard_cut_short_while_it_is_read_is_one_line(tmp_path):
     whole = written([30, 30], tmp_path)
     file = tmp_path / "s1.tar"
     os.truncate(file, 700)
-    with pytest.raises(ThoraxError, match=r"s1.tar is cut short: it ends \d+ bytes before the images"):
+    with pytest.raises(ThoraxError, match=r"s1.tar is cut short: it ends \d+ bytes before the end of its images"):
         list(StreamedBatches(whole, 4, 8, 0, 0))
     file.unlink()
     with pytest.raises(ThoraxError, match=r"s1.tar at byte \d+ cannot be read: No such file"):

@@ -84,16 +84,16 @@ def test_samples_by_hand(bits, order, rows, white_is_zero):
     want = np.rint(WIDE * (255 / 4095)).astype(np.uint8) if bits == 12 else IMAGE
     content = tiff(rows, 48, 40, bits, order, white_is_zero)
     np.testing.assert_array_equal(decode(content, "image"), 255 - want if white_is_zero else want)
-    told = header(content, "image")
-    assert (told.kind, told.width, told.height, told.mode, told.bits) == ("TIFF", 48, 40, "L", bits)
+    seen = header(content, "image")
+    assert (seen.kind, seen.width, seen.height, seen.mode, seen.bits) == ("TIFF", 48, 40, "L", bits)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation(orientation):
     content = xrays.turned(IMAGE, orientation, "TIFF")
     np.testing.assert_array_equal(decode(content, "image"), IMAGE)
-    told = header(content, "image")
-    assert (told.width, told.height) == (48, 40)
+    seen = header(content, "image")
+    assert (seen.width, seen.height) == (48, 40)
     assert (
         Preprocessing(20, 20, fit="pad").image(content)[:, 0].any()
         and not Preprocessing(20, 20, fit="pad").image(content)[0].any()
@@ -101,7 +101,7 @@ def test_orientation(orientation):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (
             xrays.data(IMAGE, "TIFF", save_all=True, append_images=[Image.fromarray(IMAGE)]),
@@ -109,7 +109,7 @@ def test_orientation(orientation):
         ),
         (
             xrays.data(Image.fromarray(IMAGE.astype(np.float32)), "TIFF"),
-            "it has floating-point samples, whose black and white no one knows",
+            "it has floating-point samples, with no known black and white",
         ),
         (xrays.data(Image.fromarray(IMAGE.astype(np.int32)), "TIFF"), "it has signed or 32-bit samples"),
         (tiff(bytes(100), 60000, 60000, 8), "it claims more than the 67108864 pixels that are read"),
@@ -123,8 +123,8 @@ def test_orientation(orientation):
     ],
     ids=["pages", "float", "integer", "huge", "huge tile", "12 bits white is zero", "cut", "cut lzw"],
 )
-def test_refused(content, told):
-    with pytest.raises(DecodeError, match=f"image cannot be read as TIFF: {told}"):
+def test_refused(content, message):
+    with pytest.raises(DecodeError, match=f"image cannot be read as TIFF: {message}"):
         decode(content, "image")
 
 
@@ -146,7 +146,7 @@ def test_fewer_bits_in_sixteen_are_not_black(bits, kind):
 @settings(max_examples=60, deadline=None)
 @given(darkest=st.integers(0, 255), spread=st.integers(0, 255), factor=st.sampled_from([256, 257]))
 def test_a_stretched_image_of_eight_bits_stays_as_dark_as_it_was(darkest, spread, factor):
-    """However dark: 8 bits times 257 (or 256) is told from 10 to 14 bits; at most one grey level away."""
+    """However dark: 8 bits times 257 (or 256) is message from 10 to 14 bits; at most one grey level away."""
     xray = (darkest + IMAGE.astype(int) * spread // 255).clip(0, 255).astype(np.uint8)
     assert np.abs(decode(as_png(xray.astype(np.uint16) * factor), "image").astype(int) - xray).max() <= 1
 

@@ -143,12 +143,12 @@ def test_each_trouble_is_found_and_named(copy, trouble):
     name, level, concerned = spoil(copy, trouble)
     code, found = check(copy)
     assert code == (level == "error")
-    told = found[name][0]
-    assert told["level"] == level
-    assert {xray["id"].split("/")[-1] for group in told["images"] for xray in group} == {
+    reported = found[name][0]
+    assert reported["level"] == level
+    assert {xray["id"].split("/")[-1] for group in reported["images"] for xray in group} == {
         path.name for path in concerned
     }
-    assert "\n" not in told["message"]
+    assert "\n" not in reported["message"]
 
 
 def test_patients_that_are_counted_anew_are_a_warning(copy):
@@ -176,9 +176,9 @@ def test_a_small_validation_part_and_an_empty_class(copy):
         [f"f{k}.png" for k in range(4)],
     )
     code = prepare.main(["check", str(table), "--processes", "1", "--json", str(copy.parent / "t.json")])
-    told = json.loads((copy.parent / "t.json").read_text())["findings"]
+    reported = json.loads((copy.parent / "t.json").read_text())["findings"]
     assert code == 1
-    assert [f["message"] for f in told if f["check"] == "empty-class"] == ["class B has no images in images"]
+    assert [f["message"] for f in reported if f["check"] == "empty-class"] == ["class B has no images in images"]
 
 
 @pytest.mark.parametrize("leak", ["colour", "size", "bits", "file"])
@@ -198,8 +198,10 @@ def test_what_a_image_is_must_not_tell_its_label(copy, leak):
     code, found = check(copy)
     assert code == 0
     assert set(found) == {f"leak-{leak}"}
-    told = [finding["message"] for finding in found[f"leak-{leak}"]]
-    assert any(re.search(r"all 20 images with .* are PNEUMONIA \(of all images 50% are\)", message) for message in told)
+    reported = [finding["message"] for finding in found[f"leak-{leak}"]]
+    assert any(
+        re.search(r"all 20 images with .* are PNEUMONIA \(of all images 50% are\)", message) for message in reported
+    )
 
 
 def test_processes_find_the_same(copy, tmp_path):
@@ -222,7 +224,7 @@ def test_the_page_stands_alone(copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [
         ([], "give either IMAGES, a folder, or --train DIR"),
         (["{set}", "--train", "{set}"], "give either IMAGES, a folder, or --train DIR"),
@@ -233,10 +235,10 @@ def test_the_page_stands_alone(copy, tmp_path):
     ],
 )
 @pytest.mark.parametrize("command", ["check", "stats"])
-def test_mistakes_get_one_line(clean, capsys, command, words, told):
+def test_mistakes_get_one_line(clean, capsys, command, words, reported):
     assert prepare.main([command, *(word.format(set=clean) for word in words)]) == 1
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1
+    assert reported in error and error.count("\n") == 1
 
 
 def test_labels_that_are_not_kept_are_not_looked_at(tmp_path):
@@ -301,8 +303,8 @@ def test_labels_that_chance_made_do_not_leak():
     rng = np.random.default_rng(0)
     size, labels = rng.integers(500, 3000, (400, 2)).astype(float), rng.integers(0, 2, 400).astype(float)
     patients = [f"p{k // 2}" for k in range(400)]
-    told = leaks.auc_of(size, labels, patients)
-    assert told is not None and told[1] < leaks.LEAST_AUC
+    reported = leaks.auc_of(size, labels, patients)
+    assert reported is not None and reported[1] < leaks.LEAST_AUC
     assert leaks.auc_of(size + 3000 * labels[:, None], labels, patients)[1] > 0.95
     assert leaks.auc_of(size[:12], labels[:12], patients[:12]) is None
 
@@ -321,18 +323,18 @@ def test_stats_are_those_of_all_pixels(tmp_path, capsys):
     xrays.put(tmp_path / "test" / "B" / "5.png", np.zeros((300, 300), np.uint8))
     out, picture = tmp_path / "out" / "stats.json", tmp_path / "out" / "stats.png"
     assert prepare.main(["stats", str(tmp_path), "--processes", "1", "--json", str(out), "--png", str(picture)]) == 0
-    told = json.loads(out.read_text())
+    reported = json.loads(out.read_text())
     every = np.concatenate([p.ravel() for p in pictures]) / 255
-    assert told["mean"] == pytest.approx(every.mean(), abs=1e-6)
-    assert told["deviation"] == pytest.approx(every.std(), abs=1e-6)
-    assert (told["images"], told["unreadable"], told["pixels"]) == (4, 1, every.size)
-    assert told["labels"] == {"A": {"images": 1, "unknown": 0}, "B": {"images": 3, "unknown": 0}}
-    assert told["modes"] == {"L": 2, "RGB": 1}
-    assert told["bits"] == {"8": 2, "16": 1}
-    assert told["width"] == {"least": 20, "median": 60, "most": 90}
+    assert reported["mean"] == pytest.approx(every.mean(), abs=1e-6)
+    assert reported["std"] == pytest.approx(every.std(), abs=1e-6)
+    assert (reported["images"], reported["unreadable"], reported["pixels"]) == (4, 1, every.size)
+    assert reported["labels"] == {"A": {"images": 1, "unknown": 0}, "B": {"images": 3, "unknown": 0}}
+    assert reported["modes"] == {"L": 2, "RGB": 1}
+    assert reported["bits"] == {"8": 2, "16": 1}
+    assert reported["width"] == {"least": 20, "median": 60, "most": 90}
     assert Image.open(picture).size[0] > 800
-    said = capsys.readouterr().out
-    assert "mean, deviation" in said and "left out" in said
+    printed = capsys.readouterr().out
+    assert "mean, std" in printed and "left out" in printed
 
 
 @pytest.mark.realdata

@@ -152,8 +152,8 @@ def test_corrupt_images_stop_the_packing_or_are_left_out(channel, tmp_path, caps
     shutil.copytree(channel, tmp_path / "in")
     bad = tmp_path / "in" / "NORMAL" / "person0_1.png"
     bad.write_bytes(bad.read_bytes()[:150])
-    told = refused(capsys, "pack", tmp_path / "in", tmp_path / "out", "--processes", 2)
-    assert "person0_1.png cannot be read" in told and "--skip-corrupt" in told
+    message = refused(capsys, "pack", tmp_path / "in", tmp_path / "out", "--processes", 2)
+    assert "person0_1.png cannot be read" in message and "--skip-corrupt" in message
     assert not list((tmp_path / "out").glob("*.tar")) and not (tmp_path / "out" / "SHA256SUMS").exists()
     assert (
         run("pack", tmp_path / "in", tmp_path / "other", "--processes", 2, "--skip-corrupt", "--shard-images", 4) == 0
@@ -170,8 +170,8 @@ def test_packing_that_a_damaged_image_stopped_goes_on_without_it(channel, tmp_pa
     words = ["pack", tmp_path / "in", tmp_path / "out", "--to", to, "--processes", 1, "--shard-images", 4]
     assert "give --skip-corrupt to go on" in refused(capsys, *words)
     assert run(*words, "--skip-corrupt") == 0
-    told = capsys.readouterr().out
-    assert "going on: 2 of 4 parts are there" in told and "1 images could not be read and were left out" in told
+    message = capsys.readouterr().out
+    assert "going on: 2 of 4 parts are there" in message and "1 images could not be read and were left out" in message
     assert run("pack", tmp_path / "in", tmp_path / "whole", *words[3:], "--skip-corrupt") == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert run(*words, "--skip-corrupt") == 0
@@ -187,7 +187,7 @@ def test_a_run_without_skip_corrupt_takes_up_no_part_that_lacks_images(channel, 
     bad.write_bytes(bad.read_bytes()[:150])
     words = ["pack", tmp_path / "in", tmp_path / "out", "--processes", 1, "--shard-images", 4]
     with monkeypatch.context() as patch:  # stopped after its last shard
-        patch.setattr("thorax.dataset.packing._finish_shards", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("thorax.data.shards.write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(*words, "--skip-corrupt") == 130
     assert bad.name in refused(capsys, *words)
     assert run(*words, "--skip-corrupt") == 0
@@ -217,8 +217,8 @@ def test_a_full_disk_is_one_line(channel, tmp_path, capsys, monkeypatch, to):
         written(file)
 
     monkeypatch.setattr(os, "fsync", full)
-    told = refused(capsys, "pack", channel, tmp_path / "out", "--to", to)
-    assert "No space left on device" in told and "free some space and run again" in told
+    message = refused(capsys, "pack", channel, tmp_path / "out", "--to", to)
+    assert "No space left on device" in message and "free some space and run again" in message
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["plan.json"]
     monkeypatch.undo()
     assert run("pack", channel, tmp_path / "out", "--to", to) == 0
@@ -230,10 +230,10 @@ def test_packing_again_does_nothing_and_other_images_or_options_are_refused(chan
     before = contents(tmp_path / "out")
     assert run("pack", channel, tmp_path / "out", "--processes", 2) == 0
     assert "packed already" in capsys.readouterr().out
-    told = refused(capsys, "pack", channel, tmp_path / "out", "--size", 32)
+    message = refused(capsys, "pack", channel, tmp_path / "out", "--size", 32)
     assert (
         f"packed from another set or with other options; remove the folder {tmp_path / 'out'}, or choose another one"
-        in told
+        in message
     )
     assert contents(tmp_path / "out") == before
     (tmp_path / "full").mkdir()

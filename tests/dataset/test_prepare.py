@@ -16,7 +16,7 @@ from conftest import clean_environment
 from preparing import SCRIPT, contents, refused, rows, run, sixteen_images
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import ReadOptions
-from thorax_launch.cli import prepare
+from thorax.dataset.arguments import COMMANDS
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_help_names_every_command_and_imports_no_torch():
         [sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True, env=clean_environment()
     )
     assert done.returncode == 0, done.stderr
-    assert all(f"    {name} " in done.stdout for name in prepare.COMMANDS)
+    assert all(f"    {name} " in done.stdout for name in (*COMMANDS, "upload"))
 
 
 def test_a_wrong_command_line_is_exit_code_2(capsys):
@@ -188,9 +188,9 @@ def test_coco_to_a_table(tmp_path, capsys):
     assert run("coco", root, "--labels", "dog,person", "--no-crowds", "--drop-empty", "--out", root / "u.csv") == 0
     assert [row["path"] for row in rows(root / "u.csv")] == ["val2017/0.jpg"]
     assert "--labels: 'persn' is unknown" in (
-        told := refused(capsys, "coco", root, "--labels", "persn", "--out", root / "v.csv")
+        message := refused(capsys, "coco", root, "--labels", "persn", "--out", root / "v.csv")
     )
-    assert "did you mean person?" in told and not (root / "v.csv").exists()
+    assert "did you mean person?" in message and not (root / "v.csv").exists()
 
 
 def test_nih_to_a_table(tmp_path):
@@ -216,7 +216,7 @@ def test_nih_to_a_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["list", "IMAGES", "--out", "OUT", "--ratio", "1.5"], "--ratio 1.5 is out of range"),
         (
@@ -250,7 +250,7 @@ def test_nih_to_a_table(tmp_path):
         (["pack", "IMAGES", "IMAGES/packed"], "lies in the folder that is packed"),
         (["pack", "IMAGES", "SPLIT/x"], "the folder .*SPLIT/x cannot be made: Not a directory"),
         (["pack", "IMAGES", "OUT", "--split", "NOWHERE"], "--split .*NOWHERE cannot be read: No such file"),
-        (["pack", "IMAGES", "OUT", "--split", "SPLIT"], r"--split .*SPLIT says no part .* of 16 images"),
+        (["pack", "IMAGES", "OUT", "--split", "SPLIT"], r"--split .*SPLIT has no part .* for 16 images"),
         (["coco", "IMAGES", "--out", "OUT.csv"], "data_format=coco but .* holds"),
         (["nih", "IMAGES", "--without-images", "--out", "OUT.csv"], "holds 0 NIH tables"),
         (["upload", "IMAGES", "http://bucket/x"], "http://bucket/x is not an S3 address"),
@@ -258,7 +258,7 @@ def test_nih_to_a_table(tmp_path):
         (["upload", "IMAGES", "s3://bucket/x", "--exclude", "*"], "has no files to upload"),
     ],
 )
-def test_a_mistake_is_one_line_and_nothing_is_written(channel, tmp_path, capsys, words, told):
+def test_a_mistake_is_one_line_and_nothing_is_written(channel, tmp_path, capsys, words, message):
     (tmp_path / "SPLIT").write_text("id,part\nother.png,test\n")
     places = {
         "IMAGES": str(channel),
@@ -271,5 +271,5 @@ def test_a_mistake_is_one_line_and_nothing_is_written(channel, tmp_path, capsys,
         words = [word.replace(name, place) if not word.startswith("--") else word for word in words]
     import re
 
-    assert re.search(told, refused(capsys, *words))
+    assert re.search(message, refused(capsys, *words))
     assert contents(tmp_path) == before

@@ -35,13 +35,13 @@ def digests(root: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    root = tmp_path_factory.mktemp("phantoms") / "folders"
+    root = tmp_path_factory.mktemp("synthetic") / "folders"
     return root, write_folders(root, images=75)
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    root = tmp_path_factory.mktemp("phantoms") / "table"
+    root = tmp_path_factory.mktemp("synthetic") / "table"
     return root, write_table(root, images=75)
 
 
@@ -266,9 +266,9 @@ def test_other_parameters_and_foreign_folders_are_refused_untouched(
     for name in ("mine", "other.partial", "marked"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "notes.txt").write_text("keep me")
-    (tmp_path / "marked" / "radiographs.json").write_text("[]")
+    (tmp_path / "marked" / radiographs.MARKER).write_text("[]")
     for name in ("mine", "other", "marked", "mine/notes.txt"):
-        with pytest.raises(ThoraxError, match="no set of phantoms") as caught:
+        with pytest.raises(ThoraxError, match="no set of synthetic images") as caught:
             write_table(tmp_path / name)
         assert "\n" not in str(caught.value)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"

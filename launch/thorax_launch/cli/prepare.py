@@ -9,50 +9,15 @@ examples:
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import sys
-from typing import Any
-
-from thorax_launch.cli import flags
-
-#: Command -> its module in dataset/, with add_arguments(parser) and run(args) -> exit code, and what it does.
-COMMANDS = {
-    "check": (
-        "thorax.dataset.check",
-        "find what is wrong with a set before training: unreadable, duplicate, leaking, contradicting images",
-    ),
-    "stats": (
-        "thorax.dataset.stats",
-        "mean and deviation over all pixels, class counts, sizes, modes and bits, as a table and a picture",
-    ),
-    "list": ("thorax.dataset.lst", "make .lst files from folders (or a table), as im2rec does"),
-    "split": ("thorax.dataset.split", "split into train, validation and test by patient, stratified, with a hash"),
-    "pack": ("thorax.dataset.pack", "pack images into tar shards or RecordIO, also at a smaller size"),
-    "coco": ("thorax.dataset.coco", "turn COCO annotations into a table of labels"),
-    "nih": ("thorax.dataset.nih", "turn the NIH ChestX-ray14 table into a table of labels"),
-    "upload": ("thorax_launch.sagemaker.upload", "upload a folder to S3, only what changed"),
-}
+from thorax.dataset.__main__ import STOPPED, run
+from thorax.dataset.arguments import add_command, parser
+from thorax_launch.cli.flags import guarded
+from thorax_launch.sagemaker import upload
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    args = parser(given[0] if given else "").parse_args(given)
-    return flags.guarded(lambda: args.run(args), stopped="stopped; the same command goes on from here")
-
-
-def parser(wanted: str = "") -> argparse.ArgumentParser:
-    """The command line; no module is imported but that of the command that is wanted."""
-    p = flags.script(__doc__)
-    commands = p.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (file, does) in COMMANDS.items():
-        one = commands.add_parser(
-            name, help=does, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-        )
-        if name == wanted:
-            module: Any = importlib.import_module(file)
-            one.description = module.__doc__
-            module.add_arguments(one)
-            one.set_defaults(run=module.run)
-    return p
+    """As `python -m thorax.dataset`, and the command upload."""
+    p, commands = parser(__doc__)
+    upload.add_arguments(add_command(commands, "upload", "upload a folder to S3, only what changed", upload.__doc__))
+    args = p.parse_args(arguments)
+    return guarded(lambda: upload.run(args) if args.command == "upload" else run(args), STOPPED)

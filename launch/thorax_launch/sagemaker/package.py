@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thorax.data.formats import reading
+from thorax.data.formats.registry import IMAGES
 from thorax.errors import ThoraxError
 from thorax_launch.sagemaker.upload_files import files_to_upload
 
@@ -130,20 +132,12 @@ def images(flag: str, path: Path) -> ChannelFiles:
 
 
 def content_type(names: Any) -> str:
-    """SageMaker's content type of a channel with these files: the built-in algorithm's names for its formats."""
-    suffixes = {Path(name).suffix.lower() for name in names}
-    types = {
-        ".rec": "application/x-recordio",
-        ".lst": "application/x-image",
-        ".manifest": "application/jsonlines",
-        ".jsonl": "application/jsonlines",
-        ".csv": "text/csv",
-        ".json": "application/json",
-        ".pt": "application/x-pytorch",
-        ".pth": "application/x-pytorch",
-        ".gz": "application/x-tar",
-    }
-    return next((kind for suffix, kind in types.items() if suffix in suffixes), "application/x-image")
+    """SageMaker's content type of a channel with these files: that of its data format, or of weights."""
+    endings = {Path(name).suffix.lower() for name in names}
+    weights = {".pt": "application/x-pytorch", ".pth": "application/x-pytorch", ".gz": "application/x-tar"}
+    if (found := reading.content_type(endings)) != IMAGES:
+        return found
+    return next((kind for ending, kind in weights.items() if ending in endings), IMAGES)
 
 
 def upload(client: Any, uploads: Sequence[Upload], kms_key: str = "") -> Iterator[Upload]:

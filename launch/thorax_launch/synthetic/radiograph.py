@@ -1,4 +1,4 @@
-"""One synthetic frontal chest X-ray that we own: schematic, deterministic, with known findings.
+"""One synthetic frontal chest X-ray: schematic, deterministic, with known findings.
 
 An image is the sum of what the rays cross (tissue less the air in the lungs, heart, bone, findings) on a grid in chest
 units, then exposed. Image left is the patient's right. No number measured on such images says anything about patients.

@@ -1,15 +1,10 @@
-"""Sets of synthetic chest X-rays (see phantom_image.py): deterministic, with known labels, several images a patient.
-
-python launch/local/phantoms.py OUT [--kind folders|table] [--images N] [--seed S]
-"""
+"""Sets of synthetic chest X-rays (see radiograph.py): deterministic, with known labels, several images a patient."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,20 +15,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-if __name__ == "__main__":  # run as a script: source_dir is not yet on the path
-    sys.path[:0] = [str(Path(__file__).resolve().parents[k]) + tail for k, tail in ((2, "/source_dir"), (1, ""))]
 from thorax.errors import ThoraxError
 from thorax_launch.synthetic.radiograph import FINDINGS, Anatomy, draw_radiograph
 
 #: Goes up whenever the same parameters give other images, so that an old set on disk is not taken for a new one.
 VERSION = 1
-MARKER = "phantoms.json"
+MARKER = "synthetic.json"
 FEWEST = 40  # images in a set: fewer leave no room for every finding in the test part
 
 
 @dataclass(frozen=True)
 class _Planned:
-    """One image of a set: where it goes, whose it is, what it shows and how it is dressed."""
+    """One image of a set: its file, its patient, what it shows and how it is stored."""
 
     part: str
     path: str  #: below the part's folder, without the suffix
@@ -41,7 +34,7 @@ class _Planned:
     number: int  #: over the whole set, from 1
     findings: tuple[str, ...]
     classes: tuple[str, ...]
-    turn: int  #: counts within the class: file type, mode and shape follow it alone, so that they tell nothing
+    turn: int  #: counts within the class: file type, mode and shape follow from it alone, and give no label away
 
     @property
     def file(self) -> str:
@@ -128,7 +121,7 @@ def _write(root: Path, kind: str, images: int, seed: int) -> dict[str, Any]:
 
 
 def _draw(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Plan, draw beside `root`, rename. The marker names what a folder is, so that nobody else's is touched."""
+    """Plans, draws beside `root`, renames. The marker says what a folder is, so that no other folder is overwritten."""
     kind, images, seed = asked["kind"], asked["images"], asked["seed"]
     partial = root.with_name(root.name + ".partial")
     for folder in (root, partial):
@@ -138,11 +131,11 @@ def _draw(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
             held = json.loads((folder / MARKER).read_text())
             holds, counts = held["asked"], held["counts"]
         except (OSError, ValueError, KeyError, TypeError):
-            raise ThoraxError(f"{folder} is no set of phantoms; name another folder or move it away") from None
+            raise ThoraxError(f"{folder} is no set of synthetic images; name another folder or move it away") from None
         if folder == root:
             if holds == asked and counts:
                 return dict(counts)
-            raise ThoraxError(f"{folder} holds phantoms of {holds}, not {asked}; name another folder")
+            raise ThoraxError(f"{folder} holds synthetic images of {holds}, not {asked}; name another folder")
         shutil.rmtree(folder)  # an interrupted run of ours
     partial.mkdir(parents=True, exist_ok=True)
     (partial / MARKER).write_text(json.dumps({"asked": asked, "counts": None}))
@@ -192,20 +185,3 @@ def write_table(root: Path, *, images: int = 400, seed: int = 0) -> dict[str, An
     Args, Returns, Raises: as write_folders; an image counts once for each of its findings.
     """
     return _write(root, "table", images, seed)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write a set of synthetic chest X-rays.")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--kind", choices=("folders", "table"), default="folders")
-    parser.add_argument("--images", type=int, default=480)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    try:
-        print(json.dumps(_write(args.out, args.kind, args.images, args.seed)))
-    except ThoraxError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

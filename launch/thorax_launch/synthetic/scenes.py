@@ -19,8 +19,7 @@ OBJECTS = ("person", "bicycle", "car", "motorcycle", "airplane")
 
 
 def write_records(root: Path) -> None:
-    """Binary images as train, validation and test .rec, each in a channel of its own with the .lst that it was made
-    from.
+    """Binary images as train, validation and test .rec, each in a channel of its own with its .lst.
 
     The images are those of `write_folders`, beside `root`; a sixth of the training patients is validation.
     """
@@ -30,9 +29,7 @@ def write_records(root: Path) -> None:
 
 
 def write_scenes(root: Path, *, scenes: int = 240, seed: int = 0) -> None:
-    """Grey scenes of simple objects (OBJECTS, 0 to 3 each) in the channels train, validation, train_lst and
-    validation_lst.
-    """
+    """Grey scenes of simple objects (OBJECTS, 0 to 3 each) in the channels train, validation and their _lst."""
     _once(root, lambda partial: _draw(partial, scenes, seed))
 
 
@@ -85,10 +82,8 @@ def _scene(rng: np.random.Generator, shown: np.ndarray) -> Image.Image:
         x, y = 12 + 60 * (place % 3) + rng.integers(0, 6), 30 + 80 * (place // 3) + rng.integers(0, 12)
         grey = int(rng.integers(10, 90))
 
-        def box(
-            left: float, top: float, right: float, bottom: float, x: float = x, y: float = y
-        ) -> tuple[float, float, float, float]:
-            return x + left, y + top, x + right, y + bottom
+        def box(left: float, top: float, right: float, bottom: float, x: float = x, y: float = y) -> list[float]:
+            return [x + left, y + top, x + right, y + bottom]
 
         if kind == 0:
             pen.ellipse(box(18, 0, 30, 12), fill=grey)

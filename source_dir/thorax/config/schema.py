@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thorax.config.fields import Spelling, parameter, read_bool
+from thorax.data.formats.registry import FORMAT_NAMES
 from thorax.errors import ThoraxError
 from thorax.models.registry import MODELS
 
@@ -63,7 +64,7 @@ class Data:
 
     data_format: str = parameter(
         "auto", "format of the channels; auto looks at them; csv and parquet are table",
-        choices=("auto", "folder", "lst", "recordio", "manifest", "table", "nih", "coco", "shards", "csv", "parquet"))
+        choices=FORMAT_NAMES)
     labels: tuple[str, ...] = parameter(
         (), "label names in order; of two classes the second is the positive one; names the numbers of .lst and .rec,"
         " picks categories of COCO; default: as found")

@@ -1,7 +1,6 @@
 """Augmentation of whole batches, on whatever device they are on, from random numbers that belong to each image.
 
-Every image brings its own draws (see `draws_for`), fixed by seed, epoch and image: not by batch, process or worker. So
-a
+Every image has its own draws (see `draws_for`), fixed by seed, epoch and image: not by batch, process or worker. So a
 run gives the same pictures for any number of processes, and resumes in the middle of an epoch with nothing to restore.
 """
 
@@ -76,16 +75,13 @@ class AugmentationRanges:
 
     @property
     def moves(self) -> bool:
+        """Whether images are resampled."""
         return bool(self.rotation or self.shift or self.shear or self.log_aspect or self.scale != (1.0, 1.0))
 
 
 @dataclass
 class Augmentation:
-    """Calls with (images, draws) give augmented images.
-
-    Attributes:
-        ranges: how far it goes.
-    """
+    """Augments images, as far as `ranges` allow."""
 
     ranges: AugmentationRanges
     _noise: torch.Tensor | None = field(default=None, repr=False)
@@ -110,9 +106,8 @@ class Augmentation:
             x = _move(x, u, r)
         if r.contrast or r.lightness:
             gain = 1 + (2 * u[:, CONTRAST] - 1) * r.contrast
-            x = ((x - 0.5) * gain[:, None, None] + 0.5 + ((2 * u[:, LIGHT] - 1) * r.lightness)[:, None, None]).clamp(
-                0, 1
-            )
+            shift = (2 * u[:, LIGHT] - 1) * r.lightness
+            x = ((x - 0.5) * gain[:, None, None] + 0.5 + shift[:, None, None]).clamp(0, 1)
         if r.blur_chance:
             x = _blur(x, u, r.blur_chance)
         if r.noise:
@@ -128,27 +123,22 @@ class Augmentation:
             self._noise = torch.randn(2 * h, 2 * w, generator=torch.Generator().manual_seed(20260)).to(x.device)
         top, left = (u[:, NOISE_Y] * h).long(), (u[:, NOISE_X] * w).long()
         if x.device.type == "cpu":
-            grain = torch.stack(
-                [self._noise[t : t + h, s : s + w] for t, s in zip(top.tolist(), left.tolist(), strict=True)]
-            )
+            corners = zip(top.tolist(), left.tolist(), strict=True)
+            grain = torch.stack([self._noise[t : t + h, s : s + w] for t, s in corners])
         else:  # the CPU does not wait for the numbers
-            rows, columns = (
-                top[:, None] + torch.arange(h, device=x.device),
-                left[:, None] + torch.arange(w, device=x.device),
-            )
+            rows = top[:, None] + torch.arange(h, device=x.device)
+            columns = left[:, None] + torch.arange(w, device=x.device)
             grain = self._noise[rows[:, :, None], columns[:, None, :]]
         return x + grain * (u[:, NOISE] * self.ranges.noise)[:, None, None]
 
 
 def _tone(images: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tensor:
-    """(N, H, W) in 0..1: each image's greys through a curve of its own that rises from 0 to 1, looked up for all 256
-    greys.
+    """(N, H, W) in 0..1: each image's greys through a curve of its own that rises from 0 to 1, as a table of 256 greys.
 
     The curve is a gamma, then five straight stretches of random slopes: other tubes, detectors and darkrooms.
     """
-    grey = torch.linspace(0, 1, 256, device=images.device)[None].pow(
-        torch.exp((2 * u[:, GAMMA, None] - 1) * r.log_gamma)
-    )
+    gamma = torch.exp((2 * u[:, GAMMA, None] - 1) * r.log_gamma)
+    grey = torch.linspace(0, 1, 256, device=images.device)[None].pow(gamma)
     rises = torch.exp((2 * u[:, SLOPES] - 1) * r.log_slope)
     knots = F.pad(torch.cumsum(rises, 1) / rises.sum(1, keepdim=True), (1, 0))
     stretches = rises.shape[1]
@@ -159,15 +149,11 @@ def _tone(images: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch
 
 
 def _light(u: torch.Tensor, log_light: float, height: int, width: int) -> torch.Tensor:
-    """(N, height, width) factors around 1.
-
-    A smooth surface through 3x3 random points, as the heel effect and scatter leave.
-    """
+    """(N, height, width) factors around 1: a smooth surface through 3x3 random points, like heel effect and scatter."""
     points = ((2 * u[:, FIELD] - 1) * log_light).view(-1, 3, 3)
     three = torch.eye(3, device=u.device)[None, None]
-    down, right = (
-        F.interpolate(three, size=(pixels, 3), mode="bicubic", align_corners=True)[0, 0] for pixels in (height, width)
-    )
+    sizes = ((height, 3), (width, 3))
+    down, right = (F.interpolate(three, size=size, mode="bicubic", align_corners=True)[0, 0] for size in sizes)
     return (down @ points @ right.T).exp_()  # far faster than to interpolate each image
 
 
@@ -181,27 +167,10 @@ def _move(x: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tens
     shear = (2 * u[:, SHEAR] - 1) * r.shear
     cos, sin = torch.cos(angle), torch.sin(angle)
     # Rows map output to input coordinates in -1..1; w/h keeps a rotation a rotation on images that are not square.
-    theta = torch.stack(
-        [
-            torch.stack(
-                [
-                    cos / (scale * aspect),
-                    (-sin + shear * cos) * h / w / (scale * aspect),
-                    (2 * u[:, SHIFT_X] - 1) * 2 * r.shift,
-                ],
-                1,
-            ),
-            torch.stack(
-                [
-                    sin * w / h * aspect / scale,
-                    (cos + shear * sin) * aspect / scale,
-                    (2 * u[:, SHIFT_Y] - 1) * 2 * r.shift,
-                ],
-                1,
-            ),
-        ],
-        1,
-    )
+    right, down = (2 * u[:, SHIFT_X] - 1) * 2 * r.shift, (2 * u[:, SHIFT_Y] - 1) * 2 * r.shift
+    across = [cos / (scale * aspect), (-sin + shear * cos) * h / w / (scale * aspect), right]
+    along = [sin * w / h * aspect / scale, (cos + shear * sin) * aspect / scale, down]
+    theta = torch.stack([torch.stack(across, 1), torch.stack(along, 1)], 1)
     grid = F.affine_grid(theta, [n, 1, h, w], align_corners=False)
     return F.grid_sample(x.unsqueeze(1), grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
 
@@ -226,8 +195,7 @@ def _erase(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
     columns = torch.arange(w, device=x.device)[None, :] / w
     tall, wide = 0.1 + 0.3 * u[:, ERASE_H], 0.1 + 0.3 * u[:, ERASE_W]
     top, left = u[:, ERASE_Y] * (1 - tall), u[:, ERASE_X] * (1 - wide)
-    inside = ((rows >= top[:, None]) & (rows < (top + tall)[:, None]))[:, :, None] & (
-        (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-    )[:, None, :]
-    inside &= (u[:, ERASE] < chance)[:, None, None]
+    in_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+    in_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    inside = in_rows[:, :, None] & in_columns[:, None, :] & (u[:, ERASE] < chance)[:, None, None]
     return torch.where(inside, u[:, ERASE_GREY, None, None].expand_as(x), x)

@@ -1,4 +1,4 @@
-"""Columns of a sample table: millions of texts and places in a few large arrays, not in millions of objects."""
+"""Columns of a sample table: millions of strings and places in a few large arrays, not in millions of objects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sources(Protocol):
 
 
 class StringColumn:
-    """Texts in one buffer: 4 bytes each beside their own UTF-8 (8 above 4 GiB)."""
+    """Strings in one buffer: 4 bytes each beside their own UTF-8 (8 above 4 GiB)."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         encoded = [text.encode(*CODE) for text in texts]
@@ -66,7 +66,7 @@ class StringColumn:
 
 
 class CategoricalColumn:
-    """Texts that repeat, such as patients: each kept once, and a number for every row."""
+    """Strings that repeat, such as patients: each kept once, and a number for every row."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         index: dict[str, int] = {}
@@ -97,23 +97,16 @@ class FileColumn:
 
     def __init__(self, paths: Iterable[str | Path], ids: StringColumn | None = None) -> None:
         texts = [os.fspath(path) for path in paths]
-        if (
-            ids is not None
-            and len(ids) == len(texts)
-            and all(text.endswith(os.sep + name) for text, name in zip(texts, ids, strict=True))
-        ):
+        names = list(ids) if ids is not None and len(ids) == len(texts) else None
+        if ids is not None and names is not None and all(map(str.endswith, texts, (os.sep + name for name in names))):
             self._names = ids
-            folders = CategoricalColumn(text[: -len(name) - 1] for text, name in zip(texts, ids, strict=True))
+            folders = CategoricalColumn(text[: -len(name) - 1] for text, name in zip(texts, names, strict=True))
         else:
             pairs = [text.rpartition(os.sep) for text in texts]
-            self._names, folders = (
-                StringColumn(name for _, _, name in pairs),
-                CategoricalColumn(folder + separator for folder, separator, _ in pairs),
-            )
-        self._folders, self._folder = (
-            [Path(f or os.curdir) for f in folders.names],
-            folders.codes.astype(np.min_scalar_type(len(folders.names))),
-        )
+            self._names = StringColumn(name for _, _, name in pairs)
+            folders = CategoricalColumn(folder + separator for folder, separator, _ in pairs)
+        self._folders = [Path(f or os.curdir) for f in folders.names]
+        self._folder = folders.codes.astype(np.min_scalar_type(len(folders.names)))
 
     def __len__(self) -> int:
         return len(self._folder)
@@ -158,19 +151,10 @@ class ByteRangeColumn:
 
     @classmethod
     def of(cls, ranges: Sequence[ByteRange]) -> ByteRangeColumn:
+        """The column of these ranges."""
         files = {path: k for k, path in enumerate(dict.fromkeys(r.path for r in ranges))}
-        return cls(
-            list(files),
-            *(
-                np.array(column)
-                for column in (
-                    [files[r.path] for r in ranges],
-                    [r.offset for r in ranges],
-                    [r.size for r in ranges],
-                    [isinstance(r, SplitRecord) for r in ranges],
-                )
-            ),
-        )
+        rows = [(files[r.path], r.offset, r.size, isinstance(r, SplitRecord)) for r in ranges]
+        return cls(list(files), *np.array(rows, np.int64).reshape(-1, 4).T)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -188,13 +172,12 @@ class ByteRangeColumn:
         return self._files, self._which, self._offsets, self._sizes, self._split
 
     def take(self, places: np.ndarray) -> ByteRangeColumn:
-        return ByteRangeColumn(
-            self._files, *(column[places] for column in (self._which, self._offsets, self._sizes, self._split))
-        )
+        files, *columns = self.columns
+        return ByteRangeColumn(files, *(column[places] for column in columns))
 
     @property
     def nbytes(self) -> int:
-        return sum(column.nbytes for column in (self._which, self._offsets, self._sizes, self._split))
+        return sum(column.nbytes for column in self.columns[1:])
 
 
 def pack(sources: Sources | Sequence[Source], ids: StringColumn) -> Sources:

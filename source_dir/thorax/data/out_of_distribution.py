@@ -1,8 +1,6 @@
-"""What the training images look like, in a few numbers: enough to notice an inverted image or something that is no such
-image.
+"""What the training images look like, in a few numbers: enough to notice an inverted image or one of something else.
 
-A prepared image is shrunk to 16 x 16, brought to mean 0 and deviation 1, and compared with the principal components of
-the
+A prepared image is shrunk to 16 x 16, brought to mean 0 and std 1, and compared with the principal components of the
 training images: how far it lies outside of them, and how far out along them. No single patient's image is kept.
 """
 
@@ -20,7 +18,7 @@ from thorax.data.samples import SampleSet
 
 SIDE = 16
 COMPONENTS = 8
-#: Images that are looked at, at most, and at least: with fewer nothing can be said.
+#: Images that are used, at most and at least.
 MOST, LEAST = 512, 64
 #: How far beyond 99 % of the training images an image must lie: outside of the components, along them.
 MARGINS = (1.15, 1.3)
@@ -28,11 +26,18 @@ MARGINS = (1.15, 1.3)
 
 @dataclass(frozen=True)
 class OutOfDistributionDetector:
-    """Mean (256,), components (K, 256) and their deviations (K,) of the shrunk images; limits (outside, along)."""
+    """What is known of the training images, shrunk to SIDE x SIDE.
+
+    Attributes:
+        mean: (256,) of all images.
+        components: (K, 256) principal components.
+        std: (K,) of the images along each component; stored as "deviations".
+        limits: distances (outside of the components, along them) up to which an image is usual.
+    """
 
     mean: np.ndarray
     components: np.ndarray
-    deviations: np.ndarray
+    std: np.ndarray
     limits: tuple[float, float]
 
     @classmethod
@@ -48,11 +53,9 @@ class OutOfDistributionDetector:
         mean = half.mean(0)
         _, spread, axes = np.linalg.svd(half - mean, full_matrices=False)
         found = cls(mean, axes[:COMPONENTS], np.maximum(spread[:COMPONENTS] / np.sqrt(len(half)), 1e-6), (1.0, 1.0))
-        outside, along = (
-            float(np.quantile(d, 0.99)) * margin
-            for d, margin in zip(found._distances(shrunk[1::2]), MARGINS, strict=True)
-        )
-        return cls(found.mean, found.components, found.deviations, (max(outside, 1e-6), max(along, 1e-6)))
+        distances = zip(found._distances(shrunk[1::2]), MARGINS, strict=True)
+        outside, along = (float(np.quantile(d, 0.99)) * margin for d, margin in distances)
+        return cls(found.mean, found.components, found.std, (max(outside, 1e-6), max(along, 1e-6)))
 
     def distance(self, images: np.ndarray) -> np.ndarray:
         """(N,) how far each image (N, height, width) uint8 lies from those of training; up to 1 is usual."""
@@ -60,77 +63,58 @@ class OutOfDistributionDetector:
         return np.maximum(outside / self.limits[0], along / self.limits[1])
 
     def warnings(self, image: np.ndarray) -> list[str]:
-        """For one prepared image (height, width) uint8.
-
-        At most one of "looks inverted" and "not like the training images".
-        """
+        """Of one prepared image (height, width) uint8: "looks inverted", "not like the training images", or none."""
         usual, inverted = self.distance(np.stack([image, 255 - image]))
         if usual <= 1:
             return []
         return ["looks inverted" if inverted < 0.8 * usual and inverted <= 1.5 else "not like the training images"]
 
     def examples(self, height: int, width: int) -> list[np.ndarray]:
-        """Two blurred images (height, width) in 0..255 that nobody has.
-
-        The mean one, and one off it along all components.
-        """
-        off = self.mean + (self.components * self.deviations[:, None]).sum(0)
-        return [
-            np.kron(s.reshape(SIDE, SIDE) * 50 + 128, np.ones((-(-height // SIDE), -(-width // SIDE))))[:height, :width]
-            for s in (self.mean, off)
-        ]
+        """Two blurred images (height, width) in 0..255, of no patient: the mean, and one off along all components."""
+        off = self.mean + (self.components * self.std[:, None]).sum(0)
+        block = np.ones((-(-height // SIDE), -(-width // SIDE)))
+        return [np.kron(s.reshape(SIDE, SIDE) * 50 + 128, block)[:height, :width] for s in (self.mean, off)]
 
     def _distances(self, shrunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         off = shrunk - self.mean
         along = off @ self.components.T
         outside = np.sqrt(np.maximum((off**2).sum(1) - (along**2).sum(1), 0))
-        return outside, np.sqrt(((along / self.deviations) ** 2).mean(1))
+        return outside, np.sqrt(((along / self.std) ** 2).mean(1))
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "mean": _rounded(self.mean),
-            "components": _rounded(self.components),
-            "deviations": _rounded(self.deviations),
-            "limits": list(self.limits),
-        }
+        """The detector as bundles store it, in the words of bundle format 1: deviations."""
+        arrays = {"mean": self.mean, "components": self.components, "deviations": self.std}
+        return {**{key: np.round(array, 4).tolist() for key, array in arrays.items()}, "limits": list(self.limits)}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any] | None) -> OutOfDistributionDetector | None:
+        """The detector of what `to_dict` stored; None where there is none."""
         if not stored:
             return None
-        mean, components, deviations = (
-            np.array(stored[key], np.float64) for key in ("mean", "components", "deviations")
-        )
-        return cls(mean, components, deviations, (float(stored["limits"][0]), float(stored["limits"][1])))
+        mean, components, std = (np.array(stored[key], np.float64) for key in ("mean", "components", "deviations"))
+        return cls(mean, components, std, (float(stored["limits"][0]), float(stored["limits"][1])))
 
 
 def typical_images(samples: SampleSet, preprocessing: Preprocessing) -> OutOfDistributionDetector | None:
-    """Of at most 512 images, evenly spread over the set; images that cannot be read are left out."""
+    """The detector of at most MOST images, evenly spread over the set; images that cannot be read are left out.
+
+    None for fewer than LEAST.
+    """
     images = []
     for sample in samples.samples[:: -(-len(samples) // MOST) or 1]:
         try:
             images.append(preprocessing.image(sample.source))
         except DecodeError:
             continue
+    if not images:
+        return None
     # Samples may lie in the order of classes: shuffled, so that both halves hold all of them.
-    return (
-        OutOfDistributionDetector.of(np.stack(images)[np.random.default_rng(0).permutation(len(images))])
-        if images
-        else None
-    )
+    return OutOfDistributionDetector.of(np.stack(images)[np.random.default_rng(0).permutation(len(images))])
 
 
 def _shrunk(images: np.ndarray) -> np.ndarray:
-    """(N, 256) float64, each of mean 0 and deviation 1; an even image stays at 0."""
-    small = (
-        F.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(images)).float()[:, None], SIDE)
-        .flatten(1)
-        .double()
-        .numpy()
-    )
+    """(N, 256) float64, each of mean 0 and std 1; an even image stays at 0."""
+    x = torch.from_numpy(np.ascontiguousarray(images)).float()[:, None]
+    small = F.adaptive_avg_pool2d(x, SIDE).flatten(1).double().numpy()
     small -= small.mean(1, keepdims=True)
     return np.asarray(small / np.maximum(small.std(1, keepdims=True), 1.0))
-
-
-def _rounded(values: np.ndarray) -> list[Any]:
-    return np.round(values, 4).tolist()  # type: ignore[no-any-return]

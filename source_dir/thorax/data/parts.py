@@ -1,4 +1,4 @@
-"""The parts of a run: channels read, labelled, cut by patient, checked, and images that cannot be used found early."""
+"""The parts of a run: channels are read, cut by patient and checked; images that cannot be used are found early."""
 
 from __future__ import annotations
 
@@ -71,10 +71,8 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
     for name in ("validation", "test"):
         if name in job.channels:
             if name in images:
-                say(
-                    f"train: {len(images[name])} images are marked {name} and are left out, since there is a {name}"
-                    " channel"
-                )
+                count = len(images[name])
+                say(f"train: {count} images are marked {name} and are left out, since there is a {name} channel")
             images[name] = _channel(job, config, name, space, say)
     images = {name: _labelled(part, config, say) for name, part in images.items()}
     _compare_counts(config, images["train"], say)
@@ -109,7 +107,7 @@ def _read(job: Job, config: TrainingConfig, name: str, say: Callable[[str], None
 
 
 def _marked(images: SampleSet, marks: Sequence[str] | None) -> dict[str, SampleSet]:
-    """The images by the part that the channel itself marks them with; without marks all are the set's own part."""
+    """The images by the part that the channel itself marks them with; without marks all are in the set's own part."""
     if marks is None:
         return {images.part: images}
     array = np.array(marks)
@@ -121,17 +119,13 @@ def _marked(images: SampleSet, marks: Sequence[str] | None) -> dict[str, SampleS
 
 
 def _channel(job: Job, config: TrainingConfig, name: str, space: LabelSpace, say: Callable[[str], None]) -> SampleSet:
+    """The images of the channel validation or test, of which those marked as another part are left out."""
     listing = _read(job, config, name, say)
     images = sample_set(name, listing, space)
-    if unknown := [
-        label
-        for label in space.outputs
-        if label not in listing.names and np.isnan(listing.unnamed) and space.task == "multilabel"
-    ]:
-        say(
-            f"warning: {name}: its images tell nothing of {', '.join(unknown)}, which"
-            f" {'is' if len(unknown) == 1 else 'are'} not scored on them"
-        )
+    missing = [label for label in space.outputs if label not in listing.names]
+    if missing and np.isnan(listing.unnamed) and space.task == "multilabel":
+        are = "is" if len(missing) == 1 else "are"
+        say(f"warning: {name}: its images have no value for {', '.join(missing)}, which {are} not scored on them")
     marked = _marked(images, listing.parts)
     if name not in marked:
         say(f"warning: {name}: its images are marked {' and '.join(marked)}, none {name}; all {len(images)} are taken")
@@ -160,15 +154,13 @@ def _labelled(part: SampleSet, config: TrainingConfig, say: Callable[[str], None
 
 def _compare_counts(config: TrainingConfig, images: SampleSet, say: Callable[[str], None]) -> None:
     if config.num_classes and config.num_classes != len(images.space.classes):
+        classes = images.space.classes
         raise ThoraxError(
-            f"num_classes={config.num_classes} but the train channel has {len(images.space.classes)}:"
-            f" {', '.join(images.space.classes)}"
+            f"num_classes={config.num_classes} but the train channel has {len(classes)}: {', '.join(classes)}"
         )
     if config.num_training_samples and config.num_training_samples != len(images):
-        say(
-            f"warning: num_training_samples={config.num_training_samples} but the train channel has {len(images)}"
-            " images"
-        )
+        given = f"num_training_samples={config.num_training_samples}"
+        say(f"warning: {given} but the train channel has {len(images)} images")
     if config.top_k and config.top_k >= len(images.space.outputs):
         raise ThoraxError(
             f"top_k={config.top_k} needs more than {config.top_k} exclusive classes, found {len(images.space.outputs)}"

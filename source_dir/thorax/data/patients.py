@@ -1,4 +1,4 @@
-"""Whose image is it? Patients read from the file names of public sets, and from the headers of DICOM images."""
+"""Patients of images, read from the file names of public sets and from the headers of DICOM images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path, PurePath
 
 from thorax.data.decoders import EXTENSIONS, dicom_patient
+from thorax.data.decoders.dicom import DICOM
 from thorax.data.recordio import SplitRecord
 from thorax.data.source import ByteRange
 
@@ -20,12 +21,12 @@ PATTERNS = (
     re.compile(r"^((?:NORMAL2-)?IM-\d+)(?=[-.])"),
     re.compile(r"^(\d{8})_\d{3}(?=\.)"),
 )
-#: Headers read at once: a folder in S3 (FastFile) answers each in tens of milliseconds.
+#: Headers read at once: a folder in S3 (FastFile mode) takes tens of milliseconds for each.
 READERS = 16
 
 
 def patient_of(image: str) -> str:
-    """The patient that a file name tells, else the image's own id: then each image is taken for one patient.
+    """The patient in a file name, else the image's own id: then each image counts as one patient.
 
     Args:
         image: path or name, such as "PNEUMONIA/person12_bacteria_46.jpeg".
@@ -38,27 +39,33 @@ def patient_of(image: str) -> str:
 
 
 def patients_of(images: Sequence[str], places: Sequence[str | ByteRange]) -> list[str]:
-    """As `patient_of`; where a name tells nothing and the image is DICOM, a hash of its PatientID.
+    """As `patient_of`; of a DICOM image with no patient in its name, a hash of its PatientID.
 
     The hash, since bundles travel and the number of a patient should not. A PatientID that is blank, or the same in all
-    of
-    several images (which no patient is, but a careless anonymiser), tells nothing.
+    of several images (no patient then, but a careless anonymiser), is not used.
 
     Args:
         images: ids.
         places: the path of each, or its stretch of a larger file.
     """
     patients = [patient_of(image) for image in images]
-    asked = _may_be_dicom([k for k, image in enumerate(images) if patients[k] == image], places)
-    if not asked:
+    candidates = _may_be_dicom([k for k, image in enumerate(images) if patients[k] == image], places)
+    if not candidates:
         return patients
     with ThreadPoolExecutor(READERS) as pool:
-        told = dict(zip(asked, pool.map(lambda k: _header_patient(places[k]), asked), strict=True))
-    dicom = {k: number for k, number in told.items() if number is not None}
+        numbers = dict(zip(candidates, pool.map(lambda k: _header_patient(places[k]), candidates), strict=True))
+    dicom = {k: number for k, number in numbers.items() if number is not None}
     if len(dicom) == 1 or len({number for number in dicom.values() if number}) > 1:
         for k, number in dicom.items():
             patients[k] = f"dicom-{hashlib.sha256(number.encode()).hexdigest()[:16]}" if number else images[k]
     return patients
+
+
+def fill_patients(given: Sequence[str], images: Sequence[str], places: Sequence[str | ByteRange]) -> list[str]:
+    """The patients given; where one is blank, that of `patients_of`."""
+    if "" not in given:
+        return list(given)
+    return [patient or found for patient, found in zip(given, patients_of(images, places), strict=True)]
 
 
 def _header_patient(place: str | ByteRange) -> str | None:
@@ -66,23 +73,23 @@ def _header_patient(place: str | ByteRange) -> str | None:
 
 
 def _may_be_dicom(images: list[int], places: Sequence[str | ByteRange]) -> list[int]:
-    """Those of the images that are named as DICOM is, or by no kind.
-
-    Of images in larger files those that begin as DICOM does.
-    """
-    asked = [
-        k
-        for k in images
-        if isinstance(place := places[k], str) and PurePath(place).suffix.lower() not in EXTENSIONS - {".dcm", ".dicom"}
-    ]
-    ranges = [(k, place) for k in images if isinstance(place := places[k], ByteRange)]
-    for path, mine in groupby(
-        ranges, key=lambda image: image[1].path
+    """Those of the images with DICOM's file ending or none that is known; of images in larger files, those with DICOM's
+    mark."""
+    others = {ending for ending in EXTENSIONS if ending not in DICOM.endings}
+    found: list[int] = []
+    ranges: list[tuple[int, ByteRange]] = []
+    for k in images:
+        place = places[k]
+        if isinstance(place, ByteRange):
+            ranges.append((k, place))
+        elif PurePath(place).suffix.lower() not in others:
+            found.append(k)
+    for path, members in groupby(
+        ranges, key=lambda pair: pair[1].path
     ):  # each file is opened once: it may hold millions
         with path.open("rb", buffering=0) as file:
-            asked += [
-                k
-                for k, place in mine
-                if isinstance(place, SplitRecord) or os.pread(file.fileno(), 4, place.offset + 128) == b"DICM"
-            ]
-    return asked
+            for k, place in members:
+                mark = os.pread(file.fileno(), 4, place.offset + DICOM.offset)
+                if isinstance(place, SplitRecord) or mark in DICOM.magic:
+                    found.append(k)
+    return found

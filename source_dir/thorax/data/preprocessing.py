@@ -1,4 +1,4 @@
-"""The one Preprocessing: any image becomes one grey channel of one size, everywhere alike."""
+"""The one Preprocessing: any image becomes one grey channel of one size, alike in training and in every server."""
 
 from __future__ import annotations
 

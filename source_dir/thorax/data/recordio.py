@@ -2,8 +2,7 @@
 
 A file is a row of records, each: magic number, word with kind (3 bits) and length (29 bits), payload, zeros up to a
 multiple of 4 bytes. A payload that holds the magic number at a multiple of 4 is cut there into parts (kind 1 first, 2
-middle, 3 last; the number itself is left out); kind 0 is a whole record. The payload of an image is a header of 24
-bytes
+middle, 3 last; the number itself is left out); kind 0 is a whole record. The payload of an image is 24 bytes of header
 (flag, label, id, id2), `flag` further labels, and the image file. Little-endian. Source: dmlc-core's recordio.h and
 mxnet.recordio.
 """
@@ -88,17 +87,15 @@ def unpack(payload: bytes | memoryview, name: str) -> tuple[int, int, np.ndarray
         raise ThoraxError(
             f"{name}: a record of {len(payload)} bytes cannot hold the {flag} labels that its header announces"
         )
-    labels = (
-        np.frombuffer(payload, "<f4", flag, _IMAGE.size).astype(np.float32) if flag else np.array([label], np.float32)
-    )
-    return id, id2, labels, bytes(payload[start:])
+    vector = np.frombuffer(payload, "<f4", flag, _IMAGE.size) if flag else [label]
+    return id, id2, np.array(vector, np.float32), bytes(payload[start:])
 
 
 def scan(path: Path) -> Iterator[Record]:
     """Every record in order, by its head alone: no image is read.
 
     Raises:
-        ThoraxError: the file is cut short, or a record does not begin with the magic number; the offset is told.
+        ThoraxError: the file is cut short, or a record does not begin with the magic number; with the offset.
     """
     size = path.stat().st_size
     if not size:
@@ -122,17 +119,6 @@ def scan(path: Path) -> Iterator[Record]:
             at = end + -end % 4
 
 
-def payloads(path: Path) -> Iterator[bytes]:
-    """Every record's payload, whatever it holds."""
-    if path.stat().st_size:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-            at = 0
-            while at < len(whole):
-                payload, end = _joined(path, whole, at, 0)
-                yield payload
-                at = end + -end % 4
-
-
 def _head(path: Path, data: bytes | mmap.mmap, at: int, offset: int) -> tuple[int, int]:
     """(kind, length) of the part at `at` in data; `offset` is its place in the file, for errors."""
     if len(data) < at + _HEAD.size:
@@ -141,9 +127,9 @@ def _head(path: Path, data: bytes | mmap.mmap, at: int, offset: int) -> tuple[in
         )
     magic, word = _HEAD.unpack_from(data, at)
     if magic != MAGIC:
+        found, expected = (f"0x{number[::-1].hex()}" for number in (magic, MAGIC))
         raise ThoraxError(
-            f"{path} is no RecordIO file or is damaged: at byte {offset} is 0x{magic[::-1].hex()}, not the magic number"
-            f" 0x{MAGIC[::-1].hex()}"
+            f"{path} is no RecordIO file or is damaged: at byte {offset} is {found}, not the magic number {expected}"
         )
     kind, length = word >> 29, word & (LARGEST - 1)
     if kind > 3:
@@ -162,9 +148,9 @@ def _joined(path: Path, data: bytes | mmap.mmap, at: int, shift: int) -> tuple[b
     while True:
         kind, length = _head(path, data, at, at + shift)
         if kind not in ((0, 1) if first else (2, 3)):
+            what = "begins" if first else "goes on"
             raise ThoraxError(
-                f"{path} is damaged: the record at byte {at + shift} is of kind {kind} where a record"
-                f" {'begins' if first else 'goes on'}"
+                f"{path} is damaged: the record at byte {at + shift} is of kind {kind} where a record {what}"
             )
         end = at + _HEAD.size + length
         parts.append(bytes(data[at + _HEAD.size : end]))
@@ -185,9 +171,8 @@ class Writer:
     def __enter__(self) -> Writer:
         with ExitStack() as stack:
             self._index = stack.enter_context(open_whole(self._path.with_suffix(".idx"), "RecordIO file"))
-            self._records = stack.enter_context(
-                open_whole(self._path, "RecordIO file")
-            )  # ends first: no index without it
+            # Ends first: no index without the records.
+            self._records = stack.enter_context(open_whole(self._path, "RecordIO file"))
             self._open = stack.pop_all()
         return self
 
@@ -204,9 +189,8 @@ class Writer:
         starts, ends = [0, *(cut + 4 for cut in cuts)], [*cuts, len(payload)]
         for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
             kind = 0 if not cuts else 1 if k == 0 else 3 if k == len(cuts) else 2
-            self._records.write(
-                _HEAD.pack(MAGIC, kind << 29 | end - start) + payload[start:end] + bytes(-(end - start) % 4)
-            )
+            head, zeros = _HEAD.pack(MAGIC, kind << 29 | end - start), bytes(-(end - start) % 4)
+            self._records.write(head + payload[start:end] + zeros)
         self._index.write(b"%d\t%d\n" % (id, offset))
         return offset
 

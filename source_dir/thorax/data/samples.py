@@ -30,11 +30,10 @@ class Listing:
         targets: (N, len(names)) float32: 1 has the label, 0 has it not, NaN unknown.
         patients: one id per image.
         exclusive: every image has exactly one of the names (classes), rather than any number (labels).
-        parts: train, validation or test for every image, where the channel itself says so.
+        parts: train, validation or test for every image, where the channel itself has parts.
         notes: lines for the log: what was left out and why.
-        unnamed: what an image's value is for a label that is not among the names: 0, it has it not (formats that list
-            an image's
-            labels), or NaN, nobody looked (a column or category per label).
+        unnamed: an image's value for a label that is not among the names: 0, absent (formats that list an image's
+            labels), or NaN, unknown (a column or category per label).
     """
 
     names: tuple[str, ...]
@@ -59,8 +58,7 @@ class Sample:
 
 
 class SampleTable(Sequence[Sample]):
-    """Samples kept by columns: a million images with 14 labels take less than 100 MB. A row is made when it is asked
-    for.
+    """Samples kept by columns: a million images with 14 labels take less than 100 MB. A row is made on access.
 
     Args:
         ids, sources, patients: one per image.
@@ -77,9 +75,8 @@ class SampleTable(Sequence[Sample]):
         self.ids = ids if isinstance(ids, StringColumn) else StringColumn(ids)
         self.sources = pack(sources, self.ids)
         self.patients = patients if isinstance(patients, CategoricalColumn) else CategoricalColumn(patients)
-        self._labels = (
-            labels if labels.dtype == np.int8 else np.where(np.isnan(labels), UNKNOWN, labels).astype(np.int8)
-        )
+        coded = labels if labels.dtype == np.int8 else np.where(np.isnan(labels), UNKNOWN, labels)
+        self.coded_labels = coded.astype(np.int8, copy=False)  # (N, L): 1, 0, or UNKNOWN
 
     @classmethod
     def of(cls, samples: Sequence[Sample], width: int) -> SampleTable:
@@ -96,26 +93,25 @@ class SampleTable(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | SampleTable:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        return Sample(self.ids[index], self.sources[index], _float(self._labels[index]), self.patients[index])
+        return Sample(self.ids[index], self.sources[index], _float(self.coded_labels[index]), self.patients[index])
 
     def __iter__(self) -> Iterator[Sample]:
         return (Sample(*row) for row in zip(self.ids, self.sources, self.targets, self.patients, strict=True))
 
     def take(self, places: np.ndarray) -> SampleTable:
         """The samples at (n,) `places`, in their order."""
-        return SampleTable(
-            self.ids.take(places), self.sources.take(places), self._labels[places], self.patients.take(places)
-        )
+        ids, patients = self.ids.take(places), self.patients.take(places)
+        return SampleTable(ids, self.sources.take(places), self.coded_labels[places], patients)
 
     @property
     def targets(self) -> np.ndarray:
         """(N, L) float32 with NaN for unknown; made anew at each call."""
-        return _float(self._labels)
+        return _float(self.coded_labels)
 
     @property
     def nbytes(self) -> int:
         """Bytes that the columns take."""
-        return self.ids.nbytes + self.sources.nbytes + self._labels.nbytes + self.patients.nbytes
+        return self.ids.nbytes + self.sources.nbytes + self.coded_labels.nbytes + self.patients.nbytes
 
 
 def _float(labels: np.ndarray) -> np.ndarray:
@@ -173,19 +169,22 @@ class SampleSet:
 
     def digest(self) -> str:
         """Hash of ids, patients and labels: the same images give the same text on any machine."""
-        told = {UNKNOWN: "?", 0: "0", 1: "1"}
-        rows = zip(self.table.ids, self.table.patients, self.table._labels.tolist(), strict=True)
-        lines = sorted(
-            f"{name}\t{patient}\t{','.join(map(told.__getitem__, labels))}" for name, patient, labels in rows
-        )
+        sign = {UNKNOWN: "?", 0: "0", 1: "1"}
+        rows = zip(self.table.ids, self.table.patients, self.table.coded_labels.tolist(), strict=True)
+        lines = sorted(f"{name}\t{patient}\t{','.join(sign[k] for k in labels)}" for name, patient, labels in rows)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def label_space(listing: Listing, order: Sequence[str], multi_label: bool | None) -> LabelSpace:
-    """The run's label space, from the training channel and what the user said.
+    """The run's label space, from the training channel and the configuration.
+
+    Args:
+        listing: the training channel.
+        order: the hyperparameter `labels`; empty: the data's.
+        multi_label: the hyperparameter; None: as the data says.
 
     Raises:
-        ThoraxError: the user's labels are not those of the data, or multi_label does not fit the data.
+        ThoraxError: `order` names other labels than the data has, or multi_label does not fit the data.
     """
     if multi_label is False and not listing.exclusive:
         raise ThoraxError(
@@ -197,10 +196,11 @@ def label_space(listing: Listing, order: Sequence[str], multi_label: bool | None
         if unknown:
             match = difflib.get_close_matches(unknown[0], listing.names, n=1, cutoff=0.5)
             hint = f"; did you mean {match[0]}?" if match else ""
-            has = ", ".join(listing.names[:20]) + (
-                f" and {len(listing.names) - 20} more" if len(listing.names) > 20 else ""
+            more = f" and {len(listing.names) - 20} more" if len(listing.names) > 20 else ""
+            known = ", ".join(listing.names[:20]) + more
+            raise ThoraxError(
+                f"labels={','.join(order)}: {', '.join(unknown)} not in the data, which has {known}{hint}"
             )
-            raise ThoraxError(f"labels={','.join(order)}: {', '.join(unknown)} not in the data, which has {has}{hint}")
         names = tuple(order) or listing.names
         if not names:
             raise ThoraxError("no image of the train channel has a label; a classifier needs at least one")
@@ -215,8 +215,7 @@ def sample_set(part: str, listing: Listing, space: LabelSpace) -> SampleSet:
 
     Raises:
         ThoraxError: the listing has a class that the space has not, an image that is not of exactly one class, or no
-            label of
-            the space at all.
+            label of the space at all.
     """
     if space.task != "multilabel":
         if not listing.exclusive:
@@ -226,17 +225,14 @@ def sample_set(part: str, listing: Listing, space: LabelSpace) -> SampleSet:
             )
         others = [name for name in listing.names if name not in space.classes]
         if others:
-            raise ThoraxError(
-                f"channel {part} has the classes {', '.join(listing.names)}, but training knows"
-                f" {', '.join(space.classes)}"
-            )
+            given, known = ", ".join(listing.names), ", ".join(space.classes)
+            raise ThoraxError(f"channel {part} has the classes {given}, but training knows {known}")
     elif np.isnan(listing.unnamed) and not set(listing.names) & set(space.outputs):
         raise ThoraxError(
             f"channel {part} has the labels {', '.join(listing.names)}, none of training's {', '.join(space.outputs)}"
         )
-    columns = np.full(
-        (len(listing.ids), len(space.outputs)), listing.unnamed if space.task == "multilabel" else 0, np.float32
-    )
+    unnamed = listing.unnamed if space.task == "multilabel" else 0
+    columns = np.full((len(listing.ids), len(space.outputs)), unnamed, np.float32)
     for k, name in enumerate(space.outputs):
         if name in listing.names:
             columns[:, k] = listing.targets[:, listing.names.index(name)]

@@ -127,25 +127,22 @@ def members(file: Path) -> Iterator[Member]:
                 if entry.isdir():
                     continue
                 if not entry.isreg():
-                    raise ThoraxError(
-                        f"{file}: the member {entry.name} is a link or a device; shards hold plain files only"
-                    )
+                    what = "a link or a device; shards hold plain files only"
+                    raise ThoraxError(f"{file}: the member {entry.name} is {what}")
                 yield Member(entry.name, entry.offset_data, entry.size)
-            _check_end(file, tar)
+            _check_end(file, tar.offset)  # type: ignore[attr-defined]
     except tarfile.TarError as error:
         raise ThoraxError(f"{file} is cut short or not an uncompressed tar: {error}") from None
     except OSError as error:
         raise ThoraxError(f"{file} cannot be read: {error.strerror or error}") from None
 
 
-def _check_end(file: Path, tar: tarfile.TarFile) -> None:
-    """tarfile takes the end of the file, or a damaged header, for the end of the archive; we do not."""
+def _check_end(file: Path, offset: int) -> None:
+    """Raises ThoraxError where no mark ends the archive: tarfile takes the file's end or a damaged header for it."""
     with file.open("rb") as raw:
-        raw.seek(tar.offset)  # type: ignore[attr-defined]
+        raw.seek(offset)
         if raw.read(HEADER) != bytes(HEADER):
-            raise ThoraxError(
-                f"{file} is cut short or damaged at byte {tar.offset}: the mark of a tar's end is missing"
-            )  # type: ignore[attr-defined]
+            raise ThoraxError(f"{file} is cut short or damaged at byte {offset}: the mark of a tar's end is missing")
 
 
 def write_index(index: ShardIndex, folder: Path) -> None:
@@ -169,27 +166,23 @@ def _columns(index: ShardIndex) -> dict[str, np.ndarray]:
         "offsets": index.offsets.astype(np.int64),
         "sizes": index.sizes.astype(np.int64),
         "targets": np.where(np.isnan(index.targets), -1, index.targets).astype(np.int8),
-        **{
-            name: np.frombuffer(json.dumps(column, ensure_ascii=False).encode(), np.uint8)
-            for name, column in texts.items()
-        },
+        **{name: np.frombuffer(json.dumps(c, ensure_ascii=False).encode(), np.uint8) for name, c in texts.items()},
     }
 
 
 def read_index(folder: Path) -> ShardIndex:
-    """Reads shards.npz and holds it against the shards that lie beside it.
+    """Reads shards.npz and compares it with the shards beside it.
 
     Raises:
         ThoraxError: not an index, of another version, or the shards are not those that it was written for.
     """
     file = folder / INDEX
-    advice = f"copy the folder again, or remove {INDEX} to have the shards read without it"
+    advice = f"copy the folder again, or remove {INDEX} to read the shards without it"
     try:
         with np.load(file, allow_pickle=False) as stored:
             if int(stored["version"]) != VERSION:
-                raise ThoraxError(
-                    f"{file} has version {int(stored['version'])}, this program reads {VERSION}; {advice}"
-                )
+                version = int(stored["version"])
+                raise ThoraxError(f"{file} has version {version}, this program reads {VERSION}; {advice}")
             texts = {name: json.loads(stored[name].tobytes()) for name in ("shards", "names", "ids", "patients")}
             arrays = {name: stored[name] for name in ("lengths", "which", "offsets", "sizes")}
             targets = stored["targets"].astype(np.float32)
@@ -197,32 +190,19 @@ def read_index(folder: Path) -> ShardIndex:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ThoraxError(f"{file} is damaged or not an index of shards ({error}); {advice}") from None
     targets[targets < 0] = np.nan
-    index = ShardIndex(
-        texts["shards"],
-        arrays.pop("lengths"),
-        tuple(texts["names"]),
-        exclusive,
-        texts["ids"],
-        texts["patients"],
-        **arrays,
-        targets=targets,
-    )
-    there = {
-        path.name: path.stat().st_size
-        for path in folder.iterdir()
-        if path.suffix.lower() == ".tar" and not path.name.startswith(".")
-    }
+    texts["names"] = tuple(texts["names"])
+    index = ShardIndex(**texts, **arrays, exclusive=exclusive, targets=targets)
+    tars = (p for p in folder.iterdir() if p.suffix.lower() == ".tar" and not p.name.startswith("."))
+    sizes = {path.name: path.stat().st_size for path in tars}
     for name, length in zip(index.shards, index.lengths.tolist(), strict=True):
-        if name not in there:
+        if name not in sizes:
             raise ThoraxError(f"{folder / name} is in {INDEX} but not in the folder; {advice}")
-        if there[name] != length:
+        if sizes[name] != length:
             raise ThoraxError(
-                f"{folder / name} has {there[name]} bytes, {length} in {INDEX}: it was cut short or changed; {advice}"
+                f"{folder / name} has {sizes[name]} bytes, {length} in {INDEX}: it was cut short or changed; {advice}"
             )
-    if others := sorted(set(there) - set(index.shards)):
-        raise ThoraxError(
-            f"{folder / others[0]} is not in {INDEX}; remove it, or remove {INDEX} to have all shards read"
-        )
+    if others := sorted(set(sizes) - set(index.shards)):
+        raise ThoraxError(f"{folder / others[0]} is not in {INDEX}; remove it, or remove {INDEX} to read all shards")
     _check_index(file, index, advice)
     return index
 
@@ -231,8 +211,6 @@ def _check_index(file: Path, index: ShardIndex, advice: str) -> None:
     count = len(index.ids)
     columns = (index.patients, index.which, index.offsets, index.sizes, index.targets)
     fits = all(len(column) == count for column in columns) and index.targets.shape == (count, len(index.names))
-    inside = fits and bool(
-        ((index.which >= 0) & (index.which < len(index.shards)) & (index.offsets >= 0) & (index.sizes >= 0)).all()
-    )
-    if not inside or bool((index.offsets + index.sizes > index.lengths[index.which]).any()):
+    known = (index.which >= 0) & (index.which < len(index.shards)) & (index.offsets >= 0) & (index.sizes >= 0)
+    if not fits or not known.all() or bool((index.offsets + index.sizes > index.lengths[index.which]).any()):
         raise ThoraxError(f"{file} names images outside of the shards; {advice}")

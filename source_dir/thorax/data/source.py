@@ -33,11 +33,7 @@ class ByteRange:
         try:
             file = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
             try:
-                data = os.pread(file, self.size, self.offset)
-                while len(data) < self.size and (
-                    more := os.pread(file, self.size - len(data), self.offset + len(data))
-                ):
-                    data += more
+                data = read_at(file, self.size, self.offset)
             finally:
                 os.close(file)
         except (OSError, OverflowError, ValueError) as error:
@@ -49,6 +45,14 @@ class ByteRange:
     def head(self, size: int) -> bytes:
         """The first bytes, at most `size`; raises as `read`."""
         return ByteRange(self.path, self.offset, min(size, self.size)).read()
+
+
+def read_at(file: int, size: int, offset: int) -> bytes:
+    """`size` bytes of an open file from `offset` on, or fewer where it ends before; raises OSError."""
+    data = os.pread(file, size, offset)
+    while len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):
+        data += more
+    return data
 
 
 Source: TypeAlias = Path | ByteRange

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def cut_by_patient(images: SampleSet, fraction: float, seed: int) -> tuple[Sampl
     """(train, validation): whole patients only, each label's share near `fraction` in validation.
 
     Iterative stratification (Sechidis et al., "On the stratification of multi-label data", 2011) over patients:
-    the rarest label first, each of its patients to the part that still wants most of it.
+    the rarest label first, each of its patients to the part that still needs most of it.
 
     Args:
         images: the training channel.
@@ -55,7 +55,7 @@ def cut_by_patient(images: SampleSet, fraction: float, seed: int) -> tuple[Sampl
 def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """(P,) bool: which patients are held out. counts: (P, K) images of each patient by label."""
     total = counts.sum(axis=0)
-    wanted = np.stack([total * (1 - fraction), total * fraction])  # (2, K), still to be given
+    wanted = np.stack([total * (1 - fraction), total * fraction])  # (2, K), not yet assigned
     held_out = np.zeros(len(counts), bool)
     free = np.ones(len(counts), bool)
     shuffled = rng.permutation(len(counts))
@@ -65,9 +65,7 @@ def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> 
         for p in mine:
             need = wanted[:, label] / np.maximum([total[label] * (1 - fraction), total[label] * fraction], 1e-9)
             part = int(need[1] > need[0])
-            if (
-                need[0] == need[1] and len(mine) > 1
-            ):  # one patient alone stays in train, where a label must not be empty
+            if need[0] == need[1] and len(mine) > 1:  # one patient alone stays in train, where no label may be empty
                 part = int(rng.random() < fraction)
             has_some = wanted[1, label] < total[label] * fraction
             if wanted[1, -1] <= 0 and has_some:  # full: patients with many labels must not carry it far past its size
@@ -80,7 +78,7 @@ def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> 
 
 
 def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> list[str]:
-    """Refuses parts that share patients or images, and classes that are empty; returns warnings.
+    """Warnings about parts; an error for parts that share patients or images, and for empty classes.
 
     Args:
         parts: train, validation and perhaps test.
@@ -136,12 +134,15 @@ def _places(images: SampleSet) -> set[str]:
 
 def split_table(parts: Sequence[SampleSet]) -> tuple[str, str]:
     """(CSV text, sha256 of it): id, patient and part of every image, sorted, for the bundle."""
+    rows = ((name, patient, part.part) for part in parts for name, patient in zip(part.ids, part.patients, strict=True))
+    text = csv_text(["id", "patient", "part"], sorted(rows))
+    return text, hashlib.sha256(text.encode()).hexdigest()
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV with lines that end in one line feed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "patient", "part"])
-    writer.writerows(
-        sorted(
-            (name, patient, part.part) for part in parts for name, patient in zip(part.ids, part.patients, strict=True)
-        )
-    )
-    return text.getvalue(), hashlib.sha256(text.getvalue().encode()).hexdigest()
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

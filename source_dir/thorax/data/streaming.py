@@ -1,11 +1,10 @@
-"""Streaming: images of shards in an order that a disk or a bucket can be read in, forward only, and still well
-shuffled.
+"""Streaming: images of shards in an order that reads a disk or a bucket forward only, and still shuffles well.
 
 The order of an epoch follows from seed, epoch, batch size and shuffle_buffer alone. The shards are shuffled and laid
 end to end, and that row of images is cut into as many equal lanes as a global batch has images. Each step takes one
-image of each lane, by way of a small shuffle buffer of its own. So a batch has images of many places, and yet every
-lane is read from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...:
-the batches are the same for any W, no image is read twice, and to go on at step k is to leave out the first k steps.
+image of each lane, by way of a small shuffle buffer of its own. So a batch has images of many places, and yet each lane
+is read from its start to its end in large pieces. Of W processes, process r reads the lanes r, r + W, r + 2W ...: the
+batches are the same for any W, no image is read twice, and to go on at step k is to leave out the first k steps.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ import numpy as np
 from thorax.data.columns import ByteRangeColumn
 from thorax.data.loading import BatchRequest, TrainingBatches
 from thorax.data.samples import SampleSet
+from thorax.data.source import read_at
 from thorax.errors import ThoraxError
 
 #: Bytes that a process reads ahead, over all of its lanes, and the least and the most of one read.
 AHEAD, LEAST, MOST = 32 << 20, 64 << 10, 4 << 20
 #: Images of other parts are read over, rather than skipped by another read, where they take up to this many bytes.
 HOLE = 128 << 10
-#: Lanes that keep their file open between reads; more would run into the limit of open files.
+#: Lanes that keep their file open between reads; more would reach the limit of open files.
 KEPT_OPEN = 256
 #: Threads that read, and global batches that are read ahead of the one that is asked for.
 THREADS, BATCHES = 8, 2
@@ -91,10 +91,8 @@ def streaming_order(
 
 
 def _through_buffers(lanes: int, steps: int, depth: int, rng: np.random.Generator) -> np.ndarray:
-    """(steps, lanes): which of a lane's images each step takes: a random one of `depth` that wait.
-
-    The next takes its place.
-    """
+    """(steps, lanes): which of a lane's images each step takes: a random one of `depth` that wait, which the next one
+    then replaces."""
     depth = min(depth, steps)
     waiting = np.tile(np.arange(depth), (lanes, 1))
     taken = np.empty((steps, lanes), np.int64)
@@ -108,7 +106,7 @@ def _through_buffers(lanes: int, steps: int, depth: int, rng: np.random.Generato
 
 
 class Lane:
-    """One process's way through one lane: reads forward in large pieces, keeps what is not asked for yet.
+    """One process's reader of one lane: reads forward in large pieces, keeps what is not asked for yet.
 
     Args:
         sources: where the images are.
@@ -157,15 +155,11 @@ class Lane:
             if self._file is None or self._file[1] != file:
                 self.close()
                 self._file = os.open(file, os.O_RDONLY), file
-            data = os.pread(self._file[0], size, start)
-            while len(data) < size and (more := os.pread(self._file[0], size - len(data), start + len(data))):
-                data += more
+            data = read_at(self._file[0], size, start)
         except OSError as error:
             raise ThoraxError(f"{file} at byte {start} cannot be read: {error.strerror}") from None
         if len(data) < size:
-            raise ThoraxError(
-                f"{file} is cut short: {size - len(data)} bytes of the images that its index lists are missing"
-            )
+            raise ThoraxError(f"{file} is cut short: it ends {size - len(data)} bytes before the end of its images")
         if not self.keep_open or self.next == len(self.todo):
             self.close()
         return data

@@ -1,4 +1,4 @@
-"""What is wrong with a set, one finding for each kind of trouble."""
+"""What is wrong with a set: one finding for each kind of problem."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from itertools import combinations
 import numpy as np
 
 from thorax.dataset import leaks, similar
-from thorax.dataset.inspect import ImageInfo, ImageInventory
+from thorax.dataset.inspection import SMALL, ImageInfo
+from thorax.dataset.inventory import WHOLE, ImageInventory
 
 EXAMPLES = 3
-#: Images of the smallest part that an epoch or a threshold can be chosen on.
+#: Images that a part needs, for an epoch or a threshold to be chosen on it.
 FEWEST = 50
-#: Grey levels (of 255) of an image's deviation below which it shows nothing.
+#: An image with a smaller std of grey levels (0..255) shows nothing.
 FLAT = 2.0
 
 
 @dataclass
 class Finding:
-    """One kind of trouble.
+    """One kind of problem.
 
     Attributes:
         level: error (do not train on this) or warning.
         check: its name in the JSON.
         message: one line.
-        groups: places of the images concerned; those that belong together are in one group.
+        images: places of the images concerned in the inventory; those that belong together are in one group.
     """
 
     level: str
     check: str
     message: str
-    groups: list[list[int]] = field(default_factory=list)
+    images: list[list[int]] = field(default_factory=list)
 
 
-def find(images: ImageInventory, looks: Sequence[ImageInfo], smallest: int, patient_scope: str) -> Iterator[Finding]:
+def find(images: ImageInventory, infos: Sequence[ImageInfo], smallest: int, patient_scope: str) -> Iterator[Finding]:
     """All findings, errors and warnings mixed, in the order of the checks."""
-    readable = np.array([k for k, look in enumerate(looks) if not look.problem], int)
-    yield from _single(images, looks, readable, smallest)
-    yield from _duplicates(images, looks, readable)
+    yield from _single(images, infos, smallest)
+    yield from _duplicates(images, infos)
     yield from _patients(images, patient_scope)
     yield from _classes(images)
     yield from _shift(images)
-    yield from _leaks(images, looks, readable)
+    yield from _leaks(images, infos)
     yield from (Finding("warning", "format", note) for note in images.notes)
 
 
@@ -52,82 +52,63 @@ def _names(images: ImageInventory, places: Sequence[int]) -> str:
     return ", ".join(images.place(k) for k in places[:EXAMPLES]) + (", ..." if len(places) > EXAMPLES else "")
 
 
-def _single(
-    images: ImageInventory, looks: Sequence[ImageInfo], readable: np.ndarray, smallest: int
-) -> Iterator[Finding]:
-    bad = [k for k, look in enumerate(looks) if look.problem]
+def _is_flat(info: ImageInfo) -> bool:
+    return info.small is not None and bool(info.small.std() < FLAT)
+
+
+def _single(images: ImageInventory, infos: Sequence[ImageInfo], smallest: int) -> Iterator[Finding]:
+    """Images that are a problem by themselves."""
+    bad = [k for k, info in enumerate(infos) if info.problem]
     if bad:
-        yield Finding(
-            "error",
-            "unreadable",
-            f"{len(bad)} images cannot be read: {looks[bad[0]].problem}{', ...' if len(bad) > 1 else ''}",
-            [[k] for k in bad],
-        )
-    tiny = [k for k in readable if min(looks[k].width, looks[k].height) < smallest]
+        more = ", ..." if len(bad) > 1 else ""
+        message = f"{len(bad)} images cannot be read: {infos[bad[0]].problem}{more}"
+        yield Finding("error", "unreadable", message, [[k] for k in bad])
+    readable = [(k, info) for k, info in enumerate(infos) if not info.problem]
+    tiny = [k for k, info in readable if min(info.header.width, info.header.height) < smallest]
     if tiny:
-        yield Finding(
-            "warning",
-            "tiny",
-            f"{len(tiny)} images have a side below {smallest} pixels: {_names(images, tiny)}",
-            [[k] for k in tiny],
-        )
-    flat = [k for k in readable if (small := looks[k].small) is not None and small.std() < FLAT]
+        message = f"{len(tiny)} images have a side below {smallest} pixels: {_names(images, tiny)}"
+        yield Finding("warning", "tiny", message, [[k] for k in tiny])
+    flat = [k for k, info in readable if _is_flat(info)]
     if flat:
-        yield Finding(
-            "error",
-            "constant",
-            f"{len(flat)} images show nothing, one grey everywhere: {_names(images, flat)}",
-            [[k] for k in flat],
-        )
+        message = f"{len(flat)} images show nothing, one grey everywhere: {_names(images, flat)}"
+        yield Finding("error", "constant", message, [[k] for k in flat])
 
 
-def _duplicates(images: ImageInventory, looks: Sequence[ImageInfo], readable: np.ndarray) -> Iterator[Finding]:
+def _duplicates(images: ImageInventory, infos: Sequence[ImageInfo]) -> Iterator[Finding]:
     """Groups of the same content, then pairs that are nearly the same; flat images are left out of both."""
-    shown = [int(k) for k in readable if (small := looks[k].small) is not None and small.std() >= FLAT]
     by_content: dict[str, list[int]] = defaultdict(list)
-    for k in shown:
-        by_content[looks[k].sha256].append(k)
+    for k, info in enumerate(infos):
+        if info.small is not None and not _is_flat(info):
+            by_content[info.sha256].append(k)
     groups = [group for group in by_content.values() if len(group) > 1]
-    yield from _told(images, groups, "duplicate", "the same content")
+    yield from _judge_groups(images, groups, "duplicate", "the same content")
     first = [group[0] for group in by_content.values()]
-    small = (
-        np.stack([look.small for k in first if (look := looks[k]).small is not None])
-        if first
-        else np.zeros((0, 8, 8), np.uint8)
-    )
+    small = np.array([infos[k].small for k in first], np.uint8).reshape(-1, SMALL, SMALL)
     pairs = [[first[a], first[b]] for a, b, _ in similar.near_pairs(small)]
-    yield from _told(images, pairs, "near-duplicate", "nearly the same picture")
+    yield from _judge_groups(images, pairs, "near-duplicate", "nearly the same picture")
 
 
-def _told(images: ImageInventory, groups: list[list[int]], check: str, what: str) -> Iterator[Finding]:
+def _judge_groups(images: ImageInventory, groups: list[list[int]], check: str, what: str) -> Iterator[Finding]:
+    """Findings about groups of like images: other labels, other parts, one part, other patients."""
+
+    def finding(level: str, name: str, chosen: list[list[int]], rest: str) -> Iterator[Finding]:
+        if chosen:
+            places = " = ".join(images.place(k) for k in chosen[0][:EXAMPLES])
+            count = f"{len(chosen)} group{'s' * (len(chosen) > 1)} of images ({sum(map(len, chosen))})"
+            yield Finding(level, name, f"{count} with {what} {rest}, e.g. {places}", chosen)
+
+    def differ(column: Sequence[str] | np.ndarray, group: list[int]) -> bool:
+        return len({column[k] for k in group}) > 1
+
+    level = "error" if check == "duplicate" else "warning"
     contradicting = [g for g in groups if not _agree(images.targets[g])]
-    across = [g for g in groups if len({images.parts[k] for k in g}) > 1]
-    within = [g for g in groups if len({images.parts[k] for k in g}) == 1]
-    strangers = [g for g in groups if len({images.patients[k] for k in g}) > 1]
-
-    def line(listed: list[list[int]], rest: str) -> str:
-        places = " = ".join(images.place(k) for k in listed[0][:EXAMPLES])
-        return (
-            f"{len(listed)} group{'s' * (len(listed) > 1)} of images ({sum(map(len, listed))}) with {what} {rest}, e.g."
-            f" {places}"
-        )
-
-    exact = check == "duplicate"
-    if contradicting:
-        yield Finding(
-            "error" if exact else "warning",
-            f"{check}-labels",
-            line(contradicting, "have different labels"),
-            contradicting,
-        )
-    if across:
-        yield Finding(
-            "error" if exact else "warning", f"{check}-across-parts", line(across, "are in different parts"), across
-        )
-    if within:
-        yield Finding("warning", check, line(within, "are in one part"), within)
-    if strangers:
-        yield Finding("warning", f"{check}-patients", line(strangers, "have different patients"), strangers)
+    across = [g for g in groups if differ(images.parts, g)]
+    within = [g for g in groups if not differ(images.parts, g)]
+    yield from finding(level, f"{check}-labels", contradicting, "have different labels")
+    yield from finding(level, f"{check}-across-parts", across, "are in different parts")
+    yield from finding("warning", check, within, "are in one part")
+    others = [g for g in groups if differ(images.patients, g)]
+    yield from finding("warning", f"{check}-patients", others, "have different patients")
 
 
 def _agree(targets: np.ndarray) -> bool:
@@ -136,56 +117,49 @@ def _agree(targets: np.ndarray) -> bool:
 
 
 def _patients(images: ImageInventory, scope: str) -> Iterator[Finding]:
-    of = {part: set(np.array(images.patients)[images.parts == part].tolist()) for part in images.part_names}
-    for a, b in combinations(of, 2):
-        if not (shared := sorted(of[a] & of[b])):
+    patients = {part: set(np.array(images.patients)[images.parts == part].tolist()) for part in images.part_names}
+    for a, b in combinations(patients, 2):
+        if not (shared := sorted(patients[a] & patients[b])):
             continue
         if scope == "channel":
-            yield Finding(
-                "warning",
-                "patients",
-                f"{len(shared)} patient ids are in both {a} and {b}; taken for different people (--patient-scope"
-                " channel)",
-            )
+            message = f"{len(shared)} patient ids are in both {a} and {b}; taken for different people (--patient-scope"
+            yield Finding("warning", "patients", f"{message} channel)")
             continue
-        places = [
-            k
-            for k, (part, who) in enumerate(zip(images.parts, images.patients, strict=True))
-            if part in (a, b) and who in set(shared[:EXAMPLES])
-        ]
+        some = shared[:EXAMPLES]
+        rows = enumerate(zip(images.parts, images.patients, strict=True))
+        message = (
+            f"{len(shared)} patients are in both {a} and {b}, e.g. {', '.join(some)}; move each to one part, or, if ids"
+            " are counted anew in each part, give --patient-scope channel"
+        )
         yield Finding(
-            "error",
-            "patients",
-            f"{len(shared)} patients are in both {a} and {b}, e.g. {', '.join(shared[:EXAMPLES])}; move each to one"
-            " part, or, if ids are counted anew in each part, give --patient-scope channel",
-            [[k] for k in places],
+            "error", "patients", message, [[k] for k, (part, who) in rows if part in (a, b) and who in set(some)]
         )
 
 
 def _classes(images: ImageInventory) -> Iterator[Finding]:
+    """Classes without images, and parts that are too small."""
     for part in images.part_names:
-        mine = images.targets[images.parts == part]
+        targets = images.targets[images.parts == part]
         for k, name in enumerate(images.names):
-            if not (mine[:, k] == 1).any():
-                needed = part in ("train", "images") or (part == "validation" and images.exclusive)
+            if not (targets[:, k] == 1).any():
+                needed = part in ("train", WHOLE) or (part == "validation" and images.exclusive)
                 yield Finding("error" if needed else "warning", "empty-class", f"class {name} has no images in {part}")
-        if part in ("validation", "test") and len(mine) < FEWEST:
+        if part in ("validation", "test") and len(targets) < FEWEST:
             use = (
                 "to choose an epoch or a threshold on; let training cut validation from train by patient"
                 if part == "validation"
-                else "to tell how good a model is"
+                else "to measure how good a model is"
             )
-            yield Finding("warning", "small-part", f"{part} has {len(mine)} images, too few {use}")
+            yield Finding("warning", "small-part", f"{part} has {len(targets)} images, too few {use}")
 
 
 def _shift(images: ImageInventory) -> Iterator[Finding]:
-    """Shares of a label that differ by chance in one of a hundred sets only, and by an effect that matters (Cohen's h
-    >= 0.2).
-    """
+    """Labels with another share in each part: by chance in one of a hundred sets only, and by an effect that matters
+    (Cohen's h >= 0.2)."""
     from scipy.stats import chi2_contingency
 
     parts = [part for part in images.part_names if (images.parts == part).sum() >= FEWEST]
-    labels = images.told_labels
+    labels = images.independent_labels
     tests = max(1, len(labels) * len(parts) * (len(parts) - 1) // 2)
     for k, name, _ in labels:
         for a, b in combinations(parts, 2):
@@ -204,41 +178,39 @@ def _shift(images: ImageInventory) -> Iterator[Finding]:
                 )
 
 
-def _leaks(images: ImageInventory, looks: Sequence[ImageInfo], readable: np.ndarray) -> Iterator[Finding]:
-    known = [looks[k] for k in readable]
+def _leaks(images: ImageInventory, infos: Sequence[ImageInfo]) -> Iterator[Finding]:
+    """Properties of the files by which a label can be known: see `leaks`."""
+    readable = np.array([k for k, info in enumerate(infos) if not info.problem], int)
+    headers = [infos[k].header for k in readable]
     patients = [f"{images.parts[k]} {images.patients[k]}" for k in readable]
     words = {
-        "colour mode": [look.mode for look in known],
-        "bits": [str(look.bits) for look in known],
-        "file type": [look.kind for look in known],
-        "size": [f"{look.width}x{look.height}" for look in known],
+        "colour mode": [h.mode for h in headers],
+        "bits": [str(h.bits) for h in headers],
+        "file type": [h.kind for h in headers],
+        "size": [f"{h.width}x{h.height}" for h in headers],
     }
     numbers = {name: np.unique(column, return_inverse=True)[1].astype(float)[:, None] for name, column in words.items()}
-    size = np.array(
-        [[look.width, look.height, look.width * look.height, look.width / max(look.height, 1)] for look in known], float
-    ).reshape(-1, 4)
-    numbers["size"] = size
-    for k, name, other in images.told_labels:
-        labels = images.targets[readable, k] if len(readable) else np.zeros(0)
-        told = np.flatnonzero(~np.isnan(labels))
-        if len(told) < 2 or labels[told].min() == labels[told].max():
+    sizes = [[h.width, h.height, h.width * h.height, h.width / max(h.height, 1)] for h in headers]
+    numbers["size"] = np.array(sizes, float).reshape(-1, 4)
+    for k, name, other in images.independent_labels:
+        labels = images.targets[readable, k]
+        known = np.flatnonzero(~np.isnan(labels))
+        if len(known) < 2 or labels[known].min() == labels[known].max():
             continue
-        for attribute, values in words.items():
-            if len(varied := Counter(values[t] for t in told)) < 2:
+        for attribute, column in words.items():
+            values = [column[t] for t in known]
+            if len(varied := Counter(values)) < 2:
                 continue
-            found = leaks.rules(attribute, [values[t] for t in told], labels[told], name, other)
-            for sentence, places in found[:EXAMPLES]:
+            check = f"leak-{attribute.split()[0]}"
+            for sentence, places in leaks.rules(attribute, values, labels[known], name, other)[:EXAMPLES]:
+                concerned = [[int(readable[known[p]])] for p in places]
+                yield Finding("warning", check, f"the {attribute} gives the label away: {sentence}", concerned)
+            auc = leaks.auc_of(numbers[attribute][known], labels[known], [patients[t] for t in known])
+            if auc is not None and auc[1] > leaks.LEAST_AUC:
                 yield Finding(
                     "warning",
-                    f"leak-{attribute.split()[0]}",
-                    f"the {attribute} tells the label: {sentence}",
-                    [[int(readable[told[p]])] for p in places],
+                    check,
+                    f"the {attribute} alone separates {name} from {other} with AUC {auc[0]:.3f} on unseen patients"
+                    f" ({len(varied)} different ones); training makes all images one size and one channel, but ask how"
+                    " they were made",
                 )
-            auc = leaks.auc_of(numbers[attribute][told], labels[told], [patients[t] for t in told])
-            if auc is not None and auc[1] > leaks.LEAST_AUC:
-                told_by = (
-                    f"the {attribute} alone tells {name} from {other} with AUC {auc[0]:.3f} on unseen patients"
-                    f" ({len(varied)} different ones)"
-                )
-                advice = "training makes all images one size and one channel, but ask how they were made"
-                yield Finding("warning", f"leak-{attribute.split()[0]}", f"{told_by}; {advice}")

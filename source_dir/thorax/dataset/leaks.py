@@ -1,4 +1,4 @@
-"""Does what an image is (colour mode, size, bits, kind of file) tell its label? Then a network may learn that instead."""
+"""Properties of the files (colour mode, size, bits, type) that give the label away; a network may learn them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_IMAGES = 20_000
 def rules(
     name: str, values: Sequence[str], labels: np.ndarray, label: str, negative: str
 ) -> list[tuple[str, np.ndarray]]:
-    """Values of one attribute whose images all have the label, or none has it: (sentence, their places).
+    """Values of one attribute that all go with the label, or all without it: (sentence, places of their images).
 
     Args:
         values: the attribute of every image.
@@ -32,26 +32,17 @@ def rules(
         mine = labels[places]
         if not FEWEST <= len(places) < len(column) or mine.min() != mine.max():
             continue
-        chance = (share if mine[0] else 1 - share) ** len(places)
-        if chance * len(different) * UNLIKELY < 1:
-            told = label if mine[0] else negative
-            found.append(
-                (
-                    (
-                        f"all {len(places)} images with {name} {value} are {told} (of all images"
-                        f" {share if mine[0] else 1 - share:.0%} are)"
-                    ),
-                    places,
-                )
-            )
+        expected, meaning = (share, label) if mine[0] else (1 - share, negative)
+        if expected ** len(places) * len(different) * UNLIKELY < 1:
+            rule = f"all {len(places)} images with {name} {value} are {meaning} (of all images {expected:.0%} are)"
+            found.append((rule, places))
     return found
 
 
 def auc_of(
     attributes: np.ndarray, labels: np.ndarray, patients: Sequence[str], seed: int = 0
 ) -> tuple[float, float] | None:
-    """(AUC, lower end of its 95 % interval) of a small tree that sees (N, A) attributes alone, on patients that it has
-    not seen.
+    """(AUC, lower end of its 95 % interval) of a small tree on (N, A) attributes alone, for patients unseen by it.
 
     The interval is Hanley and McNeil's, 1982. None where there are too few images or patients of either label.
     """

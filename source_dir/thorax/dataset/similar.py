@@ -1,8 +1,7 @@
-"""Images that are nearly the same: candidates by a perceptual hash, then told by their correlation.
+"""Images that are nearly the same: candidates by a perceptual hash, confirmed by their correlation.
 
-A hash alone cannot tell chest X-rays apart: of 5,025 different ones, 174 pairs have hashes of at most 4 different bits,
-but
-no two correlate at 0.98 or more.
+A hash alone does not separate chest X-rays: of 5,025 different ones, 174 pairs have hashes of at most 4 different bits,
+but no two correlate at 0.98 or more.
 """
 
 from __future__ import annotations
@@ -15,10 +14,7 @@ _ROWS = 512
 
 
 def hashes(images: np.ndarray) -> np.ndarray:
-    """(N,) uint64 of (N, S, S) uint8.
-
-    Signs of the 63 lowest frequencies of the cosine transform about their median (pHash).
-    """
+    """(N,) uint64 of (N, S, S) uint8: signs of the 63 lowest cosine frequencies about their median (pHash)."""
     side = images.shape[-1]
     wave = np.cos(np.pi / side * (np.arange(side) + 0.5) * np.arange(8)[:, None]).astype(np.float32)  # (8, S): DCT-II
     low = (wave @ images.astype(np.float32) @ wave.T).reshape(len(images), 64)[:, 1:]

@@ -47,7 +47,7 @@ def test_a_validation_folder_of_some_size_stays(tmp_path):
 def test_every_format_that_is_there_is_named(tmp_path):
     root = records(channel(tmp_path / "c", x__lst="0\t1\ta.png\n", x__csv="path,label\na.png,A\n"), 0.0)
     manifest(root, *rows(0))
-    told = refused(root)
+    message = refused(root)
     for seen in (
         "a list (x.lst)",
         "RecordIO (train.rec)",
@@ -55,7 +55,7 @@ def test_every_format_that_is_there_is_named(tmp_path):
         "a table (x.csv)",
         "choose one by data_format=lst|recordio|manifest|table",
     ):
-        assert seen in told
+        assert seen in message
     assert read(root, "lst").ids == ["a.png"]
     assert read(root, "rec").ids == ["train/0"]
 

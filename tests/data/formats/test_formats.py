@@ -96,8 +96,8 @@ def test_one_class_is_refused(tmp_path):
 
 
 def test_an_empty_class_folder_is_refused(tmp_path):
-    told = refused(images.folders(tmp_path, A=["a.png"], B=[], C=["c.png"]))
-    assert f"class folder {tmp_path / 'B'} has no images (JPEG, PNG, TIFF or DICOM); fill it" in told
+    reported = refused(images.folders(tmp_path, A=["a.png"], B=[], C=["c.png"]))
+    assert f"class folder {tmp_path / 'B'} has no images (JPEG, PNG, TIFF or DICOM); fill it" in reported
 
 
 def test_images_without_a_class_folder_are_refused(tmp_path):
@@ -206,7 +206,7 @@ def test_the_tables_that_the_demo_writes_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("path,labels\na.png,A\na.png,B\n", "line 3 lists a.png a second time"),
         ("path,labels\na.png,A\ngone.png,B\n", "line 3: gone.png does not exist in"),
@@ -221,15 +221,15 @@ def test_the_tables_that_the_demo_writes_are_read(tmp_path):
         ("", "is empty"),
     ],
 )
-def test_bad_tables(tmp_path, text, told):
+def test_bad_tables(tmp_path, text, reported):
     message = refused(images.table(tmp_path, text, ["a.png", "b.png"]))
-    assert told in message
+    assert reported in message
     assert "images.csv" in message
 
 
 def test_blank_lines_do_not_shift_line_numbers(tmp_path):
-    told = refused(images.table(tmp_path, "path,labels\na.png,A\n\n\ngone.png,B\n", ["a.png"]))
-    assert "line 5: gone.png" in told
+    reported = refused(images.table(tmp_path, "path,labels\na.png,A\n\n\ngone.png,B\n", ["a.png"]))
+    assert "line 5: gone.png" in reported
 
 
 def test_a_table_in_another_encoding(tmp_path):
@@ -249,8 +249,8 @@ def test_two_tables_are_refused(tmp_path):
 def test_both_formats_must_be_chosen_from(tmp_path):
     images.folders(tmp_path, A=["a.png"], B=["b.png"])
     images.table(tmp_path, "path,labels\nA/a.png,X\nB/b.png,Y\n")
-    told = refused(tmp_path)
-    assert "class folders (A, B) and a table (images.csv); choose one by data_format=folder|table" in told
+    reported = refused(tmp_path)
+    assert "class folders (A, B) and a table (images.csv); choose one by data_format=folder|table" in reported
     assert read(tmp_path, "folder").names == ("A", "B")
     assert read(tmp_path, "csv").names == ("X", "Y")
 
@@ -263,9 +263,11 @@ def test_a_format_that_is_not_there(tmp_path):
 def test_no_format_says_what_is_there(tmp_path):
     for name in ("a.dcm", "b.dcm"):
         (tmp_path / name).write_bytes(b"DICM")
-    told = refused(tmp_path)
-    assert "2 files and 0 folders (a.dcm, b.dcm)" in told
-    assert "expected a folder of images (JPEG, PNG, TIFF or DICOM) per class, or one .csv with a path column" in told
+    reported = refused(tmp_path)
+    assert "2 files and 0 folders (a.dcm, b.dcm)" in reported
+    assert (
+        "expected a folder of images (JPEG, PNG, TIFF or DICOM) per class, or one .csv with a path column" in reported
+    )
 
 
 def test_empty_and_missing_channels(tmp_path):
@@ -336,6 +338,6 @@ def test_a_channel_of_negative_images_alone(tmp_path):
 
 @pytest.mark.parametrize("name", ["a\tb.png", "a\nb.png", b"a\xff.png".decode("utf-8", "surrogateescape")])
 def test_names_that_no_list_or_table_can_hold(tmp_path, name):
-    told = refused(images.folders(tmp_path, A=[name], B=["b.png"]))
-    assert "holds a tab, a line break or bytes that are not UTF-8; rename it" in told
-    assert told.isprintable()
+    reported = refused(images.folders(tmp_path, A=[name], B=["b.png"]))
+    assert "holds a tab, a line break or bytes that are not UTF-8; rename it" in reported
+    assert reported.isprintable()

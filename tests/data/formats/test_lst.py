@@ -55,15 +55,11 @@ def test_classes_are_counted_not_spelled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "options"),
+    ("text", "message", "options"),
     [
         ("0\t1\ta.png\n1\tb.png\n", "x.lst line 2 has 2 columns between tabs; the lines above have 3", {}),
         ("0\t1\ta.png\n\n1\t1\t0\tb.png\n", "x.lst line 3 has 4 columns between tabs; the lines above have 3", {}),
-        (
-            "0 1 a.png\n",
-            "x.lst line 1 has 1 columns between tabs; an index, one or more labels and a path are wanted",
-            {},
-        ),
+        ("0 1 a.png\n", "x.lst line 1 has 1 columns between tabs; expected an index, one or more labels, a path", {}),
         ("0\t1\ta.png\n1\t0\tgone.png\n", "x.lst line 2: gone.png does not exist in", {}),
         (
             "".join(f"{k}\t0\tg{k}.png\n" for k in range(9)) + "9\t1\ta.png\n",
@@ -101,9 +97,9 @@ def test_classes_are_counted_not_spelled(tmp_path):
         ("\n\n", "x.lst has no lines", {}),
     ],
 )
-def test_bad_lists(tmp_path, text, told, options):
+def test_bad_lists(tmp_path, text, message, options):
     root = channel(tmp_path / "data", x__lst=text)
-    assert told.format(root=root) in refused(root, **options)
+    assert message.format(root=root) in refused(root, **options)
 
 
 def test_a_list_in_another_encoding(tmp_path):
@@ -113,8 +109,8 @@ def test_a_list_in_another_encoding(tmp_path):
 
 def test_two_lists_and_a_format_that_the_list_rules_out(tmp_path):
     root = channel(tmp_path / "a", a__lst="0\t1\ta.png\n", b__lst="0\t1\tb.png\n")
-    assert "holds 2 .lst files (a.lst, b.lst); one is wanted" in refused(root)
-    assert "holds 0 .lst files; one is wanted" in refused(root, lists=channel(tmp_path / "empty", ["x.png"]))
+    assert "holds 2 .lst files (a.lst, b.lst); expected one" in refused(root)
+    assert "holds 0 .lst files; expected one" in refused(root, lists=channel(tmp_path / "empty", ["x.png"]))
     assert "data_format=coco but a list is given in" in refused(root, "coco", lists=root / "a.lst")
 
 

@@ -76,7 +76,7 @@ def test_attributes_that_the_user_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "told", "options"),
+    ("lines", "message", "options"),
     [
         ([*rows(0), "{'source-ref': 'b.png'}"], "x.manifest line 2 is not JSON: ", {}),
         ([*rows(0), "[1, 2]"], "x.manifest line 2 is not a JSON object with attributes but [1, 2]", {}),
@@ -109,5 +109,5 @@ def test_attributes_that_the_user_names(tmp_path):
         (rows(0, **{"class-metadata": {"class-map": {"x": "A"}}}), "'x' in class-metadata is no class index", {}),
     ],
 )
-def test_bad_manifests(tmp_path, lines, told, options):
-    assert told in refused(manifest(tmp_path, *lines), **options)
+def test_bad_manifests(tmp_path, lines, message, options):
+    assert message in refused(manifest(tmp_path, *lines), **options)

@@ -17,7 +17,7 @@ def test_records_with_one_class(tmp_path):
     assert listing.names == ("0", "1")
     np.testing.assert_array_equal(listing.targets, [[1, 0], [0, 1], [0, 1]])
     assert [source.read() for source in listing.sources] == [images.data(images.grey(seed=k)) for k in range(3)]
-    assert "each image is taken for a patient of its own" in listing.notes[0]
+    assert "each image counts as a patient of its own" in listing.notes[0]
 
 
 def test_packed_labels(tmp_path):
@@ -65,8 +65,8 @@ def test_bad_records(tmp_path):
     assert "at byte 0 is 0x474e5089, not the magic number 0xced7230a" in refused(tmp_path / "a")
     (tmp_path / "a" / "train.rec").write_bytes(b"")
     assert "train.rec holds no records" in refused(tmp_path / "a")
-    assert "record 1 at byte" in (told := refused(records(tmp_path / "b", 0.0, 7.0), num_classes=2))
-    assert "class 7 is out of range; it must be 0 to 1 (num_classes=2)" in told
+    assert "record 1 at byte" in (message := refused(records(tmp_path / "b", 0.0, 7.0), num_classes=2))
+    assert "class 7 is out of range; it must be 0 to 1 (num_classes=2)" in message
     assert "has 2 labels, those before it 1" in refused(records(tmp_path / "c", 0.0, [0, 1]))
-    assert "record 1 at byte" in (told := refused(records(tmp_path / "d", 0.0, 1.0, lst="0\t0\ta.png\n")))
-    assert "is not in train.lst" in told
+    assert "record 1 at byte" in (message := refused(records(tmp_path / "d", 0.0, 1.0, lst="0\t0\ta.png\n")))
+    assert "is not in train.lst" in message

@@ -1,60 +1,59 @@
-"""Any image to one grey channel of 8 bits. What a file is, its content tells: never its name."""
+"""Any image to one grey channel of 8 bits. The format of a file is found by its content, never by its name."""
 
 from __future__ import annotations
 
-import importlib
 import io
 import stat
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from thorax.data.decoders import dicom
+from thorax.data.decoders.dicom import DICOM
 from thorax.data.decoders.limits import (
+    FIRST,
+    IMAGE_FORMATS,
     MAX_BYTES,
     MAX_PIXELS,
     DecodeError,
     DecoderMissing,
     Header,
+    ImageFormat,
     NotInstalled,
     Scaled,
     UnsupportedImage,
 )
+from thorax.data.decoders.pgm import PGM
+from thorax.data.decoders.raster import JPEG, PNG
+from thorax.data.decoders.tiff import TIFF
 from thorax.data.source import ByteRange, Source
 from thorax.errors import ThoraxError
 
 __all__ = [
     "EXTENSIONS",
-    "FORMATS",
+    "IMAGE_FORMATS",
     "MAX_BYTES",
     "MAX_PIXELS",
     "DecodeError",
     "DecoderMissing",
     "Header",
+    "ImageFormat",
+    "content_types",
     "decode",
     "dicom_patient",
+    "format_of",
     "header",
     "is_image",
 ]
 
-FORMATS = ("JPEG", "PNG", "TIFF", "DICOM", "PGM")
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom", ".pgm"})
-_DECODERS = {"JPEG": "raster", "PNG": "raster", "TIFF": "tiff", "DICOM": "dicom", "PGM": "pgm"}
+for _entry in (JPEG, PNG, TIFF, DICOM, PGM):
+    IMAGE_FORMATS.register(_entry.name, _entry)
+
 #: Bytes that hold the header of nearly every image.
 HEAD = 2**16
-_FIRST = 132
-_DICOM_MARK = b"DICM"
-_STARTS = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-    b"P5\n": "PGM",
-    b"P5 ": "PGM",
-}
 _OTHERS = {
     b"PK": "a ZIP archive",
     b"GIF8": "a GIF",
@@ -73,12 +72,42 @@ _OTHERS = {
 }
 
 
+class _Endings(Collection[str]):
+    """Endings of all formats that are registered now, in lower case with the dot."""
+
+    def __contains__(self, ending: object) -> bool:
+        return any(ending in IMAGE_FORMATS[name].endings for name in IMAGE_FORMATS)
+
+    def __iter__(self) -> Iterator[str]:
+        return (ending for name in IMAGE_FORMATS for ending in IMAGE_FORMATS[name].endings)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+EXTENSIONS = _Endings()
+
+
+def content_types() -> tuple[str, ...]:
+    """The content types of requests that send one image file, one a format."""
+    return tuple(IMAGE_FORMATS[name].content_type for name in IMAGE_FORMATS)
+
+
+def format_of(first: bytes) -> ImageFormat | None:
+    """The format of a file that begins with these bytes (FIRST of them); None where it is none of IMAGE_FORMATS.
+
+    Of several the one with its mark furthest in: the free 128 bytes before DICOM's may begin like another format.
+    """
+    found = [entry for name in IMAGE_FORMATS if (entry := IMAGE_FORMATS[name]).matches(first)]
+    return max(found, key=lambda entry: entry.offset, default=None)
+
+
 def decode(source: Source | bytes, name: str, scaled: Scaled | None = None) -> np.ndarray:
     """One grey image.
 
     JPEG and PNG of any mode, TIFF of one page, DICOM of one frame, binary PGM. Images of 8 bits keep their grey levels;
-    of more bits
-    see `limits.full_scale`; DICOM see `dicom`. A smaller size is made with an antialiasing bilinear filter.
+    for more bits see `limits.full_scale`, for DICOM see `dicom`. A smaller size is made with an antialiasing bilinear
+    filter.
 
     Args:
         source: a path, a stretch of a larger file, or the bytes of the image.
@@ -89,23 +118,20 @@ def decode(source: Source | bytes, name: str, scaled: Scaled | None = None) -> n
         (h, w) uint8: 0 black to 255 white.
 
     Raises:
-        DecodeError: empty, none of FORMATS, damaged, cut short, or larger than MAX_PIXELS or MAX_BYTES.
+        DecodeError: empty, none of IMAGE_FORMATS, damaged, cut short, or larger than MAX_PIXELS or MAX_BYTES.
         DecoderMissing: a package that this image needs is not installed.
     """
-    kind = ""
+    kind = None
     try:
         data = _bytes(source)
-        kind = _kind(data[:_FIRST])
-        image: np.ndarray = _decoder(kind).decode(data, scaled)
-        return image
-    except (
-        Exception
-    ) as error:  # Pillow and pydicom raise OSError, SyntaxError, ValueError, struct.error ... for damaged files
-        raise _told(name, kind, error) from None
+        kind = _known_format(data[:FIRST])
+        return kind.decode(data, scaled)
+    except Exception as error:  # for damaged files Pillow and pydicom raise OSError, SyntaxError, struct.error ...
+        raise _decode_error(name, kind, error) from None
 
 
 def header(source: Source | bytes, name: str) -> Header:
-    """What the first bytes of an image tell; its pixels are not read.
+    """What the first bytes of an image say; its pixels are not read.
 
     Raises:
         DecodeError: as decode, as far as the first bytes show it.
@@ -114,74 +140,60 @@ def header(source: Source | bytes, name: str) -> Header:
         try:
             return header(source.head(HEAD), name)
         except ThoraxError:
-            pass  # a header of more than HEAD bytes, or an image that is damaged: its whole tells
-    kind = ""
+            pass  # a header of more than HEAD bytes, or a damaged image: read the whole
+    kind = None
     try:
         with _open(source) as file:
-            kind = _kind(file.read(_FIRST))
+            kind = _known_format(file.read(FIRST))
             file.seek(0)
-            told: Header = _decoder(kind).header(file)
-            return told
+            return kind.header(file)
     except Exception as error:
-        raise _told(name, kind, error) from None
+        raise _decode_error(name, kind, error) from None
 
 
 def dicom_patient(source: Source) -> str | None:
-    """The PatientID in the header of a DICOM image ("" without one, or where it cannot be read).
-
-    None where the image is none.
-    """
+    """The PatientID in the header of a DICOM image, "" without one or where it cannot be read; None: no DICOM."""
     for size in (HEAD, source.size) if isinstance(source, ByteRange) else (0,):
         try:
             with _open(source.head(size) if isinstance(source, ByteRange) else source) as file:
-                if not file.read(_FIRST).endswith(_DICOM_MARK):
+                if not DICOM.matches(file.read(FIRST)):
                     return None
-                number = str(_decoder("DICOM").patient(file))
+                number = dicom.patient(file)
                 if number or file.tell() < HEAD:  # else the header is longer
                     return number
-        except Exception:  # whoever decodes the image tells what is wrong with it
+        except Exception:  # decoding the image gives the reason
             pass
     return ""
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file in a folder is taken for an image.
-
-    By its ending, or without one (as PACS write DICOM) by its content.
-    """
+    """Whether a file in a folder counts as an image: by its ending, or without one (as PACS write DICOM) by content."""
     if path.suffix.lower() in EXTENSIONS:
         return True
-    if path.suffix and not path.suffix[1:].isdigit():  # a UID for a name ends in .123
+    if path.suffix and not path.suffix[1:].isdigit():  # a UID as file name ends in .123
         return False
     try:
         with path.open("rb") as file:
-            return file.read(_FIRST).endswith(_DICOM_MARK)
+            return DICOM.matches(file.read(FIRST))
     except OSError:
         return False
 
 
-def _decoder(kind: str):  # type: ignore[no-untyped-def]  # a module of this package
-    return importlib.import_module(f"thorax.data.decoders.{_DECODERS[kind]}")
-
-
-def _kind(first: bytes) -> str:
+def _known_format(first: bytes) -> ImageFormat:
     if not first:
         raise UnsupportedImage("the file is empty (0 bytes)")
-    if first[128:].startswith(_DICOM_MARK):
-        return "DICOM"
-    for start, kind in _STARTS.items():
-        if first.startswith(start):
-            return kind
-    looks = next((f" (it looks like {what})" for start, what in _OTHERS.items() if first.startswith(start)), "")
-    raise UnsupportedImage(f"its content is neither JPEG, PNG, TIFF nor DICOM{looks}")
+    if (found := format_of(first)) is None:
+        looks = next((f" (it looks like {what})" for start, what in _OTHERS.items() if first.startswith(start)), "")
+        raise UnsupportedImage(f"its content is neither JPEG, PNG, TIFF nor DICOM{looks}")
+    return found
 
 
 def _open(source: Source | bytes) -> BinaryIO:
     if isinstance(source, Path):
-        about = source.stat()
-        if not stat.S_ISREG(about.st_mode):
+        status = source.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise UnsupportedImage("it is not a file")
-        _check_bytes(about.st_size)
+        _check_bytes(status.st_size)
         return source.open("rb")
     return io.BytesIO(source.read() if isinstance(source, ByteRange) else source)
 
@@ -200,8 +212,8 @@ def _check_bytes(size: int) -> None:
         raise UnsupportedImage(f"it has {size} bytes, more than the {MAX_BYTES} that are read")
 
 
-def _told(name: str, kind: str, error: Exception) -> DecodeError:
-    """The one line about an image that cannot be read."""
+def _decode_error(name: str, kind: ImageFormat | None, error: Exception) -> DecodeError:
+    """The error with its one line for the user."""
     if isinstance(error, FileNotFoundError):
         return DecodeError(f"{name} does not exist")
     if isinstance(error, ThoraxError):  # from ByteRange; it names the place
@@ -213,9 +225,8 @@ def _told(name: str, kind: str, error: Exception) -> DecodeError:
     elif isinstance(error, MemoryError):
         reason = "there is not enough memory for it"
     else:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = said.strip().splitlines()[0] if said.strip() else type(error).__name__
-    missing = isinstance(error, NotInstalled)
-    return (DecoderMissing if missing else DecodeError)(
-        f"{name} cannot be read{f' as {kind}' if kind else ''}: {reason}"
-    )
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    of_kind = f" as {kind.name}" if kind else ""
+    cls = DecoderMissing if isinstance(error, NotInstalled) else DecodeError
+    return cls(f"{name} cannot be read{of_kind}: {reason}")

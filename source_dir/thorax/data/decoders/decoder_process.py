@@ -1,6 +1,6 @@
-"""GDCM in a process of its own, since some damaged images end the process that GDCM decodes them in.
+"""GDCM in a child process, since some damaged images crash the process that GDCM decodes them in.
 
-One child for each process that needs it, started with the first such image and ended with its parent.
+Each process that needs it has one child, started with the first such image and ended with its parent.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 _lock = threading.Lock()
 
 
-def decoded(data: bytes) -> tuple[np.ndarray, str]:
+def decode_with_gdcm(data: bytes) -> tuple[np.ndarray, str]:
     """The samples of a whole DICOM file, and their photometric interpretation.
 
     Raises:
-        UnsupportedImage: GDCM cannot decode it, dies of it, or takes more than LONGEST.
+        UnsupportedImage: GDCM cannot decode it, crashes, or takes more than LONGEST.
     """
     with _lock:
         child = _children.get(os.getpid()) or _started()
@@ -58,10 +58,10 @@ def decoded(data: bytes) -> tuple[np.ndarray, str]:
 
 def serve() -> None:
     """The child: DICOM files on standard input, samples on standard output, until the parent ends."""
-    from thorax.data.decoders import dicom
+    from thorax.data.decoders import dicom  # the one import circle: dicom starts the child, the child uses dicom
 
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print does not belong there
+    os.dup2(2, 1)  # libraries print to standard error instead
     while True:
         try:
             data = _receive(sys.stdin.buffer)
@@ -83,7 +83,7 @@ def _started() -> subprocess.Popen[bytes]:
     )
     if not _children:
         atexit.register(_end)
-    _children.clear()  # a forked process inherits its parent's: not its own
+    _children.clear()  # a forked process must not use its parent's child
     _children[os.getpid()] = child
     return child
 

@@ -19,6 +19,7 @@ from thorax.data.decoders import decoder_process
 from thorax.data.decoders.limits import (
     MAX_BYTES,
     Header,
+    ImageFormat,
     NotInstalled,
     Scaled,
     UnsupportedImage,
@@ -29,39 +30,19 @@ from thorax.data.decoders.limits import (
 
 #: Elements of the largest header; real ones have some hundreds.
 MAX_ELEMENTS = 100_000
-_NEEDED = [
-    "BitsAllocated",
-    "BitsStored",
-    "Columns",
-    "HighBit",
-    "NumberOfFrames",
-    "PhotometricInterpretation",
-    "PixelRepresentation",
-    "PlanarConfiguration",
-    "Rows",
-    "SamplesPerPixel",
-    "ModalityLUTSequence",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "PixelData",
-]
+_TAGS = (
+    "BitsAllocated BitsStored Columns HighBit NumberOfFrames PhotometricInterpretation PixelRepresentation "
+    "PlanarConfiguration Rows SamplesPerPixel ModalityLUTSequence RescaleIntercept RescaleSlope VOILUTFunction "
+    "VOILUTSequence WindowCenter WindowWidth PixelData "
+)
+_NEEDED = _TAGS.split()
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PATIENT_ID = 0x00100020
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-_JPEG_2000 = (
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.91",
-    "1.2.840.10008.1.2.4.201",
-    "1.2.840.10008.1.2.4.202",
-    "1.2.840.10008.1.2.4.203",
-)
+_JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{k}" for k in (90, 91, 201, 202, 203))
 #: In the order they are tried: the first that is installed and can decode the image.
 _PLUGINS = ("pydicom", "pillow", "pylibjpeg", "pyjpegls", "gdcm")
 #: What to install for syntaxes that neither pydicom nor Pillow decodes.
@@ -71,21 +52,14 @@ _PACKAGE = {"1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyj
 
 
 def header(file: BinaryIO) -> Header:
+    """What the data set says; its pixels are not read."""
     dataset, _ = _read(file, pixels=False)
-    return Header(
-        "DICOM",
-        int(dataset.Columns),
-        int(dataset.Rows),
-        str(dataset.PhotometricInterpretation),
-        int(dataset.BitsStored),
-    )
+    mode, bits = str(dataset.PhotometricInterpretation), int(dataset.BitsStored)
+    return Header("DICOM", int(dataset.Columns), int(dataset.Rows), mode, bits)
 
 
 def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
-    """(h, w) uint8, white air never: MONOCHROME1 is inverted.
-
-    PatientOrientation is not applied, nor PixelAspectRatio.
-    """
+    """(h, w) uint8, air black: MONOCHROME1 is inverted. PatientOrientation and PixelAspectRatio are not applied."""
     dataset, syntax = _read(io.BytesIO(data), pixels=True)
     samples = _samples(dataset, syntax, data)
     if samples.ndim == 3:
@@ -97,7 +71,7 @@ def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
 
 @functools.cache
 def _pydicom() -> Any:
-    """pydicom, quiet about what others wrote wrongly."""
+    """pydicom, without its warnings about values that break the standard."""
     try:
         import pydicom
     except ImportError:
@@ -109,7 +83,7 @@ def _pydicom() -> Any:
 
 
 class _Bounded:
-    """A file of at most MAX_ELEMENTS elements: pydicom reads once or more for each."""
+    """A file that counts its reads: pydicom needs one or more for each element, and MAX_ELEMENTS are allowed."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.left = file, 4 * MAX_ELEMENTS
@@ -123,20 +97,20 @@ class _Bounded:
 
 
 def patient(file: BinaryIO) -> str:
-    """Its PatientID, or nothing; little more than what comes before it is read.
+    """The PatientID, or ""; little more than what comes before it is read.
 
     Raises:
         UnsupportedImage, NotInstalled, or what pydicom raises for damaged files.
     """
     bounded, _ = _opened(file)
-    told = _pydicom().filereader.read_partial(
+    dataset = _pydicom().filereader.read_partial(
         bounded, stop_when=lambda tag, vr, length: tag > _PATIENT_ID, specific_tags=[_PATIENT_ID]
     )
-    return str(told.get("PatientID") or "").strip(" \0")
+    return str(dataset.get("PatientID") or "").strip(" \0")
 
 
 def _opened(file: BinaryIO) -> tuple[_Bounded, Any]:
-    """The file at its start, and its transfer syntax, which is one that is read."""
+    """The file at its start, and its transfer syntax, for which a decoder is installed."""
     pydicom, bounded = _pydicom(), _Bounded(file)
     bounded.seek(132)
     meta = pydicom.filereader.read_dataset(bounded, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
@@ -164,9 +138,11 @@ def _read(file: BinaryIO, pixels: bool) -> tuple[Any, str]:
 
 
 def _available(syntax: Any) -> Any:
-    """The decoder of a transfer syntax.
+    """pydicom's decoder of a transfer syntax.
 
-    Raises UnsupportedImage where pydicom knows none, NotInstalled where it is not here.
+    Raises:
+        UnsupportedImage: pydicom knows none.
+        NotInstalled: it needs a package that is not installed.
     """
     from pydicom.pixels.decoders.base import get_decoder
 
@@ -189,11 +165,8 @@ def _check(dataset: Any) -> None:
     check_size(int(dataset.Columns), int(dataset.Rows))
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
         raise UnsupportedImage(f"it has {frames} frames; write each as a file of its own")
-    allocated, stored, channels = (
-        int(dataset.BitsAllocated),
-        int(dataset.BitsStored),
-        int(dataset.get("SamplesPerPixel") or 1),
-    )
+    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    channels = int(dataset.get("SamplesPerPixel") or 1)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
         raise UnsupportedImage(
             f"it has {stored} of {allocated} bits a sample (BitsStored, BitsAllocated); up to 16 are read"
@@ -229,10 +202,10 @@ def _samples(dataset: Any, syntax: str, data: bytes) -> np.ndarray:
     for plugin in plugins:
         try:
             if plugin == "gdcm":
-                samples, kind = decoder_process.decoded(data)
+                samples, kind = decoder_process.decode_with_gdcm(data)
             else:
-                samples, told = decoder.as_array(dataset, index=0, decoding_plugin=plugin)
-                kind = told["photometric_interpretation"]
+                samples, about = decoder.as_array(dataset, index=0, decoding_plugin=plugin)
+                kind = about["photometric_interpretation"]
             break
         except RuntimeError as error:
             if plugin == plugins[-1]:
@@ -250,15 +223,13 @@ def by_plugin(data: bytes, plugin: str) -> tuple[np.ndarray, str]:
     dataset, syntax = _read(io.BytesIO(data), pixels=True)
     frame = _pydicom().encaps.get_frame(dataset.PixelData, 0, number_of_frames=1)
     dataset.PixelData = _pydicom().encaps.encapsulate([_checked_stream(frame, dataset, syntax)])
-    samples, told = _available(_pydicom().uid.UID(syntax)).as_array(dataset, index=0, decoding_plugin=plugin)
-    return samples, str(told["photometric_interpretation"])
+    samples, about = _available(_pydicom().uid.UID(syntax)).as_array(dataset, index=0, decoding_plugin=plugin)
+    return samples, str(about["photometric_interpretation"])
 
 
 def _check_rle(frame: bytes, pixels: int) -> None:
-    """Raises UnsupportedImage where a segment unpacks to more than a byte a pixel (PS3.5 annex G).
-
-    Pydicom would unpack it all.
-    """
+    """Raises UnsupportedImage where a segment unpacks to more than a byte a pixel (PS3.5 annex G): pydicom would
+    unpack all of it."""
     if len(frame) < 64 or len(frame) > 12 * pixels + 4096:
         raise UnsupportedImage(f"its run lengths take {len(frame)} bytes for {pixels} pixels")
     starts = struct.unpack("<16L", frame[:64])
@@ -267,19 +238,18 @@ def _check_rle(frame: bytes, pixels: int) -> None:
         at, unpacked = start, 0
         while at < end and unpacked <= pixels + 256:
             code = frame[at]
-            at, unpacked = (
-                (at + 2, unpacked + 257 - code)
-                if code > 128
-                else (at + 2 + code, unpacked + code + 1)
-                if code < 128
-                else (at + 1, unpacked)
-            )
+            if code > 128:
+                at, unpacked = at + 2, unpacked + 257 - code
+            elif code < 128:
+                at, unpacked = at + 2 + code, unpacked + code + 1
+            else:
+                at += 1
         if unpacked > pixels + 256:
             raise UnsupportedImage(f"its run lengths unpack to more than {pixels} pixels")
 
 
 def _checked_stream(frame: bytes, dataset: Any, syntax: str) -> bytes:
-    """A JPEG, JPEG-LS or JPEG 2000 stream that claims what the data set says; a JP2 box around it is taken off.
+    """A JPEG, JPEG-LS or JPEG 2000 stream with the size that the data set says; a JP2 box around it is taken off.
 
     Markers of ISO/IEC 10918-1 B.1.1 (SOF0..15 without DHT, JPG, DAC; SOF55 of JPEG-LS) and 15444-1 A.5.1.
     """
@@ -299,10 +269,10 @@ def _checked_stream(frame: bytes, dataset: Any, syntax: str) -> bytes:
             at += 1 if marker == 0xFF else 2 + length
     if not claimed:
         raise UnsupportedImage("its compressed image has no size")
-    said = int(dataset.Columns), int(dataset.Rows), int(dataset.SamplesPerPixel)
-    if claimed[:3] != said:
+    wanted = int(dataset.Columns), int(dataset.Rows), int(dataset.SamplesPerPixel)
+    if claimed[:3] != wanted:
         raise UnsupportedImage(
-            f"its header says {said[0]}x{said[1]} pixels of {said[2]} samples, its compressed image"
+            f"its header says {wanted[0]}x{wanted[1]} pixels of {wanted[2]} samples, its compressed image"
             f" {claimed[0]}x{claimed[1]} of {claimed[2]}"
         )
     if not 2 <= claimed[3] <= int(dataset.BitsAllocated):
@@ -313,7 +283,7 @@ def _checked_stream(frame: bytes, dataset: Any, syntax: str) -> bytes:
 
 
 def _table(dataset: Any, samples: np.ndarray) -> np.ndarray:
-    """(256,) or (65536,) uint8: the grey level of every sample, at the index of its bits taken as unsigned."""
+    """(256,) or (65536,) uint8: the grey level of every sample, at the index of its bits read as unsigned."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
     stored = np.arange(1 << 8 * samples.dtype.itemsize).astype(f"u{samples.dtype.itemsize}").view(samples.dtype)
@@ -357,10 +327,13 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
 
 
 def _range(bits: int, samples: np.ndarray) -> tuple[int, int]:
-    """The lowest and highest sample where nothing says what is black and white: of the stored bits, or, where 16 are
-    stored, of the smallest of 8, 10, 12, 14 or 16 bits that holds the image."""
+    """The lowest and highest sample of an image without window and LUT: of the stored bits, or, where 16 are stored,
+    of the smallest of 8, 10, 12, 14 or 16 bits that holds the image."""
     if samples.dtype.kind == "u":
         return 0, full_scale(samples) if bits == 16 else (1 << bits) - 1
     if bits == 16:
         bits = next(b for b in (8, 10, 12, 14, 16) if -(1 << b - 1) <= samples.min() and samples.max() < 1 << b - 1)
     return -(1 << bits - 1), (1 << bits - 1) - 1
+
+
+DICOM = ImageFormat("DICOM", (b"DICM",), (".dcm", ".dicom"), "application/dicom", header, decode, offset=128)

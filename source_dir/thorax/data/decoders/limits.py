@@ -1,18 +1,17 @@
-"""What every decoder shares.
-
-How large an image may be, how an image that cannot be read is told, and the last steps.
-"""
+"""What every decoder shares: limits, errors, the header, what an image format is, and the last steps to grey levels."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from thorax.errors import ThoraxError
+from thorax.registry import Registry
 
 #: Pixels of the largest image (8,192 x 8,192; the largest detectors have 30 million). A file that claims more is
 #: refused unread.
@@ -27,27 +26,27 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF and the li
 
 
 class DecodeError(ThoraxError):
-    """An image that cannot be decoded, or does not fit the preprocessing. The message names it."""
+    """An image cannot be decoded, or does not fit the preprocessing. The message names it."""
 
 
 class DecoderMissing(DecodeError):  # noqa: N818  as above
-    """The image may be well, but a package that decodes it is not installed. The message names the package."""
+    """A package that decodes the image is not installed. The message names the package."""
 
 
-class UnsupportedImage(Exception):  # noqa: N818  an image, said as the field says it
-    """A decoder's reason to refuse an image; `decode` adds the image's name."""
+class UnsupportedImage(Exception):  # noqa: N818  becomes a DecodeError
+    """Why a decoder cannot read an image; `decode` adds the image's name."""
 
 
 class NotInstalled(UnsupportedImage):
-    """As UnsupportedImage, for want of a package."""
+    """A decoder needs a package that is not installed."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image's first bytes tell.
+    """What an image's first bytes say.
 
     Attributes:
-        kind: JPEG, PNG, TIFF, DICOM or PGM.
+        kind: the name of its format in IMAGE_FORMATS.
         width, height: pixels of the upright image.
         mode: Pillow's name of the colour mode (L for any single grey channel), or DICOM's photometric interpretation.
         bits: bits of one sample.
@@ -60,6 +59,38 @@ class Header:
     bits: int
 
 
+@dataclass(frozen=True)
+class ImageFormat:
+    """One kind of image file, and one entry of IMAGE_FORMATS; one from outside the package is registered, no more.
+
+    Attributes:
+        name: such as "JPEG".
+        magic: the bytes that mark such a file, any of them.
+        endings: of file names, in lower case with the dot; the first is what packing writes.
+        content_type: of a request that sends such a file.
+        header: reads the header of an open file; raises UnsupportedImage, or what its library raises.
+        decode: the file's bytes and the wanted size (None: its own) -> (h, w) uint8, 0 black to 255 white.
+        offset: where in the file the mark is, in bytes.
+    """
+
+    name: str
+    magic: tuple[bytes, ...]
+    endings: tuple[str, ...]
+    content_type: str
+    header: Callable[[BinaryIO], Header]
+    decode: Callable[[bytes, Scaled | None], np.ndarray]
+    offset: int = 0
+
+    def matches(self, first: bytes) -> bool:
+        """Whether a file that begins with these bytes (FIRST of them) is of this format."""
+        return first.startswith(self.magic, self.offset)
+
+
+#: Bytes of a file's beginning that tell its format.
+FIRST = 132
+IMAGE_FORMATS: Registry[ImageFormat] = Registry("image format")
+
+
 def check_size(width: int, height: int) -> None:
     """Raises UnsupportedImage for an image without pixels or with more than MAX_PIXELS."""
     if width < 1 or height < 1:
@@ -70,15 +101,13 @@ def check_size(width: int, height: int) -> None:
 
 def resized(grey: Image.Image, target: tuple[int, int] | None) -> Image.Image:
     """The image at (width, height) `target`, by an antialiasing bilinear filter; None keeps its size."""
-    return (
-        grey
-        if target is None or grey.size == target
-        else grey.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    )
+    if target is None or grey.size == target:
+        return grey
+    return grey.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def full_scale(pixels: np.ndarray) -> int:
-    """The white of an image of 16-bit samples, told by its content: 255, 1023, 4095, 16383 or 65535.
+    """The white of an image of 16-bit samples, found from its content: 255, 1023, 4095, 16383 or 65535.
 
     Images of 10 to 14 bits are often stored in 16-bit files as they are: the smallest of these depths that holds the
     image's brightest sample is taken. An image that was stretched from 8 bits to the whole range (x 257 or x 256) keeps

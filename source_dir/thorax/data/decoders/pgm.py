@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from thorax.data.decoders.limits import Header, Scaled, UnsupportedImage, check_size, grey_table, resized
+from thorax.data.decoders.limits import Header, ImageFormat, Scaled, UnsupportedImage, check_size, grey_table, resized
 
 _SPACE = rb"(?:[ \t\r\n]|#[^\r\n]*[\r\n])+"
 _HEAD = re.compile(rb"P5" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,5})[ \t\r\n]")
@@ -16,12 +16,13 @@ _LONGEST_HEAD = 4096
 
 
 def header(file: BinaryIO) -> Header:
+    """What the header says."""
     width, height, white, _ = _head(file.read(_LONGEST_HEAD))
     return Header("PGM", width, height, "L", 8 if white < 256 else 16)
 
 
 def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
-    """(h, w) uint8; the file says which sample is white."""
+    """(h, w) uint8; the header says which sample is white."""
     width, height, white, start = _head(data[:_LONGEST_HEAD])
     kind = np.dtype(np.uint8 if white < 256 else ">u2")
     if len(data) - start < width * height * kind.itemsize:
@@ -45,3 +46,6 @@ def _head(data: bytes) -> tuple[int, int, int, int]:
     if not 0 < white < 65536:
         raise UnsupportedImage(f"its white is {white}, out of 1 to 65535")
     return width, height, white, found.end()
+
+
+PGM = ImageFormat("PGM", (b"P5\n", b"P5 "), (".pgm",), "image/x-portable-graymap", header, decode)

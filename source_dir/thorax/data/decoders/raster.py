@@ -8,7 +8,16 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from thorax.data.decoders.limits import Header, Scaled, UnsupportedImage, check_size, full_scale, grey_table, resized
+from thorax.data.decoders.limits import (
+    Header,
+    ImageFormat,
+    Scaled,
+    UnsupportedImage,
+    check_size,
+    full_scale,
+    grey_table,
+    resized,
+)
 
 KINDS = ("JPEG", "PNG")
 #: libjpeg-turbo's advice against progressive JPEGs that repeat themselves for minutes; real ones have about 10.
@@ -18,6 +27,7 @@ _TURNED = (5, 6, 7, 8)
 
 
 def header(file: BinaryIO) -> Header:
+    """What the first bytes say; EXIF orientation is applied to width and height."""
     with Image.open(file, formats=KINDS) as image:
         check_size(*image.size)
         kind = "PNG" if image.format == "PNG" else "JPEG"  # Pillow calls a JPEG with several pictures MPO
@@ -34,14 +44,15 @@ def header(file: BinaryIO) -> Header:
 
 
 def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
-    """(h, w) uint8. JPEGs are decoded at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that is not below the
-    wanted
-    size, from their luminance alone. EXIF orientation is applied."""
+    """(h, w) uint8; EXIF orientation is applied.
+
+    JPEGs are decoded from their luminance alone, at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that is not
+    below the wanted size.
+    """
     with Image.open(io.BytesIO(data), formats=KINDS) as image:
         check_size(*image.size)
-        once = (
-            image.mode == "L" and "progressive" not in image.info
-        )  # libjpeg reads one scan and no more; counting takes a while
+        # Of a grey baseline JPEG libjpeg reads one scan and no more; counting the scans of others takes a while.
+        once = image.mode == "L" and "progressive" not in image.info
         if image.format != "PNG" and not once and data.count(b"\xff\xda") > MAX_SCANS:
             raise UnsupportedImage(f"it has more than {MAX_SCANS} progressive scans")
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
@@ -60,15 +71,19 @@ def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """One channel of 8 bits; transparency is laid on black."""
+    """One channel of 8 bits; transparent pixels are put on black."""
     if image.mode.startswith("I"):
         samples = np.asarray(image).astype(np.uint16, copy=False)
         return Image.fromarray(grey_table(full_scale(samples))[samples])
     if image.mode in _OPAQUE:
         return image.convert("L")
     grey = Image.new("L", image.size)
-    rows = max(1, 2**20 // image.width)  # in strips, for the sake of memory
+    rows = max(1, 2**20 // image.width)  # in strips, to save memory
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
         grey.paste(Image.alpha_composite(Image.new("RGBA", strip.size, (0, 0, 0, 255)), strip).convert("L"), (0, top))
     return grey
+
+
+JPEG = ImageFormat("JPEG", (b"\xff\xd8\xff",), (".jpg", ".jpeg"), "image/jpeg", header, decode)
+PNG = ImageFormat("PNG", (b"\x89PNG\r\n\x1a\n",), (".png",), "image/png", header, decode)

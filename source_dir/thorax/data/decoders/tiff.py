@@ -9,20 +9,30 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TILELENGTH, TILEWIDTH
 
-from thorax.data.decoders.limits import Header, Scaled, UnsupportedImage, check_size, full_scale, grey_table, resized
+from thorax.data.decoders.limits import (
+    Header,
+    ImageFormat,
+    Scaled,
+    UnsupportedImage,
+    check_size,
+    full_scale,
+    grey_table,
+    resized,
+)
 from thorax.data.decoders.raster import to_grey
 
 _WHITE_IS_ZERO = 0
 
 
 def header(file: BinaryIO) -> Header:
+    """What the tags say."""
     with Image.open(file, formats=("TIFF",)) as image:
         bits = _checked(image)
         return Header("TIFF", *image.size, "L" if image.mode.startswith("I;16") else image.mode, bits)
 
 
 def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
-    """(h, w) uint8. Samples of 12 bits use their full range, of 16 bits the range that full_scale tells."""
+    """(h, w) uint8. Samples of 12 bits use their full range, of 16 bits the range that full_scale finds."""
     with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
         bits = _checked(image)
         inverted = image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
@@ -38,7 +48,7 @@ def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
 
 
 def _checked(image: Image.Image) -> int:
-    """Bits of a sample; raises UnsupportedImage for what cannot be read within bounds or has no known range."""
+    """Bits of a sample; raises UnsupportedImage for an image that is too large or has no known range."""
     check_size(*image.size)
     tags = image.tag_v2  # type: ignore[attr-defined]
     tile = (int(tags.get(TILEWIDTH, 1)), int(tags.get(TILELENGTH, 1)))
@@ -46,7 +56,7 @@ def _checked(image: Image.Image) -> int:
     bits = int(max(tags.get(BITSPERSAMPLE, (1,))))
     if image.mode in ("F", "I"):
         kind = "floating-point" if image.mode == "F" else "signed or 32-bit"
-        raise UnsupportedImage(f"it has {kind} samples, whose black and white no one knows; convert it to 8 or 16 bits")
+        raise UnsupportedImage(f"it has {kind} samples, with no known black and white; convert it to 8 or 16 bits")
     first = image.tell()
     try:
         image.seek(first + 1)
@@ -54,3 +64,7 @@ def _checked(image: Image.Image) -> int:
         image.seek(first)
         return bits
     raise UnsupportedImage("it has several pages; write each as a file of its own")
+
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, little- and big-endian
+TIFF = ImageFormat("TIFF", _MAGIC, (".tif", ".tiff"), "image/tiff", header, decode)

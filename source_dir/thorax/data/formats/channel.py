@@ -10,26 +10,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from thorax.data.decoders import EXTENSIONS, is_image
+from thorax.data.decoders import is_image
 from thorax.errors import ThoraxError
 from thorax.files import files_below
 
-#: Names of missing images that an error tells.
+#: Names that an error lists at most.
 EXAMPLES = 5
-#: What an image may be, as errors tell it.
+#: What an image may be, for errors.
 KINDS = "JPEG, PNG, TIFF or DICOM"
 #: What a split column, a folder or a file name calls a part -> the part.
 PARTS = {
-    "train": "train",
-    "training": "train",
-    "train_val": "train",
-    "trainval": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training", "train_val", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 
@@ -60,46 +53,51 @@ class Channel:
 
     @cached_property
     def folders(self) -> list[str]:
+        """Names of the folders in the channel's folder."""
         return [e.name for e in self._entries if e.is_dir()]
 
     @cached_property
     def files(self) -> list[str]:
-        """Names of the files that lie in the folder itself."""
-        ending = posixpath.splitext(self.table)[1]
-        return [
-            e.name
-            for e in self._entries
-            if not e.is_dir() and not (ending and e.name.endswith(ending) and e.name != self.table)
-        ]
+        """Names of the files in the channel's folder itself."""
+        files = [e.name for e in self._entries if not e.is_dir()]
+        if ending := posixpath.splitext(self.table)[1]:
+            files = [name for name in files if name == self.table or not name.endswith(ending)]
+        return files
 
-    def ending(self, *suffixes: str) -> list[str]:
-        """Files of the folder itself with one of these ends."""
-        return [name for name in self.files if name.lower().endswith(suffixes)]
+    def ending(self, *endings: str) -> list[str]:
+        """Files of the folder itself with one of these endings."""
+        return [name for name in self.files if name.lower().endswith(endings)]
+
+    def only(self, names: Sequence[str], what: str) -> Path:
+        """The one file that is there.
+
+        Raises:
+            ThoraxError: there are several, or none; `what` is their plural.
+        """
+        if len(names) != 1:
+            raise ThoraxError(f"{self.folder} holds {len(names)} {what} ({', '.join(names)}); leave one")
+        return self.folder / names[0]
 
     @cached_property
     def everything(self) -> frozenset[str]:
         """Every file at any depth, links followed, hidden ones left out. Nothing is opened."""
         return frozenset(files_below(self.folder, (".", "__")))
 
+    @cached_property
     def images(self) -> list[str]:
         """Every image at any depth, in the order of its path."""
-        return self._images
-
-    @cached_property
-    def _images(self) -> list[str]:
-        found = (
-            n for n in self.everything if posixpath.splitext(n)[1].lower() in EXTENSIONS or is_image(self.folder / n)
-        )
+        found = (name for name in self.everything if is_image(self.folder / name))
         return sorted(found, key=lambda name: name.split("/"))
 
     def paths(self, names: Iterable[str]) -> list[str]:
+        """Where the named files are."""
         return [f"{self.folder}{os.sep}{name}" for name in names]
 
     def relative(self, name: str, where: str) -> str:
         """The name in its plain form: "./a//b.png" is "a/b.png"; an absolute path below the channel is taken.
 
         Raises:
-            ThoraxError: it leads out of the channel; `where` says who names it.
+            ThoraxError: it leads out of the channel; `where` is the place that names it.
         """
         plain = posixpath.normpath(name)
         if plain.startswith(f"{self.folder.absolute().as_posix()}/"):
@@ -111,7 +109,7 @@ class Channel:
     def locate(
         self, names: Sequence[str], table: str | Path, lines: Sequence[int], below: Sequence[str] = ("",)
     ) -> list[str]:
-        """Where the images are that a table names, below the channel, each looked for in the folders `below` in turn.
+        """Where the images of a table are, below the channel; each is looked for in the folders `below` in turn.
 
         Raises:
             ThoraxError: a name leads out of the channel, is listed twice or is empty, or images are missing; with
@@ -135,20 +133,20 @@ class Channel:
         if missing:
             line, name = missing[0]
             others = " or its folder images" if "images/" in below else ""
-            told = ", ".join(f"line {n} {m}" for n, m in missing[:EXAMPLES]) + (
-                ", ..." if len(missing) > EXAMPLES else ""
-            )
-            more = f"; {len(missing)} of {len(names)} images are missing: {told}" if len(missing) > 1 else ""
+            examples = shortened([f"line {n} {m}" for n, m in missing])
+            more = f"; {len(missing)} of {len(names)} images are missing: {examples}" if len(missing) > 1 else ""
             raise ThoraxError(f"{table} line {line}: {name} does not exist in {self.folder}{others}{more}")
         return found
 
     def inventory(self) -> str:
         """What lies in the folder, in a few words."""
-        names = [e.name for e in self._entries]
-        return (
-            f"{len(self.files)} files and {len(self.folders)} folders"
-            f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        )
+        names = shortened([e.name for e in self._entries], 3)
+        return f"{len(self.files)} files and {len(self.folders)} folders ({names})"
+
+
+def shortened(names: Sequence[str], most: int = EXAMPLES) -> str:
+    """The first names with commas between them, and "..." where there are more than `most`."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def part_of(text: str, where: str) -> str:

@@ -7,90 +7,92 @@ import posixpath
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import PARTS, Channel
+from thorax.data.formats.registry import DataFormat
 from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
-NAME = "coco"
 #: Files of COCO's annotations that hold no boxes, or not those of all categories.
 _OTHERS = re.compile(r"(captions|person_keypoints|stuff|panoptic|image_info)_.*", re.IGNORECASE)
-_LOOK = 1 << 16  #: bytes at both ends of a file by which annotations are told from any other JSON
+#: Bytes read at both ends of a JSON file to find out whether it holds annotations.
+_ENDS = 1 << 16
 
 
-def finds(channel: Channel) -> str:
-    files = _annotations(channel)
-    return f"COCO annotations ({', '.join(files)})" if files else ""
+class Coco(DataFormat):
+    """Annotations of boxes beside the images."""
 
+    name = "coco"
+    help = "MS-COCO: annotations/instances_*.json beside the images"
+    what = "COCO annotations"
+    endings: ClassVar = {".json": "application/json"}
+    owns_folders = True
 
-def _annotations(channel: Channel) -> list[str]:
-    """Annotation files in the folder or its folder annotations/, below the channel."""
-    listed = channel.ending(".json")
-    if "annotations" in channel.folders:
-        listed += sorted(
-            f"annotations/{path.name}"
-            for path in (channel.folder / "annotations").glob("*.json")
-            if not path.name.startswith(".")
+    def files(self, channel: Channel) -> list[str]:
+        """Annotation files in the folder or its folder annotations/, below the channel."""
+        listed = channel.ending(*self.endings)
+        if "annotations" in channel.folders:
+            below = (channel.folder / "annotations").glob("*.json")
+            listed += sorted(f"annotations/{path.name}" for path in below if not path.name.startswith("."))
+        listed = [name for name in listed if not _OTHERS.fullmatch(posixpath.basename(name))]
+        return [name for name in listed if _has_boxes(channel.folder / name)]
+
+    def read(self, channel: Channel) -> Listing:
+        """Images of all annotation files; of several (instances_train2017, instances_val2017) each is a part.
+
+        Raises:
+            ThoraxError: a file is not COCO's, ids do not fit together, categories differ, or no image is there.
+        """
+        files = self.files(channel)
+        if len(files) == 1:
+            listing, _ = _read(channel, files[0])
+            return replace(listing, patients=patients_of(listing.ids, channel.paths(listing.ids)))
+        listings, parts = [], []
+        for name in files:
+            words = re.findall("[a-z]+", posixpath.basename(name).lower())
+            part = next((PARTS[word] for word in words if word in PARTS), None)
+            if part is None or part in parts:
+                raise ThoraxError(
+                    f"{channel.folder} holds {len(files)} annotation files ({', '.join(files)}); leave one, or one each"
+                    " named train, val and test"
+                )
+            listings.append(_read(channel, name))
+            parts.append(part)
+        (first, names), *others = listings
+        for (_, other), name in zip(others, files[1:], strict=True):
+            if other != names:
+                raise ThoraxError(f"{channel.folder}: {files[0]} and {name} have other categories")
+        ids = [i for listing, _ in listings for i in listing.ids]
+        if len(set(ids)) != len(ids):
+            raise ThoraxError(f"{channel.folder}: an image is in several of {', '.join(files)}; leave each in one")
+        paths = channel.paths(ids)
+        return replace(
+            first,
+            ids=ids,
+            sources=FileColumn(paths),
+            targets=np.concatenate([listing.targets for listing, _ in listings]),
+            patients=patients_of(ids, paths),
+            parts=[part for part, (listing, _) in zip(parts, listings, strict=True) for _ in listing.ids],
+            notes=tuple(note for listing, _ in listings for note in listing.notes),
         )
-    return [
-        name for name in listed if not _OTHERS.fullmatch(posixpath.basename(name)) and _has_boxes(channel.folder / name)
-    ]
 
 
 def _has_boxes(file: Path) -> bool:
+    """Whether a JSON file looks like annotations, by two or more of their keys."""
     with file.open("rb") as stream:
-        head = stream.read(_LOOK)
-        stream.seek(max(0, file.stat().st_size - _LOOK))
+        head = stream.read(_ENDS)
+        stream.seek(max(0, file.stat().st_size - _ENDS))
         ends = head + stream.read()
     return sum(key in ends for key in (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')) >= 2
 
 
-def read(channel: Channel) -> Listing:
-    """Images of all annotation files; of several files (instances_train2017, instances_val2017) each is a part.
-
-    Raises:
-        ThoraxError: a file is not COCO's, ids that do not fit together, categories that differ, or no image is there.
-    """
-    files = _annotations(channel)
-    if len(files) == 1:
-        listing, _ = _read(channel, files[0])
-        return replace(listing, patients=patients_of(listing.ids, channel.paths(listing.ids)))
-    listings, parts = [], []
-    for name in files:
-        words = re.findall("[a-z]+", posixpath.basename(name).lower())
-        part = next((PARTS[word] for word in words if word in PARTS), None)
-        if part is None or part in parts:
-            raise ThoraxError(
-                f"{channel.folder} holds {len(files)} annotation files ({', '.join(files)}); leave one, or one each"
-                " named train, val and test"
-            )
-        listings.append(_read(channel, name))
-        parts.append(part)
-    (first, names), *others = listings
-    for (_, other), name in zip(others, files[1:], strict=True):
-        if other != names:
-            raise ThoraxError(f"{channel.folder}: {files[0]} and {name} have other categories")
-    ids = [i for listing, _ in listings for i in listing.ids]
-    if len(set(ids)) != len(ids):
-        raise ThoraxError(f"{channel.folder}: an image is in several of {', '.join(files)}; leave each in one")
-    paths = channel.paths(ids)
-    return replace(
-        first,
-        ids=ids,
-        sources=FileColumn(paths),
-        targets=np.concatenate([listing.targets for listing, _ in listings]),
-        patients=patients_of(ids, paths),
-        parts=[part for part, (listing, _) in zip(parts, listings, strict=True) for _ in listing.ids],
-        notes=tuple(note for listing, _ in listings for note in listing.notes),
-    )
-
-
 def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
+    """(images of one annotation file, category id -> name); the patients are filled in by `Coco.read`."""
     file = channel.folder / name
     try:
         stored = json.loads(file.read_bytes())
@@ -121,17 +123,13 @@ def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
         raise ThoraxError(
             f"none of the {len(files)} images of {file} is below {channel.folder}, e.g. {', '.join(files[:2])}"
         )
-    notes = (
-        (f"{len(files) - len(there)} of the {len(files)} images of {file.name} are not there and are left out",)
-        if len(there) < len(files)
-        else ()
-    )
+    notes: tuple[str, ...] = ()
+    if lacking := len(files) - len(there):
+        notes = (f"{lacking} of the {len(files)} images of {file.name} are not there and are left out",)
     ids = [places[n] for n in there]
     labels = tuple(names[c] for c in sorted(names))
-    return (
-        Listing(labels, ids, FileColumn(channel.paths(ids)), targets[there], ids, False, notes=notes, unnamed=np.nan),
-        names,
-    )
+    sources = FileColumn(channel.paths(ids))
+    return Listing(labels, ids, sources, targets[there], ids, False, notes=notes, unnamed=np.nan), names
 
 
 def _pairs(boxes: list[dict[str, Any]], crowds: bool) -> list[tuple[Any, int]]:
@@ -140,10 +138,8 @@ def _pairs(boxes: list[dict[str, Any]], crowds: bool) -> list[tuple[Any, int]]:
 
 
 def _places(channel: Channel, file: Path, names: list[str]) -> list[str]:
-    """Where each image is: at the channel's top, in images/, in the folder that the file is named after, or anywhere.
-
-    "": nowhere.
-    """
+    """Where each image is: at the channel's top, in images/, in the folder that the file is named after, or anywhere;
+    "" where it is missing."""
     folder = file.stem.partition("_")[2]
     anywhere: dict[str, str] = {}
     found = []
@@ -151,7 +147,7 @@ def _places(channel: Channel, file: Path, names: list[str]) -> list[str]:
         plain = channel.relative(name, str(file))
         place = next((p for p in (plain, f"images/{plain}", f"{folder}/{plain}") if p in channel.everything), "")
         if not place:
-            anywhere = anywhere or {posixpath.basename(path): path for path in channel.images()}
+            anywhere = anywhere or {posixpath.basename(path): path for path in channel.images}
             place = anywhere.get(posixpath.basename(plain), "")
         found.append(place)
     return found

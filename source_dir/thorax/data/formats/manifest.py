@@ -1,9 +1,8 @@
 """SageMaker's augmented manifest: a JSON object a line, with the image (`source-ref`) and its label.
 
 Labels: a class index; a list of 0 and 1 per label (multi-hot); or a list of class indices (class-id). Ground Truth's
-"...-metadata" with class-name or class-map names them. s3://bucket/a/b.png is the longest end of it (a/b.png, b.png)
-that
-the channel holds.
+"...-metadata" with class-name or class-map names them. Of s3://bucket/a/b.png the longest end that the channel holds is
+taken (a/b.png, b.png).
 """
 
 from __future__ import annotations
@@ -12,55 +11,52 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from thorax.data.columns import FileColumn
-from thorax.data.formats.channel import Channel, nearest
-from thorax.data.formats.numbered import MANY, classes, columns
-from thorax.data.patients import patients_of
+from thorax.data.formats.channel import Channel, ReadOptions, nearest
+from thorax.data.formats.label_values import MANY, Labels, Where, from_bits, from_classes
+from thorax.data.formats.registry import DataFormat
+from thorax.data.patients import fill_patients
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
-NAME = "manifest"
 IMAGE, PATIENT = "source-ref", "patient"
 
 
-def finds(channel: Channel) -> str:
-    manifests = channel.ending(".manifest", ".jsonl")
-    return f"a manifest ({', '.join(manifests)})" if manifests else ""
+class Manifest(DataFormat):
+    """A JSON object a line."""
 
+    name = "manifest"
+    help = "SageMaker's augmented manifest: a JSON object a line with source-ref and a label"
+    what = "a manifest"
+    endings: ClassVar = {".manifest": "application/jsonlines", ".jsonl": "application/jsonlines"}
 
-def read(channel: Channel) -> Listing:
-    """Images of the manifest, in its order.
+    def read(self, channel: Channel) -> Listing:
+        """Images of the manifest, in its order.
 
-    Raises:
-        ThoraxError: several manifests, a line that is no JSON object, an attribute that is missing, labels of several
-            kinds or out of range, images that are not there.
-    """
-    manifests = channel.ending(".manifest", ".jsonl")
-    if len(manifests) != 1:
-        raise ThoraxError(f"{channel.folder} holds {len(manifests)} manifests ({', '.join(manifests)}); leave one")
-    file = channel.folder / manifests[0]
-    lines, rows = _rows(file)
-    image, label = _attributes(file, rows[0], lines[0], channel.options.attribute_names)
-    for name in (image, label):
-        for line, row in zip(lines, rows, strict=True):
-            if name not in row:
-                raise ThoraxError(
-                    f"{file} line {line} has no attribute {name}{nearest(name, row)}; it has {', '.join(row)}"
-                )
-    refs = [_place(channel, str(row[image]), f"{file} line {line}") for line, row in zip(lines, rows, strict=True)]
-    places = channel.locate(refs, file, lines)
-    names, targets, exclusive = _labels(
-        file, lines, [row[label] for row in rows], _class_names(file, rows, label), channel
-    )
-    images = channel.paths(places)
-    patients = ["" if row.get(PATIENT) is None else str(row[PATIENT]) for row in rows]
-    if "" in patients:
-        patients = [person or told for person, told in zip(patients, patients_of(places, images), strict=True)]
-    return Listing(names, places, FileColumn(images), targets, patients, exclusive)
+        Raises:
+            ThoraxError: several manifests, a line that is no JSON object, an attribute that is missing, labels of
+                several kinds or out of range, images that are not there.
+        """
+        file = channel.only(self.files(channel), "manifests")
+        lines, rows = _rows(file)
+        image, label = _attributes(file, rows[0], lines[0], channel.options.attribute_names)
+        for name in (image, label):
+            for line, row in zip(lines, rows, strict=True):
+                if name not in row:
+                    raise ThoraxError(
+                        f"{file} line {line} has no attribute {name}{nearest(name, row)}; it has {', '.join(row)}"
+                    )
+        refs = [_place(channel, str(row[image]), f"{file} line {line}") for line, row in zip(lines, rows, strict=True)]
+        places = channel.locate(refs, file, lines)
+        known = _class_names(file, rows, label)
+        names, targets, exclusive = _labels(file, lines, [row[label] for row in rows], known, channel.options)
+        paths = channel.paths(places)
+        given = ["" if row.get(PATIENT) is None else str(row[PATIENT]) for row in rows]
+        return Listing(names, places, FileColumn(paths), targets, fill_patients(given, places, paths), exclusive)
 
 
 def _rows(file: Path) -> tuple[list[int], list[dict[str, Any]]]:
@@ -74,10 +70,8 @@ def _rows(file: Path) -> tuple[list[int], list[dict[str, Any]]]:
             except (ValueError, RecursionError) as error:
                 raise ThoraxError(f"{file} line {number} is not JSON: {error}") from None
             if not isinstance(row, dict):
-                raise ThoraxError(
-                    f"{file} line {number} is not a JSON object with attributes but"
-                    f" {str(text.strip()[:40], 'utf-8', 'replace')}"
-                )
+                start = str(text.strip()[:40], "utf-8", "replace")
+                raise ThoraxError(f"{file} line {number} is not a JSON object with attributes but {start}")
             lines.append(number)
             rows.append(row)
     if not rows:
@@ -128,12 +122,12 @@ def _class_names(file: Path, rows: Sequence[dict[str, Any]], label: str) -> dict
         about = row.get(f"{label}-metadata")
         if not isinstance(about, dict):
             continue
-        told: list[tuple[Any, Any]] = []
+        pairs: list[tuple[Any, Any]] = []
         if isinstance(about.get("class-map"), dict):
-            told = list(about["class-map"].items())
+            pairs = list(about["class-map"].items())
         elif "class-name" in about:
-            told = [(row[label], about["class-name"])]
-        for key, name in told:
+            pairs = [(row[label], about["class-name"])]
+        for key, name in pairs:
             try:
                 index = int(key)
             except (TypeError, ValueError, OverflowError):
@@ -144,24 +138,21 @@ def _class_names(file: Path, rows: Sequence[dict[str, Any]], label: str) -> dict
 
 
 def _labels(
-    file: Path, lines: Sequence[int], values: Sequence[Any], known: dict[int, str], channel: Channel
-) -> tuple[tuple[str, ...], np.ndarray, bool]:
+    file: Path, lines: Sequence[int], values: Sequence[Any], known: dict[int, str], options: ReadOptions
+) -> Labels:
     def where(n: int) -> str:
         return f"{file} line {lines[n]}"
 
     numbers = [_numbers(value) for value in values]
     for n, value in enumerate(numbers):
         if value is None or isinstance(value, list) != isinstance(numbers[0], list):
-            raise ThoraxError(
-                f"{where(n)}: the label {values[n]!r} is not"
-                f" {'a list of numbers' if isinstance(numbers[0], list) else 'a class index'}"
-            )
-    options = channel.options
+            expected = "a list of numbers" if isinstance(numbers[0], list) else "a class index"
+            raise ThoraxError(f"{where(n)}: the label {values[n]!r} is not {expected}")
     if not isinstance(numbers[0], list):
         indices = np.array(numbers, np.float64)
         if not known:
-            return classes(indices, options, where)
-        return (*_named(indices[:, None].tolist(), known, where), True)
+            return from_classes(indices, options, where)
+        return Labels(*_named(indices[:, None].tolist(), known, where), True)
     lists: list[list[float]] = numbers  # type: ignore[assignment]
     if not known and _multi_hot(file, lists, options.label_format):
         width = len(lists[0])
@@ -171,12 +162,12 @@ def _labels(
                     f"{where(n)} has {len(row)} labels, those before it {width}; for class indices set"
                     " label_format=class-id"
                 )
-        return columns(np.array(lists, np.float64).reshape(len(lists), width), options, where)
+        return from_bits(np.array(lists, np.float64).reshape(len(lists), width), options, where)
     if not known:
         largest = int(max((max(row, default=0) for row in lists), default=0))
         count = len(options.labels) or options.num_classes or min(largest + 1, MANY)
         known = dict(enumerate(options.labels or map(str, range(count))))
-    return (*_named(lists, known, where), False)
+    return Labels(*_named(lists, known, where), False)
 
 
 def _multi_hot(file: Path, lists: Sequence[Sequence[float]], asked: str) -> bool:
@@ -193,16 +184,14 @@ def _multi_hot(file: Path, lists: Sequence[Sequence[float]], asked: str) -> bool
     return True
 
 
-def _named(lists: Sequence[Sequence[float]], known: dict[int, str], where: Any) -> tuple[tuple[str, ...], np.ndarray]:
+def _named(lists: Sequence[Sequence[float]], known: dict[int, str], where: Where) -> tuple[tuple[str, ...], np.ndarray]:
     column = {index: k for k, index in enumerate(sorted(known))}
     targets = np.zeros((len(lists), len(column)), np.float32)
     for n, row in enumerate(lists):
         for index in row:
             if index not in column:
-                raise ThoraxError(
-                    f"{where(n)}: class {index:g} is out of range; known are"
-                    f" {', '.join(f'{i} {known[i]}' for i in sorted(known)[:8])}"
-                )
+                some = ", ".join(f"{i} {known[i]}" for i in sorted(known)[:8])
+                raise ThoraxError(f"{where(n)}: class {index:g} is out of range; known are {some}")
             targets[n, column[int(index)]] = 1
     return tuple(known[index] for index in sorted(known)), targets
 

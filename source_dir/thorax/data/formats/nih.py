@@ -1,8 +1,6 @@
-"""NIH ChestX-ray14 as published: Data_Entry_2017.csv (or the release of 2020), images in images/ or images_001/images/
-...
+"""NIH ChestX-ray14 as published: Data_Entry_2017.csv (or the release of 2020), images in images/ or images_001/images/.
 
-The official lists are honoured where they lie there: images of train_val_list.txt are train, those of test_list.txt
-test.
+Of the official lists that lie there, images of train_val_list.txt are train, those of test_list.txt test.
 """
 
 from __future__ import annotations
@@ -17,27 +15,16 @@ import numpy as np
 
 from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import EXAMPLES, Channel, nearest
+from thorax.data.formats.registry import DataFormat
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 from thorax.tables import read_table
 
-NAME = "nih"
-LABELS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
+_NAMES = (
+    "Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia "
+    "Pneumothorax Consolidation Edema Emphysema Fibrosis Pleural_Thickening Hernia"
 )
+LABELS = tuple(_NAMES.split())
 NONE = "No Finding"
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
 _TABLE = re.compile(r"data_entry.*\.csv(\.gz)?", re.IGNORECASE)
@@ -47,62 +34,56 @@ _LISTS = {
 }
 
 
-def finds(channel: Channel) -> str:
-    tables = _tables(channel)
-    return f"the NIH table ({', '.join(tables)})" if tables else ""
+class Nih(DataFormat):
+    """The published table, with the images below."""
 
+    name = "nih"
+    help = "NIH ChestX-ray14 as published: Data_Entry_2017.csv, the official lists and the images"
+    what = "the NIH table"
+    owns_folders = True
 
-def _tables(channel: Channel) -> list[str]:
-    return [name for name in channel.files if _TABLE.fullmatch(name)]
+    def files(self, channel: Channel) -> list[str]:
+        return [name for name in channel.files if _TABLE.fullmatch(name)]
 
+    def read(self, channel: Channel) -> Listing:
+        """Images of the table that are there, in its order; a note counts those that are not.
 
-def read(channel: Channel) -> Listing:
-    """Images of the table that are there, in its order; those that are not are counted.
-
-    Raises:
-        ThoraxError: several tables, a column is missing, a label is unknown, an image is listed twice, none is there,
-            or one
-            is there twice; an image in both official lists.
-    """
-    tables = _tables(channel)
-    if len(tables) != 1:
-        raise ThoraxError(f"{channel.folder} holds {len(tables)} NIH tables ({', '.join(tables)}); leave one")
-    file = channel.folder / tables[0]
-    table = read_table(file, ragged=True)  # in the header of 2017 two names hold commas and are not quoted
-    missing = [name for name in COLUMNS if name not in table.header]
-    if missing:
-        raise ThoraxError(f"{file} has no column {missing[0]}; it has {', '.join(table.header)}")
-    ids, findings, people = (table.columns[table.header.index(name)] for name in COLUMNS)
-    targets = _targets(file, findings, table.lines)
-    place = _places(channel)
-    if len(set(ids)) != len(ids):
-        first = {name: n for n, name in reversed(list(enumerate(ids)))}
-        n = next(n for n, name in enumerate(ids) if first[name] != n)
-        raise ThoraxError(f"{file} line {table.lines[n]} lists {ids[n]} a second time")
-    rows = np.array([n for n, name in enumerate(ids) if name in place], np.int64)
-    if not len(rows):
-        raise ThoraxError(
-            f"none of the {len(ids)} images of {file} is below {channel.folder}; images lie in images/ or"
-            " images_001/images/ and so on"
-        )
-    notes = (
-        [f"{len(ids) - len(rows)} of the {len(ids)} images of {file.name} are not there and are left out"]
-        if len(rows) < len(ids)
-        else []
-    )
-    found = [ids[n] for n in rows]
-    patients = [person.zfill(8) for n in rows if (person := people[n].strip())]
-    if len(patients) != len(rows):
-        n = next(n for n in rows if not people[n].strip())
-        raise ThoraxError(f"{file} line {table.lines[n]} has no Patient ID")
-    parts = _parts(channel, found, notes)
-    sources = FileColumn(channel.paths(place[name] for name in found))
-    if parts is not None and None in parts:
-        kept = np.array([k for k, part in enumerate(parts) if part], np.int64)
-        notes.append(f"{len(parts) - len(kept)} images are in neither official list and are left out")
-        found, patients, parts = ([column[k] for k in kept] for column in (found, patients, parts))
-        sources, rows = sources.take(kept), rows[kept]
-    return Listing(LABELS, found, sources, targets[rows], patients, exclusive=False, parts=parts, notes=tuple(notes))  # type: ignore[arg-type]
+        Raises:
+            ThoraxError: several tables, a column is missing, a label is unknown, an image is listed twice, none is
+                there, or one is there twice; an image in both official lists.
+        """
+        file = channel.only(self.files(channel), "NIH tables")
+        table = read_table(file, ragged=True)  # in the header of 2017 two names hold commas and are not quoted
+        if missing := [name for name in COLUMNS if name not in table.header]:
+            raise ThoraxError(f"{file} has no column {missing[0]}; it has {', '.join(table.header)}")
+        ids, findings, people = (table.columns[table.header.index(name)] for name in COLUMNS)
+        targets = _targets(file, findings, table.lines)
+        place = _places(channel)
+        if len(set(ids)) != len(ids):
+            first = {name: n for n, name in reversed(list(enumerate(ids)))}
+            n = next(n for n, name in enumerate(ids) if first[name] != n)
+            raise ThoraxError(f"{file} line {table.lines[n]} lists {ids[n]} a second time")
+        rows = np.array([n for n, name in enumerate(ids) if name in place], np.int64)
+        if not len(rows):
+            raise ThoraxError(
+                f"none of the {len(ids)} images of {file} is below {channel.folder}; images lie in images/ or"
+                " images_001/images/ and so on"
+            )
+        notes = []
+        if lacking := len(ids) - len(rows):
+            notes = [f"{lacking} of the {len(ids)} images of {file.name} are not there and are left out"]
+        found = [ids[n] for n in rows]
+        if unknown := [n for n in rows if not people[n].strip()]:
+            raise ThoraxError(f"{file} line {table.lines[unknown[0]]} has no Patient ID")
+        patients = [people[n].strip().zfill(8) for n in rows]
+        parts = _parts(channel, found)
+        if parts is not None and "" in parts:
+            kept = np.array([k for k, part in enumerate(parts) if part], np.int64)
+            notes.append(f"{len(parts) - len(kept)} images are in neither official list and are left out")
+            found, patients, parts = ([column[k] for k in kept] for column in (found, patients, parts))
+            rows = rows[kept]
+        sources = FileColumn(channel.paths(place[name] for name in found))
+        return Listing(LABELS, found, sources, targets[rows], patients, False, parts, tuple(notes))
 
 
 def _targets(file: Path, findings: Sequence[str], lines: Sequence[int]) -> np.ndarray:
@@ -135,8 +116,8 @@ def _places(channel: Channel) -> dict[str, str]:
     return place
 
 
-def _parts(channel: Channel, images: Sequence[str], notes: list[str]) -> list[str | None] | None:
-    """train or test of every image, by the official lists; None for an image of neither. No lists: None."""
+def _parts(channel: Channel, images: Sequence[str]) -> list[str] | None:
+    """train or test of every image, by the official lists; "" for an image of neither. None: there are no lists."""
     lists: dict[str, set[str]] = {}
     for part, pattern in _LISTS.items():
         for name in (name for name in channel.files if pattern.fullmatch(name)):
@@ -145,8 +126,7 @@ def _parts(channel: Channel, images: Sequence[str], notes: list[str]) -> list[st
             lists.setdefault(part, set()).update(text.decode("utf-8", "replace").split())
     if not lists:
         return None
-    both = sorted(lists.get("train", set()) & lists.get("test", set()))
-    if both:
+    if both := sorted(lists.get("train", set()) & lists.get("test", set())):
         raise ThoraxError(
             f"{len(both)} images of {channel.folder} are in both official lists, e.g. {', '.join(both[:EXAMPLES])};"
             " leave each in one"
@@ -154,4 +134,4 @@ def _parts(channel: Channel, images: Sequence[str], notes: list[str]) -> list[st
     if len(lists) == 1:
         (part,) = lists
         return [part if image in lists[part] else "test" if part == "train" else "train" for image in images]
-    return ["train" if image in lists["train"] else "test" if image in lists["test"] else None for image in images]
+    return ["train" if image in lists["train"] else "test" if image in lists["test"] else "" for image in images]

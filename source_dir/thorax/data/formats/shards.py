@@ -2,7 +2,7 @@
 
 Members that share a name up to the first dot are one image: its picture, and a .json with `id`, `patient` and `label`
 (classes) or `labels` ({name: 1, 0, or null for unknown}), or a .cls with its class. Without an id the name is the id;
-without a patient the id or the DICOM header tells it.
+without a patient the id or the DICOM header is read for one.
 """
 
 from __future__ import annotations
@@ -10,41 +10,49 @@ from __future__ import annotations
 import json
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from thorax.data.columns import ByteRangeColumn
-from thorax.data.formats.channel import Channel
+from thorax.data.formats.channel import Channel, shortened
+from thorax.data.formats.label_values import Labels
+from thorax.data.formats.registry import IMAGES, DataFormat
 from thorax.data.images import EXTENSIONS
-from thorax.data.patients import patients_of
+from thorax.data.patients import fill_patients
 from thorax.data.samples import Listing
 from thorax.data.shards import INDEX, Member, members, read_index
 from thorax.data.source import ByteRange
 from thorax.errors import ThoraxError
 
-NAME = "shards"
-#: What a .json or .cls may take; an image is never read while the shards are listed.
+#: Bytes that a .json or .cls may have; an image is never read while the shards are listed.
 LARGEST_TEXT = 1 << 20
 
 
-def finds(channel: Channel) -> str:
-    tars = channel.ending(".tar")
-    return f"{len(tars)} tar shards ({', '.join(tars[:2])}{', ...' if len(tars) > 2 else ''})" if tars else ""
+class Shards(DataFormat):
+    """Tar files, with or without their index."""
 
+    name = "shards"
+    help = "tar shards, as `prepare.py pack` or webdataset writes them"
+    endings: ClassVar = {".tar": IMAGES}
 
-def read(channel: Channel) -> Listing:
-    """Images of all shards, in the order of names and of places in them.
+    def detect(self, channel: Channel) -> str:
+        tars = self.files(channel)
+        return f"{len(tars)} tar shards ({shortened(tars, 2)})" if tars else ""
 
-    Raises:
-        ThoraxError: a shard is damaged or holds what it must not (see data.shards), an image has no label, or an id
-            comes twice.
-    """
-    if not (channel.folder / INDEX).is_file():
-        return _scan([channel.folder / name for name in channel.ending(".tar")])
-    index = read_index(channel.folder)
-    sources = ByteRangeColumn([channel.folder / name for name in index.shards], index.which, index.offsets, index.sizes)
-    return Listing(index.names, index.ids, sources, index.targets, index.patients, index.exclusive)
+    def read(self, channel: Channel) -> Listing:
+        """Images of all shards, in the order of names and of places in them.
+
+        Raises:
+            ThoraxError: a shard is damaged or holds what it must not (see data.shards), an image has no label, or an
+                id comes twice.
+        """
+        if not (channel.folder / INDEX).is_file():
+            return _scan([channel.folder / name for name in self.files(channel)])
+        index = read_index(channel.folder)
+        files = [channel.folder / name for name in index.shards]
+        sources = ByteRangeColumn(files, index.which, index.offsets, index.sizes)
+        return Listing(index.names, index.ids, sources, index.targets, index.patients, index.exclusive)
 
 
 def _scan(shards: list[Path]) -> Listing:
@@ -63,12 +71,10 @@ def _scan(shards: list[Path]) -> Listing:
             patients.append("" if about.get("patient") is None else str(about["patient"]))
             labels.append(about["label"] if "label" in about else about["labels"])
             places.append((k, image.offset, image.size))
-    names, targets, exclusive = _targets(shards, ids, labels)
+    names, targets, exclusive = _labels(shards, ids, labels)
     which, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
     sources = ByteRangeColumn(shards, which, offsets, sizes)
-    if "" in patients:
-        patients = [person or told for person, told in zip(patients, patients_of(ids, list(sources)), strict=True)]
-    return Listing(names, ids, sources, targets, patients, exclusive)
+    return Listing(names, ids, sources, targets, fill_patients(patients, ids, list(sources)), exclusive)
 
 
 def _key(member: Member) -> str:
@@ -77,7 +83,7 @@ def _key(member: Member) -> str:
 
 
 def _image(shard: Path, key: str, group: list[Member]) -> tuple[Member | None, dict[str, Any]]:
-    """The image's picture and what is told about it; None where the group has no picture."""
+    """(the image's picture, what its .json or .cls says); None where the group has no picture."""
     by_suffix = {PurePosixPath(m.name).suffix.lower(): m for m in group}
     images = [m for suffix, m in by_suffix.items() if suffix in EXTENSIONS]
     if not images:
@@ -116,7 +122,8 @@ def _text(shard: Path, member: Member) -> str:
         raise ThoraxError(f"{shard}: {member.name} is not UTF-8") from None
 
 
-def _targets(shards: list[Path], ids: list[str], labels: list[Any]) -> tuple[tuple[str, ...], np.ndarray, bool]:
+def _labels(shards: list[Path], ids: list[str], labels: list[Any]) -> Labels:
+    """Of one class an image, or a value of every label; `shards` and `ids` are for errors."""
     exclusive = all(not isinstance(label, dict) for label in labels)
     if not exclusive and not all(isinstance(label, dict) for label in labels):
         other = next(name for name, label in zip(ids, labels, strict=True) if not isinstance(label, dict))
@@ -126,7 +133,7 @@ def _targets(shards: list[Path], ids: list[str], labels: list[Any]) -> tuple[tup
     if exclusive:
         names = tuple(sorted({str(label) for label in labels}))
         place = {name: k for k, name in enumerate(names)}
-        return names, np.eye(len(names), dtype=np.float32)[[place[str(label)] for label in labels]], True
+        return Labels(names, np.eye(len(names), dtype=np.float32)[[place[str(label)] for label in labels]], True)
     names = tuple(dict.fromkeys(str(name) for label in labels for name in label))
     values = {1: 1.0, 0: 0.0, None: np.nan}
     targets = np.zeros((len(ids), len(names)), np.float32)
@@ -139,4 +146,4 @@ def _targets(shards: list[Path], ids: list[str], labels: list[Any]) -> tuple[tup
                     f"{shards[0].parent}: the image {ids[n]} has {name}={label[name]!r}; write 1, 0, or null for"
                     " unknown"
                 ) from None
-    return names, targets, False
+    return Labels(names, targets, False)

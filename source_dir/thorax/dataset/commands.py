@@ -1,0 +1,317 @@
+"""The commands of `python -m thorax.dataset`: flags in, functions of this package called, results printed."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thorax.data.samples import Listing, SampleSet
+from thorax.data.splits import check_parts, csv_text, split_table
+from thorax.dataset.arguments import PARTS
+from thorax.dataset.checking import CheckReport, check, check_page
+from thorax.dataset.inventory import ImageInventory, read_inventory
+from thorax.dataset.pack_state import PackOptions
+from thorax.dataset.packing import pack, verify
+from thorax.dataset.pixel_stats import draw_stats, stats
+from thorax.dataset.public_sets import coco_labels, nih_labels
+from thorax.dataset.reading import label_names, read_images, some
+from thorax.dataset.splitting import parts_by_test_list, split
+from thorax.dataset.writing import write_listing, write_lists, write_text
+from thorax.errors import ThoraxError
+from thorax.files import check_output
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command that the arguments name; returns its exit code.
+
+    Raises:
+        ThoraxError: a mistake in the arguments or in the images.
+    """
+    return COMMANDS[args.command](args)
+
+
+def _inventory(args: argparse.Namespace) -> ImageInventory:
+    """The images of IMAGES, or of --train, --validation and --test."""
+    if args.processes < 1:
+        raise ThoraxError(f"--processes {args.processes} is out of range; choose 1 or more")
+    folders = {part: folder for part in PARTS if (folder := getattr(args, part))}
+    if bool(args.images) == bool(folders):
+        raise ThoraxError("give either IMAGES, a folder, or --train DIR with perhaps --validation DIR and --test DIR")
+    lists = {part: folder for part in PARTS if (folder := getattr(args, f"{part}_lst"))}
+    for part, folder in lists.items():
+        if part not in folders:
+            raise ThoraxError(f"--{part}-lst {folder} without --{part}: a list needs its images; give --{part} DIR")
+    return read_inventory(folders or args.images, args.data_format, label_names(args.labels), lists)
+
+
+def _images(args: argparse.Namespace) -> Listing:
+    return read_images(args.images, args.data_format, label_names(args.labels))
+
+
+def _check_outputs(args: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if file := getattr(args, name):
+            check_output(file, f"--{name}")
+
+
+def _check_seed(flag: str, seed: int | None) -> None:
+    """Raises ThoraxError: numpy takes no seed below 0."""
+    if seed is not None and seed < 0:
+        raise ThoraxError(f"{flag} {seed} is out of range; choose 0 or more")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _console() -> Any:
+    """Where tables are printed; wide where there is no terminal, so that nothing is cut."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+
+
+# -- check and stats ---------------------------------------------------------------------------------------------------
+
+
+def _check(args: argparse.Namespace) -> int:
+    images = _inventory(args)
+    _check_outputs(args, "json", "html")
+    report = check(images, args.smallest, args.patient_scope, args.processes)
+    _show_report(report)
+    if args.json:
+        write_text(_json(report.to_dict()), args.json, "report")
+    if args.html:
+        write_text(check_page(report), args.html, "report")
+    counts = f"{len(images)} images: {len(report.errors)} errors, {len(report.warnings)} warnings"
+    print("; ".join([counts, *(str(file) for file in (args.json, args.html) if file)]))
+    return 1 if report.errors else 0
+
+
+def _show_report(report: CheckReport) -> None:
+    """Prints what the set holds, and the findings."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    def lines(counts: dict[str, int], most: int) -> str:
+        return escape("\n".join(f"{n} {name}" for name, n in list(counts.items())[:most]))
+
+    table = Table("part", "images", "patients", "labels", "kinds", "sizes", title_justify="left")
+    for row in report.parts():
+        sizes = " to ".join(dict.fromkeys(f"{s[0]}x{s[1]}" for s in (row["smallest"], row["largest"]) if s))
+        counts = lines(row["labels"], 15), lines(row["kinds"], 6)
+        table.add_row(row["part"], str(row["images"]), str(row["patients"]), *counts, sizes)
+    _console().print(table)
+    if report.findings:
+        table = Table("", "check", "finding")
+        for finding in report.findings:
+            colour = "red" if finding.level == "error" else "yellow"
+            table.add_row(f"[{colour}]{finding.level}[/]", finding.check, escape(finding.message))
+        _console().print(table)
+
+
+def _stats(args: argparse.Namespace) -> int:
+    images = _inventory(args)
+    _check_outputs(args, "json", "png")
+    found = stats(images, args.processes)
+    figures = found.to_dict()
+    _show_figures(figures)
+    for problem in found.problems[:3]:
+        print(f"warning: left out: {problem}")
+    if args.json:
+        write_text(_json(figures), args.json, "figures")
+    if args.png:
+        draw_stats(found, args.png)
+    return 0
+
+
+def _show_figures(figures: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    unreadable = f", {figures['unreadable']} not readable" if figures["unreadable"] else ""
+    rows = {
+        "images": f"{figures['images']} of {figures['patients']} patients{unreadable}",
+        "mean, std": f"{figures['mean']:.6f}, {figures['std']:.6f} (grey / 255, {figures['pixels']:,} pixels)",
+    }
+    for name, n in figures["labels"].items():
+        share = n["images"] / max(figures["images"] - n["unknown"], 1)
+        unknown = f", {n['unknown']} unknown" if n["unknown"] else ""
+        rows[f"label {name}"] = f"{n['images']} ({share:.1%}){unknown}"
+    for side in ("width", "height"):
+        rows[side] = "{least} to {most}, median {median}".format(**figures[side])
+    for what in ("kinds", "modes", "bits"):
+        rows[what] = ", ".join(f"{name}: {n}" for name, n in figures[what].items())
+    table = Table("what", "value")
+    for what, value in rows.items():
+        table.add_row(escape(what), escape(value))
+    _console().print(table)
+
+
+# -- list and split ----------------------------------------------------------------------------------------------------
+
+
+def _list(args: argparse.Namespace) -> int:
+    if not 0.02 <= args.ratio <= 1:
+        raise ThoraxError(f"--ratio {args.ratio:g} is out of range; choose 0.02 to 1")
+    _check_seed("--seed", args.seed)
+    if args.out.endswith(os.sep) or Path(args.out).name in ("", ".."):
+        raise ThoraxError(
+            f"--out {args.out} is a folder; write how the lists in it are to be named, such as"
+            f" {Path(args.out) / 'NAME'}"
+        )
+    listing = _images(args)
+    written = write_lists(listing, args.images, Path(args.out.removesuffix(".lst")), args.ratio, args.seed)
+    for file, count in written.items():
+        print(f"{file}: {count} images")
+    numbered = ", ".join(f"{k} {name}" for k, name in enumerate(listing.names))
+    what = "classes" if listing.exclusive else "columns"
+    print(f"{what}: {numbered}; train with --set labels={','.join(listing.names)}")
+    return 0
+
+
+def _split(args: argparse.Namespace) -> int:
+    for name in ("validation", "test"):
+        if not 0 <= getattr(args, name) <= 0.5:
+            raise ThoraxError(f"--{name} {getattr(args, name):g} is out of range; choose 0 to 0.5")
+    _check_seed("--seed", args.seed)
+    if args.out.suffix.lower() == ".parquet":
+        raise ThoraxError(f"--out {args.out}: a split is written as CSV; name it {args.out.with_suffix('.csv')}")
+    listing = _images(args)
+    _check_outputs(args, "out")
+    if args.test_list:
+        listing = dataclasses.replace(listing, parts=parts_by_test_list(listing, args.test_list))
+    elif args.anew:
+        listing = dataclasses.replace(listing, parts=None)
+    parts = split(listing, args.validation, args.test, args.seed)
+    for warning in check_parts(parts, args.patient_scope, cut=listing.parts is None):
+        print(f"warning: {warning}")
+    text, digest = split_table(parts)
+    write_text(text, args.out, "split")
+    write_text(f"{digest}  {args.out.name}\n", args.out.with_name(f"{args.out.name}.sha256"), "checksum")
+    print(csv_text(["part", "images", "patients", *parts[0].space.classes], [_row(part) for part in parts]), end="")
+    print(f"{args.out}: sha256 {digest}")
+    return 0
+
+
+def _row(part: SampleSet) -> list[object]:
+    return [part.part, len(part), len(set(part.patients)), *part.class_counts().values()]
+
+
+# -- pack --------------------------------------------------------------------------------------------------------------
+
+
+def _pack(args: argparse.Namespace) -> int:
+    if args.verify:
+        if args.out is not None:
+            raise ThoraxError(f"--verify checks one packed folder and writes nothing; leave {args.out} out")
+        verify(args.images, args.data_format, label_names(args.labels), args.processes)
+        return 0
+    options = _pack_options(args)
+    listing = _images(args)
+    for part, images in _by_part(listing, args.split).items():
+        name = part or args.images.resolve().name
+
+        def say(line: str, part: str = part) -> None:
+            print(f"{part}: {line}" if part else line, flush=True)
+
+        pack(images, args.out / part, options, name, args.processes, say)
+    return 0
+
+
+def _pack_options(args: argparse.Namespace) -> PackOptions:
+    """Raises ThoraxError for values out of range and flags that do not go together."""
+    if args.out is None:
+        raise ThoraxError("OUT is missing: the folder to write to")
+    for name, low, high in (("quality", 1, 100), ("shard_images", 1, 10**9), ("processes", 1, 1024)):
+        value = getattr(args, name)
+        if not low <= value <= high:
+            raise ThoraxError(f"--{name.replace('_', '-')} {value} is out of range; choose {low} to {high}")
+    _check_seed("--shuffle", args.shuffle)
+    if args.size and not all(side.isdecimal() and 8 <= int(side) <= 8192 for side in args.size.split("x", 1)):
+        raise ThoraxError(
+            f"--size {args.size} is out of range; write the short side, such as 256, or WIDTHxHEIGHT, such as 256x256"
+            " (8 to 8192)"
+        )
+    if args.out.resolve() == args.images.resolve() or args.images.resolve() in args.out.resolve().parents:
+        raise ThoraxError(f"{args.out} lies in the folder that is packed; choose one outside of {args.images}")
+    encode = args.encode or ("jpeg" if args.size else "keep")
+    if args.size and encode == "keep":
+        raise ThoraxError(
+            f"--size {args.size} with --encode keep: a scaled image must be encoded anew; choose jpeg or png"
+        )
+    return PackOptions(args.to, args.size, encode, args.quality, args.shard_images, args.shuffle, args.skip_corrupt)
+
+
+def _by_part(listing: Listing, split: Path | None) -> dict[str, Listing]:
+    """Images by part; "" where there are no parts."""
+    marks = listing.parts if split is None else _read_split(split, listing.ids)
+    if marks is None:
+        return {"": listing}
+    parts = np.array(marks)
+    return {part: some(listing, np.flatnonzero(parts == part)) for part in PARTS if part in parts}
+
+
+def _read_split(file: Path, ids: Sequence[str]) -> list[str]:
+    """The part of every image.
+
+    Raises:
+        ThoraxError: not a table of the command split, or an image is not in it.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            rows = list(csv.DictReader(text))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ThoraxError(f"--split {file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not rows or not {"id", "part"} <= set(rows[0]):
+        raise ThoraxError(f"--split {file} is not a table with the columns id and part, as prepare.py split writes it")
+    part = {row["id"]: row["part"] for row in rows}
+    if lacking := [name for name in ids if part.get(name) not in PARTS]:
+        some_names = ", ".join(lacking[:3])
+        raise ThoraxError(
+            f"--split {file} has no part (train, validation or test) for {len(lacking)} images, e.g. {some_names};"
+            " split again"
+        )
+    return [part[name] for name in ids]
+
+
+# -- coco and nih ------------------------------------------------------------------------------------------------------
+
+
+def _coco(args: argparse.Namespace) -> int:
+    listing = coco_labels(args.images, label_names(args.labels), not args.no_crowds, args.drop_empty)
+    return _write_table(listing, args)
+
+
+def _nih(args: argparse.Namespace) -> int:
+    return _write_table(nih_labels(args.images, not args.without_images), args)
+
+
+def _write_table(listing: Listing, args: argparse.Namespace) -> int:
+    write_listing(listing, args.images, args.out)
+    counts = zip(listing.names, np.nansum(listing.targets, axis=0), strict=True)
+    positives = ", ".join(f"{name} {int(count)}" for name, count in counts)
+    marks = list(listing.parts or ())
+    parts = "; " + ", ".join(f"{part} {marks.count(part)}" for part in dict.fromkeys(marks)) if marks else ""
+    print(f"{args.out}: {len(listing.ids)} images ({positives}){parts}; paths are relative to {args.images}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "check": _check,
+    "stats": _stats,
+    "list": _list,
+    "split": _split,
+    "pack": _pack,
+    "coco": _coco,
+    "nih": _nih,
+}

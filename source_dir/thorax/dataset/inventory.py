@@ -1,0 +1,122 @@
+"""The images of all parts of a set, by columns: what `check` and `stats` work on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from thorax.data.formats.channel import ReadOptions
+from thorax.data.formats.reading import read_channel
+from thorax.data.source import Source
+from thorax.dataset.reading import check_format, label_columns
+from thorax.labels import NEGATIVE_NAMES
+
+PARTS = ("train", "validation", "test")
+#: The one part of a set without parts.
+WHOLE = "images"
+
+
+@dataclass
+class ImageInventory:
+    """The images of all parts.
+
+    Attributes:
+        names: label names of all parts together.
+        parts, ids, patients, sources: of every image.
+        targets: (N, len(names)): 1, 0, or NaN for unknown.
+        exclusive: every image has exactly one of the names.
+        notes: what the formats left out, and why.
+    """
+
+    names: tuple[str, ...]
+    parts: np.ndarray
+    ids: list[str]
+    patients: list[str]
+    sources: list[Source]
+    targets: np.ndarray
+    exclusive: bool
+    notes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def part_names(self) -> list[str]:
+        """The parts that have images, in the order train, validation, test."""
+        found = set(self.parts.tolist())
+        return [part for part in (*PARTS, WHOLE) if part in found]
+
+    @property
+    def independent_labels(self) -> list[tuple[int, str, str]]:
+        """(column, label, name of its absence); of two classes the one that is not called normal stands for both."""
+        if not self.exclusive or len(self.names) != 2:
+            return [(k, name, f"not {name}") for k, name in enumerate(self.names)]
+        k = int(self.names[0].lower() in NEGATIVE_NAMES or self.names[1].lower() not in NEGATIVE_NAMES)
+        return [(k, self.names[k], self.names[1 - k])]
+
+    def place(self, k: int) -> str:
+        """The name of image k with its part, for messages."""
+        part = str(self.parts[k])
+        return self.ids[k] if part == WHOLE or self.ids[k].startswith(f"{part}/") else f"{part}: {self.ids[k]}"
+
+    def labels(self, k: int) -> str:
+        """The labels of image k in words."""
+        row = list(zip(self.names, self.targets[k], strict=True))
+        present, unknown = [n for n, v in row if v == 1], [f"{n}?" for n, v in row if np.isnan(v)]
+        return "|".join(present + (unknown if len(unknown) < 4 else [f"{len(unknown)} unknown"])) or "none"
+
+    def take(self, rows: np.ndarray) -> ImageInventory:
+        """The images at (n,) `rows`."""
+        ids, patients, sources = ([column[k] for k in rows] for column in (self.ids, self.patients, self.sources))
+        return ImageInventory(
+            self.names, self.parts[rows], ids, patients, sources, self.targets[rows], self.exclusive, self.notes
+        )
+
+
+def read_inventory(
+    images: Path | Mapping[str, Path],
+    data_format: str = "auto",
+    labels: Sequence[str] = (),
+    lists: Mapping[str, Path] | None = None,
+) -> ImageInventory:
+    """The images of a folder, perhaps with parts of its own, or of the folder of each part.
+
+    Args:
+        images: a folder, or part (train, validation, test) -> folder.
+        data_format: a name of FORMAT_NAMES; auto looks.
+        labels: those to keep, in this order; empty: all.
+        lists: part -> the folder of its .lst.
+
+    Raises:
+        ThoraxError: see read_channel and label_columns, or the format is unknown.
+    """
+    check_format(data_format)
+    folders = images if isinstance(images, Mapping) else {WHOLE: images}
+    options = ReadOptions(labels=tuple(labels))
+    listings = {
+        part: read_channel(part, Path(folder), data_format, options, (lists or {}).get(part))
+        for part, folder in folders.items()
+    }
+    names = tuple(dict.fromkeys(name for listing in listings.values() for name in listing.names))
+    exclusive = all(listing.exclusive for listing in listings.values())
+    count = sum(len(listing.ids) for listing in listings.values())
+    targets = np.full((count, len(names)), 0.0 if exclusive else np.nan, np.float32)
+    columns = label_columns(names, exclusive, labels)
+    kept = tuple(names[k] for k in columns)
+    found = ImageInventory(kept, np.array([]), [], [], [], targets, exclusive, [])
+    parts: list[str] = []
+    for part, listing in listings.items():
+        rows = slice(len(parts), len(parts) + len(listing.ids))
+        for k, name in enumerate(listing.names):
+            targets[rows, names.index(name)] = listing.targets[:, k]
+        marks = listing.parts if part == WHOLE else None
+        parts += list(marks) if marks is not None else [part] * len(listing.ids)
+        found.ids += list(listing.ids)
+        found.patients += list(listing.patients)
+        found.sources += list(listing.sources)
+        found.notes += list(listing.notes)
+    found.parts, found.targets = np.array(parts), targets[:, columns]
+    return found
