@@ -33,8 +33,8 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(f"chest-{number}" for number in range(100))
-    monkeypatch.setattr("thorax_launch.sagemaker.endpoint_command.dated", lambda name: next(names))
-    monkeypatch.setattr("thorax_launch.sagemaker.errors.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.deployment.dated", lambda name: next(names))
+    monkeypatch.setattr("thorax_launch.sagemaker.status.POLL", 0.0)
     monkeypatch.setattr("thorax_launch.sagemaker.smoke_tests.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
@@ -131,7 +131,7 @@ def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, light: Path
 def test_what_is_sent_is_what_the_dry_run_shows(
     aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thorax_launch.sagemaker.endpoint_command.dated", lambda name: "chest-x")
+    monkeypatch.setattr("thorax_launch.sagemaker.deployment.dated", lambda name: "chest-x")
     more = [
         "--autoscale",
         "1,2",
@@ -353,7 +353,7 @@ def test_an_autoscaled_endpoint_keeps_its_machine(
     capsys.readouterr()
     aws.own = list(aws.calls)
     aws.calls.clear()
-    monkeypatch.setattr("thorax_launch.sagemaker.submission.confirmed", lambda question: pytest.fail("it asked"))
+    monkeypatch.setattr("thorax_launch.cli.aws.confirmed", lambda question: pytest.fail("it asked"))
     another = words(light, "--instance-type", "ml.m5.xlarge", "--autoscale", "1,2")
     assert deploy.main([word for word in another if word != "--yes"]) == 1
     assert not {one for one in aws.operations if not one.startswith(("Describe", "Get"))}

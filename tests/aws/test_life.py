@@ -24,7 +24,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thorax_launch.sagemaker.follow.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.status.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
 
@@ -415,7 +415,6 @@ def best_of(aws: Any) -> None:
 def test_the_best_of_a_search_is_deployed(
     aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thorax_launch.sagemaker.search.POLL", 0.0)
     monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", lambda *_: None)
     best_of(aws)
     where = ["--deploy-best", "--endpoint-name", "chest", *PLACE]

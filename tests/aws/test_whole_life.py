@@ -32,7 +32,7 @@ PLACE = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("follow", "search", "errors", "smoke_tests", "transforms"):
+    for module in ("status", "smoke_tests"):
         monkeypatch.setattr(f"thorax_launch.sagemaker.{module}.POLL", 0.0)
 
 

@@ -31,7 +31,7 @@ COMMANDS = {
     "pack": ("thorax.dataset.pack", "pack images into tar shards or RecordIO, also at a smaller size"),
     "coco": ("thorax.dataset.coco", "turn COCO annotations into a table of labels"),
     "nih": ("thorax.dataset.nih", "turn the NIH ChestX-ray14 table into a table of labels"),
-    "upload": ("thorax_launch.sagemaker.upload", "upload a folder to S3, only what changed"),
+    "upload": ("thorax_launch.sagemaker.uploads", "upload a folder to S3, only what changed"),
 }
 
 
