@@ -128,7 +128,9 @@ def did_you_mean(name: str, known: list[str]) -> str:
 def request_fields(options: MachineOptions) -> dict[str, Any]:
     """The request fields that the options fill: AWS's names, nested as AWS nests them."""
     found: dict[str, Any] = {}
-    for entry in entries(MachineOptions):
+    for entry in entries(type(options)):
+        if not entry.option.field:
+            continue
         value = entry.option.value(options) if entry.option.value else getattr(options, entry.name)
         *parents, name = entry.option.field.split(".")
         place = found
