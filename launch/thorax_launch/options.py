@@ -164,7 +164,7 @@ class MachineOptions:
         value=lambda options: round(options.max_hours * 3600),
     )
     spot: bool = declared(
-        False, help="spare capacity at a lower price; resumes from checkpoints", field="EnableManagedSpotTraining"
+        False, "", "spare capacity at a lower price; resumes from checkpoints", field="EnableManagedSpotTraining"
     )
     max_wait_hours: float = declared(
         0.0,
@@ -182,9 +182,10 @@ class MachineOptions:
     )
     input_mode: str = declared(
         "File",
-        help="File copies the data first, FastFile streams it from S3",
-        choices=("File", "FastFile"),
+        "",
+        "File copies the data first, FastFile streams it from S3",
         field="AlgorithmSpecification.TrainingInputMode",
+        choices=("File", "FastFile"),
     )
 
 

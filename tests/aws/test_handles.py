@@ -128,7 +128,7 @@ def test_a_dry_run_asks_nothing_and_is_the_commands(offline: Path, capsys: Captu
     words = [word for name, address in IMAGES.items() for word in (f"--{name}", address)]
     assert train.main(["demo", *words, *place, "--set", "epochs=3", "--dry-run"]) == 0
     expected = json.loads(capsys.readouterr().out)
-    options = {"hyperparameters": {"epochs": 3}, "settings": SETTINGS, "job_name": "one", "spot": True}
+    options: Any = {"hyperparameters": {"epochs": 3}, "settings": SETTINGS, "job_name": "one", "spot": True}
     assert sagemaker.request("demo", IMAGES, **options) == expected
     with sagemaker.train(Recipe.load("demo"), IMAGES, **options, dry_run=True) as job:
         assert job.request == expected
@@ -263,8 +263,8 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
                 424, "ModelError", OriginalStatusCode=400, OriginalMessage='{"error": "no image"}', Message="it failed"
             )
         answer = {"labels": ["A", "B"], "probabilities": [0.25, 0.75], "predicted": "B"}
-        said = answer if headers["Accept"] == "application/json;verbose" else answer["probabilities"]
-        return 200, {"Content-Type": "application/json"}, json.dumps(said).encode()
+        content = answer if headers["Accept"] == "application/json;verbose" else answer["probabilities"]
+        return 200, {"Content-Type": "application/json"}, json.dumps(content).encode()
 
     with lambda_stand_ins.serving(respond) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", address)

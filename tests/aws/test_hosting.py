@@ -111,7 +111,7 @@ def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("work", "told"),
+    ("work", "message"),
     [
         (
             lambda: hosting.endpoint_config(replace(SPEC, kind="serverless", memory_mb=5000), PLAIN, TAGS),
@@ -150,10 +150,10 @@ def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None
         ),
     ],
 )
-def test_what_aws_would_refuse(work: Any, told: str, offline: Path) -> None:
+def test_what_aws_would_refuse(work: Any, message: str, offline: Path) -> None:
     with pytest.raises(ThoraxError) as caught:
         work()
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
 
 
 def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
@@ -189,5 +189,5 @@ def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
 
 def test_no_such_endpoint(aws: Any, capsys: Capture) -> None:
     assert delete.main(["nowhere", "--yes"]) == 1
-    assert (told := capsys.readouterr().err).startswith("error: DescribeEndpoint: ")
-    assert told.count("\n") == 1
+    assert (message := capsys.readouterr().err).startswith("error: DescribeEndpoint: ")
+    assert message.count("\n") == 1

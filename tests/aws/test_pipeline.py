@@ -108,9 +108,9 @@ def test_local_disks_get_no_key(offline: Path, capsys: Capture) -> None:
 
 
 def broken(definition: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    """Definitions that are wrong in one place, and what is told."""
+    """Definitions that are wrong in one place, and the message."""
     cases = []
-    for change, told in [
+    for change, message in [
         (
             lambda d: d["Steps"][0]["Arguments"]["AppSpecification"].pop("ImageUri"),
             "pipeline step Prepare: AppSpecification.ImageUri is missing",
@@ -133,21 +133,21 @@ def broken(definition: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     ]:
         wrong = copy.deepcopy(definition)
         change(wrong)
-        cases.append((wrong, told))
+        cases.append((wrong, message))
     return cases
 
 
 def test_a_wrong_definition_is_refused(offline: Path, capsys: Capture) -> None:
     definition = dry(capsys)
     check_definition(definition)
-    for wrong, told in broken(definition):
+    for wrong, message in broken(definition):
         with pytest.raises(ThoraxError) as caught:
             check_definition(wrong)
-        assert told in str(caught.value)
+        assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--train", "s3://films/train"], "--test is missing: the pipeline evaluates"),
         (
@@ -166,11 +166,11 @@ def test_a_wrong_definition_is_refused(offline: Path, capsys: Capture) -> None:
         (["--train", "s3://films/train", "--test", "s3://films/test", "--job-name", "a_b"], "a_b"),
     ],
 )
-def test_a_wrong_flag_is_one_line(words: list[str], told: str, offline: Path, capsys: Capture) -> None:
+def test_a_wrong_flag_is_one_line(words: list[str], message: str, offline: Path, capsys: Capture) -> None:
     assert pipeline.main(["demo", *words, *PLACE, "--group", "chest", "--dry-run"]) == 1
     shown = capsys.readouterr().err
     assert shown.startswith("error: ")
-    assert told in shown
+    assert message in shown
     assert shown.count("\n") == 1
 
 
@@ -283,13 +283,13 @@ def test_on_this_machine_only_the_better_is_registered(
         "--runs",
         str(tmp_path),
     ]
-    told = [
+    message = [
         "not registered: test AUC 0.400000 is not above 0.500000 (chance)",
         "registered: test AUC 0.700000 is above 0.500000 (chance)",
         "not registered: test AUC 0.700000 is not above 0.700000 (001)",
         "registered: test AUC 0.800000 is above 0.700000 (001)",
     ]
-    for number, line in enumerate(told):
+    for number, line in enumerate(message):
         assert pipeline.main([*words, "--job-name", f"job{number}"]) == 0
         assert capsys.readouterr().out.splitlines()[-1].startswith(line)
     registry = tmp_path / "registry" / "chest"
@@ -435,8 +435,8 @@ def test_images_are_scored_as_the_recipe_reads_them(
     """By a bundle that was never trained: the images of the list alone, and its numbers by the recipe's labels."""
     from scoring.test_evaluate import write
 
-    def train(*_: Any, runs: Path, job_name: str, **told: Any) -> int:
-        assert told["processes"] == 3
+    def train(*_: Any, runs: Path, job_name: str, **given: Any) -> int:
+        assert given["processes"] == 3
         (runs / job_name / "output").mkdir(parents=True)
         write(runs / job_name / "model")
         return 0
@@ -495,7 +495,7 @@ def test_the_steps_on_aws_read_images_as_the_recipe_does(aws: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--set", "epochs=x"], "epochs"),
         (["--group", "../evil"], "--group ../evil must be 1 to 63 letters"),
@@ -506,7 +506,7 @@ def test_the_steps_on_aws_read_images_as_the_recipe_does(aws: Any, tmp_path: Pat
     ],
 )
 def test_here_a_wrong_flag_is_told_before_any_image_is_read(
-    words: list[str], told: str, images: Path, tmp_path: Path, capsys: Capture
+    words: list[str], message: str, images: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     given = [
         "demo",
@@ -524,7 +524,7 @@ def test_here_a_wrong_flag_is_told_before_any_image_is_read(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("error: ")
-    assert told in shown.err
+    assert message in shown.err
     assert not (tmp_path / "runs").exists()
 
 

@@ -75,7 +75,8 @@ def on_aws(args: argparse.Namespace) -> int:
         print(f"job {name} goes on; {later}", file=sys.stderr)
         return 130
     transforms.delete_model(transform)
-    return transforms.write_table(transform, args.out, None if args.data.startswith("s3://") else Path(args.data))
+    transforms.write_table(transform, args.out, None if args.data.startswith("s3://") else Path(args.data))
+    return 0
 
 
 def here(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ class CommandDone(Exception):  # noqa: N818  no error
 
 
 def script(document: str | None) -> argparse.ArgumentParser:
-    """The parser of a script whose help is its module's document."""
+    """The parser of a command; its help is the module's document."""
     return argparse.ArgumentParser(
         description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )

@@ -4,9 +4,9 @@ Everything here is imported when it is used, so that importing the package stays
 
 Example:
     >>> from thorax_launch import sagemaker
-    >>> with sagemaker.train("pneumonia-resnet18", {"train": "images/train"}) as job:  # doctest: +SKIP
+    >>> with sagemaker.train("pneumonia-resnet18", {"train": "images/train"}) as job:
     ...     job.wait()
-    >>> with sagemaker.deploy(job.bundle, "chest") as endpoint:  # doctest: +SKIP
+    >>> with sagemaker.deploy(job.bundle, "chest") as endpoint:
     ...     endpoint.predict(["a.png", "b.dcm"])
 """
 

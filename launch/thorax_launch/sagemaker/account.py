@@ -38,7 +38,7 @@ def load_settings(*, dry_run: bool = False, **given: Any) -> AwsSettings:
         ThoraxError: an unknown or wrong setting, no region, no role, or AWS does not answer.
 
     Example:
-        >>> settings = sagemaker.load_settings(bucket="my-images", tags={"team": "chest"})  # doctest: +SKIP
+        >>> settings = sagemaker.load_settings(bucket="my-images", tags={"team": "chest"})
     """
     return resolved([("settings", given), read_file(None)], offline=dry_run).settings
 

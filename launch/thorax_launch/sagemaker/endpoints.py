@@ -23,10 +23,10 @@ class Endpoint(Handle):
     """An endpoint on SageMaker, billed by the hour until it is deleted; a `with` block deletes it at its end.
 
     Example:
-        >>> with sagemaker.deploy(job.bundle, "chest", instance_type="ml.m5.large") as endpoint:  # doctest: +SKIP
+        >>> with sagemaker.deploy(job.bundle, "chest", instance_type="ml.m5.large") as endpoint:
         ...     endpoint.predict(["a.png", "b.dcm"])[0]["predicted"]
         'PNEUMONIA'
-        >>> sagemaker.Endpoint("chest").delete()  # doctest: +SKIP
+        >>> sagemaker.Endpoint("chest").delete()
     """
 
     resource = "Endpoint"
@@ -96,8 +96,8 @@ def deploy(
         ThoraxError: no bundle, what AWS would refuse, or the endpoint does not answer, in one line.
 
     Example:
-        >>> endpoint = sagemaker.deploy("runs/first/model", "chest", serverless=True)  # doctest: +SKIP
-        >>> endpoint.predict(["a.png"])[0]["probabilities"]  # doctest: +SKIP
+        >>> endpoint = sagemaker.deploy("runs/first/model", "chest", serverless=True)
+        >>> endpoint.predict(["a.png"])[0]["probabilities"]
         [0.07, 0.93]
     """
     wanted = chosen(EndpointOptions, {**options, "endpoint_name": endpoint_name})

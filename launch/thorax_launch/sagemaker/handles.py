@@ -7,8 +7,6 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from botocore import xform_name
-
 from thorax.errors import ThoraxError
 from thorax_launch.sagemaker.account import client, open_session, place
 from thorax_launch.sagemaker.errors import one_line_errors
@@ -112,6 +110,8 @@ class Handle:
             raise ThoraxError(f"{self.resource} {self.name} was not sent (dry_run=True); leave dry_run out to send it")
 
     def _call(self, verb: str) -> dict[str, Any]:
+        from botocore import xform_name
+
         self.check_sent()
         with one_line_errors(self.settings):
             call = getattr(self.sagemaker, xform_name(f"{verb}{self.resource}"))

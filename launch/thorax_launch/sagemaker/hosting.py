@@ -16,7 +16,7 @@ from thorax_launch.settings import AwsSettings
 
 #: Server -> the SDK's name and version of AWS's image: Ray Serve with torch 2.10; the last TorchServe, with torch 2.6.
 SERVERS = {"ray": ("ray-serve", "1.4"), "torchserve": ("pytorch", "2.6")}
-#: A machine image whose driver fits the Ray images' CUDA.
+#: A machine image with a driver for the CUDA of the Ray images.
 GPU_AMI = "al2-ami-sagemaker-inference-gpu-3-1"
 #: Stands in the alarm of `autoscaling` for what AWS answers to the put_scaling_policy before it.
 POLICY_ARN = "PolicyARN of the step scaling policy"
@@ -165,18 +165,10 @@ def autoscaling(spec: HostingSpec, lowest: int, highest: int, per_minute: float)
         }
     else:
         metric = {"PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}}
-    policy = {"TargetValue": per_minute, "ScaleInCooldown": 300, "ScaleOutCooldown": 60, **metric}
+    tracking = {"TargetValue": per_minute, "ScaleInCooldown": 300, "ScaleOutCooldown": 60, **metric}
     calls: list[tuple[str, dict[str, Any]]] = [
         ("register_scalable_target", {**target, "MinCapacity": lowest, "MaxCapacity": highest}),
-        (
-            "put_scaling_policy",
-            {
-                **target,
-                "PolicyName": f"{spec.endpoint_name}-load",
-                "PolicyType": "TargetTrackingScaling",
-                "TargetTrackingScalingPolicyConfiguration": policy,
-            },
-        ),
+        _scaling_policy(target, f"{spec.endpoint_name}-load", "TargetTrackingScaling", tracking),
     ]
     if lowest:
         return calls
@@ -200,19 +192,15 @@ def autoscaling(spec: HostingSpec, lowest: int, highest: int, per_minute: float)
         "TreatMissingData": "missing",
         "AlarmActions": [POLICY_ARN],
     }
-    return [
-        *calls,
-        (
-            "put_scaling_policy",
-            {
-                **target,
-                "PolicyName": wake(spec.endpoint_name),
-                "PolicyType": "StepScaling",
-                "StepScalingPolicyConfiguration": step,
-            },
-        ),
-        ("put_metric_alarm", alarm),
-    ]
+    policy = _scaling_policy(target, wake(spec.endpoint_name), "StepScaling", step)
+    return [*calls, policy, ("put_metric_alarm", alarm)]
+
+
+def _scaling_policy(
+    target: dict[str, str], name: str, kind: str, configuration: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    policy = {**target, "PolicyName": name, "PolicyType": kind, f"{kind}PolicyConfiguration": configuration}
+    return "put_scaling_policy", policy
 
 
 def scaling_target(endpoint: str, variant: str = "main") -> dict[str, str]:

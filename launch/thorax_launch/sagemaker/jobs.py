@@ -31,10 +31,10 @@ class TrainingJob(JobHandle):
     """A training job on SageMaker.
 
     Example:
-        >>> with sagemaker.train("pneumonia-resnet18", {"train": "s3://my-images/train"}) as job:  # doctest: +SKIP
+        >>> with sagemaker.train("pneumonia-resnet18", {"train": "s3://my-images/train"}) as job:
         ...     job.wait()
         ...     job.download("model")
-        >>> sagemaker.TrainingJob("pneumonia-resnet18-261121-101500").status()  # doctest: +SKIP
+        >>> sagemaker.TrainingJob("pneumonia-resnet18-261121-101500").status()
         'Completed'
     """
 
@@ -126,10 +126,10 @@ def train(
         ThoraxError: what AWS or the trainer would refuse, in one line.
 
     Example:
-        >>> job = sagemaker.train(  # doctest: +SKIP
+        >>> job = sagemaker.train(
         ...     "pneumonia-resnet18", {"train": "images/train"}, hyperparameters={"epochs": 5}, spot=True
         ... )
-        >>> job.wait(), job.metrics["validation:auc"]  # doctest: +SKIP
+        >>> job.wait(), job.metrics["validation:auc"]
         ('Completed', 0.981)
     """
     chosen = completed(settings, offline=dry_run)
@@ -141,7 +141,7 @@ def request(recipe: Recipe | str, channels: Mapping[str, str | Path], **more: An
     """The request that `train` would send with the same arguments: CreateTrainingJob's parameters, checked.
 
     Example:
-        >>> sagemaker.request("demo", {"train": "s3://my-images/train"})["ResourceConfig"]  # doctest: +SKIP
+        >>> sagemaker.request("demo", {"train": "s3://my-images/train"})["ResourceConfig"]
         {'InstanceType': 'ml.m5.xlarge', 'InstanceCount': 1, 'VolumeSizeInGB': 50}
     """
     return train(recipe, channels, **more, dry_run=True).request

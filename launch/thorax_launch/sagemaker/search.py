@@ -28,7 +28,7 @@ class TuningJob(JobHandle):
     """A search on SageMaker.
 
     Example:
-        >>> with sagemaker.tune("pneumonia-resnet18", {"train": "s3://my-images/train"}) as search:  # doctest: +SKIP
+        >>> with sagemaker.tune("pneumonia-resnet18", {"train": "s3://my-images/train"}) as search:
         ...     search.wait()
         ...     search.leaderboard().print()
         ...     search.best.download("model")
@@ -116,10 +116,10 @@ def tune(
         ThoraxError: what AWS or the trainer would refuse, in one line.
 
     Example:
-        >>> search = sagemaker.tune(  # doctest: +SKIP
+        >>> search = sagemaker.tune(
         ...     "pneumonia-resnet18", {"train": "s3://my-images/train"}, max_jobs=20, spot=True
         ... )
-        >>> search.wait(), search.best.bundle  # doctest: +SKIP
+        >>> search.wait(), search.best.bundle
         ('Completed', 's3://my-images/thorax/...-007/output/model.tar.gz')
     """
     chosen = completed(settings, offline=dry_run)

@@ -46,7 +46,7 @@ class Task:
         content_type: channel -> SageMaker's content type, where the files do not show it.
         env: variables in the container.
         wheels: folder of wheels to install from.
-        resume: an earlier job whose checkpoints to go on from.
+        resume: an earlier job, to go on from its checkpoints.
         processes: per machine, under torchrun; 0: one per GPU.
         debugger: SageMaker Debugger's hook and rules.
         profiler: SageMaker's profiler.

@@ -127,13 +127,13 @@ def wait(transform: Transform, unsure: str) -> None:
         )
 
 
-def write_table(transform: Transform, out: Path, data: Path | None) -> int:
-    """Fetches the answers and writes the table; the images' labels come from the folder `data`. Its exit code."""
+def write_table(transform: Transform, out: Path, data: Path | None) -> None:
+    """Fetches the answers and writes the table; the images' labels come from the folder `data`."""
     s3 = client(open_session(transform.settings), "s3")
     with tempfile.TemporaryDirectory() as folder, one_line_errors(transform.settings):
         _fetch(s3, transform.output, Path(folder))
         with description_folder(transform.bundle, s3) as described:
-            return read_outputs(Path(folder), out, bundle=described, data=data)
+            read_outputs(Path(folder), out, bundle=described, data=data)
 
 
 def _fetch(s3: Any, address: str, folder: Path) -> None:

@@ -50,7 +50,7 @@ def plan(
 
     Args:
         task: its name has 32 characters at most; its hyperparameters are those that stay the same.
-        warm_start: earlier tuning jobs whose results are used.
+        warm_start: earlier tuning jobs, to use their results.
         transfer: data or code changed since them (AWS: TransferLearning); else nothing but the ranges.
 
     Raises:

@@ -68,7 +68,7 @@ class Undo:
         now = settled(sagemaker, name)
         if not self.before:
             if now["EndpointConfigName"] != self.revision:
-                return  # somebody else made one of that name meanwhile
+                return  # another deployment has made one of that name meanwhile
             scaling = [deletion.scaling(name)] if self.scaling else []
             alarm = [deletion.alarm(name)] if self.scaling and self.alarm else []
             delete_all([*scaling, *alarm, deletion.endpoint(name)], self.settings)
