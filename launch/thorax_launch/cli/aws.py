@@ -95,11 +95,7 @@ def agreed(words: str, question: str, yes: bool) -> bool:
 
 
 def confirmed(question: str) -> bool:
-    """The answer of the person at the terminal.
-
-    Raises:
-        ThoraxError: there is none.
-    """
+    """The answer of the person at the terminal. Raises ThoraxError: there is none."""
     if not sys.stdin.isatty():
         raise ThoraxError("no terminal to confirm on: give --yes to go ahead, or --dry-run to look only")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -161,11 +161,7 @@ def _role_arn(session: boto3.Session, role: str, caller: str) -> str:
 
 
 def open_session(known: AwsSettings) -> boto3.Session:
-    """The AWS session of these settings; asks nothing of AWS.
-
-    Raises:
-        ThoraxError: there is no such profile.
-    """
+    """The AWS session of these settings; asks nothing of AWS. Raises ThoraxError: there is no such profile."""
     import boto3
     from botocore.exceptions import ProfileNotFound
 

@@ -23,11 +23,7 @@ class Prices:
 
     @classmethod
     def load(cls, path: Path) -> Prices:
-        """Reads launch/prices.example.yaml's form.
-
-        Raises:
-            ThoraxError: the file is missing or of another form.
-        """
+        """Reads launch/prices.example.yaml's form. Raises ThoraxError: the file is missing or of another form."""
         try:
             stored: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
             return cls(

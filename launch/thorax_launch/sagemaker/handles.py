@@ -64,11 +64,7 @@ class Handle:
         return {name: value for name, value in self.describe().items() if name in members}
 
     def describe(self) -> dict[str, Any]:
-        """AWS's description.
-
-        Raises:
-            ThoraxError: it does not exist, was not sent, or AWS refuses.
-        """
+        """AWS's description. Raises ThoraxError: it does not exist, was not sent, or AWS refuses."""
         return self._call("Describe")
 
     def status(self) -> str:

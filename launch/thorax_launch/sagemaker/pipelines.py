@@ -291,11 +291,7 @@ def _filled(value: Any) -> Any:
 
 
 def submit_pipeline(pipeline: Pipeline, *, start: bool) -> None:
-    """Uploads, makes the pipeline or replaces its definition, and starts it.
-
-    Raises:
-        ThoraxError: AWS refuses.
-    """
+    """Uploads, makes the pipeline or replaces its definition, and starts it. Raises ThoraxError: AWS refuses."""
     from botocore.exceptions import ClientError
 
     session = open_session(pipeline.settings)

@@ -134,11 +134,7 @@ def plan_search(
     options: Mapping[str, Any],
     settings: AwsSettings,
 ) -> Plan:
-    """The plan of a tuning job; see `tune`.
-
-    Raises:
-        ThoraxError: what AWS or the trainer would refuse, in one line.
-    """
+    """The plan of a tuning job; see `tune`. Raises ThoraxError: what AWS or the trainer would refuse, in one line."""
     given = dict(options)
     limits = {name: given.pop(name, None) for name in _SEARCH}
     warm_start, transfer = tuple(given.pop("warm_start", None) or ()), bool(given.pop("transfer", False))

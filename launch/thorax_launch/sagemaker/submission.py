@@ -39,11 +39,7 @@ def file_lines(uploads: Sequence[Upload], shown: int = SHOWN) -> list[str]:
 
 
 def upload_all(uploads: Sequence[Upload], session: boto3.Session, settings: AwsSettings) -> None:
-    """Uploads, under a bar on a terminal.
-
-    Raises:
-        ThoraxError: AWS refuses.
-    """
+    """Uploads, under a bar on a terminal. Raises ThoraxError: AWS refuses."""
     from tqdm import tqdm
 
     with one_line_errors(settings):
@@ -53,11 +49,7 @@ def upload_all(uploads: Sequence[Upload], session: boto3.Session, settings: AwsS
 
 
 def submit(plan: Plan, settings: AwsSettings) -> None:
-    """Uploads, then sends the request.
-
-    Raises:
-        ThoraxError: AWS refuses.
-    """
+    """Uploads, then sends the request. Raises ThoraxError: AWS refuses."""
     session = open_session(settings)
     upload_all(plan.uploads, session, settings)
     with one_line_errors(settings, may_have_started(plan.name)):

@@ -82,11 +82,7 @@ def plan(bundle: str, images_at: str, options: TransformOptions, settings: AwsSe
 
 
 def start(transform: Transform) -> None:
-    """Uploads, makes the model and starts the job.
-
-    Raises:
-        ThoraxError: AWS refuses; the model is deleted then.
-    """
+    """Uploads, makes the model and starts the job. Raises ThoraxError: AWS refuses; the model is deleted then."""
     settings = transform.settings
     session = open_session(settings)
     upload_all(transform.uploads, session, settings)
