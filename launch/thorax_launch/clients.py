@@ -118,18 +118,18 @@ class Server:
 
 
 class Endpoint:
-    """A SageMaker endpoint, asked with the credentials and region that boto3 finds."""
+    """A SageMaker endpoint, asked with the credentials and region of a boto3 session, or those that boto3 finds."""
 
     limit = PAYLOAD
 
-    def __init__(self, name: str) -> None:
-        boto3 = _boto3()
+    def __init__(self, name: str, session: Any = None) -> None:
+        session = session or _boto3()
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         self.name = name
         try:
-            self._client = boto3.client(
+            self._client = session.client(
                 "sagemaker-runtime", config=Config(read_timeout=70, retries={"total_max_attempts": 1})
             )
         except BotoCoreError as error:

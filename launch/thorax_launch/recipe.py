@@ -11,25 +11,19 @@ from typing import Any
 
 import yaml
 
+from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
-from thorax_launch.hyperparameters import checked, meaning, overridden, text
+from thorax_launch.hyperparameters import checked, from_settings, meaning, overridden, text
+from thorax_launch.options import Entry, MachineOptions, Option, entries, is_number
 from thorax_launch.paths import RECIPES
 from thorax_launch.ranges import Tune
 
 IMAGES = ("folders", "table", "records", "scenes")
-_NUMBERS: dict[str, Any] = {
-    "instance_count": int,
-    "volume_gb": int,
-    "warm_pool_minutes": int,
-    "minutes": int | float,
-    "max_hours": int | float,
-    "max_wait_hours": int | float,
-}
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One YAML file of launch/recipes, or one of yours.
+class Recipe(MachineOptions):
+    """One YAML file of launch/recipes, or one of yours: what follows, and a key for each of MachineOptions.
 
     Attributes:
         name: what its jobs are called.
@@ -40,14 +34,6 @@ class Recipe:
         expected: metric -> its value there, as text.
         images: synthetic images to train on where no --train is given: one of IMAGES.
         hyperparameters: name -> text, as train_model.py takes them.
-        instance_type: SageMaker's machine for it.
-        instance_count: how many of them.
-        volume_gb: disk of each.
-        max_hours: the job is stopped after this long.
-        spot: on spare machines.
-        max_wait_hours: with spot, the longest time including waiting; 0: twice max_hours.
-        warm_pool_minutes: the machines are kept for the next job this long.
-        input_mode: File copies the data first, FastFile streams it.
         tune: what launch/tune.py searches.
     """
 
@@ -59,14 +45,6 @@ class Recipe:
     expected: Mapping[str, str] = field(default_factory=dict)
     images: str | None = None
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
-    instance_type: str = "ml.m5.xlarge"
-    instance_count: int = 1
-    volume_gb: int = 50
-    max_hours: float = 24.0
-    spot: bool = False
-    max_wait_hours: float = 0.0
-    warm_pool_minutes: int = 0
-    input_mode: str = "File"
     tune: Tune | None = None
 
     @classmethod
@@ -102,74 +80,75 @@ class Recipe:
         for key in ("expected", "hyperparameters"):
             if not isinstance(values.setdefault(key, {}), dict):
                 raise ThoraxError(f"recipe {path}: {key} must be a mapping of names to values")
-        for key, kind in _NUMBERS.items():
-            if isinstance(value := values.get(key, 1), bool) or not isinstance(value, kind) or value < 0:
-                raise ThoraxError(
-                    f"recipe {path}: {key}={value} is not a {'whole number' if kind is int else 'number'}"
-                )
-        if not isinstance(values.get("spot", False), bool):
-            raise ThoraxError(f"recipe {path}: spot={values['spot']} must be true or false")
-        if values.get("input_mode", "File") not in ("File", "FastFile"):
-            raise ThoraxError(f"recipe {path}: input_mode={values['input_mode']} must be File or FastFile")
+        for entry in (Entry("minutes", 0.0, Option()), *entries(MachineOptions)):
+            value = values.get(entry.name, entry.default)
+            if entry.kind is str and not entry.option.choices:
+                values[entry.name] = str(value)
+            elif problem := entry.problem(value):
+                raise ThoraxError(f"recipe {path}: {entry.name}={value}{problem}")
         if values.get("images") not in (None, *IMAGES):
             raise ThoraxError(f"recipe {path}: images={values['images']} is not one of {', '.join(IMAGES)}")
         values["expected"] = {str(k): str(v) for k, v in values["expected"].items()}
         pairs = [(str(k), text(str(k), v)) for k, v in values["hyperparameters"].items()]
         values["hyperparameters"] = checked(pairs, f"recipe {path}")
-        for key in {"name", "summary", "command", "machine", "instance_type"} & set(values):
+        for key in {"name", "summary", "command", "machine"} & set(values):
             values[key] = str(values[key])
         if "tune" in values:
             values["tune"] = Tune.of(values["tune"], f"recipe {path}", values["hyperparameters"])
         return cls(**values)
 
     def on(self, **machine: Any) -> Recipe:
-        """This recipe on another machine: fields by name, None for the recipe's own.
+        """This recipe on another machine: MachineOptions by name, None for the recipe's own.
 
         Raises:
-            ThoraxError: a number that is not above 0.
+            ThoraxError: a number that is not above 0, or a value that the option does not take.
         """
         given = {name: value for name, value in machine.items() if value is not None}
-        for name, value in given.items():
-            if not isinstance(value, str | bool) and not value > 0:
-                raise ThoraxError(f"--{name.replace('_', '-')} {value} must be above 0")
+        for entry in entries(MachineOptions):
+            if (value := given.get(entry.name)) is None:
+                continue
+            if entry.kind in (int, float) and is_number(value, whole=False) and value <= 0:
+                raise ThoraxError(f"{entry.flag} {value} must be above 0")
+            if problem := entry.problem(value):
+                raise ThoraxError(f"{entry.flag} {value}{problem}")
         return dataclasses.replace(self, **given)
 
-    def with_overrides(self, settings: Iterable[str]) -> dict[str, str]:
-        """This recipe's hyperparameters, the user's `key=value` settings put over them, all of them checked.
+    def merged(self, hyperparameters: Mapping[str, object]) -> dict[str, str]:
+        """This recipe's hyperparameters, those of the user put over them, all of them checked.
 
-        A setting also replaces the recipe's value under another spelling of the same name (num_layers for network).
+        A value also replaces the recipe's under another spelling of the same name (num_layers for network).
 
         Raises:
-            ThoraxError: a setting without "=", twice the same name, an unsafe text, or what TrainingConfig refuses.
+            ThoraxError: an unsafe text, or what TrainingConfig refuses.
         """
-        from thorax.config import TrainingConfig
-
-        pairs = []
-        for setting in settings:
-            key, separator, value = setting.partition("=")
-            if not separator:
-                raise ThoraxError(f"--set {setting} must be key=value, such as --set epochs=10")
-            pairs.append((key, value))
-        merged = overridden(self.hyperparameters, checked(pairs, "--set"))
+        given = checked([(name, text(name, value)) for name, value in hyperparameters.items()], "hyperparameters")
+        merged = overridden(self.hyperparameters, given)
         TrainingConfig.parse(merged)
         return merged
 
-    def search(self, changes: Mapping[str, Any], settings: Iterable[str]) -> tuple[Tune, dict[str, str]]:
+    def with_overrides(self, settings: Iterable[str]) -> dict[str, str]:
+        """As merged, from the `key=value` texts of --set.
+
+        Raises:
+            ThoraxError: a setting without "=", twice the same name, or see merged.
+        """
+        return self.merged(from_settings(settings))
+
+    def search(self, changes: Mapping[str, Any], hyperparameters: Mapping[str, object]) -> tuple[Tune, dict[str, str]]:
         """(what to search, with the user's changes; the hyperparameters that stay the same).
 
         Raises:
-            ThoraxError: the recipe has no `tune:` part, a setting is for a hyperparameter that is searched, or see
-                with_overrides and Tune.checked.
+            ThoraxError: the recipe has no `tune:` part, a value is given for a hyperparameter that is searched, or see
+                merged and Tune.checked.
         """
         if self.tune is None:
             raise ThoraxError(f"recipe {self.name} has no tune: part; docs/aws.md shows one")
-        settings = list(settings)
-        merged = self.with_overrides(settings)
+        merged = self.merged(hyperparameters)
         ranged = {meaning(name): name for name in self.tune.ranges}
-        for setting in settings:
-            if (name := meaning(setting.partition("=")[0])) in ranged:
+        for key, value in hyperparameters.items():
+            if (name := meaning(key)) in ranged:
                 raise ThoraxError(
-                    f"--set {setting}: {ranged[name]} is searched by the recipe's tune: part; take it out there"
+                    f"--set {key}={value}: {ranged[name]} is searched by the recipe's tune: part; take it out there"
                 )
         return self.tune.with_changes(**changes).checked(f"recipe {self.name}", merged), self.tune.static(merged)
 

@@ -1,18 +1,15 @@
-"""Settings: where on AWS, under whose role, how secured. Flags > thorax.yaml > the SDK's config.yaml > the session."""
+"""Settings: where on AWS, under which role, how secured. Flags > thorax.yaml > the SDK's config.yaml > the session."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from thorax.errors import ThoraxError
+from thorax_launch.options import declared, did_you_mean, entries
 
 FILE = "thorax.yaml"
 #: Setting -> what its text must look like, and that in words.
@@ -24,17 +21,15 @@ _FORMS = {
     ),
     "bucket": (
         r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
-        (
-            "a bucket's name alone: 3 to 63 of a-z, 0-9, dot and hyphen, a letter or digit at both ends; a folder in it"
-            " is the prefix"
-        ),
+        "a bucket's name alone: 3 to 63 of a-z, 0-9, dot and hyphen, a letter or digit at both ends; a folder in it"
+        " is the prefix",
     ),
 }
 
 
 @dataclass(frozen=True)
 class AwsSettings:
-    """The same for every job of a project. Empty texts are "not set".
+    """The same for every job of a project: keys of thorax.yaml, flags of the commands. Empty texts are "not set".
 
     Attributes:
         profile: of the AWS credentials file.
@@ -52,29 +47,40 @@ class AwsSettings:
         network_isolation: no network in the container.
         encrypt_traffic: between the machines of a job.
         tags: key -> value, on everything that is made.
-        prices: price table for an upper bound of the cost.
+        prices: file with prices for an upper bound of the cost.
     """
 
-    profile: str = ""
-    region: str = ""
-    role: str = ""
-    bucket: str = ""
-    prefix: str = "thorax"
-    subnets: tuple[str, ...] = ()
-    security_groups: tuple[str, ...] = ()
-    kms_key: str = ""
-    volume_kms_key: str = ""
-    training_image: str = ""
-    serving_image: str = ""
-    network_isolation: bool = False
-    encrypt_traffic: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict)
-    prices: str = ""
+    profile: str = declared("", "NAME", "AWS profile")
+    region: str = declared("", "REGION")
+    role: str = declared("", "ARN_OR_NAME", "execution role of the job")
+    bucket: str = declared("", "BUCKET", "default: sagemaker-REGION-ACCOUNT")
+    prefix: str = declared("thorax", "PREFIX", "folder in the bucket (default: thorax)")
+    subnets: tuple[str, ...] = declared((), "ID,ID", "VPC subnets")
+    security_groups: tuple[str, ...] = declared((), "ID,ID", "VPC security groups")
+    kms_key: str = declared("", "KEY", "encrypts uploads, outputs and, unless --volume-kms-key says otherwise, disks")
+    volume_kms_key: str = declared(
+        "", "KEY", "encrypts disks; not for jobs on machines with local storage, such as ml.g5"
+    )
+    training_image: str = declared("", "URI", "default: AWS's PyTorch image")
+    serving_image: str = declared("", flag=None)
+    network_isolation: bool = declared(False, help="no network in the container")
+    encrypt_traffic: bool = declared(False, help="between the machines of a job")
+    tags: Mapping[str, str] = declared({}, "KEY=VALUE", "tag on everything that is made; may be repeated", flag="tag")
+    prices: str = declared("", "FILE", "price table for an upper bound in dollars; see launch/prices.example.yaml")
 
     @property
     def root(self) -> str:
         """s3://bucket/prefix"""
         return "/".join(part for part in (f"s3://{self.bucket}", self.prefix.strip("/")) if part)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that differ from their defaults."""
+        return {name: value for name, default in DEFAULTS.items() if (value := getattr(self, name)) != default}
+
+
+#: Setting -> its default.
+DEFAULTS: dict[str, Any] = {entry.name: entry.default for entry in entries(AwsSettings)}
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Resolved:
 
     def table(self) -> str:
         """A line per setting: name, value, where it comes from."""
-        values = {name: _plain(getattr(self.settings, name)) for name in _names()}
+        values = {name: _plain(getattr(self.settings, name)) for name in DEFAULTS}
         width = max(map(len, values.values()))
         return "\n".join(
             f"{name:18} {value:{width}}  {self.origins.get(name, 'default')}" for name, value in values.items()
@@ -100,18 +106,14 @@ def resolve(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Resolved:
         sources: (what to call it, name -> value), the strongest first. None, "" and empty lists count as not given.
 
     Raises:
-        ThoraxError: an unknown setting or a value of the wrong type; tells the source.
+        ThoraxError: an unknown setting or a value of the wrong type; names the source.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, given in sources:
         for name, value in given.items():
-            if name not in _names():
-                nearest = difflib.get_close_matches(str(name), _names(), n=1)
-                raise ThoraxError(
-                    f"{origin}: unknown setting {name}"
-                    + (f"; did you mean {nearest[0]}?" if nearest else f"; the settings are {_names()}")
-                )
+            if name not in DEFAULTS:
+                raise ThoraxError(f"{origin}: unknown setting {name}{did_you_mean(str(name), list(DEFAULTS))}")
             if value is None or value in ("", (), [], {}):
                 continue
             read = _read(origin, name, value)
@@ -122,8 +124,8 @@ def resolve(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Resolved:
                 values[name], origins[name] = read, origin
     settings = AwsSettings(**values)
     if bool(settings.subnets) != bool(settings.security_groups):
-        there, missing = ("subnets", "security_groups") if settings.subnets else ("security_groups", "subnets")
-        raise ThoraxError(f"{there} is set ({origins[there]}) but {missing} is not; a job in a VPC needs both")
+        present, missing = ("subnets", "security_groups") if settings.subnets else ("security_groups", "subnets")
+        raise ThoraxError(f"{present} is set ({origins[present]}) but {missing} is not; a job in a VPC needs both")
     return Resolved(settings, origins)
 
 
@@ -133,6 +135,8 @@ def read_file(path: Path | None) -> tuple[str, dict[str, Any]]:
     Raises:
         ThoraxError: the named file cannot be read, or is no mapping.
     """
+    import yaml
+
     file = path or Path(FILE)
     if path is None and not file.exists():
         return FILE, {}
@@ -164,26 +168,22 @@ def pairs(flag: str, texts: list[str]) -> dict[str, str]:
     return found
 
 
-def _names() -> list[str]:
-    return [f.name for f in dataclasses.fields(AwsSettings)]
-
-
 def _read(origin: str, name: str, value: Any) -> Any:
-    kind = type(getattr(AwsSettings(), name))
+    kind = type(DEFAULTS[name])
     if kind is tuple and isinstance(value, str):
         value = [part for part in value.split(",") if part]
-    if kind is tuple and isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+    if kind is tuple and isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
         return tuple(value)
     if kind is dict and isinstance(value, dict):
-        return {str(key): str(one) for key, one in value.items()}
+        return {str(key): str(text) for key, text in value.items()}
     if name in _FORMS and isinstance(value, str) and not re.fullmatch(_FORMS[name][0], value):
         raise ThoraxError(
             f"{f'--{name} {value!r}' if origin == 'flags' else f'{origin}: {name}={value!r}'} must be {_FORMS[name][1]}"
         )
     if kind in (str, bool) and isinstance(value, kind):
         return value
-    asked = {tuple: "a list of texts", dict: "a mapping of texts", str: "a text", bool: "true or false"}[kind]
-    raise ThoraxError(f"{origin}: {name}={value!r} must be {asked}")
+    expected = {tuple: "a list of texts", dict: "a mapping of texts", str: "a text", bool: "true or false"}[kind]
+    raise ThoraxError(f"{origin}: {name}={value!r} must be {expected}")
 
 
 def _plain(value: Any) -> str:

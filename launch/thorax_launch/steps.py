@@ -1,6 +1,6 @@
 """How a pipeline's check and evaluation are called, so that they read the images as its training does.
 
-Here and on AWS.
+The words are those of `python -m thorax.dataset` and `python -m thorax.scoring`, here and on AWS.
 """
 
 from __future__ import annotations
@@ -16,32 +16,19 @@ LISTS = tuple(f"{part}_lst" for part in PARTS)
 
 
 def check(hyperparameters: Mapping[str, str], channels: Mapping[str, str | Path]) -> list[str]:
-    """Words for launch/prepare.py that check those channels that have images or lists."""
+    """Words for `python -m thorax.dataset` that check those channels that have images or lists."""
     config = TrainingConfig.parse(dict(hyperparameters))
-    places = [
-        word
-        for name in (*PARTS, *LISTS)
-        if name in channels
-        for word in (f"--{name.replace('_', '-')}", str(channels[name]))
-    ]
-    return [
-        "check",
-        *places,
-        *_reading(config),
-        *([] if config.patient_scope == "global" else ["--patient-scope", config.patient_scope]),
-    ]
+    names = [name for name in (*PARTS, *LISTS) if name in channels]
+    places = [word for name in names for word in (f"--{name.replace('_', '-')}", str(channels[name]))]
+    scope = [] if config.patient_scope == "global" else ["--patient-scope", config.patient_scope]
+    return ["check", *places, *_reading(config), *scope]
 
 
 def evaluate(hyperparameters: Mapping[str, str], bundle: str | Path, channels: Mapping[str, str | Path]) -> list[str]:
-    """Words for launch/evaluate.py that score a bundle on the channel test."""
+    """Words for `python -m thorax.scoring` that score a bundle on the channel test."""
     lists = ["--data-lst", str(channels["test_lst"])] if "test_lst" in channels else []
-    return [
-        str(bundle),
-        "--data",
-        str(channels["test"]),
-        *lists,
-        *_reading(TrainingConfig.parse(dict(hyperparameters))),
-    ]
+    reading = _reading(TrainingConfig.parse(dict(hyperparameters)))
+    return [str(bundle), "--data", str(channels["test"]), *lists, *reading]
 
 
 def _reading(config: TrainingConfig) -> list[str]:

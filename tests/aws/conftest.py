@@ -78,12 +78,12 @@ class Aws:
         if service in ("iam", "sts"):
             words = f"<ErrorResponse><Error><Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>"
             return AWSResponse(request.url, status, {}, _Raw(words.encode()))
-        told = (
+        message = (
             f"<Error><Code>{code}</Code><Message>{words}</Message></Error>"
             if service == "s3"
             else json.dumps({"__type": code, "message": words})
         )
-        return AWSResponse(request.url, status, {"x-amzn-errortype": code}, _Raw(told.encode()))
+        return AWSResponse(request.url, status, {"x-amzn-errortype": code}, _Raw(message.encode()))
 
 
 @dataclass

@@ -23,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thorax_launch.sagemaker.transforms.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.status.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
 
@@ -137,9 +137,9 @@ def test_a_job_that_fails_tells_why(aws: Any, light: Path, tmp_path: Path, capsy
         batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--wait", "--job-name", "one", *PLACE])
         == 1
     )
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("error: job one failed: ClientError: 400 see the log; ")
-    assert told.endswith("what it did answer is in s3://films/thorax/one/scores/")
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("error: job one failed: ClientError: 400 see the log; ")
+    assert message.endswith("what it did answer is in s3://films/thorax/one/scores/")
     assert not Path("t.csv").exists()
 
 
@@ -152,7 +152,7 @@ def test_a_job_that_is_refused_leaves_no_model(aws: Any, light: Path, capsys: Ca
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--concurrent", "20"], "--concurrent 20 x --payload-mb 6 is above the 100 MB"),
         (["--concurrent", "0"], "--concurrent 0 must be 1 or more"),
@@ -160,7 +160,7 @@ def test_a_job_that_is_refused_leaves_no_model(aws: Any, light: Path, capsys: Ca
         (["--data", "missing"], "--data missing does not exist"),
     ],
 )
-def test_a_wrong_flag_is_one_line(words: list[str], told: str, offline: Path, light: Path, capsys: Capture) -> None:
+def test_a_wrong_flag_is_one_line(words: list[str], message: str, offline: Path, light: Path, capsys: Capture) -> None:
     plain = [
         str(light),
         "--data",
@@ -176,4 +176,4 @@ def test_a_wrong_flag_is_one_line(words: list[str], told: str, offline: Path, li
         "--dry-run",
     ]
     assert batch.main([*plain, *words]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {told}")
+    assert capsys.readouterr().err.startswith(f"error: {message}")

@@ -33,8 +33,8 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(f"chest-{number}" for number in range(100))
-    monkeypatch.setattr("thorax_launch.sagemaker.endpoint_command.dated", lambda name: next(names))
-    monkeypatch.setattr("thorax_launch.sagemaker.errors.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.deployment.dated", lambda name: next(names))
+    monkeypatch.setattr("thorax_launch.sagemaker.status.POLL", 0.0)
     monkeypatch.setattr("thorax_launch.sagemaker.smoke_tests.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
@@ -46,11 +46,11 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bytes]]
 
     def respond(method: str, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
         assert (method, path, body[:4]) == ("POST", "/endpoints/chest/invocations", b"\x89PNG")
-        status, said = answers.pop(0) if len(answers) > 1 else answers[0]
+        status, content = answers.pop(0) if len(answers) > 1 else answers[0]
         if status == 200:
-            return 200, {"Content-Type": "application/json"}, said
+            return 200, {"Content-Type": "application/json"}, content
         return lambda_stand_ins.aws_error(
-            424, "ModelError", OriginalStatusCode=status, OriginalMessage=said.decode(), Message="from the container"
+            424, "ModelError", OriginalStatusCode=status, OriginalMessage=content.decode(), Message="from the container"
         )
 
     with lambda_stand_ins.serving(respond) as address:
@@ -131,7 +131,7 @@ def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, light: Path
 def test_what_is_sent_is_what_the_dry_run_shows(
     aws: Any, runtime: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thorax_launch.sagemaker.endpoint_command.dated", lambda name: "chest-x")
+    monkeypatch.setattr("thorax_launch.sagemaker.deployment.dated", lambda name: "chest-x")
     more = [
         "--autoscale",
         "1,2",
@@ -204,8 +204,10 @@ def test_the_bundle_that_the_model_names_answers(
         image.write_bytes(images.data(images.grey()))
         capsys.readouterr()
         assert predict.main(["chest", str(image), "--json"]) == 0
-    (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert told["probabilities"] == pytest.approx([Classifier.load(whole, threads=1).predict([image])[0, 0]], abs=1e-6)
+    (message,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert message["probabilities"] == pytest.approx(
+        [Classifier.load(whole, threads=1).predict([image])[0, 0]], abs=1e-6
+    )
 
 
 def answers_by_s3(aws: Any, answer: bytes) -> None:
@@ -309,17 +311,17 @@ def test_an_endpoint_that_fails_is_taken_back(
 
     aws.answers["DescribeEndpoint"] = describe
     assert deploy.main(words(light, *autoscale)) == 1
-    told = last_error(capsys)
+    message = last_error(capsys)
     assert (
         "endpoint chest failed: The primary container did not pass ping; its log: CloudWatch"
-        " /aws/sagemaker/Endpoints/chest" in told
+        " /aws/sagemaker/Endpoints/chest" in message
     )
-    assert told.endswith("nothing of it is left on AWS but the bundle in S3")
+    assert message.endswith("nothing of it is left on AWS but the bundle in S3")
     assert left(aws) == NOTHING
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         ((500, b'{"error": "no weights"}'), 'endpoint chest is up, but the model fails: {"error": "no weights"}'),
         ((200, b"<html>"), "endpoint chest answers an image with b'<html>', which are no probabilities"),
@@ -328,11 +330,11 @@ def test_an_endpoint_that_fails_is_taken_back(
     ],
 )
 def test_an_endpoint_that_does_not_answer_a_image_is_taken_back(
-    answer: Any, told: str, aws: Any, runtime: Any, light: Path, capsys: Capture
+    answer: Any, message: str, aws: Any, runtime: Any, light: Path, capsys: Capture
 ) -> None:
     runtime[:] = [answer]
     assert deploy.main(words(light, "--autoscale", "1,2")) == 1
-    assert told in last_error(capsys)
+    assert message in last_error(capsys)
     assert left(aws) == NOTHING
 
 
@@ -353,17 +355,17 @@ def test_an_autoscaled_endpoint_keeps_its_machine(
     capsys.readouterr()
     aws.own = list(aws.calls)
     aws.calls.clear()
-    monkeypatch.setattr("thorax_launch.sagemaker.submission.confirmed", lambda question: pytest.fail("it asked"))
+    monkeypatch.setattr("thorax_launch.cli.aws.confirmed", lambda question: pytest.fail("it asked"))
     another = words(light, "--instance-type", "ml.m5.xlarge", "--autoscale", "1,2")
     assert deploy.main([word for word in another if word != "--yes"]) == 1
     assert not {one for one in aws.operations if not one.startswith(("Describe", "Get"))}
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert told.startswith(
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.startswith(
         "error: endpoint chest is autoscaled on ml.m5.large, and AWS does not change that to ml.m5.xlarge: first run"
         " `aws "
     )
-    service, call, *flags = shlex.split(told.split("`")[1])[1:]
+    service, call, *flags = shlex.split(message.split("`")[1])[1:]
     given = dict(zip(flags[::2], flags[1::2], strict=True))
     scaling = boto3.client(service, region_name=given.pop("--region"))
     getattr(scaling, call.replace("-", "_"))(**{parameter(flag): value for flag, value in given.items()})
@@ -415,9 +417,9 @@ def test_wherever_aws_refuses_nothing_is_left(
         (400, "ResourceLimitExceeded", "The limit 'ml.m5.large for endpoint usage' is 0 Instances.")
     ]
     assert deploy.main(words(light, "--autoscale", "1,2", "--register", "chest-models")) == 1
-    told = last_error(capsys)
-    assert f"{operation}: ResourceLimitExceeded: " in told
-    assert "servicequotas" in told
+    message = last_error(capsys)
+    assert f"{operation}: ResourceLimitExceeded: " in message
+    assert "servicequotas" in message
     assert left(aws) == NOTHING
 
 
@@ -437,9 +439,9 @@ def test_what_cannot_be_taken_back_is_told(aws: Any, runtime: Any, light: Path, 
     runtime[:] = [(500, b"broken")]
     aws.faults["DeleteEndpoint"] = [(400, "AccessDeniedException", "not allowed")]
     assert deploy.main(words(light)) == 1
-    told = last_error(capsys)
-    assert "the model fails: broken" in told
-    assert told.endswith("the endpoint may run and cost; see to it: python launch/delete.py chest")
+    message = last_error(capsys)
+    assert "the model fails: broken" in message
+    assert message.endswith("the endpoint may run and cost; see to it: python launch/delete.py chest")
 
 
 def test_no_is_taken_for_an_answer(aws: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

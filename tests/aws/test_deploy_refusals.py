@@ -31,7 +31,7 @@ def error(capsys: Capture) -> str:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--serverless", "--async"], "--serverless and --async: choose one"),
         (["--serverless", "--instance-type", "ml.m5.large"], "it has no machine of its own"),
@@ -49,10 +49,10 @@ def error(capsys: Capture) -> str:
     ],
 )
 def test_a_wrong_flag_is_one_line_before_anything_is_sent(
-    more: list[str], told: str, offline: Path, light: Path, capsys: Capture
+    more: list[str], message: str, offline: Path, light: Path, capsys: Capture
 ) -> None:
     assert deploy.main([*words(light), *more]) == 1
-    assert told in error(capsys)
+    assert message in error(capsys)
 
 
 def test_what_is_no_bundle_is_refused(offline: Path, light: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -66,9 +66,9 @@ def test_what_is_no_bundle_is_refused(offline: Path, light: Path, tmp_path: Path
         "missing": "missing does not exist",
         "other.tar.gz": "is no bundle that AWS can serve: it has no model.pt",
     }
-    for name, told in expected.items():
+    for name, message in expected.items():
         assert deploy.main(words(tmp_path / name)) == 1
-        assert told in error(capsys)
+        assert message in error(capsys)
     assert deploy.main(words("s3://films/model")) == 1
     assert "s3://films/model does not end with .tar.gz" in error(capsys)
     assert deploy.main(["--local", str(light), "--serverless"]) == 1

@@ -12,11 +12,12 @@ import pytest
 from golden import check
 from thorax.errors import ThoraxError
 from thorax_launch.cli import delete
-from thorax_launch.sagemaker import endpoints
-from thorax_launch.sagemaker.endpoints import Host
+from thorax_launch.options import TransformOptions
+from thorax_launch.sagemaker import hosting
+from thorax_launch.sagemaker.hosting import HostingSpec
 from thorax_launch.settings import AwsSettings
 
-TAGS = {"project": "thorax", "recipe": "demo"}
+TAGS = [{"Key": "project", "Value": "thorax"}, {"Key": "recipe", "Value": "demo"}]
 PLAIN = AwsSettings(region="eu-central-1", role="arn:aws:iam::123456789012:role/thorax-execution", bucket="films")
 SECURE = replace(
     PLAIN,
@@ -26,52 +27,48 @@ SECURE = replace(
     volume_kms_key="alias/disk",
     network_isolation=True,
 )
-HOST = Host("chest", "s3://films/thorax/one/output/model.tar.gz")
+SPEC = HostingSpec("chest", "s3://films/thorax/one/output/model.tar.gz")
 Capture = pytest.CaptureFixture[str]
 
 
-def stack(host: Host, settings: AwsSettings) -> list[Any]:
+def stack(spec: HostingSpec, settings: AwsSettings) -> list[Any]:
     return [
-        endpoints.model(host, settings, TAGS),
-        endpoints.endpoint_config(host, settings, TAGS),
-        endpoints.endpoint(host, TAGS),
+        hosting.model(spec, settings, TAGS),
+        hosting.endpoint_config(spec, settings, TAGS),
+        hosting.endpoint(spec, TAGS),
     ]
 
 
+def transform(settings: AwsSettings, **options: Any) -> Any:
+    return hosting.transform("batch", "s3://films/test/", settings, TAGS, TransformOptions(**options), "chest")
+
+
 @pytest.mark.parametrize(
-    ("name", "host", "settings"),
+    ("name", "spec", "settings"),
     [
-        ("realtime", HOST, PLAIN),
-        ("realtime-gpu-secure", replace(HOST, instance_type="ml.g5.xlarge", capture=20), SECURE),
-        ("torchserve", replace(HOST, server="torchserve"), PLAIN),
-        ("serverless", replace(HOST, kind="serverless", memory_mb=3072, concurrency=5), PLAIN),
-        ("async", replace(HOST, kind="async", instance_type="ml.g5.xlarge"), SECURE),
+        ("realtime", SPEC, PLAIN),
+        ("realtime-gpu-secure", replace(SPEC, instance_type="ml.g5.xlarge", capture=20), SECURE),
+        ("torchserve", replace(SPEC, server="torchserve"), PLAIN),
+        ("serverless", replace(SPEC, kind="serverless", memory_mb=3072, concurrency=5), PLAIN),
+        ("async", replace(SPEC, kind="async", instance_type="ml.g5.xlarge"), SECURE),
     ],
 )
-def test_endpoints(name: str, host: Host, settings: AwsSettings, offline: Path) -> None:
-    check(f"endpoint-{name}", {request.operation: request.as_dict() for request in stack(host, settings)})
+def test_endpoints(name: str, spec: HostingSpec, settings: AwsSettings, offline: Path) -> None:
+    check(f"endpoint-{name}", {request.operation: request.parameters for request in stack(spec, settings)})
 
 
 def test_batch_and_registry(offline: Path) -> None:
-    check(
-        "transform",
-        endpoints.transform(
-            "batch", "chest", "s3://films/test/", SECURE, TAGS, concurrent=16, instance_count=2
-        ).as_dict(),
-    )
+    check("transform", transform(SECURE, concurrent=16, instance_count=2).parameters)
     check(
         "model-package",
-        endpoints.model_package(HOST, "chest-models", PLAIN, "s3://films/thorax/one/metrics.json", "{}").as_dict(),
+        hosting.model_package(SPEC, "chest-models", PLAIN, "s3://films/thorax/one/metrics.json", "{}").parameters,
     )
 
 
 def test_a_transform_on_local_disks_has_no_key(offline: Path) -> None:
     keyed = replace(PLAIN, kms_key="alias/films")
     kinds = ("ml.m5.xlarge", "ml.g5.xlarge")
-    machines = {
-        kind: endpoints.transform("batch", "chest", "s3://films/test/", keyed, TAGS, instance_type=kind).as_dict()
-        for kind in kinds
-    }
+    machines = {kind: transform(keyed, instance_type=kind).parameters for kind in kinds}
     assert {kind: job["TransformResources"].get("VolumeKmsKeyId") for kind, job in machines.items()} == {
         "ml.m5.xlarge": "alias/films",
         "ml.g5.xlarge": None,
@@ -81,7 +78,7 @@ def test_a_transform_on_local_disks_has_no_key(offline: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["realtime", "async"])
 def test_autoscaling(kind: str, offline: Path) -> None:
-    calls = endpoints.autoscaling(replace(HOST, kind=kind), 1, 4, 60.0)
+    calls = hosting.autoscaling(replace(SPEC, kind=kind), 1, 4, 60.0)
     model = boto3.client(
         "application-autoscaling", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
     ).meta.service_model
@@ -95,13 +92,13 @@ def test_autoscaling(kind: str, offline: Path) -> None:
 
 
 def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None:
-    calls = endpoints.autoscaling(replace(HOST, kind="async"), 0, 4, 60.0)
+    calls = hosting.autoscaling(replace(SPEC, kind="async"), 0, 4, 60.0)
     import botocore.session
     import botocore.validate
 
     assert calls[:2] == [
         (call, {**arguments, **({"MinCapacity": 0} if "MinCapacity" in arguments else {})})
-        for call, arguments in endpoints.autoscaling(replace(HOST, kind="async"), 1, 4, 60.0)
+        for call, arguments in hosting.autoscaling(replace(SPEC, kind="async"), 1, 4, 60.0)
     ]
     for (call, arguments), service, operation in zip(
         calls[2:], ["application-autoscaling", "cloudwatch"], ["PutScalingPolicy", "PutMetricAlarm"], strict=True
@@ -114,62 +111,57 @@ def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("work", "told"),
+    ("work", "message"),
     [
         (
-            lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", memory_mb=5000), PLAIN, TAGS),
+            lambda: hosting.endpoint_config(replace(SPEC, kind="serverless", memory_mb=5000), PLAIN, TAGS),
             "--memory-mb 5000 is not one of 1024",
         ),
         (
-            lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", concurrency=500), PLAIN, TAGS),
+            lambda: hosting.endpoint_config(replace(SPEC, kind="serverless", concurrency=500), PLAIN, TAGS),
             "--concurrency 500: a serverless endpoint takes",
         ),
         (
-            lambda: endpoints.endpoint_config(replace(HOST, kind="serverless"), SECURE, TAGS),
+            lambda: hosting.endpoint_config(replace(SPEC, kind="serverless"), SECURE, TAGS),
             "a serverless endpoint cannot be in a VPC",
         ),
         (
-            lambda: endpoints.endpoint_config(replace(HOST, kind="serverless", capture=5), PLAIN, TAGS),
+            lambda: hosting.endpoint_config(replace(SPEC, kind="serverless", capture=5), PLAIN, TAGS),
             "--capture: AWS stores no requests",
         ),
-        (lambda: endpoints.autoscaling(HOST, 0, 2, 60.0), "--autoscale 0,2: give lowest,highest with 1 <= lowest"),
+        (lambda: hosting.autoscaling(SPEC, 0, 2, 60.0), "--autoscale 0,2: give lowest,highest with 1 <= lowest"),
         (
-            lambda: endpoints.autoscaling(replace(HOST, kind="serverless"), 1, 2, 60.0),
+            lambda: hosting.autoscaling(replace(SPEC, kind="serverless"), 1, 2, 60.0),
             "--autoscale with a serverless endpoint",
         ),
+        (lambda: transform(PLAIN, concurrent=20, payload_mb=6), "--concurrent 20 x --payload-mb 6 is above the 100 MB"),
         (
-            lambda: endpoints.transform("a", "b", "s3://c/d", PLAIN, TAGS, concurrent=20, payload_mb=6),
-            "--concurrent 20 x --payload-mb 6 is above the 100 MB",
-        ),
-        (
-            lambda: endpoints.transform("a", "b", "s3://c/d", SECURE, TAGS, instance_type="ml.g4dn.xlarge"),
+            lambda: transform(SECURE, instance_type="ml.g4dn.xlarge"),
             "--volume-kms-key alias/disk with ml.g4dn.xlarge: AWS takes no key",
         ),
-        (lambda: endpoints.model(replace(HOST, name="a_b'"), PLAIN, TAGS), "ModelName="),
+        (lambda: hosting.model(replace(SPEC, name="a_b'"), PLAIN, TAGS), "ModelName="),
         (
-            lambda: endpoints.endpoint_config(replace(HOST, capture=200), PLAIN, TAGS),
+            lambda: hosting.endpoint_config(replace(SPEC, capture=200), PLAIN, TAGS),
             "DataCaptureConfig.InitialSamplingPercentage=200 is not 0 to 100",
         ),
         (
-            lambda: endpoints.model(
-                replace(HOST, instance_type="ml.m5.large"), replace(PLAIN, region="nowhere-1"), TAGS
-            ),
+            lambda: hosting.model(replace(SPEC, instance_type="ml.m5.large"), replace(PLAIN, region="nowhere-1"), TAGS),
             "no AWS image for --region nowhere-1",
         ),
     ],
 )
-def test_what_aws_would_refuse(work: Any, told: str, offline: Path) -> None:
+def test_what_aws_would_refuse(work: Any, message: str, offline: Path) -> None:
     with pytest.raises(ThoraxError) as caught:
         work()
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
 
 
 def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
     session = boto3.Session(region_name="eu-central-1")
-    for request in stack(HOST, PLAIN):
+    for request in stack(SPEC, PLAIN):
         request.send(session)
     scaling = session.client("application-autoscaling")
-    for call, arguments in endpoints.autoscaling(HOST, 1, 3, 60.0):
+    for call, arguments in hosting.autoscaling(SPEC, 1, 3, 60.0):
         getattr(scaling, call)(**arguments)
     assert delete.main([]) == 0
     assert capsys.readouterr().out == "still running, billed by the hour: chest (python launch/delete.py chest)\n"
@@ -197,5 +189,5 @@ def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
 
 def test_no_such_endpoint(aws: Any, capsys: Capture) -> None:
     assert delete.main(["nowhere", "--yes"]) == 1
-    assert (told := capsys.readouterr().err).startswith("error: DescribeEndpoint: ")
-    assert told.count("\n") == 1
+    assert (message := capsys.readouterr().err).startswith("error: DescribeEndpoint: ")
+    assert message.count("\n") == 1

@@ -24,7 +24,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thorax_launch.sagemaker.follow.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.status.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
 
@@ -210,11 +210,11 @@ def test_wait_watches_the_job_that_was_sent(aws: Any, few: Path, capsys: Capture
 
 
 @pytest.mark.parametrize(
-    ("answer", "told", "stopped"),
+    ("answer", "message", "stopped"),
     [("y", "is being stopped", True), ("n", "goes on; to watch it again: python launch/follow.py one", False)],
 )
 def test_ctrl_c_asks(
-    answer: str, told: str, stopped: bool, aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    answer: str, message: str, stopped: bool, aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert train.main(job(few)) == 0
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
@@ -226,7 +226,7 @@ def test_ctrl_c_asks(
     aws.answers["DescribeTrainingJob"] = interrupt
     aws.answers["StopTrainingJob"] = lambda _: {}
     assert follow.main(["one"]) == 130
-    assert told in capsys.readouterr().out
+    assert message in capsys.readouterr().out
     assert bool(aws.sent("StopTrainingJob")) == stopped
 
 
@@ -260,7 +260,7 @@ QUOTA = (
 
 
 @pytest.mark.parametrize(
-    ("operation", "fault", "told"),
+    ("operation", "fault", "message"),
     [
         (
             "PutObject",
@@ -307,13 +307,13 @@ QUOTA = (
     ],
 )
 def test_what_aws_refuses_is_one_line(
-    operation: str, fault: Any, told: str, aws: Any, few: Path, capsys: Capture
+    operation: str, fault: Any, message: str, aws: Any, few: Path, capsys: Capture
 ) -> None:
     aws.faults[operation] = [fault]
     assert train.main(job(few)) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("error: ")
-    assert told in lines[-1]
+    assert message in lines[-1]
     assert sum(line.startswith("error: ") for line in lines) == 1
 
 
@@ -415,7 +415,6 @@ def best_of(aws: Any) -> None:
 def test_the_best_of_a_search_is_deployed(
     aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thorax_launch.sagemaker.search.POLL", 0.0)
     monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", lambda *_: None)
     best_of(aws)
     where = ["--deploy-best", "--endpoint-name", "chest", *PLACE]

@@ -6,7 +6,7 @@ And the same steps on this machine.
 from __future__ import annotations
 
 import copy
-import io
+import importlib.util
 import json
 import re
 import subprocess
@@ -21,6 +21,7 @@ from conftest import TINY, clean_environment
 from golden import check
 from thorax.errors import ThoraxError
 from thorax_launch.cli import pipeline
+from thorax_launch.sagemaker.package import packed, source_files
 from thorax_launch.sagemaker.pipelines import check_definition
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
@@ -107,9 +108,9 @@ def test_local_disks_get_no_key(offline: Path, capsys: Capture) -> None:
 
 
 def broken(definition: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    """Definitions that are wrong in one place, and what is told."""
+    """Definitions that are wrong in one place, and the message."""
     cases = []
-    for change, told in [
+    for change, message in [
         (
             lambda d: d["Steps"][0]["Arguments"]["AppSpecification"].pop("ImageUri"),
             "pipeline step Prepare: AppSpecification.ImageUri is missing",
@@ -132,21 +133,21 @@ def broken(definition: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     ]:
         wrong = copy.deepcopy(definition)
         change(wrong)
-        cases.append((wrong, told))
+        cases.append((wrong, message))
     return cases
 
 
 def test_a_wrong_definition_is_refused(offline: Path, capsys: Capture) -> None:
     definition = dry(capsys)
     check_definition(definition)
-    for wrong, told in broken(definition):
+    for wrong, message in broken(definition):
         with pytest.raises(ThoraxError) as caught:
             check_definition(wrong)
-        assert told in str(caught.value)
+        assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--train", "s3://films/train"], "--test is missing: the pipeline evaluates"),
         (
@@ -165,11 +166,11 @@ def test_a_wrong_definition_is_refused(offline: Path, capsys: Capture) -> None:
         (["--train", "s3://films/train", "--test", "s3://films/test", "--job-name", "a_b"], "a_b"),
     ],
 )
-def test_a_wrong_flag_is_one_line(words: list[str], told: str, offline: Path, capsys: Capture) -> None:
+def test_a_wrong_flag_is_one_line(words: list[str], message: str, offline: Path, capsys: Capture) -> None:
     assert pipeline.main(["demo", *words, *PLACE, "--group", "chest", "--dry-run"]) == 1
     shown = capsys.readouterr().err
     assert shown.startswith("error: ")
-    assert told in shown
+    assert message in shown
     assert shown.count("\n") == 1
 
 
@@ -201,30 +202,42 @@ def test_made_replaced_and_started(aws: Any, capsys: Capture) -> None:
     assert "registers where the test AUC is above 0.950000" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(f"thorax.{name}.__main__") for name in ("dataset", "scoring")),
+    reason="needs python -m thorax.dataset and python -m thorax.scoring",
+)
 def test_the_steps_scripts_run(aws: Any, images: Path, tmp_path: Path, capsys: Capture) -> None:
-    """The Prepare step as its container starts it, from what is in S3, below a folder in place of /opt/ml/processing."""
-    assert (
-        pipeline.main(
-            [
-                "demo",
-                "--train",
-                str(images / "train"),
-                "--test",
-                str(images / "test"),
-                "--group",
-                "chest",
-                *PLACE,
-                "--yes",
-            ]
-        )
-        == 0
-    )
+    """Both processing steps as their containers start them, from what is in S3, below a folder in place of
+    /opt/ml/processing, with no other code than what the step ships.
+    """
+    from scoring.test_evaluate import write
+
+    words = ["--train", str(images / "train"), "--test", str(images / "test"), "--group", "chest"]
+    assert pipeline.main(["demo", *words, *PLACE, "--yes"]) == 0
     definition = json.loads(aws.sent("CreatePipeline")[0]["PipelineDefinition"])
-    arguments = definition["Steps"][0]["Arguments"]
-    s3, base = aws.client("s3"), tmp_path / "processing"
-    for one in arguments["ProcessingInputs"]:
-        folder = base / one["S3Input"]["LocalPath"].removeprefix("/opt/ml/processing/")
-        prefix = one["S3Input"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+    write(tmp_path / "model")
+    model = packed(source_files(tmp_path / "model"), 1)
+    for number, output in ((0, "check.json"), (2, "scores.json")):
+        base = tmp_path / f"step{number}"
+        run_step(aws, definition["Steps"][number]["Arguments"], base, model)
+        assert json.loads((base / "out" / output).read_text())
+        with tarfile.open(base / "tools" / "sourcedir.tar.gz") as tar:
+            names = set(tar.getnames())
+        assert {"requirements.txt", "train_model.py", "thorax/job.py"} <= names
+        assert not any("thorax_launch" in name or name.startswith("launch") for name in names)
+
+
+def run_step(aws: Any, arguments: dict[str, Any], base: Path, model: bytes) -> None:
+    """Puts a step's inputs below `base` and runs its script there."""
+    s3 = aws.client("s3")
+    for step_input in arguments["ProcessingInputs"]:
+        place = step_input["S3Input"]
+        folder = base / place["LocalPath"].removeprefix("/opt/ml/processing/")
+        folder.mkdir(parents=True)
+        if step_input["InputName"] == "bundle":
+            (folder / "model.tar.gz").write_bytes(model)
+            continue
+        prefix = place["S3Uri"].removeprefix(f"s3://{BUCKET}/")
         for found in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]:
             file = folder / found["Key"].removeprefix(prefix)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -233,13 +246,9 @@ def test_the_steps_scripts_run(aws: Any, images: Path, tmp_path: Path, capsys: C
     program, path = arguments["AppSpecification"]["ContainerEntrypoint"]
     script = (base / path.removeprefix("/opt/ml/processing/")).read_text().replace("/opt/ml/processing", str(base))
     script = script.replace("pip install -q", "true").replace("python ", f"{sys.executable} ")
-    done = subprocess.run(
-        [program, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=clean_environment()
-    )
+    alone = {key: value for key, value in clean_environment().items() if key != "PYTHONPATH"}
+    done = subprocess.run([program, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=alone)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((base / "out" / "check.json").read_text())
-    with tarfile.open(fileobj=io.BytesIO((base / "tools" / "tools.tar.gz").read_bytes())) as tar:
-        assert {"launch/evaluate.py", "launch/prepare.py", "source_dir/requirements.txt"} <= set(tar.getnames())
 
 
 def test_on_this_machine_only_the_better_is_registered(
@@ -274,13 +283,13 @@ def test_on_this_machine_only_the_better_is_registered(
         "--runs",
         str(tmp_path),
     ]
-    told = [
+    message = [
         "not registered: test AUC 0.400000 is not above 0.500000 (chance)",
         "registered: test AUC 0.700000 is above 0.500000 (chance)",
         "not registered: test AUC 0.700000 is not above 0.700000 (001)",
         "registered: test AUC 0.800000 is above 0.700000 (001)",
     ]
-    for number, line in enumerate(told):
+    for number, line in enumerate(message):
         assert pipeline.main([*words, "--job-name", f"job{number}"]) == 0
         assert capsys.readouterr().out.splitlines()[-1].startswith(line)
     registry = tmp_path / "registry" / "chest"
@@ -424,10 +433,10 @@ def test_images_are_scored_as_the_recipe_reads_them(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a bundle that was never trained: the images of the list alone, and its numbers by the recipe's labels."""
-    from unit.test_evaluate import write
+    from scoring.test_evaluate import write
 
-    def train(*_: Any, runs: Path, job_name: str, **told: Any) -> int:
-        assert told["processes"] == 3
+    def train(*_: Any, runs: Path, job_name: str, **given: Any) -> int:
+        assert given["processes"] == 3
         (runs / job_name / "output").mkdir(parents=True)
         write(runs / job_name / "model")
         return 0
@@ -477,15 +486,16 @@ def test_the_steps_on_aws_read_images_as_the_recipe_does(aws: Any, tmp_path: Pat
         f"--{name} {base}/{name.replace('-', '_')}"
         for name in ("train", "validation", "test", "train-lst", "validation-lst", "test-lst")
     )
-    assert f"prepare.py check {places} {reading} --patient-scope channel --json {base}/out/check.json\n" in scripts[0]
     assert (
-        f"evaluate.py model --data {base}/test --data-lst {base}/test_lst {reading} --json {base}/out/scores.json\n"
-        in scripts[1]
+        f"python -m thorax.dataset check {places} {reading} --patient-scope channel --json {base}/out/check.json\n"
+        in scripts[0]
     )
+    data = f"--data {base}/test --data-lst {base}/test_lst {reading}"
+    assert f"python -m thorax.scoring model {data} --json {base}/out/scores.json\n" in scripts[1]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--set", "epochs=x"], "epochs"),
         (["--group", "../evil"], "--group ../evil must be 1 to 63 letters"),
@@ -496,7 +506,7 @@ def test_the_steps_on_aws_read_images_as_the_recipe_does(aws: Any, tmp_path: Pat
     ],
 )
 def test_here_a_wrong_flag_is_told_before_any_image_is_read(
-    words: list[str], told: str, images: Path, tmp_path: Path, capsys: Capture
+    words: list[str], message: str, images: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     given = [
         "demo",
@@ -514,7 +524,7 @@ def test_here_a_wrong_flag_is_told_before_any_image_is_read(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("error: ")
-    assert told in shown.err
+    assert message in shown.err
     assert not (tmp_path / "runs").exists()
 
 

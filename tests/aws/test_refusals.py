@@ -48,15 +48,17 @@ def refused(script: Any, words: list[str], capsys: Capture, code: int = 1) -> st
 
 
 @pytest.mark.parametrize(
-    ("script", "words", "told"),
+    ("script", "words", "message"),
     [
         (tune, ["pneumonia-resnet18", *IMAGES, *PLACE, "--transfer"], "--transfer is for --warm-start NAME"),
         (leaderboard, ["x", "--local", "--region", "eu-central-1"], "--region is for AWS"),
         (leaderboard, ["x", "--local", "--profile", "me"], "--profile is for AWS"),
     ],
 )
-def test_flags_that_would_say_nothing(script: Any, words: list[str], told: str, offline: Path, capsys: Capture) -> None:
-    assert refused(script, words, capsys).startswith(told)
+def test_flags_that_would_say_nothing(
+    script: Any, words: list[str], message: str, offline: Path, capsys: Capture
+) -> None:
+    assert refused(script, words, capsys).startswith(message)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -69,8 +71,8 @@ def test_hostile_hyperparameters(script: Any, text: str, offline: Path, capsys: 
 @pytest.mark.parametrize("script", [train, tune])
 def test_hostile_job_names(script: Any, text: str, offline: Path, capsys: Capture) -> None:
     assert (
-        "JobName" in (told := refused(script, ["pneumonia-resnet18", *IMAGES, *PLACE, f"--job-name={text}"], capsys))
-        or "--job-name" in told
+        "JobName" in (message := refused(script, ["pneumonia-resnet18", *IMAGES, *PLACE, f"--job-name={text}"], capsys))
+        or "--job-name" in message
     )
 
 
@@ -81,7 +83,7 @@ def test_hostile_tags(text: str, offline: Path, capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ([], "--train is missing"),
         (["--train", ""], "--train is empty; is a shell variable unset?"),
@@ -178,12 +180,12 @@ def test_hostile_tags(text: str, offline: Path, capsys: Capture) -> None:
         ([*IMAGES, "--region", "nowhere-1", "--dry-run"], "no AWS image for --region nowhere-1"),
     ],
 )
-def test_wrong_flags(words: list[str], told: str, offline: Path, capsys: Capture) -> None:
-    assert refused(train, ["demo", *PLACE, *words], capsys).startswith(told)
+def test_wrong_flags(words: list[str], message: str, offline: Path, capsys: Capture) -> None:
+    assert refused(train, ["demo", *PLACE, *words], capsys).startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             ["--set", "precision_dtype=float16", "--instance-type", "ml.m5.xlarge"],
@@ -213,8 +215,8 @@ def test_wrong_flags(words: list[str], told: str, offline: Path, capsys: Capture
         ),
     ],
 )
-def test_wrong_searches(words: list[str], told: str, offline: Path, capsys: Capture) -> None:
-    assert refused(tune, ["pneumonia-resnet18", *IMAGES, *PLACE, *words], capsys).startswith(told)
+def test_wrong_searches(words: list[str], message: str, offline: Path, capsys: Capture) -> None:
+    assert refused(tune, ["pneumonia-resnet18", *IMAGES, *PLACE, *words], capsys).startswith(message)
 
 
 @pytest.mark.parametrize("script", [follow, delete, leaderboard])
@@ -265,7 +267,7 @@ RANGES = "recipe own.yaml: tune.ranges.dropout must be {min: 0.0001, max: 0.1, s
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{[a]: 3}", "recipe own.yaml is not YAML: ['a'] cannot be a key"),
         ("tune: 3", "recipe own.yaml: tune must be a mapping with ranges"),
@@ -311,8 +313,8 @@ RANGES = "recipe own.yaml: tune.ranges.dropout must be {min: 0.0001, max: 0.1, s
         ("max_hours: long", "recipe own.yaml: max_hours=long is not a number"),
     ],
 )
-def test_wrong_recipes(text: str, told: str, offline: Path, capsys: Capture) -> None:
+def test_wrong_recipes(text: str, message: str, offline: Path, capsys: Capture) -> None:
     Path("own.yaml").write_text(f"{text}\n")
     assert tune.main(["own.yaml", *IMAGES, *PLACE]) == 1
-    assert (shown := capsys.readouterr().err).startswith(f"error: {told}")
+    assert (shown := capsys.readouterr().err).startswith(f"error: {message}")
     assert shown.count("\n") == 1

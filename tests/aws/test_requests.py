@@ -288,11 +288,11 @@ def test_the_most_that_it_can_cost(offline: Path, capsys: pytest.CaptureFixture[
     Path("prices.yaml").write_text("{as_of: 2026-11-01, region: eu-central-1, per_hour: {ml.g5.xlarge: 2.0}}\n")
     words = ["pneumonia-resnet18", *IMAGES, *PLACE, "--prices", "prices.yaml", "--max-hours", "3", "--dry-run"]
     assert train.main([*words, "--instance-count", "2", "--warm-pool-minutes", "30"]) == 0
-    assert "machines: 2 x ml.g5.xlarge, at most 3 h, then 30 min of warm pool" in (told := capsys.readouterr().err)
-    assert "cost:     at most $14.00 = 7 machine hours x $2 (prices of 2026-11-01)" in told
+    assert "machines: 2 x ml.g5.xlarge, at most 3 h, then 30 min of warm pool" in (message := capsys.readouterr().err)
+    assert "cost:     at most $14.00 = 7 machine hours x $2 (prices of 2026-11-01)" in message
     assert tune.main(words) == 0
-    assert "cost:     at most $60.00 = 30 machine hours x $2" in (told := capsys.readouterr().err)
-    assert "10 jobs, 2 at once" in told
+    assert "cost:     at most $60.00 = 30 machine hours x $2" in (message := capsys.readouterr().err)
+    assert "10 jobs, 2 at once" in message
     assert train.main([*words, "--instance-type", "ml.p5.48xlarge"]) == 0
     assert "the price table has no ml.p5.48xlarge" in capsys.readouterr().err
     assert train.main([*words, "--region", "us-east-1"]) == 0

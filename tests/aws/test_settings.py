@@ -83,7 +83,7 @@ def test_a_config_on_s3_is_not_read_in_a_dry_run(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("buckets: x", "thorax.yaml: unknown setting buckets; did you mean bucket?"),
         ("subnets: 3", "thorax.yaml: subnets=3 must be a list of texts"),
@@ -93,25 +93,25 @@ def test_a_config_on_s3_is_not_read_in_a_dry_run(
         ("a: [", "--settings thorax.yaml is not YAML"),
     ],
 )
-def test_wrong_files(text: str, told: str, offline: Path, capsys: Capture) -> None:
+def test_wrong_files(text: str, message: str, offline: Path, capsys: Capture) -> None:
     Path("thorax.yaml").write_text(f"{text}\n")
     assert train.main(["demo", "--explain-settings", "--region", "eu-west-1"]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {told}")
+    assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
 def test_a_wrong_sdk_config_is_one_line(offline: Path, capsys: Capture) -> None:
     Path(os.environ["SAGEMAKER_USER_CONFIG_OVERRIDE"]).write_text("SageMaker: {TrainingJob: {RoleArn: 3}}\n")
     assert train.main(["demo", "--explain-settings", "--region", "eu-west-1"]) == 1
-    assert (told := capsys.readouterr().err).startswith("error: SDK config.yaml: ")
-    assert told.count("\n") == 1
+    assert (message := capsys.readouterr().err).startswith("error: SDK config.yaml: ")
+    assert message.count("\n") == 1
 
 
 def test_without_a_region(offline: Path, capsys: Capture) -> None:
-    told = "error: no region: give --region, put region into thorax.yaml, or set AWS_DEFAULT_REGION; or add --local"
+    message = "error: no region: give --region, put region into thorax.yaml, or set AWS_DEFAULT_REGION; or add --local"
     assert train.main(["demo", "--train", "s3://a/b"]) == 1
-    assert capsys.readouterr().err.startswith(told)
+    assert capsys.readouterr().err.startswith(message)
     assert iam.main(["launcher"]) == 1  # a policy is for one region
-    assert capsys.readouterr().err.startswith(told)
+    assert capsys.readouterr().err.startswith(message)
 
 
 @pytest.mark.parametrize(

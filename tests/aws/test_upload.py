@@ -141,16 +141,18 @@ def test_links_are_followed_and_one_that_leads_nowhere_is_named(folder, bucket, 
     assert run(folder, "--exclude", "go*") == 0
     capsys.readouterr()
     assert run(folder) == 1
-    assert told(capsys) == f"error: {folder / 'gone'} is a link to nowhere, which is not there; fix or remove the link"
+    assert (
+        message(capsys) == f"error: {folder / 'gone'} is a link to nowhere, which is not there; fix or remove the link"
+    )
 
 
 def test_an_empty_folder_argument_is_not_the_current_folder(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     assert prepare.main(["upload", "", "s3://films-of-a-test/x", "--dry-run"]) == 1
-    assert told(capsys) == "error: FOLDER is empty; is a shell variable unset?"
+    assert message(capsys) == "error: FOLDER is empty; is a shell variable unset?"
 
 
-def told(capsys) -> str:
+def message(capsys) -> str:
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     return lines[0]
@@ -167,17 +169,17 @@ def failing(error: Exception):
 
 def test_missing_credentials_are_one_line(folder, capsys):
     assert run(folder) == 1
-    assert told(capsys).startswith("error: there are no AWS credentials; sign in")
+    assert message(capsys).startswith("error: there are no AWS credentials; sign in")
 
 
 def test_an_unknown_profile_is_one_line(folder, capsys):
     assert run(folder, "--profile", "nobody") == 1
-    assert "(nobody) could not be found; choose another --profile" in told(capsys)
+    assert "(nobody) could not be found; choose another --profile" in message(capsys)
 
 
 def test_no_such_bucket_is_one_line(folder, bucket, capsys):
     assert run(folder, target="s3://another-bucket/x") == 1
-    assert told(capsys) == "error: there is no bucket another-bucket; create it, or fix the name or --region"
+    assert message(capsys) == "error: there is no bucket another-bucket; create it, or fix the name or --region"
 
 
 def test_a_missing_kms_key_is_one_line(folder, bucket, capsys, monkeypatch):
@@ -187,7 +189,7 @@ def test_a_missing_kms_key_is_one_line(folder, bucket, capsys, monkeypatch):
         failing(ClientError({"Error": {"Code": "KMS.NotFoundException", "Message": "no"}}, "PutObject")),
     )
     assert run(folder, "--kms-key", "alias/none") == 1
-    assert "--kms-key cannot be used with bucket films-of-a-test (KMS.NotFoundException)" in told(capsys)
+    assert "--kms-key cannot be used with bucket films-of-a-test (KMS.NotFoundException)" in message(capsys)
 
 
 @pytest.mark.parametrize(
@@ -209,4 +211,4 @@ def test_a_missing_kms_key_is_one_line(folder, bucket, capsys, monkeypatch):
 def test_what_s3_refuses_is_one_line(folder, bucket, capsys, monkeypatch, error, line):
     monkeypatch.setattr(bucket, "put_object", failing(error))
     assert run(folder) == 1
-    assert line in told(capsys)
+    assert line in message(capsys)

@@ -32,7 +32,7 @@ PLACE = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("follow", "search", "errors", "smoke_tests", "transforms"):
+    for module in ("status", "smoke_tests"):
         monkeypatch.setattr(f"thorax_launch.sagemaker.{module}.POLL", 0.0)
 
 
@@ -164,10 +164,12 @@ def test_from_images_to_a_deleted_endpoint(
         )
 
         assert predict.main(["chest", str(shelf), "--json"]) == 0
-        told = {one["image"]: one["probabilities"][0] for one in map(json.loads, capsys.readouterr().out.splitlines())}
+        message = {
+            one["image"]: one["probabilities"][0] for one in map(json.loads, capsys.readouterr().out.splitlines())
+        }
         ids = ["NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"]
         expected = Classifier.load(bundle, threads=1).predict([shelf / name for name in ids])[:, 0]
-        assert [told[name] for name in ids] == pytest.approx(list(expected), abs=1e-5)
+        assert [message[name] for name in ids] == pytest.approx(list(expected), abs=1e-5)
 
         transform_ends(aws, address)
         given = aws.sent("CreateModel")[0]["PrimaryContainer"]["ModelDataUrl"]

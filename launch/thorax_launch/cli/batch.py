@@ -14,6 +14,7 @@ when the same command is given again.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from thorax_launch.cli import flags
@@ -50,10 +51,32 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def on_aws(args: argparse.Namespace) -> int:
-    """As a batch transform."""
-    from thorax_launch.sagemaker.transforms import batch  # late: --help is instant
+    """As a batch transform; with --wait its answers become the table."""
+    from thorax_launch.cli import aws  # late: --help is instant
+    from thorax_launch.options import TransformOptions, chosen
+    from thorax_launch.sagemaker import transforms
 
-    return batch(args)
+    settings = aws.settings_of(args)
+    options = chosen(TransformOptions, flags.options_of(args, TransformOptions))
+    transform = transforms.plan(args.bundle, args.data, options, settings)
+    name, later = transform.name, f"when it is done: {transform.later(args.out)}"
+    if args.dry_run:
+        aws.show({request.operation: request.parameters for request in transform.requests}, transform.summary())
+    if not aws.agreed(transform.summary(), "start it?", args.yes):
+        return 1
+    transforms.start(transform)
+    print(f"TransformJob {name} is started in {settings.region}", flush=True)
+    if not args.wait:
+        print(later)
+        return 0
+    try:
+        transforms.wait(transform, f"; job {name} goes on; {later}")
+    except KeyboardInterrupt:
+        print(f"job {name} goes on; {later}", file=sys.stderr)
+        return 130
+    transforms.delete_model(transform)
+    transforms.write_table(transform, args.out, None if args.data.startswith("s3://") else Path(args.data))
+    return 0
 
 
 def on_this_machine(args: argparse.Namespace) -> int:

@@ -13,31 +13,28 @@ from thorax_launch.cli import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 deleted (or listed), 1 an error, or the person said no."""
+    """Exit code: 0 deleted (or listed), 1 an error, or the answer was no."""
     p = flags.script(__doc__)
     p.add_argument("name", nargs="?", help="of the endpoint; without it: list this project's endpoints")
-    p.add_argument("--profile", default="", metavar="NAME", help="AWS profile")
-    p.add_argument("--region", default="", metavar="REGION")
+    flags.add_place(p)
     p.add_argument("--dry-run", action="store_true", help="say what would be deleted, and end")
     p.add_argument("--yes", action="store_true", help="delete without asking")
     args = p.parse_args(arguments)
 
     def work() -> int:
-        from thorax_launch.sagemaker import (
-            deletion,
-            submission,  # late: --help is instant
-        )
+        from thorax_launch.cli.aws import confirmed  # late: --help is instant
+        from thorax_launch.sagemaker import deletion
         from thorax_launch.sagemaker.account import place
 
         settings = place(args.profile, args.region)
         if args.name:
-            things = deletion.of_endpoint(args.name, settings)
+            things = deletion.endpoint_parts(args.name, settings)
             print("\n".join(f"to delete: {thing.what}" for thing in things))
             if args.dry_run:
                 return 0
-            if not args.yes and not submission.confirmed("delete all of it?"):
+            if not args.yes and not confirmed("delete all of it?"):
                 return 1
-            deletion.delete(things, settings)
+            deletion.delete_all(things, settings)
         for left in deletion.running(settings):
             print(f"still running, billed by the hour: {left} (python launch/delete.py {left})")
         return 0

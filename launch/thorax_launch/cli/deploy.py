@@ -25,9 +25,9 @@ SERVERS = ("app", "ray", "torchserve")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 deployed or stopped, 1 an error (told in the last line), 2 a wrong command line."""
+    """Exit code: 0 deployed or stopped, 1 an error (the last line says which), 2 a wrong command line."""
     args = parser().parse_args(arguments)
-    return flags.guarded(lambda: local(args) if args.local else aws(args))
+    return flags.guarded(lambda: local(args) if args.local else on_aws(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,13 +62,21 @@ def local(args: argparse.Namespace) -> int:
         return 0
 
 
-def aws(args: argparse.Namespace) -> int:
+def on_aws(args: argparse.Namespace) -> int:
     """Makes or updates the endpoint."""
-    from thorax_launch.sagemaker import endpoint_command
-    from thorax_launch.sagemaker.deployment import deploy
+    from thorax_launch.cli import aws  # late: --help is instant
+    from thorax_launch.options import EndpointOptions, chosen
+    from thorax_launch.sagemaker import deployment
 
-    deployment = endpoint_command.deployment_of(args)
+    settings = aws.settings_of(args)
+    plan = deployment.plan(args.bundle, chosen(EndpointOptions, flags.options_of(args, EndpointOptions)), settings)
     if args.dry_run:
-        deployment.show()
-        return 0
-    return 0 if deploy(deployment, yes=args.yes) else 1
+        name = plan.spec.endpoint_name
+        note = f"note:     where endpoint {name} exists, UpdateEndpoint takes the place of CreateEndpoint"
+        aws.show(plan.calls(), f"{plan.summary()}\n{note}")
+    before = deployment.present_configuration(plan)
+    update = f"\nupdate:   it answers with {before} until then" if before else ""
+    if not aws.agreed(plan.summary() + update, "update it?" if before else "start it?", args.yes):
+        return 1
+    deployment.make(plan, before)
+    return 0

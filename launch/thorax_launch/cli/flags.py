@@ -3,65 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from thorax.console import CommandDone, guarded, script
 from thorax.errors import ThoraxError
+from thorax.job import CHANNELS as KNOWN_CHANNELS
+from thorax_launch.options import EndpointOptions, MachineOptions, TransformOptions, entries
+from thorax_launch.settings import AwsSettings
 
 __all__ = ["CommandDone", "guarded", "script"]  # re-exported: the commands take all that they share from here
 
-#: What a job on this machine has no use for.
-AWS_ONLY = (
-    "instance_type",
-    "instance_count",
-    "volume_gb",
-    "max_hours",
-    "spot",
-    "max_wait_hours",
-    "warm_pool_minutes",
-    "input_mode",
-    "content_type",
-    "env",
-    "wheels",
-    "settings",
-    "profile",
-    "region",
-    "role",
-    "bucket",
-    "prefix",
-    "subnets",
-    "security_groups",
-    "kms_key",
-    "volume_kms_key",
-    "training_image",
-    "network_isolation",
-    "encrypt_traffic",
-    "tag",
-    "prices",
-    "explain_settings",
-    "dry_run",
-    "yes",
-    "wait",
-    "resume",
-    "debugger",
-    "profiler",
-    "warm_start",
-    "transfer",
-    "parallel_jobs",
-    "endpoint_name",
-    "serverless",
-    "asynchronous",
-    "image",
-    "memory_mb",
-    "concurrency",
-    "capture",
-    "autoscale",
-    "autoscale_target",
-    "register",
-    "concurrent",
-    "payload_mb",
-    "start",
-)
 #: Channels with a flag of their own; --channel names any other.
 CHANNELS = ("train", "validation", "test", "weights", "model")
 
@@ -77,18 +30,47 @@ def positive(flag: str, value: int | None) -> int | None:
     return value
 
 
+def for_aws(p: argparse.ArgumentParser, group: Any) -> Callable[..., None]:
+    """A function that adds flags to `group`, each of which is refused beside --local; see check_local."""
+
+    def add(flag: str, **words: Any) -> None:
+        action = group.add_argument(flag, **words)
+        p.set_defaults(aws_only=[*(p.get_default("aws_only") or []), (flag, action.dest, action.default)])
+
+    return add
+
+
 def check_local(args: argparse.Namespace) -> None:
-    """Refuses flags of AWS beside --local, lest a --dry-run runs.
+    """Refuses flags of AWS beside --local, because a --dry-run would run there.
 
     Raises:
         ThoraxError: the first of them.
     """
-    for name in AWS_ONLY:
-        if (value := getattr(args, name, None)) or (
-            value is False and name in ("spot", "network_isolation", "encrypt_traffic")
-        ):
-            name = "async" if name == "asynchronous" else name
-            raise ThoraxError(f"--{name.replace('_', '-')} is for AWS; leave it out, or leave --local out")
+    for flag, name, default in args.aws_only:
+        if (value := getattr(args, name)) or (value is False and default is None):
+            raise ThoraxError(f"{flag} is for AWS; leave it out, or leave --local out")
+
+
+def add_options(add: Callable[..., None], table: type, negatable: bool = True) -> None:
+    """A flag for each of a table of options; None where it is not given.
+
+    Args:
+        add: adds a flag; see for_aws.
+        negatable: switches also have a --no- form.
+    """
+    for entry in entries(table):
+        words: dict[str, Any] = {"dest": entry.name, "help": entry.option.help or None}
+        if entry.kind is bool:
+            action = argparse.BooleanOptionalAction if negatable else "store_true"
+            words |= {"action": action, "default": None}
+        elif entry.kind is dict:
+            words |= {"action": "append", "default": [], "metavar": entry.option.metavar}
+        elif entry.option.choices:
+            words["choices"] = entry.option.choices
+        else:
+            words |= {"metavar": entry.option.metavar, "type": entry.kind if entry.kind in (int, float) else str}
+        if entry.flag:
+            add(entry.flag, **words)
 
 
 def add_channels(p: argparse.ArgumentParser) -> None:
@@ -118,16 +100,14 @@ def channels(args: argparse.Namespace) -> dict[str, str]:
     Raises:
         ThoraxError: an empty path, --channel without one, of an unknown name, or a channel twice.
     """
-    from thorax.job import CHANNELS as KNOWN
-
-    names = {other: name for name, others in KNOWN.items() for other in others}
+    names = {other: name for name, others in KNOWN_CHANNELS.items() for other in others}
     found = {name: path for name in CHANNELS if (path := getattr(args, name)) is not None}
     if empty := [name for name, path in found.items() if not path]:
         raise ThoraxError(f"--{empty[0]} is empty; is a shell variable unset?")
     for text in args.channel:
         name, _, path = text.partition("=")
         if not path or name not in names:
-            raise ThoraxError(f"--channel {text} must be NAME=PATH with a name of {', '.join(KNOWN)}")
+            raise ThoraxError(f"--channel {text} must be NAME=PATH with a name of {', '.join(KNOWN_CHANNELS)}")
         name = names[name]
         if name in found:
             raise ThoraxError(f"channel {name} is given twice, {found[name]} and {path}; give it once")
@@ -163,149 +143,52 @@ def add_local(
 
 def add_machine(p: argparse.ArgumentParser) -> None:
     """What machine a job gets on AWS; each flag replaces the recipe's value."""
-    g = p.add_argument_group("machine on AWS (defaults: the recipe's)")
-    g.add_argument("--instance-type", metavar="TYPE", help="such as ml.g5.xlarge")
-    g.add_argument("--instance-count", type=int, metavar="N", help="machines that train together, under torchrun")
-    g.add_argument("--volume-gb", type=int, metavar="GB", help="disk per machine")
-    g.add_argument("--max-hours", type=float, metavar="H", help="the job is stopped after this long")
-    g.add_argument(
-        "--spot",
-        action=argparse.BooleanOptionalAction,
-        help="spare capacity at a lower price; resumes from checkpoints",
-    )
-    g.add_argument(
-        "--max-wait-hours",
-        type=float,
-        metavar="H",
-        help="with --spot: longest time including waiting (default: twice --max-hours)",
-    )
-    g.add_argument(
-        "--warm-pool-minutes", type=int, metavar="MIN", help="keep the machines for the next job; they are billed"
-    )
-    g.add_argument(
-        "--input-mode", choices=("File", "FastFile"), help="File copies the data first, FastFile streams it from S3"
-    )
-    g.add_argument(
-        "--content-type", action="append", default=[], metavar="CHANNEL=TYPE", help="default: told from the files"
-    )
-    g.add_argument(
-        "--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable in the container"
-    )
-    g.add_argument("--wheels", type=Path, metavar="DIR", help="wheels to install from, where the job has no network")
+    add = for_aws(p, p.add_argument_group("machine on AWS (defaults: the recipe's)"))
+    add_options(add, MachineOptions)
+    add("--content-type", action="append", default=[], metavar="CHANNEL=TYPE", help="default: by the files")
+    add("--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable in the container")
+    add("--wheels", type=Path, metavar="DIR", help="wheels to install from, where the job has no network")
 
 
 def add_settings(p: argparse.ArgumentParser) -> None:
     """Where on AWS: flags over thorax.yaml over the SDK's config.yaml over the session."""
-    g = p.add_argument_group("account (flags > thorax.yaml > SageMaker SDK config.yaml > AWS session)")
-    g.add_argument(
+    group = p.add_argument_group("account (flags > thorax.yaml > SageMaker SDK config.yaml > AWS session)")
+    add = for_aws(p, group)
+    add(
         "--settings",
         type=Path,
         metavar="FILE",
         help="settings file (default: thorax.yaml in this folder, if there is one)",
     )
-    g.add_argument("--profile", metavar="NAME", help="AWS profile")
-    g.add_argument("--region", metavar="REGION")
-    g.add_argument("--role", metavar="ARN_OR_NAME", help="execution role of the job")
-    g.add_argument("--bucket", metavar="BUCKET", help="default: sagemaker-REGION-ACCOUNT")
-    g.add_argument("--prefix", metavar="PREFIX", help="folder in the bucket (default: thorax)")
-    g.add_argument("--subnets", metavar="ID,ID", help="VPC subnets")
-    g.add_argument("--security-groups", metavar="ID,ID", help="VPC security groups")
-    g.add_argument(
-        "--kms-key", metavar="KEY", help="encrypts uploads, outputs and, unless --volume-kms-key says otherwise, disks"
-    )
-    g.add_argument(
-        "--volume-kms-key",
-        metavar="KEY",
-        help="encrypts disks; not for jobs on machines with local storage, such as ml.g5",
-    )
-    g.add_argument("--training-image", metavar="URI", help="default: AWS's PyTorch image")
-    g.add_argument("--network-isolation", action=argparse.BooleanOptionalAction, help="no network in the container")
-    g.add_argument("--encrypt-traffic", action=argparse.BooleanOptionalAction, help="between the machines of a job")
-    g.add_argument(
-        "--tag",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="tag on everything that is made; may be repeated",
-    )
-    g.add_argument(
-        "--prices",
-        type=Path,
-        metavar="FILE",
-        help="price table for an upper bound in dollars; see launch/prices.example.yaml",
-    )
-    g.add_argument(
-        "--explain-settings", action="store_true", help="show every setting and where it comes from, and end"
-    )
-    g.add_argument(
+    add_options(add, AwsSettings)
+    add("--explain-settings", action="store_true", help="show every setting and where it comes from, and end")
+    add(
         "--dry-run",
         action="store_true",
         help="print the request and the files to upload, and end; no network, no credentials",
     )
-    g.add_argument("--yes", action="store_true", help="start without asking")
+    add("--yes", action="store_true", help="start without asking")
+
+
+def add_place(p: argparse.ArgumentParser) -> None:
+    """Where on AWS to look: --profile and --region."""
+    add = for_aws(p, p)
+    add("--profile", default="", metavar="NAME", help="AWS profile")
+    add("--region", default="", metavar="REGION")
 
 
 def add_endpoint(p: argparse.ArgumentParser) -> None:
     """What an endpoint is made of."""
-    g = p.add_argument_group("endpoint on AWS")
-    g.add_argument(
-        "--endpoint-name",
-        default="",
-        metavar="NAME",
-        help="default: the name of the bundle's job; one that exists is updated",
-    )
-    g.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.large")
-    g.add_argument("--instance-count", type=int, metavar="N", help="machines to begin with (default: 1)")
-    g.add_argument(
-        "--serverless",
-        action="store_true",
-        help="no machine of its own: costs by request; CPU, 4 MB a request, cold starts",
-    )
-    g.add_argument(
-        "--async",
-        dest="asynchronous",
-        action="store_true",
-        help="requests and answers by way of S3; scales to 0 with --autoscale 0,N",
-    )
-    g.add_argument("--memory-mb", type=int, metavar="MB", help="with --serverless: 1024, 2048 ... 6144 (default: 4096)")
-    g.add_argument(
-        "--concurrency", type=int, metavar="N", help="with --serverless or --async: requests at once (default: 4)"
-    )
-    g.add_argument(
-        "--capture",
-        type=int,
-        metavar="PERCENT",
-        help="store so many of the requests and answers in the bucket (default: none)",
-    )
-    g.add_argument("--autoscale", metavar="LOW,HIGH", help="between so many machines")
-    g.add_argument(
-        "--autoscale-target",
-        type=float,
-        metavar="N",
-        help="requests a minute and machine (default: 600); with --async waiting requests (5)",
-    )
-    g.add_argument(
-        "--register", metavar="GROUP", help="also enter the bundle into the model registry, with metrics and model card"
-    )
-    add_image(p)
+    add_options(for_aws(p, p.add_argument_group("endpoint on AWS")), EndpointOptions, negatable=False)
 
 
 def add_transform(p: argparse.ArgumentParser) -> None:
     """What a batch transform runs on."""
-    g = p.add_argument_group("batch transform on AWS")
-    g.add_argument("--job-name", default="", metavar="NAME", help="default: the bundle's job and the time")
-    g.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.xlarge")
-    g.add_argument("--instance-count", type=int, metavar="N", help="machines that share the images (default: 1)")
-    g.add_argument("--concurrent", type=int, metavar="N", help="images at once in one machine (default: 4)")
-    g.add_argument("--payload-mb", type=int, metavar="MB", help="largest image (default: 6)")
-    g.add_argument("--wait", action="store_true", help="until it is done; then write the table")
-    add_image(p)
+    add = for_aws(p, p.add_argument_group("batch transform on AWS"))
+    add_options(add, TransformOptions)
+    add("--wait", action="store_true", help="until it is done; then write the table")
 
 
-def add_image(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--image",
-        default="",
-        metavar="IMAGE",
-        help="ray (AWS's Ray Serve, default), torchserve (AWS's of PyTorch 2.6), or the URI of your own",
-    )
+def options_of(args: argparse.Namespace, table: type) -> dict[str, Any]:
+    """The options of a table that the command line gives."""
+    return {entry.name: value for entry in entries(table) if (value := getattr(args, entry.name)) is not None}

@@ -34,22 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
     args.dry_run = True
 
     def work() -> int:
-        from thorax_launch.sagemaker import (
-            account,
-            policies,  # late: --help is instant
-        )
+        from thorax_launch.cli import aws  # late: --help is instant
+        from thorax_launch.sagemaker import policies
 
         if args.policy == "trust":
             document = policies.trust()
         else:
-            resolved = account.settings(args, some_region="")  # a policy for another region would be useless
+            resolved = aws.resolved(args, some_region="")  # a policy for another region would be useless
             if "stand-in" in resolved.origins["role"]:
                 print("note: no role is set; the twelve zeros stand for your account: give --role ARN", file=sys.stderr)
-            document = (
-                policies.launcher(resolved.settings)
-                if args.policy == "launcher"
-                else policies.execution(resolved.settings, args.read)
-            )
+            settings = resolved.settings
+            launcher = args.policy == "launcher"
+            document = policies.launcher(settings) if launcher else policies.execution(settings, args.read)
         print(json.dumps(document, indent=2))
         return 0
 

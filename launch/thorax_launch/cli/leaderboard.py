@@ -33,8 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FLAG",
         help="then deploy the best job's bundle; what follows is for launch/deploy.py",
     )
-    p.add_argument("--profile", default="", metavar="NAME", help="AWS profile")
-    p.add_argument("--region", default="", metavar="REGION")
+    flags.add_place(p)
     args = p.parse_args(arguments)
 
     def work() -> int:
@@ -48,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
             board = study_leaderboard(load(args.runs.absolute() / args.name, args.name))
         else:
             from thorax_launch.sagemaker.account import place
-            from thorax_launch.sagemaker.search import leaderboard
+            from thorax_launch.sagemaker.search import TuningJob
 
-            board = leaderboard(args.name, place(args.profile, args.region))
+            board = TuningJob(args.name, place(args.profile, args.region)).leaderboard()
         board.print()
         if args.csv:
             board.write_csv(args.csv)
@@ -70,7 +69,8 @@ def deploy_best(board: Leaderboard, args: argparse.Namespace) -> int:
     if args.local:
         return deploy.main(["--local", str(args.runs / args.name / board.best.name / "model"), *args.deploy_best])
     from thorax_launch.sagemaker.account import place
-    from thorax_launch.sagemaker.search import bundle_of
+    from thorax_launch.sagemaker.jobs import TrainingJob
 
     where = [word for name in ("profile", "region") if (value := getattr(args, name)) for word in (f"--{name}", value)]
-    return deploy.main([bundle_of(board.best.name, place(args.profile, args.region)), *where, *args.deploy_best])
+    best = TrainingJob(board.best.name, place(args.profile, args.region))
+    return deploy.main([best.bundle, *where, *args.deploy_best])

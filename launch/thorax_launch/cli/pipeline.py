@@ -11,16 +11,14 @@ examples:
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
 from thorax_launch.cli import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done or made, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done or made, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
     args = parser().parse_args(arguments)
-    return flags.guarded(lambda: local(args) if args.local else aws(args))
+    return flags.guarded(lambda: local(args) if args.local else on_aws(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument(
         "--job-name", metavar="NAME", help="of the pipeline (default: thorax-RECIPE); with --local of the training job"
     )
-    g.add_argument("--start", action="store_true", help="on AWS: also start it")
+    flags.for_aws(p, g)("--start", action="store_true", help="on AWS: also start it")
     g.add_argument(
         "--processes",
         type=int,
@@ -73,18 +71,23 @@ def local(args: argparse.Namespace) -> int:
     )
 
 
-def aws(args: argparse.Namespace) -> int:
+def on_aws(args: argparse.Namespace) -> int:
     """Makes the pipeline, or replaces it."""
+    from thorax_launch.cli import aws  # late: --help is instant
     from thorax_launch.names import clean
-    from thorax_launch.sagemaker import command, pipelines
+    from thorax_launch.recipe import Recipe
+    from thorax_launch.sagemaker import pipelines
+    from thorax_launch.sagemaker.jobs import describe_job
 
-    named = bool(args.job_name)
-    recipe, settings, task = command.job(args)
-    made = pipelines.plan(
-        recipe, settings, task if named else pipelines.named(task, clean(f"thorax-{recipe.name}")), args.group
-    )
+    settings = aws.settings_of(args)
+    name, channels, hyperparameters, options = aws.job_arguments(args)
+    recipe = Recipe.load(name)
+    lasting = {"job_name": options["job_name"] or clean(f"thorax-{recipe.name}")}
+    recipe, task = describe_job(recipe, channels, hyperparameters, options | lasting)
+    plan = pipelines.plan(recipe, settings, task, args.group)
     if args.dry_run:
-        print(json.dumps(made.definition, indent=2))
-        print(pipelines.summary(made), file=sys.stderr)
-        return 0
-    return 0 if pipelines.submit_pipeline(made, start=args.start, yes=args.yes) else 1
+        aws.show(plan.definition, plan.summary())
+    if not aws.agreed(plan.summary(), "make and start it?" if args.start else "make it?", args.yes):
+        return 1
+    pipelines.submit_pipeline(plan, start=args.start)
+    return 0

@@ -12,12 +12,12 @@ from __future__ import annotations
 from thorax.dataset.__main__ import STOPPED, run
 from thorax.dataset.arguments import add_command, parser
 from thorax_launch.cli.flags import guarded
-from thorax_launch.sagemaker import upload
+from thorax_launch.sagemaker import uploads
 
 
 def main(arguments: list[str] | None = None) -> int:
     """As `python -m thorax.dataset`, and the command upload."""
     p, commands = parser(__doc__)
-    upload.add_arguments(add_command(commands, "upload", "upload a folder to S3, only what changed", upload.__doc__))
+    uploads.add_arguments(add_command(commands, "upload", "upload a folder to S3, only what changed", uploads.__doc__))
     args = p.parse_args(arguments)
-    return guarded(lambda: upload.run(args) if args.command == "upload" else run(args), STOPPED)
+    return guarded(lambda: uploads.run(args) if args.command == "upload" else run(args), STOPPED)

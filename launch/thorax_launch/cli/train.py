@@ -17,10 +17,10 @@ from thorax_launch.cli import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done or started, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done or started, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_args(given)
-    return flags.guarded(lambda: local(args, given) if args.local else aws(args))
+    return flags.guarded(lambda: local(args, given) if args.local else on_aws(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,16 +42,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes per machine that train together (default: one per GPU; here: 1)",
     )
-    g.add_argument("--resume", default="", metavar="JOB", help="on AWS: go on from the checkpoints of that job")
-    g.add_argument(
-        "--wait", action="store_true", help="on AWS: show the log until the job ends; Ctrl-C asks whether to stop it"
-    )
-    g.add_argument(
+    add = flags.for_aws(p, g)
+    add("--resume", default="", metavar="JOB", help="on AWS: go on from the checkpoints of that job")
+    add("--wait", action="store_true", help="on AWS: show the log until the job ends; Ctrl-C asks whether to stop it")
+    add(
         "--debugger",
         action="store_true",
         help="on AWS: SageMaker Debugger's hook and rules (closed to new customers since 2026-07-30)",
     )
-    g.add_argument("--profiler", action="store_true", help="on AWS: SageMaker's profiler (ends 2027-06-30)")
+    add("--profiler", action="store_true", help="on AWS: SageMaker's profiler (ends 2027-06-30)")
     flags.add_machine(p)
     flags.add_settings(p)
     return p
@@ -74,14 +73,16 @@ def local(args: argparse.Namespace, given: list[str]) -> int:
     )
 
 
-def aws(args: argparse.Namespace) -> int:
+def on_aws(args: argparse.Namespace) -> int:
     """Sends the job to SageMaker."""
-    from thorax_launch.sagemaker import command, training_jobs
+    from thorax_launch.cli import aws, follow  # late: --help is instant
+    from thorax_launch.sagemaker.jobs import TrainingJob, plan_training
 
-    recipe, settings, task = command.job(args)
-    plan = training_jobs.plan(recipe, settings, task)
-    code = command.finish(plan, settings, args)
-    return command.watch(plan.name, settings) if code == 0 and args.wait and not args.dry_run else code
+    settings = aws.settings_of(args)
+    plan = plan_training(*aws.job_arguments(args), settings)
+    if not aws.begin(plan, settings, args):
+        return 1
+    return follow.watch(TrainingJob(plan.name, settings)) if args.wait else 0
 
 
 def again(arguments: list[str], job_name: str | None) -> str:

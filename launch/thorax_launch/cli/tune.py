@@ -18,9 +18,9 @@ from thorax_launch.cli import flags, leaderboard
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done or started, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done or started, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
     args = parser().parse_args(arguments)
-    return flags.guarded(lambda: local(args) if args.local else aws(args))
+    return flags.guarded(lambda: local(args) if args.local else on_aws(args))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,30 +42,29 @@ def parser() -> argparse.ArgumentParser:
     )
     g.add_argument("--strategy", metavar="NAME", help="bayesian, random, hyperband or grid")
     g.add_argument("--max-jobs", type=int, metavar="N", help="jobs in all")
-    g.add_argument("--parallel-jobs", type=int, metavar="N", help="jobs at once, on AWS (here: one)")
+    add = flags.for_aws(p, g)
+    add("--parallel-jobs", type=int, metavar="N", help="jobs at once, on AWS (here: one)")
     g.add_argument(
         "--early-stopping",
         action=argparse.BooleanOptionalAction,
         help="stop jobs that do worse than the median of the others",
     )
-    g.add_argument(
+    add(
         "--warm-start",
         action="append",
         default=[],
         metavar="NAME",
         help="on AWS: learn from that earlier tuning job; may be repeated",
     )
-    g.add_argument("--transfer", action="store_true", help="with --warm-start: data or code changed since then")
+    add("--transfer", action="store_true", help="with --warm-start: data or code changed since then")
     g.add_argument(
         "--processes",
         type=int,
         metavar="N",
         help="processes per machine that train together (default: one per GPU; here: 1)",
     )
-    g.add_argument(
-        "--debugger", action="store_true", help=argparse.SUPPRESS
-    )  # refused: AWS's tuning jobs carry neither
-    g.add_argument("--profiler", action="store_true", help=argparse.SUPPRESS)
+    for flag in ("--debugger", "--profiler"):  # refused: AWS's tuning jobs carry neither
+        add(flag, action="store_true", help=argparse.SUPPRESS)
     g.add_argument(
         "--plot", type=Path, metavar="FILE", help="with --local: where the plot goes (default: in the search's folder)"
     )
@@ -82,13 +81,14 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace) -> int:
     """Runs the search here."""
+    from thorax_launch.hyperparameters import from_settings
     from thorax_launch.local.tuning import tune  # late: --help is instant
     from thorax_launch.names import LONGEST, dated
     from thorax_launch.recipe import Recipe
 
     flags.check_local(args)
     recipe = Recipe.load(args.recipe)
-    search, static = recipe.search(changes(args), args.set)
+    search, static = recipe.search(changes(args), from_settings(args.set))
     name = args.job_name or f"{dated(recipe.name, LONGEST - len('-tuning'))}-tuning"
     code = tune(
         recipe,
@@ -108,34 +108,23 @@ def local(args: argparse.Namespace) -> int:
     )
 
 
-def aws(args: argparse.Namespace) -> int:
+def on_aws(args: argparse.Namespace) -> int:
     """Sends the search to SageMaker."""
-    import dataclasses
+    from thorax_launch.cli import aws  # late: --help is instant
+    from thorax_launch.sagemaker.search import TuningJob, plan_search
 
-    from thorax_launch.sagemaker import command, tuning_jobs
-    from thorax_launch.sagemaker import search as search_jobs
-
-    recipe, settings, task = command.job(args, longest_name=32)
-    search, static = recipe.search(changes(args), args.set)
-    task = dataclasses.replace(task, hyperparameters=static)
-    plan = tuning_jobs.plan(recipe, search, settings, task, tuple(args.warm_start), args.transfer)
-    code = command.finish(plan, settings, args)
-    if code == 0 and not args.dry_run:
-        print(f"its jobs so far, best first: python launch/leaderboard.py {plan.name}", flush=True)
-        if args.deploy_best is not None:
-            search_jobs.wait(plan.name, settings)
-            return leaderboard.main(
-                [
-                    plan.name,
-                    "--region",
-                    settings.region,
-                    "--profile",
-                    settings.profile,
-                    "--deploy-best",
-                    *args.deploy_best,
-                ]
-            )
-    return code
+    settings = aws.settings_of(args)
+    recipe, channels, hyperparameters, options = aws.job_arguments(args)
+    options |= {**changes(args), "warm_start": args.warm_start, "transfer": args.transfer}
+    plan = plan_search(recipe, channels, hyperparameters, options, settings)
+    if not aws.begin(plan, settings, args):
+        return 1
+    print(f"its jobs so far, best first: python launch/leaderboard.py {plan.name}", flush=True)
+    if args.deploy_best is None:
+        return 0
+    TuningJob(plan.name, settings).wait()
+    where = ["--region", settings.region, "--profile", settings.profile]
+    return leaderboard.main([plan.name, *where, "--deploy-best", *args.deploy_best])
 
 
 def changes(args: argparse.Namespace) -> dict[str, object]:

@@ -1,18 +1,16 @@
-"""The account: sessions and clients, what SDK and session know of the settings, AWS's errors in one line."""
+"""The account: sessions and clients, and the settings completed by what the SDK, the session and AWS know."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import os
-import sys
-from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from thorax.errors import ThoraxError
-from thorax_launch.settings import AwsSettings, Resolved, pairs, read_file, resolve
+from thorax_launch.sagemaker.errors import one_line_errors
+from thorax_launch.settings import AwsSettings, Resolved, read_file, resolve
 
 if TYPE_CHECKING:
     import boto3
@@ -23,22 +21,53 @@ SOME_REGION = "us-east-1"
 STAND_IN = "stand-in: AWS is not asked now"
 NO_REGION = "no region: give --region, put region into thorax.yaml, or set AWS_DEFAULT_REGION"
 RETRIES: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 10}}
+Sources = Sequence[tuple[str, Mapping[str, Any]]]
 
 
-def settings(args: Namespace, some_region: str = SOME_REGION) -> Resolved:
-    """The settings of a command line. With --dry-run or --explain-settings nothing is asked of AWS: what only AWS
-    knows (account, bucket, role) is then a stand-in with twelve zeros, and its origin says so.
+def load_settings(*, dry_run: bool = False, **given: Any) -> AwsSettings:
+    """The settings of a project, as the commands find them.
+
+    Each setting comes from the first of these that has it: `given`, ./thorax.yaml, the SageMaker SDK's config.yaml, the
+    AWS session.
 
     Args:
+        dry_run: ask nothing of AWS; what is not set (account, bucket, role) is a stand-in with twelve zeros.
+        given: settings by name, such as bucket="my-images".
+
+    Raises:
+        ThoraxError: an unknown or wrong setting, no region, no role, or AWS does not answer.
+
+    Example:
+        >>> settings = sagemaker.load_settings(bucket="my-images", tags={"team": "chest"})
+    """
+    return resolved([("settings", given), read_file(None)], offline=dry_run).settings
+
+
+def completed(settings: AwsSettings | None, offline: bool = False) -> AwsSettings:
+    """These settings, with region, role and bucket of the AWS session where they are not set; None: load_settings.
+
+    Raises:
+        ThoraxError: see load_settings.
+    """
+    if settings is None:
+        return load_settings(dry_run=offline)
+    return resolved([("settings", settings.given)], offline=offline, sdk=False).settings
+
+
+def resolved(sources: Sources, *, offline: bool, some_region: str = SOME_REGION, sdk: bool = True) -> Resolved:
+    """The settings of these sources, completed by the SDK's config.yaml, by the AWS session, and by AWS.
+
+    Args:
+        sources: the strongest first.
+        offline: nothing is asked of AWS: what only AWS knows (account, bucket, role) is a stand-in with twelve zeros,
+            and its origin says so.
         some_region: stands there for a region that is set nowhere; "" for none.
+        sdk: read the SDK's config.yaml.
 
     Raises:
         ThoraxError: a wrong setting, no region, no role, or AWS does not answer.
     """
-    offline = args.dry_run or args.explain_settings
-    given = {name: getattr(args, name, None) for name in (f.name for f in dataclasses.fields(AwsSettings))}
-    flags = {**given, "tags": pairs("--tag", args.tag), "prices": str(args.prices or "")}
-    sources = [("flags", flags), read_file(args.settings), _sdk(offline)]
+    sources = [*sources, *([_sdk(offline)] if sdk else [])]
     known = resolve(sources).settings
     session = open_session(known)
     region, source = known.region or session.region_name, "AWS session"
@@ -46,8 +75,6 @@ def settings(args: Namespace, some_region: str = SOME_REGION) -> Resolved:
         region, source = some_region, STAND_IN
     if not region:
         raise ThoraxError(f"{NO_REGION}; or add --local to run on this machine, without AWS")
-    if source == STAND_IN and not args.explain_settings:
-        print(f"note: no region is set; {region} stands for it: give --region", file=sys.stderr)
     known = dataclasses.replace(known, region=region)
     role, account = (_stand_in(known.role), "") if offline else _asked(session, known)
     account = account or role.split(":")[4]
@@ -58,30 +85,34 @@ def settings(args: Namespace, some_region: str = SOME_REGION) -> Resolved:
     return Resolved(dataclasses.replace(found.settings, role=role), found.origins)
 
 
-def place(profile: str, region: str) -> AwsSettings:
+def place(profile: str = "", region: str = "") -> AwsSettings:
     """Where to look: profile and region by flag, ./thorax.yaml or session; for commands that only ask.
 
     Raises:
         ThoraxError: no region.
     """
     sources = [("flags", {"profile": profile, "region": region}), read_file(None)]
-    found = resolve(
-        [*sources, ("AWS session", {"region": open_session(resolve(sources).settings).region_name})]
-    ).settings
+    session = ("AWS session", {"region": open_session(resolve(sources).settings).region_name})
+    found = resolve([*sources, session]).settings
     if not found.region:
         raise ThoraxError(NO_REGION)
     return found
+
+
+def quiet() -> None:
+    """Silences the SDK's own INFO lines: one for each file that is not there."""
+    for logger in ("sagemaker", "sagemaker.core", "sagemaker.config"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
 
 
 def _sdk(offline: bool) -> tuple[str, dict[str, Any]]:
     """What the SageMaker SDK's config.yaml has for training jobs and sessions."""
     from sagemaker.core.config.config_manager import SageMakerConfig
 
+    quiet()
     files = [os.environ.get(key, "") for key in ("SAGEMAKER_ADMIN_CONFIG_OVERRIDE", "SAGEMAKER_USER_CONFIG_OVERRIDE")]
     if offline and (remote := [file for file in files if file.startswith("s3://")]):
         return f"SDK config {remote[0]} (not read: --dry-run)", {}
-    for name in ("sagemaker.config", "sagemaker.core"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         stored = SageMakerConfig().load_sagemaker_config()
     except Exception as error:  # jsonschema's, yaml's and boto3's: whatever is wrong with the user's file
@@ -104,12 +135,12 @@ def _sdk(offline: bool) -> tuple[str, dict[str, Any]]:
 
 
 def _stand_in(role: str) -> str:
-    """The role's ARN as far as it can be known without asking."""
+    """The role's ARN as far as it is known without asking."""
     return role if role.startswith("arn:") else f"arn:aws:iam::{NO_ACCOUNT}:role/{role or 'ROLE'}"
 
 
 def _asked(session: boto3.Session, known: AwsSettings) -> tuple[str, str]:
-    """(the role's ARN, the account or "" where the ARN tells it), asking AWS only for what is not known."""
+    """(the role's ARN, the account or "" where the ARN holds it), asking AWS only for what is not known."""
     if known.role.startswith("arn:") and known.bucket:
         return known.role, ""
     with one_line_errors(known):
@@ -130,11 +161,7 @@ def _role_arn(session: boto3.Session, role: str, caller: str) -> str:
 
 
 def open_session(known: AwsSettings) -> boto3.Session:
-    """The AWS session of these settings; asks nothing of AWS.
-
-    Raises:
-        ThoraxError: there is no such profile.
-    """
+    """The AWS session of these settings; asks nothing of AWS. Raises ThoraxError: there is no such profile."""
     import boto3
     from botocore.exceptions import ProfileNotFound
 
@@ -149,57 +176,3 @@ def client(session: boto3.Session, service: str, region: str | None = None) -> A
     from botocore.config import Config
 
     return session.client(service, region_name=region, config=Config(**RETRIES))
-
-
-@contextmanager
-def one_line_errors(known: AwsSettings, unsure: str = "") -> Iterator[None]:
-    """Turns what botocore raises into a ThoraxError that says what to do; `unsure` is added where no answer came."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        raise ThoraxError(told(error.response.get("Error", {}), error.operation_name, known)) from None
-    except BotoCoreError as error:
-        name = type(error).__name__
-        if "Credential" in name or "Token" in name or "SSO" in name:
-            raise ThoraxError(
-                f"AWS credentials: {error}; run `aws configure` or `aws sso login`, or give --profile"
-            ) from None
-        raise ThoraxError(
-            f"AWS cannot be reached: {' '.join(str(error).split())}; check network, --region {known.region} and VPC"
-            f" endpoints{unsure}"
-        ) from None
-
-
-def told(error: Mapping[str, Any], operation: str, known: AwsSettings) -> str:
-    """One line for an error that AWS returned: its own words, and what to do."""
-    code, words = str(error.get("Code", "")), " ".join(str(error.get("Message", "")).split())
-    if code == "ResourceLimitExceeded":
-        where = f"https://{known.region}.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas"
-        advice = f"ask for more at {where} (search the quota that is named above), or choose another --instance-type"
-    elif code in ("NoSuchBucket", "404"):
-        advice = (
-            f"bucket {known.bucket} does not exist: make it (aws s3 mb s3://{known.bucket} --region {known.region}) or"
-            " give --bucket"
-        )
-    elif (
-        code in ("NoSuchEntity", "NoSuchEntityException")
-        or "assume" in words.lower()
-        or ("role" in words.lower() and code == "ValidationException")
-    ):
-        advice = (
-            f"role {known.role or '(none)'} must exist and trust sagemaker.amazonaws.com: docs/aws.md, step 3, or give"
-            " --role"
-        )
-    elif ("ccess" in code and "enied" in code) or code in ("403", "UnauthorizedOperation"):
-        advice = "your user lacks a permission: `python launch/iam.py launcher` prints the policy that this needs"
-    elif code in ("ThrottlingException", "Throttling", "RequestLimitExceeded", "SlowDown"):
-        advice = "AWS is busy; it was tried ten times; wait some minutes and run the same command again"
-    elif code == "ResourceInUse":
-        advice = "the name is taken: give another --job-name"
-    elif "xpired" in code or code in ("UnrecognizedClientException", "InvalidClientTokenId"):
-        advice = "your credentials are not valid any more: run `aws sso login` or `aws configure`"
-    else:
-        advice = "see docs/aws.md"
-    return f"{operation}: {code}: {words.rstrip('.')}; {advice}"

@@ -1,7 +1,4 @@
-"""A bundle on its way to AWS.
-
-A folder, a model.tar.gz or an s3:// address becomes the address that a model is made of.
-"""
+"""A bundle on its way to AWS: a folder, a model.tar.gz or an s3:// address becomes the address of a model's data."""
 
 from __future__ import annotations
 
@@ -17,24 +14,23 @@ from typing import Any
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import CODE, DESCRIPTION, RAY, WEIGHTS, Bundle
 from thorax_launch.names import clean
-from thorax_launch.sagemaker.package import Upload, packed, source_files
+from thorax_launch.sagemaker.package import ARCHIVE, Upload, bucket_and_key, packed, source_files
 from thorax_launch.settings import AwsSettings
 
-ARCHIVE = "model.tar.gz"
 #: What AWS's images need at the top of /opt/ml/model: Ray Serve reads config.yaml, both put code/ on the path.
 _NEEDED = (DESCRIPTION, WEIGHTS, RAY, f"{CODE}/deployment.py", f"{CODE}/inference.py")
 _HOW = "name the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz"
 
 
 @dataclass(frozen=True)
-class Shipped:
+class S3Bundle:
     """A bundle in S3, or about to be.
 
     Attributes:
         uri: s3:// address of its model.tar.gz.
         uploads: what must be put there first; empty where it is there already.
         where: what the user named.
-        name: of the job that made it, as far as the place tells.
+        name: of the job that made it, as far as its place shows it.
     """
 
     uri: str
@@ -44,11 +40,11 @@ class Shipped:
 
     @property
     def digest(self) -> str:
-        """Of its content, where it is known from here; else of its address."""
+        """Of its content where that is on this machine, else of its address."""
         return self.uri.split("/")[-2] if self.uploads else hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
 
-def shipped(where: str, settings: AwsSettings) -> Shipped:
+def in_s3(where: str, settings: AwsSettings) -> S3Bundle:
     """Packs what the user named: the same bytes, and so the same address, for the same bundle.
 
     Raises:
@@ -57,7 +53,7 @@ def shipped(where: str, settings: AwsSettings) -> Shipped:
     if where.startswith("s3://"):
         if not where.endswith(".tar.gz"):
             raise ThoraxError(f"{where} does not end with .tar.gz; {_HOW}")
-        return Shipped(where, (), where, _job_name(where))
+        return S3Bundle(where, (), where, _job_name(where))
     path = Path(where)
     if path.is_dir():
         folder = (
@@ -76,13 +72,13 @@ def shipped(where: str, settings: AwsSettings) -> Shipped:
     else:
         raise ThoraxError(f"{where} does not exist; {_HOW}")
     prefix = f"{settings.root}/bundles/{digest}/"
-    return Shipped(
+    return S3Bundle(
         prefix + ARCHIVE, (Upload(prefix + ARCHIVE, content, once=prefix),), where, _job_name(str(path.resolve()))
     )
 
 
 @contextmanager
-def described(bundle: Shipped, s3: Any = None) -> Iterator[Path]:
+def description_folder(bundle: S3Bundle, s3: Any = None) -> Iterator[Path]:
     """A folder with the bundle's bundle.json, to read labels, thresholds and metrics from.
 
     Args:
@@ -102,10 +98,9 @@ def described(bundle: Shipped, s3: Any = None) -> Iterator[Path]:
                     f"{bundle.where} is not on this machine: give the bundle's folder or its model.tar.gz"
                 )
             path = Path(folder) / ARCHIVE
-            bucket, _, key = bundle.where.removeprefix("s3://").partition("/")
-            s3.download_file(bucket, key, str(path))
+            s3.download_file(*bucket_and_key(bundle.where), str(path))
         with _archive(path) as tar:
-            name = next((one for one in tar.getnames() if one.removeprefix("./") == DESCRIPTION), None)
+            name = next((entry for entry in tar.getnames() if entry.removeprefix("./") == DESCRIPTION), None)
             file = tar.extractfile(name) if name else None
             if file is None:
                 raise ThoraxError(f"{bundle.where} is no bundle: it has no {DESCRIPTION}; {_HOW}")

@@ -10,6 +10,7 @@ import yaml
 
 from thorax.errors import ThoraxError
 from thorax_launch.recipe import Recipe
+from thorax_launch.settings import AwsSettings
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,7 @@ class Prices:
 
     @classmethod
     def load(cls, path: Path) -> Prices:
-        """Reads launch/prices.example.yaml's form.
-
-        Raises:
-            ThoraxError: the file is missing or of another form.
-        """
+        """Reads launch/prices.example.yaml's form. Raises ThoraxError: the file is missing or of another form."""
         try:
             stored: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
             return cls(
@@ -40,45 +37,46 @@ class Prices:
             ) from None
 
 
-def told(recipe: Recipe, region: str, prices: Prices | None, jobs: int = 1, parallel: int = 1) -> str:
-    """Machines, count, longest time, and with a price table the most that they can cost.
+def load_prices(settings: AwsSettings) -> Prices | None:
+    """The settings' price table, where they have one."""
+    return Prices.load(Path(settings.prices)) if settings.prices else None
+
+
+def job_cost(recipe: Recipe, settings: AwsSettings, jobs: int = 1, parallel: int = 1) -> str:
+    """Machines, count, longest time, and with a price table the most that they can cost, in two lines.
 
     The bound is count x hours x price of machines on demand (spot costs less, never more), for all jobs of a search,
     warm pool included. Storage, requests and Debugger's rule machines are not in it.
     """
-    each = (
-        f"{recipe.instance_count} x {recipe.instance_type}{' (spot)' if recipe.spot else ''}, at most"
-        f" {recipe.max_hours:g} h"
-    )
+    machine, prices = recipe.instance_type, load_prices(settings)
+    spot = " (spot)" if recipe.spot else ""
     pool = f", then {recipe.warm_pool_minutes} min of warm pool" if recipe.warm_pool_minutes else ""
-    text = f"machines: {each}{pool}" + (f"; {jobs} jobs, {parallel} at once" if jobs > 1 else "")
+    several = f"; {jobs} jobs, {parallel} at once" if jobs > 1 else ""
     hours = recipe.instance_count * (recipe.max_hours + recipe.warm_pool_minutes / 60) * jobs
+    bound = f"{hours:g} machine hours at most"
     if prices is None:
-        return (
-            f"{text}\ncost:     {hours:g} machine hours at most; give --prices FILE for dollars"
-            " (launch/prices.example.yaml)"
-        )
-    if prices.region != region:
-        return (
-            f"{text}\ncost:     {hours:g} machine hours at most; the price table is for {prices.region}, not {region}"
-        )
-    if recipe.instance_type not in prices.per_hour:
-        return f"{text}\ncost:     {hours:g} machine hours at most; the price table has no {recipe.instance_type}"
-    price = prices.per_hour[recipe.instance_type]
-    return (
-        f"{text}\ncost:     at most ${hours * price:,.2f} = {hours:g} machine hours x ${price:g} (prices of"
-        f" {prices.as_of})"
-    )
+        cost = f"{bound}; give --prices FILE for dollars (launch/prices.example.yaml)"
+    elif prices.region != settings.region:
+        cost = f"{bound}; the price table is for {prices.region}, not {settings.region}"
+    elif machine not in prices.per_hour:
+        cost = f"{bound}; the price table has no {machine}"
+    else:
+        price = prices.per_hour[machine]
+        cost = f"at most ${hours * price:,.2f} = {hours:g} machine hours x ${price:g} (prices of {prices.as_of})"
+    machines = f"{recipe.instance_count} x {machine}{spot}, at most {recipe.max_hours:g} h{pool}{several}"
+    return f"machines: {machines}\ncost:     {cost}"
 
 
-def hosting_told(machine: str, count: int, region: str, prices: Prices | None) -> str:
-    """What an endpoint costs as long as it stands; with `machine` empty a serverless one."""
+def hosting_cost(machine: str, count: int, settings: AwsSettings, until: str = "until the endpoint is deleted") -> str:
+    """What machines that serve cost, in two lines; with `machine` empty a serverless endpoint."""
     if not machine:
         return "machines: none (serverless)\ncost:     for each request by memory and time; nothing while nobody asks"
-    text = f"machines: {count} x {machine}, billed every hour until the endpoint is deleted"
+    prices = load_prices(settings)
     if prices is None:
-        return f"{text}\ncost:     give --prices FILE for dollars (launch/prices.example.yaml)"
-    if prices.region != region or machine not in prices.per_hour:
-        return f"{text}\ncost:     the price table of {prices.region} has no {machine} in {region}"
-    hour = count * prices.per_hour[machine]
-    return f"{text}\ncost:     ${hour:,.2f} an hour, ${hour * 730:,.2f} a month (prices of {prices.as_of})"
+        cost = "give --prices FILE for dollars (launch/prices.example.yaml)"
+    elif prices.region != settings.region or machine not in prices.per_hour:
+        cost = f"the price table of {prices.region} has no {machine} in {settings.region}"
+    else:
+        hour = count * prices.per_hour[machine]
+        cost = f"${hour:,.2f} an hour, ${hour * 730:,.2f} a month (prices of {prices.as_of})"
+    return f"machines: {count} x {machine}, billed every hour {until}\ncost:     {cost}"

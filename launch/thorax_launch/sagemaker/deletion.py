@@ -1,15 +1,14 @@
-"""What belongs to an endpoint, and how it goes away.
-
-Scaling and its alarm, endpoint, configuration, model, in that order.
-"""
+"""What belongs to an endpoint, and how it goes away: scaling and its alarm, endpoint, configuration, model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from thorax_launch.sagemaker import endpoints
-from thorax_launch.sagemaker.account import client, one_line_errors, open_session
+from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.errors import one_line_errors
+from thorax_launch.sagemaker.hosting import scaling_target, wake
 from thorax_launch.settings import AwsSettings
 
 #: How AWS's services say that there is no such thing.
@@ -26,7 +25,7 @@ class DeleteCall:
     arguments: dict[str, Any]
 
 
-def of_endpoint(name: str, settings: AwsSettings) -> list[DeleteCall]:
+def endpoint_parts(name: str, settings: AwsSettings) -> list[DeleteCall]:
     """Everything that an endpoint is made of and nothing else; S3 keeps bundle, captures and results.
 
     Raises:
@@ -37,48 +36,49 @@ def of_endpoint(name: str, settings: AwsSettings) -> list[DeleteCall]:
     with one_line_errors(settings):
         config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
         variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
-        resources = [f"endpoint/{name}/variant/{variant['VariantName']}" for variant in variants]
+        resources = [scaling_target(name, variant["VariantName"])["ResourceId"] for variant in variants]
         scaled = client(session, "application-autoscaling").describe_scalable_targets(
             ServiceNamespace="sagemaker", ResourceIds=resources
         )["ScalableTargets"]
-        wakes = client(session, "cloudwatch").describe_alarms(AlarmNames=[endpoints.wake(name)])["MetricAlarms"]
-    scaling = [
-        DeleteCall(
-            f"autoscaling of {one['ResourceId']}",
-            "application-autoscaling",
-            "deregister_scalable_target",
-            {
-                "ServiceNamespace": "sagemaker",
-                "ResourceId": one["ResourceId"],
-                "ScalableDimension": one["ScalableDimension"],
-            },
-        )
-        for one in scaled
+        alarms = client(session, "cloudwatch").describe_alarms(AlarmNames=[wake(name)])["MetricAlarms"]
+    return [
+        *(scaling(name, target["ResourceId"].rpartition("/")[2]) for target in scaled),
+        *([alarm(name)] if alarms else []),
+        endpoint(name),
+        configuration(config),
+        *(model(variant["ModelName"]) for variant in variants if variant.get("ModelName")),
     ]
-    alarms = [alarm(name)] if wakes else []
-    models = [
-        DeleteCall(f"model {variant['ModelName']}", "sagemaker", "delete_model", {"ModelName": variant["ModelName"]})
-        for variant in variants
-        if variant.get("ModelName")
-    ]
-    endpoint = DeleteCall(f"endpoint {name}", "sagemaker", "delete_endpoint", {"EndpointName": name})
-    configuration = DeleteCall(
-        f"endpoint configuration {config}", "sagemaker", "delete_endpoint_config", {"EndpointConfigName": config}
-    )
-    return [*scaling, *alarms, endpoint, configuration, *models]
 
 
-def alarm(endpoint: str) -> DeleteCall:
+def endpoint(name: str) -> DeleteCall:
+    return DeleteCall(f"endpoint {name}", "sagemaker", "delete_endpoint", {"EndpointName": name})
+
+
+def configuration(name: str) -> DeleteCall:
+    arguments = {"EndpointConfigName": name}
+    return DeleteCall(f"endpoint configuration {name}", "sagemaker", "delete_endpoint_config", arguments)
+
+
+def model(name: str) -> DeleteCall:
+    return DeleteCall(f"model {name}", "sagemaker", "delete_model", {"ModelName": name})
+
+
+def scaling(endpoint_name: str, variant: str = "main") -> DeleteCall:
+    target = scaling_target(endpoint_name, variant)
+    what = f"autoscaling of {target['ResourceId']}"
+    return DeleteCall(what, "application-autoscaling", "deregister_scalable_target", target)
+
+
+def alarm(endpoint_name: str) -> DeleteCall:
     """The alarm that wakes an asynchronous endpoint.
 
     AWS deletes the alarms that it makes for scaling policies, not this one of ours.
     """
-    return DeleteCall(
-        f"alarm {endpoints.wake(endpoint)}", "cloudwatch", "delete_alarms", {"AlarmNames": [endpoints.wake(endpoint)]}
-    )
+    name = wake(endpoint_name)
+    return DeleteCall(f"alarm {name}", "cloudwatch", "delete_alarms", {"AlarmNames": [name]})
 
 
-def delete(things: list[DeleteCall], settings: AwsSettings) -> None:
+def delete_all(things: Iterable[DeleteCall], settings: AwsSettings) -> None:
     """Deletes one after the other; what is gone already is passed over.
 
     Raises:
@@ -103,8 +103,8 @@ def running(settings: AwsSettings) -> list[str]:
     found = []
     with one_line_errors(settings):
         for page in sagemaker.get_paginator("list_endpoints").paginate():
-            for one in page["Endpoints"]:
-                tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=one["EndpointArn"])["Tags"]}
-                if tags.get("project") == "thorax":
-                    found.append(one["EndpointName"])
+            for listed in page["Endpoints"]:
+                tags = sagemaker.list_tags(ResourceArn=listed["EndpointArn"])["Tags"]
+                if {"Key": "project", "Value": "thorax"} in tags:
+                    found.append(listed["EndpointName"])
     return found

@@ -1,25 +1,29 @@
-"""From a bundle to an endpoint that answers: made, waited for, tried with an image.
+"""From a bundle to an endpoint that answers: planned, made, waited for, tried with an image.
 
 Taken back where any of it fails.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax_launch.sagemaker import cost, endpoints, submission
-from thorax_launch.sagemaker.account import client, one_line_errors, open_session
-from thorax_launch.sagemaker.bundles import Shipped
-from thorax_launch.sagemaker.endpoints import Host
-from thorax_launch.sagemaker.errors import refused, settled
-from thorax_launch.sagemaker.registry import Registration, register
-from thorax_launch.sagemaker.requests import AwsRequest
+from thorax.serving.bundle import Bundle
+from thorax_launch.names import LONGEST, clean, dated
+from thorax_launch.options import EndpointOptions
+from thorax_launch.sagemaker import hosting
+from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
+from thorax_launch.sagemaker.cost import hosting_cost
+from thorax_launch.sagemaker.errors import failure_reason, if_there, one_line_errors
+from thorax_launch.sagemaker.hosting import SERVERS, HostingSpec, Tags
+from thorax_launch.sagemaker.package import Upload
+from thorax_launch.sagemaker.registry import Registration, register, registration
+from thorax_launch.sagemaker.requests import AwsRequest, commit, tags
 from thorax_launch.sagemaker.smoke_tests import smoke_test
+from thorax_launch.sagemaker.status import settled
+from thorax_launch.sagemaker.submission import file_lines, upload_all
 from thorax_launch.sagemaker.undo import Undo
 from thorax_launch.settings import AwsSettings
 
@@ -29,156 +33,199 @@ class Deployment:
     """All that is sent for one endpoint, checked.
 
     Attributes:
-        host: what serves, and how.
+        spec: what serves, and how.
         requests: model, endpoint configuration, endpoint.
         scaling: calls of application-autoscaling, and cloudwatch's put_metric_alarm; may be empty.
         registration: in the model registry, or None.
     """
 
-    host: Host
-    bundle: Shipped
+    spec: HostingSpec
+    bundle: S3Bundle
     settings: AwsSettings
     requests: tuple[AwsRequest, AwsRequest, AwsRequest]
     scaling: tuple[tuple[str, dict[str, Any]], ...] = ()
     registration: Registration | None = None
 
     @property
-    def uploads(self) -> tuple[Any, ...]:
+    def uploads(self) -> tuple[Upload, ...]:
         return self.bundle.uploads + (self.registration.uploads if self.registration else ())
 
-    def show(self) -> None:
-        """--dry-run: every request as JSON on standard output; files and cost on standard error."""
-        calls: dict[str, Any] = {request.operation: request.as_dict() for request in self.requests}
+    def calls(self) -> dict[str, Any]:
+        """Every call by AWS's name, and its parameters; a list of them where it is made twice."""
+        entries = (self.registration.request,) if self.registration else ()
+        found: dict[str, Any] = {request.operation: request.parameters for request in self.requests}
         for name, arguments in self.scaling:
             operation = "".join(word.capitalize() for word in name.split("_"))
-            calls[operation] = [calls[operation], arguments] if operation in calls else arguments
-        if self.registration:
-            calls[self.registration.request.operation] = self.registration.request.as_dict()
-        print(json.dumps(calls, indent=2))
-        print(self.summary(), file=sys.stderr)
-        print(
-            f"note:     where endpoint {self.host.answers_as} exists, UpdateEndpoint takes the place of CreateEndpoint",
-            file=sys.stderr,
-        )
+            found[operation] = [found[operation], arguments] if operation in found else arguments
+        return found | {request.operation: request.parameters for request in entries}
 
     def summary(self) -> str:
         """What would be uploaded, and what the endpoint costs."""
-        prices = cost.Prices.load(Path(self.settings.prices)) if self.settings.prices else None
-        machine = "" if self.host.kind == "serverless" else self.host.instance_type
-        lines = [
-            f"endpoint: {self.host.answers_as} ({self.host.kind}), bundle {self.bundle.uri}",
-            *submission.files(self.uploads),
-        ]
-        return "\n".join([*lines, cost.hosting_told(machine, self.host.instance_count, self.settings.region, prices)])
+        spec = self.spec
+        first = f"endpoint: {spec.endpoint_name} ({spec.kind}), bundle {self.bundle.uri}"
+        cost = hosting_cost(spec.machine, spec.instance_count, self.settings)
+        return "\n".join([first, *file_lines(self.uploads), cost])
 
 
-def plan(
-    host: Host,
-    bundle: Shipped,
-    settings: AwsSettings,
-    tags: dict[str, str],
-    autoscale: tuple[int, int] | None,
-    per_minute: float,
-    registration: Registration | None,
-) -> Deployment:
+def plan(bundle: str, options: EndpointOptions, settings: AwsSettings) -> Deployment:
     """The requests of an endpoint, checked against AWS's model; asks nothing of AWS and sends nothing.
 
+    Args:
+        bundle: a folder, a model.tar.gz or its s3:// address.
+
     Raises:
-        ThoraxError: what AWS would refuse, in one line.
+        ThoraxError: no bundle, a wrong option, or what AWS would refuse, in one line.
     """
+    settings, server = with_image(settings, options.image)
+    packed = in_s3(bundle, settings)
+    spec = _spec(packed, options, server)
+    own_tags = bundle_tags(settings, packed)
+    scaling: list[tuple[str, dict[str, Any]]] = []
+    if options.autoscale:
+        per_minute = options.autoscale_target or (5.0 if spec.kind == "async" else 600.0)
+        scaling = hosting.autoscaling(spec, *_limits(options.autoscale), per_minute)
+    entry = None
+    if options.register:
+        with description_folder(packed) as folder:
+            entry = registration(packed, Bundle.load(folder), spec, options.register, settings, own_tags)
     requests = (
-        endpoints.model(host, settings, tags),
-        endpoints.endpoint_config(host, settings, tags),
-        endpoints.endpoint(host, tags),
+        hosting.model(spec, settings, own_tags),
+        hosting.endpoint_config(spec, settings, own_tags),
+        hosting.endpoint(spec, own_tags),
     )
-    scaling = tuple(endpoints.autoscaling(host, *autoscale, per_minute)) if autoscale else ()
-    return Deployment(host, bundle, settings, requests, scaling, registration)
+    return Deployment(spec, packed, settings, requests, tuple(scaling), entry)
 
 
-def deploy(deployment: Deployment, *, yes: bool) -> bool:
-    """Asks, uploads, makes or updates the endpoint, waits until it answers. False where the person said no.
+def with_image(settings: AwsSettings, image: str) -> tuple[AwsSettings, str]:
+    """(the settings with the serving image of --image, the server that it holds)."""
+    if image in SERVERS:
+        return replace(settings, serving_image=""), image
+    return (replace(settings, serving_image=image) if image else settings), "ray"
+
+
+def bundle_tags(settings: AwsSettings, bundle: S3Bundle) -> Tags:
+    """Project, git commit and bundle, then the user's own tags, which win."""
+    return tags(settings, commit=commit(), bundle=bundle.digest)
+
+
+def _spec(bundle: S3Bundle, options: EndpointOptions, server: str) -> HostingSpec:
+    kind = "serverless" if options.serverless else "async" if options.asynchronous else "realtime"
+    name = options.endpoint_name or bundle.name
+    _check(options, kind, name)
+    wanted = ("instance_type", "instance_count", "memory_mb", "concurrency", "capture")
+    given = {field: value for field in wanted if (value := getattr(options, field))}
+    return HostingSpec(dated(name), bundle.uri, kind, server, endpoint=name, **given)
+
+
+def _check(options: EndpointOptions, kind: str, name: str) -> None:
+    target = options.autoscale_target
+    if options.serverless and options.asynchronous:
+        raise ThoraxError("--serverless and --async: choose one")
+    if kind == "serverless" and (options.instance_type or options.instance_count):
+        raise ThoraxError(
+            "--serverless with --instance-type or --instance-count: it has no machine of its own; leave them out"
+        )
+    if kind != "serverless" and options.memory_mb:
+        raise ThoraxError("--memory-mb is for --serverless; leave it out")
+    if kind == "realtime" and options.concurrency:
+        raise ThoraxError("--concurrency is for --serverless and --async; leave it out")
+    if target is not None and (not options.autoscale or target <= 0):
+        raise ThoraxError(f"--autoscale-target {target:g} must be above 0, and goes with --autoscale LOW,HIGH")
+    if clean(name) != name:
+        raise ThoraxError(
+            f"--endpoint-name {name} must be 1 to {LONGEST} letters, digits and hyphens, with a letter or digit at"
+            " both ends"
+        )
+
+
+def _limits(text: str) -> tuple[int, int]:
+    low, separator, high = text.partition(",")
+    if not separator or not low.isdecimal() or not high.isdecimal():
+        raise ThoraxError(f"--autoscale {text} must be LOW,HIGH, such as 1,4")
+    return int(low), int(high)
+
+
+def present_configuration(deployment: Deployment) -> str:
+    """The configuration of the endpoint that is there already; "" where there is none.
 
     Raises:
-        ThoraxError: it could not be made or does not answer (AWS's or the model's reason). What was made is deleted
-            then, and an
-            endpoint that was there before is as before.
+        ThoraxError: it is in a state in which it cannot be updated, AWS does not change its machine under autoscaling,
+            or AWS refuses.
     """
-    settings, host = deployment.settings, deployment.host
+    name, settings = deployment.spec.endpoint_name, deployment.settings
     session = open_session(settings)
     sagemaker = client(session, "sagemaker")
     with one_line_errors(settings):
-        before = _configuration(sagemaker, host.answers_as)
-        if before:
-            _check_machine(deployment, session, before)
-    print(
-        deployment.summary() + (f"\nupdate:   it answers with {before} until then" if before else ""), file=sys.stderr
-    )
-    if not yes and not submission.confirmed("update it?" if before else "start it?"):
-        return False
-    submission.put(deployment.uploads, session, settings)
-    undo = Undo(host.answers_as, host.name, before, settings)
-    try:
-        with one_line_errors(settings):
-            _make(deployment, session, undo)
-            smoke_test(host, settings, session)
-            _scale(deployment, session, undo)
-            if deployment.registration:
-                print(f"registered: {register(deployment.registration, sagemaker)}", flush=True)
-    except (ThoraxError, KeyboardInterrupt) as error:
-        raise ThoraxError(f"{str(error) or 'stopped by Ctrl-C'}; {undo()}") from None
-    if before:
-        undo.forget_old()
-    print(
-        f"endpoint {host.answers_as} answers in {settings.region}; it costs until deleted: python launch/delete.py"
-        f" {host.answers_as}"
-    )
-    return True
-
-
-def _configuration(sagemaker: Any, name: str) -> str:
-    """The configuration of an endpoint that is there; "" where there is none.
-
-    Raises:
-        ThoraxError: it is in a state in which it cannot be updated.
-    """
-    found = refused(lambda: sagemaker.describe_endpoint(EndpointName=name))
-    if found is None:
-        return ""
-    if found["EndpointStatus"] not in ("InService", "UpdateRollbackFailed"):
-        raise ThoraxError(
-            f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or `python launch/delete.py"
-            f" {name}`"
-        )
+        found = if_there(lambda: sagemaker.describe_endpoint(EndpointName=name))
+        if found is None:
+            return ""
+        if found["EndpointStatus"] not in ("InService", "UpdateRollbackFailed"):
+            raise ThoraxError(
+                f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or `python"
+                f" launch/delete.py {name}`"
+            )
+        _check_machine(deployment.spec, session, str(found["EndpointConfigName"]), settings.region)
     return str(found["EndpointConfigName"])
 
 
-def _check_machine(deployment: Deployment, session: Any, before: str) -> None:
+def _check_machine(spec: HostingSpec, session: Any, before: str, region: str) -> None:
     """AWS fails an update that changes the machine of a variant under autoscaling.
 
     Raises:
         ThoraxError: this one would.
     """
-    host, sagemaker = deployment.host, client(session, "sagemaker")
-    found = refused(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=before)) or {"ProductionVariants": []}
-    new = "serverless" if host.kind == "serverless" else host.instance_type
-    old = next(
-        (one.get("InstanceType", "serverless") for one in found["ProductionVariants"] if one["VariantName"] == "main"),
-        new,
-    )
-    if old != new and _scaled(session, host):
+    sagemaker, name = client(session, "sagemaker"), spec.endpoint_name
+    found = if_there(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=before)) or {
+        "ProductionVariants": []
+    }
+    machines = {
+        variant["VariantName"]: variant.get("InstanceType", "serverless") for variant in found["ProductionVariants"]
+    }
+    new = spec.machine or "serverless"
+    old = machines.get("main", new)
+    if old != new and _is_scaled(session, name):
         again = "this command again" if new == "serverless" else "this command again with --autoscale LOW,HIGH"
         raise ThoraxError(
-            f"endpoint {host.answers_as} is autoscaled on {old}, and AWS does not change that to {new}: first run `aws"
+            f"endpoint {name} is autoscaled on {old}, and AWS does not change that to {new}: first run `aws"
             " application-autoscaling deregister-scalable-target --service-namespace sagemaker --resource-id"
-            f" endpoint/{host.answers_as}/variant/main --scalable-dimension sagemaker:variant:DesiredInstanceCount"
-            f" --region {deployment.settings.region}`, then {again}"
+            f" endpoint/{name}/variant/main --scalable-dimension sagemaker:variant:DesiredInstanceCount"
+            f" --region {region}`, then {again}"
         )
+
+
+def make(deployment: Deployment, before: str) -> None:
+    """Uploads, makes the endpoint or updates the one that has the configuration `before`, waits until it answers.
+
+    Raises:
+        ThoraxError: it could not be made or does not answer (AWS's or the model's reason). What was made is deleted
+            then, and an endpoint that was there before is as before.
+    """
+    settings, spec = deployment.settings, deployment.spec
+    session = open_session(settings)
+    upload_all(deployment.uploads, session, settings)
+    undo = Undo(spec.endpoint_name, spec.name, before, settings)
+    try:
+        with one_line_errors(settings):
+            _make(deployment, session, undo)
+            smoke_test(spec, settings, session)
+            _scale(deployment, session, undo)
+            if deployment.registration:
+                print(f"registered: {register(deployment.registration, client(session, 'sagemaker'))}", flush=True)
+    except (ThoraxError, KeyboardInterrupt) as error:
+        raise ThoraxError(f"{str(error) or 'stopped by Ctrl-C'}; {undo()}") from None
+    if before:
+        undo.forget_old()
+    print(
+        f"endpoint {spec.endpoint_name} answers in {settings.region}; it costs until deleted: python launch/delete.py"
+        f" {spec.endpoint_name}"
+    )
 
 
 def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
     """Model, configuration and endpoint; returns once AWS says that it is in service with them."""
     model, configuration, endpoint = deployment.requests
-    host, sagemaker = deployment.host, client(session, "sagemaker")
+    spec, sagemaker = deployment.spec, client(session, "sagemaker")
+    name = spec.endpoint_name
     undo.model = True
     model.send(session)
     undo.configuration = True
@@ -187,25 +234,21 @@ def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
     if undo.before:
         # the number of machines that autoscaling has come to stays
         sagemaker.update_endpoint(
-            EndpointName=host.answers_as,
-            EndpointConfigName=host.name,
-            RetainAllVariantProperties=_scaled(session, host),
+            EndpointName=name, EndpointConfigName=spec.name, RetainAllVariantProperties=_is_scaled(session, name)
         )
     else:
         endpoint.send(session)
-    print(f"endpoint {host.answers_as} is being {'updated' if undo.before else 'made'}; this takes minutes", flush=True)
-    now = settled(sagemaker, host.answers_as, tell=True)
-    if now["EndpointStatus"] != "InService" or now["EndpointConfigName"] != host.name:
-        reason = " ".join(str(now.get("FailureReason", "no reason given")).split())
+    print(f"endpoint {name} is being {'updated' if undo.before else 'made'}; this takes minutes", flush=True)
+    now = settled(sagemaker, name, show=True)
+    if now["EndpointStatus"] != "InService" or now["EndpointConfigName"] != spec.name:
         raise ThoraxError(
-            f"endpoint {host.answers_as} failed: {reason}; its log: CloudWatch"
-            f" /aws/sagemaker/Endpoints/{host.answers_as}"
+            f"endpoint {name} failed: {failure_reason(now)}; its log: CloudWatch /aws/sagemaker/Endpoints/{name}"
         )
 
 
-def _scaled(session: Any, host: Host) -> bool:
+def _is_scaled(session: Any, endpoint_name: str) -> bool:
     found = client(session, "application-autoscaling").describe_scalable_targets(
-        ServiceNamespace="sagemaker", ResourceIds=[f"endpoint/{host.answers_as}/variant/main"]
+        ServiceNamespace="sagemaker", ResourceIds=[hosting.scaling_target(endpoint_name)["ResourceId"]]
     )
     return bool(found["ScalableTargets"])
 

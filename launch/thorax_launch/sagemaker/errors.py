@@ -1,17 +1,48 @@
-"""Waiting for endpoints, and telling "is not there" from every other refusal."""
+"""AWS's errors: each becomes one line that says what to do; "does not exist" is not always an error."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-POLL = 15.0
-MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+from thorax.errors import ThoraxError
+from thorax_launch.settings import AwsSettings
 
 
-def refused(call: Callable[[], Any]) -> Any:
-    """What the call returns, or None where AWS says that there is no such thing."""
+@contextmanager
+def one_line_errors(settings: AwsSettings, unsure: str = "") -> Iterator[None]:
+    """Turns what botocore raises into a ThoraxError that says what to do; `unsure` is added where no answer came."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise ThoraxError(explained(error.response.get("Error", {}), error.operation_name, settings)) from None
+    except BotoCoreError as error:
+        name = type(error).__name__
+        if "Credential" in name or "Token" in name or "SSO" in name:
+            raise ThoraxError(
+                f"AWS credentials: {error}; run `aws configure` or `aws sso login`, or give --profile"
+            ) from None
+        raise ThoraxError(
+            f"AWS cannot be reached: {one_line(error)}; check network, --region {settings.region} and VPC"
+            f" endpoints{unsure}"
+        ) from None
+
+
+def one_line(text: Any) -> str:
+    """A text, or an error's, without line breaks."""
+    return " ".join(str(text).split())
+
+
+def failure_reason(described: Mapping[str, Any]) -> str:
+    """Why a job or endpoint failed, as its description says it."""
+    return one_line(described.get("FailureReason", "no reason given"))
+
+
+def if_there(call: Callable[[], Any]) -> Any:
+    """What the call returns, or None where AWS answers that there is no such thing."""
     from botocore.exceptions import ClientError
 
     try:
@@ -22,15 +53,35 @@ def refused(call: Callable[[], Any]) -> Any:
         raise
 
 
-def settled(sagemaker: Any, name: str, tell: bool = False) -> dict[str, Any]:
-    """The description of an endpoint once it does not move any more. A lost line is botocore's to try ten times."""
-    told = ""
-    while True:
-        found: dict[str, Any] = sagemaker.describe_endpoint(EndpointName=name)
-        status = found["EndpointStatus"]
-        if tell and status != told:
-            print(f"endpoint {name}: {status}", flush=True)
-            told = status
-        if status not in MOVING:
-            return found
-        time.sleep(POLL)
+def explained(error: Mapping[str, Any], operation: str, settings: AwsSettings) -> str:
+    """One line for an error that AWS returned: its own words, and what to do."""
+    code, message = str(error.get("Code", "")), one_line(error.get("Message", ""))
+    advice = _advice(code, message.lower(), settings)
+    return f"{operation}: {code}: {message.rstrip('.')}; {advice}"
+
+
+def _advice(code: str, message: str, settings: AwsSettings) -> str:
+    bucket, region = settings.bucket, settings.region
+    if code == "ResourceLimitExceeded":
+        page = f"https://{region}.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas"
+        return f"ask for more at {page} (search the quota that is named above), or choose another --instance-type"
+    if code in ("NoSuchBucket", "404"):
+        return f"bucket {bucket} does not exist: make it (aws s3 mb s3://{bucket} --region {region}) or give --bucket"
+    if (
+        code in ("NoSuchEntity", "NoSuchEntityException")
+        or "assume" in message
+        or ("role" in message and code == "ValidationException")
+    ):
+        return (
+            f"role {settings.role or '(none)'} must exist and trust sagemaker.amazonaws.com: docs/aws.md, step 3, or"
+            " give --role"
+        )
+    if ("ccess" in code and "enied" in code) or code in ("403", "UnauthorizedOperation"):
+        return "your user lacks a permission: `python launch/iam.py launcher` prints the policy that this needs"
+    if code in ("ThrottlingException", "Throttling", "RequestLimitExceeded", "SlowDown"):
+        return "AWS is busy; it was tried ten times; wait some minutes and run the same command again"
+    if code == "ResourceInUse":
+        return "the name is taken: give another --job-name"
+    if "xpired" in code or code in ("UnrecognizedClientException", "InvalidClientTokenId"):
+        return "your credentials are not valid any more: run `aws sso login` or `aws configure`"
+    return "see docs/aws.md"

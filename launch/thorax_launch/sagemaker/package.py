@@ -1,7 +1,4 @@
-"""What is uploaded before a job starts.
-
-The code as a tarball with the same bytes for the same files, and the images.
-"""
+"""What is uploaded before a job starts: the code as a tarball with the same bytes for the same files, and images."""
 
 from __future__ import annotations
 
@@ -18,10 +15,12 @@ from typing import Any
 from thorax.data.formats import reading
 from thorax.data.formats.registry import IMAGES
 from thorax.errors import ThoraxError
-from thorax_launch.sagemaker.upload_files import files_to_upload
+from thorax_launch.sagemaker.s3 import files_to_upload
 
 _LEFT_OUT = {"__pycache__", ".DS_Store", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git"}
 REQUIREMENTS = "requirements.txt"
+#: The bundle, as a training job leaves it in S3.
+ARCHIVE = "model.tar.gz"
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,12 @@ class Upload:
     def size(self) -> int:
         """Bytes."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """The two parts of s3://BUCKET/KEY."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
 
 
 def source_files(source_dir: Path) -> dict[str, bytes]:
@@ -114,7 +119,7 @@ class ChannelFiles:
 
 
 def images(flag: str, path: Path) -> ChannelFiles:
-    """Reads a folder: names sorted, a SHA-256 over names and contents, and the type that SageMaker is told.
+    """Reads a folder: names sorted, a SHA-256 over names and contents, and SageMaker's content type.
 
     Raises:
         ThoraxError: it does not exist or is empty, or a link in it leads nowhere.
@@ -127,7 +132,8 @@ def images(flag: str, path: Path) -> ChannelFiles:
     digest = hashlib.sha256()
     for name, file in files.items():
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
-        digest.update(_hash(file))
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return ChannelFiles(files, digest.hexdigest(), content_type(files))
 
 
@@ -152,17 +158,18 @@ def upload(client: Any, uploads: Sequence[Upload], kms_key: str = "") -> Iterato
         each upload once it is there.
     """
     extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
-    there = {prefix: _list(client, prefix) for prefix in sorted({one.once for one in uploads if one.once})}
+    prefixes = sorted({upload.once for upload in uploads if upload.once})
+    present = {prefix: _list(client, prefix) for prefix in prefixes}
 
-    def put(one: Upload) -> Upload:
-        bucket, _, key = one.uri.removeprefix("s3://").partition("/")
-        if there.get(one.once, {}).get(key) == one.size:
-            return one
-        if isinstance(one.content, bytes):
-            client.put_object(Bucket=bucket, Key=key, Body=one.content, **extra)
+    def put(upload: Upload) -> Upload:
+        bucket, key = bucket_and_key(upload.uri)
+        if present.get(upload.once, {}).get(key) == upload.size:
+            return upload
+        if isinstance(upload.content, bytes):
+            client.put_object(Bucket=bucket, Key=key, Body=upload.content, **extra)
         else:
-            client.upload_file(str(one.content), bucket, key, ExtraArgs=extra or None)
-        return one
+            client.upload_file(str(upload.content), bucket, key, ExtraArgs=extra or None)
+        return upload
 
     with ThreadPoolExecutor(16) as pool:
         yield from pool.map(put, uploads)
@@ -170,11 +177,6 @@ def upload(client: Any, uploads: Sequence[Upload], kms_key: str = "") -> Iterato
 
 def _list(client: Any, uri: str) -> dict[str, int]:
     """Key -> bytes of everything below an address."""
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    bucket, prefix = bucket_and_key(uri)
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return {found["Key"]: found["Size"] for page in pages for found in page.get("Contents", [])}
-
-
-def _hash(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()

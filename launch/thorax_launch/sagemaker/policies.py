@@ -1,4 +1,4 @@
-"""Least privilege: what the person who launches and the role that jobs run as may do, for one bucket and its keys."""
+"""Least rights of the person who launches and of the role that jobs run as, for one bucket and its keys."""
 
 from __future__ import annotations
 
@@ -14,130 +14,53 @@ _LOGS = "arn:{partition}:logs:{region}:{account}:log-group:/aws/sagemaker/*"
 
 
 def launcher(settings: AwsSettings) -> dict[str, Any]:
-    """The policy of a person or a CI job that runs the scripts of launch/."""
+    """The policy of a person or a CI job that runs the commands."""
     arn = _arns(settings)
-    resources = [
-        "training-job",
-        "hyper-parameter-tuning-job",
-        "transform-job",
-        "model",
-        "endpoint",
-        "endpoint-config",
-        "model-package",
-        "model-package-group",
-        "pipeline",
-    ]
-    named = [f"arn:{arn['partition']}:sagemaker:{arn['region']}:{arn['account']}:{kind}/*" for kind in resources]
-    statements = [
-        _allow("WhoAmI", ["sts:GetCallerIdentity"], ["*"]),
-        _allow("ReadTheRole", ["iam:GetRole"], [settings.role]),
-        _allow(
-            "GiveTheRoleToSageMaker",
-            ["iam:PassRole"],
-            [settings.role],
-            {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
-        ),
-        _allow("SeeTheBucket", ["s3:ListBucket", "s3:GetBucketLocation"], [arn["bucket"]]),
-        _allow(
-            "CodeImagesAndResults",
-            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"],
-            [arn["objects"]],
-        ),
-        _allow(
-            "Jobs",
-            [
-                "sagemaker:AddTags",
-                "sagemaker:ListTags",
-                "sagemaker:CreateTrainingJob",
-                "sagemaker:DescribeTrainingJob",
-                "sagemaker:StopTrainingJob",
-                "sagemaker:CreateHyperParameterTuningJob",
-                "sagemaker:DescribeHyperParameterTuningJob",
-                "sagemaker:StopHyperParameterTuningJob",
-                "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
-                "sagemaker:CreateTransformJob",
-                "sagemaker:DescribeTransformJob",
-                "sagemaker:StopTransformJob",
-            ],
-            named,
-        ),
-        _allow(
-            "Hosting",
-            [
-                "sagemaker:CreateModel",
-                "sagemaker:DescribeModel",
-                "sagemaker:DeleteModel",
-                "sagemaker:CreateEndpointConfig",
-                "sagemaker:DescribeEndpointConfig",
-                "sagemaker:DeleteEndpointConfig",
-                "sagemaker:CreateEndpoint",
-                "sagemaker:DescribeEndpoint",
-                "sagemaker:UpdateEndpoint",
-                "sagemaker:DeleteEndpoint",
-                "sagemaker:UpdateEndpointWeightsAndCapacities",  # Application Auto Scaling asks it of whoever registers a target
-                "sagemaker:InvokeEndpoint",
-                "sagemaker:InvokeEndpointAsync",
-                "sagemaker:CreateModelPackageGroup",
-                "sagemaker:CreateModelPackage",
-                "sagemaker:DescribeModelPackage",
-                "sagemaker:DescribeModelPackageGroup",
-                "sagemaker:CreatePipeline",
-                "sagemaker:UpdatePipeline",
-                "sagemaker:DescribePipeline",
-                "sagemaker:StartPipelineExecution",
-            ],
-            named,
-        ),
-        _allow(
-            "FindWhatRuns",
-            [
-                "sagemaker:ListEndpoints",
-                "sagemaker:ListTrainingJobs",
-                "sagemaker:ListHyperParameterTuningJobs",
-                "sagemaker:ListModels",
-                "sagemaker:ListModelPackages",
-                "application-autoscaling:RegisterScalableTarget",
-                "application-autoscaling:DeregisterScalableTarget",
-                "application-autoscaling:DescribeScalableTargets",
-                "application-autoscaling:PutScalingPolicy",
-                "application-autoscaling:DeleteScalingPolicy",
-            ],
-            ["*"],
-        ),  # AWS knows no narrower resource for these
-        _allow(
-            "ScaleEndpoints",
-            ["cloudwatch:PutMetricAlarm", "cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"],
-            ["*"],
-        ),
-        _allow(
-            "LetAutoscalingWork",
-            ["iam:CreateServiceLinkedRole"],
-            [
-                f"arn:{arn['partition']}:iam::{arn['account']}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/*"
-            ],
-            {"StringEquals": {"iam:AWSServiceName": "sagemaker.application-autoscaling.amazonaws.com"}},
-        ),
-        _allow(
-            "ReadLogs",
-            ["logs:DescribeLogStreams", "logs:GetLogEvents"],
-            [_LOGS.format(**arn), _LOGS.format(**arn) + ":log-stream:*"],
-        ),
-    ]
+    kinds = (
+        "training-job hyper-parameter-tuning-job transform-job model endpoint endpoint-config model-package"
+        " model-package-group pipeline"
+    )
+    named = _named(arn, kinds)
+    # UpdateEndpointWeightsAndCapacities: Application Auto Scaling asks it of whoever registers a target
+    hosting = (
+        "CreateModel DescribeModel DeleteModel CreateEndpointConfig DescribeEndpointConfig DeleteEndpointConfig"
+        " CreateEndpoint DescribeEndpoint UpdateEndpoint DeleteEndpoint UpdateEndpointWeightsAndCapacities"
+        " InvokeEndpoint InvokeEndpointAsync CreateModelPackageGroup CreateModelPackage DescribeModelPackage"
+        " DescribeModelPackageGroup CreatePipeline UpdatePipeline DescribePipeline StartPipelineExecution"
+    )
+    jobs = (
+        "AddTags ListTags CreateTrainingJob DescribeTrainingJob StopTrainingJob CreateHyperParameterTuningJob"
+        " DescribeHyperParameterTuningJob StopHyperParameterTuningJob ListTrainingJobsForHyperParameterTuningJob"
+        " CreateTransformJob DescribeTransformJob StopTransformJob"
+    )
+    # AWS knows no narrower resource for these
+    lists = _rights("sagemaker", "ListEndpoints ListTrainingJobs ListHyperParameterTuningJobs ListModels")
+    lists += _rights("sagemaker", "ListModelPackages")
+    scaling = (
+        "RegisterScalableTarget DeregisterScalableTarget DescribeScalableTargets PutScalingPolicy DeleteScalingPolicy"
+    )
+    service = "sagemaker.application-autoscaling.amazonaws.com"
+    linked_role = f"arn:{arn['partition']}:iam::{arn['account']}:role/aws-service-role/{service}/*"
+    network = _rights("ec2", "DescribeVpcs DescribeSubnets DescribeSecurityGroups")
     return _document(
         [
-            *statements,
-            *_keys(settings),
-            *(
-                [
-                    _allow(
-                        "SeeTheNetwork",
-                        ["ec2:DescribeVpcs", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups"],
-                        ["*"],
-                    )
-                ]
-                if settings.subnets
-                else []
+            _allow("WhoAmI", ["sts:GetCallerIdentity"], ["*"]),
+            _allow("ReadTheRole", ["iam:GetRole"], [settings.role]),
+            _pass_role("GiveTheRoleToSageMaker", settings),
+            *_bucket_rights("CodeImagesAndResults", arn),
+            _allow("Jobs", _rights("sagemaker", jobs), named),
+            _allow("Hosting", _rights("sagemaker", hosting), named),
+            _allow("FindWhatRuns", [*lists, *_rights("application-autoscaling", scaling)], ["*"]),
+            _allow("ScaleEndpoints", _rights("cloudwatch", "PutMetricAlarm DescribeAlarms DeleteAlarms"), ["*"]),
+            _allow(
+                "LetAutoscalingWork",
+                ["iam:CreateServiceLinkedRole"],
+                [linked_role],
+                {"StringEquals": {"iam:AWSServiceName": service}},
             ),
+            _allow("ReadLogs", _rights("logs", "DescribeLogStreams GetLogEvents"), _logs(arn)),
+            *_keys(settings),
+            *([_allow("SeeTheNetwork", network, ["*"])] if settings.subnets else []),
         ]
     )
 
@@ -152,78 +75,61 @@ def execution(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]
         ThoraxError: one of them is no address.
     """
     arn = _arns(settings)
-    statements = [
-        _allow("SeeTheBucket", ["s3:ListBucket", "s3:GetBucketLocation"], [arn["bucket"]]),
-        _allow(
-            "ImagesAndResults",
-            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"],
-            [arn["objects"]],
-        ),
-        _allow(
-            "WriteLogs",
-            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
-            [_LOGS.format(**arn), _LOGS.format(**arn) + ":log-stream:*"],
-        ),
-        _allow(
-            "WriteMetrics",
-            ["cloudwatch:PutMetricData"],
-            ["*"],
-            {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "SageMaker*"]}},
-        ),
-        _allow("LogIntoImages", ["ecr:GetAuthorizationToken"], ["*"]),
-        _allow(
-            "PullImages",
-            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            [_IMAGES.format(**arn)],
-        ),
+    steps = (
+        "AddTags CreateTrainingJob DescribeTrainingJob StopTrainingJob CreateProcessingJob DescribeProcessingJob"
+        " StopProcessingJob CreateModelPackage CreateModelPackageGroup DescribeModelPackageGroup"
+    )
+    network = (
+        "CreateNetworkInterface CreateNetworkInterfacePermission DeleteNetworkInterface"
+        " DeleteNetworkInterfacePermission DescribeNetworkInterfaces DescribeVpcs DescribeDhcpOptions DescribeSubnets"
+        " DescribeSecurityGroups"
+    )
+    logs = "CreateLogGroup CreateLogStream PutLogEvents DescribeLogStreams"
+    pull = "BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"
+    spaces = {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "SageMaker*"]}}
+    named = _named(arn, "training-job processing-job model-package model-package-group")
+    return _document(
+        [
+            *_bucket_rights("ImagesAndResults", arn),
+            _allow("WriteLogs", _rights("logs", logs), _logs(arn)),
+            _allow("WriteMetrics", ["cloudwatch:PutMetricData"], ["*"], spaces),
+            _allow("LogIntoImages", ["ecr:GetAuthorizationToken"], ["*"]),
+            _allow("PullImages", _rights("ecr", pull), [_IMAGES.format(**arn)]),
+            _allow("RunPipelineSteps", _rights("sagemaker", steps), named),
+            _pass_role("GiveItselfToSteps", settings),
+            *([_allow("JoinTheNetwork", _rights("ec2", network), ["*"])] if settings.subnets else []),
+            *_elsewhere(read, arn["partition"]),
+            *_keys(settings),
+        ]
+    )
+
+
+def _rights(service: str, calls: str) -> list[str]:
+    """Calls of a service, by names with blanks between."""
+    return [f"{service}:{call}" for call in calls.split()]
+
+
+def _named(arn: dict[str, str], kinds: str) -> list[str]:
+    """Everything in the account of these kinds, by names with blanks between."""
+    return [f"arn:{arn['partition']}:sagemaker:{arn['region']}:{arn['account']}:{kind}/*" for kind in kinds.split()]
+
+
+def _bucket_rights(sid: str, arn: dict[str, str]) -> list[dict[str, Any]]:
+    rights = _rights("s3", "GetObject PutObject AbortMultipartUpload DeleteObject")
+    return [
+        _allow("SeeTheBucket", _rights("s3", "ListBucket GetBucketLocation"), [arn["bucket"]]),
+        _allow(sid, rights, [arn["objects"]]),
     ]
-    kinds = ["training-job", "processing-job", "model-package", "model-package-group"]
-    named = [f"arn:{arn['partition']}:sagemaker:{arn['region']}:{arn['account']}:{kind}/*" for kind in kinds]
-    statements.append(
-        _allow(
-            "RunPipelineSteps",
-            [
-                "sagemaker:AddTags",
-                "sagemaker:CreateTrainingJob",
-                "sagemaker:DescribeTrainingJob",
-                "sagemaker:StopTrainingJob",
-                "sagemaker:CreateProcessingJob",
-                "sagemaker:DescribeProcessingJob",
-                "sagemaker:StopProcessingJob",
-                "sagemaker:CreateModelPackage",
-                "sagemaker:CreateModelPackageGroup",
-                "sagemaker:DescribeModelPackageGroup",
-            ],
-            named,
-        )
-    )
-    statements.append(
-        _allow(
-            "GiveItselfToSteps",
-            ["iam:PassRole"],
-            [settings.role],
-            {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
-        )
-    )
-    if settings.subnets:
-        statements.append(
-            _allow(
-                "JoinTheNetwork",
-                [
-                    "ec2:CreateNetworkInterface",
-                    "ec2:CreateNetworkInterfacePermission",
-                    "ec2:DeleteNetworkInterface",
-                    "ec2:DeleteNetworkInterfacePermission",
-                    "ec2:DescribeNetworkInterfaces",
-                    "ec2:DescribeVpcs",
-                    "ec2:DescribeDhcpOptions",
-                    "ec2:DescribeSubnets",
-                    "ec2:DescribeSecurityGroups",
-                ],
-                ["*"],
-            )
-        )
-    return _document([*statements, *_elsewhere(read, arn["partition"]), *_keys(settings)])
+
+
+def _pass_role(sid: str, settings: AwsSettings) -> dict[str, Any]:
+    condition = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    return _allow(sid, ["iam:PassRole"], [settings.role], condition)
+
+
+def _logs(arn: dict[str, str]) -> list[str]:
+    group = _LOGS.format(**arn)
+    return [group, f"{group}:log-stream:*"]
 
 
 def _elsewhere(addresses: Sequence[str], partition: str) -> list[dict[str, Any]]:
@@ -262,25 +168,13 @@ def _keys(settings: AwsSettings) -> list[dict[str, Any]]:
     """For keys given by ARN their own; a key's bare id or alias is completed with the account and region."""
     keys = sorted({key for key in (settings.kms_key, settings.volume_kms_key) if key})
     arn = _arns(settings)
+    here = f"arn:{arn['partition']}:kms:{arn['region']}:{arn['account']}"
     full = [
-        (
-            key
-            if key.startswith("arn:")
-            else (
-                f"arn:{arn['partition']}:kms:{arn['region']}:{arn['account']}:{key if key.startswith('alias/') else f'key/{key}'}"
-            )
-        )
+        key if key.startswith("arn:") else f"{here}:{key}" if key.startswith("alias/") else f"{here}:key/{key}"
         for key in keys
     ]
-    actions = [
-        "kms:Decrypt",
-        "kms:DescribeKey",
-        "kms:Encrypt",
-        "kms:GenerateDataKey",
-        "kms:GenerateDataKeyWithoutPlaintext",
-        "kms:CreateGrant",
-    ]
-    return [_allow("UseTheKeys", actions, full)] if full else []
+    rights = _rights("kms", "Decrypt DescribeKey Encrypt GenerateDataKey GenerateDataKeyWithoutPlaintext CreateGrant")
+    return [_allow("UseTheKeys", rights, full)] if full else []
 
 
 def _allow(

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from thorax.serving.bundle import Bundle
-from thorax_launch.sagemaker import endpoints
-from thorax_launch.sagemaker.bundles import Shipped
-from thorax_launch.sagemaker.endpoints import Host
+from thorax_launch.sagemaker.bundles import S3Bundle
+from thorax_launch.sagemaker.hosting import HostingSpec, Tags, model_package
 from thorax_launch.sagemaker.package import Upload
 from thorax_launch.sagemaker.requests import AwsRequest
 from thorax_launch.settings import AwsSettings
@@ -27,11 +26,11 @@ class Registration:
     group: str
     request: AwsRequest
     uploads: tuple[Upload, ...]
-    tags: dict[str, str]
+    tags: Tags
 
 
 def registration(
-    bundle: Shipped, described: Bundle, host: Host, group: str, settings: AwsSettings, tags: dict[str, str]
+    bundle: S3Bundle, described: Bundle, spec: HostingSpec, group: str, settings: AwsSettings, tags: Tags
 ) -> Registration:
     """The request that registers a bundle, and its metrics.json, which goes to S3.
 
@@ -40,11 +39,11 @@ def registration(
     """
     metrics = f"{settings.root}/bundles/{bundle.digest}/metrics.json"
     content = json.dumps(described.metrics, indent=1).encode()
-    request = endpoints.model_package(host, group, settings, metrics, json.dumps(card(described)))
+    request = model_package(spec, group, settings, metrics, json.dumps(model_card(described)))
     return Registration(group, request, (Upload(metrics, content),), tags)
 
 
-def card(described: Bundle) -> dict[str, Any]:
+def model_card(described: Bundle) -> dict[str, Any]:
     """A model card by the schema that SageMaker has for model packages: use, training, and the scores of each part."""
     groups = [
         {"name": f"{described.network}, {part}", "metric_data": data}
@@ -72,8 +71,8 @@ def card(described: Bundle) -> dict[str, Any]:
 
 def _data(scores: dict[str, Any] | None) -> list[dict[str, Any]]:
     values = {
-        name: one.get("value") if isinstance(one, dict) else one
-        for name, one in ((scores or {}).get("macro") or {}).items()
+        name: score.get("value") if isinstance(score, dict) else score
+        for name, score in ((scores or {}).get("macro") or {}).items()
     }
     return [
         {"name": name, "type": "number", "value": value} for name, value in values.items() if isinstance(value, float)
@@ -85,10 +84,8 @@ def register(entry: Registration, sagemaker: Any) -> str:
     from botocore.exceptions import ClientError
 
     try:
-        sagemaker.create_model_package_group(
-            ModelPackageGroupName=entry.group, Tags=[{"Key": k, "Value": v} for k, v in entry.tags.items()]
-        )
+        sagemaker.create_model_package_group(ModelPackageGroupName=entry.group, Tags=entry.tags)
     except ClientError as error:
         if "already exists" not in str(error):
             raise
-    return str(sagemaker.create_model_package(**entry.request.arguments)["ModelPackageArn"])
+    return str(sagemaker.create_model_package(**entry.request.parameters)["ModelPackageArn"])

@@ -1,15 +1,17 @@
-"""Request: one call that makes something on AWS; printed, checked against AWS's own model, sent through the SDK."""
+"""What AWS gets: a call and its parameters as AWS names them; printed, checked against AWS's own model, sent."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from thorax.errors import ThoraxError
+from thorax_launch.paths import LAUNCH
+from thorax_launch.sagemaker.schema import input_shape, problems
+from thorax_launch.settings import AwsSettings
 
 if TYPE_CHECKING:
     import boto3
@@ -17,154 +19,86 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AwsRequest:
-    """What AWS gets.
+    """One call that makes something on AWS.
 
     Attributes:
         resource: class in sagemaker.core.resources, such as TrainingJob.
-        arguments: of its `create`: texts, numbers and shapes out of sagemaker.core.shapes; None is left out.
-        by_boto3: the arguments have AWS's own names and go out by boto3, where the SDK misspells a field.
+        parameters: of the call Create<resource>, as AWS names them.
+        by_boto3: sent by boto3, where the SDK misspells or lacks a field.
     """
 
     resource: str
-    arguments: Mapping[str, Any]
+    parameters: Mapping[str, Any]
     by_boto3: bool = False
+
+    @classmethod
+    def checked(cls, resource: str, parameters: Mapping[str, Any], by_boto3: bool = False) -> AwsRequest:
+        """The request without parameters that are None or empty, held against AWS's model.
+
+        Raises:
+            ThoraxError: AWS would refuse it; names the field.
+        """
+        request = cls(resource, without_empty(parameters), by_boto3)
+        check_parameters(request.operation, request.parameters)
+        return request
 
     @property
     def operation(self) -> str:
         """AWS's name of the call."""
         return f"Create{self.resource}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """The parameters of the call, as AWS names them."""
-        from sagemaker.core.utils.utils import serialize
-
-        if self.by_boto3:
-            return dict(self.arguments)
-        names = {member.lower(): member for member in _model().operation_model(self.operation).input_shape.members}
-        return {
-            names[name.replace("_", "")]: serialize(value)
-            for name, value in self.arguments.items()
-            if value is not None
-        }
-
-    def text(self) -> str:
-        """The parameters as JSON."""
-        return json.dumps(self.as_dict(), indent=2)
-
-    def check(self) -> None:
-        """Holds the request against AWS's model: names, types, lengths, ranges, patterns, choices.
-
-        Raises:
-            ThoraxError: AWS would refuse it; tells the field.
-        """
-        parameters = self.as_dict()
-        if wrong := list(_wrong(_model().operation_model(self.operation).input_shape, parameters, "")):
-            raise ThoraxError(wrong[0])
-
     def send(self, session: boto3.Session) -> None:
-        """Makes it. Errors are botocore's; that it could not be described once it was made is none."""
+        """Makes it. Errors are botocore's; that a thing cannot be described once it is made is not one."""
         from botocore import xform_name
         from botocore.exceptions import ClientError
         from sagemaker.core import resources
+        from sagemaker.core.utils.code_injection.codec import transform
 
         if self.by_boto3:
-            getattr(session.client("sagemaker"), xform_name(self.operation))(**self.arguments)
+            getattr(session.client("sagemaker"), xform_name(self.operation))(**self.parameters)
             return
-        given = {name: value for name, value in self.arguments.items() if value is not None}
-        if "tags" in given:  # some of the SDK's `create` take another class named Tag
-            given["tags"] = [{"key": tag.key, "value": tag.value} for tag in given["tags"]]
+        arguments = transform(dict(self.parameters), input_shape(self.operation).name)
         try:
-            getattr(resources, self.resource).create(session=session, region=session.region_name, **given)
+            getattr(resources, self.resource).create(session=session, region=session.region_name, **arguments)
         except ClientError as error:
             if error.operation_name == self.operation:
                 raise
 
 
-@cache
-def _model() -> Any:
-    import botocore.session
-
-    return botocore.session.get_session().get_service_model("sagemaker")
-
-
-def _wrong(shape: Any, value: Any, where: str) -> Any:
-    """Every way in which a value breaks its shape, as one line each."""
-    kinds: dict[str, Any] = {
-        "structure": dict,
-        "map": dict,
-        "list": list,
-        "string": str,
-        "integer": int,
-        "long": int,
-        "boolean": bool,
-        "float": float,
-        "double": float,
-    }
-    kind = kinds[shape.type_name]
-    if (not isinstance(value, kind) and not (kind is float and isinstance(value, int))) or (
-        kind is int and isinstance(value, bool)
-    ):
-        yield f"{where}={_short(value)} must be {shape.type_name}"
-        return
-    low, high = shape.metadata.get("min"), shape.metadata.get("max")
-    size = len(value) if isinstance(value, str | list | dict) else value
-    if not isinstance(value, bool) and ((low is not None and size < low) or (high is not None and size > high)):
-        of = " characters" if isinstance(value, str) else " items" if isinstance(value, list | dict) else ""
-        yield (
-            f"{where}={_short(value)} has {size}{of}; AWS takes {low or 0} to {high}{of}"
-            if of
-            else f"{where}={value} is not {low} to {high}"
-        )
-    if shape.type_name == "structure":
-        yield from (f"{where}.{name} is missing".lstrip(".") for name in shape.required_members if name not in value)
-        for name, one in value.items():
-            place = f"{where}.{name}".lstrip(".")
-            if name not in shape.members:
-                yield f"{place} is unknown to AWS"
-            else:
-                yield from _wrong(shape.members[name], one, place)
-    elif shape.type_name == "list":
-        for i, one in enumerate(value):
-            yield from _wrong(shape.member, one, f"{where}[{i}]")
-    elif shape.type_name == "map":
-        for key, one in value.items():
-            yield from _wrong(shape.key, key, f"a name in {where}")
-            yield from _wrong(shape.value, one, f"{where}.{key}")
-    elif shape.type_name == "string":
-        if shape.enum and value not in shape.enum:
-            yield (
-                f"{where}={_short(value)} is not one of AWS's {len(shape.enum)} choices, such as"
-                f" {', '.join(shape.enum[:4])}"
-            )
-        if (pattern := shape.metadata.get("pattern")) and not re.fullmatch(_python(pattern), value):
-            yield f"{where}={_short(value)} has a character or form that AWS does not take; it must match {pattern}"
+def check_parameters(operation: str, parameters: Mapping[str, Any], where: str = "") -> None:
+    """Raises ThoraxError, which begins with `where`, for the first parameter that AWS would refuse."""
+    if problem := next(problems(input_shape(operation), parameters), None):
+        raise ThoraxError(f"{where}{problem}")
 
 
-#: Unicode classes in AWS's patterns -> what Python's re has for them inside brackets.
-_CLASSES = {
-    r"\p{L}": r"\w",
-    r"\p{M}": r"\w",
-    r"\p{N}": r"\d",
-    r"\p{Z}": " ",
-    r"\p{P}": r"!-/:-@\[-`{-~",
-    r"\p{S}": r"!-/:-@\[-`{-~",
-}
+def without_empty(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that are neither None nor an empty text, list or mapping."""
+    return {name: value for name, value in parameters.items() if value is not None and value not in ("", [], {})}
 
 
-def _python(pattern: str) -> str:
-    """AWS's pattern for Python's re.
+def ordered(parameters: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The parameters with these names first, in this order."""
+    return {**{name: parameters[name] for name in names if name in parameters}, **parameters}
 
-    One with a class that is not in the table, or that is no pattern, takes everything.
-    """
-    for theirs, ours in _CLASSES.items():
-        pattern = pattern.replace(theirs, ours)
+
+def vpc(settings: AwsSettings) -> dict[str, list[str]] | None:
+    """AWS's VpcConfig; None outside a VPC."""
+    if not settings.subnets:
+        return None
+    return {"SecurityGroupIds": list(settings.security_groups), "Subnets": list(settings.subnets)}
+
+
+def tags(settings: AwsSettings, **own: str) -> list[dict[str, str]]:
+    """Project and `own`, then the user's tags, which win; none that is empty."""
+    values = {"project": "thorax", **own, **settings.tags}
+    return [{"Key": key, "Value": value} for key, value in values.items() if value]
+
+
+def commit() -> str:
+    """The git commit of this code, "-changed" where files differ from it; empty outside a repository."""
+    words = ["git", "-C", str(LAUNCH), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=-changed"]
     try:
-        re.compile(pattern)
-    except re.error:
-        return r"[\s\S]*"
-    return pattern
-
-
-def _short(value: Any) -> str:
-    told = repr(value)
-    return told if len(told) <= 60 else f"{told[:57]}..."
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if re.fullmatch(r"[0-9a-f]{40}(-changed)?", done.stdout.strip()) else ""

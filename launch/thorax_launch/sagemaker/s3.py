@@ -1,23 +1,22 @@
-"""Files to S3: what is there is asked once.
-
-Each file's sha256 is kept with the object, so that a changed one is seen.
-"""
+"""Files to S3: the bucket is listed once, and each file's sha256 is kept with the object, so that a change is seen."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.files import files_below
 from thorax.tracking.progress import Progress
 
-#: Error codes of S3 and KMS -> what to tell.
-_TOLD = {
+#: Error codes of S3 and KMS -> message.
+_MESSAGES = {
     **dict.fromkeys(("NoSuchBucket", "404"), "there is no bucket {bucket}; create it, or fix the name or --region"),
     **dict.fromkeys(
         ("AccessDenied", "403", "AllAccessDisabled", "AccessDeniedException"),
@@ -45,6 +44,21 @@ class UploadSummary:
     bytes: int
 
 
+def files_to_upload(folder: Path, exclude: Sequence[str] = ()) -> dict[str, Path]:
+    """Path below the folder -> file, sorted; links are followed, hidden files and folders left out, and paths that fit
+    a pattern of `exclude`.
+
+    Raises:
+        ThoraxError: a link leads nowhere.
+    """
+    names = sorted(files_below(folder), key=lambda name: name.split("/"))
+    files = {name: folder / name for name in names if not any(fnmatch(name, pattern) for pattern in exclude)}
+    for path in files.values():
+        if path.is_symlink() and not path.exists():
+            raise ThoraxError(f"{path} is a link to {path.readlink()}, which is not there; fix or remove the link")
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
 def client(profile: str | None, region: str | None) -> Any:
     """An S3 client; raises ThoraxError where boto3 or the profile is missing."""
     try:
@@ -68,22 +82,22 @@ def upload(
         ThoraxError: no credentials, no access, no bucket, no connection; what was uploaded by then stays.
     """
     with one_line(bucket, "listing it"):
-        there = dict(_listed(s3, bucket, prefix))
+        present = dict(_listed(s3, bucket, prefix))
     progress = Progress(f"uploading to s3://{bucket}", len(files), 0, True, 30.0, "file")
-    sent: list[int] = []
+    sizes: list[int] = []
     with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(_send, s3, bucket, key, path, there.get(key), kms_key) for key, path in files.items()]
+        waiting = [pool.submit(_send, s3, bucket, key, path, present.get(key), kms_key) for key, path in files.items()]
         try:
-            for one in as_completed(waiting):
-                sent.append(one.result())
+            for done in as_completed(waiting):
+                sizes.append(done.result())
                 progress.step()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
         finally:
             progress.close()
-    uploaded = [size for size in sent if size >= 0]
-    return UploadSummary(len(uploaded), len(sent) - len(uploaded), sum(uploaded))
+    uploaded = [size for size in sizes if size >= 0]
+    return UploadSummary(len(uploaded), len(sizes) - len(uploaded), sum(uploaded))
 
 
 def _listed(s3: Any, bucket: str, prefix: str) -> Iterator[tuple[str, tuple[int, str]]]:
@@ -93,7 +107,7 @@ def _listed(s3: Any, bucket: str, prefix: str) -> Iterator[tuple[str, tuple[int,
             yield entry["Key"], (entry["Size"], entry["ETag"].strip('"'))
 
 
-def _send(s3: Any, bucket: str, key: str, path: Path, there: tuple[int, str] | None, kms_key: str | None) -> int:
+def _send(s3: Any, bucket: str, key: str, path: Path, present: tuple[int, str] | None, kms_key: str | None) -> int:
     """Uploads one file; returns its bytes, or -1 where it is there already."""
     from boto3.s3.transfer import TransferConfig
 
@@ -101,7 +115,7 @@ def _send(s3: Any, bucket: str, key: str, path: Path, there: tuple[int, str] | N
         size = path.stat().st_size
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if there is not None and there[0] == size and _same(s3, bucket, key, path, there[1], digest):
+        if present is not None and present[0] == size and _same(s3, bucket, key, path, present[1], digest):
             return -1
     except OSError as error:
         raise ThoraxError(f"{path} cannot be read: {error.strerror}") from None
@@ -147,8 +161,8 @@ def one_line(bucket: str, what: str) -> Iterator[None]:
             raise ThoraxError(f"{cause}; choose another --profile") from None
         if isinstance(cause, ClientError):
             code = str(cause.response.get("Error", {}).get("Code", ""))
-            if code in _TOLD:
-                raise ThoraxError(_TOLD[code].format(bucket=bucket, what=what, code=code)) from None
+            if code in _MESSAGES:
+                raise ThoraxError(_MESSAGES[code].format(bucket=bucket, what=what, code=code)) from None
         raise ThoraxError(
             f"bucket {bucket}: {what} failed: {' '.join(str(cause).split())}; look at the network, then start again to"
             " go on"

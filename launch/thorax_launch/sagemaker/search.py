@@ -1,82 +1,151 @@
-"""A tuning job's jobs so far, as a leaderboard."""
+"""Tuning jobs on SageMaker: start a search, wait for it, see its jobs best first, take the best."""
 
 from __future__ import annotations
 
-import time
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax_launch.sagemaker.account import client, one_line_errors, open_session
+from thorax_launch.recipe import Recipe
+from thorax_launch.sagemaker import tuning_jobs
+from thorax_launch.sagemaker.account import completed
+from thorax_launch.sagemaker.errors import failure_reason, one_line_errors
+from thorax_launch.sagemaker.handles import JobHandle
+from thorax_launch.sagemaker.jobs import TrainingJob, describe_job, start
+from thorax_launch.sagemaker.status import ENDED, wait_until
+from thorax_launch.sagemaker.training_jobs import Plan
 from thorax_launch.settings import AwsSettings
 from thorax_launch.trials import Leaderboard, Trial
 
-POLL = 30.0
+#: Characters that AWS takes for the name of a tuning job.
+LONGEST_NAME = 32
+_SEARCH = ("strategy", "max_jobs", "parallel_jobs", "early_stopping")
 
 
-def leaderboard(name: str, settings: AwsSettings) -> Leaderboard:
-    """Asks AWS for a tuning job, running or ended, and for all of its jobs.
+class TuningJob(JobHandle):
+    """A search on SageMaker.
 
-    Raises:
-        ThoraxError: there is no such job, or AWS refuses.
+    Example:
+        >>> with sagemaker.tune("pneumonia-resnet18", {"train": "s3://my-images/train"}) as search:
+        ...     search.wait()
+        ...     search.leaderboard().print()
+        ...     search.best.download("model")
     """
-    session = open_session(settings)
-    sagemaker = client(session, "sagemaker")
-    with one_line_errors(settings):
-        job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        jobs = _all(sagemaker, name)
-        tags = {
-            tag["Key"]: tag["Value"]
-            for tag in sagemaker.list_tags(ResourceArn=job["HyperParameterTuningJobArn"])["Tags"]
-        }
-    goal = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
-    command = ("python", "launch/train.py", tags["recipe"]) if "recipe" in tags else ()
-    trials = sorted((_trial(one) for one in jobs), key=lambda trial: (trial.began is None, trial.began))
-    return Leaderboard(name, goal["MetricName"], goal["Type"] == "Maximize", tuple(trials), command)
 
+    resource = "HyperParameterTuningJob"
 
-def bundle_of(job: str, settings: AwsSettings) -> str:
-    """s3:// address of the model.tar.gz that a training job left.
+    def wait(self, logs: bool = True) -> str:
+        """Returns once the search has ended.
 
-    Raises:
-        ThoraxError: it left none, or AWS refuses.
-    """
-    with one_line_errors(settings):
-        found = client(open_session(settings), "sagemaker").describe_training_job(TrainingJobName=job)
-    if not (address := found.get("ModelArtifacts", {}).get("S3ModelArtifacts")):
-        raise ThoraxError(f"job {job} left no bundle")
-    return str(address)
+        Args:
+            logs: print how many of its jobs are done when that changes.
 
+        Returns:
+            Completed or Stopped.
 
-def wait(name: str, settings: AwsSettings) -> None:
-    """Returns once a tuning job has ended.
-
-    Raises:
-        ThoraxError: it failed (AWS's reason), or AWS cannot be asked any more; then it goes on.
-    """
-    sagemaker, told = client(open_session(settings), "sagemaker"), ""
-    while True:
-        with one_line_errors(
-            settings, f"; search {name} goes on; when it is done: python launch/leaderboard.py {name} --deploy-best"
-        ):
-            job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        counts = job.get("TrainingJobStatusCounters", {})
-        line = (
-            f"search {name}: {job['HyperParameterTuningJobStatus']}, {counts.get('Completed', 0)} jobs done,"
-            f" {counts.get('InProgress', 0)} running"
+        Raises:
+            ThoraxError: it failed (with AWS's reason), or AWS cannot be asked any more; then it goes on.
+        """
+        self.check_sent()
+        goes_on = (
+            f"; search {self.name} goes on; when it is done: python launch/leaderboard.py {self.name} --deploy-best"
         )
-        if line != told:
-            print(line, flush=True)
-            told = line
-        if job["HyperParameterTuningJobStatus"] == "Failed":
-            raise ThoraxError(
-                f"search {name} failed: {' '.join(str(job.get('FailureReason', 'no reason given')).split())}"
+        with one_line_errors(self.settings, goes_on):
+            job = wait_until(
+                lambda found: found["HyperParameterTuningJobStatus"] in ENDED,
+                lambda: self.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=self.name),
+                lambda found: self._progress(found) if logs else "",
             )
-        if job["HyperParameterTuningJobStatus"] in ("Completed", "Stopped"):
-            return
-        time.sleep(POLL)
+        if job["HyperParameterTuningJobStatus"] == "Failed":
+            raise ThoraxError(f"search {self.name} failed: {failure_reason(job)}")
+        return str(job["HyperParameterTuningJobStatus"])
+
+    def _progress(self, job: Mapping[str, Any]) -> str:
+        counts = job.get("TrainingJobStatusCounters", {})
+        done, running = counts.get("Completed", 0), counts.get("InProgress", 0)
+        return f"search {self.name}: {job['HyperParameterTuningJobStatus']}, {done} jobs done, {running} running"
+
+    def leaderboard(self) -> Leaderboard:
+        """Its jobs so far, best first: `.trials`, `.best`, `.print()`, `.write_csv(file)`, `.write_plot(file)`.
+
+        Raises:
+            ThoraxError: there is no such search, or AWS refuses.
+        """
+        job = self.describe()
+        with one_line_errors(self.settings):
+            jobs = _all_jobs(self.sagemaker, self.name)
+            found = self.sagemaker.list_tags(ResourceArn=job["HyperParameterTuningJobArn"])["Tags"]
+        tags = {tag["Key"]: tag["Value"] for tag in found}
+        goal = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
+        command = ("python", "launch/train.py", tags["recipe"]) if "recipe" in tags else ()
+        trials = sorted(map(_trial, jobs), key=lambda trial: (trial.began is None, trial.began))
+        return Leaderboard(self.name, goal["MetricName"], goal["Type"] == "Maximize", tuple(trials), command)
+
+    @property
+    def best(self) -> TrainingJob:
+        """Its best job so far.
+
+        Raises:
+            ThoraxError: no job has a value yet, or AWS refuses.
+        """
+        if (trial := self.leaderboard().best) is None:
+            raise ThoraxError(f"no job of {self.name} has come to a value yet")
+        return TrainingJob(trial.name, self.settings)
 
 
-def _all(sagemaker: Any, name: str) -> list[dict[str, Any]]:
+def tune(
+    recipe: Recipe | str,
+    channels: Mapping[str, str | Path],
+    *,
+    hyperparameters: Mapping[str, Any] | None = None,
+    settings: AwsSettings | None = None,
+    dry_run: bool = False,
+    **options: Any,
+) -> TuningJob:
+    """Starts a search over the recipe's `tune:` part on SageMaker, without a question.
+
+    Args:
+        recipe, channels, settings, dry_run: as for `train`.
+        hyperparameters: put over the recipe's; none that is searched.
+        options: as for `train`, and strategy, max_jobs, parallel_jobs, early_stopping, warm_start (names of earlier
+            tuning jobs), transfer.
+
+    Raises:
+        ThoraxError: what AWS or the trainer would refuse, in one line.
+
+    Example:
+        >>> search = sagemaker.tune(
+        ...     "pneumonia-resnet18", {"train": "s3://my-images/train"}, max_jobs=20, spot=True
+        ... )
+        >>> search.wait(), search.best.bundle
+        ('Completed', 's3://my-images/thorax/...-007/output/model.tar.gz')
+    """
+    chosen = completed(settings, offline=dry_run)
+    plan = plan_search(recipe, channels, hyperparameters or {}, options, chosen)
+    return start(TuningJob, plan, chosen, dry_run)
+
+
+def plan_search(
+    recipe: Recipe | str,
+    channels: Mapping[str, str | Path],
+    hyperparameters: Mapping[str, Any],
+    options: Mapping[str, Any],
+    settings: AwsSettings,
+) -> Plan:
+    """The plan of a tuning job; see `tune`. Raises ThoraxError: what AWS or the trainer would refuse, in one line."""
+    given = dict(options)
+    limits = {name: given.pop(name, None) for name in _SEARCH}
+    warm_start, transfer = tuple(given.pop("warm_start", None) or ()), bool(given.pop("transfer", False))
+    found, task = describe_job(recipe, channels, hyperparameters, given, LONGEST_NAME)
+    search, static = found.search(limits, hyperparameters)
+    return tuning_jobs.plan(
+        found, search, settings, dataclasses.replace(task, hyperparameters=static), warm_start, transfer
+    )
+
+
+def _all_jobs(sagemaker: Any, name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     token: dict[str, str] = {}
     while True:
@@ -89,13 +158,12 @@ def _all(sagemaker: Any, name: str) -> list[dict[str, Any]]:
         token = {"NextToken": page["NextToken"]}
 
 
-def _trial(job: dict[str, Any]) -> Trial:
-    value = job.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value")
+def _trial(job: Mapping[str, Any]) -> Trial:
     began, ended = job.get("TrainingStartTime"), job.get("TrainingEndTime")
     return Trial(
         job["TrainingJobName"],
         job["TrainingJobStatus"],
-        value,
+        job.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
         {key: text.strip('"') for key, text in job.get("TunedHyperParameters", {}).items()},
         job.get("CreationTime") or began,
         (ended - began).total_seconds() if began and ended else None,

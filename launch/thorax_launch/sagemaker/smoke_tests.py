@@ -9,14 +9,16 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch.sagemaker.account import client
-from thorax_launch.sagemaker.endpoints import Host
+from thorax_launch.sagemaker.errors import one_line
+from thorax_launch.sagemaker.hosting import HostingSpec
+from thorax_launch.sagemaker.package import bucket_and_key
 from thorax_launch.settings import AwsSettings
 
 #: Seconds between looks for an asynchronous answer, and how many looks.
 POLL, LOOKS = 5.0, 180
 
 
-def smoke_test(host: Host, settings: AwsSettings, session: Any) -> None:
+def smoke_test(spec: HostingSpec, settings: AwsSettings, session: Any) -> None:
     """Asks the endpoint about an image.
 
     Raises:
@@ -25,21 +27,21 @@ def smoke_test(host: Host, settings: AwsSettings, session: Any) -> None:
     """
     from botocore.exceptions import ClientError
 
-    name = host.answers_as
+    name = spec.endpoint_name
     try:
-        answer = _later(name, settings, session) if host.kind == "async" else _now(name, session)
+        answer = _later(name, settings, session) if spec.kind == "async" else _now(name, session)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ModelError":
             raise
-        told = " ".join(str(error.response.get("OriginalMessage", "")).split())
+        message = one_line(error.response.get("OriginalMessage", ""))[:500]
         raise ThoraxError(
-            f"endpoint {name} is up, but the model fails: {told[:500]}; its log: CloudWatch"
+            f"endpoint {name} is up, but the model fails: {message}; its log: CloudWatch"
             f" /aws/sagemaker/Endpoints/{name}"
         ) from None
     try:
         found: Any = json.loads(answer)
-        numbers = [float(one) for one in (found["prediction"] if isinstance(found, dict) else found)]
-        good = bool(numbers) and all(0 <= one <= 1 for one in numbers)
+        numbers = [float(number) for number in (found["prediction"] if isinstance(found, dict) else found)]
+        good = bool(numbers) and all(0 <= number <= 1 for number in numbers)
     except (ValueError, TypeError, KeyError):
         good = False
     if not good:
@@ -57,33 +59,27 @@ def image() -> bytes:
 
 
 def _now(name: str, session: Any) -> bytes:
-    got = client(session, "sagemaker-runtime").invoke_endpoint(
+    answer = client(session, "sagemaker-runtime").invoke_endpoint(
         EndpointName=name, Body=image(), ContentType="image/png", Accept="application/json"
     )
-    return bytes(got["Body"].read())
+    return bytes(answer["Body"].read())
 
 
 def _later(name: str, settings: AwsSettings, session: Any) -> bytes:
     """By way of S3, as an asynchronous endpoint is asked."""
     s3, place = client(session, "s3"), f"{settings.root}/{name}/smoke/image.png"
-    bucket, _, key = place.removeprefix("s3://").partition("/")
-    s3.put_object(
-        Bucket=bucket,
-        Key=key,
-        Body=image(),
-        **({"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key} if settings.kms_key else {}),
-    )
-    got = client(session, "sagemaker-runtime").invoke_endpoint_async(
+    bucket, key = bucket_and_key(place)
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key} if settings.kms_key else {}
+    s3.put_object(Bucket=bucket, Key=key, Body=image(), **encryption)
+    asked = client(session, "sagemaker-runtime").invoke_endpoint_async(
         EndpointName=name, InputLocation=place, ContentType="image/png", Accept="application/json"
     )
     for _ in range(LOOKS):
-        for where in (got["OutputLocation"], got.get("FailureLocation")):
+        for where in (asked["OutputLocation"], asked.get("FailureLocation")):
             if where and (answer := _read(s3, where)) is not None:
-                if where != got["OutputLocation"]:
-                    raise ThoraxError(
-                        f"endpoint {name} is up, but the model fails:"
-                        f" {' '.join(answer.decode(errors='replace').split())[:500]}"
-                    )
+                if where != asked["OutputLocation"]:
+                    message = one_line(answer.decode(errors="replace"))[:500]
+                    raise ThoraxError(f"endpoint {name} is up, but the model fails: {message}")
                 return answer
         time.sleep(POLL)
     raise ThoraxError(f"endpoint {name} has not answered an image within {POLL * LOOKS / 60:.0f} min")
@@ -92,7 +88,7 @@ def _later(name: str, settings: AwsSettings, session: Any) -> bytes:
 def _read(s3: Any, address: str) -> bytes | None:
     from botocore.exceptions import ClientError
 
-    bucket, _, key = address.removeprefix("s3://").partition("/")
+    bucket, key = bucket_and_key(address)
     try:
         return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     except ClientError as error:

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from thorax.config import TrainingConfig
+from thorax.config.validate import check_machine
 from thorax.errors import ThoraxError
 from thorax.tracking.metric_log import metric_definitions
-from thorax_launch.paths import LAUNCH, SOURCE_DIR
+from thorax_launch.options import LONGEST, request_fields
+from thorax_launch.paths import SOURCE_DIR
 from thorax_launch.recipe import Recipe
-from thorax_launch.sagemaker import debugger, disks
+from thorax_launch.sagemaker import debugger
+from thorax_launch.sagemaker.machines import aws_image, disk_key, gpu_count, has_gpu
 from thorax_launch.sagemaker.package import ChannelFiles, Upload, how_to_get_wheels, images, tarball
-from thorax_launch.sagemaker.requests import AwsRequest
+from thorax_launch.sagemaker.requests import AwsRequest, commit, ordered, tags, vpc, without_empty
 from thorax_launch.settings import AwsSettings
 
 PROGRAM = "train_model.py"
 TORCH = "2.10.0"
-#: Hours.
-LONGEST = 672
 #: Channel that brings the code into a container without a network.
 CODE = "code"
-#: Machines with GPUs begin so.
-GPU = ("ml.p", "ml.g")
 #: Channels of a file or two, which are copied even where images are streamed.
 _COPIED = {"weights", "model"}
+_ORDER = (
+    *("TrainingJobName", "RoleArn", "AlgorithmSpecification", "HyperParameters", "InputDataConfig", "ResourceConfig"),
+    *("StoppingCondition", "OutputDataConfig", "CheckpointConfig", "EnableManagedSpotTraining"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,10 @@ class Task:
         name: of the job.
         channels: name -> folder, file or s3:// address.
         hyperparameters: name -> text, checked.
-        content_types: channel -> SageMaker's content type, where it is not told from the files.
-        environment: variables in the container.
+        content_type: channel -> SageMaker's content type, where the files do not show it.
+        env: variables in the container.
         wheels: folder of wheels to install from.
-        resume: an earlier job whose checkpoints to go on from.
+        resume: an earlier job, to go on from its checkpoints.
         processes: per machine, under torchrun; 0: one per GPU.
         debugger: SageMaker Debugger's hook and rules.
         profiler: SageMaker's profiler.
@@ -52,8 +56,8 @@ class Task:
     name: str
     channels: Mapping[str, str]
     hyperparameters: Mapping[str, str]
-    content_types: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    content_type: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
     wheels: Path | None = None
     resume: str = ""
     processes: int = 0
@@ -80,64 +84,31 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> Plan:
     Raises:
         ThoraxError: what AWS would refuse or the container could not do, in one line.
     """
-    from sagemaker.core.shapes import AlgorithmSpecification, MetricDefinition, ProfilerConfig
-
     check(recipe, settings, task)
     check_processes(recipe, task)
     channels, uploads, digest = data(recipe, settings, task)
-    definitions = [MetricDefinition(name=one["Name"], regex=one["Regex"]) for one in metric_definitions()]
     watch = debugger.arguments(settings, task.name, rules=task.debugger, profile=task.profiler)
-    request = AwsRequest(
-        "TrainingJob",
-        {
-            "training_job_name": task.name,
-            "role_arn": settings.role,
-            "algorithm_specification": AlgorithmSpecification(
-                training_image=image(recipe, settings),
-                training_input_mode=recipe.input_mode,
-                metric_definitions=definitions,
-            ),
-            "hyper_parameters": encoded(
-                {**watch.hyperparameters, **task.hyperparameters, **start(recipe, settings, task)}
-            ),
-            "input_data_config": channels,
-            **machines(recipe, settings, task),
-            "environment": dict(task.environment) or None,
-            "tags": tags(recipe, settings, digest),
-            **(watch.arguments or {"profiler_config": ProfilerConfig(disable_profiler=True)}),
-        },
-    )
-    request.check()
-    return Plan(request, uploads, task.name, recipe)
+    start = start_hyperparameters(recipe, settings, task)
+    parameters = {
+        "TrainingJobName": task.name,
+        **job_fields(recipe, settings, task),
+        "HyperParameters": encoded({**watch.hyperparameters, **task.hyperparameters, **start}),
+        "InputDataConfig": channels,
+        "Environment": dict(task.env),
+        "Tags": job_tags(recipe, settings, digest),
+        **watch.arguments,
+    }
+    return Plan(AwsRequest.checked("TrainingJob", ordered(parameters, _ORDER)), uploads, task.name, recipe)
 
 
 def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
-    """What can be refused before any file is read."""
+    """Raises ThoraxError for what can be refused before any file is read."""
     if "train" not in task.channels:
         raise ThoraxError(
             "--train is missing: give the training images, a folder or s3://BUCKET/PREFIX (with --local a recipe draws"
             " its own)"
         )
-    if recipe.max_hours < 1 / 60:
-        raise ThoraxError(
-            f"--max-hours {recipe.max_hours:g} is less than a minute, in which no job even starts; give more"
-        )
-    if max(recipe.max_hours, recipe.max_wait_hours) > LONGEST:
-        raise ThoraxError(
-            f"--max-hours {recipe.max_hours:g}: AWS lets a job run and wait {LONGEST} hours (28 days) at most"
-        )
-    if recipe.spot and recipe.warm_pool_minutes:
-        raise ThoraxError(
-            f"--spot with --warm-pool-minutes {recipe.warm_pool_minutes}: AWS keeps no warm pool of spot machines;"
-            " choose one"
-        )
-    if recipe.max_wait_hours and not recipe.spot:
-        raise ThoraxError(f"--max-wait-hours {recipe.max_wait_hours:g} is for --spot; leave it out")
-    if recipe.max_wait_hours and recipe.max_wait_hours < recipe.max_hours:
-        raise ThoraxError(
-            f"--max-wait-hours {recipe.max_wait_hours:g} is less than --max-hours {recipe.max_hours:g}; it counts both"
-            " waiting and running"
-        )
+    _check_hours(recipe)
     if settings.network_isolation and task.wheels is None and not settings.training_image:
         raise ThoraxError(
             "--network-isolation: the container cannot pip install source_dir/requirements.txt; take the packages"
@@ -152,34 +123,50 @@ def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
             f"--debugger with {recipe.instance_count} x {recipe.instance_type}: AWS takes no Debugger where distributed"
             " training and checkpoints are both on; choose one machine with one GPU or none"
         )
-    disks.key(settings, recipe.instance_type)
+    disk_key(settings, recipe.instance_type)
+
+
+def _check_hours(recipe: Recipe) -> None:
+    longest, waits = recipe.max_hours, recipe.max_wait_hours
+    if longest < 1 / 60:
+        raise ThoraxError(f"--max-hours {longest:g} is less than a minute, in which no job even starts; give more")
+    if max(longest, waits) > LONGEST:
+        raise ThoraxError(f"--max-hours {longest:g}: AWS lets a job run and wait {LONGEST} hours (28 days) at most")
+    if recipe.spot and recipe.warm_pool_minutes:
+        raise ThoraxError(
+            f"--spot with --warm-pool-minutes {recipe.warm_pool_minutes}: AWS keeps no warm pool of spot machines;"
+            " choose one"
+        )
+    if waits and not recipe.spot:
+        raise ThoraxError(f"--max-wait-hours {waits:g} is for --spot; leave it out")
+    if waits and waits < longest:
+        raise ThoraxError(
+            f"--max-wait-hours {waits:g} is less than --max-hours {longest:g}; it counts both waiting and running"
+        )
 
 
 def check_processes(recipe: Recipe, task: Task) -> None:
-    """What the trainer refuses on such a machine, before it is paid for.
+    """Raises ThoraxError for what the trainer refuses on such a machine, before it is paid for.
 
-    Raises:
-        ThoraxError: the batch does not divide by the processes, or the precision needs a GPU.
+    The batch does not divide by the processes, or the precision needs a GPU.
     """
-    from thorax.config import TrainingConfig
-    from thorax.config.validate import check_machine
-
-    here = task.processes or gpus(recipe.instance_type) or 1
-    device = "cuda" if recipe.instance_type.startswith(GPU) else "cpu"
+    per_machine = task.processes or gpu_count(recipe.instance_type) or 1
+    device = "cuda" if has_gpu(recipe.instance_type) else "cpu"
     config = TrainingConfig.parse(dict(task.hyperparameters))
+    processes = per_machine * recipe.instance_count
     try:
-        check_machine(config, device=device, processes=here * recipe.instance_count, processes_here=here)
+        check_machine(config, device=device, processes=processes, processes_here=per_machine)
     except ThoraxError as error:
         raise ThoraxError(f"{recipe.instance_type}: {error}") from None
 
 
 def data(recipe: Recipe, settings: AwsSettings, task: Task) -> tuple[list[Any], tuple[Upload, ...], str]:
-    """The channels, the uploads (code first), and a hash of names and contents of all images (of addresses as they
-    are).
-    """
-    import hashlib
+    """(the channels, the uploads with the code first, a hash of names and contents of all images).
 
-    uploads = [Upload(source_uri(settings, task.name), tarball(task.source_dir, task.wheels))]
+    What is in S3 already is hashed by its address.
+    """
+    source = source_uri(settings, task.name)
+    uploads = [Upload(source, tarball(task.source_dir, task.wheels))]
     channels, digest = [], hashlib.sha256()
     for name, path in task.channels.items():
         if path.startswith("s3://"):
@@ -188,26 +175,23 @@ def data(recipe: Recipe, settings: AwsSettings, task: Task) -> tuple[list[Any], 
             raise ThoraxError(f"--{name} {path} must be a folder or s3://BUCKET/PREFIX")
         else:
             found = images(f"--{name}", Path(path))
-            uri, kind, found_digest = f"{settings.root}/data/{found.digest[:16]}/", found.content_type, found.digest
+            uri, kind, found_digest = data_uri(found, settings), found.content_type, found.digest
             uploads += uploads_of(found, uri)
         digest.update(f"{name}={found_digest}\n".encode())
-        channels.append(
-            channel(name, uri, task.content_types.get(name, kind), "File" if name in _COPIED else recipe.input_mode)
-        )
+        mode = "File" if name in _COPIED else recipe.input_mode
+        channels.append(channel(name, uri, task.content_type.get(name, kind), mode))
     if settings.network_isolation:  # the container cannot fetch its code; SageMaker brings it, as a channel
-        channels.append(
-            channel(CODE, source_uri(settings, task.name).rpartition("/")[0] + "/", "application/x-tar", "File")
-        )
-    if unknown := set(task.content_types) - set(task.channels):
+        channels.append(channel(CODE, source.rpartition("/")[0] + "/", "application/x-tar", "File"))
+    if unknown := set(task.content_type) - set(task.channels):
         raise ThoraxError(
             f"--content-type {sorted(unknown)[0]}: there is no such channel; the channels are"
             f" {', '.join(task.channels)}"
         )
-    return channels, tuple({one.uri: one for one in uploads}.values()), digest.hexdigest()
+    return channels, tuple({upload.uri: upload for upload in uploads}.values()), digest.hexdigest()
 
 
 def prefix(address: str) -> str:
-    """The address with a last "/", lest S3 also matches images/train-old with images/train.
+    """The address with a last "/", because S3 also matches images/train-old with images/train.
 
     A bucket, or an object such as weights.pt, as it is.
     """
@@ -215,61 +199,48 @@ def prefix(address: str) -> str:
     return address if not key or key.endswith("/") or PurePosixPath(key).suffix else f"{address}/"
 
 
+def data_uri(found: ChannelFiles, settings: AwsSettings) -> str:
+    """s3:// address of a folder's copy, by its content."""
+    return f"{settings.root}/data/{found.digest[:16]}/"
+
+
 def uploads_of(found: ChannelFiles, uri: str) -> list[Upload]:
     return [Upload(uri + name, file, uri) for name, file in found.files.items()]
 
 
-def channel(name: str, uri: str, kind: str, mode: str) -> Any:
+def channel(name: str, uri: str, content_type: str, mode: str) -> dict[str, Any]:
     """One input channel out of an S3 prefix."""
-    from sagemaker.core.shapes import Channel, DataSource, S3DataSource
-
-    source = S3DataSource(s3_data_type="S3Prefix", s3_uri=uri, s3_data_distribution_type="FullyReplicated")
-    return Channel(
-        channel_name=name,
-        data_source=DataSource(s3_data_source=source),
-        content_type=kind,
-        input_mode=mode,
-        compression_type="None",
-        record_wrapper_type="None",
-    )
-
-
-def machines(recipe: Recipe, settings: AwsSettings, task: Task, own_checkpoints: bool = True) -> dict[str, Any]:
-    """Where the job runs, how long, how secured, where its output goes: the same for training and tuning jobs."""
-    from sagemaker.core.shapes import CheckpointConfig, OutputDataConfig, ResourceConfig, StoppingCondition, VpcConfig
-
-    longest = round(recipe.max_hours * 3600)
-    waits = round(min(recipe.max_wait_hours or 2 * recipe.max_hours, LONGEST) * 3600) if recipe.spot else None
-    checkpoints = (  # with a last "/": S3 also matches job-1 with job-10
-        f"{settings.root}/{task.resume or task.name}/checkpoints/"
-    )
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
     return {
-        "resource_config": ResourceConfig(
-            instance_type=recipe.instance_type,
-            instance_count=recipe.instance_count,
-            volume_size_in_gb=recipe.volume_gb,
-            **_given(
-                volume_kms_key_id=disks.key(settings, recipe.instance_type),
-                keep_alive_period_in_seconds=recipe.warm_pool_minutes * 60,
-            ),
-        ),
-        "stopping_condition": StoppingCondition(
-            max_runtime_in_seconds=longest, **_given(max_wait_time_in_seconds=waits)
-        ),
-        "output_data_config": OutputDataConfig(s3_output_path=settings.root, **_given(kms_key_id=settings.kms_key)),
-        "checkpoint_config": CheckpointConfig(s3_uri=checkpoints) if own_checkpoints or recipe.spot else None,
-        "enable_managed_spot_training": recipe.spot,
-        "enable_network_isolation": settings.network_isolation,
-        "enable_inter_container_traffic_encryption": settings.encrypt_traffic,
-        "vpc_config": (
-            VpcConfig(subnets=list(settings.subnets), security_group_ids=list(settings.security_groups))
-            if settings.subnets
-            else None
-        ),
+        "ChannelName": name,
+        "DataSource": {"S3DataSource": source},
+        "ContentType": content_type,
+        "CompressionType": "None",
+        "RecordWrapperType": "None",
+        "InputMode": mode,
     }
 
 
-def start(recipe: Recipe, settings: AwsSettings, task: Task) -> dict[str, object]:
+def job_fields(recipe: Recipe, settings: AwsSettings, task: Task, own_checkpoints: bool = True) -> dict[str, Any]:
+    """Request fields that training and tuning jobs share: machines, image, times, security, output, checkpoints."""
+    fields = request_fields(recipe)
+    image = settings.training_image or aws_image("pytorch", TORCH, recipe.instance_type, settings.region, "training")
+    checkpoints = f"{settings.root}/{task.resume or task.name}/checkpoints/"  # last "/": S3 matches job-1 with job-10
+    shared: dict[str, Any] = {
+        "RoleArn": settings.role,
+        "AlgorithmSpecification": {"TrainingImage": image, "MetricDefinitions": metric_definitions()},
+        "ResourceConfig": without_empty({"VolumeKmsKeyId": disk_key(settings, recipe.instance_type)}),
+        "OutputDataConfig": without_empty({"S3OutputPath": settings.root, "KmsKeyId": settings.kms_key}),
+        "CheckpointConfig": {"S3Uri": checkpoints} if own_checkpoints or recipe.spot else None,
+        "EnableNetworkIsolation": settings.network_isolation,
+        "EnableInterContainerTrafficEncryption": settings.encrypt_traffic,
+        "VpcConfig": vpc(settings),
+    }
+    both = fields.keys() & shared.keys()
+    return {**fields, **shared, **{name: {**fields[name], **shared[name]} for name in both}}
+
+
+def start_hyperparameters(recipe: Recipe, settings: AwsSettings, task: Task) -> dict[str, object]:
     """The platform's own hyperparameters: which program, from where, and torchrun where there are several processes."""
     source = (
         f"/opt/ml/input/data/{CODE}/sourcedir.tar.gz" if settings.network_isolation else source_uri(settings, task.name)
@@ -294,66 +265,14 @@ def encoded(values: Mapping[str, object]) -> dict[str, str]:
 
 def distributed(recipe: Recipe, task: Task) -> bool:
     """Whether the job has several processes: several machines, several GPUs, or as many as were asked for."""
-    return (
-        recipe.instance_count > 1
-        or task.processes > 1
-        or (not task.processes and gpus(recipe.instance_type) not in (0, 1))
-    )
-
-
-def gpus(instance_type: str) -> int | None:
-    """By the SDK's table; None for a GPU machine that it does not know, which is taken to have several.
-
-    Torchrun also starts one process.
-    """
-    from sagemaker.core import instance_types_gpu_info
-
-    if not instance_type.startswith(GPU):
-        return 0
-    table: dict[str, dict[str, int]] = instance_types_gpu_info.retrieve("us-east-1") or {}
-    return table.get(instance_type, {}).get("Count", 1 if instance_type.endswith(".xlarge") else None)
-
-
-def image(recipe: Recipe, settings: AwsSettings) -> str:
-    """The training image: the setting's, or AWS's for torch 2.10 with CPU or GPU as the machine has."""
-    if settings.training_image:
-        return settings.training_image
-    from sagemaker.core import image_uris
-
-    try:
-        return str(
-            image_uris.retrieve(
-                "pytorch", settings.region, version=TORCH, instance_type=recipe.instance_type, image_scope="training"
-            )
-        )
-    except ValueError as error:
-        raise ThoraxError(
-            f"no AWS image for --region {settings.region} and --instance-type {recipe.instance_type}:"
-            f" {str(error).splitlines()[0]}"
-        ) from None
+    several_gpus = not task.processes and gpu_count(recipe.instance_type) not in (0, 1)
+    return recipe.instance_count > 1 or task.processes > 1 or several_gpus
 
 
 def source_uri(settings: AwsSettings, name: str) -> str:
     return f"{settings.root}/{name}/source/sourcedir.tar.gz"
 
 
-def tags(recipe: Recipe, settings: AwsSettings, digest: str) -> list[Any]:
+def job_tags(recipe: Recipe, settings: AwsSettings, digest: str) -> list[dict[str, str]]:
     """Project, recipe, git commit and data hash, then the user's own, which win."""
-    from sagemaker.core.shapes import Tag
-
-    own = {"project": "thorax", "recipe": recipe.name, "commit": commit(), "data": digest[:16]}
-    return [Tag(key=key, value=value) for key, value in {**own, **settings.tags}.items() if value]
-
-
-def commit() -> str:
-    """The git commit of this code, "-changed" where files differ from it; empty outside a repository."""
-    words = ["git", "-C", str(LAUNCH), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=-changed"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if re.fullmatch(r"[0-9a-f]{40}(-changed)?", done.stdout.strip()) else ""
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value}
+    return tags(settings, recipe=recipe.name, commit=commit(), data=digest[:16])

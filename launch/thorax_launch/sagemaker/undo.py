@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from thorax.errors import ThoraxError
 from thorax_launch.sagemaker import deletion
-from thorax_launch.sagemaker.account import client, one_line_errors, open_session
-from thorax_launch.sagemaker.deletion import DeleteCall
-from thorax_launch.sagemaker.errors import refused, settled
+from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.deletion import DeleteCall, delete_all
+from thorax_launch.sagemaker.errors import if_there, one_line_errors
+from thorax_launch.sagemaker.status import settled
 from thorax_launch.settings import AwsSettings
 
 
@@ -34,13 +35,13 @@ class Undo:
     alarm: bool = False
 
     def __call__(self) -> str:
-        """Does it; says in a few words what is left."""
+        """Takes it back; says in a few words what is left."""
         name = self.endpoint_name
         try:
             with one_line_errors(self.settings):
                 if self.endpoint:
                     self._endpoint()
-            deletion.delete(self._parts(self.revision), self.settings)
+            delete_all(self._parts(self.revision), self.settings)
         except (ThoraxError, KeyboardInterrupt) as error:
             return (
                 f"taking it back failed too ({str(error) or 'Ctrl-C'}): the endpoint may run and cost; see to it:"
@@ -54,61 +55,32 @@ class Undo:
         """After an update: the old configuration and its model, where these scripts made them."""
         if self.before.startswith(f"{self.endpoint_name}-") and self.before != self.revision:
             try:
-                deletion.delete(self._parts(self.before, old=True), self.settings)
+                delete_all([deletion.configuration(self.before), deletion.model(self.before)], self.settings)
             except ThoraxError as error:
                 print(f"note: {error}; {self.before} is left; it costs nothing")
 
     def _endpoint(self) -> None:
+        name = self.endpoint_name
         sagemaker = client(open_session(self.settings), "sagemaker")
-        if refused(lambda: sagemaker.describe_endpoint(EndpointName=self.endpoint_name)) is None:
+        if if_there(lambda: sagemaker.describe_endpoint(EndpointName=name)) is None:
             return
-        print(f"taking back endpoint {self.endpoint_name}, as soon as AWS lets it", flush=True)
-        now = settled(sagemaker, self.endpoint_name)
-        if not self.before and now["EndpointConfigName"] != self.revision:
-            return  # somebody else made one of that name meanwhile
+        print(f"taking back endpoint {name}, as soon as AWS lets it", flush=True)
+        now = settled(sagemaker, name)
         if not self.before:
-            if self.scaling:
-                deletion.delete(
-                    [_scaling(self.endpoint_name), *([deletion.alarm(self.endpoint_name)] if self.alarm else [])],
-                    self.settings,
-                )
-            deletion.delete(
-                [
-                    DeleteCall(
-                        f"endpoint {self.endpoint_name}",
-                        "sagemaker",
-                        "delete_endpoint",
-                        {"EndpointName": self.endpoint_name},
-                    )
-                ],
-                self.settings,
-            )
+            if now["EndpointConfigName"] != self.revision:
+                return  # another deployment has made one of that name meanwhile
+            scaling = [deletion.scaling(name)] if self.scaling else []
+            alarm = [deletion.alarm(name)] if self.scaling and self.alarm else []
+            delete_all([*scaling, *alarm, deletion.endpoint(name)], self.settings)
         elif now["EndpointConfigName"] != self.before:
             sagemaker.update_endpoint(
-                EndpointName=self.endpoint_name, EndpointConfigName=self.before, RetainAllVariantProperties=False
+                EndpointName=name, EndpointConfigName=self.before, RetainAllVariantProperties=False
             )
-            if (now := settled(sagemaker, self.endpoint_name))["EndpointStatus"] != "InService":
+            if (now := settled(sagemaker, name))["EndpointStatus"] != "InService":
                 raise ThoraxError(f"it is {now['EndpointStatus']}")
 
-    def _parts(self, revision: str, old: bool = False) -> list[DeleteCall]:
-        configuration = DeleteCall(
-            f"endpoint configuration {revision}",
-            "sagemaker",
-            "delete_endpoint_config",
-            {"EndpointConfigName": revision},
-        )
-        model = DeleteCall(f"model {revision}", "sagemaker", "delete_model", {"ModelName": revision})
-        return [*([configuration] if self.configuration or old else []), *([model] if self.model or old else [])]
-
-
-def _scaling(endpoint: str) -> DeleteCall:
-    return DeleteCall(
-        f"autoscaling of {endpoint}",
-        "application-autoscaling",
-        "deregister_scalable_target",
-        {
-            "ServiceNamespace": "sagemaker",
-            "ResourceId": f"endpoint/{endpoint}/variant/main",
-            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-        },
-    )
+    def _parts(self, revision: str) -> list[DeleteCall]:
+        return [
+            *([deletion.configuration(revision)] if self.configuration else []),
+            *([deletion.model(revision)] if self.model else []),
+        ]

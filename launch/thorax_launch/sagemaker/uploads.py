@@ -1,8 +1,7 @@
 """Upload a folder to S3: in parallel, and only what is not there yet or has changed. Start it again to go on.
 
 A file counts as unchanged when size and sha256 (kept with the object) or ETag are the same. --dry-run lists what would
-be
-looked at, without credentials and without a network. Links are followed; hidden files stay here.
+be looked at, without credentials and without a network. Links are followed; hidden files stay here.
 
 examples:
     python launch/prepare.py upload packed/ s3://bucket/images/pneumonia --dry-run
@@ -16,7 +15,7 @@ import re
 from pathlib import Path
 
 from thorax.errors import ThoraxError
-from thorax_launch.sagemaker.upload_files import files_to_upload
+from thorax_launch.sagemaker import s3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     if not folder.is_dir():
         raise ThoraxError(f"{folder} is not a folder")
-    files = files_to_upload(folder, args.exclude)
+    files = s3.files_to_upload(folder, args.exclude)
     if not files:
         raise ThoraxError(
             f"{folder} has no files to upload{' besides those that --exclude leaves out' if args.exclude else ''};"
@@ -64,8 +63,6 @@ def run(args: argparse.Namespace) -> int:
             " listed too"
         )
         return 0
-    from thorax_launch.sagemaker import s3
-
     done = s3.upload(keys, bucket, prefix, s3.client(args.profile, args.region), args.kms_key, args.processes)
     print(
         f"s3://{bucket}/{prefix}: {done.uploaded} files uploaded ({done.bytes / 1e6:.1f} MB), {done.unchanged}"

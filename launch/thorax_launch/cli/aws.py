@@ -1,0 +1,101 @@
+"""What the commands do on AWS alike: settings, options of a job, --dry-run, the question before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from typing import Any
+
+from thorax.errors import ThoraxError
+from thorax_launch.cli import flags
+from thorax_launch.hyperparameters import from_settings
+from thorax_launch.options import MachineOptions, entries
+from thorax_launch.sagemaker import account
+from thorax_launch.sagemaker.submission import submit, summary
+from thorax_launch.sagemaker.training_jobs import Plan
+from thorax_launch.settings import DEFAULTS, AwsSettings, Resolved, pairs, read_file
+
+
+def resolved(args: Namespace, some_region: str = account.SOME_REGION) -> Resolved:
+    """The settings of a command line, and where each comes from; see account.resolved.
+
+    Raises:
+        ThoraxError: a wrong setting, no region, no role, or AWS does not answer.
+    """
+    given = {name: getattr(args, name, None) for name in DEFAULTS} | {"tags": pairs("--tag", args.tags)}
+    offline = args.dry_run or args.explain_settings
+    sources = [("flags", given), read_file(args.settings)]
+    found = account.resolved(sources, offline=offline, some_region=some_region)
+    if found.origins.get("region") == account.STAND_IN and not args.explain_settings:
+        region = found.settings.region
+        print(f"note: no region is set; {region} stands for it: give --region", file=sys.stderr)
+    return found
+
+
+def settings_of(args: Namespace) -> AwsSettings:
+    """The settings of a command line.
+
+    Raises:
+        ThoraxError: see resolved.
+        flags.CommandDone: after --explain-settings.
+    """
+    account.quiet()
+    found = resolved(args)
+    if args.explain_settings:
+        print(found.table())
+        raise flags.CommandDone
+    return found.settings
+
+
+def job_arguments(args: Namespace) -> tuple[str, dict[str, str], dict[str, str], dict[str, Any]]:
+    """Recipe, channels, hyperparameters and options of a training or tuning command, as jobs.plan_training takes them.
+
+    Raises:
+        ThoraxError: a wrong flag.
+    """
+    names = ("job_name", "wheels", "resume", "processes", "debugger", "profiler")
+    options = {name: getattr(args, name, None) for name in (*(entry.name for entry in entries(MachineOptions)), *names)}
+    options["content_type"] = pairs("--content-type", args.content_type)
+    options["env"] = pairs("--env", args.env)
+    return args.recipe, flags.channels(args), from_settings(args.set), options
+
+
+def begin(plan: Plan, settings: AwsSettings, args: Namespace) -> bool:
+    """Shows the plan (--dry-run), or asks and sends it. Whether it was sent.
+
+    Raises:
+        ThoraxError: AWS refuses.
+        flags.CommandDone: after --dry-run.
+    """
+    if args.dry_run:
+        show(plan.request.parameters, summary(plan, settings, len(plan.uploads)))
+    if not agreed(summary(plan, settings), "start it?", args.yes):
+        return False
+    submit(plan, settings)
+    print(f"{plan.request.resource} {plan.name} is started in {settings.region}", flush=True)
+    return True
+
+
+def show(calls: Any, words: str) -> None:
+    """--dry-run: the exact requests as JSON on standard output; files and cost on standard error.
+
+    Raises:
+        flags.CommandDone: always.
+    """
+    print(json.dumps(calls, indent=2))
+    print(words, file=sys.stderr)
+    raise flags.CommandDone
+
+
+def agreed(words: str, question: str, yes: bool) -> bool:
+    """Prints what is about to happen; whether to go ahead: --yes, or the person at the terminal agrees."""
+    print(words, file=sys.stderr)
+    return yes or confirmed(question)
+
+
+def confirmed(question: str) -> bool:
+    """The answer of the person at the terminal. Raises ThoraxError: there is none."""
+    if not sys.stdin.isatty():
+        raise ThoraxError("no terminal to confirm on: give --yes to go ahead, or --dry-run to look only")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -1,0 +1,198 @@
+"""Training jobs on SageMaker: start one, watch it, stop it, take its bundle and its metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from thorax.errors import ThoraxError
+from thorax_launch.names import LONGEST, dated
+from thorax_launch.options import MachineOptions, did_you_mean, entries
+from thorax_launch.recipe import Recipe
+from thorax_launch.sagemaker import status, training_jobs
+from thorax_launch.sagemaker.account import client, completed
+from thorax_launch.sagemaker.errors import failure_reason, one_line_errors
+from thorax_launch.sagemaker.handles import JobHandle
+from thorax_launch.sagemaker.package import ARCHIVE, bucket_and_key
+from thorax_launch.sagemaker.submission import submit
+from thorax_launch.sagemaker.training_jobs import Plan, Task
+from thorax_launch.settings import AwsSettings
+
+Job = TypeVar("Job", bound=JobHandle)
+_MACHINE = [entry.name for entry in entries(MachineOptions)]
+_TASK = [name for name in Task.__dataclass_fields__ if name not in ("name", "channels", "hyperparameters")]
+
+
+class TrainingJob(JobHandle):
+    """A training job on SageMaker.
+
+    Example:
+        >>> with sagemaker.train("pneumonia-resnet18", {"train": "s3://my-images/train"}) as job:
+        ...     job.wait()
+        ...     job.download("model")
+        >>> sagemaker.TrainingJob("pneumonia-resnet18-261121-101500").status()
+        'Completed'
+    """
+
+    resource = "TrainingJob"
+
+    def wait(self, logs: bool = True) -> str:
+        """Returns once the job has ended.
+
+        Args:
+            logs: print its state and its log as they come.
+
+        Returns:
+            Completed or Stopped.
+
+        Raises:
+            ThoraxError: the job failed (with AWS's reason), or AWS cannot be reached any more (the job goes on).
+        """
+        self.check_sent()
+        log = status.JobLog(client(self.session, "logs"), self.name)
+        with one_line_errors(self.settings):
+            job = status.follow(self.sagemaker, self.name, log if logs else None)
+        if job["TrainingJobStatus"] == "Failed":
+            lines = f"; last lines of its log above; more: CloudWatch {status.LOGS}" if log.last else "; it has no log"
+            if log.last and not log.shown:
+                print("\n".join(log.last))
+            raise ThoraxError(f"job {self.name} failed: {failure_reason(job)}{lines if logs else ''}")
+        seconds, billed = job.get("TrainingTimeInSeconds"), job.get("BillableTimeInSeconds")
+        if logs and seconds is not None:
+            minutes = f"{seconds / 60:.1f} min of training, {(billed or seconds) / 60:.1f} min billed per machine"
+            print(f"job {self.name}: {minutes}")
+        if logs and (model := job.get("ModelArtifacts", {}).get("S3ModelArtifacts")):
+            print(f"bundle: {model}")
+        return str(job["TrainingJobStatus"])
+
+    @property
+    def bundle(self) -> str:
+        """s3:// address of the model.tar.gz that the job left.
+
+        Raises:
+            ThoraxError: it left none, or AWS refuses.
+        """
+        if not (address := self.describe().get("ModelArtifacts", {}).get("S3ModelArtifacts")):
+            raise ThoraxError(f"job {self.name} left no bundle")
+        return str(address)
+
+    def download(self, folder: str | Path) -> Path:
+        """Unpacks the bundle into a folder of this machine, which is made where it is missing; returns it.
+
+        Raises:
+            ThoraxError: the job left no bundle, or AWS refuses.
+        """
+        target = Path(folder)
+        with tempfile.TemporaryDirectory() as temporary, one_line_errors(self.settings):
+            archive = Path(temporary) / ARCHIVE
+            client(self.session, "s3").download_file(*bucket_and_key(self.bundle), str(archive))
+            target.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(archive) as tar:
+                tar.extractall(target, filter="data")
+        return target
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """SageMaker's metric name, such as validation:auc -> the last value that AWS found in the log."""
+        return {found["MetricName"]: found["Value"] for found in self.describe().get("FinalMetricDataList", [])}
+
+
+def train(
+    recipe: Recipe | str,
+    channels: Mapping[str, str | Path],
+    *,
+    hyperparameters: Mapping[str, Any] | None = None,
+    settings: AwsSettings | None = None,
+    dry_run: bool = False,
+    **options: Any,
+) -> TrainingJob:
+    """Starts a training job on SageMaker, without a question; folders are uploaded first.
+
+    Args:
+        recipe: a Recipe, the name of one of launch/recipes, or a path to a YAML file.
+        channels: train, validation, test, weights, model ... -> a folder, or s3://BUCKET/PREFIX.
+        hyperparameters: put over the recipe's.
+        settings: None: see load_settings; empty region, role and bucket are those of the AWS session.
+        dry_run: send nothing and ask nothing of AWS: `.request` is what would be sent.
+        options: the flags of `thorax train`, with _ for -: instance_type, instance_count, volume_gb, max_hours, spot,
+            max_wait_hours, warm_pool_minutes, input_mode, job_name, processes, resume, debugger, profiler, wheels,
+            content_type and env (mappings), source_dir.
+
+    Raises:
+        ThoraxError: what AWS or the trainer would refuse, in one line.
+
+    Example:
+        >>> job = sagemaker.train(
+        ...     "pneumonia-resnet18", {"train": "images/train"}, hyperparameters={"epochs": 5}, spot=True
+        ... )
+        >>> job.wait(), job.metrics["validation:auc"]
+        ('Completed', 0.981)
+    """
+    chosen = completed(settings, offline=dry_run)
+    plan = plan_training(recipe, channels, hyperparameters or {}, options, chosen)
+    return start(TrainingJob, plan, chosen, dry_run)
+
+
+def request(recipe: Recipe | str, channels: Mapping[str, str | Path], **more: Any) -> dict[str, Any]:
+    """The request that `train` would send with the same arguments: CreateTrainingJob's parameters, checked.
+
+    Example:
+        >>> sagemaker.request("demo", {"train": "s3://my-images/train"})["ResourceConfig"]
+        {'InstanceType': 'ml.m5.xlarge', 'InstanceCount': 1, 'VolumeSizeInGB': 50}
+    """
+    return train(recipe, channels, **more, dry_run=True).request
+
+
+def start(kind: type[Job], plan: Plan, settings: AwsSettings, dry_run: bool = False) -> Job:
+    """Uploads and sends a plan, unless it is a dry run; its handle."""
+    if not dry_run:
+        submit(plan, settings)
+    return kind(plan.name, settings, request=plan.request.parameters, sent=not dry_run)
+
+
+def plan_training(
+    recipe: Recipe | str,
+    channels: Mapping[str, str | Path],
+    hyperparameters: Mapping[str, Any],
+    options: Mapping[str, Any],
+    settings: AwsSettings,
+) -> Plan:
+    """The plan of a training job; see `train`.
+
+    Raises:
+        ThoraxError: what AWS or the trainer would refuse, in one line.
+    """
+    found, task = describe_job(recipe, channels, hyperparameters, options)
+    return training_jobs.plan(found, settings, task)
+
+
+def describe_job(
+    recipe: Recipe | str,
+    channels: Mapping[str, str | Path],
+    hyperparameters: Mapping[str, Any],
+    options: Mapping[str, Any],
+    longest_name: int = LONGEST,
+) -> tuple[Recipe, Task]:
+    """The recipe on its machine, and what a job of it does. Options that are None are not given.
+
+    Raises:
+        ThoraxError: a wrong recipe, hyperparameter or option.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in (*_MACHINE, *_TASK, "job_name"):
+            raise ThoraxError(f"unknown option {name}{did_you_mean(name, [*_MACHINE, *_TASK, 'job_name'])}")
+    if (processes := given.get("processes", 1)) < 1:
+        raise ThoraxError(f"--processes {processes} must be 1 or more")
+    loaded = Recipe.load(recipe) if isinstance(recipe, str) else recipe
+    placed = loaded.on(**{name: given[name] for name in _MACHINE if name in given})
+    task = Task(
+        name=given.get("job_name") or dated(placed.name, longest_name),
+        channels={name: str(path) for name, path in channels.items()},
+        hyperparameters=placed.merged(hyperparameters),
+    )
+    return placed, dataclasses.replace(task, **{name: given[name] for name in _TASK if name in given})
