@@ -16,10 +16,10 @@ COMMANDS = {
     "follow": "the log of a running SageMaker job",
     "evaluate": "score a bundle on labelled images",
     "deploy": "serve a bundle, here or as an endpoint",
-    "predict": "ask a bundle, a server or an endpoint about images",
+    "predict": "images to a bundle, a server or an endpoint",
     "batch": "score a folder of images, here or as a batch transform",
     "pipeline": "check, train, evaluate, register if better",
-    "delete": "list and delete what costs on AWS",
+    "delete": "list and delete endpoints on AWS",
     "iam": "print IAM policies with least rights",
 }
 

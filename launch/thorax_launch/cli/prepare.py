@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from thorax_launch.cli import flags
+from thorax_launch.invocation import examples
 
 #: Command -> its module in dataset/, with add_arguments(parser) and run(args) -> exit code, and what it does.
 COMMANDS = {
@@ -52,7 +53,7 @@ def parser(wanted: str = "") -> argparse.ArgumentParser:
         )
         if name == wanted:
             module: Any = importlib.import_module(file)
-            one.description = module.__doc__
+            one.description = examples(module.__doc__)
             module.add_arguments(one)
             one.set_defaults(run=module.run)
     return p

@@ -17,7 +17,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch import steps as commands
-from thorax_launch.paths import LAUNCH, SOURCE_DIR
+from thorax_launch.paths import LAUNCH, source_dir
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import disks, endpoints, submission, training_jobs
 from thorax_launch.sagemaker.account import client, one_line_errors, open_session
@@ -316,7 +316,7 @@ def _filled(value: Any) -> Any:
 
 def _tools() -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    for folder in (LAUNCH, SOURCE_DIR):
+    for folder in (LAUNCH, source_dir()):
         found |= {
             f"{folder.name}/{name}": content
             for name, content in source_files(folder).items()

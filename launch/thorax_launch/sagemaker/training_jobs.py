@@ -12,7 +12,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.tracking.metric_log import metric_definitions
-from thorax_launch.paths import LAUNCH, SOURCE_DIR
+from thorax_launch.paths import LAUNCH, source_dir
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import debugger, disks
 from thorax_launch.sagemaker.package import ChannelFiles, Upload, how_to_get_wheels, images, tarball
@@ -59,7 +59,7 @@ class Task:
     processes: int = 0
     debugger: bool = False
     profiler: bool = False
-    source_dir: Path = SOURCE_DIR
+    source_dir: Path = field(default_factory=source_dir)
 
 
 @dataclass(frozen=True)
