@@ -13,13 +13,13 @@ SAFE = "A-Za-z0-9._,:/=+-"
 
 
 def overridden(hyperparameters: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    """`hyperparameters` with `overrides` put over them, also over other spellings of a name (num_layers for network)."""
+    """`hyperparameters` with `overrides` put over them, also over another spelling of a name (num_layers: network)."""
     replaced = {meaning(key) for key in overrides}
     return {key: value for key, value in hyperparameters.items() if meaning(key) not in replaced} | dict(overrides)
 
 
 def meaning(key: str) -> str:
-    """The hyperparameter that a spelling means: learning_rate for lr; the name itself where nobody knows it."""
+    """The hyperparameter that a spelling means: learning_rate for lr; the name itself where it is unknown."""
     from thorax.config.parse import canonical, spellings
 
     name = canonical(key)
@@ -48,6 +48,21 @@ def checked(pairs: Iterable[tuple[str, str]], origin: str) -> dict[str, str]:
             raise ThoraxError(f"{origin}: {name} has no value; leave it out to have its default")
         found[name] = value
     return found
+
+
+def from_settings(settings: Iterable[str]) -> dict[str, str]:
+    """The `key=value` texts of --set as a mapping.
+
+    Raises:
+        ThoraxError: a text without "=", or see checked.
+    """
+    pairs = []
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise ThoraxError(f"--set {setting} must be key=value, such as --set epochs=10")
+        pairs.append((key, value))
+    return checked(pairs, "--set")
 
 
 def text(name: str, value: object) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from thorax.errors import ThoraxError
-from thorax_launch.hyperparameters import checked, meaning, overridden, text
+from thorax.errors import ThoraxError, deprecated
+from thorax_launch.hyperparameters import checked, from_settings, meaning, overridden, text
 from thorax_launch.paths import RECIPES
 from thorax_launch.ranges import Tune
 
-IMAGES = ("folders", "table", "records", "scenes")
+SYNTHETIC = ("folders", "table", "records", "scenes")
 _NUMBERS: dict[str, Any] = {
     "instance_count": int,
     "volume_gb": int,
@@ -38,7 +38,7 @@ class Recipe:
         machine: the machine that `minutes` and `expected` were measured on.
         minutes: how long it takes there.
         expected: metric -> its value there, as text.
-        images: synthetic images to train on where no --train is given: one of IMAGES.
+        synthetic: synthetic images to train on where no --train is given: one of SYNTHETIC.
         hyperparameters: name -> text, as train_model.py takes them.
         instance_type: SageMaker's machine for it.
         instance_count: how many of them.
@@ -57,7 +57,7 @@ class Recipe:
     machine: str = ""
     minutes: float = 0.0
     expected: Mapping[str, str] = field(default_factory=dict)
-    images: str | None = None
+    synthetic: str | None = None
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     instance_type: str = "ml.m5.xlarge"
     instance_count: int = 1
@@ -95,6 +95,9 @@ class Recipe:
             ThoraxError: an unknown key, a value of the wrong type, or an unsafe hyperparameter.
         """
         known = [f.name for f in dataclasses.fields(cls)]
+        for old in {"films", "images"} & set(stored) if "synthetic" not in stored else ():
+            deprecated(f"{old}: in recipe {path}", "synthetic:")
+            stored = {"synthetic" if key == old else key: value for key, value in stored.items()}
         for key in stored:
             if key not in known:
                 raise ThoraxError(f"recipe {path} has an unknown key {key}{_hint(str(key), known)}")
@@ -111,8 +114,8 @@ class Recipe:
             raise ThoraxError(f"recipe {path}: spot={values['spot']} must be true or false")
         if values.get("input_mode", "File") not in ("File", "FastFile"):
             raise ThoraxError(f"recipe {path}: input_mode={values['input_mode']} must be File or FastFile")
-        if values.get("images") not in (None, *IMAGES):
-            raise ThoraxError(f"recipe {path}: images={values['images']} is not one of {', '.join(IMAGES)}")
+        if values.get("synthetic") not in (None, *SYNTHETIC):
+            raise ThoraxError(f"recipe {path}: synthetic={values['synthetic']} is not one of {', '.join(SYNTHETIC)}")
         values["expected"] = {str(k): str(v) for k, v in values["expected"].items()}
         pairs = [(str(k), text(str(k), v)) for k, v in values["hyperparameters"].items()]
         values["hyperparameters"] = checked(pairs, f"recipe {path}")
@@ -134,42 +137,44 @@ class Recipe:
                 raise ThoraxError(f"--{name.replace('_', '-')} {value} must be above 0")
         return dataclasses.replace(self, **given)
 
-    def with_overrides(self, settings: Iterable[str]) -> dict[str, str]:
-        """This recipe's hyperparameters, the user's `key=value` settings put over them, all of them checked.
+    def merged(self, hyperparameters: Mapping[str, object]) -> dict[str, str]:
+        """This recipe's hyperparameters, those of the user put over them, all of them checked.
 
-        A setting also replaces the recipe's value under another spelling of the same name (num_layers for network).
+        A value also replaces the recipe's under another spelling of the same name (num_layers for network).
 
         Raises:
-            ThoraxError: a setting without "=", twice the same name, an unsafe text, or what TrainingConfig refuses.
+            ThoraxError: an unsafe text, or what TrainingConfig refuses.
         """
         from thorax.config import TrainingConfig
 
-        pairs = []
-        for setting in settings:
-            key, separator, value = setting.partition("=")
-            if not separator:
-                raise ThoraxError(f"--set {setting} must be key=value, such as --set epochs=10")
-            pairs.append((key, value))
-        merged = overridden(self.hyperparameters, checked(pairs, "--set"))
+        given = checked([(name, text(name, value)) for name, value in hyperparameters.items()], "hyperparameters")
+        merged = overridden(self.hyperparameters, given)
         TrainingConfig.parse(merged)
         return merged
 
-    def search(self, changes: Mapping[str, Any], settings: Iterable[str]) -> tuple[Tune, dict[str, str]]:
+    def with_overrides(self, settings: Iterable[str]) -> dict[str, str]:
+        """As merged, from the `key=value` texts of --set.
+
+        Raises:
+            ThoraxError: a setting without "=", twice the same name, or see merged.
+        """
+        return self.merged(from_settings(settings))
+
+    def search(self, changes: Mapping[str, Any], hyperparameters: Mapping[str, object]) -> tuple[Tune, dict[str, str]]:
         """(what to search, with the user's changes; the hyperparameters that stay the same).
 
         Raises:
-            ThoraxError: the recipe has no `tune:` part, a setting is for a hyperparameter that is searched, or see
-                with_overrides and Tune.checked.
+            ThoraxError: the recipe has no `tune:` part, a value is given for a hyperparameter that is searched, or see
+                merged and Tune.checked.
         """
         if self.tune is None:
             raise ThoraxError(f"recipe {self.name} has no tune: part; docs/aws.md shows one")
-        settings = list(settings)
-        merged = self.with_overrides(settings)
+        merged = self.merged(hyperparameters)
         ranged = {meaning(name): name for name in self.tune.ranges}
-        for setting in settings:
-            if (name := meaning(setting.partition("=")[0])) in ranged:
+        for key, value in hyperparameters.items():
+            if (name := meaning(key)) in ranged:
                 raise ThoraxError(
-                    f"--set {setting}: {ranged[name]} is searched by the recipe's tune: part; take it out there"
+                    f"--set {key}={value}: {ranged[name]} is searched by the recipe's tune: part; take it out there"
                 )
         return self.tune.with_changes(**changes).checked(f"recipe {self.name}", merged), self.tune.static(merged)
 

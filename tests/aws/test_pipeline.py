@@ -259,7 +259,7 @@ def test_on_this_machine_only_the_better_is_registered(
         )
         return 0
 
-    monkeypatch.setattr("thorax_launch.local.pipeline.train", train)
+    monkeypatch.setattr("thorax_launch.cli.local_pipeline.train", train)
     monkeypatch.setattr("thorax_launch.cli.evaluate.main", evaluate)
     aucs = [0.4, 0.7, 0.7, 0.8, None]
     words = [
@@ -410,7 +410,7 @@ def lists(root: Path) -> list[str]:
 def test_images_are_checked_as_the_recipe_reads_them(
     make: Any, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thorax_launch.local.pipeline.train", lambda *_, **__: 130)
+    monkeypatch.setattr("thorax_launch.cli.local_pipeline.train", lambda *_, **__: 130)
     words = make(tmp_path)
     assert pipeline.main([*words, "--local", "--group", "chest", "--runs", str(tmp_path / "runs")]) == 130, (
         capsys.readouterr().out
@@ -432,7 +432,7 @@ def test_images_are_scored_as_the_recipe_reads_them(
         write(runs / job_name / "model")
         return 0
 
-    monkeypatch.setattr("thorax_launch.local.pipeline.train", train)
+    monkeypatch.setattr("thorax_launch.cli.local_pipeline.train", train)
     assert (
         pipeline.main(
             [

@@ -1,4 +1,4 @@
-"""Every format trains a job to its end through launch/train.py --local, under the toolkit, as a container would get it."""
+"""Every format trains a job to its end through launch/train.py --local, under the toolkit as in a container."""
 
 from __future__ import annotations
 

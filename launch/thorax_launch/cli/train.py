@@ -14,10 +14,11 @@ import shlex
 import sys
 
 from thorax_launch.cli import flags
+from thorax_launch.invocation import command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done or started, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done or started, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_args(given)
     return flags.guarded(lambda: local(args, given) if args.local else aws(args))
@@ -59,36 +60,29 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace, given: list[str]) -> int:
     """Runs the job here."""
-    from thorax_launch.local.training import train  # late: --help is instant
-    from thorax_launch.recipe import Recipe
+    from thorax_launch.cli.local_jobs import run_job  # late: --help is instant
+    from thorax_launch.hyperparameters import from_settings
+    from thorax_launch.local.jobs import prepared
 
     flags.check_local(args)
-    return train(
-        Recipe.load(args.recipe),
+    job = prepared(
+        args.recipe,
+        flags.local_channels(flags.channels(args)),
+        hyperparameters=from_settings(args.set),
         runs=args.runs,
         job_name=args.job_name,
-        channels=flags.local_channels(flags.channels(args)),
-        settings=args.set,
         processes=flags.positive("--processes", args.processes) or 1,
-        resume_command=again(given, args.job_name),
     )
+    named = given if args.job_name else [*given, "--job-name", job.name]
+    return run_job(job, f"{command('train')} {shlex.join(named)}")
 
 
 def aws(args: argparse.Namespace) -> int:
     """Sends the job to SageMaker."""
-    from thorax_launch.sagemaker import command, training_jobs
+    from thorax_launch.sagemaker import command as jobs
+    from thorax_launch.sagemaker import training_jobs
 
-    recipe, settings, task = command.job(args)
+    recipe, settings, task = jobs.job(args)
     plan = training_jobs.plan(recipe, settings, task)
-    code = command.finish(plan, settings, args)
-    return command.watch(plan.name, settings) if code == 0 and args.wait and not args.dry_run else code
-
-
-def again(arguments: list[str], job_name: str | None) -> str:
-    """The command that resumes this run; {name} stands for the job's name."""
-    command = (
-        shlex.join([*([] if sys.argv[0] == "" else ["python", sys.argv[0]]), *arguments])
-        .replace("{", "{{")
-        .replace("}", "}}")
-    )
-    return command if job_name else f"{command} --job-name {{name}}"
+    code = jobs.finish(plan, settings, args)
+    return jobs.watch(plan.name, settings) if code == 0 and args.wait and not args.dry_run else code

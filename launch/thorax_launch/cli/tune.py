@@ -1,12 +1,11 @@
 """Search hyperparameters: a SageMaker tuning job, or with --local the same ranges as jobs on this machine under Optuna.
 
-What is searched is the recipe's `tune:` part. See launch/leaderboard.py for the jobs so far, best first.
+The recipe's `tune:` part names what is searched.
 
 examples:
     python launch/tune.py pneumonia-resnet18 --local --train DIR --test DIR --max-jobs 10
     python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/images/train --strategy hyperband --dry-run
-    python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/images/train --yes --deploy-best --instance-type
-    ml.m5.large --yes
+    python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/images/train --yes --deploy-best --yes
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from thorax.files import check_output
 from thorax_launch.cli import flags, leaderboard
+from thorax_launch.invocation import command as shown_command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done or started, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done or started, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
     args = parser().parse_args(arguments)
     return flags.guarded(lambda: local(args) if args.local else aws(args))
 
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         "--deploy-best",
         nargs=argparse.REMAINDER,
         metavar="FLAG",
-        help="wait, then deploy the best job; what follows is for launch/deploy.py",
+        help="wait, then deploy the best job; what follows is for `thorax deploy`",
     )
     flags.add_machine(p)
     flags.add_settings(p)
@@ -82,46 +83,42 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace) -> int:
     """Runs the search here."""
-    from thorax_launch.local.tuning import tune  # late: --help is instant
-    from thorax_launch.names import LONGEST, dated
+    from thorax_launch.cli.local_jobs import run_search  # late: --help is instant
+    from thorax_launch.hyperparameters import from_settings
+    from thorax_launch.local.searches import Plan, prepared
+    from thorax_launch.paths import source_dir
     from thorax_launch.recipe import Recipe
 
     flags.check_local(args)
+    if args.plot:
+        check_output(args.plot, "--plot")
     recipe = Recipe.load(args.recipe)
-    search, static = recipe.search(changes(args), args.set)
-    name = args.job_name or f"{dated(recipe.name, LONGEST - len('-tuning'))}-tuning"
-    code = tune(
-        recipe,
-        search,
-        static,
-        runs=args.runs,
-        name=name,
-        channels=flags.local_channels(flags.channels(args)),
-        processes=flags.positive("--processes", args.processes) or 1,
-        recipe_argument=args.recipe,
-        plot=args.plot,
-    )
-    return (
-        code
-        if code or args.deploy_best is None
-        else leaderboard.main([name, "--local", "--runs", str(args.runs), "--deploy-best", *args.deploy_best])
-    )
+    search, static = recipe.search(changes(args), from_settings(args.set))
+    processes = flags.positive("--processes", args.processes) or 1
+    plan = Plan(search, static, flags.local_channels(flags.channels(args)), processes, source_dir())
+    prepared_search = prepared(recipe, plan, runs=args.runs, job_name=args.job_name, recipe_argument=args.recipe)
+    code = run_search(prepared_search, args.plot)
+    if code or args.deploy_best is None:
+        return code
+    words = [prepared_search.name, "--local", "--runs", str(args.runs), "--deploy-best", *args.deploy_best]
+    return leaderboard.main(words)
 
 
 def aws(args: argparse.Namespace) -> int:
     """Sends the search to SageMaker."""
     import dataclasses
 
+    from thorax_launch.hyperparameters import from_settings
     from thorax_launch.sagemaker import command, tuning_jobs
     from thorax_launch.sagemaker import search as search_jobs
 
     recipe, settings, task = command.job(args, longest_name=32)
-    search, static = recipe.search(changes(args), args.set)
+    search, static = recipe.search(changes(args), from_settings(args.set))
     task = dataclasses.replace(task, hyperparameters=static)
     plan = tuning_jobs.plan(recipe, search, settings, task, tuple(args.warm_start), args.transfer)
     code = command.finish(plan, settings, args)
     if code == 0 and not args.dry_run:
-        print(f"its jobs so far, best first: python launch/leaderboard.py {plan.name}", flush=True)
+        print(f"its jobs so far, best first: {shown_command('leaderboard')} {plan.name}", flush=True)
         if args.deploy_best is not None:
             search_jobs.wait(plan.name, settings)
             return leaderboard.main(

@@ -1,121 +1,211 @@
-"""A training job on this machine, from a recipe to what it leaves behind."""
+"""A training job on this machine: a handle that runs in the background."""
 
 from __future__ import annotations
 
-import os
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 from thorax.errors import ThoraxError
-from thorax.job import CHANNELS
+from thorax_launch import paths
+from thorax_launch.local.channels import Paths, channels_of
+from thorax_launch.local.configuration import readable
 from thorax_launch.local.job_directory import JobDirectory
-from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, last_words
+from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, failure_reason, show
 from thorax_launch.names import dated
-from thorax_launch.paths import SOURCE_DIR
 from thorax_launch.recipe import Recipe
 
 PROGRAM = "train_model.py"
 
 
-def train(
-    recipe: Recipe,
-    *,
-    runs: Path,
-    job_name: str | None = None,
-    channels: Mapping[str, Path] | None = None,
-    settings: Iterable[str] = (),
-    processes: int = 1,
-    resume_command: str = "the same command with --job-name {name}",
-    source_dir: Path = SOURCE_DIR,
-    program: str = PROGRAM,
-) -> int:
-    """Trains the recipe in the folder runs/job_name and says where everything is.
+class LocalJob:
+    """A training job in a folder laid out as /opt/ml, in the background; a `with` block stops it at its end.
 
-    A job of that name which was stopped goes on from its checkpoint.
+    Attributes:
+        name: of the job, and of its folder.
+        directory: its folders and files.
+        resumed: whether the folder holds an earlier run, from whose checkpoint this one goes on.
+    """
+
+    def __init__(self, directory: JobDirectory, *, resumed: bool = False) -> None:
+        self.directory, self.resumed, self.name = directory, resumed, directory.base.name
+        self._toolkit = Toolkit(directory, PROGRAM)
+        self._began = time.time()
+
+    def __repr__(self) -> str:
+        return f"<LocalJob {self.name} {self.status} in {self.directory.base}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.running:
+            self.stop()
+        self.wait(quiet=True)
+
+    def start(self) -> Self:
+        """Starts the run; `train` has done so already.
+
+        Raises:
+            ThoraxError: SageMaker's training toolkit is not installed.
+        """
+        self._toolkit.start()
+        return self
+
+    @property
+    def running(self) -> bool:
+        return self._toolkit.running
+
+    @property
+    def status(self) -> str:
+        """InProgress, Completed, Stopped or Failed, as SageMaker calls them."""
+        if self.running:
+            return "InProgress"
+        if self._toolkit.stopped:
+            return "Stopped"
+        if self.directory.failure.exists():  # the toolkit takes some failures of gloo for a success
+            return "Failed"
+        code = self._toolkit.wait()
+        if code == 0:  # without a new bundle the script stopped at a checkpoint
+            new = any(path.stat().st_mtime >= self._began for path in self.bundle.rglob("*"))
+            return "Completed" if new else "Stopped"
+        return "Failed"
+
+    def wait(self, *, quiet: bool = False) -> int:
+        """Waits for the end, and prints the log as it comes unless `quiet`.
+
+        Returns:
+            0: it is done (or stopped by itself at a checkpoint); 130: it was stopped; else it failed, see `failure`.
+        """
+        for line in self._toolkit.lines():
+            if not quiet:
+                show(readable(line, self.log))
+        code = self._toolkit.wait()
+        if code == INTERRUPTED:
+            self.directory.failure.unlink(missing_ok=True)  # the toolkit calls it a failure
+        return code or int(self.directory.failure.exists())
+
+    def stop(self) -> None:
+        """Stops the run as Ctrl-C does, and returns at once: it saves a checkpoint, from which `train` with the same
+        job_name goes on."""
+        self._toolkit.stop()
+
+    def kill(self) -> None:
+        """Ends the run at once; what came after the last checkpoint is lost."""
+        self._toolkit.kill()
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed, in one line; None where it did not."""
+        return failure_reason(self.directory) if self.status == "Failed" else None
+
+    @property
+    def bundle(self) -> Path:
+        """Folder of the bundle; empty until the job is done."""
+        return self.directory.bundle
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML page."""
+        return self.directory.data / "report.html"
+
+    @property
+    def log(self) -> Path:
+        """All that the run has written, and those before it in this folder."""
+        return self.directory.log
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds: the scores of the best epoch, and how they came about.
+
+        Raises:
+            ThoraxError: the job has not come to its end.
+        """
+        file = self.directory.data / "metrics.json"
+        try:
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ThoraxError(f"job {self.name} is {self.status} and has no metrics; wait for it to complete") from None
+        return found
+
+    def results(self) -> dict[str, Path]:
+        """What the run left, by name; only what is there."""
+        left = {
+            "bundle": self.bundle,
+            "report": self.report,
+            "metrics": self.directory.data / "metrics.json",
+            "log": self.log,
+        }
+        return {what: path for what, path in left.items() if path.is_file() or (path.is_dir() and any(path.iterdir()))}
+
+
+def train(
+    recipe: Recipe | str,
+    channels: Paths | None = None,
+    *,
+    hyperparameters: Mapping[str, object] | None = None,
+    runs: str | Path = "runs",
+    job_name: str | None = None,
+    processes: int = 1,
+    source_dir: Path | None = None,
+) -> LocalJob:
+    """Starts a training job on this machine, through SageMaker's own training toolkit.
+
+    A job of that name which was stopped goes on from its checkpoint. A recipe of the package that is given no channel
+    `train` trains on the synthetic images that it names.
+
+        >>> from thorax_launch import local
+        >>> with local.train("demo", hyperparameters={"epochs": 3}) as job:
+        ...     job.wait()
+        ...     job.metrics["test"]
 
     Args:
-        recipe: what to train.
+        recipe: what to train, or its name.
+        channels: name (train, validation, test, weights ...) -> folder, or a file.
+        hyperparameters: name -> value, put over the recipe's.
         runs: folder of all local jobs.
         job_name: default: the recipe's name and the time.
-        channels: name -> folder (or file); without `train` the recipe's synthetic images are drawn.
-        settings: `key=value` texts put over the recipe's hyperparameters.
         processes: how many train together, under torchrun.
-        resume_command: how to go on, told when the run is stopped; {name} is the job's.
-        source_dir: code to run; tests have their own.
-        program: file in it.
+        source_dir: code to run in place of this package's.
 
     Returns:
-        0, or `INTERRUPTED`.
+        The job, running.
 
     Raises:
-        ThoraxError: wrong input, or the run failed; the message is the run's own.
+        ThoraxError: wrong input, or SageMaker's training toolkit is not installed.
     """
+    return prepared(
+        recipe,
+        channels,
+        hyperparameters=hyperparameters,
+        runs=runs,
+        job_name=job_name,
+        processes=processes,
+        source_dir=source_dir,
+    ).start()
+
+
+def prepared(
+    recipe: Recipe | str,
+    channels: Paths | None = None,
+    *,
+    hyperparameters: Mapping[str, object] | None = None,
+    runs: str | Path = "runs",
+    job_name: str | None = None,
+    processes: int = 1,
+    source_dir: Path | None = None,
+) -> LocalJob:
+    """The job that `train` starts: checked and laid out, not started yet."""
     if processes < 1:
         raise ThoraxError(f"--processes {processes} must be 1 or more")
-    hyperparameters = recipe.with_overrides(settings)
-    name = job_name or dated(recipe.name)
-    job = JobDirectory.named(runs, name)
-    channels = dict(channels or {})
-    if "train" not in channels:
-        channels |= synthetic(recipe, runs, channels)
-    resumed = job.exists
-    job.lay_out(hyperparameters, channels, source_dir=source_dir, program=program, processes=processes)
-    print(f"job {name} {'goes on' if resumed else 'starts'} in {relative(job.base)}", flush=True)
-    began = time.time()
-    code = Toolkit(job, program).run()
-    if code == INTERRUPTED:
-        job.failure.unlink(missing_ok=True)  # the toolkit calls it a failure
-    elif code or job.failure.exists():  # it also takes some failures of gloo for a success
-        print(f"log      {relative(job.log)}")
-        raise ThoraxError(last_words(job))
-    elif any(path.stat().st_mtime >= began for path in job.bundle.rglob("*")):
-        print(f"job {name} is done in {(time.time() - began) / 60:.1f} min")
-        for what, path in results(job).items():
-            print(f"{what:8} {relative(path)}")
-        return code
-    print(f"job {name} is stopped; to go on: {resume_command.format(name=name)}")
-    return code
-
-
-def results(job: JobDirectory) -> dict[str, Path]:
-    """What a good run left, by name; only what is there."""
-    left = {
-        "bundle": job.bundle,
-        "report": job.data / "report.html",
-        "metrics": job.data / "metrics.json",
-        "log": job.log,
-    }
-    return {what: path for what, path in left.items() if path.is_file() or (path.is_dir() and any(path.iterdir()))}
-
-
-def synthetic(recipe: Recipe, runs: Path, given: Mapping[str, Path]) -> dict[str, Path]:
-    """The channels of the recipe's synthetic image set, drawn on first use.
-
-    Raises:
-        ThoraxError: the recipe has none, or another channel was given with them.
-    """
-    if given and set(given) != {"weights"}:
-        flags = ", ".join(f"--{name}" for name in sorted(given) if name != "weights")
-        raise ThoraxError(f"{flags} without --train: give the training images too, --train DIR")
-    if recipe.images is None:
-        raise ThoraxError(f"recipe {recipe.name} has no synthetic images; give --train DIR")
-    from thorax_launch.synthetic.radiographs import write_folders, write_table
-    from thorax_launch.synthetic.scenes import write_records, write_scenes
-
-    root = runs.absolute() / "images" / recipe.images
-    print(f"no --train: synthetic images in {relative(root)}", flush=True)
-    writers: dict[str, Callable[[Path], object]] = {
-        "folders": write_folders,
-        "table": write_table,
-        "records": write_records,
-        "scenes": write_scenes,
-    }
-    writers[recipe.images](root)
-    return {name: root / name for name in CHANNELS if (root / name).is_dir()}
-
-
-def relative(path: Path) -> str:
-    """The path as a person in the current folder would type it."""
-    near = os.path.relpath(path)
-    return near if not near.startswith("..") else str(path)
+    recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
+    merged = recipe.merged(hyperparameters or {})
+    directory = JobDirectory.named(Path(runs), job_name or dated(recipe.name))
+    folders = channels_of(recipe, Path(runs), channels or {})
+    resumed = directory.exists
+    directory.lay_out(
+        merged, folders, source_dir=source_dir or paths.source_dir(), program=PROGRAM, processes=processes
+    )
+    return LocalJob(directory, resumed=resumed)

@@ -1,9 +1,9 @@
 """The processes of a local job: found by the SAGEMAKER_BASE_DIR that each inherits, stopped in the right order.
 
-Run as a script it is the guard of one job: it waits until the launcher is gone, however it went, and then stops
-what is left.
+Run as a script it is the guard of one job: it waits until the launcher ends, in whatever way, and then stops what is
+left of the job.
 
-    python launch/local/processes.py BASE PROGRAM < pipe held open by the launcher
+    python processes.py BASE PROGRAM < pipe held open by the launcher
 """
 
 from __future__ import annotations
