@@ -103,7 +103,7 @@ def test_a_search_is_sent_whole(aws: Any, few: Path, capsys: Capture) -> None:
     ]
     words = job(few, *secure, "--instance-type", "ml.p3.2xlarge")
     assert tune.main(words) == 0
-    assert "python launch/leaderboard.py one" in capsys.readouterr().out
+    assert "thorax leaderboard one" in capsys.readouterr().out
     assert tune.main([*words, "--role", ROLE, "--dry-run"]) == 0
     (sent,) = aws.sent("CreateHyperParameterTuningJob")
     assert sent == json.loads(capsys.readouterr().out)

@@ -66,7 +66,7 @@ def deploy_best(board: Leaderboard, args: argparse.Namespace) -> int:
     from thorax_launch.cli import deploy
 
     if board.best is None:
-        raise ThoraxError(f"--deploy-best: no job of {args.name} has a value yet")
+        raise ThoraxError(f"--deploy-best: no job of {args.name} has come to a value yet")
     if args.local:
         return deploy.main(["--local", str(args.runs / args.name / board.best.name / "model"), *args.deploy_best])
     from thorax_launch.sagemaker.account import place
