@@ -301,7 +301,7 @@ def test_a_recipe_file_may_have_any_name(
     recipe = tmp_path / "my_own recipe.v2.yaml"
     recipe.write_text("hyperparameters: {epochs: 1}")
     words = [str(recipe), "--train", str(images / "train"), "--test", str(images / "test")]
-    monkeypatch.setattr("thorax_launch.local.toolkit.Toolkit.run", lambda self: 130)
+    monkeypatch.setattr("thorax_launch.local.toolkit.Toolkit.start", lambda self: self.stop())
     for script, more in ((train, []), (pipeline, ["--group", "chest"])):
         assert script.main([*words, *more, "--local", "--runs", str(tmp_path / script.__name__)]) == 130, (
             capsys.readouterr().err

@@ -68,11 +68,12 @@ from pathlib import Path
 sys.path.insert(0, {launch!r})
 from thorax_launch.cli.local_jobs import run_job
 from thorax_launch.hyperparameters import from_settings
-from thorax_launch.local.jobs import prepared
+from thorax_launch import local, paths
 from thorax.errors import ThoraxError
+paths.source_dir = lambda: Path("source")
 try:
-    job = prepared("demo", {{"train": "images"}}, hyperparameters=from_settings(sys.argv[2:]), job_name="it",
-                   processes=int(sys.argv[1]), source_dir=Path("source"))
+    job = local.train("demo", {{"train": "images"}}, hyperparameters=from_settings(sys.argv[2:]), job_name="it",
+                      processes=int(sys.argv[1]))
     sys.exit(run_job(job, "the same command with --job-name it"))
 except ThoraxError as error:
     print("error:", error, file=sys.stderr)
@@ -399,17 +400,12 @@ def test_weights_are_a_channel(weights: str, tmp_path: Path) -> None:
 def test_a_job_is_a_handle(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Also outside the main thread, as in a notebook's server: no signal handler is set."""
     monkeypatch.chdir(place)
+    monkeypatch.setattr("thorax_launch.paths.source_dir", lambda: place / "source")
     before = signal.getsignal(signal.SIGINT)
     found: list[object] = []
 
     def work() -> None:
-        with local.train(
-            "demo",
-            {"train": "images"},
-            hyperparameters={"objective": "loss"},
-            job_name="it",
-            source_dir=place / "source",
-        ) as job:
+        with local.train("demo", {"train": "images"}, hyperparameters={"objective": "loss"}, job_name="it") as job:
             until(lambda: job.log.is_file() and "ready" in job.log.read_text(), "the script runs")
             found.extend([job.name, job.running, job.status])
             with pytest.raises(
@@ -429,7 +425,8 @@ def test_a_job_is_a_handle(place: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 
 def test_what_a_finished_job_knows(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    start = functools.partial(local.train, "demo", {"train": "images"}, source_dir=place / "source")
+    monkeypatch.setattr("thorax_launch.paths.source_dir", lambda: place / "source")
+    start = functools.partial(local.train, "demo", {"train": "images"})
     done = start(hyperparameters={"objective": "auc", "epochs": 3}, job_name="done")
     assert (done.wait(), done.status, done.failure) == (0, "Completed", None)
     words = json.loads((done.bundle / "argv0.json").read_text())

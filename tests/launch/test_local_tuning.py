@@ -18,7 +18,8 @@ from typing import ClassVar
 import pytest
 
 from conftest import ROOT, TINY
-from thorax_launch import trials
+from thorax.errors import ThoraxError
+from thorax_launch import local, trials
 from thorax_launch.cli import leaderboard, tune
 
 pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[tune]'")
@@ -298,6 +299,36 @@ def test_ctrl_c_leaves_the_job_to_be_resumed(here: Path, capsys: Capture, monkey
     assert len(found) == 4
 
 
+def test_a_search_is_a_handle(here: Path, capsys: Capture) -> None:
+    with local.tune("own.yaml", {"train": "images"}, hyperparameters={"seed": 7}, job_name="it", max_jobs=3) as search:
+        assert search.wait(quiet=True) == 0
+        assert search.wait() == 0  # a second time, at once
+    assert (search.name, search.running, search.done, search.total) == ("it", False, 3, 3)
+    board = search.leaderboard()
+    assert search.best == board.ranked[0]
+    assert search.bundle(board.ranked[0]) == here / "runs" / "it" / board.ranked[0].name / "model"
+    assert board.best_command().startswith("thorax train own.yaml --local --train images --set seed=7 --set lr=0.0")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_search_is_stopped_at_the_end_of_the_block(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeToolkit.stopped_jobs.clear()
+
+    def endless(values: dict[str, str]):
+        yield "epoch 1/4: validation_auc=0.500000"
+        while not FakeToolkit.stopped_jobs:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(FakeToolkit, "log", endless)
+    with local.tune("own.yaml", {"train": "images"}, job_name="it", max_jobs=2) as search:
+        with pytest.raises(ThoraxError, match="search it is running already"):
+            local.tune("own.yaml", {"train": "images"}, job_name="it")
+        while not search.leaderboard().trials:
+            time.sleep(0.01)
+    assert (search.running, search.done, search.wait()) == (False, 0, 130)
+    assert search.best is None  # no job has come to its end
+
+
 @pytest.mark.parametrize("name", ["my_recipe", "a.b c", "x" * 100, "\N{LATIN SMALL LETTER A WITH DIAERESIS}", "-a-"])
 def test_any_recipe_file_names_a_search(name: str, here: Path, capsys: Capture) -> None:
     Path(f"{name}.yaml").write_text(RECIPE)
@@ -331,12 +362,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {launch!r})
 from thorax_launch.cli.local_jobs import run_search
-from thorax_launch.local.searches import Plan, prepared
-from thorax_launch.recipe import Recipe
-recipe = Recipe.load("own.yaml")
-search, static = recipe.search({{"max_jobs": 2}}, {{}})
-plan = Plan(search, static, {{"train": Path("images")}}, 1, Path("source"))
-sys.exit(run_search(prepared(recipe, plan, runs=Path("runs"), job_name="it"), None))
+from thorax_launch import local, paths
+paths.source_dir = lambda: Path("source")
+sys.exit(run_search(local.tune("own.yaml", {{"train": "images"}}, job_name="it", max_jobs=2), None))
 """
 
 

@@ -36,9 +36,9 @@ def demo(args: argparse.Namespace) -> int:
     """Trains, serves, and shows what to do next."""
     from thorax_launch.cli.local_jobs import run_job  # late: --help is instant
     from thorax_launch.hyperparameters import from_settings
-    from thorax_launch.local.jobs import prepared
+    from thorax_launch.local.jobs import train
 
-    job = prepared("demo", hyperparameters=from_settings(args.set), runs=args.runs)
+    job = train("demo", hyperparameters=from_settings(args.set), runs=args.runs)
     resume = f"{command('train')} demo --local --runs {shlex.quote(str(args.runs))} --job-name {job.name}"
     code = run_job(job, " ".join([resume, *(f"--set {shlex.quote(text)}" for text in args.set)]))
     if code or job.status != "Completed":

@@ -13,7 +13,7 @@ from thorax_launch.paths import relative
 
 
 def run_job(job: LocalJob, resume: str) -> int:
-    """Runs a prepared job to its end.
+    """Shows a job to its end.
 
     Args:
         resume: the command with which a stopped job goes on.
@@ -24,10 +24,10 @@ def run_job(job: LocalJob, resume: str) -> int:
     Raises:
         ThoraxError: the run failed; the message is its own.
     """
-    show(f"job {job.name} {'goes on' if job.resumed else 'starts'} in {relative(job.directory.base)}")
     began = time.time()
     with stopped_by_signals(job):
-        code = job.start().wait()
+        show(f"job {job.name} {'goes on' if job.resumed else 'starts'} in {relative(job.directory.base)}")
+        code = job.wait()
     if job.failure:
         print(f"log      {relative(job.log)}")
         raise ThoraxError(job.failure)
@@ -41,7 +41,7 @@ def run_job(job: LocalJob, resume: str) -> int:
 
 
 def run_search(search: LocalSearch, plot: Path | None) -> int:
-    """Runs a prepared search to its end, and shows and writes its leaderboard.
+    """Shows a search to its end, then its leaderboard, which is also written.
 
     Args:
         plot: PNG; default: leaderboard.png in the search's folder.
@@ -53,7 +53,7 @@ def run_search(search: LocalSearch, plot: Path | None) -> int:
         ThoraxError: every job failed.
     """
     with stopped_by_signals(search):
-        code = search.start().wait()
+        code = search.wait()
     board, table, picture = (
         search.leaderboard(),
         search.folder / "leaderboard.csv",

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from thorax.errors import ThoraxError
-from thorax_launch import steps
+from thorax_launch import local, steps
 from thorax_launch.cli import evaluate, prepare
 from thorax_launch.cli.local_jobs import run_job
 from thorax_launch.local.job_directory import NAME, JobDirectory
-from thorax_launch.local.jobs import prepared
 from thorax_launch.names import dated
 from thorax_launch.paths import relative
 from thorax_launch.recipe import Recipe
@@ -78,7 +77,7 @@ def run(
 
 def train(recipe: Recipe, channels: Mapping[str, Path], **job: object) -> int:
     """Trains on the terminal; `job` as for local.train. 0, or 130 where it was stopped."""
-    started = prepared(recipe, channels, **job)  # type: ignore[arg-type]
+    started = local.train(recipe, channels, **job)  # type: ignore[arg-type]
     return run_job(started, f"the same command with --job-name {started.name}")
 
 

@@ -62,10 +62,10 @@ def local(args: argparse.Namespace, given: list[str]) -> int:
     """Runs the job here."""
     from thorax_launch.cli.local_jobs import run_job  # late: --help is instant
     from thorax_launch.hyperparameters import from_settings
-    from thorax_launch.local.jobs import prepared
+    from thorax_launch.local.jobs import train
 
     flags.check_local(args)
-    job = prepared(
+    job = train(
         args.recipe,
         flags.local_channels(flags.channels(args)),
         hyperparameters=from_settings(args.set),

@@ -85,22 +85,24 @@ def local(args: argparse.Namespace) -> int:
     """Runs the search here."""
     from thorax_launch.cli.local_jobs import run_search  # late: --help is instant
     from thorax_launch.hyperparameters import from_settings
-    from thorax_launch.local.searches import Plan, prepared
-    from thorax_launch.paths import source_dir
-    from thorax_launch.recipe import Recipe
+    from thorax_launch.local.searches import tune
 
     flags.check_local(args)
     if args.plot:
         check_output(args.plot, "--plot")
-    recipe = Recipe.load(args.recipe)
-    search, static = recipe.search(changes(args), from_settings(args.set))
-    processes = flags.positive("--processes", args.processes) or 1
-    plan = Plan(search, static, flags.local_channels(flags.channels(args)), processes, source_dir())
-    prepared_search = prepared(recipe, plan, runs=args.runs, job_name=args.job_name, recipe_argument=args.recipe)
-    code = run_search(prepared_search, args.plot)
+    search = tune(
+        args.recipe,
+        flags.local_channels(flags.channels(args)),
+        hyperparameters=from_settings(args.set),
+        runs=args.runs,
+        job_name=args.job_name,
+        processes=flags.positive("--processes", args.processes) or 1,
+        **changes(args),
+    )
+    code = run_search(search, args.plot)
     if code or args.deploy_best is None:
         return code
-    words = [prepared_search.name, "--local", "--runs", str(args.runs), "--deploy-best", *args.deploy_best]
+    words = [search.name, "--local", "--runs", str(args.runs), "--deploy-best", *args.deploy_best]
     return leaderboard.main(words)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -29,10 +28,9 @@ class LocalJob:
         resumed: whether the folder holds an earlier run, from whose checkpoint this one goes on.
     """
 
-    def __init__(self, directory: JobDirectory, *, resumed: bool = False) -> None:
+    def __init__(self, directory: JobDirectory, toolkit: Toolkit, *, resumed: bool) -> None:
         self.directory, self.resumed, self.name = directory, resumed, directory.base.name
-        self._toolkit = Toolkit(directory, PROGRAM)
-        self._began = time.time()
+        self._toolkit = toolkit
 
     def __repr__(self) -> str:
         return f"<LocalJob {self.name} {self.status} in {self.directory.base}>"
@@ -44,15 +42,6 @@ class LocalJob:
         if self.running:
             self.stop()
         self.wait(quiet=True)
-
-    def start(self) -> Self:
-        """Starts the run; `train` has done so already.
-
-        Raises:
-            ThoraxError: SageMaker's training toolkit is not installed.
-        """
-        self._toolkit.start()
-        return self
 
     @property
     def running(self) -> bool:
@@ -69,7 +58,7 @@ class LocalJob:
             return "Failed"
         code = self._toolkit.wait()
         if code == 0:  # without a new bundle the script stopped at a checkpoint
-            new = any(path.stat().st_mtime >= self._began for path in self.bundle.rglob("*"))
+            new = any(path.stat().st_mtime >= self._toolkit.began for path in self.bundle.rglob("*"))
             return "Completed" if new else "Stopped"
         return "Failed"
 
@@ -149,7 +138,6 @@ def train(
     runs: str | Path = "runs",
     job_name: str | None = None,
     processes: int = 1,
-    source_dir: Path | None = None,
 ) -> LocalJob:
     """Starts a training job on this machine, through SageMaker's own training toolkit.
 
@@ -168,7 +156,6 @@ def train(
         runs: folder of all local jobs.
         job_name: default: the recipe's name and the time.
         processes: how many train together, under torchrun.
-        source_dir: code to run in place of this package's.
 
     Returns:
         The job, running.
@@ -176,28 +163,6 @@ def train(
     Raises:
         ThoraxError: wrong input, or SageMaker's training toolkit is not installed.
     """
-    return prepared(
-        recipe,
-        channels,
-        hyperparameters=hyperparameters,
-        runs=runs,
-        job_name=job_name,
-        processes=processes,
-        source_dir=source_dir,
-    ).start()
-
-
-def prepared(
-    recipe: Recipe | str,
-    channels: Paths | None = None,
-    *,
-    hyperparameters: Mapping[str, object] | None = None,
-    runs: str | Path = "runs",
-    job_name: str | None = None,
-    processes: int = 1,
-    source_dir: Path | None = None,
-) -> LocalJob:
-    """The job that `train` starts: checked and laid out, not started yet."""
     if processes < 1:
         raise ThoraxError(f"--processes {processes} must be 1 or more")
     recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
@@ -205,7 +170,7 @@ def prepared(
     directory = JobDirectory.named(Path(runs), job_name or dated(recipe.name))
     folders = channels_of(recipe, Path(runs), channels or {})
     resumed = directory.exists
-    directory.lay_out(
-        merged, folders, source_dir=source_dir or paths.source_dir(), program=PROGRAM, processes=processes
-    )
-    return LocalJob(directory, resumed=resumed)
+    directory.lay_out(merged, folders, source_dir=paths.source_dir(), program=PROGRAM, processes=processes)
+    toolkit = Toolkit(directory, PROGRAM)
+    toolkit.start()
+    return LocalJob(directory, toolkit, resumed=resumed)

@@ -70,6 +70,7 @@ class LocalSearch:
         self._job: Toolkit | None = None
         self._stopped = False
         self._error: BaseException | None = None
+        self._thread.start()
 
     def __repr__(self) -> str:
         return f"<LocalSearch {self.name}, {self.done} of {self.total} jobs done, in {self.folder}>"
@@ -81,11 +82,6 @@ class LocalSearch:
         if self.running:
             self.stop()
             self.wait(quiet=True)
-
-    def start(self) -> Self:
-        """Starts the search; `tune` has done so already."""
-        self._thread.start()
-        return self
 
     @property
     def running(self) -> bool:
@@ -237,41 +233,23 @@ def tune(
         ThoraxError: wrong input, or a search of that name is running already.
         ModuleNotFoundError: Optuna is not installed.
     """
+    argument, root = str(recipe) if isinstance(recipe, str) else recipe.name, Path(runs)
     recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
     search, static = recipe.search(changes, hyperparameters or {})
-    plan = Plan(
-        search, static, {name: Path(path) for name, path in (channels or {}).items()}, processes, paths.source_dir()
-    )
-    return prepared(recipe, plan, runs=Path(runs), job_name=job_name).start()
-
-
-def prepared(
-    recipe: Recipe, plan: Plan, *, runs: Path, job_name: str | None = None, recipe_argument: str = ""
-) -> LocalSearch:
-    """The search that `tune` starts: checked, locked and entered into its study, not started yet.
-
-    Args:
-        recipe: what to train.
-        plan: its channels as the user gave them.
-        runs: folder of all local jobs.
-        job_name: of the search.
-        recipe_argument: how the user named the recipe, for the command that trains the best values again.
-    """
-    name = job_name or f"{dated(recipe.name, LONGEST - len('-tuning'))}-tuning"
-    folder = _folder(runs, name)
-    check_channels(plan.channels)
+    folder = _folder(root, job_name or f"{dated(recipe.name, LONGEST - len('-tuning'))}-tuning")
+    given = {name: Path(path) for name, path in (channels or {}).items()}
+    check_channels(given)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ThoraxError(f"--runs: {error.filename or folder} cannot be written: {error.strerror}") from None
     lock = _lock(folder)
     try:
-        channels = channels_of(recipe, runs, plan.channels)
-        constant = {**plan.static, **{f"--{channel}": str(path.resolve()) for channel, path in channels.items()}}
-        config = TrainingConfig.parse(dict(plan.static))
-        study = study_of(storage_url(folder), name, plan.search, config, constant)
-        study.set_user_attr("command", _train_command(recipe, plan, recipe_argument))
-        plan = Plan(plan.search, plan.static, channels, plan.processes, plan.source_dir)
+        plan = Plan(search, static, channels_of(recipe, root, given), processes, paths.source_dir())
+        shared = {**static, **{f"--{channel}": str(path.resolve()) for channel, path in plan.channels.items()}}
+        study = study_of(storage_url(folder), folder.name, search, TrainingConfig.parse(dict(static)), shared)
+        changed = {key: value for key, value in static.items() if recipe.hyperparameters.get(key) != value}
+        study.set_user_attr("command", [*shlex.split(command("train")), argument, "--local", *_flags(given, changed)])
         return LocalSearch(folder, study, plan, lock)
     except BaseException:
         os.close(lock)
@@ -309,16 +287,13 @@ def _lock(folder: Path) -> int:
     return held
 
 
-def _train_command(recipe: Recipe, plan: Plan, recipe_argument: str) -> list[str]:
-    """The words that train the recipe with the search's channels and hyperparameters."""
-    words = [*shlex.split(command("train")), recipe_argument or recipe.name, "--local"]
-    for channel, path in plan.channels.items():
+def _flags(channels: Mapping[str, Path], hyperparameters: Mapping[str, str]) -> list[str]:
+    """The words of a command line with these channels and hyperparameters."""
+    words = []
+    for channel, path in channels.items():
         known = channel in ("train", "validation", "test", "weights", "model")
         words += [f"--{channel}", str(path)] if known else ["--channel", f"{channel}={path}"]
-    for key, value in plan.static.items():
-        if recipe.hyperparameters.get(key) != value:
-            words += ["--set", f"{key}={value}"]
-    return words
+    return words + [word for key, value in hyperparameters.items() for word in ("--set", f"{key}={value}")]
 
 
 def _resume(study: optuna.Study) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ class Toolkit:
 
     Attributes:
         stopped: whether `stop` or `kill` was called.
+        began: when it was made, in seconds since 1970.
     """
 
     def __init__(self, job: JobDirectory, program: str) -> None:
@@ -50,7 +52,7 @@ class Toolkit:
         self._environment = _environment(job)
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
-        self.stopped = False
+        self.stopped, self.began = False, time.time()
 
     def start(self) -> None:
         """Starts the run, unless it was stopped before.
