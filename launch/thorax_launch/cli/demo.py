@@ -45,14 +45,14 @@ def demo(args: argparse.Namespace) -> int:
         return code
     bundle, images = args.runs / job.name / "model", args.runs / "synthetic" / "folders" / "test"
     image = sorted(images.glob("*/*.*"))[-1]
-    if not args.no_serve:
-        code = serve(bundle, image, stay=sys.stdin.isatty() and sys.stdout.isatty())
-    print(next_commands(bundle, image), flush=True)
-    return code
+    if args.no_serve:
+        print(next_commands(bundle, image))
+        return 0
+    return serve(bundle, image, stay=sys.stdin.isatty() and sys.stdout.isatty())
 
 
 def serve(bundle: Path, image: Path, *, stay: bool) -> int:
-    """Starts the app, asks it about the image, and shows where the page is.
+    """Starts the app, asks it about the image, and shows where the page is and what to do next.
 
     Returns 0, or 1 if the image failed.
     """
@@ -66,7 +66,7 @@ def serve(bundle: Path, image: Path, *, stay: bool) -> int:
             print(f"\nPOST {endpoint.address}invocations  {image}", flush=True)
             code = predict(ServerClient(endpoint.address), [image])
             ends = "Ctrl-C stops it" if stay else "no terminal: it stops now"
-            print(f"web page: {endpoint.address}   {ends}", flush=True)
+            print(f"web page: {endpoint.address}   {ends}\n{next_commands(bundle, image)}", flush=True)
             if stay:
                 signal.pause()
     except KeyboardInterrupt:

@@ -37,7 +37,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser(given[0] if given else "").parse_args(given)
     return flags.guarded(lambda: args.run(args), stopped="stopped; the same command goes on from here")

@@ -156,7 +156,7 @@ def _start(job_name: str, source_dir: Path, program: str, processes: int) -> dic
     start: dict[str, object] = {
         "sagemaker_program": program,
         "sagemaker_submit_directory": str(source_dir.resolve()),
-        "sagemaker_container_log_level": 30,  # warnings: else 200 lines of environment come before the first of ours
+        "sagemaker_container_log_level": 30,  # warnings: else 200 lines of environment come first
         "sagemaker_job_name": job_name,
     }
     if processes > 1:

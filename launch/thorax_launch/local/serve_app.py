@@ -55,7 +55,7 @@ def listen(host: str, port: int) -> Any:
     """A socket that listens.
 
     Raises:
-        ThoraxError: the port is taken or not ours to take.
+        ThoraxError: the port is taken, or needs more rights.
     """
     import socket
 
