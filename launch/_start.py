@@ -10,7 +10,7 @@ LAUNCH = Path(__file__).resolve().parent
 
 
 def run(command: str) -> None:
-    """Runs thorax_launch.cli.COMMAND and exits with its exit code."""
+    """Runs the command and exits with its exit code."""
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != LAUNCH]  # evaluate.py hides no package
     for name, folder in (("thorax", LAUNCH.parent / "source_dir"), ("thorax_launch", LAUNCH)):
         if name not in sys.modules:
@@ -18,4 +18,4 @@ def run(command: str) -> None:
             assert spec is not None and spec.loader is not None
             sys.modules[name] = module_from_spec(spec)
             spec.loader.exec_module(sys.modules[name])
-    sys.exit(import_module(f"thorax_launch.cli.{command}").main())
+    sys.exit(import_module("thorax_launch.cli").run(command))

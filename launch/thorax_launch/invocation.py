@@ -18,14 +18,6 @@ def command(name: str) -> str:
     return f"thorax {name}"
 
 
-def program() -> str:
-    """What a usage line calls this process: train.py, or `thorax train`."""
-    script = Path(sys.argv[0])
-    if script.suffix == ".py" and script.name != "__main__.py":
-        return script.name
-    return " ".join(["thorax", *sys.argv[1:2]])
-
-
 def examples(document: str) -> str:
     """The document, its `python launch/NAME.py` as the user started this process."""
     return re.sub(r"python launch/(\w+)\.py", lambda found: command(found[1]), document)

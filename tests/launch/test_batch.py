@@ -76,7 +76,7 @@ def test_linked_folders_are_scored_too(bundle, classes, tmp_path, capsys):
 
 
 def test_a_reader_that_has_seen_enough_leaves_a_whole_table(bundle, classes, tmp_path):
-    """As `| head`: the reader has gone after the first line."""
+    """As `| head`: nobody reads from the first line on."""
     out = tmp_path / "out" / "p.csv"
     words = [ROOT / "launch" / "batch.py", "--local", bundle, "--data", classes, "--out", out, "--workers", "0"]
     process = subprocess.Popen(
@@ -239,7 +239,7 @@ def test_two_runs_do_not_write_one_table(bundle, classes, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("more", "told"),
     [
         (["--out", "p.xlsx"], "--out p.xlsx must end in .csv or .parquet"),
         (["--out", "d.csv"], "--out d.csv is a folder; name a file"),
@@ -250,13 +250,13 @@ def test_two_runs_do_not_write_one_table(bundle, classes, tmp_path, capsys):
         (["--data", "empty"], "is empty"),
     ],
 )
-def test_mistakes_are_one_line(bundle, classes, tmp_path, monkeypatch, more, message, capsys):
+def test_mistakes_are_told_in_one_line(bundle, classes, tmp_path, monkeypatch, more, told, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("empty", "d.csv"):
         (tmp_path / name).mkdir()
     assert score(bundle, classes, Path("p.csv"), *more) == 1
     error = capsys.readouterr().err
-    assert message in error
+    assert told in error
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("p.*")) + list(tmp_path.glob("d.csv?*"))
 
@@ -276,7 +276,7 @@ def test_a_wrong_command_line(words, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "told"),
     [
         (["--local", "b", "--data", "d", "--labels", "A,B"], "--labels is for --outputs without a bundle"),
         (["--local", "b", "--data", "d", "--multi-label"], "--multi-label is for --outputs without a bundle"),
@@ -286,10 +286,10 @@ def test_a_wrong_command_line(words, capsys):
         (["--labels", "A,B", "--outputs", "o", "--data-format", "table"], "--data-format is for --data DIR"),
     ],
 )
-def test_a_flag_that_would_say_nothing_is_refused(words, message, capsys):
+def test_a_flag_that_would_say_nothing_is_refused(words, told, capsys):
     with pytest.raises(SystemExit, match="2"):
         batch.main([*words, "--out", "p.csv"])
-    assert message in capsys.readouterr().err
+    assert told in capsys.readouterr().err
 
 
 def test_the_format_of_the_images_of_an_answer_is_heeded(bundle, classes, tmp_path, capsys):
@@ -407,16 +407,16 @@ def test_any_text_is_read_or_refused(text, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "told"),
     [
         ("[0.1, 0.2]", "holds 2 numbers for 3 labels: A, B, C"),
         ("[0.1, 0.2, 7]", "which are no probabilities"),
         ("[0.1, 0.2, NaN]", "which are no probabilities"),
     ],
 )
-def test_numbers_that_do_not_fit(tmp_path, text, message):
+def test_numbers_that_do_not_fit(tmp_path, text, told):
     (tmp_path / "a.out").write_text(text)
-    with pytest.raises(ThoraxError, match=message):
+    with pytest.raises(ThoraxError, match=told):
         transform_outputs.read_out_files(tmp_path, THREE)
 
 

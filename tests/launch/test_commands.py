@@ -51,21 +51,32 @@ import thorax, thorax_launch
 
 
 @pytest.mark.parametrize(
-    ("argv", "usage", "shown"),
+    ("argv", "shown"),
     [
-        (["/usr/bin/thorax", "train"], "thorax train", "thorax delete"),
-        (["/x/thorax_launch/__main__.py", "train"], "thorax train", "thorax delete"),
-        ([str(LAUNCH / "train.py"), "demo"], "train.py", f"python {LAUNCH / 'delete.py'}"),
-        (["/somewhere/notebook.py"], "notebook.py", "thorax delete"),
+        (["/usr/bin/thorax", "train"], "thorax delete"),
+        (["/x/thorax_launch/__main__.py", "train"], "thorax delete"),
+        ([str(LAUNCH / "train.py"), "demo"], f"python {LAUNCH / 'delete.py'}"),
+        (["/somewhere/notebook.py"], "thorax delete"),
     ],
 )
-def test_what_is_shown_is_how_it_was_started(
-    argv: list[str], usage: str, shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_shown_is_how_it_was_started(argv: list[str], shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", argv)
-    assert invocation.program() == usage
     assert invocation.command("delete") == shown
     assert invocation.examples("say python launch/delete.py chest") == f"say {shown} chest"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_help_of_the_console_command_names_it(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/thorax", name, "--help"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: thorax {name} ")
+    assert f"\n    thorax {name} " in shown
+    assert "launch/" + name + ".py" not in shown
 
 
 def test_a_script_is_named_as_the_user_named_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import importlib
 import sys
 
 import thorax
+from thorax_launch.extras import missing
+from thorax_launch.invocation import examples
 
 COMMANDS = {
     "demo": "train on synthetic images here, and serve the result",
@@ -39,9 +41,25 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"thorax {thorax.__version__}")
             return 0
         case [name, *rest] if name in COMMANDS:
-            return int(importlib.import_module(f"thorax_launch.cli.{name}").main(rest))
+            sys.argv[0] = f"thorax {name}"  # what a usage line begins with
+            return run(name, rest)
     print(f"error: {given[0]} is not a command of thorax; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
     return 2
+
+
+def run(name: str, arguments: list[str] | None = None) -> int:
+    """Runs the command of that name; its help shows commands as the user starts them, a missing package is one line.
+
+    Returns:
+        Its exit code.
+    """
+    module = importlib.import_module(f"thorax_launch.cli.{name}")
+    module.__doc__ = examples(module.__doc__ or "")
+    try:
+        return int(module.main(arguments))
+    except ModuleNotFoundError as error:
+        print(f"error: {missing(error)}", file=sys.stderr)
+        return 1
 
 
 def _help() -> str:

@@ -21,7 +21,7 @@ from thorax_launch.cli import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
     p = parser()
     args = p.parse_args(arguments)
     if not args.data and not args.outputs:

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax_launch.extras import missing
-from thorax_launch.invocation import examples, program
 
 #: What a job on this machine has no use for.
 AWS_ONLY = (
@@ -77,12 +75,9 @@ class CommandDone(Exception):  # noqa: N818  no error
 
 
 def script(document: str | None) -> argparse.ArgumentParser:
-    """The parser of a command whose help is its module's document."""
+    """The parser of a script whose help is its module's document."""
     return argparse.ArgumentParser(
-        prog=program(),
-        description=examples(document or ""),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
 
 
@@ -111,9 +106,9 @@ def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         return 130
-    except (ThoraxError, ModuleNotFoundError) as error:
+    except ThoraxError as error:
         sys.stdout.flush()
-        print(f"error: {missing(error) if isinstance(error, ModuleNotFoundError) else error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
 
 

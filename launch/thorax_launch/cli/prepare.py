@@ -15,7 +15,6 @@ import sys
 from typing import Any
 
 from thorax_launch.cli import flags
-from thorax_launch.invocation import examples
 
 #: Command -> its module in dataset/, with add_arguments(parser) and run(args) -> exit code, and what it does.
 COMMANDS = {
@@ -37,7 +36,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done, 1 an error (told in the last line), 2 a wrong command line, 130 stopped."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser(given[0] if given else "").parse_args(given)
     return flags.guarded(lambda: args.run(args), stopped="stopped; the same command goes on from here")
@@ -53,7 +52,7 @@ def parser(wanted: str = "") -> argparse.ArgumentParser:
         )
         if name == wanted:
             module: Any = importlib.import_module(file)
-            one.description = examples(module.__doc__)
+            one.description = module.__doc__
             module.add_arguments(one)
             one.set_defaults(run=module.run)
     return p
