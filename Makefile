@@ -1,50 +1,78 @@
-# make demo and make test set up everything they need in .venv.
+# make demo and make test set up what they need in .venv: the demo a part of it, the tests the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# make demo TORCH=cpu: torch without CUDA from PyTorch's own index, a fifth of the disk; for machines without a GPU.
+TORCH ?=
 # Folders per class with real images for `make bench`; without them it draws its own. BENCH: more of its options.
-IMAGES224 ?=
+IMAGES224 ?= $(FILMS224)
 NATIVE ?=
 BENCH ?=
 # make demo DEMO=--no-serve ends after the scores.
 DEMO ?=
 SLOW ?=
+COMMA := ,
+
+UV := $(shell command -v uv 2>/dev/null)
+PIP = $(if $(UV),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check)
+# A bar a package on a terminal, nothing but our own lines elsewhere.
+QUIET = $$([ -t 1 ] || echo -q)
+# The two that fit each other, as pyproject.toml has them.
+TORCHES = $(shell sed -nE "s/^  \"(torch(vision)?==[^\"]*)\".*/'\1'/p" pyproject.toml)
+
+# $(call install,WHAT,EXTRAS): installs this package with the extras, and shows the time and the disk that it took.
+define install
+@echo "installing $(1)"; began=$$(date +%s); $(PIP) $(QUIET) -e '.[$(2)]' && \
+  echo "installed in $$(($$(date +%s) - began)) s; $(VENV) has $$(du -sh $(VENV) | cut -f1)"
+@touch $@
+endef
 
 .PHONY: demo test slow check bench docs setup web clean
 
-setup: $(STAMP)
+setup: $(VENV)/.dev
 
-$(STAMP): pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: Python's venv is missing; apt-get install python3-venv"; exit 1; }
 	@command -v gcc >/dev/null && test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
 	  { echo "error: SageMaker's training toolkit has to be compiled: apt-get install gcc python3-dev"; exit 1; }
-	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
-	touch $@
+ifneq ($(UV),)
+	uv venv --quiet --seed --allow-existing --python $(PYTHON) $(VENV)
+else
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "error: Python's venv is missing; apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+endif
 
-demo: $(STAMP)
+$(VENV)/.demo: pyproject.toml setup.py | $(BIN)/python
+ifeq ($(TORCH),cpu)
+	@echo "installing torch without CUDA"
+	@$(PIP) $(QUIET) --index-url https://download.pytorch.org/whl/cpu $(TORCHES)
+endif
+	$(call install,what the demo needs: $(if $(filter cpu,$(TORCH)),0.4 GB to download$(COMMA) 1.6 GB,4.3 GB to download$(COMMA) 7.9 GB) on disk,train$(COMMA)serve)
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(call install,what the tests need besides: 0.4 GB to download$(COMMA) 1.3 GB on disk,dev)
+
+demo: $(VENV)/.demo
 	$(BIN)/python launch/demo.py $(DEMO)
 
-test: $(STAMP)
+test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Tests that take minutes or build environments of their own; SLOW names some of them.
-slow: $(STAMP)
+slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(SLOW)
 
-check: $(STAMP)
+check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy source_dir launch bench
 	$(BIN)/codespell
 
-docs: $(STAMP)
+docs: $(VENV)/.dev
 	$(BIN)/python docs/hyperparameters.py
 
-bench: $(STAMP)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
+bench: $(VENV)/.dev
+	@$(PIP) $(QUIET) -e '.[bench]'
 	$(BIN)/python bench/bench.py $(if $(IMAGES224),--images224 $(IMAGES224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
 	$(BIN)/python bench/scoring.py $(if $(IMAGES224),--images $(IMAGES224))
 	$(BIN)/python bench/serving.py --network resnet18 $(if $(IMAGES224),--images $(IMAGES224))

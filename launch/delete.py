@@ -1,9 +1,6 @@
 """`thorax delete` from this checkout."""
 
-import sys
-
-import _start  # noqa: F401  the packages of this checkout
-from thorax_launch.cli.delete import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from _start import run
+
+    run("delete")

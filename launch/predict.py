@@ -1,9 +1,6 @@
 """`thorax predict` from this checkout."""
 
-import sys
-
-import _start  # noqa: F401  the packages of this checkout
-from thorax_launch.cli.predict import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from _start import run
+
+    run("predict")

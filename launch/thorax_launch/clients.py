@@ -1,4 +1,4 @@
-"""Who answers about an image: a bundle in this process, a server by its URL, or a SageMaker endpoint by its name."""
+"""Asks a model about an image: a bundle in this process, a server by its URL, or a SageMaker endpoint by its name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from thorax.errors import ThoraxError
 
-#: Times that a busy server is asked.
+#: Requests about one image, at most, while the server is busy.
 TRIES = 5
-#: SageMaker's own limit of a real-time request; a container may take less and say 413.
+#: Images asked about at once; a server makes batches of them.
+CONCURRENT = 8
+#: SageMaker's own limit of a real-time request, in bytes; a container may take less and respond with 413.
 PAYLOAD = 25_000_000
-KINDS = (
+#: Asks for labels, probabilities, thresholds, decisions and warnings.
+VERBOSE = "application/json;verbose"
+CONTENT_TYPES = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG", "image/png"),
     (b"II*\0", "image/tiff"),
@@ -32,33 +37,43 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One HTTP answer, wherever it came from."""
+class Response:
+    """A response as over HTTP, wherever it comes from.
+
+    Attributes:
+        status: HTTP's.
+        body: its bytes.
+        retry_after: seconds to wait where the server is busy.
+    """
 
     status: int
     body: bytes
     retry_after: float = 1.0
 
     @property
-    def problem(self) -> str:
-        """Its one line, where it is an error."""
+    def error(self) -> str:
+        """Its message, where it is an error."""
         try:
             return str(json.loads(self.body)["error"])
         except (ValueError, KeyError, TypeError):
             return f"the server answered {self.status}"
 
 
-class Asker(Protocol):
+def _error(status: int, message: str) -> Response:
+    return Response(status, json.dumps({"error": message}).encode())
+
+
+class Client(Protocol):
     """`limit`: bytes of a request, at most."""
 
     limit: int
 
-    def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
-        """Asks once. `options` is a query such as explain=true. Raises ThoraxError where nobody answers."""
+    def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
+        """One request. `options` is a query such as explain=true. Raises ThoraxError where there is no response."""
 
 
-class InProcess:
-    """The bundle in `folder`, loaded here."""
+class BundleClient:
+    """The bundle in `folder`, loaded into this process."""
 
     def __init__(self, folder: Path) -> None:
         from thorax.serving.classifier import Classifier
@@ -67,173 +82,209 @@ class InProcess:
         self._classifier, self._settings = Classifier.load(folder), ServerSettings.from_environment()
         self.limit = self._settings.max_request_bytes
 
-    def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
+    def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
         from thorax.serving.pipeline import answer
         from thorax.serving.request import RawRequest, ResponseOptions
 
-        raw = RawRequest(body, kind, accept, ResponseOptions.of(options))
+        raw = RawRequest(body, content_type, accept, ResponseOptions.of(options))
         reply = answer(self._classifier, raw, self._settings)
-        return Answer(reply.status, reply.body)
+        return Response(reply.status, reply.body)
 
 
-class Server:
-    """An app of ours at `url`, or anything that answers POST /invocations."""
+class ServerClient:
+    """The app at `url`, or any server with POST /invocations."""
 
     def __init__(self, url: str) -> None:
         try:
             parts = urllib.parse.urlsplit(url)
-            known = (
-                parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-            )  # ValueError: the port is no number
-        except ValueError:
-            known = False
-        if not known or not url.isprintable() or " " in url:
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # the port is not a number
+            valid = False
+        if not valid or not url.isprintable() or " " in url:
             raise ThoraxError(f"{url} is no address of a server; write http://HOST:PORT")
         self.url = url.rstrip("/").removesuffix("/invocations")
         self.limit = PAYLOAD
         try:
-            with urllib.request.urlopen(f"{self.url}/metadata", timeout=10) as got:
-                self.limit = int(json.load(got)["limits"]["max_request_bytes"])
-        except urllib.error.HTTPError:
-            pass
-        except (ValueError, KeyError, TypeError):
-            pass
+            with urllib.request.urlopen(f"{self.url}/metadata", timeout=10) as response:
+                self.limit = int(json.load(response)["limits"]["max_request_bytes"])
+        except (urllib.error.HTTPError, ValueError, KeyError, TypeError):
+            pass  # another server, which has no /metadata
         except (OSError, http.client.HTTPException) as error:
-            raise self._silent(error) from None
+            raise self._unreachable(error) from None
 
-    def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
+    def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
         address = f"{self.url}/invocations" + (f"?{options}" if options else "")
-        request = urllib.request.Request(address, body, {"Content-Type": kind, "Accept": accept})
+        request = urllib.request.Request(address, body, {"Content-Type": content_type, "Accept": accept})
         try:
-            with urllib.request.urlopen(request, timeout=120) as got:
-                return Answer(got.status, got.read())
+            with urllib.request.urlopen(request, timeout=120) as response:
+                return Response(response.status, response.read())
         except urllib.error.HTTPError as error:
             wait = error.headers.get("Retry-After", "")
-            return Answer(error.code, error.read(), float(wait) if wait.isdecimal() else 1.0)
+            return Response(error.code, error.read(), float(wait) if wait.isdecimal() else 1.0)
         except (OSError, http.client.HTTPException) as error:
-            raise self._silent(error) from None
+            raise self._unreachable(error) from None
 
-    def _silent(self, error: Exception) -> ThoraxError:
+    def _unreachable(self, error: Exception) -> ThoraxError:
         return ThoraxError(f"{self.url} does not answer ({getattr(error, 'reason', error)}); is the server running?")
 
 
-class Endpoint:
+class EndpointClient:
     """A SageMaker endpoint, asked with the credentials and region of a boto3 session, or those that boto3 finds."""
 
     limit = PAYLOAD
 
     def __init__(self, name: str, session: Any = None) -> None:
-        session = session or _boto3()
+        import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         self.name = name
         try:
-            self._client = session.client(
+            self._client = (session or boto3).client(
                 "sagemaker-runtime", config=Config(read_timeout=70, retries={"total_max_attempts": 1})
             )
         except BotoCoreError as error:
             raise ThoraxError(f"endpoint {name}: {error}") from None
 
-    def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
+    def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        more = {"CustomAttributes": options} if options else {}
+        attributes = {"CustomAttributes": options} if options else {}
         try:
-            got = self._client.invoke_endpoint(
-                EndpointName=self.name, Body=body, ContentType=kind, Accept=accept, **more
+            response = self._client.invoke_endpoint(
+                EndpointName=self.name, Body=body, ContentType=content_type, Accept=accept, **attributes
             )
-            return Answer(200, got["Body"].read())
+            return Response(200, response["Body"].read())
         except ClientError as error:
-            code, said = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-            if code == "ModelError":
-                return Answer(
-                    int(error.response.get("OriginalStatusCode", 500)),
-                    str(error.response.get("OriginalMessage", "")).encode(),
-                )
-            if code in ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"):
-                return Answer(503, json.dumps({"error": f"endpoint {self.name} is busy ({code})"}).encode())
-            if error.response["ResponseMetadata"].get("HTTPStatusCode") == 413 or re.search(
-                "body.*(size|length|large)", said, re.IGNORECASE
-            ):
-                return Answer(413, json.dumps({"error": said}).encode())
-            raise ThoraxError(f"endpoint {self.name}: {code}: {said}") from None
+            return self._refusal(error.response)
         except BotoCoreError as error:
             raise ThoraxError(f"endpoint {self.name}: {error}") from None
 
-
-def asker(model: str, bucket: str | None = None) -> Asker:
-    """Who answers for what the user named.
-
-    Raises:
-        ThoraxError: it is neither a bundle, nor a URL, nor the name of an endpoint; or nobody answers there.
-    """
-    if "://" in model:
-        found: Asker = Server(model)
-    elif Path(model).is_dir():
-        found = InProcess(Path(model))
-    elif re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", model):
-        found = Endpoint(model)
-    else:
-        raise ThoraxError(f"{model} is neither a bundle's folder, nor a URL, nor the name of an endpoint")
-    return ByS3(found, bucket) if bucket else found
+    def _refusal(self, response: Any) -> Response:
+        """The model's own error, a busy endpoint or a request that is too large, as a server responds; others raise."""
+        code, message = response["Error"]["Code"], response["Error"].get("Message", "")
+        if code == "ModelError":
+            original = str(response.get("OriginalMessage", "")).encode()
+            return Response(int(response.get("OriginalStatusCode", 500)), original)
+        if code in ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"):
+            return _error(503, f"endpoint {self.name} is busy ({code})")
+        too_large = re.search("body.*(size|length|large)", message, re.IGNORECASE)
+        if too_large or response["ResponseMetadata"].get("HTTPStatusCode") == 413:
+            return _error(413, message)
+        raise ThoraxError(f"endpoint {self.name}: {code}: {message}") from None
 
 
-class ByS3:
-    """Images over the limit go by way of S3; the server must be allowed to read there (THORAX_S3_PREFIXES)."""
+class S3Client:
+    """Sends images over the limit of `client` through S3, where the server may read (THORAX_S3_PREFIXES)."""
 
-    def __init__(self, asker: Asker, bucket: str) -> None:
-        self.asker, self.bucket, self.limit = asker, bucket, 2**40
-        self._s3 = _boto3().client("s3")
+    def __init__(self, client: Client, bucket: str) -> None:
+        import boto3
 
-    def send(self, body: bytes, kind: str, accept: str, options: str) -> Answer:
-        if len(body) <= self.asker.limit:
-            answer = self.asker.send(body, kind, accept, options)
-            if answer.status != 413:
-                return answer
+        self.client, self.bucket, self.limit = client, bucket, 2**40
+        self._s3 = boto3.client("s3")
+
+    def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
         from botocore.exceptions import BotoCoreError, ClientError
 
+        if len(body) <= self.client.limit:
+            response = self.client.send(body, content_type, accept, options)
+            if response.status != 413:
+                return response
         key = f"thorax-predict/{hashlib.sha256(body).hexdigest()}"
+        by_name = json.dumps({"s3_uri": f"s3://{self.bucket}/{key}"}).encode()
         try:
-            self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=kind)
+            self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
             try:
-                return self.asker.send(
-                    json.dumps({"s3_uri": f"s3://{self.bucket}/{key}"}).encode(), "application/json", accept, options
-                )
+                return self.client.send(by_name, "application/json", accept, options)
             finally:
                 self._s3.delete_object(Bucket=self.bucket, Key=key)
         except (BotoCoreError, ClientError) as error:
             raise ThoraxError(f"bucket {self.bucket}: {error}") from None
 
 
-def ask(
-    asker: Asker, image: bytes, name: str, accept: str, options: str = "", wait: Callable[[float], Any] = time.sleep
-) -> Answer:
-    """The good answer about one image: a busy server is asked again, and an image that is too large is sent smaller.
+def client_for(model: str, bucket: str | None = None) -> Client:
+    """The client of what the user named.
+
+    Args:
+        model: a bundle's folder, a URL, or the name of an endpoint.
+        bucket: for images over the limit.
+
+    Raises:
+        ThoraxError: it is none of the three; or there is no response.
+    """
+    if "://" in model:
+        client: Client = ServerClient(model)
+    elif Path(model).is_dir():
+        client = BundleClient(Path(model))
+    elif re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", model):
+        client = EndpointClient(model)
+    else:
+        raise ThoraxError(f"{model} is neither a bundle's folder, nor a URL, nor the name of an endpoint")
+    return S3Client(client, bucket) if bucket else client
+
+
+def invoke(
+    client: Client, image: bytes, name: str, accept: str, options: str = "", wait: Callable[[float], Any] = time.sleep
+) -> Response:
+    """The good response about one image. A busy server is asked again, and an image that is too large is sent smaller.
+
+    Args:
+        client: of the model.
+        image: content of an image file.
+        name: what to call it in errors.
+        accept: content type of the response.
+        options: a query such as explain=true.
+        wait: sleeps for so many seconds.
 
     Raises:
         ThoraxError: the image cannot be read, or the server's own reason.
     """
-    body, kind, limit, tries = image, kind_of(image), asker.limit, 0
+    body, content_type, limit, tries = image, content_type_of(image), client.limit, 0
     while True:
         if len(body) > limit:
-            body, kind = smaller(image, name, limit), "image/jpeg"
-        answer = asker.send(body, kind, accept, options)
-        if answer.status == 413 and len(body) > 4096:
+            body, content_type = smaller(image, name, limit), "image/jpeg"
+        response = client.send(body, content_type, accept, options)
+        if response.status == 413 and len(body) > 4096:
             limit = len(body) // 2
-        elif answer.status in (429, 503) and (tries := tries + 1) < TRIES:
-            wait(min(30.0, answer.retry_after * tries))
-        elif answer.status != 200:
-            raise ThoraxError(answer.problem)
+        elif response.status in (429, 503) and (tries := tries + 1) < TRIES:
+            wait(min(30.0, response.retry_after * tries))
+        elif response.status != 200:
+            raise ThoraxError(response.error)
         else:
-            return answer
+            return response
 
 
-def kind_of(image: bytes) -> str:
+def predict_all(client: Client, images: Iterable[str | Path | bytes]) -> list[dict[str, Any]]:
+    """The answer about each image: labels, probabilities, thresholds, decisions, predicted, warnings.
+
+    Args:
+        images: files, or their content.
+
+    Raises:
+        ThoraxError: an image cannot be read, or the server refuses it or does not answer.
+    """
+
+    def answer(numbered: tuple[int, str | Path | bytes]) -> dict[str, Any]:
+        number, image = numbered
+        name = f"image {number}" if isinstance(image, bytes) else str(image)
+        try:
+            content = image if isinstance(image, bytes) else Path(image).read_bytes()
+            found: dict[str, Any] = json.loads(invoke(client, content, name, VERBOSE).body)
+        except OSError as error:
+            raise ThoraxError(f"{name} cannot be read: {error.strerror}") from None
+        except ThoraxError as error:
+            raise ThoraxError(f"{name}: {error}") from None
+        return found
+
+    with ThreadPoolExecutor(CONCURRENT) as pool:
+        return list(pool.map(answer, enumerate(images, 1)))
+
+
+def content_type_of(image: bytes) -> str:
     """An image's content type by its first bytes."""
     if image[128:132] == b"DICM":
         return "application/dicom"
-    return next((kind for start, kind in KINDS if image.startswith(start)), "application/octet-stream")
+    return next((name for start, name in CONTENT_TYPES if image.startswith(start)), "application/octet-stream")
 
 
 def smaller(image: bytes, name: str, limit: int) -> bytes:
@@ -254,12 +305,3 @@ def smaller(image: bytes, name: str, limit: int) -> bytes:
         if out.tell() <= limit:
             return out.getvalue()
     raise ThoraxError(f"{name} cannot be made small enough for the server, which takes {limit} bytes")
-
-
-def _boto3() -> Any:
-    try:
-        import boto3
-
-        return boto3
-    except ModuleNotFoundError:
-        raise ThoraxError("endpoints and buckets need boto3: pip install -e '.[aws]'") from None

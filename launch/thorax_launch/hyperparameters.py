@@ -19,7 +19,7 @@ def overridden(hyperparameters: Mapping[str, str], overrides: Mapping[str, str])
 
 
 def meaning(key: str) -> str:
-    """The hyperparameter that a spelling means: learning_rate for lr; the name itself where nobody knows it."""
+    """The hyperparameter that a spelling means: learning_rate for lr; the name itself where it is unknown."""
     from thorax.config.parse import canonical, spellings
 
     name = canonical(key)

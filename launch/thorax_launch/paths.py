@@ -1,19 +1,51 @@
-"""Where the files are that belong to the two packages: recipes, entry scripts, and how a child process finds both."""
+"""Where the files that belong to the two packages are: beside them in a checkout, inside them once they are installed.
+
+setup.py puts thorax/_source and thorax_launch/_data into the wheel; a checkout has neither.
+"""
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import thorax
 
-PACKAGES = Path(__file__).resolve().parents[1]
-LAUNCH = PACKAGES
-SOURCE_DIR = Path(thorax.__file__).resolve().parents[1]
-RECIPES = LAUNCH / "recipes"
+_PACKAGE = Path(__file__).resolve().parent
+LAUNCH = _PACKAGE.parent
+_DATA = _PACKAGE / "_data"
+RECIPES = (_DATA if _DATA.is_dir() else LAUNCH) / "recipes"
 
 
-def child_environment() -> dict[str, str]:
-    """This process's environment, in which `python -m thorax_launch...` finds the same two packages."""
-    path = [str(PACKAGES), str(SOURCE_DIR), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+@cache
+def source_dir() -> Path:
+    """The folder that runs in a container: train_model.py, inference.py, deployment.py, requirements.txt and thorax/.
+
+    An installed package is assembled into a temporary folder, which is removed when this process ends.
+    """
+    package = Path(thorax.__file__).resolve().parent
+    entry_files = package / "_source"
+    if not entry_files.is_dir():
+        return package.parent
+    folder = Path(tempfile.mkdtemp(prefix="thorax-source-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    leave_out = shutil.ignore_patterns("__pycache__", entry_files.name)
+    shutil.copytree(package, folder / "thorax", ignore=leave_out)
+    shutil.copytree(entry_files, folder, ignore=leave_out, dirs_exist_ok=True)
+    return folder
+
+
+def child_command(name: str) -> list[str]:
+    """The words that start the command `name` in another process, with the same two packages."""
+    script = LAUNCH / f"{name}.py"
+    return [sys.executable, *([str(script)] if not _DATA.is_dir() else ["-m", "thorax_launch", name])]
+
+
+def relative(path: Path) -> str:
+    """The path as the user would type it in the current folder."""
+    near = os.path.relpath(path)
+    return near if not near.startswith("..") else str(path)

@@ -1,4 +1,4 @@
-"""Images to a model and its answers to the terminal, as a table, as lines of JSON, or as they come."""
+"""Sends images to a model and prints its responses, as a table, as lines of JSON, or as they come."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from urllib.parse import urlencode
 
 from thorax.errors import ThoraxError
 from thorax.files import files_below, write_whole
-from thorax_launch.clients import Asker, ask
+from thorax_launch.clients import CONCURRENT, VERBOSE, Client, invoke
 
-#: Images on their way at a time; a server makes batches of them.
-AT_ONCE = 8
 #: With more labels than this the table names the most probable ones only.
 COLUMNS = 4
-VERBOSE = "application/json;verbose"
 
 
 def predict(
-    asker: Asker,
+    client: Client,
     images: Sequence[Path],
     *,
     as_json: bool = False,
@@ -33,15 +30,15 @@ def predict(
     label: str = "",
     accept: str | None = None,
 ) -> int:
-    """Asks about every image and prints what it is told, in the order of the images.
+    """Asks about every image and prints the responses in the order of the images.
 
     Args:
-        asker: who answers.
+        client: of the model.
         images: files, and folders that are searched.
         as_json: a line per image instead of a table.
         explain: folder for heat maps.
         label: heat maps of this label alone.
-        accept: print the raw answers in this form.
+        accept: print the raw responses in this form.
 
     Returns:
         1 where an image failed, else 0.
@@ -52,19 +49,18 @@ def predict(
     """
     if label and not explain:
         raise ThoraxError(f"--label {label} says of which label --explain DIR draws heat maps; give --explain DIR too")
-    named = list(found(images))
+    named = list(named_images(images))
     if len(dict(named)) < len(set(named)):  # different images of one name: they go by their paths as given
         named = [(str(path), path) for _, path in named]
     if explain:
-        _folder(explain)
-    options = urlencode(
-        {key: value for key, value in (("explain", "true" if explain else ""), ("label", label)) if value}
-    )
+        _make_folder(explain)
+    query = {"explain": "true" if explain else "", "label": label}
+    options = urlencode({key: value for key, value in query.items() if value})
 
-    def one(item: tuple[str, Path]) -> bytes | ThoraxError:
+    def send(item: tuple[str, Path]) -> bytes | ThoraxError:
         name, path = item
         try:
-            return ask(asker, path.read_bytes(), name, accept or VERBOSE, options).body
+            return invoke(client, path.read_bytes(), name, accept or VERBOSE, options).body
         except ThoraxError as error:
             return error
         except OSError as error:
@@ -73,27 +69,29 @@ def predict(
     rows: list[dict[str, Any]] = []
     stems = _stems([name for name, _ in named])
     failed = 0
-    with ThreadPoolExecutor(min(AT_ONCE, len(named))) as pool:
-        for (name, _), got in zip(named, pool.map(one, named), strict=True):
-            if isinstance(got, ThoraxError):
+    with ThreadPoolExecutor(min(CONCURRENT, len(named))) as pool:
+        for (name, _), body in zip(named, pool.map(send, named), strict=True):
+            if isinstance(body, ThoraxError):
                 failed += 1
-                print(f"error: {name}: {got}", file=sys.stderr)
+                print(f"error: {name}: {body}", file=sys.stderr)
                 if as_json:
-                    print(json.dumps({"image": name, "error": str(got)}), flush=True)
+                    print(json.dumps({"image": name, "error": str(body)}), flush=True)
             elif accept:
-                sys.stdout.buffer.write(got if got.endswith(b"\n") else got + b"\n")
+                sys.stdout.buffer.write(body if body.endswith(b"\n") else body + b"\n")
             else:
-                told = json.loads(got)
-                maps = _write_maps(told.pop("heat_maps", {}), stems[name], explain) if explain else {}
-                rows.append({"image": name, **told, **maps})
+                row = {"image": name, **json.loads(body)}
+                if explain:
+                    row["heat_maps"] = _write_maps(row.get("heat_maps", {}), stems[name], explain)
                 if as_json:
-                    print(json.dumps(rows.pop(), ensure_ascii=False), flush=True)
+                    print(json.dumps(row, ensure_ascii=False), flush=True)
+                else:
+                    rows.append(row)
     if rows:
-        _table(rows)
+        _print_table(rows)
     return 1 if failed else 0
 
 
-def found(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+def named_images(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """(name, path) of every image; a folder's images by their path below it."""
     from thorax.data.images import EXTENSIONS
 
@@ -113,7 +111,7 @@ def found(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
             raise ThoraxError(f"{path} does not exist")
 
 
-def _folder(path: Path) -> None:
+def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -131,37 +129,36 @@ def _stems(names: Sequence[str]) -> dict[str, str]:
     return stems
 
 
-def _write_maps(maps: dict[str, str], stem: str, folder: Path) -> dict[str, dict[str, str]]:
-    """Writes each heat map and says where: {"heat_maps": {label: path}}."""
+def _write_maps(maps: dict[str, str], stem: str, folder: Path) -> dict[str, str]:
+    """Writes each heat map; returns label -> path."""
     written = {}
     for label, text in maps.items():
         file = folder / f"{stem}.{label}.png".replace(os.sep, "__")
         write_whole(base64.b64decode(text), file, "heat map")
         written[label] = str(file)
-    return {"heat_maps": written}
+    return written
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     labels: list[str] = rows[0]["labels"]
-    cells: Callable[[dict[str, Any]], list[str]] = _each if len(labels) <= COLUMNS else _highest
+    few = len(labels) <= COLUMNS
+    cells: Callable[[dict[str, Any]], list[str]] = _every_label if few else _most_probable
     cuts = rows[0]["thresholds"]  # none for three or more exclusive classes
-    heads = (
-        [f"{label} (cut {cuts[label]:.3f})" if label in cuts else label for label in labels]
-        if len(labels) <= COLUMNS
-        else ["most probable"]
-    )
-    table = Table("image", "predicted", *map(escape, heads))
-    for extra in ("warnings", "heat_maps"):
-        if any(row.get(extra) for row in rows):
-            table.add_column(extra.replace("_", " "))
+    heads = [f"{label} (cut {cuts[label]:.3f})" if label in cuts else label for label in labels]
+    table = Table("image", "predicted", *map(escape, heads if few else ["most probable"]))
+    warned, mapped = (any(row.get(extra) for row in rows) for extra in ("warnings", "heat_maps"))
+    if warned:
+        table.add_column("warnings")
+    if mapped:
+        table.add_column("heat maps")
     for row in rows:
         predicted = row["predicted"] if isinstance(row["predicted"], str) else ", ".join(row["predicted"]) or "-"
-        notes = ["; ".join(row.get("warnings", []))] if any(r.get("warnings") for r in rows) else []
-        maps = ["\n".join(row.get("heat_maps", {}).values())] if any(r.get("heat_maps") for r in rows) else []
+        notes = ["; ".join(row.get("warnings", []))] if warned else []
+        maps = ["\n".join(row.get("heat_maps", {}).values())] if mapped else []
         table.add_row(escape(row["image"]), escape(predicted), *cells(row), *map(escape, notes), *map(escape, maps))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
@@ -170,10 +167,10 @@ def _shown(p: float, decision: bool) -> str:
     return f"[bold]{p:.3f}[/bold]" if decision else f"{p:.3f}"
 
 
-def _each(row: dict[str, Any]) -> list[str]:
+def _every_label(row: dict[str, Any]) -> list[str]:
     return [_shown(p, d) for p, d in zip(row["probabilities"], row["decisions"], strict=True)]
 
 
-def _highest(row: dict[str, Any]) -> list[str]:
+def _most_probable(row: dict[str, Any]) -> list[str]:
     order = sorted(range(len(row["labels"])), key=lambda k: -row["probabilities"][k])[:COLUMNS]
     return [", ".join(f"{row['labels'][k]} {_shown(row['probabilities'][k], row['decisions'][k])}" for k in order)]

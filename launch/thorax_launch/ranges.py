@@ -41,28 +41,25 @@ class Range:
         Raises:
             ThoraxError: anything else.
         """
-        asked = (
-            f"{origin}: tune.ranges.{name} must be {{min: 0.0001, max: 0.1, scale: log}} or {{choices: [32, 64, 128]}}"
-        )
+        form = "{min: 0.0001, max: 0.1, scale: log} or {choices: [32, 64, 128]}"
+        expected = f"{origin}: tune.ranges.{name} must be {form}"
         if not isinstance(stored, dict):
-            raise ThoraxError(asked)
+            raise ThoraxError(expected)
         if "choices" in stored:
             choices = stored["choices"]
             if set(stored) != {"choices"} or not isinstance(choices, list) or len(choices) < 2:
-                raise ThoraxError(f"{asked}; choices need two or more values and nothing beside them")
+                raise ThoraxError(f"{expected}; choices need two or more values and nothing beside them")
             return cls("categorical", choices=tuple(text(name, one) for one in choices))
-        if not {"min", "max"} <= set(stored) <= {"min", "max", "scale"} or stored.get("scale", "linear") not in (
-            "linear",
-            "log",
-        ):
-            raise ThoraxError(f"{asked}; scale is linear or log")
+        scale = stored.get("scale", "linear")
+        if not {"min", "max"} <= set(stored) <= {"min", "max", "scale"} or scale not in ("linear", "log"):
+            raise ThoraxError(f"{expected}; scale is linear or log")
         low, high = stored["min"], stored["max"]
         for end in (low, high):
             if isinstance(end, bool) or not isinstance(end, int | float):
-                raise ThoraxError(f"{asked}; {end!r} is not a number")
+                raise ThoraxError(f"{expected}; {end!r} is not a number")
         if not low < high:
             raise ThoraxError(f"{origin}: tune.ranges.{name}: min={low} is not below max={high}")
-        log = stored.get("scale") == "log"
+        log = scale == "log"
         if log and low <= 0:
             raise ThoraxError(f"{origin}: tune.ranges.{name}: scale=log needs min above 0, not {low}")
         whole = _is_whole(name)
@@ -146,9 +143,8 @@ class Tune:
             raise ThoraxError(f"{origin}: early_stopping={self.early_stopping} of tune must be true or false")
         if len(self.ranges) > 30:
             raise ThoraxError(f"{origin}: {len(self.ranges)} ranges are more than the 30 that AWS takes")
-        if self.strategy == "grid" and (
-            other := [name for name, one in self.ranges.items() if one.kind != "categorical"]
-        ):
+        other = [name for name, values in self.ranges.items() if values.kind != "categorical"]
+        if self.strategy == "grid" and other:
             raise ThoraxError(f"{origin}: strategy=grid takes choices only, but {other[0]} has min and max")
         if self.strategy == "hyperband" and self.early_stopping:
             raise ThoraxError(f"{origin}: strategy=hyperband stops jobs itself; leave early_stopping out")
@@ -162,11 +158,9 @@ class Tune:
     @property
     def total(self) -> int:
         """Jobs in all: a grid's combinations, where they are fewer than max_jobs."""
-        return (
-            min(self.max_jobs, math.prod(len(one.choices) for one in self.ranges.values()))
-            if self.strategy == "grid"
-            else self.max_jobs
-        )
+        if self.strategy != "grid":
+            return self.max_jobs
+        return min(self.max_jobs, math.prod(len(values.choices) for values in self.ranges.values()))
 
     def static(self, hyperparameters: Mapping[str, str]) -> dict[str, str]:
         """The hyperparameters that stay the same: those without a range."""

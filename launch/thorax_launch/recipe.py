@@ -12,13 +12,13 @@ from typing import Any
 import yaml
 
 from thorax.config import TrainingConfig
-from thorax.errors import ThoraxError
+from thorax.errors import ThoraxError, deprecated
 from thorax_launch.hyperparameters import checked, from_settings, meaning, overridden, text
 from thorax_launch.options import Entry, MachineOptions, Option, entries, is_number
 from thorax_launch.paths import RECIPES
 from thorax_launch.ranges import Tune
 
-IMAGES = ("folders", "table", "records", "scenes")
+SYNTHETIC = ("folders", "table", "records", "scenes")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Recipe(MachineOptions):
         machine: the machine that `minutes` and `expected` were measured on.
         minutes: how long it takes there.
         expected: metric -> its value there, as text.
-        images: synthetic images to train on where no --train is given: one of IMAGES.
+        synthetic: synthetic images to train on where no --train is given: one of SYNTHETIC.
         hyperparameters: name -> text, as train_model.py takes them.
         tune: what launch/tune.py searches.
     """
@@ -43,7 +43,7 @@ class Recipe(MachineOptions):
     machine: str = ""
     minutes: float = 0.0
     expected: Mapping[str, str] = field(default_factory=dict)
-    images: str | None = None
+    synthetic: str | None = None
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     tune: Tune | None = None
 
@@ -73,6 +73,9 @@ class Recipe(MachineOptions):
             ThoraxError: an unknown key, a value of the wrong type, or an unsafe hyperparameter.
         """
         known = [f.name for f in dataclasses.fields(cls)]
+        for old in {"films", "images"} & set(stored) if "synthetic" not in stored else ():
+            deprecated(f"{old}: in recipe {path}", "synthetic:")
+            stored = {"synthetic" if key == old else key: value for key, value in stored.items()}
         for key in stored:
             if key not in known:
                 raise ThoraxError(f"recipe {path} has an unknown key {key}{_hint(str(key), known)}")
@@ -86,8 +89,8 @@ class Recipe(MachineOptions):
                 values[entry.name] = str(value)
             elif problem := entry.problem(value):
                 raise ThoraxError(f"recipe {path}: {entry.name}={value}{problem}")
-        if values.get("images") not in (None, *IMAGES):
-            raise ThoraxError(f"recipe {path}: images={values['images']} is not one of {', '.join(IMAGES)}")
+        if values.get("synthetic") not in (None, *SYNTHETIC):
+            raise ThoraxError(f"recipe {path}: synthetic={values['synthetic']} is not one of {', '.join(SYNTHETIC)}")
         values["expected"] = {str(k): str(v) for k, v in values["expected"].items()}
         pairs = [(str(k), text(str(k), v)) for k, v in values["hyperparameters"].items()]
         values["hyperparameters"] = checked(pairs, f"recipe {path}")

@@ -44,7 +44,7 @@ class Leaderboard:
         objective: SageMaker's metric name, such as validation:auc.
         maximize: whether more is better.
         trials: the jobs.
-        command: launch/train.py's words that train the recipe, without the best values; empty where not known.
+        command: words that train the recipe, without the best values; empty where not known.
     """
 
     name: str
@@ -61,10 +61,8 @@ class Leaderboard:
 
     @property
     def best(self) -> Trial | None:
-        return next(
-            (trial for trial in self.ranked if trial.value is not None and trial.status in ("Completed", "Stopped")),
-            None,
-        )
+        done = (t for t in self.ranked if t.value is not None and t.status in ("Completed", "Stopped"))
+        return next(done, None)
 
     @property
     def parameters(self) -> list[str]:
@@ -75,21 +73,12 @@ class Leaderboard:
         """(head, a row per job, best first) as texts."""
         head = ["rank", "job", "status", self.objective, *self.parameters, "began", "minutes"]
         rows = []
-        for rank, one in enumerate(self.ranked, 1):
-            value = "" if one.value is None else number(one.value)
-            began = f"{one.began:%Y-%m-%d %H:%M:%S}" if one.began else ""
-            minutes = "" if one.seconds is None else f"{one.seconds / 60:.1f}"
-            rows.append(
-                [
-                    str(rank),
-                    one.name,
-                    one.status,
-                    value,
-                    *(one.parameters.get(name, "") for name in self.parameters),
-                    began,
-                    minutes,
-                ]
-            )
+        for rank, trial in enumerate(self.ranked, 1):
+            value = "" if trial.value is None else number(trial.value)
+            began = f"{trial.began:%Y-%m-%d %H:%M:%S}" if trial.began else ""
+            minutes = "" if trial.seconds is None else f"{trial.seconds / 60:.1f}"
+            tried = [trial.parameters.get(name, "") for name in self.parameters]
+            rows.append([str(rank), trial.name, trial.status, value, *tried, began, minutes])
         return head, rows
 
     def print(self) -> None:
@@ -136,18 +125,14 @@ class Leaderboard:
 
     def write_plot(self, file: Path) -> None:
         """The objective job after job, and against each hyperparameter, as a PNG; nothing where no job has a value."""
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
+        from matplotlib.figure import Figure  # not pyplot, which would change a notebook's backend
 
         valued = [(i, trial, trial.value) for i, trial in enumerate(self.trials, 1) if trial.value is not None]
         if not valued:
             return
         names = self.parameters
-        figure, axes = pyplot.subplots(
-            1, 1 + len(names), figsize=(4.2 * (1 + len(names)), 3.6), sharey=True, squeeze=False, layout="constrained"
-        )
+        figure = Figure(figsize=(4.2 * (1 + len(names)), 3.6), layout="constrained")
+        axes = figure.subplots(1, 1 + len(names), sharey=True, squeeze=False)
         values = [value for _, _, value in valued]
         so_far = [(max if self.maximize else min)(values[: k + 1]) for k in range(len(values))]
         axes[0, 0].plot([i for i, _, _ in valued], values, "o", label="job")
@@ -166,7 +151,6 @@ class Leaderboard:
         figure.suptitle(self.name)
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=110)
-        pyplot.close(figure)
         write_whole(picture.getvalue(), file, "plot")
 
 

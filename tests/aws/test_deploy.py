@@ -106,7 +106,7 @@ def test_made_registered_updated_and_deleted(aws: Any, runtime: Any, light: Path
     assert deploy.main(words(light, "--autoscale", "1,3", "--register", "chest-models")) == 0
     shown = capsys.readouterr().out
     assert "smoke test: [0.25]" in shown
-    assert "python launch/delete.py chest" in shown
+    assert "thorax delete chest" in shown
     (package,) = aws.sent("CreateModelPackage")
     metrics = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
     assert aws.client("s3").get_object(Bucket=BUCKET, Key=metrics)["Body"].read() == b"{}"
@@ -441,7 +441,7 @@ def test_what_cannot_be_taken_back_is_told(aws: Any, runtime: Any, light: Path, 
     assert deploy.main(words(light)) == 1
     message = last_error(capsys)
     assert "the model fails: broken" in message
-    assert message.endswith("the endpoint may run and cost; see to it: python launch/delete.py chest")
+    assert message.endswith("the endpoint may run and cost; see to it: thorax delete chest")
 
 
 def test_no_is_taken_for_an_answer(aws: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_a_search_is_sent_whole(aws: Any, few: Path, capsys: Capture) -> None:
     ]
     words = job(few, *secure, "--instance-type", "ml.p3.2xlarge")
     assert tune.main(words) == 0
-    assert "python launch/leaderboard.py one" in capsys.readouterr().out
+    assert "thorax leaderboard one" in capsys.readouterr().out
     assert tune.main([*words, "--role", ROLE, "--dry-run"]) == 0
     (sent,) = aws.sent("CreateHyperParameterTuningJob")
     assert sent == json.loads(capsys.readouterr().out)
@@ -211,7 +211,7 @@ def test_wait_watches_the_job_that_was_sent(aws: Any, few: Path, capsys: Capture
 
 @pytest.mark.parametrize(
     ("answer", "message", "stopped"),
-    [("y", "is being stopped", True), ("n", "goes on; to watch it again: python launch/follow.py one", False)],
+    [("y", "is being stopped", True), ("n", "goes on; to watch it again: thorax follow one", False)],
 )
 def test_ctrl_c_asks(
     answer: str, message: str, stopped: bool, aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
@@ -265,7 +265,7 @@ QUOTA = (
         (
             "PutObject",
             (403, "AccessDenied", "Access Denied"),
-            "PutObject: AccessDenied: Access Denied; your user lacks a permission: `python launch/iam.py launcher`",
+            "PutObject: AccessDenied: Access Denied; your user lacks a permission: `thorax iam launcher`",
         ),
         (
             "ListObjectsV2",
@@ -368,7 +368,7 @@ def test_the_jobs_of_a_search_best_first(aws: Any, few: Path, capsys: Capture) -
     out = capsys.readouterr().out
     assert "one: 3 jobs, 2 done" in out
     assert (
-        "to train it again: python launch/train.py pneumonia-resnet18 --set learning_rate=0.001 --set batch_size=32"
+        "to train it again: thorax train pneumonia-resnet18 --set learning_rate=0.001 --set batch_size=32"
         in out
     )
     assert Path("board.csv").read_text().splitlines() == [

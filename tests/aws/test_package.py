@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from thorax.errors import ThoraxError
-from thorax_launch.paths import SOURCE_DIR
+from thorax_launch.paths import source_dir
 from thorax_launch.sagemaker.package import content_type, images, tarball
 
 
@@ -42,10 +42,10 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_archive_has_the_entry_point_at_its_top() -> None:
-    found = members(tarball(SOURCE_DIR))
+    found = members(tarball(source_dir()))
     assert {"train_model.py", "inference.py", "requirements.txt", "thorax/run.py"} <= set(found)
     assert not [name for name in found if "__pycache__" in name or name.startswith(("/", "."))]
-    with tarfile.open(fileobj=io.BytesIO(tarball(SOURCE_DIR)), mode="r:gz") as tar:
+    with tarfile.open(fileobj=io.BytesIO(tarball(source_dir())), mode="r:gz") as tar:
         assert {(one.uid, one.gid, one.mtime, one.uname) for one in tar.getmembers()} == {(0, 0, 0, "")}
 
 

@@ -268,7 +268,7 @@ def test_on_this_machine_only_the_better_is_registered(
         )
         return 0
 
-    monkeypatch.setattr("thorax_launch.local.pipeline.train", train)
+    monkeypatch.setattr("thorax_launch.cli.local_pipeline.train", train)
     monkeypatch.setattr("thorax_launch.cli.evaluate.main", evaluate)
     aucs = [0.4, 0.7, 0.7, 0.8, None]
     words = [
@@ -310,7 +310,7 @@ def test_a_recipe_file_may_have_any_name(
     recipe = tmp_path / "my_own recipe.v2.yaml"
     recipe.write_text("hyperparameters: {epochs: 1}")
     words = [str(recipe), "--train", str(images / "train"), "--test", str(images / "test")]
-    monkeypatch.setattr("thorax_launch.local.toolkit.Toolkit.run", lambda self: 130)
+    monkeypatch.setattr("thorax_launch.local.toolkit.Toolkit.start", lambda self: self.stop())
     for script, more in ((train, []), (pipeline, ["--group", "chest"])):
         assert script.main([*words, *more, "--local", "--runs", str(tmp_path / script.__name__)]) == 130, (
             capsys.readouterr().err
@@ -419,7 +419,7 @@ def lists(root: Path) -> list[str]:
 def test_images_are_checked_as_the_recipe_reads_them(
     make: Any, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("thorax_launch.local.pipeline.train", lambda *_, **__: 130)
+    monkeypatch.setattr("thorax_launch.cli.local_pipeline.train", lambda *_, **__: 130)
     words = make(tmp_path)
     assert pipeline.main([*words, "--local", "--group", "chest", "--runs", str(tmp_path / "runs")]) == 130, (
         capsys.readouterr().out
@@ -441,7 +441,7 @@ def test_images_are_scored_as_the_recipe_reads_them(
         write(runs / job_name / "model")
         return 0
 
-    monkeypatch.setattr("thorax_launch.local.pipeline.train", train)
+    monkeypatch.setattr("thorax_launch.cli.local_pipeline.train", train)
     assert (
         pipeline.main(
             [

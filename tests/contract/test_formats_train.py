@@ -1,4 +1,4 @@
-"""Every format trains a job to its end through launch/train.py --local, under the toolkit, as a container would get it."""
+"""Every format trains a job to its end through launch/train.py --local, under the toolkit as in a container."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_trains(kind: str, images: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             ["--channel", "trail=."],
@@ -63,9 +63,9 @@ def test_trains(kind: str, images: Path, tmp_path: Path, monkeypatch: pytest.Mon
         (["--channel", "train=nowhere"], "--train nowhere does not exist"),
     ],
 )
-def test_a_wrong_channel(words: list[str], told: str, tmp_path: Path) -> None:
+def test_a_wrong_channel(words: list[str], message: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "launch" / "train.py"), "demo", "--local", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, env=clean_environment())
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {told}")
+    assert done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -16,6 +17,10 @@ from pathlib import Path
 import pytest
 
 from contract.tiny import REPO, SETTINGS, processes_naming, result, run_plain, write_images
+from thorax.config import TrainingConfig
+from thorax.errors import ThoraxError
+from thorax_launch import local
+from thorax_launch.local.configuration import readable
 
 TRAIN = [sys.executable, str(REPO / "launch" / "train.py")]
 
@@ -45,7 +50,7 @@ elif mode == "loss":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
         signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-    if os.fork() == 0:  # a worker that nobody tells: it holds the log open and outlives its parent
+    if os.fork() == 0:  # a worker that gets no signal: it holds the log open and outlives its parent
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(300)
     sys.stdout.write("ready\\n")
@@ -61,12 +66,15 @@ DRIVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {launch!r})
-from thorax_launch.local.training import train
-from thorax_launch.recipe import Recipe
+from thorax_launch.cli.local_jobs import run_job
+from thorax_launch.hyperparameters import from_settings
+from thorax_launch import local, paths
 from thorax.errors import ThoraxError
+paths.source_dir = lambda: Path("source")
 try:
-    sys.exit(train(Recipe.load("demo"), runs=Path("runs"), job_name="it", channels={{"train": Path("images")}},
-                   settings=sys.argv[2:], processes=int(sys.argv[1]), source_dir=Path("source")))
+    job = local.train("demo", {{"train": "images"}}, hyperparameters=from_settings(sys.argv[2:]), job_name="it",
+                      processes=int(sys.argv[1]))
+    sys.exit(run_job(job, "the same command with --job-name it"))
 except ThoraxError as error:
     print("error:", error, file=sys.stderr)
     sys.exit(1)
@@ -156,7 +164,7 @@ def test_without_local_it_is_for_aws(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (
             ["pneumonia-resnet81"],
@@ -183,19 +191,19 @@ def test_without_local_it_is_for_aws(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["demo", "--job-name", "a_b"], "--job-name a_b must be 1 to 63 letters, digits and hyphens"),
         (["demo", "--job-name", "-a"], "--job-name"),
         (["demo", "--job-name", "a" * 64], "--job-name"),
-        (["demo", "--job-name", "images"], "--job-name images is taken"),
+        (["demo", "--job-name", "synthetic"], "--job-name synthetic is taken"),
         (["demo", "--train", "nowhere"], "--train nowhere does not exist"),
         (["demo", "--test", "."], "--test without --train"),
         (["demo", "--train", ".", "--weights", "none.pt"], "--weights none.pt does not exist"),
         (["demo", "--train", ".", "--processes", "0"], "--processes 0 must be 1 or more"),
     ],
 )
-def test_what_it_refuses_before_it_starts_anything(arguments: list[str], told: str, tmp_path: Path) -> None:
+def test_what_it_refuses_before_it_starts_anything(arguments: list[str], message: str, tmp_path: Path) -> None:
     if arguments[-2:] == ["--job-name", "-a"]:
         arguments = [*arguments[:-2], "--job-name=-a"]
     done = launch(*arguments, "--local", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {told}")
+    assert done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -246,13 +254,13 @@ def test_the_same_name_goes_on_with_new_code(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"),
+    ("mode", "message"),
     [("f1", "labels=A names one label"), ("accuracy", "KeyError: 'eight'"), ("balanced_accuracy", "a peer is gone")],
 )
-def test_the_last_line_of_a_failed_run_says_why(mode: str, told: str, place: Path) -> None:
+def test_the_last_line_of_a_failed_run_says_why(mode: str, message: str, place: Path) -> None:
     run = start(place, f"objective={mode}")
     assert run.end() == 1
-    assert run.lines[-2:] == ["log      runs/it/output/train.log", f"error: {told}"]
+    assert run.lines[-2:] == ["log      runs/it/output/train.log", f"error: {message}"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -316,7 +324,7 @@ def test_nothing_outlives_a_launcher_that_is_killed(processes: int, place: Path)
     run.wait_for("ready", processes)
     run.process.kill()
     until(lambda: not list(processes_naming(str(place))), "all are gone", 50)
-    assert len(list((place / "runs" / "it" / "checkpoints").iterdir())) == processes  # told, not killed
+    assert len(list((place / "runs" / "it" / "checkpoints").iterdir())) == processes  # stopped, not killed
 
 
 def test_one_job_is_not_run_twice_at_once(place: Path) -> None:
@@ -389,11 +397,75 @@ def test_weights_are_a_channel(weights: str, tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ")
 
 
+def test_a_job_is_a_handle(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also outside the main thread, as in a notebook's server: no signal handler is set."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("thorax_launch.paths.source_dir", lambda: place / "source")
+    before = signal.getsignal(signal.SIGINT)
+    found: list[object] = []
+
+    def work() -> None:
+        with local.train("demo", {"train": "images"}, hyperparameters={"objective": "loss"}, job_name="it") as job:
+            until(lambda: job.log.is_file() and "ready" in job.log.read_text(), "the script runs")
+            found.extend([job.name, job.running, job.status])
+            with pytest.raises(
+                ThoraxError, match=r"^job it is InProgress and has no metrics; wait for it to complete$"
+            ):
+                job.metrics  # noqa: B018
+        found.extend([job.running, job.status, job.wait(), job.failure])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(200)
+    assert found == ["it", True, "InProgress", False, "Stopped", 130, None]
+    assert (place / "runs" / "it" / "checkpoints" / "0").read_text() == "saved"
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "ready" not in capsys.readouterr().out  # wait(quiet=True) shows no log
+
+
+def test_what_a_finished_job_knows(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("thorax_launch.paths.source_dir", lambda: place / "source")
+    start = functools.partial(local.train, "demo", {"train": "images"})
+    done = start(hyperparameters={"objective": "auc", "epochs": 3}, job_name="done")
+    assert (done.wait(), done.status, done.failure) == (0, "Completed", None)
+    words = json.loads((done.bundle / "argv0.json").read_text())
+    assert words[words.index("--epochs") + 1] == "3"
+    (done.directory.data / "metrics.json").write_text('{"n": 1}')
+    assert done.metrics == {"n": 1}
+    assert done.report == place / "runs" / "done" / "output" / "data" / "report.html"
+    failed = start(hyperparameters={"objective": "f1"}, job_name="failed")
+    assert failed.wait() != 0
+    assert (failed.status, failed.failure) == ("Failed", "labels=A names one label")
+    assert failed.wait() != 0  # a second time, at once
+
+
+def test_the_configuration_is_a_table_on_the_terminal(tmp_path: Path) -> None:
+    defaults = TrainingConfig().to_dict()
+    line = json.dumps({**defaults, "epochs": 3, "labels": ["A", "B"], "use_weighted_loss": True})
+    head, *rows = readable(f"configuration: {line}", tmp_path / "train.log").splitlines()
+    assert head == (
+        f"configuration: 3 of {len(defaults)} values differ from the defaults; all are in {tmp_path / 'train.log'}"
+    )
+    assert sorted(row.split() for row in rows) == [
+        ["epochs", "3", "default", "30"],
+        ["labels", "A,B", "default", "none"],
+        ["use_weighted_loss", "true", "default", "false"],
+    ]
+    for other in ("configuration: {", "configuration: 3", "epoch 1/3: x"):
+        assert readable(other, tmp_path) == other
+
+
 @pytest.mark.slow
 def test_the_demo_and_its_table(tmp_path: Path) -> None:
-    command = [sys.executable, str(REPO / "launch" / "demo.py"), "--set", "epochs=1", "--set", "image_shape=1,48,48"]
+    settings = [word for text in ("epochs=1", "warmup_epochs=0", "image_shape=1,48,48") for word in ("--set", text)]
+    command = [sys.executable, str(REPO / "launch" / "demo.py"), *settings]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "\nvalidation: " in done.stdout
-    assert "\ntest: 96 images" in done.stdout
+    for part in ("validation: 58 images of 22", "test: 96 images of 43"):
+        assert done.stdout.count(f"\n{part} patients, accuracy ") == 1
+    assert "configuration: {" not in done.stdout
+    (log,) = tmp_path.glob("runs/demo-*/output/train.log")
+    assert "configuration: {" in log.read_text()
     assert "report.html" in done.stdout
+    assert done.stdout.splitlines()[-4] == "next:"

@@ -104,7 +104,7 @@ def raw(address: str, sent: bytes, hang_up: bool = True) -> bytes:
     ],
 )
 def test_a_content_length_that_lies(app, classifier, length, body, status):
-    """Longer than the body: the connection ends before the body does, and nobody is left to answer."""
+    """Longer than the body: the connection ends before the body does, and no response can be sent."""
     got = raw(
         app[0],
         b"POST /invocations HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: "
@@ -207,7 +207,7 @@ def test_the_toolkits_handler(bundle, classifier, monkeypatch):
     from sagemaker_pytorch_serving_container.handler_service import HandlerService
 
     class Context:
-        """What TorchServe tells a handler of a request, and is told."""
+        """A request as TorchServe hands it to a handler, and the response."""
 
         system_properties = {"model_dir": str(bundle)}  # noqa: RUF012
 

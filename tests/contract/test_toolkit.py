@@ -57,8 +57,17 @@ def old_toolkit() -> Path:
     return folder
 
 
+def run(job: JobDirectory) -> int:
+    """The exit status; the log goes to stdout."""
+    toolkit = Toolkit(job, "train_model.py")
+    toolkit.start()
+    for line in toolkit.lines():
+        print(line)
+    return toolkit.wait()
+
+
 def start(job: JobDirectory, images: Path, hyperparameters: dict[str, Any], processes: int = 1) -> int:
-    """Runs a job whose hyperparameters.json says what the SDKs write: every value as JSON."""
+    """Runs a job whose hyperparameters.json holds what the SDKs write: every value as JSON."""
     job.lay_out(
         {},
         {"train": images / "train", "test": images / "test"},
@@ -70,7 +79,7 @@ def start(job: JobDirectory, images: Path, hyperparameters: dict[str, Any], proc
     file.write_text(
         json.dumps(json.loads(file.read_text()) | {key: json.dumps(value) for key, value in hyperparameters.items()})
     )
-    return Toolkit(job, "train_model.py").run()
+    return run(job)
 
 
 def test_same_result_in_the_toolkits_dialect(toolkit: str, images: Path, plain: dict[str, Any], tmp_path: Path) -> None:
@@ -99,7 +108,7 @@ def test_same_result_in_the_toolkits_dialect(toolkit: str, images: Path, plain: 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"epochz": 3}, "unknown hyperparameter epochz; did you mean epochs?"),
         ({"k": 3}, "unknown hyperparameter k"),
@@ -107,13 +116,13 @@ def test_same_result_in_the_toolkits_dialect(toolkit: str, images: Path, plain: 
     ],
 )
 def test_a_users_mistake_is_the_failure_that_sagemaker_shows(
-    wrong: dict[str, Any], told: str, toolkit: str, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    wrong: dict[str, Any], message: str, toolkit: str, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     job = JobDirectory.named(tmp_path, "wrong")
     assert start(job, images, wrong) == 1
-    assert job.failure.read_text().startswith(told)
+    assert job.failure.read_text().startswith(message)
     assert job.failure.read_text().count("\n") == 1
-    assert f"error: {told}" in capfd.readouterr().out
+    assert f"error: {message}" in capfd.readouterr().out
     assert not list(job.bundle.iterdir())
 
 
@@ -124,20 +133,20 @@ def test_two_processes_come_to_the_same(toolkit: str, images: Path, plain: dict[
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("batch_size", "7", "batch_size=7 "),
         ("epochz", "3", "unknown hyperparameter epochz"),
         ("labels", "a,b,c", "labels="),
     ],
 )
-def test_mistakes_of_two_processes_are_told_once(
-    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, text: str, told: str
+def test_a_mistake_of_two_processes_is_one_message(
+    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, text: str, message: str
 ) -> None:
     job = JobDirectory.named(tmp_path, "wrong-two")
     assert start(job, images, SETTINGS | {name: text}, processes=2) == 1
-    assert job.failure.read_text().startswith(told)
-    assert capfd.readouterr().out.count(f"error: {told}") == 1
+    assert job.failure.read_text().startswith(message)
+    assert capfd.readouterr().out.count(f"error: {message}") == 1
 
 
 def test_the_old_toolkit_is_the_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,5 +159,5 @@ def test_the_old_toolkit_is_the_one_that_runs(tmp_path: Path, monkeypatch: pytes
     )
     job = JobDirectory.named(tmp_path, "old")
     job.lay_out({}, {}, source_dir=source, program="train_model.py")
-    assert Toolkit(job, "train_model.py").run() == 0
+    assert run(job) == 0
     assert (job.base / "code" / "parent").read_text() == "/bin/sh"

@@ -243,7 +243,7 @@ def server(
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT / 'launch')!r}, {str(ROOT / 'source_dir')!r}]\nfrom pathlib import"
         f" Path\nfrom thorax_launch.local.serve_{kind} import serve\nsys.exit(serve(Path({str(bundle)!r}), {port},"
-        " say=lambda text: None))"
+        " show=lambda text: None))"
     )
     address = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as log:

@@ -12,7 +12,7 @@ import pytest
 import images
 import lambda_stand_ins
 from hosting import tiny_bundle
-from thorax_launch.clients import InProcess
+from thorax_launch.clients import BundleClient
 
 
 @pytest.fixture(scope="session")
@@ -33,22 +33,25 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Site:
-    """What the server at `address` does next: `limit` of a request (None.
-
-    Told to nobody), `busy` answers of 429 first.
+    """What the server at `address` does next: the `limit` of a request, in /metadata where it is `published`; `busy`
+    responses of 429 first.
     """
 
     def __init__(self) -> None:
-        self.address, self.limit, self.told, self.busy, self.sizes = "", 10**9, True, 0, []
+        self.address, self.limit, self.published, self.busy, self.sizes = "", 10**9, True, 0, []
 
 
 @pytest.fixture
 def site(findings: Path) -> Iterator[Site]:
-    state, model = Site(), InProcess(findings)
+    state, model = Site(), BundleClient(findings)
 
     def respond(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         if method == "GET":
-            return 200 if state.told else 404, {}, json.dumps({"limits": {"max_request_bytes": state.limit}}).encode()
+            return (
+                200 if state.published else 404,
+                {},
+                json.dumps({"limits": {"max_request_bytes": state.limit}}).encode(),
+            )
         state.sizes.append(len(body))
         if state.busy:
             state.busy -= 1
@@ -56,8 +59,8 @@ def site(findings: Path) -> Iterator[Site]:
         if len(body) > state.limit:
             return 413, {}, b'{"error": "too large"}'
         options = urlsplit(path).query or headers.get("X-Amzn-SageMaker-Custom-Attributes", "")
-        got = model.send(body, headers["Content-Type"], headers["Accept"], options)
-        return got.status, {"Content-Type": "application/json"}, got.body
+        response = model.send(body, headers["Content-Type"], headers["Accept"], options)
+        return response.status, {"Content-Type": "application/json"}, response.body
 
     with lambda_stand_ins.serving(respond) as address:
         state.address = address

@@ -8,19 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import nullcontext
 
 import pytest
 
 import images
 from conftest import ROOT, clean_environment
 from thorax.errors import ThoraxError
+from thorax_launch import local
 from thorax_launch.cli import demo, deploy, predict
-from thorax_launch.local import running_app
 
 
-def test_an_app_answers_until_it_is_stopped(bundle, tmp_path, monkeypatch, capsys):
-    """As deploy.py starts it, and as the demo ends with it."""
+def test_an_app_answers_until_it_is_stopped(bundle, tmp_path, capsys):
     words = [sys.executable, str(ROOT / "launch" / "deploy.py"), "--local", str(bundle), "--port", "0"]
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment()
@@ -29,59 +27,93 @@ def test_an_app_answers_until_it_is_stopped(bundle, tmp_path, monkeypatch, capsy
     shelf = images.folders(tmp_path / "test", NORMAL=["a.png"], PNEUMONIA=["b.png"])
     assert predict.main([address, str(shelf), "--json"]) == 0
     assert predict.main([str(bundle), str(shelf), "--json"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[:2] == told[2:]
-
-    monkeypatch.setattr(running_app, "running_app", lambda folder: nullcontext(address))
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        assert demo.serve(bundle, shelf, stay=False) == 0
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    said = capsys.readouterr().out
-    assert all(
-        text in said
-        for text in (
-            "b.png",
-            "PNEUMONIA (cut 0.500)",
-            f"web page: {address}",
-            f"python launch/deploy.py --local {bundle}",
-        )
-    )
-
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:2] == shown[2:]
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=30)
     assert (process.returncode, rest) == (0, "")
 
 
+def test_the_demo_ends_with_the_app_and_three_commands(bundle, tmp_path, capsys):
+    images.folders(tmp_path, PNEUMONIA=["b.png"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert demo.serve(bundle, tmp_path / "PNEUMONIA" / "b.png", stay=False) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    shown = capsys.readouterr().out
+    address = re.search(r"POST (http://127\.0\.0\.1:\d+/)invocations", shown)[1]
+    assert all(text in shown for text in ("b.png", "PNEUMONIA (cut 0.500)", f"web page: {address}   no terminal"))
+    assert [line.split("  ")[-1].strip() for line in shown.splitlines()[-3:]] == [
+        f"thorax deploy --local {bundle}",
+        f"thorax predict {bundle} {tmp_path / 'PNEUMONIA' / 'b.png'} --explain maps",
+        "thorax train pneumonia-resnet18 --local --train DIR --test DIR",
+    ]
+
+
+def test_an_endpoint_of_this_machine_is_a_handle(bundle, tmp_path):
+    images.put(tmp_path / "a.png", seed=1)
+    with local.deploy(bundle) as endpoint:
+        by_path, by_bytes = endpoint.predict([tmp_path / "a.png", (tmp_path / "a.png").read_bytes()])
+        with pytest.raises(ThoraxError, match=r"^image 1: "):
+            endpoint.predict([b"no image"])
+        with pytest.raises(ThoraxError, match="does not exist"):
+            endpoint.predict(["nowhere.png"])
+    assert by_path["probabilities"] == by_bytes["probabilities"]
+    assert by_path["labels"] == ["PNEUMONIA"]
+    with pytest.raises(ThoraxError, match="does not answer"):
+        endpoint.predict([tmp_path / "a.png"])
+
+
 @pytest.fixture
-def started(monkeypatch, tmp_path):
-    """Puts a program in deploy.py's place."""
+def server(monkeypatch, tmp_path):
+    """Puts a program in the place of `thorax deploy --local`."""
 
     def put(code: str) -> None:
-        (tmp_path / "thorax_launch.py").write_text(code)
-        monkeypatch.setattr(running_app, "child_environment", lambda: {**os.environ, "PYTHONPATH": str(tmp_path)})
+        (tmp_path / "server.py").write_text(code)
+        words = [sys.executable, str(tmp_path / "server.py")]
+        monkeypatch.setattr("thorax_launch.local.endpoints.child_command", lambda name: words)
 
     return put
 
 
-def test_a_running_app_is_stopped_at_the_end(started, tmp_path):
-    started(
-        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nprint('serving at"
-        " http://host:1/', flush=True)\ntime.sleep(99)"
-    )
-    with running_app.running_app(tmp_path) as address:
-        assert address == "http://host:1/"
+SERVER = """
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *args):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+open({pid!r}, "w").write(str(os.getpid()))
+print(f"serving at http://127.0.0.1:{{server.server_port}}/", flush=True)
+server.serve_forever()
+"""
+
+
+def test_an_endpoint_is_deleted_at_the_end_of_the_block(server, tmp_path):
+    server(SERVER.format(pid=str(tmp_path / "pid")))
+    with local.deploy(tmp_path) as endpoint:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", endpoint.address)
         pid = int((tmp_path / "pid").read_text())
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_an_app_that_does_not_start_says_why(started, tmp_path):
-    started("import sys\nprint('error: no bundle there', file=sys.stderr)\nsys.exit(1)")
-    with pytest.raises(ThoraxError, match=r"^no bundle there$"), running_app.running_app(tmp_path):
-        pass
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("print('error: no bundle there', file=sys.stderr); sys.exit(1)", "^no bundle there$"),
+        ("print('serving at http://127.0.0.1:9/'); sys.exit(3)", "http://127.0.0.1:9/ ended with exit code 3"),
+    ],
+)
+def test_a_server_that_does_not_start_says_why(code, message, server, tmp_path):
+    server(f"import sys\n{code}")
+    with pytest.raises(ThoraxError, match=message):
+        local.deploy(tmp_path)
 
 
 def test_a_broken_bundle_fails_in_one_line(tmp_path, capsys):

@@ -18,7 +18,8 @@ from typing import ClassVar
 import pytest
 
 from conftest import ROOT, TINY
-from thorax_launch import trials
+from thorax.errors import ThoraxError
+from thorax_launch import local, trials
 from thorax_launch.cli import leaderboard, tune
 
 pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[tune]'")
@@ -41,26 +42,26 @@ class FakeToolkit:
     """In the place of the toolkit: a job whose log is made up from its hyperparameters, by `log`."""
 
     log: Callable[[dict[str, str]], list[str]]
-    code = 0
-    told_to_end: ClassVar[list[str]] = []
+    stopped_jobs: ClassVar[list[str]] = []
 
-    def __init__(self, job, program, hear) -> None:
-        self.job, self.hear, self.ended = job, hear, False
+    def __init__(self, job, program) -> None:
+        self.job, self.stopped = job, False
 
-    def end_script(self) -> None:
-        self.ended = True
-        self.told_to_end.append(self.job.base.name)
-
-    def run(self) -> int:
-        texts = {
-            key: json.loads(text)
-            for key, text in json.loads((self.job.config / "hyperparameters.json").read_text()).items()
-        }
+    def start(self) -> None:
         (self.job.checkpoints / "checkpoint-1.pt").write_text("much")
-        for line in type(self).log(texts):
-            if not self.ended:
-                self.hear(line)
-        return type(self).code
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.stopped_jobs.append(self.job.base.name)
+
+    def lines(self):
+        stored = json.loads((self.job.config / "hyperparameters.json").read_text())
+        for line in type(self).log({key: json.loads(text) for key, text in stored.items()}):
+            if not self.stopped:
+                yield line
+
+    def wait(self) -> int:
+        return 130 if self.stopped else 0
 
 
 def good(values: dict[str, str]) -> list[str]:
@@ -75,7 +76,7 @@ def good(values: dict[str, str]) -> list[str]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("thorax_launch.local.tuning.Toolkit", FakeToolkit)
+    monkeypatch.setattr("thorax_launch.local.searches.Toolkit", FakeToolkit)
     monkeypatch.setattr(FakeToolkit, "log", good, raising=False)
     monkeypatch.setattr("thorax_launch.trials.Leaderboard.write_plot", lambda self, file: None)
     (tmp_path / "images").mkdir()
@@ -118,7 +119,7 @@ def test_a_search_and_its_leaderboard(here: Path, capsys: Capture, monkeypatch: 
     best = " ".join(
         f"--set {key}={found[0][key]}" for key in ("lr", "batch_size", "warmup_epochs", "early_stopping_patience")
     )
-    assert f"to train it again: python launch/train.py own.yaml --local --train images --set seed=7 {best}\n" in out
+    assert f"to train it again: thorax train own.yaml --local --train images --set seed=7 {best}\n" in out
     assert Path("runs/it/leaderboard.png").read_bytes()[:4] == b"\x89PNG"
     # the same table from what is stored
     assert leaderboard.main(["it", "--local", "--csv", "runs"]) == 1
@@ -149,7 +150,7 @@ def test_hopeless_jobs_are_stopped_early(
     words: tuple[str, ...], here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    FakeToolkit.told_to_end.clear()
+    FakeToolkit.stopped_jobs.clear()
 
     def worse_and_worse(values: dict[str, str]) -> list[str]:
         calls.append(1)
@@ -162,7 +163,7 @@ def test_hopeless_jobs_are_stopped_early(
     assert search("--max-jobs", "8", *words) == 0
     stopped = {row["job"] for row in rows() if row["status"] == "Stopped"}
     assert stopped
-    assert stopped == set(FakeToolkit.told_to_end)
+    assert stopped == set(FakeToolkit.stopped_jobs)
     assert rows()[0]["status"] == "Completed"
     assert ": stopped early" in capsys.readouterr().out
 
@@ -196,55 +197,52 @@ def test_a_failed_job_does_not_end_the_search(here: Path, capsys: Capture, monke
 def test_when_every_job_fails_the_search_does(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeToolkit, "log", lambda values: [])
     assert search("--max-jobs", "2") == 1
-    assert capsys.readouterr().err == "error: none of the 2 jobs came to a value; see runs/it/*/output/train.log\n"
+    assert capsys.readouterr().err == "error: none of the 2 jobs has a value; see runs/it/*/output/train.log\n"
 
 
 @pytest.mark.parametrize(
-    ("change", "words", "told"),
+    ("change", "words", "message"),
     [
         (("max: 0.1,", "max: 0.2,"), (), "lr 0.0001 to 0.1 log (now 0.0001 to 0.2 log)"),
         (("network: cnn5", "network: cnn5, objective: f1"), (), "objective not given (now f1)"),
         (("", ""), ("--set", "image_shape=1,64,64"), "image_shape not given (now 1,64,64)"),
-        (("", ""), ("--train", "other"), "--train {0}/films (now {0}/other)"),
+        (("", ""), ("--train", "other"), "--train {0}/images (now {0}/other)"),
         (("", ""), ("--test", "other"), "--test not given (now {0}/other)"),
         (("", ""), ("--strategy", "random"), "strategy bayesian (now random)"),
     ],
 )
 def test_another_search_of_that_name_is_left_alone(
-    change: tuple[str, str], words: tuple[str, ...], told: str, here: Path, capsys: Capture
+    change: tuple[str, str], words: tuple[str, ...], message: str, here: Path, capsys: Capture
 ) -> None:
     Path("other").mkdir()
     assert search("--max-jobs", "1") == 0
     before = rows()
     Path("own.yaml").write_text(RECIPE.replace(*change))
     assert search("--max-jobs", "2", *words) == 1
-    told = f"that search has {told.format(here.resolve())}; give the same again, or choose another name"
-    assert capsys.readouterr().err == f"error: --job-name it: {told}\n"
+    message = f"that search has {message.format(here.resolve())}; give the same again, or choose another name"
+    assert capsys.readouterr().err == f"error: --job-name it: {message}\n"
     assert rows() == before
     Path("own.yaml").write_text(RECIPE)
     assert search("--max-jobs", "2") == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--train", "nope"), "--train nope does not exist"),
         (("--test", "nope"), "--test nope does not exist"),
-        (
-            ("--plot", "own.yaml/p.png"),
-            "--plot own.yaml/p.png cannot be written: there is no folder own.yaml; name a file",
-        ),
-        (("--plot", "images"), "--plot images cannot be written: it is a folder; name a file"),
+        (("--plot", "own.yaml/p.png"), "--plot own.yaml/p.png: its folder cannot be made: "),
+        (("--plot", "images"), "--plot images is a folder; name a file, such as images/NAME"),
         (("--runs", "own.yaml"), "--runs: "),
     ],
 )
-def test_what_cannot_be_searched_is_told_before_there_is_a_search(
-    words: tuple[str, ...], told: str, here: Path, capsys: Capture
+def test_what_cannot_be_searched_is_refused_before_there_is_a_search(
+    words: tuple[str, ...], message: str, here: Path, capsys: Capture
 ) -> None:
     assert search(*words) == 1
     shown = capsys.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1)
-    assert shown.err.startswith(f"error: {told}")
+    assert shown.err.startswith(f"error: {message}")
     assert not Path("runs").exists()
 
 
@@ -270,16 +268,25 @@ def test_a_wrong_tune_part_is_one_line(wrong: str, here: Path, capsys: Capture) 
     assert not Path("runs").exists()
 
 
-def test_ctrl_c_leaves_the_job_to_be_taken_up(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_leaves_the_job_to_be_resumed(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     assert search("--max-jobs", "2") == 0
-    monkeypatch.setattr(FakeToolkit, "code", 130)
+
+    def interrupted(values: dict[str, str]):
+        yield "epoch 1/4: validation_auc=0.500000"
+        signal.raise_signal(signal.SIGINT)
+        while not FakeToolkit.stopped_jobs:
+            time.sleep(0.01)
+        yield "stopped"
+
+    FakeToolkit.stopped_jobs.clear()
+    monkeypatch.setattr(FakeToolkit, "log", interrupted)
     assert search("--max-jobs", "4") == 130
     assert (
         "search it is stopped after 2 of 4 jobs; to go on: the same command with --job-name it"
         in capsys.readouterr().out
     )
     stopped = next(row for row in rows() if row["status"] == "InProgress")
-    monkeypatch.setattr(FakeToolkit, "code", 0)
+    monkeypatch.setattr(FakeToolkit, "log", good)
     assert search("--max-jobs", "4") == 0
     found = rows()
     assert [row["job"] for row in found].count(stopped["job"]) == 1
@@ -290,6 +297,36 @@ def test_ctrl_c_leaves_the_job_to_be_taken_up(here: Path, capsys: Capture, monke
         "status": "Completed",
     }
     assert len(found) == 4
+
+
+def test_a_search_is_a_handle(here: Path, capsys: Capture) -> None:
+    with local.tune("own.yaml", {"train": "images"}, hyperparameters={"seed": 7}, job_name="it", max_jobs=3) as search:
+        assert search.wait(quiet=True) == 0
+        assert search.wait() == 0  # a second time, at once
+    assert (search.name, search.running, search.done, search.total) == ("it", False, 3, 3)
+    board = search.leaderboard()
+    assert search.best == board.ranked[0]
+    assert search.bundle(board.ranked[0]) == here / "runs" / "it" / board.ranked[0].name / "model"
+    assert board.best_command().startswith("thorax train own.yaml --local --train images --set seed=7 --set lr=0.0")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_search_is_stopped_at_the_end_of_the_block(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeToolkit.stopped_jobs.clear()
+
+    def endless(values: dict[str, str]):
+        yield "epoch 1/4: validation_auc=0.500000"
+        while not FakeToolkit.stopped_jobs:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(FakeToolkit, "log", endless)
+    with local.tune("own.yaml", {"train": "images"}, job_name="it", max_jobs=2) as search:
+        with pytest.raises(ThoraxError, match="search it is running already"):
+            local.tune("own.yaml", {"train": "images"}, job_name="it")
+        while not search.leaderboard().trials:
+            time.sleep(0.01)
+    assert (search.running, search.done, search.wait()) == (False, 0, 130)
+    assert search.best is None  # no job has come to its end
 
 
 @pytest.mark.parametrize("name", ["my_recipe", "a.b c", "x" * 100, "\N{LATIN SMALL LETTER A WITH DIAERESIS}", "-a-"])
@@ -324,11 +361,10 @@ DRIVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {launch!r})
-from thorax_launch.local.tuning import tune
-from thorax_launch.recipe import Recipe
-recipe = Recipe.load("own.yaml")
-search, static = recipe.search({{"max_jobs": 2}}, [])
-sys.exit(tune(recipe, search, static, runs=Path("runs"), name="it", channels={{"train": Path("images")}}, source_dir=Path("source")))
+from thorax_launch.cli.local_jobs import run_search
+from thorax_launch import local, paths
+paths.source_dir = lambda: Path("source")
+sys.exit(run_search(local.tune("own.yaml", {{"train": "images"}}, job_name="it", max_jobs=2), None))
 """
 
 
@@ -342,13 +378,13 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert first.stdout
     end = time.monotonic() + 200
-    heard = []
+    lines = []
     for line in first.stdout:
-        heard.append(line)
+        lines.append(line)
         if line.startswith("trial-001: epoch 1"):
             break
         assert time.monotonic() < end
-    assert heard[-1].startswith("trial-001: epoch 1"), heard
+    assert lines[-1].startswith("trial-001: epoch 1"), lines
     first.send_signal(signal.SIGKILL)
     first.wait()
     first.stdout.close()

@@ -55,11 +55,11 @@ def test_the_same_answers_wherever_the_model_is(where, findings, site, endpoint,
         "endpoint": "chest",
     }[where]
     assert predict.main([model, str(shelf), str(shelf / "a.png"), "--json"]) == 0
-    told = lines(capsys.readouterr().out)
-    assert [row["image"] for row in told] == ["a.png", "sub/b.jpeg", "a.png"]
+    shown = lines(capsys.readouterr().out)
+    assert [row["image"] for row in shown] == ["a.png", "sub/b.jpeg", "a.png"]
     expected = Classifier.load(findings, threads=1).predict([shelf / "a.png", shelf / "sub" / "b.jpeg"])
-    assert np.allclose([row["probabilities"] for row in told[:2]], expected, atol=1e-6)
-    assert told[0]["labels"] == ["Effusion", "Mass", "Nodule"]
+    assert np.allclose([row["probabilities"] for row in shown[:2]], expected, atol=1e-6)
+    assert shown[0]["labels"] == ["Effusion", "Mass", "Nodule"]
 
 
 def test_a_table_of_three_classes_shows_no_cuts(tmp_path, shelf, capsys):
@@ -96,8 +96,8 @@ def test_heat_maps_are_written(findings, endpoint, shelf, tmp_path, capsys):
             f"{image}.{label}.png" for image in ("a.png", "sub__b.jpeg") for label in ("Effusion", "Mass", "Nodule")
         )
         assert Image.open(out / "a.png.Mass.png").size == (32, 32)
-        told = lines(capsys.readouterr().out)
-        assert told[0]["heat_maps"]["Mass"] == str(out / "a.png.Mass.png")
+        shown = lines(capsys.readouterr().out)
+        assert shown[0]["heat_maps"]["Mass"] == str(out / "a.png.Mass.png")
     assert (
         predict.main([str(findings), str(shelf / "a.png"), "--explain", str(tmp_path / "one"), "--label", "Nodule"])
         == 0
@@ -111,9 +111,9 @@ def test_images_of_one_name_keep_apart(findings, shelf, tmp_path, monkeypatch, c
         images.put(tmp_path / name, seed=k)
     words = ["dup1/x.png", "dup2", "dup1__x.png", "../" + tmp_path.name + "/dup1/x.png"]
     assert predict.main([str(findings), *words, "--explain", "maps/in", "--label", "Mass", "--json"]) == 0
-    told = lines(capsys.readouterr().out)
-    assert [row["image"] for row in told] == ["dup1/x.png", "dup2/x.png", *words[2:]]
-    maps = [row["heat_maps"]["Mass"] for row in told]
+    shown = lines(capsys.readouterr().out)
+    assert [row["image"] for row in shown] == ["dup1/x.png", "dup2/x.png", *words[2:]]
+    maps = [row["heat_maps"]["Mass"] for row in shown]
     assert maps[:3] == [
         "maps/in/dup1__x.png.Mass.png",
         "maps/in/dup2__x.png.Mass.png",
@@ -139,7 +139,7 @@ def test_the_servers_own_form(findings, shelf, capfdbinary):
     )
 
 
-def test_a_image_that_fails_does_not_stop_the_others(findings, shelf, capsys):
+def test_an_image_that_fails_does_not_stop_the_others(findings, shelf, capsys):
     images.put(shelf / "bad.png", b"no image")
     assert predict.main([str(findings), str(shelf), "--json"]) == 1
     captured = capsys.readouterr()
@@ -152,15 +152,15 @@ def test_a_image_that_fails_does_not_stop_the_others(findings, shelf, capsys):
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_image_over_the_limit_is_sent_smaller(site, tmp_path, told, capsys):
+@pytest.mark.parametrize("published", [True, False])
+def test_an_image_over_the_limit_is_sent_smaller(site, tmp_path, published, capsys):
     """Whether the server names its limit or only says 413."""
-    site.limit, site.told = 60_000, told
+    site.limit, site.published = 60_000, published
     noise = np.random.default_rng(0).integers(0, 255, (700, 900), dtype=np.uint8)
     images.put(tmp_path / "large.png", images.data(noise))
     assert predict.main([site.address, str(tmp_path / "large.png"), "--json"]) == 0
     assert site.sizes[-1] <= 60_000
-    assert (site.sizes[0] <= 60_000) == told
+    assert (site.sizes[0] <= 60_000) == published
     assert len(lines(capsys.readouterr().out)[0]["probabilities"]) == 3
 
 
@@ -180,15 +180,15 @@ def test_a_busy_server_is_asked_again(site, findings, shelf):
     site.busy = 3
     waits: list[float] = []
     image = (shelf / "a.png").read_bytes()
-    got = clients.ask(clients.Server(site.address), image, "a", "application/json", wait=waits.append)
-    assert (got.status, waits) == (200, [7.0, 14.0, 21.0])
+    response = clients.invoke(clients.ServerClient(site.address), image, "a", "application/json", wait=waits.append)
+    assert (response.status, waits) == (200, [7.0, 14.0, 21.0])
     site.busy = 99
     with pytest.raises(clients.ThoraxError, match="busy"):
-        clients.ask(clients.Server(site.address), image, "a", "application/json", wait=waits.append)
+        clients.invoke(clients.ServerClient(site.address), image, "a", "application/json", wait=waits.append)
     assert 99 - site.busy == clients.TRIES
 
 
-def test_a_image_over_the_limit_goes_by_way_of_s3(site, tmp_path, monkeypatch, capsys):
+def test_an_image_over_the_limit_goes_by_way_of_s3(site, tmp_path, monkeypatch, capsys):
     """The image is put, named to the server, and taken away again."""
     calls: list[tuple[str, str, int]] = []
 
@@ -215,7 +215,7 @@ def test_a_image_over_the_limit_goes_by_way_of_s3(site, tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "shown"),
     [
         ("no/such", "no/such is neither a bundle's folder, nor a URL, nor the name of an endpoint"),
         ("ftp://host", "ftp://host is no address of a server"),
@@ -225,18 +225,18 @@ def test_a_image_over_the_limit_goes_by_way_of_s3(site, tmp_path, monkeypatch, c
         ("nobody", "endpoint nobody: ValidationError: Endpoint nobody"),
     ],
 )
-def test_nobody_there(model, told, endpoint, shelf, capsys):
+def test_nobody_there(model, shown, endpoint, shelf, capsys):
     assert predict.main([model, str(shelf / "a.png")]) == 1
     error = capsys.readouterr().err
-    assert told in error
+    assert shown in error
     assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("image", "told"), [("nosuch.png", "nosuch.png does not exist"), ("empty", "empty holds no images")]
+    ("image", "shown"), [("nosuch.png", "nosuch.png does not exist"), ("empty", "empty holds no images")]
 )
-def test_no_images_there(findings, tmp_path, monkeypatch, image, told, capsys):
+def test_no_images_there(findings, tmp_path, monkeypatch, image, shown, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     assert predict.main([str(findings), image]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {told}")
+    assert capsys.readouterr().err.startswith(f"error: {shown}")

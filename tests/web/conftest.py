@@ -13,14 +13,14 @@ from PIL import Image
 import images
 import lambda_stand_ins
 from hosting import tiny_bundle
-from thorax_launch.local.running_app import running_app
+from thorax_launch.local import deploy
 
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the app, without the last slash."""
-    with running_app(tiny_bundle(tmp_path_factory.mktemp("bundle"))) as address:
-        yield address.rstrip("/")
+    with deploy(tiny_bundle(tmp_path_factory.mktemp("bundle"))) as endpoint:
+        yield endpoint.address.rstrip("/")
 
 
 @pytest.fixture

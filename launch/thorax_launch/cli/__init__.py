@@ -6,6 +6,8 @@ import importlib
 import sys
 
 import thorax
+from thorax_launch.extras import missing
+from thorax_launch.invocation import examples
 
 COMMANDS = {
     "demo": "train on synthetic images here, and serve the result",
@@ -16,10 +18,10 @@ COMMANDS = {
     "follow": "the log of a running SageMaker job",
     "evaluate": "score a bundle on labelled images",
     "deploy": "serve a bundle, here or as an endpoint",
-    "predict": "ask a bundle, a server or an endpoint about images",
+    "predict": "images to a bundle, a server or an endpoint",
     "batch": "score a folder of images, here or as a batch transform",
     "pipeline": "check, train, evaluate, register if better",
-    "delete": "list and delete what costs on AWS",
+    "delete": "list and delete endpoints on AWS",
     "iam": "print IAM policies with least rights",
 }
 
@@ -39,9 +41,25 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"thorax {thorax.__version__}")
             return 0
         case [name, *rest] if name in COMMANDS:
-            return int(importlib.import_module(f"thorax_launch.cli.{name}").main(rest))
+            sys.argv[0] = f"thorax {name}"  # what a usage line begins with
+            return run(name, rest)
     print(f"error: {given[0]} is not a command of thorax; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
     return 2
+
+
+def run(name: str, arguments: list[str] | None = None) -> int:
+    """Runs the command of that name; its help shows commands as the user starts them, a missing package is one line.
+
+    Returns:
+        Its exit code.
+    """
+    module = importlib.import_module(f"thorax_launch.cli.{name}")
+    module.__doc__ = examples(module.__doc__ or "")
+    try:
+        return int(module.main(arguments))
+    except ModuleNotFoundError as error:
+        print(f"error: {missing(error)}", file=sys.stderr)
+        return 1
 
 
 def _help() -> str:

@@ -10,6 +10,7 @@ examples:
 from __future__ import annotations
 
 from thorax_launch.cli import flags
+from thorax_launch.invocation import command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return 1
             deletion.delete_all(things, settings)
         for left in deletion.running(settings):
-            print(f"still running, billed by the hour: {left} (python launch/delete.py {left})")
+            print(f"still running, billed by the hour: {left} ({command('delete')} {left})")
         return 0
 
     return flags.guarded(work)

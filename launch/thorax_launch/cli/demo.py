@@ -1,25 +1,26 @@
-"""The demo: synthetic chest X-rays, a local training job on them, its scores, and the app with the web page around the
-model.
+"""The demo: synthetic chest X-rays, a training job on them, its scores, and the app with the web page around the model.
 
 On a terminal the app stays up until Ctrl-C; elsewhere it answers one image and stops.
 
-usage: python launch/demo.py [--no-serve] [--runs DIR] [--set KEY=VALUE ...]
+example:
+    python launch/demo.py --set epochs=8
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 import signal
 import sys
 from pathlib import Path
 
 from thorax_launch.cli import flags
+from thorax_launch.invocation import command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: as launch/train.py."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Exit code: as `thorax train`."""
+    p = flags.script(__doc__)
     p.add_argument("--no-serve", action="store_true", help="end after the scores")
     p.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all local jobs (default: runs)"
@@ -32,56 +33,53 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def demo(args: argparse.Namespace) -> int:
-    """Trains, prints the scores, and serves."""
-    from thorax_launch.local.training import train  # late: --help is instant
-    from thorax_launch.names import dated
-    from thorax_launch.recipe import Recipe
+    """Trains, serves, and shows what to do next."""
+    from thorax_launch.cli.local_jobs import run_job  # late: --help is instant
+    from thorax_launch.hyperparameters import from_settings
+    from thorax_launch.local.jobs import train
 
-    recipe = Recipe.load("demo")
-    name = dated(recipe.name)
-    code = train(recipe, runs=args.runs, job_name=name, settings=args.set)
-    if code == 0:
-        print(f"\n{result_table(args.runs / name / 'output' / 'data' / 'metrics.json')}\n", flush=True)
-        if not args.no_serve:
-            code = serve(
-                args.runs / name / "model",
-                args.runs / "images" / "folders" / "test",
-                stay=sys.stdin.isatty() and sys.stdout.isatty(),
-            )
-    return code
-
-
-def result_table(metrics: Path) -> str:
-    """The scores that a run left, as text: validation, which chose the threshold, and test."""
-    from thorax.evaluation.formatting import table
-    from thorax.labels import LabelSpace
-
-    stored = json.loads(metrics.read_text(encoding="utf-8"))
-    scores = {part: stored[part] for part in ("validation", "test") if part in stored}
-    return table(scores, LabelSpace.from_dict(stored["labels"]))
+    job = train("demo", hyperparameters=from_settings(args.set), runs=args.runs)
+    resume = f"{command('train')} demo --local --runs {shlex.quote(str(args.runs))} --job-name {job.name}"
+    code = run_job(job, " ".join([resume, *(f"--set {shlex.quote(text)}" for text in args.set)]))
+    if code or job.status != "Completed":
+        return code
+    bundle, images = args.runs / job.name / "model", args.runs / "synthetic" / "folders" / "test"
+    image = sorted(images.glob("*/*.*"))[-1]
+    if args.no_serve:
+        print(next_commands(bundle, image))
+        return 0
+    return serve(bundle, image, stay=sys.stdin.isatty() and sys.stdout.isatty())
 
 
-def serve(bundle: Path, images: Path, *, stay: bool) -> int:
-    """Starts the app, asks it about one of the test images, and says where the page is.
+def serve(bundle: Path, image: Path, *, stay: bool) -> int:
+    """Starts the app, asks it about the image, and shows where the page is and what to do next.
 
     Returns 0, or 1 if the image failed.
     """
-    from thorax_launch.clients import Server
-    from thorax_launch.local.running_app import running_app
+    from thorax_launch.clients import ServerClient
+    from thorax_launch.local.endpoints import deploy
     from thorax_launch.predictions import predict
 
-    image = sorted(images.glob("*/*.*"))[-1]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the app goes with us
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the app ends with this process
     try:
-        with running_app(bundle) as address:
-            print(f"POST {address}invocations  {image}", flush=True)
-            code = predict(Server(address), [image])
-            print(
-                f"web page: {address}" + ("   Ctrl-C stops it" if stay else "   no terminal: it stops now"), flush=True
-            )
-            print(f"again:    python launch/deploy.py --local {bundle}", flush=True)
+        with deploy(bundle) as endpoint:
+            print(f"\nPOST {endpoint.address}invocations  {image}", flush=True)
+            code = predict(ServerClient(endpoint.address), [image])
+            ends = "Ctrl-C stops it" if stay else "no terminal: it stops now"
+            print(f"web page: {endpoint.address}   {ends}\n{next_commands(bundle, image)}", flush=True)
             if stay:
                 signal.pause()
     except KeyboardInterrupt:
         return 0
     return code
+
+
+def next_commands(bundle: Path, image: Path) -> str:
+    """Three commands to go on with."""
+    model = shlex.quote(str(bundle))
+    rows = (
+        ("the page again", f"{command('deploy')} --local {model}"),
+        ("heat maps of an image", f"{command('predict')} {model} {shlex.quote(str(image))} --explain maps"),
+        ("your own images", f"{command('train')} pneumonia-resnet18 --local --train DIR --test DIR"),
+    )
+    return "\n".join(["\nnext:", *(f"  {what:22} {words}" for what, words in rows)])

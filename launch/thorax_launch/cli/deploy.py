@@ -1,8 +1,7 @@
-"""Put a bundle behind an address: a SageMaker endpoint, or with --local a server on this machine. Ctrl-C answers what
-it has begun, then stops.
+"""Put a bundle behind an address: a SageMaker endpoint, or with --local a server on this machine.
 
-On AWS an endpoint of that name is updated where there is one. If it cannot be made or does not answer an image, all is
-taken back.
+The server answers what it has begun after Ctrl-C, then stops. On AWS an endpoint of that name is updated where there is
+one; if it cannot be made or does not answer an image, everything is taken back.
 
 examples:
     python launch/deploy.py --local runs/NAME/model
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from thorax_launch.cli import flags
 
-#: Each is launch/local/serve_NAME.py.
+#: Each is local/serve_NAME.py.
 SERVERS = ("app", "ray", "torchserve")
 
 

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--deploy-best",
         nargs=argparse.REMAINDER,
         metavar="FLAG",
-        help="then deploy the best job's bundle; what follows is for launch/deploy.py",
+        help="then deploy the best job's bundle; what follows is for `thorax deploy`",
     )
     flags.add_place(p)
     args = p.parse_args(arguments)
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             if file:
                 check_output(file, flag)
         if args.local:  # late: --help is instant
-            from thorax_launch.local.trial import load, study_leaderboard
+            from thorax_launch.local.study import load, study_leaderboard
 
             flags.check_local(args)
             board = study_leaderboard(load(args.runs.absolute() / args.name, args.name))
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def deploy_best(board: Leaderboard, args: argparse.Namespace) -> int:
-    """Hands the best job's bundle to launch/deploy.py."""
+    """Deploys the best job's bundle."""
     from thorax_launch.cli import deploy
 
     if board.best is None:

@@ -1,11 +1,9 @@
-"""Check the images, train, evaluate, and register the bundle where it is better than those before: a SageMaker
-Pipeline, or --local.
+"""Check images, train, evaluate, and register the bundle if it is better than those before it, on SageMaker or here.
 
 examples:
-    python launch/pipelines.py pneumonia-resnet18 --local --train images/train --test images/test --group chest
-    python launch/pipelines.py pneumonia-resnet18 --train images/train --test images/test --group chest --dry-run
-    python launch/pipelines.py pneumonia-resnet18 --train s3://BUCKET/train --test s3://BUCKET/test --group chest
-    --start
+    python launch/pipeline.py pneumonia-resnet18 --local --train images/train --test images/test --group chest
+    python launch/pipeline.py pneumonia-resnet18 --train images/train --test images/test --group chest --dry-run
+    python launch/pipeline.py pneumonia-resnet18 --train s3://BUCKET/train --test s3://BUCKET/test --group chest --start
 """
 
 from __future__ import annotations
@@ -54,20 +52,19 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace) -> int:
     """The steps one after the other, here."""
-    from thorax_launch.local.pipeline import run  # late: --help is instant
+    from thorax_launch.cli.local_pipeline import run  # late: --help is instant
+    from thorax_launch.hyperparameters import from_settings
     from thorax_launch.recipe import Recipe
 
     flags.check_local(args)
-    channels = flags.local_channels(flags.channels(args))
-    processes = flags.positive("--processes", args.processes) or 1
     return run(
         Recipe.load(args.recipe),
-        channels,
+        flags.local_channels(flags.channels(args)),
+        hyperparameters=from_settings(args.set),
         runs=args.runs,
         group=args.group,
         name=args.job_name or "",
-        settings=args.set,
-        processes=processes,
+        processes=flags.positive("--processes", args.processes) or 1,
     )
 
 

@@ -15,18 +15,15 @@ from thorax_launch.cli import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code.
-
-    0 done, 1 an error or an image that failed (one line each on standard error), 2 a wrong command line, 130 stopped.
-    """
+    """Exit code: 0 done, 1 an error or an image that failed (a line each), 2 a wrong command line, 130 stopped."""
     args = parser().parse_args(arguments)
 
     def work() -> int:
-        from thorax_launch.clients import asker  # late: --help is instant
+        from thorax_launch.clients import client_for  # late: --help is instant
         from thorax_launch.predictions import predict
 
         return predict(
-            asker(args.model, bucket=args.bucket),
+            client_for(args.model, bucket=args.bucket),
             args.images,
             as_json=args.json,
             explain=args.explain,
@@ -45,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="a line of JSON per image instead of a table")
     p.add_argument("--explain", type=Path, metavar="DIR", help="write heat maps there: IMAGE.LABEL.png")
     p.add_argument("--label", default="", help="with --explain: of this label alone")
-    p.add_argument("--accept", metavar="TYPE", help="print the answers as they come in this form, such as text/csv")
+    p.add_argument("--accept", metavar="TYPE", help="print the responses as they come in this form, such as text/csv")
     p.add_argument(
         "--bucket", metavar="NAME", help="S3 bucket for images over the payload limit; without it they are sent smaller"
     )

@@ -14,6 +14,7 @@ import shlex
 import sys
 
 from thorax_launch.cli import flags
+from thorax_launch.invocation import command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,19 +59,21 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace, given: list[str]) -> int:
     """Runs the job here."""
-    from thorax_launch.local.training import train  # late: --help is instant
-    from thorax_launch.recipe import Recipe
+    from thorax_launch.cli.local_jobs import run_job  # late: --help is instant
+    from thorax_launch.hyperparameters import from_settings
+    from thorax_launch.local.jobs import train
 
     flags.check_local(args)
-    return train(
-        Recipe.load(args.recipe),
+    job = train(
+        args.recipe,
+        flags.local_channels(flags.channels(args)),
+        hyperparameters=from_settings(args.set),
         runs=args.runs,
         job_name=args.job_name,
-        channels=flags.local_channels(flags.channels(args)),
-        settings=args.set,
         processes=flags.positive("--processes", args.processes) or 1,
-        resume_command=again(given, args.job_name),
     )
+    named = given if args.job_name else [*given, "--job-name", job.name]
+    return run_job(job, f"{command('train')} {shlex.join(named)}")
 
 
 def on_aws(args: argparse.Namespace) -> int:
@@ -83,13 +86,3 @@ def on_aws(args: argparse.Namespace) -> int:
     if not aws.begin(plan, settings, args):
         return 1
     return follow.watch(TrainingJob(plan.name, settings)) if args.wait else 0
-
-
-def again(arguments: list[str], job_name: str | None) -> str:
-    """The command that resumes this run; {name} stands for the job's name."""
-    command = (
-        shlex.join([*([] if sys.argv[0] == "" else ["python", sys.argv[0]]), *arguments])
-        .replace("{", "{{")
-        .replace("}", "}}")
-    )
-    return command if job_name else f"{command} --job-name {{name}}"

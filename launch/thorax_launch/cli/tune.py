@@ -1,12 +1,11 @@
 """Search hyperparameters: a SageMaker tuning job, or with --local the same ranges as jobs on this machine under Optuna.
 
-What is searched is the recipe's `tune:` part. See launch/leaderboard.py for the jobs so far, best first.
+The recipe's `tune:` part names what is searched.
 
 examples:
     python launch/tune.py pneumonia-resnet18 --local --train DIR --test DIR --max-jobs 10
     python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/images/train --strategy hyperband --dry-run
-    python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/images/train --yes --deploy-best --instance-type
-    ml.m5.large --yes
+    python launch/tune.py pneumonia-resnet18 --train s3://BUCKET/images/train --yes --deploy-best --yes
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from thorax.files import check_output
 from thorax_launch.cli import flags, leaderboard
+from thorax_launch.invocation import command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         "--deploy-best",
         nargs=argparse.REMAINDER,
         metavar="FLAG",
-        help="wait, then deploy the best job; what follows is for launch/deploy.py",
+        help="wait, then deploy the best job; what follows is for `thorax deploy`",
     )
     flags.add_machine(p)
     flags.add_settings(p)
@@ -81,31 +82,27 @@ def parser() -> argparse.ArgumentParser:
 
 def local(args: argparse.Namespace) -> int:
     """Runs the search here."""
+    from thorax_launch.cli.local_jobs import run_search  # late: --help is instant
     from thorax_launch.hyperparameters import from_settings
-    from thorax_launch.local.tuning import tune  # late: --help is instant
-    from thorax_launch.names import LONGEST, dated
-    from thorax_launch.recipe import Recipe
+    from thorax_launch.local.searches import tune
 
     flags.check_local(args)
-    recipe = Recipe.load(args.recipe)
-    search, static = recipe.search(changes(args), from_settings(args.set))
-    name = args.job_name or f"{dated(recipe.name, LONGEST - len('-tuning'))}-tuning"
-    code = tune(
-        recipe,
-        search,
-        static,
+    if args.plot:
+        check_output(args.plot, "--plot")
+    search = tune(
+        args.recipe,
+        flags.local_channels(flags.channels(args)),
+        hyperparameters=from_settings(args.set),
         runs=args.runs,
-        name=name,
-        channels=flags.local_channels(flags.channels(args)),
+        job_name=args.job_name,
         processes=flags.positive("--processes", args.processes) or 1,
-        recipe_argument=args.recipe,
-        plot=args.plot,
+        **changes(args),
     )
-    return (
-        code
-        if code or args.deploy_best is None
-        else leaderboard.main([name, "--local", "--runs", str(args.runs), "--deploy-best", *args.deploy_best])
-    )
+    code = run_search(search, args.plot)
+    if code or args.deploy_best is None:
+        return code
+    words = [search.name, "--local", "--runs", str(args.runs), "--deploy-best", *args.deploy_best]
+    return leaderboard.main(words)
 
 
 def on_aws(args: argparse.Namespace) -> int:
@@ -119,7 +116,7 @@ def on_aws(args: argparse.Namespace) -> int:
     plan = plan_search(recipe, channels, hyperparameters, options, settings)
     if not aws.begin(plan, settings, args):
         return 1
-    print(f"its jobs so far, best first: python launch/leaderboard.py {plan.name}", flush=True)
+    print(f"its jobs so far, best first: {command('leaderboard')} {plan.name}", flush=True)
     if args.deploy_best is None:
         return 0
     TuningJob(plan.name, settings).wait()

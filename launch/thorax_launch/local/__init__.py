@@ -1,1 +1,7 @@
-"""The same jobs on this machine: real toolkit, real folders, no account."""
+"""Jobs, searches and endpoints on this machine, with the toolkit and the servers of SageMaker; no account needed."""
+
+from thorax_launch.local.endpoints import LocalEndpoint, deploy
+from thorax_launch.local.jobs import LocalJob, train
+from thorax_launch.local.searches import LocalSearch, tune
+
+__all__ = ["LocalEndpoint", "LocalJob", "LocalSearch", "deploy", "train", "tune"]

@@ -16,6 +16,8 @@ from thorax_launch.local.processes import of_job
 #: SageMaker's pattern for the names of training jobs.
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 HOST = "algo-1"
+#: Folder beside the jobs' that holds synthetic images; no job may have its name.
+SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class JobDirectory:
                 f"--job-name {name} must be 1 to 63 letters, digits and hyphens, no hyphen first or last, as SageMaker"
                 " asks"
             )
-        if name == "images":
-            raise ThoraxError("--job-name images is taken: the synthetic images are there; choose another name")
+        if name == SYNTHETIC:
+            raise ThoraxError(f"--job-name {name} is taken: the synthetic images are there; choose another name")
         job = cls(runs.absolute() / name)
         if job.base.exists() and not job.exists and (not job.base.is_dir() or any(job.base.iterdir())):
             raise ThoraxError(f"--job-name {name}: {job.base} exists and is not a job's folder; choose another name")
@@ -99,22 +101,20 @@ class JobDirectory:
             processes: more than 1 starts that many under torchrun.
 
         Raises:
-            ThoraxError: the job is running already, a channel's folder does not exist, or the folder cannot be written.
+            ThoraxError: the job is running already, or the folder cannot be written.
         """
         if running := of_job(str(self.base)):
             raise ThoraxError(
                 f"job {self.base.name} is still running (process {running[0].pid}); wait for it or choose another"
                 " --job-name"
             )
-        check_channels(channels)
         try:
             for folder in (self.config, self.base / "input" / "data", self.bundle, self.data, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             for stale in (self.failure, self.failure.with_name("success")):
                 stale.unlink(missing_ok=True)
-            shutil.rmtree(
-                self.base / "code", ignore_errors=True
-            )  # the toolkit copies source_dir only where there is no code yet
+            # The toolkit copies source_dir only where there is no code yet.
+            shutil.rmtree(self.base / "code", ignore_errors=True)
             self._link_channels(channels)
             self._write("inputdataconfig", {name: dict(_CHANNEL) for name in channels})
             self._write("resourceconfig", _RESOURCES)
@@ -140,13 +140,6 @@ class JobDirectory:
         (self.config / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def check_channels(channels: Mapping[str, Path]) -> None:
-    """Raises ThoraxError where one of the folders (or files) does not exist."""
-    for name, path in channels.items():
-        if not path.exists():
-            raise ThoraxError(f"--{name} {path} does not exist")
-
-
 _CHANNEL = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
 _RESOURCES = {
     "current_host": HOST,
@@ -163,7 +156,7 @@ def _start(job_name: str, source_dir: Path, program: str, processes: int) -> dic
     start: dict[str, object] = {
         "sagemaker_program": program,
         "sagemaker_submit_directory": str(source_dir.resolve()),
-        "sagemaker_container_log_level": 30,  # warnings: else 200 lines of environment come before the first of ours
+        "sagemaker_container_log_level": 30,  # warnings: else 200 lines of environment come first
         "sagemaker_job_name": job_name,
     }
     if processes > 1:

@@ -1,9 +1,9 @@
 """The processes of a local job: found by the SAGEMAKER_BASE_DIR that each inherits, stopped in the right order.
 
-Run as a script it is the guard of one job: it waits until the launcher is gone, however it went, and then stops
-what is left.
+Run as a script it is the guard of one job: it waits until the launcher ends, in whatever way, and then stops what is
+left of the job.
 
-    python launch/local/processes.py BASE PROGRAM < pipe held open by the launcher
+    python processes.py BASE PROGRAM < pipe held open by the launcher
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def of_job(base: str) -> list[psutil.Process]:
                 continue
             if process.environ().get("SAGEMAKER_BASE_DIR") == base:
                 found.append(process)
-        except (psutil.Error, OSError):  # gone meanwhile, or somebody else's
+        except (psutil.Error, OSError):  # it has ended, or belongs to another user
             continue
     return found
 
@@ -48,7 +48,7 @@ def terminate(base: str, program: str) -> list[psutil.Process]:
 
 
 def kill(base: str) -> None:
-    """SIGKILL to everything of the job, again until nothing is left, for the dying may still have had children."""
+    """SIGKILL to everything of the job until nothing is left: a process may have started others before it ended."""
     for _ in range(50):
         if not (left := of_job(base)):
             return

@@ -11,15 +11,15 @@ from typing import Any
 from thorax.errors import ThoraxError
 
 
-def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print, **settings: Any) -> int:
+def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print, **settings: Any) -> int:
     """Serves a bundle until SIGTERM or Ctrl-C, then answers what it has begun.
 
     Args:
         bundle: its folder.
         port: 0: a free one.
         host: the address to listen at; the default is this machine alone.
-        say: told where the server is, once it answers.
-        settings: of thorax.serving.settings.Settings; they win over the environment.
+        show: called with the line that names the address, once the server answers there.
+        settings: of ServerSettings; they win over the environment.
 
     Returns:
         Exit code 0.
@@ -38,7 +38,7 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print,
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: uvicorn drains, then raises it again
     with listen(host, port) as socket, suppress(KeyboardInterrupt):
         service = Service.start(bundle, chosen)
-        say(f"serving {bundle} at http://{host}:{socket.getsockname()[1]}/")
+        show(f"serving {bundle} at http://{host}:{socket.getsockname()[1]}/")
         config = uvicorn.Config(
             create_app(lambda: service),
             log_level="warning",
@@ -55,7 +55,7 @@ def listen(host: str, port: int) -> Any:
     """A socket that listens.
 
     Raises:
-        ThoraxError: the port is taken or not ours to take.
+        ThoraxError: the port is taken, or needs more rights.
     """
     import socket
 
@@ -63,7 +63,7 @@ def listen(host: str, port: int) -> Any:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen(512)  # who reads the address may call at once
+        listening.listen(512)  # requests may come as soon as the address is printed
     except (OSError, OverflowError) as error:
         listening.close()
         raise ThoraxError(

@@ -1,6 +1,6 @@
 """A bundle under Ray Serve on this machine, from the code that travels in the bundle, as on AWS.
 
-Run as a script it is the process that holds Ray: python launch/local/serve_ray.py HOST PORT
+Run as a script it is the process that holds Ray: python serve_ray.py HOST PORT
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 
-def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print, **settings: Any) -> int:
+def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print, **settings: Any) -> int:
     """Serves a bundle until SIGTERM or Ctrl-C.
 
     Args:
         bundle: its folder.
         port: must be free; Ray's own ports are chosen by Ray.
         host: the address to listen at.
-        say: told where the server will be.
-        settings: of thorax.serving.settings; replicas, max_replicas, cpus and gpus too.
+        show: called with the line that names the address, before the server answers there.
+        settings: of ServerSettings; replicas, max_replicas, cpus and gpus too.
 
     Returns:
         Its exit code.
@@ -31,15 +31,16 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print,
 
     from thorax.errors import ThoraxError
     from thorax.serving.bundle import Bundle
+    from thorax_launch.extras import install
     from thorax_launch.local.serve_app import listen
     from thorax_launch.local.server_process import as_environment, run
 
     if find_spec("ray") is None:
-        raise ThoraxError("--server ray needs Ray Serve: pip install 'thorax-sagemaker[ray]'")
+        raise ThoraxError(f"--server ray needs Ray Serve: {install('ray')}")
     Bundle.load(bundle)
     with listen(host, port) as socket:
         port = socket.getsockname()[1]
-    say(f"serving {bundle} at http://{host}:{port}/ under Ray Serve, in half a minute")
+    show(f"serving {bundle} at http://{host}:{port}/ under Ray Serve, in half a minute")
     folder = bundle.resolve()
     environment = as_environment(settings) | {
         "PYTHONPATH": os.pathsep.join([str(folder), str(folder / "code")]),

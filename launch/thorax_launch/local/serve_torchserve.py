@@ -21,15 +21,15 @@ NEEDED = {
 }
 
 
-def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print, **settings: Any) -> int:
+def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print, **settings: Any) -> int:
     """Serves a bundle until SIGTERM or Ctrl-C.
 
     Args:
         bundle: its folder.
         port: must be free, and the next two as well (TorchServe's management and metrics).
         host: must be this machine: TorchServe's management has no password.
-        say: told where the server will be.
-        settings: of thorax.serving.settings; `workers` are TorchServe's processes.
+        show: called with the line that names the address, before the server answers there.
+        settings: of ServerSettings; `workers` are TorchServe's processes.
 
     Returns:
         Its exit code.
@@ -42,26 +42,27 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", say: Any = print,
 
     from thorax.errors import ThoraxError
     from thorax.serving.bundle import Bundle
+    from thorax_launch.extras import install
     from thorax_launch.local.serve_app import listen
     from thorax_launch.local.server_process import as_environment, run
 
     if host not in ("127.0.0.1", "localhost"):
         raise ThoraxError(
-            f"--host {host}: TorchServe listens on 127.0.0.1 only, for who reaches its management can run code"
+            f"--host {host}: TorchServe listens on 127.0.0.1 only, because its management interface can run code"
         )
     if not shutil.which("java"):
         raise ThoraxError(
             "--server torchserve needs Java 17: install a JRE (Debian: apt-get install default-jre-headless)"
         )
     if missing := [package for module, package in NEEDED.items() if find_spec(module) is None]:
-        raise ThoraxError(f"--server torchserve needs {', '.join(missing)}: pip install 'thorax-sagemaker[torchserve]'")
+        raise ThoraxError(f"--server torchserve needs {', '.join(missing)}: {install('torchserve')}")
     Bundle.load(bundle)
     with listen(host, port) as socket:
         port = socket.getsockname()[1]
     workers = settings.pop("workers", 0) or 1
     with TemporaryDirectory(prefix="torchserve-") as base:
         (Path(base) / "model").symlink_to(bundle.resolve())
-        say(f"serving {bundle} at http://127.0.0.1:{port}/ under TorchServe, in ten seconds")
+        show(f"serving {bundle} at http://127.0.0.1:{port}/ under TorchServe, in ten seconds")
         started = as_environment(settings) | environment(base, port, workers)
         return run([sys.executable, str(Path(__file__).resolve()), base], started, Path(base))
 

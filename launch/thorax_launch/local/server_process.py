@@ -1,4 +1,4 @@
-"""A server in a process of its own, which ends when we are told to."""
+"""Runs a server in a process of its own, which ends with all its children when this one is asked to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-#: Seconds that a server which was asked to stop has; then it is killed with all its children.
+#: Seconds that a server has to end after SIGTERM; then it is killed with all its children.
 GRACE = 60.0
 
 
@@ -24,21 +24,21 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
         Its exit code; 0 where it ended because it was asked to.
     """
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, start_new_session=True)
-    asked = []
+    stopping = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
+        stopping.append(number)
         process.terminate()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    children: set[psutil.Process] = set()  # all that ever were: an orphan is nobody's child any more
+    children: set[psutil.Process] = set()  # all that there ever were: an orphan is no longer found below the process
     try:
         while process.poll() is None:
             children.update(_below(process.pid))
             try:
-                process.wait(GRACE if asked else 1.0)
+                process.wait(GRACE if stopping else 1.0)
             except subprocess.TimeoutExpired:
-                if asked:
+                if stopping:
                     process.kill()
     finally:
         for number, handler in before.items():
@@ -46,11 +46,11 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
         if process.poll() is None:
             process.kill()
         _, left = psutil.wait_procs(children, timeout=5)
-        for one in left:
+        for child in left:
             with suppress(psutil.Error):
-                one.kill()
+                child.kill()
         psutil.wait_procs(left, timeout=5)
-    return 0 if asked else process.returncode
+    return 0 if stopping else process.returncode
 
 
 def as_environment(settings: Mapping[str, Any]) -> dict[str, str]:

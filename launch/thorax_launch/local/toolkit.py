@@ -8,103 +8,179 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
+from typing import IO, Protocol
 
 from thorax.errors import ThoraxError
+from thorax_launch.extras import install
 from thorax_launch.local import processes
 from thorax_launch.local.job_directory import JobDirectory
 
 INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: A run's own variables, which must not leak in from the shell, the notebook or the job that the launcher runs in.
+#: Variables of another run, which must not leak in from the shell, the notebook or the job that the launcher runs in.
 _FOREIGN = ("SM_", "SAGEMAKER_", "TORCHELASTIC_", "PET_")
-_FOREIGN_NAMES = {
-    "PYTHONUNBUFFERED",
-    "RANK",
-    "WORLD_SIZE",
-    "LOCAL_RANK",
-    "LOCAL_WORLD_SIZE",
-    "GROUP_RANK",
+_FOREIGN_NAMES = {"PYTHONUNBUFFERED", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"} | {
     "MASTER_ADDR",
     "MASTER_PORT",
 }
 
 
 class Toolkit:
-    """One run of the toolkit's `train` command over a job directory.
+    """One run of the toolkit's `train` command over a job directory, in the background.
 
-    The toolkit does not hand a SIGTERM on to the script, and a Ctrl-C would reach both at once. So it runs in a
-    session of its own; on Ctrl-C, SIGTERM or a closed terminal the script alone is told, and the rest ends after it.
-    A second Ctrl-C, or a script that is not done in `processes.GRACE` seconds, kills all. A guard process does the
-    same should the launcher itself be killed.
+    The toolkit does not pass SIGTERM on to the script, and Ctrl-C would reach both at once. So it runs in a session of
+    its own: `stop` signals the script alone, and the rest ends after it; a script that has not ended after
+    `processes.GRACE` seconds is killed. A guard process does the same when this process is killed.
+
+    Attributes:
+        stopped: whether `stop` or `kill` was called.
+        began: when it was made, in seconds since 1970.
     """
 
-    def __init__(self, job: JobDirectory, program: str, hear: Callable[[str], None] | None = None) -> None:
+    def __init__(self, job: JobDirectory, program: str) -> None:
         """
         Args:
             job: laid out.
             program: the script's file name, as in the job's sagemaker_program.
-            hear: takes every line of the log, in place of stdout.
         """
-        self._base = str(job.base)
-        self._log = job.log
-        self._program = program
+        self._base, self._program, self._log = str(job.base), program, job.log
         self._environment = _environment(job)
-        self._toolkit: subprocess.Popen[bytes] | None = None
-        self._signals = 0
-        self._hear = hear or _say
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.stopped, self.began = False, time.time()
 
-    def run(self) -> int:
-        """Runs to the end, the log going to stdout and to output/train.log.
-
-        Returns:
-            0 for success, `INTERRUPTED` where a signal stopped it, else the toolkit's exit code.
+    def start(self) -> None:
+        """Starts the run, unless it was stopped before.
 
         Raises:
             ThoraxError: the toolkit is not installed.
         """
         command = _command()
-        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        if self.stopped:
+            return
         guard = _own_session(
             [sys.executable, "-P", processes.__file__, self._base, self._program], stdin=subprocess.PIPE
         )
-        try:
-            return self._run(command)
-        finally:
-            processes.kill(self._base)
-            guard.communicate()
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _run(self, command: list[str]) -> int:
-        if self._signals:
-            return INTERRUPTED
-        self._toolkit = _own_session(
+        self._process = _own_session(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment
         )
-        if self._signals:  # it came while the process was being made
-            self.end_script()
-        pump = threading.Thread(target=_pump, args=(self._toolkit, self._log, self._hear), daemon=True)
-        pump.start()
-        code = self._toolkit.wait()
+        threading.Thread(target=self._follow, args=(self._process, guard), daemon=True).start()
+        if self.stopped:  # a signal came while the process was being made
+            self.stop()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def lines(self) -> Iterator[str]:
+        """Every line of the log as it comes, until the run has ended and no process of it is left."""
+        while self._process and (line := self._lines.get()) is not None:
+            yield line
+        self._lines.put(None)  # for the next caller
+
+    def wait(self) -> int:
+        """The exit status once the run has ended: 0, `INTERRUPTED` where it was stopped, else the toolkit's."""
+        for _ in self.lines():
+            pass
+        return INTERRUPTED if self.stopped or self._process is None else self._process.wait()
+
+    def stop(self) -> None:
+        """Asks the script to save a checkpoint and end; returns at once."""
+        self.stopped = True
+        if self._process:
+            threading.Thread(target=processes.stop, args=(self._base, self._program), daemon=True).start()
+
+    def kill(self) -> None:
+        """Ends every process of the run at once."""
+        self.stopped = True
+        processes.kill(self._base)
+
+    def _follow(self, toolkit: subprocess.Popen[bytes], guard: subprocess.Popen[bytes]) -> None:
+        assert toolkit.stdout
+        reader = threading.Thread(target=self._read, args=(toolkit.stdout,), daemon=True)
+        reader.start()
+        toolkit.wait()
         processes.kill(self._base)  # nothing may hold the log open or outlive the run
-        pump.join()
-        return INTERRUPTED if self._signals else code
+        reader.join()
+        guard.communicate()
+        self._lines.put(None)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signals += 1
-        if self._signals == 1:
-            _say("stopping: a checkpoint is being saved (once more Ctrl-C to kill the run at once)")
-            if self._toolkit:
-                self.end_script()
+    def _read(self, output: IO[bytes]) -> None:
+        """Copies the output, as it comes, to the log file and to `lines` until the last process closes it."""
+        with self._log.open("ab", buffering=0) as file:
+            full = False
+            for line in output:
+                self._lines.put(line.decode("utf-8", "replace").rstrip("\n"))
+                try:
+                    full = full or not file.write(line)
+                except OSError as error:  # the run goes on: a pipe that is not read would stop it
+                    full = True
+                    self._lines.put(f"warning: {self._log} is not written any more: {error.strerror}")
+
+
+class Stoppable(Protocol):
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+@contextmanager
+def stopped_by_signals(run: Stoppable) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal stop `run` with a checkpoint; a second one kills it.
+
+    Outside the main thread, where no signal arrives, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
+            show("stopping: a checkpoint is being saved (once more Ctrl-C to kill the run at once)")
+            run.stop()
         else:
-            processes.kill(self._base)
+            run.kill()
 
-    def end_script(self) -> None:
-        """Tells the script to save and end; returns at once."""
-        threading.Thread(target=processes.stop, args=(self._base, self._program), daemon=True).start()
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def show(line: str) -> None:
+    """Prints a line; where stdout is closed the run and its log go on."""
+    try:
+        print(line, flush=True)
+    except (BrokenPipeError, ValueError):
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def failure_reason(job: JobDirectory) -> str:
+    """Why a run failed, in one line: the trainer's own message, or the best of the toolkit's."""
+    try:
+        text = job.failure.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        text = ""
+    lines = text.splitlines()
+    if len(lines) == 1:
+        return lines[0].removeprefix("error: ")
+    causes = [
+        line.strip().removeprefix("ErrorMessage").strip(' "')
+        for line in lines
+        if "Error: " in line or "Exception: " in line
+    ]
+    causes = [line for line in causes if not line.startswith(("Framework Error", "sagemaker_training.errors"))]
+    return (
+        causes[-1] if causes else f"the training script ended without a message; its log is {os.path.relpath(job.log)}"
+    )
 
 
 def _command() -> list[str]:
@@ -116,14 +192,10 @@ def _command() -> list[str]:
     script = Path(sys.executable).with_name("train")
     if not script.is_file():
         raise ThoraxError(
-            f"the SageMaker training toolkit is not installed in {sys.prefix}; run: make setup, or pip install -e"
-            " '.[train]'"
+            f"the SageMaker training toolkit is not installed in {sys.prefix}; run: make setup, or {install('train')}"
         )
-    return [
-        sys.executable,
-        "-u",
-        str(script),
-    ]  # -u: the log is live; PYTHONUNBUFFERED would also shred the script's lines
+    # -u: the log is live; PYTHONUNBUFFERED would also be inherited and split the script's lines
+    return [sys.executable, "-u", str(script)]
 
 
 def _environment(job: JobDirectory) -> dict[str, str]:
@@ -153,44 +225,3 @@ def _free_port() -> int:
 def _own_session(command: list[str], **options: object) -> subprocess.Popen[bytes]:
     start: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
     return start(command, start_new_session=True, **options)
-
-
-def _pump(toolkit: subprocess.Popen[bytes], log: Path, hear: Callable[[str], None]) -> None:
-    """Copies the run's output, as it comes, to the log file and to `hear` until the last process closes it."""
-    assert toolkit.stdout
-    with log.open("ab", buffering=0) as file:
-        full = False
-        for line in toolkit.stdout:
-            hear(line.decode("utf-8", "replace").rstrip("\n"))
-            try:
-                full = full or not file.write(line)
-            except OSError as error:  # the run goes on: who does not read its pipe would stop it
-                full = True
-                _say(f"warning: {log} is not written any more: {error.strerror}")
-
-
-def _say(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except (BrokenPipeError, ValueError):  # nobody listens any more; the run and its log go on
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
-def last_words(job: JobDirectory) -> str:
-    """Why a run failed, in one line: the trainer's own words, or the best of the toolkit's."""
-    try:
-        told = job.failure.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        told = ""
-    lines = told.splitlines()
-    if len(lines) == 1:
-        return lines[0].removeprefix("error: ")
-    causes = [
-        line.strip().removeprefix("ErrorMessage").strip(' "')
-        for line in lines
-        if "Error: " in line or "Exception: " in line
-    ]
-    causes = [line for line in causes if not line.startswith(("Framework Error", "sagemaker_training.errors"))]
-    if causes:
-        return causes[-1]
-    return f"the training script ended without saying why; its log is {os.path.relpath(job.log)}"

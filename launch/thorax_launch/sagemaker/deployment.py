@@ -10,6 +10,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
+from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, clean, dated
 from thorax_launch.options import EndpointOptions
 from thorax_launch.sagemaker import hosting
@@ -216,7 +217,7 @@ def make(deployment: Deployment, before: str) -> None:
     if before:
         undo.forget_old()
     print(
-        f"endpoint {spec.endpoint_name} answers in {settings.region}; it costs until deleted: python launch/delete.py"
+        f"endpoint {spec.endpoint_name} answers in {settings.region}; it costs until deleted: {command('delete')}"
         f" {spec.endpoint_name}"
     )
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from thorax.errors import ThoraxError
-from thorax_launch import clients
+from thorax_launch.clients import EndpointClient, predict_all
 from thorax_launch.options import EndpointOptions, chosen
-from thorax_launch.predictions import AT_ONCE, VERBOSE
 from thorax_launch.sagemaker import deletion, deployment
 from thorax_launch.sagemaker.account import completed
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
@@ -41,19 +37,7 @@ class Endpoint(Handle):
             ThoraxError: an image cannot be read, the model refuses it (with its reason), or AWS refuses.
         """
         self.check_sent()
-        asked = clients.Endpoint(self.name, self.session)
-
-        def ask(image: str | Path | bytes) -> dict[str, Any]:
-            name = "the image" if isinstance(image, bytes) else str(image)
-            try:
-                content = image if isinstance(image, bytes) else Path(image).read_bytes()
-            except OSError as error:
-                raise ThoraxError(f"{name} cannot be read: {error.strerror}") from None
-            answer: dict[str, Any] = json.loads(clients.ask(asked, content, name, VERBOSE).body)
-            return answer
-
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(ask, images))
+        return predict_all(EndpointClient(self.name, self.session), images)
 
     def delete(self) -> None:
         """Deletes autoscaling, endpoint, configuration and model; S3 keeps its files.

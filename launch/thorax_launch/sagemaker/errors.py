@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax_launch.invocation import command
 from thorax_launch.settings import AwsSettings
 
 
@@ -77,7 +78,7 @@ def _advice(code: str, message: str, settings: AwsSettings) -> str:
             " give --role"
         )
     if ("ccess" in code and "enied" in code) or code in ("403", "UnauthorizedOperation"):
-        return "your user lacks a permission: `python launch/iam.py launcher` prints the policy that this needs"
+        return f"your user lacks a permission: `{command('iam')} launcher` prints the policy that this needs"
     if code in ("ThrottlingException", "Throttling", "RequestLimitExceeded", "SlowDown"):
         return "AWS is busy; it was tried ten times; wait some minutes and run the same command again"
     if code == "ResourceInUse":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax_launch.invocation import command
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import tuning_jobs
 from thorax_launch.sagemaker.account import completed
@@ -49,9 +50,7 @@ class TuningJob(JobHandle):
             ThoraxError: it failed (with AWS's reason), or AWS cannot be asked any more; then it goes on.
         """
         self.check_sent()
-        goes_on = (
-            f"; search {self.name} goes on; when it is done: python launch/leaderboard.py {self.name} --deploy-best"
-        )
+        goes_on = f"; search {self.name} goes on; when it is done: {command('leaderboard')} {self.name} --deploy-best"
         with one_line_errors(self.settings, goes_on):
             job = wait_until(
                 lambda found: found["HyperParameterTuningJobStatus"] in ENDED,

@@ -80,7 +80,7 @@ def follow(sagemaker: Any, name: str, log: JobLog | None) -> Description:
 
 def follow_command(name: str) -> str:
     """The command that watches a training job."""
-    return f"python launch/follow.py {name}"
+    return f"{command('follow')} {name}"
 
 
 class JobLog:

@@ -15,7 +15,7 @@ from thorax.config.validate import check_machine
 from thorax.errors import ThoraxError
 from thorax.tracking.metric_log import metric_definitions
 from thorax_launch.options import LONGEST, request_fields
-from thorax_launch.paths import SOURCE_DIR
+from thorax_launch.paths import source_dir
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import debugger
 from thorax_launch.sagemaker.machines import aws_image, disk_key, gpu_count, has_gpu
@@ -63,7 +63,7 @@ class Task:
     processes: int = 0
     debugger: bool = False
     profiler: bool = False
-    source_dir: Path = SOURCE_DIR
+    source_dir: Path = field(default_factory=source_dir)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.scoring.batch import read_outputs
+from thorax_launch.invocation import command
 from thorax_launch.names import dated
 from thorax_launch.options import TransformOptions
 from thorax_launch.sagemaker import deletion, hosting
@@ -51,8 +52,7 @@ class Transform:
     def later(self, out: Path) -> str:
         """The commands that read the answers once the job is done."""
         return (
-            f"aws s3 cp --recursive {self.output} out/ && python launch/batch.py --local BUNDLE --outputs out --out"
-            f" {out}"
+            f"aws s3 cp --recursive {self.output} out/ && {command('batch')} --local BUNDLE --outputs out --out {out}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thorax.errors import ThoraxError
+from thorax_launch.invocation import command
 from thorax_launch.sagemaker import deletion
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.deletion import DeleteCall, delete_all
@@ -45,7 +46,7 @@ class Undo:
         except (ThoraxError, KeyboardInterrupt) as error:
             return (
                 f"taking it back failed too ({str(error) or 'Ctrl-C'}): the endpoint may run and cost; see to it:"
-                f" python launch/delete.py {name}"
+                f" {command('delete')} {name}"
             )
         return (
             f"endpoint {name} answers as before" if self.before else "nothing of it is left on AWS but the bundle in S3"

@@ -49,7 +49,7 @@ def streams(wanted: bool | None, balanced: bool, images: SampleSet) -> bool:
         if wanted:
             raise ThoraxError(
                 f"streaming=true but the images of {images.part} are files of their own, which have no order to be read"
-                " in; pack them (python launch/prepare.py pack), or leave streaming out"
+                " in; pack them (thorax prepare pack), or leave streaming out"
             )
         return False
     if wanted is None:

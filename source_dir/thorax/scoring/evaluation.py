@@ -250,7 +250,6 @@ def _facts(bundle: Bundle, where: Path) -> dict[str, dict[str, str]]:
             "split sha256 of its training": str(bundle.split.get("sha256", ""))[:16],
         },
         "Configuration of its training": {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in bundle.configuration.items()
+            name: value if isinstance(value, str) else json.dumps(value) for name, value in bundle.configuration.items()
         },
     }

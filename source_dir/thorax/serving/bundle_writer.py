@@ -42,7 +42,8 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def write_bundle(folder: Path, net: nn.Module, contents: BundleContents, split_table: str, source_dir: Path | None = None
+def write_bundle(
+    folder: Path, net: nn.Module, contents: BundleContents, split_table: str, source_dir: Path | None = None
 ) -> None:
     """Writes a bundle: everything into a hidden folder first, bundle.json last of all.
 

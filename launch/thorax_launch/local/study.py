@@ -1,10 +1,10 @@
-"""One search as an Optuna study, and one job of it: values suggested, epoch lines heard, the leaderboard."""
+"""One search as an Optuna study: its values, the metrics that a job's log reports to it, the leaderboard."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +39,9 @@ def study_of(url: str, name: str, search: Tune, config: TrainingConfig, constant
         constant: what all its jobs have alike: hyperparameters and channels.
 
     Raises:
-        ThoraxError: Optuna is not installed, or the study was made with another strategy, other ranges, hyperparameters
-            or channels.
+        ThoraxError: the study was made with another strategy, other ranges, hyperparameters or channels.
+        ModuleNotFoundError: Optuna is not installed.
     """
-    _check_optuna()
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -54,17 +53,16 @@ def study_of(url: str, name: str, search: Tune, config: TrainingConfig, constant
         pruner=_pruner(search, config.epochs),
         direction="minimize" if config.objective == "loss" else "maximize",
     )
-    study.sampler = _sampler(
-        search, search.seed + len(study.get_trials(deepcopy=False))
-    )  # else a search that goes on would begin with what it tried
+    # A seed that moves on: else a search that is resumed would begin with what it has tried.
+    study.sampler = _sampler(search, search.seed + len(study.get_trials(deepcopy=False)))
     ranges = {range_name: f"{' to '.join(one.ends)}{' log' * one.log}" for range_name, one in search.ranges.items()}
     now = {"strategy": search.strategy, **constant, **ranges}
     before = study.user_attrs.get("made_of", now)
     if differ := [what for what in {**before, **now} if before.get(what) != now.get(what)]:
-        told = ", ".join(
+        shown = ", ".join(
             f"{what} {before.get(what, 'not given')} (now {now.get(what, 'not given')})" for what in differ[:4]
         )
-        raise ThoraxError(f"--job-name {name}: that search has {told}; give the same again, or choose another name")
+        raise ThoraxError(f"--job-name {name}: that search has {shown}; give the same again, or choose another name")
     study.set_user_attr("made_of", now)
     if search.strategy == "grid":
         for values in itertools.product(*(one.choices for one in search.ranges.values())):
@@ -81,7 +79,6 @@ def load(folder: Path, name: str) -> optuna.Study:
     """
     if not (folder / "study.db").is_file():
         raise ThoraxError(f"no search {name} on this machine: {folder / 'study.db'} does not exist")
-    _check_optuna()
     import optuna
 
     try:
@@ -103,38 +100,35 @@ def _suggest(trial: optuna.Trial, name: str, one: Range) -> str:
     return one.write(float(f"{trial.suggest_float(name, one.low, one.high, log=one.log):.6g}"))
 
 
-class Listener:
-    """Hears a job's log: shows its epoch lines, tells the study of them, and stops the job where the study says so.
+class TrialLog:
+    """Reads a job's log: reports each epoch's value to the study.
 
     Attributes:
         value: of the objective in the last line, which is the best epoch's; None before that.
-        pruned: whether the job was stopped early.
-        stop: what stops it.
+        pruned: whether the study has asked to stop the job early.
     """
 
-    def __init__(self, trial: optuna.Trial, name: str, key: str) -> None:
-        self._trial, self._name, self._key = trial, name, key
+    def __init__(self, trial: optuna.Trial, key: str) -> None:
+        self._trial, self._key = trial, key
         self.value: float | None = None
         self.pruned = False
-        self.stop: Callable[[], None] = lambda: None
 
-    def hear(self, line: str) -> None:
-        """Takes a line of the log; from the thread that reads it."""
+    def read(self, line: str) -> str | None:
+        """Takes a line of the log; returns one to show where it is an epoch's."""
         value = read(line).get(self._key)
-        if value is None:
-            return
+        if value is None or self.pruned:
+            return None
         if _BEST.match(line):
             self.value = value
-        elif (epoch := _EPOCH.match(line)) and not self.pruned:
-            print(f"{self._name}: epoch {epoch[1]}: {METRICS[self._key]} {value:.4f}", flush=True)
+        elif epoch := _EPOCH.match(line):
             self._trial.report(value, int(epoch[1]))
-            if self._trial.should_prune():
-                self.pruned = True
-                self.stop()
+            self.pruned = bool(self._trial.should_prune())
+            return f"epoch {epoch[1]}: {METRICS[self._key]} {value:.4f}"
+        return None
 
 
 def study_leaderboard(study: optuna.Study) -> Leaderboard:
-    """The jobs of a study; those that were taken up again under a later number are left out."""
+    """The jobs of a study; those that were resumed under a later number are left out."""
     key = study.user_attrs["key"]
     found = []
     for trial in study.get_trials(deepcopy=False):
@@ -161,13 +155,6 @@ def study_leaderboard(study: optuna.Study) -> Leaderboard:
         tuple(found),
         tuple(study.user_attrs.get("command", ())),
     )
-
-
-def _check_optuna() -> None:
-    try:
-        import optuna  # noqa: F401
-    except ImportError:
-        raise ThoraxError("optuna is not installed; run: make setup, or pip install -e '.[tune]'") from None
 
 
 def _sampler(search: Tune, seed: int) -> Any:

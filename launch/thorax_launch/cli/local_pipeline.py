@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from thorax.errors import ThoraxError
-from thorax_launch import steps
+from thorax_launch import local, steps
 from thorax_launch.cli import evaluate, prepare
+from thorax_launch.cli.local_jobs import run_job
 from thorax_launch.local.job_directory import NAME, JobDirectory
-from thorax_launch.local.training import relative, train
 from thorax_launch.names import dated
+from thorax_launch.paths import relative
 from thorax_launch.recipe import Recipe
 
 
@@ -19,19 +21,21 @@ def run(
     recipe: Recipe,
     channels: dict[str, Path],
     *,
+    hyperparameters: Mapping[str, object],
     runs: Path,
     group: str,
     name: str = "",
-    settings: list[str],
     processes: int = 1,
 ) -> int:
     """Prepare, train, evaluate, register-if-better.
 
     Args:
+        recipe: what to train.
         channels: name -> folder; train and test must be among them.
+        hyperparameters: put over the recipe's.
         runs: folder of all local jobs; the registry is runs/registry/GROUP/001, 002 ...
+        group: of the registry.
         name: of the job; one that was stopped goes on.
-        settings: `key=value` put over the recipe's hyperparameters.
         processes: that train together.
 
     Returns:
@@ -40,7 +44,7 @@ def run(
     Raises:
         ThoraxError: wrong input, the images have errors, or a step failed.
     """
-    hyperparameters = recipe.with_overrides(settings)
+    merged = recipe.merged(hyperparameters)
     if missing := [part for part in ("train", "test") if part not in channels]:
         raise ThoraxError(f"--{missing[0]} is missing: a pipeline has training images, and test images to compare on")
     if not NAME.fullmatch(group):
@@ -50,29 +54,35 @@ def run(
     name = name or dated(recipe.name)
     JobDirectory.named(runs, name)
     print("-- Prepare", flush=True)
-    if prepare.main(steps.check(hyperparameters, channels)):
+    if prepare.main(steps.check(merged, channels)):
         raise ThoraxError("the images have errors, see above; nothing was trained")
     print("-- Train", flush=True)
-    if code := train(recipe, runs=runs, job_name=name, channels=channels, settings=settings, processes=processes):
+    if code := train(recipe, channels, hyperparameters=hyperparameters, runs=runs, job_name=name, processes=processes):
         return code
     print("-- Evaluate", flush=True)
     bundle, scores = runs / name / "model", runs / name / "output" / "scores.json"
-    if evaluate.main([*steps.evaluate(hyperparameters, bundle, channels), "--json", str(scores)]):
+    if evaluate.main([*steps.evaluate(merged, bundle, channels), "--json", str(scores)]):
         raise ThoraxError("the bundle could not be evaluated, see above")
     print("-- Register", flush=True)
-    auc, (best, holder) = auc_of(scores), best_so_far(runs / "registry" / group)
-    if auc <= best:
-        print(f"not registered: test AUC {auc:.6f} is not above {best:.6f} ({holder})")
-        return 0
+    registry = runs / "registry" / group
+    auc, (best, holder) = auc_of(scores), best_so_far(registry)
+    compared = f"test AUC {auc:.6f} is {'above' if auc > best else 'not above'} {best:.6f} ({holder})"
     print(
-        f"registered: test AUC {auc:.6f} is above {best:.6f} ({holder}):"
-        f" {relative(register(runs / 'registry' / group, bundle, scores))}"
+        f"registered: {compared}: {relative(register(registry, bundle, scores))}"
+        if auc > best
+        else f"not registered: {compared}"
     )
     return 0
 
 
+def train(recipe: Recipe, channels: Mapping[str, Path], **job: object) -> int:
+    """Trains on the terminal; `job` as for local.train. 0, or 130 where it was stopped."""
+    started = local.train(recipe, channels, **job)  # type: ignore[arg-type]
+    return run_job(started, f"the same command with --job-name {started.name}")
+
+
 def auc_of(scores: Path) -> float:
-    """Macro AUC in a file of launch/evaluate.py --json.
+    """Macro AUC in a file of `thorax evaluate --json`.
 
     Raises:
         ThoraxError: it has none (a test part with one class alone).
@@ -85,7 +95,7 @@ def auc_of(scores: Path) -> float:
 
 
 def best_so_far(registry: Path) -> tuple[float, str]:
-    """(the highest AUC in the registry, whose); 0.5 where it is empty."""
+    """(the highest AUC in the registry, its entry); (0.5, "chance") where it is empty."""
     entries = sorted(registry.glob("[0-9][0-9][0-9]/scores.json"))
     return max([(auc_of(file), file.parent.name) for file in entries], default=(0.5, "chance"))
 

@@ -1,0 +1,76 @@
+"""A job or a search of this machine on the terminal: its log, and at the end where everything is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from thorax.errors import ThoraxError
+from thorax_launch.local.jobs import LocalJob
+from thorax_launch.local.searches import LocalSearch
+from thorax_launch.local.toolkit import INTERRUPTED, show, stopped_by_signals
+from thorax_launch.paths import relative
+
+
+def run_job(job: LocalJob, resume: str) -> int:
+    """Shows a job to its end.
+
+    Args:
+        resume: the command with which a stopped job goes on.
+
+    Returns:
+        0, or 130 where it was stopped.
+
+    Raises:
+        ThoraxError: the run failed; the message is its own.
+    """
+    began = time.time()
+    with stopped_by_signals(job):
+        show(f"job {job.name} {'goes on' if job.resumed else 'starts'} in {relative(job.directory.base)}")
+        code = job.wait()
+    if job.failure:
+        print(f"log      {relative(job.log)}")
+        raise ThoraxError(job.failure)
+    if job.status == "Completed":
+        print(f"job {job.name} is done in {(time.time() - began) / 60:.1f} min")
+        for what, path in job.results().items():
+            print(f"{what:8} {relative(path)}")
+    else:
+        print(f"job {job.name} is stopped; to go on: {resume}")
+    return code
+
+
+def run_search(search: LocalSearch, plot: Path | None) -> int:
+    """Shows a search to its end, then its leaderboard, which is also written.
+
+    Args:
+        plot: PNG; default: leaderboard.png in the search's folder.
+
+    Returns:
+        0, or 130 where it was stopped.
+
+    Raises:
+        ThoraxError: every job failed.
+    """
+    with stopped_by_signals(search):
+        code = search.wait()
+    board, table, picture = (
+        search.leaderboard(),
+        search.folder / "leaderboard.csv",
+        plot or search.folder / "leaderboard.png",
+    )
+    board.print()
+    board.write_csv(table)
+    board.write_plot(picture)
+    print(f"table    {relative(table)}")
+    if picture.exists():
+        print(f"plot     {relative(picture)}")
+    if code == INTERRUPTED:
+        print(
+            f"search {search.name} is stopped after {search.done} of {search.total} jobs; to go on: the same command"
+            f" with --job-name {search.name}"
+        )
+    elif board.best is None:
+        logs = f"{relative(search.folder)}/*/output/train.log"
+        raise ThoraxError(f"none of the {len(board.trials)} jobs has a value; see {logs}")
+    return code

@@ -1,0 +1,31 @@
+"""Packages that only some commands need, and the extra of thorax-sagemaker that installs each."""
+
+from __future__ import annotations
+
+#: Extra -> the modules that it brings.
+EXTRAS = {
+    "train": ("sklearn", "matplotlib", "jinja2", "tqdm", "pydicom", "sagemaker_training", "pyarrow"),
+    "serve": ("starlette", "uvicorn", "httptools", "uvloop", "prometheus_client"),
+    "tune": ("optuna",),
+    "aws": ("boto3", "botocore", "sagemaker"),
+    "ray": ("ray",),
+    "torchserve": ("ts", "model_archiver", "sagemaker_inference", "sagemaker_pytorch_serving_container"),
+}
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install 'thorax-sagemaker[{extra}]'"
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """One line: which package is missing, and how to get it.
+
+    Raises:
+        ModuleNotFoundError: the same, where no extra has the module.
+    """
+    module = (error.name or "").partition(".")[0]
+    for extra, modules in EXTRAS.items():
+        if module in modules:
+            return f"{module} is not installed, and this needs it; run: {install(extra)}"
+    raise error
