@@ -327,7 +327,7 @@ sys.path.insert(0, {launch!r})
 from thorax_launch.local.tuning import tune
 from thorax_launch.recipe import Recipe
 recipe = Recipe.load("own.yaml")
-search, static = recipe.search({{"max_jobs": 2}}, [])
+search, static = recipe.search({{"max_jobs": 2}}, {{}})
 sys.exit(tune(recipe, search, static, runs=Path("runs"), name="it", channels={{"train": Path("images")}}, source_dir=Path("source")))
 """
 
