@@ -78,9 +78,9 @@ class TuningJob(JobHandle):
             found = self.sagemaker.list_tags(ResourceArn=job["HyperParameterTuningJobArn"])["Tags"]
         tags = {tag["Key"]: tag["Value"] for tag in found}
         goal = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
-        command = ("python", "launch/train.py", tags["recipe"]) if "recipe" in tags else ()
+        words = (*command("train").split(), tags["recipe"]) if "recipe" in tags else ()
         trials = sorted(map(_trial, jobs), key=lambda trial: (trial.began is None, trial.began))
-        return Leaderboard(self.name, goal["MetricName"], goal["Type"] == "Maximize", tuple(trials), command)
+        return Leaderboard(self.name, goal["MetricName"], goal["Type"] == "Maximize", tuple(trials), words)
 
     @property
     def best(self) -> TrainingJob:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax_launch.invocation import command
 
 #: Seconds between two looks.
 POLL = 10.0
