@@ -361,18 +361,10 @@ DRIVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {launch!r})
-<<<<<<< HEAD
 from thorax_launch.cli.local_jobs import run_search
 from thorax_launch import local, paths
 paths.source_dir = lambda: Path("source")
 sys.exit(run_search(local.tune("own.yaml", {{"train": "images"}}, job_name="it", max_jobs=2), None))
-=======
-from thorax_launch.local.tuning import tune
-from thorax_launch.recipe import Recipe
-recipe = Recipe.load("own.yaml")
-search, static = recipe.search({{"max_jobs": 2}}, {{}})
-sys.exit(tune(recipe, search, static, runs=Path("runs"), name="it", channels={{"train": Path("images")}}, source_dir=Path("source")))
->>>>>>> sagemaker
 """
 
 
