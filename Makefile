@@ -1,6 +1,7 @@
 # make demo and make test set up what they need in .venv: the demo a part of it, the tests the rest.
 PYTHON ?= python3
-VENV := .venv
+# Another folder for the environment, as .ci/run has.
+VENV ?= .venv
 BIN := $(VENV)/bin
 # make demo TORCH=cpu: torch without CUDA from PyTorch's own index, a fifth of the disk; for machines without a GPU.
 TORCH ?=
@@ -66,10 +67,13 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy source_dir launch bench
+	PYTHONPATH=source_dir:launch $(BIN)/lint-imports
 	$(BIN)/codespell
 
+# The table of hyperparameters, and the site in site/; a broken link is an error.
 docs: $(VENV)/.dev
 	$(BIN)/python docs/hyperparameters.py
+	$(BIN)/mkdocs build
 
 bench: $(VENV)/.dev
 	@$(PIP) $(QUIET) -e '.[bench]'
@@ -87,4 +91,4 @@ web:
 	cp -R source_dir/thorax/serving/page launch/web/build/page
 
 clean:
-	rm -rf $(VENV) runs launch/web/build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs site launch/web/build .pytest_cache .mypy_cache .ruff_cache

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from thorax.config.parse import canonical, spellings
 from thorax.errors import ThoraxError
 
 #: What a value may hold: a container's toolkit (5.1.1) hands values to a shell, the SDK's drivers to `export`.
@@ -20,8 +21,6 @@ def overridden(hyperparameters: Mapping[str, str], overrides: Mapping[str, str])
 
 def meaning(key: str) -> str:
     """The hyperparameter that a spelling means: learning_rate for lr; the name itself where it is unknown."""
-    from thorax.config.parse import canonical, spellings
-
     name = canonical(key)
     return spellings()[name][0].name if name in spellings() else name
 

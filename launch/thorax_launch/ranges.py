@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from thorax.config import TrainingConfig
+from thorax.config.parse import canonical, spellings
 from thorax.errors import ThoraxError
 from thorax_launch.hyperparameters import checked, meaning, overridden, text
 
@@ -129,8 +131,6 @@ class Tune:
         Raises:
             ThoraxError: what AWS, Optuna or the trainer would refuse.
         """
-        from thorax.config import TrainingConfig
-
         if self.strategy not in STRATEGIES:
             raise ThoraxError(f"{origin}: strategy={self.strategy} is not one of {', '.join(STRATEGIES)}")
         for name in ("max_jobs", "parallel_jobs"):
@@ -170,7 +170,5 @@ class Tune:
 
 def _is_whole(name: str) -> bool:
     """Whether a hyperparameter is an integer."""
-    from thorax.config.parse import canonical, spellings
-
     field = spellings().get(canonical(name))
     return field is not None and str(field[0].type).startswith("int")
