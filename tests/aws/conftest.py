@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,8 @@ def _load(path: str) -> Any:
 _LOAD = botocore.loaders.JSONFileLoader.load_file
 
 
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
+@contextmanager
+def an_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bucket: str = BUCKET) -> Iterator[Aws]:
     """An account with a bucket and a role, in the region of the environment; the working folder is empty."""
     import botocore.handlers
     from moto import mock_aws
@@ -136,11 +137,18 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
     SageMakerClient.reset()
     with mock_aws():
         monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [*hooks, *botocore.handlers.BUILTIN_HANDLERS])
-        account.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        account.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         account.client("iam").create_role(RoleName="thorax-execution", AssumeRolePolicyDocument="{}")
         account.calls.clear()
         yield account
     SageMakerClient.reset()
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
+    """The account; every call was one that the launcher's policy grants."""
+    with an_account(monkeypatch, tmp_path) as account:
+        yield account
     assert_allowed(account.calls if account.own is None else account.own)
 
 

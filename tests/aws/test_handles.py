@@ -291,7 +291,7 @@ def test_an_endpoint_answers_and_is_deleted(aws: Any, runtime: list[bytes], ligh
         assert [answer["predicted"] for answer in answers] == ["B"] * 3
         assert answers[0]["probabilities"] == [0.25, 0.75]
         assert sorted(runtime[1:]) == [b"\x89PNG bytes", b"\x89PNG file", b"\x89PNG file"]  # after the smoke test's
-        with pytest.raises(ThoraxError, match=r"^no image$"):
+        with pytest.raises(ThoraxError, match=r"^image 1: no image$"):
             endpoint.predict([b"no image"])
         with pytest.raises(ThoraxError, match=r"^none\.png cannot be read: No such file"):
             endpoint.predict(["none.png"])
