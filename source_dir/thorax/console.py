@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from thorax.errors import ThoraxError
+from thorax.errors import ThoraxError, deprecated
 
 
 class CommandDone(Exception):  # noqa: N818  no error
@@ -20,6 +20,26 @@ def script(document: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+
+
+class OldSpelling(argparse.Action):
+    """A former spelling of a flag: it works, with one deprecation line, and is not in --help."""
+
+    def __init__(self, option_strings: list[str], dest: str, *, new: str, value: Any = None, **options: Any) -> None:
+        """
+        Args:
+            new: the flag's spelling now.
+            value: what it sets, for a flag that takes none.
+        """
+        nargs = None if value is None else 0
+        super().__init__(option_strings, dest, nargs, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options)
+        self.new, self.value = new, value
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        deprecated(str(option_string), self.new)
+        setattr(namespace, self.dest, values if self.value is None else self.value)
 
 
 def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:

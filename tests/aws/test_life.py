@@ -367,10 +367,7 @@ def test_the_jobs_of_a_search_best_first(aws: Any, few: Path, capsys: Capture) -
     assert leaderboard.main(["one", "--csv", "board.csv", "--plot", "board.png"]) == 0
     out = capsys.readouterr().out
     assert "one: 3 jobs, 2 done" in out
-    assert (
-        "to train it again: thorax train pneumonia-resnet18 --set learning_rate=0.001 --set batch_size=32"
-        in out
-    )
+    assert "to train it again: thorax train pneumonia-resnet18 --set learning_rate=0.001 --set batch_size=32" in out
     assert Path("board.csv").read_text().splitlines() == [
         "rank,job,status,validation:auc,learning_rate,batch_size,began,minutes",
         "1,one-001,Completed,0.970000,0.001,32,2026-11-21 10:01:00,5.0",

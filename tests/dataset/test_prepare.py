@@ -17,6 +17,7 @@ from preparing import SCRIPT, contents, refused, rows, run, sixteen_images
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import ReadOptions
 from thorax.dataset.arguments import COMMANDS
+from thorax_launch.cli.prepare import main
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +274,11 @@ def test_a_mistake_is_one_line_and_nothing_is_written(channel, tmp_path, capsys,
 
     assert re.search(message, refused(capsys, *words))
     assert contents(tmp_path) == before
+
+
+def test_former_spellings_of_flags_work_with_one_line(tmp_path, capsys):
+    images.folders(tmp_path / "set", A=["a.png", "b.png"], B=["c.png"])
+    words = ["pack", str(tmp_path / "set"), str(tmp_path / "out"), "--shard-films", "2", "--processes", "1"]
+    assert main(words) == 0
+    assert len(list((tmp_path / "out").glob("*.tar"))) == 2
+    assert capsys.readouterr().err.count("warning: --shard-films is deprecated; write --shard-images\n") == 1

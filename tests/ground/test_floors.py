@@ -103,7 +103,8 @@ def test_optional_packages_are_imported_where_they_are_used():
 
 def test_a_mistake_in_a_hyperparameter_is_reported_before_torch_is_imported():
     code = (
-        f"import sys; sys.path.insert(0, {str(SOURCE)!r}); import train_model; from thorax.config import TrainingConfig\n"
+        f"import sys; sys.path.insert(0, {str(SOURCE)!r}); import train_model\n"
+        "from thorax.config import TrainingConfig\n"
         "TrainingConfig.parse({'network': 'resnet18'})\n"
         "print({'torch', 'numpy', 'PIL', 'torchvision'} & set(sys.modules))"
     )
@@ -111,7 +112,7 @@ def test_a_mistake_in_a_hyperparameter_is_reported_before_torch_is_imported():
     assert done.stdout == "set()\n", done.stdout + done.stderr
 
 
-# -- The readers above, on sources that break each rule ------------------------------------------------------------------
+# -- The readers above, on sources that break each rule ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

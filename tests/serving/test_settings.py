@@ -84,3 +84,8 @@ def test_replicas():
 def test_the_bundle_is_where_the_variable_says(tmp_path):
     assert bundle_folder(tmp_path, {}) == tmp_path
     assert str(bundle_folder(tmp_path, {"THORAX_BUNDLE": "/b"})) == "/b"
+
+
+def test_a_former_name_works_with_one_line(capsys):
+    assert ServerSettings.from_environment({"THORAX_MAX_FILMS": "3"}).max_images == 3
+    assert capsys.readouterr().err == "warning: THORAX_MAX_FILMS is deprecated; write THORAX_MAX_IMAGES\n"

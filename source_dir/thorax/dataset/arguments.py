@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from thorax.console import script
+from thorax.console import OldSpelling, script
 from thorax.machine import free_cpus
 
 PARTS = ("train", "validation", "test")
@@ -181,6 +181,7 @@ def _pack(p: argparse.ArgumentParser) -> None:
     p.add_argument("--encode", choices=("keep", "jpeg", "png", "raw"), help=text)
     _add(p, "--quality", "1..100", "of JPEGs that are written (default: 95)", type=int, default=95)
     _add(p, "--shard-images", "N", "images in a shard (default: 1000)", type=int, default=1000)
+    p.add_argument("--shard-films", dest="shard_images", type=int, action=OldSpelling, new="--shard-images")
     text = "shuffle the images first, by this seed; default: the order in which they are found"
     _add(p, "--shuffle", "SEED", text, type=int)
     text = "from prepare.py split: a folder for each part; default: parts that the set itself has"
@@ -224,6 +225,7 @@ def _nih(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--without-images", action="store_true", help="all rows of the table, whether their images are there or not"
     )
+    p.add_argument("--without-films", dest="without_images", value=True, action=OldSpelling, new="--without-images")
     _add(p, "--out", "FILE", "CSV or Parquet", type=Path, required=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax import job
-from thorax.errors import ThoraxError
+from thorax.errors import ThoraxError, deprecated
 from thorax.machine import free_cpus
 
 PREFIX = "THORAX_"
@@ -69,6 +69,9 @@ class ServerSettings:
         found = {}
         for key in sorted(key for key in env if key.startswith(PREFIX)):
             name = key.removeprefix(PREFIX).lower()
+            if name in FORMER:
+                name = FORMER[name]
+                deprecated(key, PREFIX + name.upper())
             if name in OTHER_VARIABLES:
                 continue
             if name not in kinds:
@@ -87,6 +90,8 @@ class ServerSettings:
         return replace(self, workers=workers, threads=self.threads or max(1, share // workers))
 
 
+#: Former name of a setting -> its name now.
+FORMER = {"max_films": "max_images"}
 #: Variables with the same prefix that are no ServerSettings: the bundle's folder, Replicas, the tests.
 OTHER_VARIABLES = ("bundle", "replicas", "max_replicas", "cpus", "gpus", "realdata")
 
