@@ -236,8 +236,8 @@ def test_a_lost_line_leaves_the_job_alone(aws: Any, capsys: Capture) -> None:
     shown = capsys.readouterr().err.splitlines()
     assert (
         shown[-1]
-        == "error: the line to AWS is lost (EndpointConnectionError); job one goes on there; to watch it again: python"
-        " launch/follow.py one"
+        == "error: the line to AWS is lost (EndpointConnectionError); job one goes on there; to watch it again: thorax"
+        " follow one"
     )
     assert len(shown) == 5
     assert "StopTrainingJob" not in aws.operations

@@ -30,10 +30,12 @@ def channel(tmp_path_factory) -> Path:
 
 def test_help_names_every_command_and_imports_no_torch():
     code = (
-        "import sys, prepare\ntry: prepare.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+        "import sys; from thorax_launch.cli import prepare\n"
+        "try: prepare.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
+    path = f"{SCRIPT.parents[1] / 'source_dir'}:{SCRIPT.parent}"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True, env=clean_environment()
+        [sys.executable, "-c", code], capture_output=True, text=True, env=clean_environment(PYTHONPATH=path)
     )
     assert done.returncode == 0, done.stderr
     assert all(f"    {name} " in done.stdout for name in (*COMMANDS, "upload"))

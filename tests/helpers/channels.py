@@ -58,7 +58,7 @@ def as_manifest(xrays: Path, root: Path) -> dict[str, Path]:
         rows = copied(xrays / part, root / name / "images")
         about = {"type": "groundtruth/image-classification-multilabel", "class-map": dict(enumerate(CLASSES))}
         lines = [
-            json.dumps({"source-ref": f"s3://bucket/some/films/{xray}", "findings": [k], "findings-metadata": about})
+            json.dumps({"source-ref": f"s3://bucket/some/images/{xray}", "findings": [k], "findings-metadata": about})
             for xray, k in rows
         ]
         (root / name / "output.manifest").write_text("\n".join(lines) + "\n")

@@ -177,7 +177,7 @@ def test_the_base_packages_answer_about_an_image(bundle: Path, tmp_path: Path) -
         (["deploy", "--local", "BUNDLE", "--port", "0"], "uvicorn", "serve"),
         (["leaderboard", "it", "--local"], "optuna", "tune"),
         (["predict", "chest", "a.png"], "boto3", "aws"),
-        (["evaluate", "BUNDLE", "--data", "images"], "sklearn", "train"),
+        (["evaluate", "BUNDLE", "--data", "images"], "jinja2", "train"),
     ],
 )
 def test_a_missing_package_is_one_line(words: list[str], module: str, extra: str, bundle: Path, tmp_path: Path) -> None:

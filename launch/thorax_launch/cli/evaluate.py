@@ -1,5 +1,13 @@
 """`thorax evaluate`: scores a bundle on labelled images; also `python -m thorax.scoring`, which needs no launcher."""
 
-from thorax.scoring.command_line import main, parser
+from __future__ import annotations
 
-__all__ = ["main", "parser"]
+from thorax.scoring import command_line
+from thorax_launch.invocation import examples
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 an error (one line on standard error), 2 a wrong command line, 130 stopped."""
+    p = command_line.parser()
+    p.description = examples(p.description or "")
+    return command_line.run(p, arguments)

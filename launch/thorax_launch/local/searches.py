@@ -25,7 +25,7 @@ from thorax_launch.local.channels import Paths, channels_of, check_channels
 from thorax_launch.local.job_directory import JobDirectory
 from thorax_launch.local.jobs import PROGRAM
 from thorax_launch.local.study import TrialLog, storage_url, study_leaderboard, study_of, suggest
-from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, failure_reason, show
+from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, failure_reason, next_line, show
 from thorax_launch.names import LONGEST, dated
 from thorax_launch.ranges import Tune
 from thorax_launch.recipe import Recipe
@@ -109,7 +109,7 @@ class LocalSearch:
         Raises:
             ThoraxError: a job could not be started.
         """
-        while (line := self._lines.get()) is not None:
+        while (line := next_line(self._lines)) is not None:
             if not quiet:
                 show(line)
         self._lines.put(None)  # for the next caller

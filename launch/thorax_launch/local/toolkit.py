@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import IO, Protocol
 
@@ -28,6 +28,15 @@ _FOREIGN_NAMES = {"PYTHONUNBUFFERED", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL
     "MASTER_ADDR",
     "MASTER_PORT",
 }
+
+
+def next_line(lines: SimpleQueue[str | None]) -> str | None:
+    """The next line; None at the end. A signal that another thread of this process got is handled in between."""
+    while True:
+        try:
+            return lines.get(timeout=0.2)
+        except Empty:
+            continue
 
 
 class Toolkit:
@@ -79,7 +88,7 @@ class Toolkit:
 
     def lines(self) -> Iterator[str]:
         """Every line of the log as it comes, until the run has ended and no process of it is left."""
-        while self._process and (line := self._lines.get()) is not None:
+        while self._process and (line := next_line(self._lines)) is not None:
             yield line
         self._lines.put(None)  # for the next caller
 

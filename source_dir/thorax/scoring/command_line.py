@@ -18,7 +18,11 @@ from thorax.errors import ThoraxError
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Exit code: 0 done, 1 an error (one line on standard error), 2 a wrong command line, 130 stopped."""
-    p = parser(program)
+    return run(parser(program), arguments)
+
+
+def run(p: argparse.ArgumentParser, arguments: list[str] | None) -> int:
+    """Parses and scores; see main."""
     args = p.parse_args(arguments)
     if not (args.data or args.predictions):
         p.error("give --data DIR_OR_TABLE, --predictions FILE, or both")
