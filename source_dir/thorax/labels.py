@@ -82,7 +82,7 @@ class LabelSpace:
             (..., L) bool. Multiclass: the most probable one; else those at or above their thresholds, compared as
             float64.
         """
-        import numpy as np  # late: a mistake in a hyperparameter is told before it is imported
+        import numpy as np  # late: a mistake in a hyperparameter is reported before numpy is imported
 
         if self.task == "multiclass":
             return np.asarray(np.arange(probabilities.shape[-1]) == probabilities.argmax(-1)[..., None])

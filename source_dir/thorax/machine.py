@@ -1,4 +1,4 @@
-"""What this machine has, told without torch.
+"""What this machine has, found without torch.
 
 CPUs that are really ours, whether they multiply bfloat16, and whether there may be a GPU.
 """

@@ -90,7 +90,7 @@ class Scores:
 
     best: int
     temperatures: np.ndarray
-    rule: thresholds.Rule
+    rule: thresholds.ThresholdRule
     thresholds: np.ndarray
     predictions: dict[str, Predictions]
     kept: dict[str, list[int]]
@@ -114,7 +114,7 @@ def score(config: TrainingConfig, parts: Parts, outputs: Outputs) -> Scores:
     space, known, served = parts.space, parts.validation.targets, outputs.logits["validation"]
     fitted = config.calibration == "temperature"
     temperatures = calibration.fit(known, served, space.task) if fitted else np.ones(len(space.outputs))
-    rule = thresholds.Rule(config.threshold_rule, config.target_sensitivity, config.cost_ratio)
+    rule = thresholds.ThresholdRule(config.threshold_rule, config.target_sensitivity, config.cost_ratio)
     chosen = thresholds.choose(known, [served, *outputs.augmented], space.task, temperatures, rule)
     scores = Scores(outputs.best, temperatures, rule, chosen, {}, {}, {})
     for part in parts.scored:

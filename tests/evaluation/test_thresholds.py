@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from thorax.evaluation.calibration import probabilities
-from thorax.evaluation.thresholds import Rule, choose
+from thorax.evaluation.thresholds import ThresholdRule, choose
 
-RULES = [Rule(), Rule("youden"), Rule("sensitivity", target=0.9), Rule("cost", ratio=4)]
+RULES = [
+    ThresholdRule(),
+    ThresholdRule("youden"),
+    ThresholdRule("sensitivity", target=0.9),
+    ThresholdRule("cost", ratio=4),
+]
 
 
 @st.composite
@@ -33,7 +38,7 @@ def cut(targets, z, rule, temperature=1.0):
 @settings(max_examples=60, deadline=None)
 def test_sensitivity_is_reached_by_the_highest_cut(images, target):
     targets, z = images
-    _, called = cut(targets, z, Rule("sensitivity", target=target))
+    _, called = cut(targets, z, ThresholdRule("sensitivity", target=target))
     positive = targets[:, 0] == 1
     assert called[positive].mean() >= target - 1e-9
     lowest = z[called].min()
@@ -46,10 +51,10 @@ def test_youden_and_cost_are_the_best_of_all_cuts(images, ratio):
     targets, z = images
     y = targets[:, 0] == 1
     every = [z[:, 0] >= at for at in (*np.unique(z), np.inf)]
-    _, called = cut(targets, z, Rule("youden"))
+    _, called = cut(targets, z, ThresholdRule("youden"))
     false, true, _ = roc_curve(y, z[:, 0], drop_intermediate=False)
     assert called[y].mean() - called[~y].mean() == pytest.approx((true - false).max())
-    _, called = cut(targets, z, Rule("cost", ratio=ratio))
+    _, called = cut(targets, z, ThresholdRule("cost", ratio=ratio))
     cost = [(d & ~y).sum() + ratio * (~d & y).sum() for d in (called, *every)]
     assert cost[0] == pytest.approx(min(cost[1:]))
 
@@ -59,12 +64,12 @@ def test_by_hand():
     half = {
         rule: float(np.log(t / (1 - t)))
         for rule in ("youden", "sensitivity", "cost")
-        if (t := cut(targets, z, Rule(rule, 0.6, 0.1))[0])
+        if (t := cut(targets, z, ThresholdRule(rule, 0.6, 0.1))[0])
     }
     # Youden: both 0.5 above (1 and 2) and below 0 give 2/3; the higher cut is taken. Two of three found: the same one.
     # Misses are cheap: none below 2.
     assert half == pytest.approx({"youden": 1.5, "sensitivity": 1.5, "cost": 1.5}, abs=1e-5)
-    assert cut(targets, z, Rule("sensitivity", target=1.0))[0] == pytest.approx(1 / (1 + np.exp(0.5)))
+    assert cut(targets, z, ThresholdRule("sensitivity", target=1.0))[0] == pytest.approx(1 / (1 + np.exp(0.5)))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
@@ -97,7 +102,7 @@ def test_exclusive_classes_are_cut_on_the_odds_against_the_rest():
         one, other = (choose(np.eye(3)[named], [logits], "multiclass", np.full(3, 1.5), rule) for logits in (z, moved))
         assert one == pytest.approx(other, rel=1e-4)
     called = probabilities(z, "multiclass", np.full(3, 1.5)) >= choose(
-        np.eye(3)[named], [z], "multiclass", np.full(3, 1.5), Rule("sensitivity", 0.9)
+        np.eye(3)[named], [z], "multiclass", np.full(3, 1.5), ThresholdRule("sensitivity", 0.9)
     )
     assert all(0.9 <= called[named == k, k].mean() < 0.92 for k in range(3))
 

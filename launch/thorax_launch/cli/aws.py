@@ -13,7 +13,7 @@ from thorax_launch.hyperparameters import from_settings
 from thorax_launch.options import MachineOptions, entries
 from thorax_launch.sagemaker import account
 from thorax_launch.sagemaker.submission import submit, summary
-from thorax_launch.sagemaker.training_jobs import Plan
+from thorax_launch.sagemaker.training_jobs import JobPlan
 from thorax_launch.settings import DEFAULTS, AwsSettings, Resolved, pairs, read_file
 
 
@@ -61,7 +61,7 @@ def job_arguments(args: Namespace) -> tuple[str, dict[str, str], dict[str, str],
     return args.recipe, flags.channels(args), from_settings(args.set), options
 
 
-def begin(plan: Plan, settings: AwsSettings, args: Namespace) -> bool:
+def begin(plan: JobPlan, settings: AwsSettings, args: Namespace) -> bool:
     """Shows the plan (--dry-run), or asks and sends it. Whether it was sent.
 
     Raises:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What every job of a search shares.
 
     Attributes:
@@ -62,7 +62,7 @@ class LocalSearch:
         folder: study.db and the jobs' folders.
     """
 
-    def __init__(self, folder: Path, study: optuna.Study, plan: Plan, lock: int) -> None:
+    def __init__(self, folder: Path, study: optuna.Study, plan: SearchPlan, lock: int) -> None:
         self.folder, self.name = folder, folder.name
         self._study, self._plan, self._lock = study, plan, lock
         self._lines: SimpleQueue[str | None] = SimpleQueue()
@@ -245,7 +245,7 @@ def tune(
         raise ThoraxError(f"--runs: {error.filename or folder} cannot be written: {error.strerror}") from None
     lock = _lock(folder)
     try:
-        plan = Plan(search, static, channels_of(recipe, root, given), processes, paths.source_dir())
+        plan = SearchPlan(search, static, channels_of(recipe, root, given), processes, paths.source_dir())
         shared = {**static, **{f"--{channel}": str(path.resolve()) for channel, path in plan.channels.items()}}
         study = study_of(storage_url(folder), folder.name, search, TrainingConfig.parse(dict(static)), shared)
         changed = {key: value for key, value in static.items() if recipe.hyperparameters.get(key) != value}

@@ -19,7 +19,7 @@ from thorax_launch.sagemaker.errors import failure_reason, one_line_errors
 from thorax_launch.sagemaker.handles import JobHandle
 from thorax_launch.sagemaker.package import ARCHIVE, bucket_and_key
 from thorax_launch.sagemaker.submission import submit
-from thorax_launch.sagemaker.training_jobs import Plan, Task
+from thorax_launch.sagemaker.training_jobs import JobPlan, Task
 from thorax_launch.settings import AwsSettings
 
 Job = TypeVar("Job", bound=JobHandle)
@@ -147,7 +147,7 @@ def request(recipe: Recipe | str, channels: Mapping[str, str | Path], **more: An
     return train(recipe, channels, **more, dry_run=True).request
 
 
-def start(kind: type[Job], plan: Plan, settings: AwsSettings, dry_run: bool = False) -> Job:
+def start(kind: type[Job], plan: JobPlan, settings: AwsSettings, dry_run: bool = False) -> Job:
     """Uploads and sends a plan, unless it is a dry run; its handle."""
     if not dry_run:
         submit(plan, settings)
@@ -160,7 +160,7 @@ def plan_training(
     hyperparameters: Mapping[str, Any],
     options: Mapping[str, Any],
     settings: AwsSettings,
-) -> Plan:
+) -> JobPlan:
     """The plan of a training job; see `train`.
 
     Raises:

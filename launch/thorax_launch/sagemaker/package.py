@@ -58,7 +58,7 @@ def source_files(source_dir: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for path in sorted(source_dir.rglob("*")):
         name = path.relative_to(source_dir)
-        if _LEFT_OUT & set(name.parts) or path.suffix in (".pyc", ".pyo"):
+        if _LEFT_OUT & set(name.parts) or path.suffix in (".pyc", ".pyo") or ".egg-info" in str(name):
             continue
         if path.is_symlink():
             raise ThoraxError(f"{path} is a link; the container would not have its target; put the file itself there")

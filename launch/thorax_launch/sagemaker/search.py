@@ -16,7 +16,7 @@ from thorax_launch.sagemaker.errors import failure_reason, one_line_errors
 from thorax_launch.sagemaker.handles import JobHandle
 from thorax_launch.sagemaker.jobs import TrainingJob, describe_job, start
 from thorax_launch.sagemaker.status import ENDED, wait_until
-from thorax_launch.sagemaker.training_jobs import Plan
+from thorax_launch.sagemaker.training_jobs import JobPlan
 from thorax_launch.settings import AwsSettings
 from thorax_launch.trials import Leaderboard, Trial
 
@@ -132,7 +132,7 @@ def plan_search(
     hyperparameters: Mapping[str, Any],
     options: Mapping[str, Any],
     settings: AwsSettings,
-) -> Plan:
+) -> JobPlan:
     """The plan of a tuning job; see `tune`. Raises ThoraxError: what AWS or the trainer would refuse, in one line."""
     given = dict(options)
     limits = {name: given.pop(name, None) for name in _SEARCH}

@@ -9,7 +9,7 @@ from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.cost import job_cost
 from thorax_launch.sagemaker.errors import one_line_errors
 from thorax_launch.sagemaker.package import Upload, upload
-from thorax_launch.sagemaker.training_jobs import Plan
+from thorax_launch.sagemaker.training_jobs import JobPlan
 from thorax_launch.settings import AwsSettings
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-def summary(plan: Plan, settings: AwsSettings, shown: int = SHOWN) -> str:
+def summary(plan: JobPlan, settings: AwsSettings, shown: int = SHOWN) -> str:
     """What would be uploaded where, and what it can cost."""
     lines = [f"{plan.request.operation}: {plan.name}", *file_lines(plan.uploads, shown)]
     if plan.request.parameters.get("DebugHookConfig"):
@@ -48,7 +48,7 @@ def upload_all(uploads: Sequence[Upload], session: boto3.Session, settings: AwsS
             pass
 
 
-def submit(plan: Plan, settings: AwsSettings) -> None:
+def submit(plan: JobPlan, settings: AwsSettings) -> None:
     """Uploads, then sends the request. Raises ThoraxError: AWS refuses."""
     session = open_session(settings)
     upload_all(plan.uploads, session, settings)

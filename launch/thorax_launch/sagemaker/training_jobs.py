@@ -67,7 +67,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """A request, and what must be in S3 before it is sent."""
 
     request: AwsRequest
@@ -78,7 +78,7 @@ class Plan:
     parallel: int = 1
 
 
-def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> Plan:
+def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
     """A training job, checked against AWS's model; asks nothing of AWS and sends nothing.
 
     Raises:
@@ -98,7 +98,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> Plan:
         "Tags": job_tags(recipe, settings, digest),
         **watch.arguments,
     }
-    return Plan(AwsRequest.checked("TrainingJob", ordered(parameters, _ORDER)), uploads, task.name, recipe)
+    return JobPlan(AwsRequest.checked("TrainingJob", ordered(parameters, _ORDER)), uploads, task.name, recipe)
 
 
 def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:

@@ -15,7 +15,7 @@ from thorax_launch.ranges import Tune
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker.requests import AwsRequest, ordered, without_empty
 from thorax_launch.sagemaker.training_jobs import (
-    Plan,
+    JobPlan,
     Task,
     check,
     check_processes,
@@ -45,7 +45,7 @@ def plan(
     task: Task,
     warm_start: tuple[str, ...] = (),
     transfer: bool = False,
-) -> Plan:
+) -> JobPlan:
     """A tuning job, checked against AWS's model; asks nothing of AWS and sends nothing.
 
     Args:
@@ -87,7 +87,7 @@ def plan(
             "Tags": job_tags(recipe, settings, digest),
         },
     )
-    return Plan(request, uploads, task.name, recipe, jobs=tune.total, parallel=tune.parallel_jobs)
+    return JobPlan(request, uploads, task.name, recipe, jobs=tune.total, parallel=tune.parallel_jobs)
 
 
 def objective(hyperparameters: Mapping[str, str]) -> tuple[str, bool]:

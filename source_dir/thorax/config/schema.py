@@ -109,7 +109,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class AugmentationFields:
     """Random changes of the training images."""
 
     augmentation_type: str = parameter(
@@ -207,7 +207,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreFields:
     """What is measured, and how thresholds are chosen."""
 
     objective: str = parameter(
@@ -271,11 +271,11 @@ class Watching:
 GROUPS: dict[str, type] = {
     "Network": Network,
     "Data": Data,
-    "Augmentation": Augmentation,
+    "Augmentation": AugmentationFields,
     "Optimisation": Optimisation,
     "Stopping": Stopping,
     "Speed and memory": Speed,
-    "Scores": Scores,
+    "Scores": ScoreFields,
     "Checkpoints": Checkpointing,
     "Watching": Watching,
 }
@@ -283,7 +283,7 @@ GROUPS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Fields(
-    Watching, Checkpointing, Scores, Speed, Stopping, Optimisation, Augmentation, Data, Network
+    Watching, Checkpointing, ScoreFields, Speed, Stopping, Optimisation, AugmentationFields, Data, Network
 ):  # dataclass takes the fields of the last base first: this is the order of GROUPS
     """Every hyperparameter under its flat name, and what follows from several of them."""
 

@@ -15,7 +15,7 @@ RULES = ("balanced", "youden", "sensitivity", "cost")
 
 
 @dataclass(frozen=True)
-class Rule:
+class ThresholdRule:
     """How thresholds are chosen.
 
     Attributes:
@@ -39,7 +39,7 @@ class Rule:
         }[self.name]
 
 
-def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Array, rule: Rule) -> Array:
+def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Array, rule: ThresholdRule) -> Array:
     """(L,) calibrated probabilities in 0..1 at and above which a label is called positive.
 
     Args:
@@ -55,7 +55,7 @@ def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Arr
     if task == "multiclass":
         z = _one_against_rest(z / temperatures)
         temperatures = np.ones(len(temperatures))
-    cut: Callable[[Array, Array, Rule], float] = _balanced if rule.name == "balanced" else _best
+    cut: Callable[[Array, Array, ThresholdRule], float] = _balanced if rule.name == "balanced" else _best
     y = np.tile(targets, (len(seen), 1))
     chosen = []
     for k, temperature in enumerate(temperatures):
@@ -65,7 +65,7 @@ def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Arr
     return np.array(chosen, np.float32)
 
 
-def _balanced(y: Array, z: Array, rule: Rule) -> float:
+def _balanced(y: Array, z: Array, rule: ThresholdRule) -> float:
     """The logit of a cut that is steady where validation is nearly perfect.
 
     There a wide range of cuts reaches the same balanced accuracy, and the best one is decided by an image or two next
@@ -81,7 +81,7 @@ def _balanced(y: Array, z: Array, rule: Rule) -> float:
     return float(np.clip(-float(fit.intercept_[0]) / slope if slope > 0 else 0.0, z.min(), z.max()))
 
 
-def _best(y: Array, z: Array, rule: Rule) -> float:
+def _best(y: Array, z: Array, rule: ThresholdRule) -> float:
     """The cut, halfway between two images, that is best by the rule; the highest of equals."""
     order = np.argsort(-z, kind="stable")
     ranked = z[order]

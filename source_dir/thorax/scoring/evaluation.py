@@ -18,7 +18,7 @@ from thorax.evaluation.metrics import score
 from thorax.evaluation.predictions import Predictions, read_predictions
 from thorax.evaluation.report import Report
 from thorax.evaluation.subgroups import subgroups
-from thorax.evaluation.thresholds import Rule
+from thorax.evaluation.thresholds import ThresholdRule
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
 from thorax.scoring.labelled_images import LabelledImages, check_answers, read_labelled, with_labels
@@ -235,7 +235,7 @@ def _probabilities_of_other(
 
 def _rule(stored: Mapping[str, Any]) -> str:
     name = stored.get("threshold_rule", "balanced")
-    return str(Rule(name, stored.get("target_sensitivity"), stored.get("cost_ratio")))
+    return str(ThresholdRule(name, stored.get("target_sensitivity"), stored.get("cost_ratio")))
 
 
 def _facts(bundle: Bundle, where: Path) -> dict[str, dict[str, str]]:

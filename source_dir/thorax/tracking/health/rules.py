@@ -16,7 +16,7 @@ from thorax.tracking.observers import Finding
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class Rule:
+class HealthRule:
     """One rule on one run; each method returns a message where the rule finds its problem."""
 
     name = "rule"
@@ -30,7 +30,7 @@ class Rule:
         return None
 
 
-class LossNotDecreasing(Rule):
+class LossNotDecreasing(HealthRule):
     """The last 10 saved losses are not below the first 10.
 
     That is: their median is lower by less than 1 %, or in under 72 of the 100 pairs of a first and a last loss the last
@@ -62,7 +62,7 @@ class LossNotDecreasing(Rule):
         )
 
 
-class VanishingGradient(Rule):
+class VanishingGradient(HealthRule):
     """A weight's gradient has a root mean square below 1e-7 (or is 0) in 3 saved steps in a row, while the loss is
     above a tenth of its first value."""
 
@@ -90,7 +90,7 @@ class VanishingGradient(Rule):
         )
 
 
-class ExplodingTensor(Rule):
+class ExplodingTensor(HealthRule):
     """A value is not finite, or grows far beyond its first value.
 
     That is: the loss or a weight is not finite; gradients are not finite in 3 saved steps in a row (once is usual with
@@ -126,7 +126,7 @@ class ExplodingTensor(Rule):
         return None if finite else f"the validation loss is not finite; {self.ADVICE}"
 
 
-class Overfit(Rule):
+class Overfit(HealthRule):
     """For 3 epochs the validation loss is over 1.1 times its best, while the training loss is lower than then."""
 
     name = "overfit"
@@ -149,7 +149,7 @@ class Overfit(Rule):
         )
 
 
-class PoorInitialisation(Rule):
+class PoorInitialisation(HealthRule):
     """The run's first step shows bad starting weights.
 
     That is: the loss is over 3 times that of a constant probability of one half; a weight is all zeros; or the root
@@ -198,7 +198,7 @@ class Rules:
     def __init__(
         self, shapes: Shapes, baseline: float | None = None, report: Callable[[Finding], None] = lambda finding: None
     ) -> None:
-        self.rules: list[Rule] = [
+        self.rules: list[HealthRule] = [
             PoorInitialisation(shapes, baseline),
             ExplodingTensor(),
             VanishingGradient(shapes),
@@ -214,7 +214,7 @@ class Rules:
     def epoch(self, row: Mapping[str, float], step: int) -> None:
         self._apply(step, lambda rule: rule.epoch(row))
 
-    def _apply(self, step: int, judged: Callable[[Rule], str | None]) -> None:
+    def _apply(self, step: int, judged: Callable[[HealthRule], str | None]) -> None:
         for rule in list(self.rules):
             if message := judged(rule):
                 self.rules.remove(rule)
