@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 
 import thorax
+from thorax.console import guarded
 from thorax_launch.extras import missing
 from thorax_launch.invocation import examples
 
@@ -35,15 +37,16 @@ def main(arguments: list[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     match given:
         case [] | ["-h" | "--help"]:
-            print(_help())
-            return 0
+            return guarded(_print_help)
         case ["--version"]:
             print(f"thorax {thorax.__version__}")
             return 0
         case [name, *rest] if name in COMMANDS:
             sys.argv[0] = f"thorax {name}"  # what a usage line begins with
             return run(name, rest)
-    print(f"error: {given[0]} is not a command of thorax; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+    nearest = difflib.get_close_matches(given[0], COMMANDS, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else f"; the commands are {', '.join(COMMANDS)}"
+    print(f"error: {given[0]} is not a command of thorax{hint}", file=sys.stderr)
     return 2
 
 
@@ -62,9 +65,9 @@ def run(name: str, arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _help() -> str:
-    rows = "\n".join(f"  {name:12} {does}" for name, does in COMMANDS.items())
-    return (
-        f"usage: thorax COMMAND ...\n\n{thorax.__doc__}\n\ncommands:\n{rows}\n\n`thorax COMMAND --help` shows the"
-        " options of one."
-    )
+def _print_help() -> int:
+    print(f"usage: thorax COMMAND ...\n\n{(thorax.__doc__ or '').splitlines()[0]}\n\ncommands:")
+    for name, does in COMMANDS.items():
+        print(f"  {name:12} {does}")
+    print("\n`thorax COMMAND --help` shows the options of one.")
+    return 0
