@@ -70,6 +70,10 @@ WITHOUT_EFFECT = [
         {"warmup_epochs": "2.5", "epochs": "2"},
         "warmup_epochs=2.5 with epochs=2: the part after half of the run has no effect",
     ),
+    (
+        {"warmup_epochs": "2", "epochs": "1"},
+        "warmup_epochs=2 with epochs=1: the part after half of the run has no effect",
+    ),
     ({"resize": "256", "fit": "pad"}, "resize=256 with fit=pad has no effect: only fit=crop resizes first"),
     (
         {"threshold_rule": "cost", "cost_ratio": "5", "target_sensitivity": "0.9"},
@@ -98,7 +102,7 @@ TAKEN = [
     {"early_stopping_min_epochs": "40"},
     {"lr_scheduler_step": "10,20", "lr_scheduler": "step"},
     {"lr_scheduler_step": "10,20", "epochs": "21"},
-    {"warmup_epochs": "1.9", "epochs": "2"},
+    {"warmup_epochs": "1.5", "epochs": "3"},
     {"warmup_epochs": "1", "epochs": "1"},
     {"labels": "Mass,Nodule", "num_classes": "2"},
     {"labels": "Mass", "multi_label": "1"},

@@ -84,7 +84,7 @@ def without_effect(c: Fields) -> list[str]:
         )
     elif late := [epoch for epoch in c.lr_scheduler_step if epoch >= c.epochs]:
         found.append(f"lr_scheduler_step={_list(late)} beyond epochs={c.epochs} has no effect: the run ends before")
-    if c.warmup_epochs >= c.epochs > 1:
+    if c.warmup_epochs > max(c.epochs / 2, 1):
         found.append(
             f"warmup_epochs={plain(c.warmup_epochs)} with epochs={c.epochs}: the part after half of the run has no"
             " effect"
