@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import yaml
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError, deprecated
-from thorax_launch.hyperparameters import checked, from_settings, meaning, overridden, text
+from thorax_launch.hyperparameters import checked, meaning, overridden, text
 from thorax_launch.options import Entry, MachineOptions, Option, entries, is_number
 from thorax_launch.paths import RECIPES
 from thorax_launch.ranges import Tune
@@ -128,14 +128,6 @@ class Recipe(MachineOptions):
         merged = overridden(self.hyperparameters, given)
         TrainingConfig.parse(merged)
         return merged
-
-    def with_overrides(self, settings: Iterable[str]) -> dict[str, str]:
-        """As merged, from the `key=value` texts of --set.
-
-        Raises:
-            ThoraxError: a setting without "=", twice the same name, or see merged.
-        """
-        return self.merged(from_settings(settings))
 
     def search(self, changes: Mapping[str, Any], hyperparameters: Mapping[str, object]) -> tuple[Tune, dict[str, str]]:
         """(what to search, with the user's changes; the hyperparameters that stay the same).
