@@ -37,7 +37,7 @@ def load_settings(*, dry_run: bool = False, **given: Any) -> AwsSettings:
     Raises:
         ThoraxError: an unknown or wrong setting, no region, no role, or AWS does not answer.
 
-    Example:
+    Examples:
         >>> settings = sagemaker.load_settings(bucket="my-images", tags={"team": "chest"})
     """
     return resolved([("settings", given), read_file(None)], offline=dry_run).settings

@@ -18,7 +18,7 @@ from thorax_launch.settings import AwsSettings
 class Endpoint(Handle):
     """An endpoint on SageMaker, billed by the hour until it is deleted; a `with` block deletes it at its end.
 
-    Example:
+    Examples:
         >>> with sagemaker.deploy(job.bundle, "chest", instance_type="ml.m5.large") as endpoint:
         ...     endpoint.predict(["a.png", "b.dcm"])[0]["predicted"]
         'PNEUMONIA'
@@ -79,7 +79,7 @@ def deploy(
     Raises:
         ThoraxError: no bundle, what AWS would refuse, or the endpoint does not answer, in one line.
 
-    Example:
+    Examples:
         >>> endpoint = sagemaker.deploy("runs/first/model", "chest", serverless=True)
         >>> endpoint.predict(["a.png"])[0]["probabilities"]
         [0.07, 0.93]

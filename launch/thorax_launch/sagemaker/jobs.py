@@ -30,7 +30,7 @@ _TASK = [name for name in Task.__dataclass_fields__ if name not in ("name", "cha
 class TrainingJob(JobHandle):
     """A training job on SageMaker.
 
-    Example:
+    Examples:
         >>> with sagemaker.train("pneumonia-resnet18", {"train": "s3://my-images/train"}) as job:
         ...     job.wait()
         ...     job.download("model")
@@ -125,7 +125,7 @@ def train(
     Raises:
         ThoraxError: what AWS or the trainer would refuse, in one line.
 
-    Example:
+    Examples:
         >>> job = sagemaker.train(
         ...     "pneumonia-resnet18", {"train": "images/train"}, hyperparameters={"epochs": 5}, spot=True
         ... )
@@ -140,7 +140,7 @@ def train(
 def request(recipe: Recipe | str, channels: Mapping[str, str | Path], **more: Any) -> dict[str, Any]:
     """The request that `train` would send with the same arguments: CreateTrainingJob's parameters, checked.
 
-    Example:
+    Examples:
         >>> sagemaker.request("demo", {"train": "s3://my-images/train"})["ResourceConfig"]
         {'InstanceType': 'ml.m5.xlarge', 'InstanceCount': 1, 'VolumeSizeInGB': 50}
     """

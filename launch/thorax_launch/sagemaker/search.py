@@ -28,7 +28,7 @@ _SEARCH = ("strategy", "max_jobs", "parallel_jobs", "early_stopping")
 class TuningJob(JobHandle):
     """A search on SageMaker.
 
-    Example:
+    Examples:
         >>> with sagemaker.tune("pneumonia-resnet18", {"train": "s3://my-images/train"}) as search:
         ...     search.wait()
         ...     search.leaderboard().print()
@@ -106,7 +106,10 @@ def tune(
     """Starts a search over the recipe's `tune:` part on SageMaker, without a question.
 
     Args:
-        recipe, channels, settings, dry_run: as for `train`.
+        recipe: with a `tune:` part; else as for `train`.
+        channels: as for `train`.
+        settings: as for `train`.
+        dry_run: as for `train`.
         hyperparameters: put over the recipe's; none that is searched.
         options: as for `train`, and strategy, max_jobs, parallel_jobs, early_stopping, warm_start (names of earlier
             tuning jobs), transfer.
@@ -114,7 +117,7 @@ def tune(
     Raises:
         ThoraxError: what AWS or the trainer would refuse, in one line.
 
-    Example:
+    Examples:
         >>> search = sagemaker.tune(
         ...     "pneumonia-resnet18", {"train": "s3://my-images/train"}, max_jobs=20, spot=True
         ... )

@@ -114,7 +114,11 @@ def evaluate(
     Args:
         bundle: the model folder of a finished job, or the job's folder.
         data: labelled images: a folder in any format of training, or one table in it.
-        data_format, labels, by, compare_with, resamples: see EvaluationOptions, which has more.
+        data_format: format of `data`; auto looks at it.
+        labels: names of its numbered labels, in order.
+        by: columns of its table whose groups are scored, too, such as sex and age.
+        compare_with: another bundle, scored on the same images.
+        resamples: of the bootstrap over patients; 0: no intervals. EvaluationOptions has more.
 
     Raises:
         ThoraxError: no bundle, no images, labels that are not the bundle's, images of one class only, or an option

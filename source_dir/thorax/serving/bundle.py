@@ -35,7 +35,7 @@ class Bundle(BundleContents):
     Attributes:
         folder: where it lies; for a model.tar.gz a temporary folder that goes when the bundle does.
 
-    Example:
+    Examples:
         >>> bundle = Bundle.load("runs/my-job/model")
         >>> bundle.labels, bundle.thresholds, bundle.metrics["test"]["macro"]["auc"]["value"]
     """

@@ -49,7 +49,7 @@ class Classifier:
     Raises:
         ThoraxError: another precision, a number below 1, or weights that do not fit the bundle.
 
-    Example:
+    Examples:
         >>> classifier = Classifier.load("runs/my-job/model")
         >>> classifier.predict(["one.png", "two.dcm"])  # (2, L) float32
         >>> classifier.explain("one.png", "Effusion")  # a HeatMap, which a notebook shows
@@ -167,7 +167,7 @@ class Classifier:
             DecodeError: one of them cannot be read; the message names it.
             ThoraxError: a single image instead of a list.
 
-        Example:
+        Examples:
             >>> classifier.predict(["one.png", Path("two.dcm").read_bytes(), np.zeros((512, 512), np.uint8)])
         """
         rows = self.predict_each(images)
@@ -188,7 +188,7 @@ class Classifier:
         Raises:
             ThoraxError: a single image instead of a list.
 
-        Example:
+        Examples:
             >>> [row for row in classifier.predict_each(paths) if not isinstance(row, DecodeError)]
         """
         if isinstance(images, str | bytes) or not hasattr(images, "__len__"):
@@ -215,7 +215,7 @@ class Classifier:
             DecodeError: the image cannot be read.
             ThoraxError: the network has no such label.
 
-        Example:
+        Examples:
             >>> Path("effusion.png").write_bytes(classifier.explain("one.png", "Effusion").png())
         """
         prepared = self.prepare(image)

@@ -18,7 +18,7 @@ class HeatMap:
         map: (height, width) float32 in 0..1, of the prepared image's size.
         image: (height, width) uint8, the prepared image below it.
 
-    Example:
+    Examples:
         >>> heat_map = classifier.explain("image.png", "Effusion")
         >>> Path("effusion.png").write_bytes(heat_map.png())
     """
