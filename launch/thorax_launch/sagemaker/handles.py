@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from types import TracebackType
@@ -14,7 +15,7 @@ from thorax_launch.sagemaker.schema import input_shape
 from thorax_launch.settings import AwsSettings
 
 
-class Handle:
+class Handle(ABC):
     """Something on AWS, by its name. At the end of a `with` block, also after an exception, it is ended.
 
     Attributes:
@@ -71,9 +72,9 @@ class Handle:
         """AWS's word for its state, such as InProgress."""
         return str(self.describe()[f"{self.resource}Status"])
 
+    @abstractmethod
     def end(self) -> None:
         """Ends what costs."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
