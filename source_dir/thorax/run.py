@@ -31,6 +31,7 @@ from thorax.tracking.observers import Observer
 from thorax.training import distributed, memory
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.inputs import Monitoring, TrainingData
+from thorax.training.kernels import gpu_kernels
 from thorax.training.losses import class_weights
 from thorax.training.stopping import signals_restored
 from thorax.training.trainer import Trainer
@@ -116,7 +117,7 @@ def run_job(
         ThoraxError: as `train`.
     """
     device = distributed.device_of(job.process)
-    with distributed.process_group(job.process, device), reading():
+    with distributed.process_group(job.process, device), gpu_kernels(config.tf32, device), reading():
         # In a function of its own, so that nothing of the run outlives the process group.
         return _run(job, config, device, source_dir, sys.stdout.isatty() if readable is None else readable)
 

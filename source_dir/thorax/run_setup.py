@@ -85,7 +85,7 @@ def find_weights(job: Job, config: TrainingConfig) -> Path | None:
 def workers_and_threads(config: TrainingConfig, job: Job, device: torch.device) -> tuple[int, int]:
     """Reading workers and threads for arithmetic of each process, from the CPUs that this job may use."""
     share = max(1, job.cpus // job.process.local_world_size)
-    workers = min(8, max(1, share - 1)) if device.type == "cuda" else max(1, min(4, share // 4))
+    workers = min(16, max(1, share - 1)) if device.type == "cuda" else max(1, min(4, share // 4))
     return workers if config.num_workers is None else config.num_workers, config.threads or share
 
 

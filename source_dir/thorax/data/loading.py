@@ -41,7 +41,9 @@ class Batch:
     problem: str = ""
 
     def pin_memory(self) -> Batch:
-        return replace(self, images=self.images.pin_memory(), draws=self.draws.pin_memory())
+        return replace(
+            self, images=self.images.pin_memory(), draws=self.draws.pin_memory(), indices=self.indices.pin_memory()
+        )
 
 
 def epoch_order(count: int, seed: int, epoch: int, weights: np.ndarray | None = None) -> np.ndarray:
@@ -191,7 +193,7 @@ def loader(images: ImageDataset, batches: Iterable[BatchRequest], workers: int, 
             batch_size=None,
             num_workers=workers,
             pin_memory=pin,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=(4 if workers <= 4 else 2) if workers else None,  # whole batches: memory for each
             worker_init_fn=_start_worker if workers else None,
         )
 

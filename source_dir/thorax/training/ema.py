@@ -29,9 +29,9 @@ class MovingAverage:
         pairs = list(zip(_tensors(self.module), _tensors(net), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         torch._foreach_lerp_([average for average, _ in floats], [now for _, now in floats], weight)
-        for average, now in pairs:
-            if not average.is_floating_point():
-                average.copy_(now)
+        counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+        if counts:  # one kernel for all, not one each
+            torch._foreach_copy_([average for average, _ in counts], [now for _, now in counts])
         self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:

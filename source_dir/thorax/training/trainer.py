@@ -297,6 +297,8 @@ class Trainer:
         if batch.corrupt:
             targets = targets.clone()
             targets[torch.isin(batch.indices, torch.tensor(batch.corrupt))] = float("nan")
+        if self.device.type == "cuda":  # a copy from pageable memory would wait for the GPU's earlier work
+            targets = targets.pin_memory()
         images, draws, targets = (t.to(self.device, non_blocking=True) for t in (batch.images, batch.draws, targets))
         return images, draws, targets
 
