@@ -1,0 +1,1 @@
+"""The parts of bench/gpu.py: each measures one thing and gives Figures."""

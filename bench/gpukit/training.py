@@ -1,0 +1,196 @@
+"""Training: our Trainer as a job has it, its step alone and its epoch from files, beside the peers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from gpukit import images, peers
+from gpukit.common import Figure, Figures, Kit, Window, free, repeated
+from thorax import models
+from thorax.config import TrainingConfig
+from thorax.data.augment import DRAWS
+from thorax.data.formats import read_channel
+from thorax.data.loading import Batch
+from thorax.data.parts import preprocessing
+from thorax.data.samples import SampleSet, label_space, sample_set
+from thorax.training.checkpoints import Checkpoints
+from thorax.training.inputs import Hardware, Monitoring, TrainingData
+from thorax.training.kernels import gpu_kernels
+from thorax.training.trainer import Trainer
+
+STEP, FILES, MEMORY = "Training step", "Training from files", "Large images"
+
+
+def images_of(folder: Path) -> SampleSet:
+    listing = read_channel("train", folder, "auto")
+    return sample_set("train", listing, label_space(listing, (), None))
+
+
+@contextmanager
+def our_trainer(kit: Kit, train: SampleSet, **settings: Any) -> Iterator[Trainer]:
+    """Our Trainer with all defaults but `settings`; validation is a few images."""
+    side = settings.pop("side", kit.sizes.side)
+    options = {"batch_size": kit.sizes.batch, "network": kit.sizes.networks[0], **settings}
+    config = TrainingConfig(image_shape=(1, side, side), epochs=1, log_seconds=1e9, checkpoint_minutes=1e6, **options)
+    torch.manual_seed(0)
+    net = models.build(config.network, 1, len(train.space.outputs), 0.0, config.activation_checkpointing)
+    validation = train.subset([0, 1, len(train) - 2, len(train) - 1], "validation")
+    with TemporaryDirectory(dir=kit.folder) as scratch, gpu_kernels(config.tf32, kit.device):
+        yield Trainer(
+            config,
+            net,
+            TrainingData(train, validation, preprocessing(config)),
+            Hardware(kit.device, kit.precision, kit.sizes.workers, 1),
+            Checkpoints(Path(scratch), {}, lambda line: None),
+            Monitoring(log=lambda line: None),
+        )
+    free()
+
+
+def a_batch(kit: Kit, train: SampleSet, count: int, side: int) -> Batch:
+    """Random images in pinned memory, as the loader would give them."""
+    places = torch.arange(count) % len(train)
+    pixels = torch.randint(0, 256, (count, side, side), dtype=torch.uint8)
+    batch = Batch(pixels, torch.rand(count, DRAWS), places, places)
+    return batch.pin_memory() if kit.device.type == "cuda" else batch
+
+
+# -- The step alone --------------------------------------------------------------------------------------------------
+
+
+def step(kit: Kit) -> Figures:
+    """From uint8 images in memory to updated weights, without and with our augmentation; peers have theirs ready."""
+    s, train = kit.sizes, images_of(images.small(kit))
+    for network in s.networks:
+        what = f"{network}, {s.side} px, batch {s.batch}"
+        for augmentation in ("none", "xray"):
+            with our_trainer(kit, train, network=network, augmentation_type=augmentation) as trainer:
+                batch = a_batch(kit, train, s.batch, s.side)
+                trainer.prepare_epoch()
+                window = repeated(kit, lambda t=trainer, b=batch: t.optimize(b), 0.5)  # type: ignore[misc]
+            side = "ours" if augmentation == "none" else "ours, augmented (xray)"
+            note = f"{kit.precision}, channels_last, AdamW; copy of uint8 images and normalisation included"
+            yield Figure(STEP, what, side, window.per_second(s.batch), note=note)
+        for name, work in peers.steps(kit, network):
+            yield Figure(STEP, what, name, repeated(kit, work, 0.5).per_second(s.batch), note="its batch lies ready")
+            del work
+            free()
+
+
+def compiled(kit: Kit) -> Figures:
+    """compile=true."""
+    s, train = kit.sizes, images_of(images.small(kit))
+    with our_trainer(kit, train, compile=kit.device.type == "cuda") as trainer:
+        batch = a_batch(kit, train, s.batch, s.side)
+        trainer.prepare_epoch()
+        window = repeated(kit, lambda: trainer.optimize(batch), 0.5)
+    what = f"{s.networks[0]}, {s.side} px, batch {s.batch}"
+    yield Figure(STEP, what, "ours, augmented, compile=true", window.per_second(s.batch))
+
+
+# -- From files ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Waited:
+    """Seconds that the trainer waited for images, while the clock ran."""
+
+    trainer: Trainer
+    start: float = 0.0
+    total: float = 0.0
+
+    def begin(self) -> None:
+        self.start = self.trainer.meter.waited
+
+    def end(self) -> None:
+        self.total = self.trainer.meter.waited - self.start
+
+
+def our_files(kit: Kit, folder: Path, network: str) -> tuple[Window, float]:
+    """An epoch of our Trainer until the clock stops; the window, and the share of it spent waiting for images."""
+    with our_trainer(kit, images_of(folder), network=network) as trainer:
+        waited, real = Waited(trainer), trainer.optimize
+        window = Window(kit, trainer.steps_per_epoch, waited.begin, waited.end)
+
+        def optimize(batch: Batch) -> torch.Tensor:
+            loss = real(batch)
+            if not window.counted and window.step():
+                trainer.stop.signal = signal.SIGTERM
+            return loss
+
+        trainer.optimize = optimize  # type: ignore[method-assign]
+        trainer.fit()
+    return window, waited.total / max(window.seconds, 1e-9)
+
+
+def files(kit: Kit) -> Figures:
+    """From JPEG files and from raw shards to updated weights, with each side's own augmentation."""
+    s = kit.sizes
+    goal = {"resnet50": ">= 3000"}
+    for network in s.networks:
+        what = f"{network} from JPEGs of {s.stored} px"
+        for source, folder in (
+            (what, images.small(kit)),
+            (f"{network} from raw shards", images.packed(kit)),
+            (f"{network} from JPEGs of {s.native[1]}x{s.native[0]} px", images.native(kit)),
+        ):
+            if network != s.networks[0] and source != what:
+                continue
+            window, wait = our_files(kit, folder, network)
+            note = f"{kit.precision}, xray augmentation, {s.workers} workers; {wait:.1%} of the time waiting for images"
+            yield Figure(FILES, source, "ours", window.per_second(s.batch), note=note, target=goal.get(network, ""))
+            yield Figure(FILES, source, "ours: waiting for images", wait * 100, "%", target="< 5")
+        for name, epoch in peers.epochs(kit, images.small(kit), network):
+            window = Window(kit)
+            for _ in epoch:
+                if window.step():
+                    break
+            note = f"{s.workers + 1} workers, its own augmentation"
+            yield Figure(FILES, what, name, window.per_second(s.batch), note=note, target="ours >= 2x")
+            epoch.close()
+            free()
+
+
+# -- Large images ----------------------------------------------------------------------------------------------------
+
+
+def memory(kit: Kit) -> Figures:
+    """Speed and memory of a step on large images, with and without activation checkpointing."""
+    train = images_of(images.small(kit))
+    side, batches = kit.sizes.large
+    for network in kit.sizes.networks:
+        for count in batches:
+            for checkpointing in (False, True):
+                what = f"{network}, {side} px, batch {count}"
+                name = "ours, activation_checkpointing=true" if checkpointing else "ours"
+                yield from _large(kit, train, what, name, count, network, checkpointing)
+
+
+def _large(
+    kit: Kit, train: SampleSet, what: str, name: str, count: int, network: str, checkpointing: bool
+) -> Figures:
+    side = kit.sizes.large[0]
+    settings = {"batch_size": count, "network": network, "activation_checkpointing": checkpointing, "side": side}
+    free()
+    try:
+        with our_trainer(kit, train, **settings) as trainer:
+            batch = a_batch(kit, train, count, side)
+            trainer.prepare_epoch()
+            window = _few(kit, lambda: trainer.optimize(batch))
+            peak = torch.cuda.max_memory_allocated(kit.device) / 2**30 if kit.device.type == "cuda" else 0.0
+    except torch.OutOfMemoryError as error:
+        yield Figure(MEMORY, what, name, None, note=f"out of memory: {str(error).splitlines()[0][:80]}")
+        return
+    yield Figure(MEMORY, what, name, window.per_second(count), note=f"{peak:.1f} GiB at most")
+
+
+def _few(kit: Kit, work: Callable[[], object]) -> Window:
+    return repeated(kit, work, 0.2)
