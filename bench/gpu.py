@@ -98,7 +98,9 @@ def whole(a: argparse.Namespace) -> int:
             outcomes.append(run_part(part, a, folder, min(part.seconds, left)))
             figures += read_figures(folder / f"{part.name}.jsonl")
             one = outcomes[-1]
-            print(f"{one.name}: {one.status} in {one.seconds:.0f} s{': ' + one.reason if one.reason else ''}", flush=True)
+            print(
+                f"{one.name}: {one.status} in {one.seconds:.0f} s{': ' + one.reason if one.reason else ''}", flush=True
+            )
             tests = [*report.read_tests(folder / "tests.xml"), *report.read_tests(folder / "alone.xml")]
             report.write(a.out, found, outcomes, tests, figures)
     print(report.text(found, outcomes, tests, figures))
@@ -164,7 +166,7 @@ def tests(a: argparse.Namespace, folder: Path, seconds: float) -> tuple[str, str
     if lacking := [name for name in ("pytest", "hypothesis") if util.find_spec(name) is None]:
         return "skipped", f"{', '.join(lacking)} is not installed"
     began, outcomes = time.monotonic(), []
-    many = ["-n", "4", "--dist", "loadfile"] if util.find_spec("xdist") else []
+    many = ["-n", "6", "--dist", "load"] if util.find_spec("xdist") else []
     for name, mark, more in (("tests", "gpu and not whole_gpu", many), ("alone", "whole_gpu", [])):
         words = ["-m", "pytest", "-q", "-m", mark, f"--junitxml={folder / name}.xml", "-p", "no:cacheprovider", *more]
         left = seconds - (time.monotonic() - began)
@@ -221,7 +223,9 @@ def function_of(part: Part) -> Callable[[Kit], Figures]:
 def read_figures(file: Path) -> list[Any]:
     from gpukit.common import Figure
 
-    return [Figure(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    return (
+        [Figure(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    )
 
 
 if __name__ == "__main__":

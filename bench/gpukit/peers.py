@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from gpukit.common import Kit
 
@@ -24,14 +25,12 @@ def steps(kit: Kit, network: str) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "plain bfloat16 AMP, channels_last, SGD", plain_step(kit, network, x, y, torch.bfloat16)
 
 
-def plain_step(
-    kit: Kit, network: str, x: torch.Tensor, y: torch.Tensor, dtype: torch.dtype
-) -> Callable[[], object]:
+def plain_step(kit: Kit, network: str, x: torch.Tensor, y: torch.Tensor, dtype: torch.dtype) -> Callable[[], object]:
     torch.backends.cudnn.benchmark = True
     layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     net = torchvision.models.get_model(network, num_classes=2).to(kit.device, memory_format=layout).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
-    scaler = torch.amp.GradScaler(kit.device.type, enabled=dtype == torch.float16)
+    scaler = GradScaler(kit.device.type, enabled=dtype == torch.float16)
     return lambda: one_step(kit, net, optimizer, scaler, (x, y), dtype)
 
 
@@ -87,7 +86,7 @@ def torchvision_reference(kit: Kit, folder: Path, network: str) -> Generator[Non
     )
     net = torchvision.models.get_model(network, num_classes=2).to(kit.device).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
-    scaler = torch.amp.GradScaler(kit.device.type, enabled=kit.device.type == "cuda")
+    scaler = GradScaler(kit.device.type, enabled=kit.device.type == "cuda")
     while True:
         for x, y in loader:
             x, y = x.to(kit.device), y.to(kit.device)
@@ -112,7 +111,8 @@ def timm_loop(kit: Kit, folder: Path, network: str) -> Generator[None]:
 
     torch.backends.cudnn.benchmark = True
     s = kit.sizes
-    net = timm.create_model(network, num_classes=2).to(kit.device, memory_format=torch.channels_last).train()
+    net = timm.create_model(network, num_classes=2).train()
+    net = net.to(kit.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = resolve_data_config({"input_size": (3, s.side, s.side)}, model=net)  # type: ignore[no-untyped-call]
     loader = create_loader(
         create_dataset("", root=str(folder), is_training=True, batch_size=s.batch),
@@ -130,7 +130,7 @@ def timm_loop(kit: Kit, folder: Path, network: str) -> Generator[None]:
         persistent_workers=True,
     )
     optimizer = create_optimizer_v2(net, opt="sgd", lr=1e-4, weight_decay=2e-5, momentum=0.9)
-    scaler = torch.amp.GradScaler(kit.device.type, enabled=False)
+    scaler = GradScaler(kit.device.type, enabled=False)
     while True:
         for x, y in loader:
             x = x.to(kit.device).contiguous(memory_format=torch.channels_last)

@@ -57,7 +57,7 @@ def machine(device: str) -> dict[str, str]:
         found |= {
             "GPU": f"{torch.cuda.device_count()} x {card.name}, {card.total_memory / 2**30:.0f} GiB",
             "CUDA": str(torch.version.cuda),
-            "cuDNN": str(torch.backends.cudnn.version()),
+            "cuDNN": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
             "driver": _driver(),
         }
     return found
@@ -122,7 +122,13 @@ def text(found: dict[str, str], parts: Sequence[Outcome], tests: Sequence[Test],
         lines += ["", "## Tests", "", ", ".join(f"{n} {kind}" for kind, n in count.items()), ""]
         lines += [f"- {t.name}: {t.status}: {_cell(t.reason)}" for t in tests if t.status != "passed"]
     for table in dict.fromkeys(figure.table for figure in figures):
-        lines += ["", f"## {table}", "", "| What | Side | Figure | Ours / it | Target | Note |", "|---|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {table}",
+            "",
+            "| What | Side | Figure | Ours / it | Target | Note |",
+            "|---|---|---|---|---|---|",
+        ]
         lines += [_row(figure, figures) for figure in figures if figure.table == table]
     return "\n".join([*lines, ""])
 

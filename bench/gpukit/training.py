@@ -174,9 +174,7 @@ def memory(kit: Kit) -> Figures:
                 yield from _large(kit, train, what, name, count, network, checkpointing)
 
 
-def _large(
-    kit: Kit, train: SampleSet, what: str, name: str, count: int, network: str, checkpointing: bool
-) -> Figures:
+def _large(kit: Kit, train: SampleSet, what: str, name: str, count: int, network: str, checkpointing: bool) -> Figures:
     side = kit.sizes.large[0]
     settings = {"batch_size": count, "network": network, "activation_checkpointing": checkpointing, "side": side}
     free()

@@ -70,7 +70,9 @@ def make(train: SampleSet, tmp_path: Path) -> Callable[..., Trainer]:
         return Trainer(
             config,
             copy.deepcopy(net),
-            TrainingData(train, train.subset([0, 1, len(train) - 2, len(train) - 1], "validation"), preprocessing(config)),
+            TrainingData(
+                train, train.subset([0, 1, len(train) - 2, len(train) - 1], "validation"), preprocessing(config)
+            ),
             Hardware(device, precision),
             Checkpoints(folder, {}, print),
             Monitoring(log=lambda line: None),

@@ -89,7 +89,7 @@ if world > 1:
 listing = read_channel("train", Path(images), "folder")
 train = sample_set("train", listing, label_space(listing, (), None))
 config = TrainingConfig(network="resnet18", image_shape=(1, 32, 32), batch_size=16, epochs=1, optimizer="sgd",
-    learning_rate=0.01, warmup_epochs=0.0, augmentation_type="xray", seed=3, log_seconds=1e9)
+    learning_rate=0.0005, warmup_epochs=0.0, augmentation_type="xray", seed=3, log_seconds=1e9)
 torch.manual_seed(3)
 net = models.build("resnet18", 1, 1)
 trainer = Trainer(config, net, TrainingData(train, train.subset([0, 1], "validation"), preprocessing(config)),
@@ -132,7 +132,8 @@ import torch, torch.distributed as dist
 device = torch.device("cuda", 0)
 torch.cuda.set_device(device)
 dist.init_process_group("cpu:gloo,cuda:nccl")
-net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.SyncBatchNorm(4), torch.nn.Flatten(), torch.nn.LazyLinear(1))
+net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.SyncBatchNorm(4), torch.nn.Flatten(),
+    torch.nn.LazyLinear(1))
 net = net.to(device)
 x = torch.randn(4, 1, 8, 8, device=device)
 net(x)

@@ -22,7 +22,9 @@ def exact(gpu):
         yield
 
 
-@pytest.mark.parametrize("settings", [{}, {"channels_last": False}, {"augmentation_type": "xray"}, {"optimizer": "adamw"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"channels_last": False}, {"augmentation_type": "xray"}, {"optimizer": "adamw"}]
+)
 def test_float32_steps_are_those_of_the_cpu(gpu, make, settings):
     settings = {"learning_rate": 1e-4, **settings}
     assert losses(make(gpu, **settings)) == pytest.approx(losses(make(CPU, **settings)), rel=2e-3)

@@ -191,8 +191,8 @@ class Speed:
         "auto", "auto: bfloat16 where the hardware has it, else float16 on a GPU, else float32",
         choices=("auto", "float32", "float16", "bfloat16"), spellings=(Spelling("amp", "torchvision", _amp),))
     tf32: bool = parameter(
-        True, "on a GPU, float32 convolutions and matrix products round their inputs to 10 bits after the point: several"
-        " times faster; false: all 23", affects_result=False)
+        True, "on a GPU, float32 convolutions and matrix products round their inputs to 10 bits after the point:"
+        " several times faster; false: all 23", affects_result=False)
     channels_last: bool = parameter(True, "memory layout that convolutions are fastest in", affects_result=False)
     activation_checkpointing: bool = parameter(
         False, "keep only each block's input and compute the rest again in the backward pass: less memory, a third more"
