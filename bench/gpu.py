@@ -48,9 +48,9 @@ PARTS = (
     Part("files", "training:files", 150),
     Part("scoring", "serving:run", 60),
     Part("memory", "training:memory", 60),
-    Part("http", "serving:http", 45),
     Part("jpeg", "serving:jpeg", 20),
-    Part("compile", "training:compiled", 75),
+    Part("compile", "training:compiled", 80),
+    Part("http", "serving:http", 60),
     Part("bare", "serving:bare", 70),
 )
 

@@ -34,7 +34,7 @@ class Sizes:
     different: tuple[int, int] = (4096, 512)
     links: int = 8
     batch: int = 256
-    large: tuple[int, tuple[int, ...]] = (896, (16, 32, 64))
+    large: tuple[int, tuple[int, ...]] = (896, (16, 64))
     warm: int = 12
     seconds: float = 6.0
     calls: int = 200

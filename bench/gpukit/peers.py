@@ -56,6 +56,8 @@ def one_step(
 def epochs(kit: Kit, folder: Path, network: str) -> Iterator[tuple[str, Generator[None]]]:
     """Epochs without end, a None after each step."""
     yield "torchvision's reference recipe, --amp", torchvision_reference(kit, folder, network)
+    if network != kit.sizes.networks[0]:
+        return
     try:
         import timm  # noqa: F401
     except ImportError:

@@ -40,7 +40,7 @@ def test_kill_9_and_resume_give_the_same_losses(gpu, job, images, tmp_path, prec
     assert done.returncode == 0, done.stderr[-3000:]
     assert "resumed from a checkpoint at epoch" in done.stdout
     assert ("cuda" if gpu.type == "cuda" else "cpu") in next(x for x in done.stdout.splitlines() if "machine:" in x)
-    assert curve(tmp_path / "killed") == pytest.approx(whole, rel=1e-2)
+    assert curve(tmp_path / "killed") == pytest.approx(whole, rel=3e-2)
 
 
 def test_torchrun_gives_the_same_losses_for_any_number_of_gpus(gpu, job):

@@ -27,14 +27,18 @@ def exact(gpu):
 )
 def test_float32_steps_are_those_of_the_cpu(gpu, make, settings):
     settings = {"learning_rate": 1e-4, **settings}
-    assert losses(make(gpu, **settings)) == pytest.approx(losses(make(CPU, **settings)), rel=2e-3)
+    found, want = losses(make(gpu, **settings)), losses(make(CPU, **settings))
+    assert found[0] == pytest.approx(want[0], rel=1e-3)
+    assert found == pytest.approx(want, rel=0.03)  # rounding grows from step to step
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_short_floats_follow_float32(gpu, make, precision):
     if gpu.type == "cpu" and precision == "float16":
         pytest.skip("no CUDA device")
-    assert losses(make(gpu, precision)) == pytest.approx(losses(make(gpu)), rel=0.05)
+    found, want = losses(make(gpu, precision, learning_rate=1e-3)), losses(make(gpu, learning_rate=1e-3))
+    assert found[0] == pytest.approx(want[0], rel=0.02)
+    assert found == pytest.approx(want, rel=0.1)
 
 
 def test_float16_has_a_scaler_that_skips_overflowing_steps(cuda, make):
