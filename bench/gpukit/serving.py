@@ -119,7 +119,10 @@ def bare(kit: Kit) -> Figures:
     grey = x[:, :1].contiguous(memory_format=torch.channels_last)
     quick = torch.compile(fused)
     yield Figure(
-        HEADROOM, what, "ours fused, torch.compile", repeated(kit, lambda: quick(grey), 0.2).per_second(s.batch)
+        HEADROOM,
+        what,
+        "ours fused, torch.compile",
+        repeated(kit, lambda: quick(grey), 0.2).per_second(s.batch),  # type: ignore[no-untyped-call]
     )
 
 
