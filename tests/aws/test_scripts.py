@@ -72,7 +72,6 @@ def test_without_a_terminal_and_credentials_a_dry_run_is_whole(tmp_path: Path) -
     "words",
     [
         ["train.py", "demo", "--train", "s3://films/train", "--region", "eu-central-1", "--dry-run"],
-        ["iam.py", "launcher", "--region", "eu-central-1", "--role", "arn:aws:iam::123456789012:role/x"],
         ["prepare.py", "upload", str(ROOT / "launch"), "s3://films/x", "--dry-run"],
     ],
     ids=lambda words: words[0],

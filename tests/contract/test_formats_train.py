@@ -1,4 +1,4 @@
-"""Every format trains a job to its end: in this process, and one of four channels under the toolkit as in a container."""
+"""Every format trains to its end: in this process, and one of four channels under the toolkit as in a container."""
 
 from __future__ import annotations
 
