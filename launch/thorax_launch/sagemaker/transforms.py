@@ -170,7 +170,7 @@ def _is_there(transform: Transform, sagemaker: Any) -> bool:
     try:
         sagemaker.describe_transform_job(TransformJobName=transform.name)
     except ClientError as error:
-        return error.response["Error"]["Code"] not in ("ValidationException", "ResourceNotFound")
+        return error.response["Error"]["Code"] not in ("ValidationException", "ValidationError", "ResourceNotFound")
     except BotoCoreError:
         pass
     return True
