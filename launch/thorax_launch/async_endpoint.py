@@ -40,7 +40,7 @@ class AsyncEndpoint:
     @classmethod
     def found(cls, name: str, session: Any) -> AsyncEndpoint | None:
         """The endpoint of that name; None where it is not asynchronous, or may not be looked at."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             described = session.client("sagemaker").describe_endpoint(EndpointName=name)
@@ -50,7 +50,7 @@ class AsyncEndpoint:
                     EndpointConfigName=described["EndpointConfigName"]
                 )
                 config = found.get("AsyncInferenceConfig")
-        except ClientError:
+        except (BotoCoreError, ClientError):  # the question stays the one that was refused
             return None
         if not config:
             return None

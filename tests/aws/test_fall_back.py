@@ -50,7 +50,7 @@ def test_it_is_sent_as_it_is_shown(aws: Any, capsys: Capture) -> None:
         (["--instance-type", "ml.g5.xlarge,ml.m5.xlarge"], "--instance-type ml.g5.xlarge,ml.m5.xlarge: name up to 5"),
         (["--instance-type", "ml.g5.xlarge,ml.g6.xlarge", "--spot"], "--spot with --instance-type"),
         (["--instance-type", "ml.trn1.2xlarge"], "--instance-type ml.trn1.2xlarge: Trainium needs AWS's Neuron build"),
-        (["--instance-type", "ml.p3.2xlarge"], "--instance-type ml.p3.2xlarge: torch's builds for CUDA 12.8 and later"),
+        (["--instance-type", "ml.p2.xlarge"], "--instance-type ml.p2.xlarge: torch dropped its Kepler GPUs"),
     ],
 )
 def test_what_is_refused(more: list[str], message: str, offline: Path, capsys: Capture) -> None:

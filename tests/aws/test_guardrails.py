@@ -204,6 +204,7 @@ def test_serverless_copies_and_asynchronous_topics(offline: Path, light: Path, c
         (["--instance-type", "ml.trn1.2xlarge"], "--instance-type ml.trn1.2xlarge: Trainium needs AWS's Neuron build"),
         (["--instance-type", "ml.inf2.xlarge"], "--instance-type ml.inf2.xlarge: Inferentia needs"),
         (["--instance-type", "ml.p2.xlarge"], "--instance-type ml.p2.xlarge: torch dropped its Kepler GPUs"),
+        (["--instance-type", "ml.p3.2xlarge"], "--instance-type ml.p3.2xlarge: no machine image of AWS is known"),
         (["--instance-type", "ml.c7g.large"], "--instance-type ml.c7g.large: it has an ARM processor"),
         (["--instance-type", "ml.g5.xlarge,ml.m5.large"], "--instance-type ml.g5.xlarge,ml.m5.large: name up to 5"),
         (["--instance-type", "ml.p6-b200.48xlarge"], "--instance-type ml.p6-b200.48xlarge: no machine image of AWS"),

@@ -273,7 +273,7 @@ def test_the_steps_scripts_run(aws: Any, images: Path, tmp_path: Path, capsys: C
     model = packed(source_files(tmp_path / "model"), 1)
     for number, output in ((0, "check.json"), (2, "scores.json")):
         base = tmp_path / f"step{number}"
-        run_step(aws, definition["Steps"][number]["Arguments"], base, model)
+        run_step(aws, definition, number, base, model)
         assert json.loads((base / "out" / output).read_text())
         with tarfile.open(base / "tools" / "sourcedir.tar.gz") as tar:
             names = set(tar.getnames())
@@ -281,8 +281,10 @@ def test_the_steps_scripts_run(aws: Any, images: Path, tmp_path: Path, capsys: C
         assert not any("thorax_launch" in name or name.startswith("launch") for name in names)
 
 
-def run_step(aws: Any, arguments: dict[str, Any], base: Path, model: bytes) -> None:
+def run_step(aws: Any, definition: dict[str, Any], number: int, base: Path, model: bytes) -> None:
     """Puts a step's inputs below `base` and runs its script there."""
+    arguments = definition["Steps"][number]["Arguments"]
+    defaults = {f"Parameters.{one['Name']}": one["DefaultValue"] for one in definition["Parameters"]}
     s3 = aws.client("s3")
     for step_input in arguments["ProcessingInputs"]:
         place = step_input["S3Input"]
@@ -291,7 +293,9 @@ def run_step(aws: Any, arguments: dict[str, Any], base: Path, model: bytes) -> N
         if step_input["InputName"] == "bundle":
             (folder / "model.tar.gz").write_bytes(model)
             continue
-        prefix = place["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+        address = place["S3Uri"]
+        address = defaults[address["Get"]] if isinstance(address, dict) else address
+        prefix = address.removeprefix(f"s3://{BUCKET}/")
         for found in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]:
             file = folder / found["Key"].removeprefix(prefix)
             file.parent.mkdir(parents=True, exist_ok=True)

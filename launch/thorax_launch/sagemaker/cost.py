@@ -49,8 +49,8 @@ def job_cost(recipe: Recipe, settings: AwsSettings, jobs: int = 1, parallel: int
     warm pool included. Storage, requests and Debugger's rule machines are not in it.
     """
     if "," in recipe.instance_type:
-        machines = recipe.instance_type.split(",")
-        each = [job_cost(recipe.on(instance_type=machine), settings, jobs, parallel) for machine in machines]
+        kinds = recipe.instance_type.split(",")
+        each = [job_cost(recipe.on(instance_type=kind), settings, jobs, parallel) for kind in kinds]
         return "\nor, where AWS has none of these:\n".join(each)
     machine, prices = recipe.instance_type, load_prices(settings)
     spot = " (spot)" if recipe.spot else ""

@@ -16,7 +16,6 @@ _UNSUPPORTED = {
     "dl": "Gaudi needs Habana's build of torch, which thorax does not use",
     "p2": "torch dropped its Kepler GPUs (compute capability 3.7)",
     "p6e": "it has an ARM processor (Grace), for which AWS has no image of this torch",
-    "p3": "torch's builds for CUDA 12.8 and later dropped its Volta GPUs (compute capability 7.0)",
 }
 
 
