@@ -15,12 +15,9 @@ from typing import Any
 import botocore.loaders
 import pytest
 
-pytest.importorskip("moto", reason="needs moto: pip install -e '.[dev]'")
+from aws_calls import BUCKET, REGION, assert_allowed
 
-REGION, ACCOUNT, BUCKET = "eu-central-1", "123456789012", "films"
-#: Where the tests' images lie, as `thorax iam launcher --read` is told.
-READ = [f"s3://{BUCKET}/{folder}" for folder in ("test", "train", "chest", "images")]
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/thorax-execution"
+pytest.importorskip("moto", reason="needs moto: pip install -e '.[dev]'")
 
 
 @dataclass
@@ -152,21 +149,6 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
     with an_account(monkeypatch, tmp_path) as account:
         yield account
     assert_allowed(account.calls if account.own is None else account.own)
-
-
-def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]]) -> None:
-    """Every call was one that the launcher's policy allows, on what it asks for, by a simulator of IAM."""
-    from iam_simulator import Account, allowed
-    from thorax_launch.sagemaker.policies import launcher
-    from thorax_launch.settings import AwsSettings
-
-    settings = AwsSettings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films")
-    policy, account = launcher(settings, READ), Account(REGION, ACCOUNT)
-    for service, operation, parameters in calls:
-        for action, resource, context in account.questions(service, operation, parameters):
-            assert allowed(policy, action, resource, context), (
-                f"{action} on {resource} with {dict(context)} is not in the launcher's policy"
-            )
 
 
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

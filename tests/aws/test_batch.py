@@ -278,3 +278,15 @@ def test_a_wrong_flag_is_one_line(words: list[str], message: str, offline: Path,
     ]
     assert batch.main([*plain, *words]) == 1
     assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_a_job_that_may_have_started_keeps_its_model(aws: Any, light: Path, capsys: Capture) -> None:
+    """No answer came: the job runs, and would fail without its model."""
+    from botocore.exceptions import ReadTimeoutError
+
+    put_one(aws)
+    aws.answers["CreateTransformJob"] = lambda asked: (_ for _ in ()).throw(ReadTimeoutError(endpoint_url="x"))
+    aws.answers["DescribeTransformJob"] = lambda asked: {**asked, "TransformJobStatus": "InProgress"}
+    assert batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE]) == 1
+    assert "one may have started all the same: look there before you try again" in capsys.readouterr().err
+    assert "DeleteModel" not in aws.operations

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aws_calls import assert_allowed
 from iam_simulator import allowed
 from thorax_launch.cli import batch, deploy, iam, pipeline, train, tune
 
@@ -241,3 +242,18 @@ def test_images_elsewhere_may_be_read_only(offline: Path, capsys: Capture) -> No
         if any("public" in resource for resource in one["Resource"])
     }
     assert rights == {"s3:ListBucket", "s3:GetObject"}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("sagemaker", "DeleteEndpoint", {"EndpointName": "of-somebody-else"}),
+        ("s3", "PutObject", {"Bucket": "films", "Key": "thorax-private/a.png"}),
+        ("s3", "ListObjectsV2", {"Bucket": "films", "Prefix": "train-private/"}),
+        ("sagemaker", "CreateModel", {"ModelName": "m", "ExecutionRoleArn": f"{ROLE}administrator"}),
+        ("iam", "CreateUser", {"UserName": "x"}),
+    ],
+)
+def test_a_call_outside_the_policy_fails_the_tests(call: Any, offline: Path) -> None:
+    with pytest.raises(AssertionError, match="is not in the launcher's policy"):
+        assert_allowed([call])

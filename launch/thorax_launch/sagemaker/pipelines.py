@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shlex
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,11 +22,11 @@ from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import hosting, training_jobs
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.cost import job_cost
+from thorax_launch.sagemaker.definitions import check_definition
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
 from thorax_launch.sagemaker.machines import aws_image, disk_key
 from thorax_launch.sagemaker.package import Upload, packed, source_files
 from thorax_launch.sagemaker.requests import check_parameters, without_empty
-from thorax_launch.sagemaker.schema import input_shape
 from thorax_launch.sagemaker.submission import file_lines, upload_all
 from thorax_launch.sagemaker.training_jobs import Task
 from thorax_launch.settings import AwsSettings
@@ -37,12 +36,6 @@ BEST = "BestAuc"
 #: An AUC by chance: what a bundle must be above where none is registered.
 CHANCE = 0.5
 AUC = "scores.test.macro.auc.value"
-#: Step type -> the call that it stands for.
-OPERATIONS = {
-    "Processing": "CreateProcessingJob",
-    "Training": "CreateTrainingJob",
-    "RegisterModel": "CreateModelPackage",
-}
 #: What is tried again, by the exceptions of the pipeline service: its own faults, and machines that AWS has not.
 RETRIES = [
     {
@@ -58,8 +51,6 @@ RETRIES = [
         "MaxAttempts": 4,
     },
 ]
-#: Names that the pipeline service gives itself.
-OWN_NAMES = {"ProcessingJobName": "x", "TrainingJobName": "x"}
 #: A processing step's container has nothing but the training image: the code comes with the step.
 START = f"""set -euo pipefail
 cd $(mktemp -d)
@@ -337,57 +328,6 @@ def _package(
     made["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] = _of_this_run(settings, name, "scores", "scores.json")
     made["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] = model
     return {**made, "CustomerMetadataProperties": {"auc": {"Std:Join": {"On": "", "Values": [auc]}}}}
-
-
-def check_definition(definition: dict[str, Any]) -> None:
-    """Holds every step's arguments against AWS's model of the call that it stands for, and every reference against what
-    comes before it.
-
-    Raises:
-        ThoraxError: the first that is wrong.
-    """
-    known = {f"Parameters.{parameter['Name']}": parameter["DefaultValue"] for parameter in definition["Parameters"]}
-    _check_steps(definition["Steps"], known, [])
-
-
-def _check_steps(steps: list[dict[str, Any]], known: Mapping[str, Any], before: list[str]) -> None:
-    for step in steps:
-        name, arguments = step["Name"], step["Arguments"]
-        if name in before or not re.fullmatch(r"[A-Za-z0-9\-_]{1,64}", name):
-            raise ThoraxError(
-                f"pipeline step {name}: the name is there twice or has a character that AWS does not take"
-            )
-        inside = {key: value for key, value in arguments.items() if key not in ("IfSteps", "ElseSteps")}
-        earlier = ("Execution.", *(f"Steps.{other}." for other in before))
-        for place in [*_references(inside), *(f"Steps.{other}." for other in step.get("DependsOn", []))]:
-            if place not in known and not place.startswith(earlier):
-                raise ThoraxError(f"pipeline step {name}: {place} names no parameter or earlier step")
-        before.append(name)
-        if step["Type"] == "Condition":
-            _check_steps([*arguments["IfSteps"], *arguments["ElseSteps"]], known, before)
-        elif step["Type"] != "Fail":
-            operation = OPERATIONS[step["Type"]]
-            own = {key: value for key, value in OWN_NAMES.items() if key in input_shape(operation).members}
-            check_parameters(operation, {**_filled(arguments, known), **own}, f"pipeline step {name}: ")
-
-
-def _references(value: Any) -> Iterator[str]:
-    """What every {"Get": ...} in a value names."""
-    if isinstance(value, dict) and set(value) == {"Get"}:
-        yield value["Get"]
-    elif isinstance(value, dict | list):
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from _references(member)
-
-
-def _filled(value: Any, known: Mapping[str, Any]) -> Any:
-    """With a text such as the run would put there in place of every reference: of a parameter its default."""
-    if isinstance(value, dict):
-        reference = set(value) in ({"Get"}, {"Std:JsonGet"}, {"Std:Join"})
-        if reference:
-            return known.get(value.get("Get", ""), "s3://x/y")
-        return {key: _filled(member, known) for key, member in value.items()}
-    return [_filled(member, known) for member in value] if isinstance(value, list) else value
 
 
 def submit_pipeline(pipeline: Pipeline, *, start: bool) -> None:

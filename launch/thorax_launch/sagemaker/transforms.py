@@ -151,16 +151,29 @@ def start(transform: Transform) -> Transform:
         place = transform.job.parameters["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
         about = {"bundle": transform.bundle.uri, "images": transform.images.source, "job": transform.name}
     upload_all([Upload(place, content), Upload(transform.record, json.dumps(about).encode())], session, settings)
+    _send(transform, session)
+    return replace(transform, sent=True)
+
+
+def _send(transform: Transform, session: Any) -> None:
+    """Makes model and job; without the job no model is left, but where that may have started all the same."""
+    from botocore.exceptions import ClientError
+
+    refused = True
     try:
-        with one_line_errors(settings):
+        with one_line_errors(transform.settings):
             transform.model.send(session)
-        with one_line_errors(settings, may_have_started(transform.name)):
-            transform.job.send(session)
+        with one_line_errors(transform.settings, may_have_started(transform.name)):
+            refused = False
+            try:
+                transform.job.send(session)
+            except ClientError:
+                refused = True
+                raise
     except BaseException:
-        if not _is_there(transform, sagemaker):
+        if refused or not _is_there(transform, client(session, "sagemaker")):
             delete_model(transform)
         raise
-    return replace(transform, sent=True)
 
 
 def _is_there(transform: Transform, sagemaker: Any) -> bool:
