@@ -106,6 +106,27 @@ def test_a_rollback_keeps_what_autoscaling_came_to(
     assert limits(aws) == [(2, 6)]
 
 
+@pytest.mark.parametrize("before", ["1,3", ""])
+def test_a_rollback_takes_new_autoscaling_back(
+    before: str, aws: Any, updates: Any, light: Path, capsys: Capture
+) -> None:
+    known = list(aws.calls)
+    aws.client("s3").put_object(Bucket=BUCKET, Key="thorax/chest/async/1.out", Body=b"[0.5]")
+    aws.calls[:] = known
+    aws.answers["InvokeEndpointAsync"] = lambda _: {"OutputLocation": f"s3://{BUCKET}/thorax/chest/async/1.out"}
+    assert deploy.main(words(light, "--async", *(["--autoscale", before] if before else []))) == 0
+    aws.faults["CreateModelPackageGroup"] = [(400, "ResourceLimitExceeded", "too many")]  # after the autoscaling
+    assert deploy.main(words(light, "--async", "--autoscale", "0,5", "--register", "chest")) == 1
+    assert "endpoint chest answers as before" in capsys.readouterr().err
+    aws.own = list(aws.calls)
+    scaling = aws.client("application-autoscaling")
+    policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert limits(aws) == ([(1, 3)] if before else [])
+    if before:  # moto keeps the policies of a target that is deregistered; AWS deletes them
+        assert [policy["PolicyName"] for policy in policies] == ["chest-load"]
+    assert aws.client("cloudwatch").describe_alarms(AlarmNames=["chest-wake"])["MetricAlarms"] == []
+
+
 def test_a_rollback_keeps_machines_that_were_set_by_hand(
     aws: Any, answers: Any, updates: Any, light: Path, capsys: Capture
 ) -> None:

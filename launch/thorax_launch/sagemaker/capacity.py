@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thorax_launch.sagemaker.account import client
-from thorax_launch.sagemaker.hosting import scaling_target
+from thorax_launch.sagemaker.hosting import scaling_target, wake
 from thorax_launch.sagemaker.status import settled
 
 _TARGET = ("ServiceNamespace", "ResourceId", "ScalableDimension", "MinCapacity", "MaxCapacity")
@@ -25,12 +25,14 @@ class Capacity:
         endpoint_name: its name.
         counts: variant -> machines that it shall have; empty for a serverless one.
         targets, policies: parameters of application-autoscaling's register_scalable_target and put_scaling_policy.
+        wakes: whether it has the alarm that wakes it from 0 machines.
     """
 
     endpoint_name: str
     counts: Mapping[str, int]
     targets: tuple[dict[str, Any], ...]
     policies: tuple[dict[str, Any], ...]
+    wakes: bool
 
     @classmethod
     def of(cls, endpoint_name: str, session: Any) -> Capacity:
@@ -39,18 +41,14 @@ class Capacity:
         targets = scaling.describe_scalable_targets(
             ServiceNamespace=where["ServiceNamespace"], ResourceIds=[where["ResourceId"]]
         )["ScalableTargets"]
-        policies = (
-            scaling.describe_scaling_policies(
-                ServiceNamespace=where["ServiceNamespace"], ResourceId=where["ResourceId"]
-            )["ScalingPolicies"]
-            if targets
-            else []
-        )
+        policies = _policies(scaling, endpoint_name) if targets else []
+        alarms = client(session, "cloudwatch").describe_alarms(AlarmNames=[wake(endpoint_name)])["MetricAlarms"]
         return cls(
             endpoint_name,
             _counts(client(session, "sagemaker"), endpoint_name),
             tuple({key: found[key] for key in _TARGET} for found in targets),
             tuple({key: found[key] for key in _POLICY if key in found} for found in policies),
+            bool(alarms),
         )
 
     def restore(self, session: Any, autoscaling: bool) -> None:
@@ -61,6 +59,8 @@ class Capacity:
         """
         if autoscaling:
             self._restore_autoscaling(client(session, "application-autoscaling"))
+            if not self.wakes:
+                client(session, "cloudwatch").delete_alarms(AlarmNames=[wake(self.endpoint_name)])
         sagemaker = client(session, "sagemaker")
         now = _counts(sagemaker, self.endpoint_name)
         changed = {variant: count for variant, count in self.counts.items() if count and now.get(variant) != count}
@@ -76,12 +76,24 @@ class Capacity:
 
     def _restore_autoscaling(self, scaling: Any) -> None:
         if not self.targets:
-            scaling.deregister_scalable_target(**scaling_target(self.endpoint_name))
+            scaling.deregister_scalable_target(**scaling_target(self.endpoint_name))  # its policies go with it
             return
         for target in self.targets:
             scaling.register_scalable_target(**target)
         for policy in self.policies:
             scaling.put_scaling_policy(**policy)
+        known = {policy["PolicyName"] for policy in self.policies}
+        for policy in _policies(scaling, self.endpoint_name):
+            if policy["PolicyName"] not in known:
+                scaling.delete_scaling_policy(PolicyName=policy["PolicyName"], **scaling_target(self.endpoint_name))
+
+
+def _policies(scaling: Any, endpoint_name: str) -> list[dict[str, Any]]:
+    where = scaling_target(endpoint_name)
+    found: list[dict[str, Any]] = scaling.describe_scaling_policies(
+        ServiceNamespace=where["ServiceNamespace"], ResourceId=where["ResourceId"]
+    )["ScalingPolicies"]
+    return found
 
 
 def _counts(sagemaker: Any, endpoint_name: str) -> dict[str, int]:
