@@ -290,3 +290,14 @@ def test_a_job_that_may_have_started_keeps_its_model(aws: Any, light: Path, caps
     assert batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE]) == 1
     assert "one may have started all the same: look there before you try again" in capsys.readouterr().err
     assert "DeleteModel" not in aws.operations
+
+
+def test_a_model_that_cannot_be_deleted_costs_no_answers(
+    aws: Any, whole: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    does_the_job(aws, whole)
+    aws.faults["DeleteModel"] = [(400, "AccessDeniedException", "no")]
+    words = [str(whole), "--data", str(shelf(tmp_path / "test")), "--out", "t.csv", "--wait", "--job-name", "one"]
+    assert batch.main([*words, *PLACE]) == 0
+    assert "note: model one is left, which costs nothing: DeleteModel: AccessDenied" in capsys.readouterr().out
+    assert len(rows("t.csv")) == 3
