@@ -13,11 +13,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from thorax.errors import ThoraxError
+from thorax_launch.async_endpoint import AsyncEndpoint
+from thorax_launch.responses import Response, error_response
 
 #: Requests about one image, at most, while the server is busy.
 TRIES = 5
@@ -34,33 +35,6 @@ CONTENT_TYPES = (
     (b"MM\0*", "image/tiff"),
     (b"\x93NUMPY", "application/x-npy"),
 )
-
-
-@dataclass(frozen=True)
-class Response:
-    """A response as over HTTP, wherever it comes from.
-
-    Attributes:
-        status: HTTP's.
-        body: its bytes.
-        retry_after: seconds to wait where the server is busy.
-    """
-
-    status: int
-    body: bytes
-    retry_after: float = 1.0
-
-    @property
-    def error(self) -> str:
-        """Its message, where it is an error."""
-        try:
-            return str(json.loads(self.body)["error"])
-        except (ValueError, KeyError, TypeError):
-            return f"the server answered {self.status}"
-
-
-def _error(status: int, message: str) -> Response:
-    return Response(status, json.dumps({"error": message}).encode())
 
 
 class Client(Protocol):
@@ -129,7 +103,10 @@ class ServerClient:
 
 
 class EndpointClient:
-    """A SageMaker endpoint, asked with the credentials and region of a boto3 session, or those that boto3 finds."""
+    """A SageMaker endpoint, asked with the credentials and region of a boto3 session, or those that boto3 finds.
+
+    An asynchronous endpoint refuses a request for an answer at once; it is asked by way of S3 from then on.
+    """
 
     limit = PAYLOAD
 
@@ -138,7 +115,8 @@ class EndpointClient:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        self.name = name
+        self.name, self._session = name, session or boto3
+        self._later: AsyncEndpoint | None = None
         try:
             self._client = (session or boto3).client(
                 "sagemaker-runtime", config=Config(read_timeout=70, retries={"total_max_attempts": 1})
@@ -151,11 +129,18 @@ class EndpointClient:
 
         attributes = {"CustomAttributes": options} if options else {}
         try:
+            if self._later:
+                return self._later.send(body, content_type, accept, attributes)
             response = self._client.invoke_endpoint(
                 EndpointName=self.name, Body=body, ContentType=content_type, Accept=accept, **attributes
             )
             return Response(200, response["Body"].read())
         except ClientError as error:
+            if error.response["Error"]["Code"] == "ValidationError" and not self._later:
+                self._later = AsyncEndpoint.found(self.name, self._session)
+                if self._later:
+                    self.limit = self._later.limit
+                    return self.send(body, content_type, accept, options)
             return self._refusal(error.response)
         except BotoCoreError as error:
             raise ThoraxError(f"endpoint {self.name}: {error}") from None
@@ -167,10 +152,10 @@ class EndpointClient:
             original = str(response.get("OriginalMessage", "")).encode()
             return Response(int(response.get("OriginalStatusCode", 500)), original)
         if code in ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"):
-            return _error(503, f"endpoint {self.name} is busy ({code})")
+            return error_response(503, f"endpoint {self.name} is busy ({code})")
         too_large = re.search("body.*(size|length|large)", message, re.IGNORECASE)
         if too_large or response["ResponseMetadata"].get("HTTPStatusCode") == 413:
-            return _error(413, message)
+            return error_response(413, message)
         raise ThoraxError(f"endpoint {self.name}: {code}: {message}") from None
 
 

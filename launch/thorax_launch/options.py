@@ -17,11 +17,13 @@ from thorax.errors import ThoraxError
 
 #: Hours that AWS lets a job run and wait.
 LONGEST = 672
-#: The option of endpoints and of batch transforms.
+#: Options of endpoints and of batch transforms.
 IMAGE = {
     "metavar": "IMAGE",
     "help": "ray (AWS's Ray Serve, default), torchserve (AWS's of PyTorch 2.6), or the URI of your own",
 }
+ENV = {"metavar": "NAME=VALUE", "help": "environment variable in the container; may be repeated"}
+AMI = {"metavar": "AMI", "help": "machine image of GPU machines, with the driver (default: by --image and the machine)"}
 Table = TypeVar("Table")
 
 
@@ -151,7 +153,13 @@ def _longest_wait(options: MachineOptions) -> int | None:
 class MachineOptions:
     """The machines of a training or tuning job."""
 
-    instance_type: str = declared("ml.m5.xlarge", "TYPE", "such as ml.g5.xlarge", field="ResourceConfig.InstanceType")
+    instance_type: str = declared(
+        "ml.m5.xlarge",
+        "TYPE[,TYPE]",
+        "such as ml.g5.xlarge; of several the first that AWS has",
+        field="ResourceConfig.InstanceType",
+        value=lambda options: None if "," in options.instance_type else options.instance_type,
+    )
     instance_count: int = declared(
         1, "N", "machines that train together, under torchrun", field="ResourceConfig.InstanceCount"
     )
@@ -194,7 +202,7 @@ class EndpointOptions:
     """What an endpoint is made of. 0, "" and False are "not given"."""
 
     endpoint_name: str = declared("", "NAME", "default: the name of the bundle's job; one that exists is updated")
-    instance_type: str = declared("", "TYPE", "default: ml.m5.large")
+    instance_type: str = declared("", "TYPE[,TYPE]", "default: ml.m5.large; of several the first that AWS has")
     instance_count: int = declared(0, "N", "machines to begin with (default: 1)", positive=True)
     serverless: bool = declared(False, help="no machine of its own: costs by request; CPU, 4 MB a request, cold starts")
     asynchronous: bool = declared(
@@ -209,6 +217,30 @@ class EndpointOptions:
     )
     register: str = declared("", "GROUP", "also enter the bundle into the model registry, with metrics and model card")
     image: str = declared("", **IMAGE)
+    ami: str = declared("", **AMI)
+    env: Mapping[str, str] = declared({}, **ENV)
+    startup_minutes: int = declared(0, "MIN", "until the container must answer /ping (default: AWS's)")
+    download_minutes: int = declared(0, "MIN", "for fetching the bundle (default: AWS's)")
+    provisioned: int = declared(0, "N", "with --serverless: so many copies that are always warm, and billed")
+    success_topic: str = declared("", "ARN", "with --async: SNS topic that is told of each answer")
+    error_topic: str = declared("", "ARN", "with --async: SNS topic that is told of each failure")
+    canary: int = declared(0, "PERCENT", "update: so much of the traffic first, the rest after --bake-minutes")
+    linear: int = declared(0, "PERCENT", "update: so much more of the traffic after each --bake-minutes")
+    rolling: int = declared(0, "PERCENT", "update: so many of the machines at a time, each --bake-minutes apart")
+    bake_minutes: int = declared(0, "MIN", "between the steps of an update (default: 5)")
+    alarm: str = declared("", "NAME,NAME", "CloudWatch alarms that roll an update back (default: one of 5xx answers)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What a pipeline's steps besides the training run on."""
+
+    step_instance_type: str = declared("ml.m5.xlarge", "TYPE", "machine that checks and evaluates")
+    step_volume_gb: int = declared(50, "GB", "its disk", positive=True)
+    step_hours: float = declared(4.0, "H", "each of these steps is stopped after this long")
+    cache_days: int = declared(
+        0, "DAYS", "skip the check where one with the same addresses (whatever is there now) is younger than this"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,3 +253,6 @@ class TransformOptions:
     concurrent: int = declared(4, "N", "images at once in one machine (default: 4)", positive=True)
     payload_mb: int = declared(6, "MB", "largest image (default: 6)", positive=True)
     image: str = declared("", **IMAGE)
+    ami: str = declared("", **AMI)
+    env: Mapping[str, str] = declared({}, **ENV)
+    resume: str = declared("", "JOB", "an earlier batch transform of these images: fetch its answers, send the rest")

@@ -52,6 +52,8 @@ MAGIC = (
     (b"MM\0*", "image/tiff"),
 )
 KINDS = ("image/jpeg", "image/png", "image/tiff", "application/dicom")
+#: Bytes of an answer that Lambda sends on, with its headers: 6 MB.
+MAX_ANSWER = 6 * 2**20 - 10_000
 #: Lambda takes 6 MB an event, in which an image is base64, a third larger.
 MAX_BYTES = 4_400_000
 #: Errors of the endpoint as responses: error code -> status, seconds to wait, message.
@@ -219,14 +221,18 @@ def form_file(body: bytes, content_type: str) -> bytes:
 
 
 def json_image(body: bytes) -> bytes:
-    """The image of {"image": base64}. Addresses are not followed."""
+    """The image of {"image": base64}, also as a data URL, as a browser's FileReader writes it.
+
+    Addresses are not followed.
+    """
     try:
         stored = json.loads(body)
     except (ValueError, RecursionError):
         raise HttpError(400, "the body is not JSON") from None
     if not isinstance(stored, dict) or not isinstance(stored.get("image"), str) or len(stored) > 1:
         raise HttpError(400, 'JSON must be {"image": base64 of one image}; addresses are not followed')
-    return from_base64(stored["image"])
+    text = stored["image"]
+    return from_base64(text.partition(",")[2] if text.startswith("data:") else text)
 
 
 def from_base64(text: str) -> bytes:
@@ -310,6 +316,8 @@ def reply(status: int, body: str | bytes, kind: str = "application/json") -> dic
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
     }
+    if len(text.encode()) > MAX_ANSWER:
+        raise HttpError(502, "the answer is larger than the 6 MB that come through here; ask for one label's heat map")
     return {"statusCode": status, "headers": headers, "body": text, "isBase64Encoded": binary}
 
 

@@ -15,10 +15,9 @@ from typing import Any
 import botocore.loaders
 import pytest
 
-pytest.importorskip("moto", reason="needs moto: pip install -e '.[dev]'")
+from aws_calls import BUCKET, REGION, assert_allowed
 
-REGION, ACCOUNT, BUCKET = "eu-central-1", "123456789012", "films"
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/thorax-execution"
+pytest.importorskip("moto", reason="needs moto: pip install -e '.[dev]'")
 
 
 @dataclass
@@ -150,40 +149,6 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
     with an_account(monkeypatch, tmp_path) as account:
         yield account
     assert_allowed(account.calls if account.own is None else account.own)
-
-
-#: Calls whose right has another name than the call.
-RIGHTS = {
-    "s3:ListObjectsV2": "s3:ListBucket",
-    "s3:HeadObject": "s3:GetObject",
-    "s3:HeadBucket": "s3:ListBucket",
-    "s3:CreateMultipartUpload": "s3:PutObject",
-    "s3:UploadPart": "s3:PutObject",
-    "s3:CompleteMultipartUpload": "s3:PutObject",
-}
-
-
-def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], settings: Any = None) -> None:
-    """Every call was one that the launcher's policy grants; S3's also on that bucket and key."""
-    from fnmatch import fnmatchcase
-
-    from thorax_launch.sagemaker.policies import launcher
-    from thorax_launch.settings import AwsSettings
-
-    granted = launcher(settings or AwsSettings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films"))[
-        "Statement"
-    ]
-    for service, operation, parameters in calls:
-        right = RIGHTS.get(f"{service}:{operation}", f"{service.removesuffix('-runtime')}:{operation}")
-        resources = [resource for one in granted if right in one["Action"] for resource in one["Resource"]]
-        assert resources, f"{right} is not in the launcher's policy"
-        if service == "s3":
-            wanted = "/".join(
-                part for part in (f"arn:aws:s3:::{parameters['Bucket']}", parameters.get("Key", "")) if part
-            )
-            assert any(fnmatchcase(wanted, resource) for resource in resources), (
-                f"{right} on {wanted} is not in the launcher's policy"
-            )
 
 
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

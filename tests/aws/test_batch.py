@@ -13,6 +13,7 @@ import images
 from thorax.serving.classifier import Classifier
 from thorax.serving.pipeline import answer
 from thorax.serving.request import RawRequest
+from thorax.serving.settings import ServerSettings
 from thorax_launch.cli import batch
 from thorax_launch.sagemaker.package import packed, source_files
 
@@ -27,41 +28,67 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
 
 
-def does_the_job(aws: Any, bundle: Path, status: str = "Completed") -> None:
-    """SageMaker's part, on the second look: what the requests name is read from S3 and answered by the bundle."""
+def does_the_job(aws: Any, bundle: Path, status: str = "Completed", most: int = 1000, name: str = "one") -> None:
+    """SageMaker's part, on the second look: what the requests name is read from S3 and answered by the bundle.
+
+    Args:
+        most: images that are answered before the job ends.
+        name: of the job.
+    """
     looks: list[int] = []
 
-    def describe(_: Any) -> dict[str, Any]:
+    def describe(asked: dict[str, Any]) -> dict[str, Any]:
         looks.append(1)
-        if len(looks) < 2:
-            return {"TransformJobName": "one", "TransformJobStatus": "InProgress"}
-        if status == "Completed":
+        ended = len(looks) % 2 == 0
+        if ended and asked["TransformJobName"] == aws.sent("CreateTransformJob")[-1]["TransformJobName"]:
             known = list(aws.calls)
-            transform(aws, bundle)
+            transform(aws, bundle, most if asked["TransformJobName"] == name else 0)
             aws.calls[:] = known
         return {
-            "TransformJobName": "one",
-            "TransformJobStatus": status,
+            "TransformJobName": asked["TransformJobName"],
+            "TransformJobStatus": status if ended else "InProgress",
             "FailureReason": "ClientError: 400\nsee the log",
         }
 
     aws.answers["DescribeTransformJob"] = describe
 
 
-def transform(aws: Any, bundle: Path) -> None:
-    (job,) = aws.sent("CreateTransformJob")
-    classifier, s3 = Classifier.load(bundle, threads=1), aws.client("s3")
-    bucket, _, prefix = (
-        job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"].removeprefix("s3://").partition("/")
+def transform(aws: Any, bundle: Path, most: int) -> None:
+    """What a transform's container is given and answers; it fails at a status other than 200, as AWS's does."""
+    job, model = aws.sent("CreateTransformJob")[-1], aws.sent("CreateModel")[-1]
+    settings = ServerSettings.from_environment(
+        model["PrimaryContainer"]["Environment"] | {"SAGEMAKER_BATCH": "true"}, workers=1
     )
+    classifier, s3 = Classifier.load(bundle, threads=1), aws.client("s3")
+    source = job["TransformInput"]["DataSource"]["S3DataSource"]
+    assert source["S3DataType"] == "ManifestFile"
+    head, *names = json.loads(fetched(s3, source["S3Uri"]))
     to = job["TransformOutput"]["S3OutputPath"].removeprefix(f"s3://{BUCKET}/")
-    for one in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
-        body = s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
+    for name in names[:most]:
+        body = fetched(s3, head["prefix"] + name)
+        assert len(body) <= job["MaxPayloadInMB"] * 2**20
         reply = answer(
-            classifier, RawRequest(body, job["TransformInput"]["ContentType"], job["TransformOutput"]["Accept"])
+            classifier,
+            RawRequest(body, job["TransformInput"]["ContentType"], job["TransformOutput"]["Accept"]),
+            settings,
         )
         assert reply.status == 200
-        s3.put_object(Bucket=BUCKET, Key=f"{to}{one['Key'].removeprefix(prefix)}.out", Body=reply.body)
+        s3.put_object(Bucket=BUCKET, Key=f"{to}{name}.out", Body=reply.body)
+
+
+def fetched(s3: Any, address: str) -> bytes:
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def put_one(aws: Any) -> None:
+    """An image in S3."""
+    aws.client("s3").put_object(Bucket=BUCKET, Key="test/a.png", Body=b"image")
+    aws.calls.clear()
+
+
+def rows(file: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(Path(file).read_text().splitlines()))
 
 
 def shelf(folder: Path) -> Path:
@@ -84,14 +111,14 @@ def test_from_images_to_the_table(kind: str, aws: Any, whole: Path, tmp_path: Pa
     does_the_job(aws, whole)
     out = tmp_path / "table.csv"
     assert batch.main([given, "--data", data, "--out", str(out), "--wait", "--job-name", "one", *PLACE]) == 0
-    rows = list(csv.DictReader(out.open()))
-    assert [(row["id"], row["target:PNEUMONIA"]) for row in rows] == [
+    found = rows(str(out))
+    assert [(row["id"], row["target:PNEUMONIA"]) for row in found] == [
         ("NORMAL/a.png", "0"),
         ("NORMAL/b.png", "0"),
         ("PNEUMONIA/c.png", "1"),
     ]
-    expected = Classifier.load(whole, threads=1).predict([tmp_path / "test" / row["id"] for row in rows])[:, 0]
-    assert [float(row["probability:PNEUMONIA"]) for row in rows] == pytest.approx(list(expected), abs=1e-5)
+    expected = Classifier.load(whole, threads=1).predict([tmp_path / "test" / row["id"] for row in found])[:, 0]
+    assert [float(row["probability:PNEUMONIA"]) for row in found] == pytest.approx(list(expected), abs=1e-5)
     assert "deleted model one" in capsys.readouterr().out
     aws.own = list(aws.calls)
     assert aws.client("sagemaker").list_models()["Models"] == []
@@ -122,28 +149,102 @@ def test_what_is_sent_is_what_the_dry_run_shows(aws: Any, light: Path, tmp_path:
     shown = capsys.readouterr()
     assert aws.calls == []
     assert "machines: 2 x ml.c5.xlarge, billed every hour until the last image is scored" in shown.err
+    put_one(aws)
     assert batch.main(words) == 0
-    assert "--outputs out --out t.csv" in capsys.readouterr().out
+    assert "the same command with --resume one --wait fetches the answers" in capsys.readouterr().out
     for operation, parameters in json.loads(shown.out).items():
         assert aws.sent(operation) == [parameters]
-    assert (
-        aws.sent("CreateTransformJob")[0]["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] == "s3://films/test/"
-    )
+    keys = [put["Key"] for put in aws.sent("PutObject")]
+    assert keys[-2:] == ["thorax/one/one.manifest.json", "thorax/one/batch.json"]
 
 
-def test_a_job_that_fails_tells_why(aws: Any, light: Path, tmp_path: Path, capsys: Capture) -> None:
-    does_the_job(aws, light, "Failed")
-    assert (
-        batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--wait", "--job-name", "one", *PLACE])
-        == 1
-    )
+def test_only_images_are_sent_and_one_that_cannot_be_read_fails_nothing(
+    aws: Any, whole: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = shelf(tmp_path / "test")
+    (data / "README.txt").write_text("a note")
+    (data / "PNEUMONIA" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    does_the_job(aws, whole)
+    words = [str(whole), "--data", str(data), "--out", "t.csv", "--wait", "--job-name", "one", *PLACE]
+    assert batch.main(words) == 0
+    shown = capsys.readouterr()
+    assert "left out: 1 files that are no images: README.txt" in shown.err
+    assert [row["id"] for row in rows("t.csv")] == ["NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"]
+    (bad,) = rows("t.unreadable.csv")
+    assert bad["id"] == "PNEUMONIA/broken.png"
+    assert "cannot be read" in bad["reason"]
+    assert not [put["Key"] for put in aws.sent("PutObject") if "README" in put["Key"]]
+
+
+def test_a_job_that_fails_gives_what_it_did_and_a_resume_sends_the_rest(
+    aws: Any, whole: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = shelf(tmp_path / "test")
+    words = [str(whole), "--data", str(data), "--out", "t.csv", "--wait", *PLACE]
+    does_the_job(aws, whole, "Failed", most=1)
+    assert batch.main([*words, "--job-name", "one"]) == 1
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("error: job one failed: ClientError: 400 see the log; ")
-    assert message.endswith("what it did answer is in s3://films/thorax/one/scores/")
-    assert not Path("t.csv").exists()
+    assert "2 of 3 images have no answer; the same command with --resume one --wait" in message
+    assert [row["id"] for row in rows("t.csv")] == ["NORMAL/a.png"]
+    assert [row["id"] for row in rows("t.unreadable.csv")] == ["NORMAL/b.png", "PNEUMONIA/c.png"]
+    does_the_job(aws, whole, name="two")
+    assert batch.main([*words, "--resume", "one", "--job-name", "two"]) == 0
+    assert "batch one: 1 images have an answer, 2 are sent" in capsys.readouterr().out
+    assert len(rows("t.csv")) == 3
+    assert not Path("t.unreadable.csv").exists()
+    assert batch.main([*words, "--resume", "one"]) == 0  # all are answered: nothing is sent
+    assert len(aws.sent("CreateTransformJob")) == 2
+    assert batch.main([*words, "--resume", "other"]) == 1
+    assert "--resume other: there is no such batch" in capsys.readouterr().err
+    (data / "NORMAL" / "d.png").write_bytes((data / "NORMAL" / "a.png").read_bytes())
+    assert batch.main([*words, "--resume", "one"]) == 1
+    assert "--resume one: that batch is about the images s3://films/thorax/data/" in capsys.readouterr().err
+    aws.own = list(aws.calls)
+    assert aws.client("sagemaker").list_models()["Models"] == []
+
+
+def test_an_image_that_is_too_large_is_refused_before_anything_is_sent(
+    offline: Path, light: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = shelf(tmp_path / "test")
+    (data / "NORMAL" / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(9 * 2**20))
+    plain = [str(light), "--data", str(data), "--out", "t.csv", "--bucket", BUCKET, "--role", ROLE, "--dry-run"]
+    assert batch.main([*plain, "--region", "eu-central-1", "--concurrent", "16"]) == 1
+    message = capsys.readouterr().err
+    assert "1 images are larger than --payload-mb 6, the largest 10 MB: NORMAL/large.png" in message
+    assert message.endswith("; give --payload-mb 10 --concurrent 10\n")
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("ray", {"THORAX_MAX_REQUEST_BYTES": str(50 * 2**20), "THORAX_MAX_QUEUE": "64"}),
+        (
+            "torchserve",
+            {
+                "SAGEMAKER_PROGRAM": "inference.py",
+                "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+                "TS_MAX_REQUEST_SIZE": str(50 * 2**20),
+                "TS_MAX_RESPONSE_SIZE": str(50 * 2**20),
+            },
+        ),
+    ],
+)
+def test_the_limits_of_a_job_reach_the_container(
+    image: str, expected: dict[str, str], offline: Path, light: Path, capsys: Capture
+) -> None:
+    words = [str(light), "--data", "s3://films/test", "--out", "t.csv", "--bucket", BUCKET, "--role", ROLE, "--dry-run"]
+    more = ["--payload-mb", "50", "--concurrent", "2", "--image", image, "--env", "THORAX_PRECISION=float32"]
+    assert batch.main([*words, "--region", "eu-central-1", *more]) == 0
+    shown = capsys.readouterr()
+    made = json.loads(shown.out)["CreateModel"]["PrimaryContainer"]["Environment"]
+    assert made == expected | {"THORAX_PRECISION": "float32"}
+    assert ("patches its TorchServe images no more" in shown.err) == (image == "torchserve")
 
 
 def test_a_job_that_is_refused_leaves_no_model(aws: Any, light: Path, capsys: Capture) -> None:
+    put_one(aws)
     aws.faults["CreateTransformJob"] = [(400, "ResourceLimitExceeded", "is 0")]
     assert batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE]) == 1
     assert "CreateTransformJob: ResourceLimitExceeded" in capsys.readouterr().err
@@ -177,3 +278,26 @@ def test_a_wrong_flag_is_one_line(words: list[str], message: str, offline: Path,
     ]
     assert batch.main([*plain, *words]) == 1
     assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_a_job_that_may_have_started_keeps_its_model(aws: Any, light: Path, capsys: Capture) -> None:
+    """No answer came: the job runs, and would fail without its model."""
+    from botocore.exceptions import ReadTimeoutError
+
+    put_one(aws)
+    aws.answers["CreateTransformJob"] = lambda asked: (_ for _ in ()).throw(ReadTimeoutError(endpoint_url="x"))
+    aws.answers["DescribeTransformJob"] = lambda asked: {**asked, "TransformJobStatus": "InProgress"}
+    assert batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE]) == 1
+    assert "one may have started all the same: look there before you try again" in capsys.readouterr().err
+    assert "DeleteModel" not in aws.operations
+
+
+def test_a_model_that_cannot_be_deleted_costs_no_answers(
+    aws: Any, whole: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    does_the_job(aws, whole)
+    aws.faults["DeleteModel"] = [(400, "AccessDeniedException", "no")]
+    words = [str(whole), "--data", str(shelf(tmp_path / "test")), "--out", "t.csv", "--wait", "--job-name", "one"]
+    assert batch.main([*words, *PLACE]) == 0
+    assert "note: model one is left, which costs nothing: DeleteModel: AccessDenied" in capsys.readouterr().out
+    assert len(rows("t.csv")) == 3

@@ -14,7 +14,7 @@ from thorax.errors import ThoraxError
 from thorax_launch.cli import delete
 from thorax_launch.options import TransformOptions
 from thorax_launch.sagemaker import hosting
-from thorax_launch.sagemaker.hosting import HostingSpec
+from thorax_launch.sagemaker.hosting import HostingSpec, TransformPlace
 from thorax_launch.settings import AwsSettings
 
 TAGS = [{"Key": "project", "Value": "thorax"}, {"Key": "recipe", "Value": "demo"}]
@@ -28,6 +28,7 @@ SECURE = replace(
     network_isolation=True,
 )
 SPEC = HostingSpec("chest", "s3://films/thorax/one/output/model.tar.gz")
+BATCH = TransformPlace("batch", "s3://films/thorax/batch/m.json", "s3://films/thorax/batch/scores/", "ray:cuda")
 Capture = pytest.CaptureFixture[str]
 
 
@@ -40,7 +41,7 @@ def stack(spec: HostingSpec, settings: AwsSettings) -> list[Any]:
 
 
 def transform(settings: AwsSettings, **options: Any) -> Any:
-    return hosting.transform("batch", "s3://films/test/", settings, TAGS, TransformOptions(**options), "chest")
+    return hosting.transform(BATCH, settings, TAGS, TransformOptions(**options))
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from conftest import TINY, clean_environment
 from golden import check
 from thorax.errors import ThoraxError
 from thorax_launch.cli import pipeline
+from thorax_launch.sagemaker.definitions import check_definition
 from thorax_launch.sagemaker.package import packed, source_files
-from thorax_launch.sagemaker.pipelines import check_definition
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
 IMAGES = ["--train", "s3://films/train", "--test", "s3://films/test", "--group", "chest-models"]
@@ -88,7 +88,12 @@ def test_local_disks_get_no_key(offline: Path, capsys: Capture) -> None:
         steps[1]["Arguments"]["ResourceConfig"],
         steps[2]["Arguments"]["ProcessingResources"]["ClusterConfig"],
     ]
-    assert [(one["InstanceType"], one.get("VolumeKmsKeyId")) for one in machines] == [("ml.g5.xlarge", None)] * 3
+    step, training = {"Get": "Parameters.StepInstanceType"}, {"Get": "Parameters.TrainInstanceType"}
+    assert [(one["InstanceType"], one.get("VolumeKmsKeyId")) for one in machines] == [
+        (step, "alias/films"),
+        (training, None),
+        (step, "alias/films"),
+    ]
     assert (
         pipeline.main(
             [
@@ -117,10 +122,7 @@ def broken(definition: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
         ),
         (lambda d: d["Steps"][1]["Arguments"].update(Colour="red"), "pipeline step Train: Colour is unknown to AWS"),
         (lambda d: d["Steps"].reverse(), "names no parameter or earlier step"),
-        (
-            lambda d: d["Parameters"].clear(),
-            "pipeline step Better: Parameters.BestAuc names no parameter or earlier step",
-        ),
+        (lambda d: d["Parameters"].clear(), "names no parameter or earlier step"),
         (lambda d: d["Steps"][2].update(Name="Train"), "pipeline step Train: the name is there twice"),
         (
             lambda d: d["Steps"][1].update(DependsOn=["Nothing"]),
@@ -219,7 +221,7 @@ def test_the_steps_scripts_run(aws: Any, images: Path, tmp_path: Path, capsys: C
     model = packed(source_files(tmp_path / "model"), 1)
     for number, output in ((0, "check.json"), (2, "scores.json")):
         base = tmp_path / f"step{number}"
-        run_step(aws, definition["Steps"][number]["Arguments"], base, model)
+        run_step(aws, definition, number, base, model)
         assert json.loads((base / "out" / output).read_text())
         with tarfile.open(base / "tools" / "sourcedir.tar.gz") as tar:
             names = set(tar.getnames())
@@ -227,8 +229,10 @@ def test_the_steps_scripts_run(aws: Any, images: Path, tmp_path: Path, capsys: C
         assert not any("thorax_launch" in name or name.startswith("launch") for name in names)
 
 
-def run_step(aws: Any, arguments: dict[str, Any], base: Path, model: bytes) -> None:
+def run_step(aws: Any, definition: dict[str, Any], number: int, base: Path, model: bytes) -> None:
     """Puts a step's inputs below `base` and runs its script there."""
+    arguments = definition["Steps"][number]["Arguments"]
+    defaults = {f"Parameters.{one['Name']}": one["DefaultValue"] for one in definition["Parameters"]}
     s3 = aws.client("s3")
     for step_input in arguments["ProcessingInputs"]:
         place = step_input["S3Input"]
@@ -237,7 +241,9 @@ def run_step(aws: Any, arguments: dict[str, Any], base: Path, model: bytes) -> N
         if step_input["InputName"] == "bundle":
             (folder / "model.tar.gz").write_bytes(model)
             continue
-        prefix = place["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+        address = place["S3Uri"]
+        address = defaults[address["Get"]] if isinstance(address, dict) else address
+        prefix = address.removeprefix(f"s3://{BUCKET}/")
         for found in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]:
             file = folder / found["Key"].removeprefix(prefix)
             file.parent.mkdir(parents=True, exist_ok=True)

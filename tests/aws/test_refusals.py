@@ -158,7 +158,7 @@ def test_hostile_tags(text: str, offline: Path, capsys: Capture) -> None:
         ),
         (
             [*IMAGES, "--network-isolation", "--wheels", "none"],
-            "--wheels none holds no .whl files; fill it: pip download",
+            "--wheels none holds no .whl files; fill it: thorax wheels wheels",
         ),
         (
             [*IMAGES, "--debugger", "--instance-count", "2"],

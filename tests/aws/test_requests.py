@@ -179,7 +179,6 @@ LOCAL = [
     "ml.p4d.24xlarge",
     "ml.p5.48xlarge",
     "ml.p6-b300.48xlarge",
-    "ml.trn1.2xlarge",
     "ml.r5d.large",
 ]
 

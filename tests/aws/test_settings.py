@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from aws_calls import assert_allowed
+from iam_simulator import allowed
 from thorax_launch.cli import batch, deploy, iam, pipeline, train, tune
 
 ROLE = "arn:aws:iam::123456789012:role/"
@@ -24,6 +26,7 @@ SageMaker:
     EnableInterContainerTrafficEncryption: true
     Tags: [{Key: from, Value: sdk}, {Key: sdk, Value: 'yes'}]
 """
+ON = "arn:aws:sagemaker:eu-central-1:123456789012:"
 Capture = pytest.CaptureFixture[str]
 
 
@@ -159,8 +162,16 @@ def test_policies_name_the_bucket_the_keys_and_the_role(kind: str, offline: Path
     assert len(json.dumps(document, separators=(",", ":"))) < 6144  # AWS's limit for a managed policy
     on_s3 = {resource for one in statements for resource in one["Resource"] if ":s3:" in resource}
     assert on_s3 == {"arn:aws:s3:::films", "arn:aws:s3:::films/chest/*"}
-    (keys,) = [one["Resource"] for one in statements if one["Sid"] == "UseTheKeys"]
-    assert keys == ["arn:aws:kms:eu-central-1:123456789012:alias/films", "arn:aws:kms:eu-central-1:123456789012:key/7"]
+    keys = {one["Sid"]: (one["Resource"], one.get("Condition")) for one in statements if "Key" in one["Sid"]}
+    alias = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/films"]}}
+    grant = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    named, any_key = ["arn:aws:kms:eu-central-1:123456789012:key/7"], ["arn:aws:kms:eu-central-1:123456789012:key/*"]
+    assert keys == {
+        "UseTheKeys": (named, None),
+        "UseTheKeysOfMachines": (named, grant),
+        "UseKeysByAlias": (any_key, alias),
+        "UseKeysByAliasOfMachines": (any_key, alias | grant),
+    }
     assert not any("*" in action for one in statements for action in one["Action"])
 
 
@@ -170,6 +181,10 @@ def test_the_role_is_given_to_sagemaker_alone(offline: Path, capsys: Capture) ->
     assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
     (trusted,) = policy(capsys, "trust")["Statement"]
     assert trusted["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+    assert trusted["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": "123456789012"},
+        "ArnLike": {"aws:SourceArn": "arn:aws:sagemaker:eu-central-1:123456789012:*"},
+    }
 
 
 def test_the_launcher_may_do_what_autoscaling_asks_of_it(offline: Path, capsys: Capture) -> None:
@@ -177,13 +192,45 @@ def test_the_launcher_may_do_what_autoscaling_asks_of_it(offline: Path, capsys: 
         action
         for one in policy(capsys, "launcher")["Statement"]
         for action in one["Action"]
-        if any(":endpoint/*" in on for on in one["Resource"])
+        if any(on.endswith((":endpoint/*", ":123456789012:*")) for on in one["Resource"])
     }
     assert {
         "sagemaker:DescribeEndpoint",
         "sagemaker:DescribeEndpointConfig",
         "sagemaker:UpdateEndpointWeightsAndCapacities",
     } <= rights
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context", "expected"),
+    [
+        ("s3:ListBucket", "arn:aws:s3:::films", {"s3:prefix": "thorax/data/"}, True),
+        ("s3:ListBucket", "arn:aws:s3:::films", {"s3:prefix": "thorax-private/"}, False),
+        ("s3:ListBucket", "arn:aws:s3:::films", {}, False),
+        ("s3:GetObject", "arn:aws:s3:::films/thorax-private/a.png", {}, False),
+        ("s3:GetObject", "arn:aws:s3:::public/nih/a.png", {}, True),
+        ("s3:GetObject", "arn:aws:s3:::public/nih-private/a.png", {}, False),
+        ("s3:ListBucket", "arn:aws:s3:::public", {"s3:prefix": "nih/"}, True),
+        ("s3:ListBucket", "arn:aws:s3:::public", {"s3:prefix": "nih-private/"}, False),
+        ("iam:PassRole", f"{ROLE}x", {"iam:PassedToService": "sagemaker.amazonaws.com"}, True),
+        ("iam:PassRole", f"{ROLE}x", {"iam:PassedToService": "ec2.amazonaws.com"}, False),
+        ("iam:PassRole", f"{ROLE}y", {"iam:PassedToService": "sagemaker.amazonaws.com"}, False),
+        ("sagemaker:DeleteEndpoint", f"{ON}endpoint/chest", {"aws:ResourceTag/project": "thorax"}, True),
+        ("sagemaker:DeleteEndpoint", f"{ON}endpoint/chest", {"aws:ResourceTag/project": "other"}, False),
+        ("sagemaker:DeleteEndpoint", f"{ON}endpoint/chest", {}, False),
+        ("sagemaker:StopTrainingJob", f"{ON}training-job/one", {}, False),
+        ("sagemaker:AddTags", f"{ON}endpoint/other", {"sagemaker:TaggingAction": "CreateEndpoint"}, True),
+        ("sagemaker:AddTags", f"{ON}endpoint/other", {}, False),
+        ("cloudwatch:DeleteAlarms", "arn:aws:cloudwatch:eu-central-1:123456789012:alarm:chest-wake", {}, True),
+        ("cloudwatch:DeleteAlarms", "arn:aws:cloudwatch:eu-central-1:123456789012:alarm:billing", {}, False),
+        ("sagemaker:CreateNotebookInstance", f"{ON}notebook-instance/x", {}, False),
+    ],
+)
+def test_what_the_launcher_may(
+    action: str, resource: str, context: Any, expected: bool, offline: Path, capsys: Capture
+) -> None:
+    document = policy(capsys, "launcher", "--read", "s3://public/nih")
+    assert allowed(document, action, resource, context) == expected
 
 
 def test_images_elsewhere_may_be_read_only(offline: Path, capsys: Capture) -> None:
@@ -195,3 +242,18 @@ def test_images_elsewhere_may_be_read_only(offline: Path, capsys: Capture) -> No
         if any("public" in resource for resource in one["Resource"])
     }
     assert rights == {"s3:ListBucket", "s3:GetObject"}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("sagemaker", "DeleteEndpoint", {"EndpointName": "of-somebody-else"}),
+        ("s3", "PutObject", {"Bucket": "films", "Key": "thorax-private/a.png"}),
+        ("s3", "ListObjectsV2", {"Bucket": "films", "Prefix": "train-private/"}),
+        ("sagemaker", "CreateModel", {"ModelName": "m", "ExecutionRoleArn": f"{ROLE}administrator"}),
+        ("iam", "CreateUser", {"UserName": "x"}),
+    ],
+)
+def test_a_call_outside_the_policy_fails_the_tests(call: Any, offline: Path) -> None:
+    with pytest.raises(AssertionError, match="is not in the launcher's policy"):
+        assert_allowed([call])

@@ -88,16 +88,17 @@ def transform_ends(aws: Any, address: str) -> None:
 
     def describe(asked: dict[str, Any]) -> dict[str, Any]:
         job = aws.sent("CreateTransformJob")[0]
-        prefix = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+        listed = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
         to = job["TransformOutput"]["S3OutputPath"].removeprefix(f"s3://{BUCKET}/")
         headers = {"Content-Type": job["TransformInput"]["ContentType"], "Accept": job["TransformOutput"]["Accept"]}
 
         def answer() -> None:
             s3 = aws.client("s3")
-            for one in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]:
-                body = s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read()
-                reply = asked_of(address, body, headers)
-                s3.put_object(Bucket=BUCKET, Key=f"{to}{one['Key'].removeprefix(prefix)}.out", Body=reply)
+            head, *names = json.loads(s3.get_object(Bucket=BUCKET, Key=listed)["Body"].read())
+            for name in names:
+                key = f"{head['prefix']}{name}".removeprefix(f"s3://{BUCKET}/")
+                reply = asked_of(address, s3.get_object(Bucket=BUCKET, Key=key)["Body"].read(), headers)
+                s3.put_object(Bucket=BUCKET, Key=f"{to}{name}.out", Body=reply)
 
         quietly(aws, answer)
         return {**asked, "TransformJobStatus": "Completed"}

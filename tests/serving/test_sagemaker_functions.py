@@ -15,10 +15,12 @@ import inference
 from hosting import base64_of
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
+from thorax.serving import pipeline, sagemaker_functions
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
 from thorax.serving.heat_map import HeatMap
-from thorax.serving.request import RequestError
+from thorax.serving.request import RawRequest, RequestError
+from thorax.serving.settings import ServerSettings
 
 PREPARED = Preprocessing(8, 8)
 
@@ -123,3 +125,24 @@ def test_the_toolkit_gets_its_own_error(classifier):
 def test_a_folder_without_a_bundle(tmp_path):
     with pytest.raises(ThoraxError, match=r"is not a bundle: it has no bundle\.json"):
         inference.model_fn(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "expected"),
+    [
+        (b"no image", "image/png", "cannot be read"),
+        (b"x", "text/html", "content type text/html is not read here"),
+        (b"", "image/png", "the body is empty"),
+    ],
+)
+def test_in_a_batch_job_an_image_that_cannot_be_read_is_no_failure(
+    classifier, monkeypatch, body, content_type, expected
+):
+    """SageMaker ends a batch transform at the first status other than 200."""
+    monkeypatch.setattr(sagemaker_functions, "settings", lambda: ServerSettings(batch_job=True))
+    answer, kind = asked(classifier, body, content_type, "application/json")
+    assert kind == "application/json"
+    assert expected in json.loads(answer)["error"]
+    reply = pipeline.answer(classifier, RawRequest(body, content_type), ServerSettings(batch_job=True))
+    assert (reply.status, expected in json.loads(reply.body)["error"]) == (200, True)
+    assert pipeline.answer(classifier, RawRequest(body, content_type)).status in (400, 415)

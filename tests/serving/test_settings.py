@@ -33,12 +33,26 @@ def test_variables_are_read_and_arguments_win():
 
 
 @pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SAGEMAKER_BATCH": "true"}, True),
+        ({"SAGEMAKER_BATCH": "false"}, False),
+        ({"SAGEMAKER_BATCH": "true", "THORAX_BATCH_JOB": "false"}, False),
+        ({"THORAX_BATCH_JOB": "true"}, True),
+    ],
+)
+def test_sagemaker_says_what_is_a_batch_job(environment, expected):
+    assert ServerSettings.from_environment(environment).batch_job is expected
+
+
+@pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
         ("MAX_BATCH", "many", "THORAX_MAX_BATCH=many is not a whole number"),
         ("MAX_WAIT_MS", "x", "THORAX_MAX_WAIT_MS=x is not a number"),
         ("MAX_BATCH", "0", "THORAX_MAX_BATCH=0 must be above 0"),
         ("TIMEOUT_S", "nan", "THORAX_TIMEOUT_S=nan must be above 0"),
+        ("BATCH_JOB", "yes", "THORAX_BATCH_JOB=yes must be true or false"),
         ("WORKERS", "-1", "THORAX_WORKERS=-1 must be 0 or more"),
         ("MAXBATCH", "4", "THORAX_MAXBATCH is no setting; there are THORAX_PRECISION"),
         ("S3_PREFIXES", "images", "THORAX_S3_PREFIXES names images; write s3://bucket"),

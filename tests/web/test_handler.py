@@ -88,6 +88,22 @@ def test_a_form_and_json_hold_an_image(runtime):
     assert [asked["Body"] for asked in runtime.asked] == [PNG, JPEG]
 
 
+def test_json_may_hold_a_data_url(runtime):
+    """As a browser's FileReader writes it; image/jpg is the wrong name of image/jpeg that many programs use."""
+    url = f"data:image/jpg;base64,{base64.b64encode(JPEG).decode()}"
+    assert post(json.dumps({"image": url}).encode(), "application/json", encoded=False)["statusCode"] == 200
+    assert post(JPEG, "image/jpg")["statusCode"] == 200
+    assert [(asked["Body"], asked["ContentType"]) for asked in runtime.asked] == [(JPEG, "image/jpeg")] * 2
+
+
+@pytest.mark.parametrize("kind", ["application/json", "image/png"])
+def test_an_answer_that_lambda_would_refuse_is_one_line(runtime, monkeypatch, kind):
+    large = {"Body": io.BytesIO(bytes(5 * 2**20) if kind == "image/png" else b"1" * 6 * 2**20), "ContentType": kind}
+    monkeypatch.setattr(runtime, "invoke_endpoint", lambda **_: large)
+    status, message = error(post(PNG))
+    assert (status, message[:62]) == (502, "the answer is larger than the 6 MB that come through here; ask")
+
+
 @given(content=st.binary(max_size=300), field=st.sampled_from(["file", "image"]))
 def test_a_form_gives_back_every_byte(content, field):
     """The form is one that a well-kept client writes."""

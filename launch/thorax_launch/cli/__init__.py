@@ -23,6 +23,8 @@ COMMANDS = {
     "predict": "images to a bundle, a server or an endpoint",
     "batch": "score a folder of images, here or as a batch transform",
     "pipeline": "check, train, evaluate, register if better",
+    "registry": "list, approve and compare registered bundles",
+    "wheels": "fetch the packages of a job without a network",
     "delete": "list and delete endpoints on AWS",
     "iam": "print IAM policies with least rights",
 }

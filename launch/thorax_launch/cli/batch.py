@@ -42,8 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if args.outputs and args.data_format != "auto" and not args.data:
         p.error("--data-format is for --data DIR; leave it out")
-    if args.job_name and not args.bundle:
-        p.error("--job-name is for a batch transform on AWS; leave it out")
+    for flag, value in (("--job-name", args.job_name), ("--resume", args.resume), ("--endpoint", args.endpoint)):
+        if value and not args.bundle:
+            p.error(f"{flag} is for a batch transform on AWS; leave it out")
     return flags.guarded(
         lambda: on_aws(args) if args.bundle else on_this_machine(args),
         stopped="stopped; the same command goes on from here",
@@ -58,24 +59,29 @@ def on_aws(args: argparse.Namespace) -> int:
 
     settings = aws.settings_of(args)
     options = chosen(TransformOptions, flags.options_of(args, TransformOptions))
-    transform = transforms.plan(args.bundle, args.data, options, settings)
-    name, later = transform.name, f"when it is done: {transform.later(args.out)}"
+    if args.endpoint:
+        from thorax_launch.cli.endpoint_batch import run
+
+        return run(args, settings)
+    planned = transforms.plan(args.bundle, args.data, options, settings)
     if args.dry_run:
-        aws.show({request.operation: request.parameters for request in transform.requests}, transform.summary())
-    if not aws.agreed(transform.summary(), "start it?", args.yes):
+        aws.show(planned.calls(), planned.summary())
+    if not aws.agreed(planned.summary(), "start it?", args.yes):
         return 1
-    transforms.start(transform)
-    print(f"TransformJob {name} is started in {settings.region}", flush=True)
+    labels = Path(args.data) if Path(args.data).is_dir() else None
+    started = transforms.start(planned)
+    if not started.sent:
+        transforms.write_table(started, args.out, labels)
+        return 0
+    print(f"TransformJob {started.name} is started in {settings.region}", flush=True)
     if not args.wait:
-        print(later)
+        print(transforms.resume_line(started))
         return 0
     try:
-        transforms.wait(transform, f"; job {name} goes on; {later}")
+        transforms.finish(started, args.out, labels)
     except KeyboardInterrupt:
-        print(f"job {name} goes on; {later}", file=sys.stderr)
+        print(f"job {started.name} goes on; {transforms.resume_line(started)}", file=sys.stderr)
         return 130
-    transforms.delete_model(transform)
-    transforms.write_table(transform, args.out, None if args.data.startswith("s3://") else Path(args.data))
     return 0
 
 
@@ -149,5 +155,6 @@ def parser() -> argparse.ArgumentParser:
         help="default: bfloat16 where the machine has it and it is safe",
     )
     flags.add_transform(p)
+    flags.for_aws(p, p)("--endpoint", default="", metavar="NAME", help="ask this endpoint, with BUNDLE behind it")
     flags.add_settings(p)
     return p

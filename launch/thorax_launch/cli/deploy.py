@@ -8,6 +8,7 @@ examples:
     python launch/deploy.py --local runs/NAME/model --server ray --port 8081
     python launch/deploy.py runs/NAME/model --endpoint-name chest --dry-run
     python launch/deploy.py s3://BUCKET/thorax/JOB/output/model.tar.gz --serverless --memory-mb 4096
+    python launch/deploy.py registry:chest --endpoint-name chest --canary 10 --bake-minutes 10
     python launch/deploy.py runs/NAME/model --instance-type ml.g5.xlarge --autoscale 1,4 --register chest-models
 """
 
@@ -35,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "bundle",
         metavar="BUNDLE",
-        help="the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz",
+        help="the model folder of a finished job, its model.tar.gz, s3://.../model.tar.gz, or on AWS"
+        " registry:GROUP[/VERSION], an approved bundle of the model registry",
     )
     g = p.add_argument_group("on this machine")
     g.add_argument("--local", action="store_true", help="serve on this machine, at 127.0.0.1")
@@ -65,10 +67,11 @@ def on_aws(args: argparse.Namespace) -> int:
     """Makes or updates the endpoint."""
     from thorax_launch.cli import aws  # late: --help is instant
     from thorax_launch.options import EndpointOptions, chosen
-    from thorax_launch.sagemaker import deployment
+    from thorax_launch.sagemaker import deployment, packages
 
     settings = aws.settings_of(args)
-    plan = deployment.plan(args.bundle, chosen(EndpointOptions, flags.options_of(args, EndpointOptions)), settings)
+    bundle = packages.resolved(args.bundle, settings, offline=args.dry_run)
+    plan = deployment.plan(bundle, chosen(EndpointOptions, flags.options_of(args, EndpointOptions)), settings)
     if args.dry_run:
         name = plan.spec.endpoint_name
         note = f"note:     where endpoint {name} exists, UpdateEndpoint takes the place of CreateEndpoint"

@@ -11,7 +11,7 @@ from thorax.console import CommandDone, guarded, script
 from thorax.errors import ThoraxError
 from thorax.job import CHANNELS as KNOWN_CHANNELS
 from thorax_launch.options import EndpointOptions, MachineOptions, TransformOptions, entries
-from thorax_launch.settings import AwsSettings
+from thorax_launch.settings import AwsSettings, pairs
 
 __all__ = ["CommandDone", "guarded", "script"]  # re-exported: the commands take all that they share from here
 
@@ -191,4 +191,8 @@ def add_transform(p: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace, table: type) -> dict[str, Any]:
     """The options of a table that the command line gives."""
-    return {entry.name: value for entry in entries(table) if (value := getattr(args, entry.name)) is not None}
+    given = {entry.name: value for entry in entries(table) if (value := getattr(args, entry.name)) is not None}
+    for entry in entries(table):
+        if entry.kind is dict:
+            given[entry.name] = pairs(entry.flag, given[entry.name])
+    return given

@@ -3,7 +3,7 @@
 examples:
     python launch/iam.py launcher --role ARN --bucket BUCKET > launcher.json
     python launch/iam.py execution --role ARN --bucket BUCKET --prefix thorax > execution.json
-    python launch/iam.py trust > trust.json
+    python launch/iam.py trust --role ARN --region eu-central-1 > trust.json
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="S3_ADDRESS",
-        help="execution: images that lie in another place; may be repeated",
+        help="images that lie in another place, which may be read there; may be repeated",
     )
     flags.add_settings(p)
     args = p.parse_args(arguments)
@@ -37,15 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
         from thorax_launch.cli import aws  # late: --help is instant
         from thorax_launch.sagemaker import policies
 
+        resolved = aws.resolved(args, some_region="")  # a policy for another region would be useless
+        if "stand-in" in resolved.origins["role"]:
+            print("note: no role is set; the twelve zeros stand for your account: give --role ARN", file=sys.stderr)
+        settings = resolved.settings
         if args.policy == "trust":
-            document = policies.trust()
+            document = policies.trust(settings)
         else:
-            resolved = aws.resolved(args, some_region="")  # a policy for another region would be useless
-            if "stand-in" in resolved.origins["role"]:
-                print("note: no role is set; the twelve zeros stand for your account: give --role ARN", file=sys.stderr)
-            settings = resolved.settings
-            launcher = args.policy == "launcher"
-            document = policies.launcher(settings) if launcher else policies.execution(settings, args.read)
+            document = getattr(policies, args.policy)(settings, args.read)
         print(json.dumps(document, indent=2))
         return 0
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 
 from thorax_launch.cli import flags
+from thorax_launch.options import StepOptions, chosen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         "--job-name", metavar="NAME", help="of the pipeline (default: thorax-RECIPE); with --local of the training job"
     )
     flags.for_aws(p, g)("--start", action="store_true", help="on AWS: also start it")
+    flags.add_options(flags.for_aws(p, g), StepOptions)
     g.add_argument(
         "--processes",
         type=int,
@@ -81,7 +83,8 @@ def on_aws(args: argparse.Namespace) -> int:
     recipe = Recipe.load(name)
     lasting = {"job_name": options["job_name"] or clean(f"thorax-{recipe.name}")}
     recipe, task = describe_job(recipe, channels, hyperparameters, options | lasting)
-    plan = pipelines.plan(recipe, settings, task, args.group)
+    steps = chosen(StepOptions, flags.options_of(args, StepOptions))
+    plan = pipelines.plan(recipe, settings, task, args.group, steps)
     if args.dry_run:
         aws.show(plan.definition, plan.summary())
     if not aws.agreed(plan.summary(), "make and start it?" if args.start else "make it?", args.yes):

@@ -48,6 +48,10 @@ def job_cost(recipe: Recipe, settings: AwsSettings, jobs: int = 1, parallel: int
     The bound is count x hours x price of machines on demand (spot costs less, never more), for all jobs of a search,
     warm pool included. Storage, requests and Debugger's rule machines are not in it.
     """
+    if "," in recipe.instance_type:
+        kinds = recipe.instance_type.split(",")
+        each = [job_cost(recipe.on(instance_type=kind), settings, jobs, parallel) for kind in kinds]
+        return "\nor, where AWS has none of these:\n".join(each)
     machine, prices = recipe.instance_type, load_prices(settings)
     spot = " (spot)" if recipe.spot else ""
     pool = f", then {recipe.warm_pool_minutes} min of warm pool" if recipe.warm_pool_minutes else ""

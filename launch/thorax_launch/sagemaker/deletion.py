@@ -8,7 +8,7 @@ from typing import Any
 
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.errors import one_line_errors
-from thorax_launch.sagemaker.hosting import scaling_target, wake
+from thorax_launch.sagemaker.hosting import errors, scaling_target, wake
 from thorax_launch.settings import AwsSettings
 
 #: How AWS's services say that there is no such thing.
@@ -40,10 +40,10 @@ def endpoint_parts(name: str, settings: AwsSettings) -> list[DeleteCall]:
         scaled = client(session, "application-autoscaling").describe_scalable_targets(
             ServiceNamespace="sagemaker", ResourceIds=resources
         )["ScalableTargets"]
-        alarms = client(session, "cloudwatch").describe_alarms(AlarmNames=[wake(name)])["MetricAlarms"]
+        alarms = client(session, "cloudwatch").describe_alarms(AlarmNames=[wake(name), errors(name)])["MetricAlarms"]
     return [
         *(scaling(name, target["ResourceId"].rpartition("/")[2]) for target in scaled),
-        *([alarm(name)] if alarms else []),
+        *(_alarm(found["AlarmName"]) for found in alarms),
         endpoint(name),
         configuration(config),
         *(model(variant["ModelName"]) for variant in variants if variant.get("ModelName")),
@@ -74,7 +74,10 @@ def alarm(endpoint_name: str) -> DeleteCall:
 
     AWS deletes the alarms that it makes for scaling policies, not this one of ours.
     """
-    name = wake(endpoint_name)
+    return _alarm(wake(endpoint_name))
+
+
+def _alarm(name: str) -> DeleteCall:
     return DeleteCall(f"alarm {name}", "cloudwatch", "delete_alarms", {"AlarmNames": [name]})
 
 

@@ -5,7 +5,7 @@ Taken back where any of it fails.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thorax.errors import ThoraxError
@@ -16,12 +16,15 @@ from thorax_launch.options import EndpointOptions
 from thorax_launch.sagemaker import hosting
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
+from thorax_launch.sagemaker.capacity import Capacity
+from thorax_launch.sagemaker.containers import idle_gpus
 from thorax_launch.sagemaker.cost import hosting_cost
 from thorax_launch.sagemaker.errors import failure_reason, if_there, one_line_errors
-from thorax_launch.sagemaker.hosting import SERVERS, HostingSpec, Tags
+from thorax_launch.sagemaker.hosting import SERVERS, HostingSpec, Tags, patch_note
 from thorax_launch.sagemaker.package import Upload
 from thorax_launch.sagemaker.registry import Registration, register, registration
 from thorax_launch.sagemaker.requests import AwsRequest, commit, tags
+from thorax_launch.sagemaker.rollouts import Rollout
 from thorax_launch.sagemaker.smoke_tests import smoke_test
 from thorax_launch.sagemaker.status import settled
 from thorax_launch.sagemaker.submission import file_lines, upload_all
@@ -38,6 +41,7 @@ class Deployment:
         requests: model, endpoint configuration, endpoint.
         scaling: calls of application-autoscaling, and cloudwatch's put_metric_alarm; may be empty.
         registration: in the model registry, or None.
+        rollout: how an update of an endpoint that is there goes.
     """
 
     spec: HostingSpec
@@ -46,6 +50,7 @@ class Deployment:
     requests: tuple[AwsRequest, AwsRequest, AwsRequest]
     scaling: tuple[tuple[str, dict[str, Any]], ...] = ()
     registration: Registration | None = None
+    rollout: Rollout = field(default_factory=Rollout)
 
     @property
     def uploads(self) -> tuple[Upload, ...]:
@@ -58,14 +63,24 @@ class Deployment:
         for name, arguments in self.scaling:
             operation = "".join(word.capitalize() for word in name.split("_"))
             found[operation] = [found[operation], arguments] if operation in found else arguments
+        if self.rollout.chosen:
+            found["UpdateEndpoint"] = self.rollout.update(self.spec, retain=False)
         return found | {request.operation: request.parameters for request in entries}
 
     def summary(self) -> str:
         """What would be uploaded, and what the endpoint costs."""
         spec = self.spec
         first = f"endpoint: {spec.endpoint_name} ({spec.kind}), bundle {self.bundle.uri}"
-        cost = hosting_cost(spec.machine, spec.instance_count, self.settings)
-        return "\n".join([first, *file_lines(self.uploads), cost])
+        variables = self.requests[0].parameters["PrimaryContainer"].get("Environment", {})
+        notes = [line for machine in spec.machines if (line := idle_gpus(spec.server, machine, variables))]
+        notes += [line for line in (patch_note(spec.server),) if line]
+        costs = [hosting_cost(machine, spec.instance_count, self.settings) for machine in spec.machines if spec.machine]
+        if not spec.machine:
+            costs = [hosting_cost("", 0, self.settings)]
+        if spec.provisioned:
+            costs.append(f"note:     {spec.provisioned} copies are always warm, and billed by the hour")
+        between = "\nor, where AWS has none of these:\n"
+        return "\n".join([first, *notes, *file_lines(self.uploads), between.join(costs)])
 
 
 def plan(bundle: str, options: EndpointOptions, settings: AwsSettings) -> Deployment:
@@ -80,6 +95,7 @@ def plan(bundle: str, options: EndpointOptions, settings: AwsSettings) -> Deploy
     settings, server = with_image(settings, options.image)
     packed = in_s3(bundle, settings)
     spec = _spec(packed, options, server)
+    rollout = Rollout.of(options, spec)
     own_tags = bundle_tags(settings, packed)
     scaling: list[tuple[str, dict[str, Any]]] = []
     if options.autoscale:
@@ -94,7 +110,7 @@ def plan(bundle: str, options: EndpointOptions, settings: AwsSettings) -> Deploy
         hosting.endpoint_config(spec, settings, own_tags),
         hosting.endpoint(spec, own_tags),
     )
-    return Deployment(spec, packed, settings, requests, tuple(scaling), entry)
+    return Deployment(spec, packed, settings, requests, tuple(scaling), entry, rollout)
 
 
 def with_image(settings: AwsSettings, image: str) -> tuple[AwsSettings, str]:
@@ -113,9 +129,20 @@ def _spec(bundle: S3Bundle, options: EndpointOptions, server: str) -> HostingSpe
     kind = "serverless" if options.serverless else "async" if options.asynchronous else "realtime"
     name = options.endpoint_name or bundle.name
     _check(options, kind, name)
-    wanted = ("instance_type", "instance_count", "memory_mb", "concurrency", "capture")
-    given = {field: value for field in wanted if (value := getattr(options, field))}
+    given = {name: value for name in _SPEC if (value := getattr(options, name))}
+    if options.autoscale and kind != "serverless":
+        low, high = _limits(options.autoscale)
+        count = given.setdefault("instance_count", max(1, low))
+        if low <= high and not low <= count <= high:
+            raise ThoraxError(f"--instance-count {count} is not within --autoscale {options.autoscale}")
     return HostingSpec(dated(name), bundle.uri, kind, server, endpoint=name, **given)
+
+
+#: Options that a HostingSpec takes as they are.
+_SPEC = (
+    *("instance_type", "instance_count", "memory_mb", "concurrency", "capture", "env", "ami", "startup_minutes"),
+    *("download_minutes", "provisioned", "success_topic", "error_topic"),
+)
 
 
 def _check(options: EndpointOptions, kind: str, name: str) -> None:
@@ -132,6 +159,12 @@ def _check(options: EndpointOptions, kind: str, name: str) -> None:
         raise ThoraxError("--concurrency is for --serverless and --async; leave it out")
     if target is not None and (not options.autoscale or target <= 0):
         raise ThoraxError(f"--autoscale-target {target:g} must be above 0, and goes with --autoscale LOW,HIGH")
+    if kind != "serverless" and options.provisioned:
+        raise ThoraxError("--provisioned is for --serverless; leave it out")
+    if kind != "async" and (options.success_topic or options.error_topic):
+        raise ThoraxError("--success-topic and --error-topic are for --async; leave them out")
+    if kind == "serverless" and (options.ami or options.startup_minutes or options.download_minutes):
+        raise ThoraxError("--ami, --startup-minutes and --download-minutes are for endpoints with a machine")
     if clean(name) != name:
         raise ThoraxError(
             f"--endpoint-name {name} must be 1 to {LONGEST} letters, digits and hyphens, with a letter or digit at"
@@ -179,10 +212,8 @@ def _check_machine(spec: HostingSpec, session: Any, before: str, region: str) ->
     found = if_there(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=before)) or {
         "ProductionVariants": []
     }
-    machines = {
-        variant["VariantName"]: variant.get("InstanceType", "serverless") for variant in found["ProductionVariants"]
-    }
-    new = spec.machine or "serverless"
+    machines = {variant["VariantName"]: _types(variant) for variant in found["ProductionVariants"]}
+    new = spec.instance_type if spec.machine else "serverless"
     old = machines.get("main", new)
     if old != new and _is_scaled(session, name):
         again = "this command again" if new == "serverless" else "this command again with --autoscale LOW,HIGH"
@@ -192,6 +223,12 @@ def _check_machine(spec: HostingSpec, session: Any, before: str, region: str) ->
             f" endpoint/{name}/variant/main --scalable-dimension sagemaker:variant:DesiredInstanceCount"
             f" --region {region}`, then {again}"
         )
+
+
+def _types(variant: dict[str, Any]) -> str:
+    """The machines of a variant, as --instance-type names them."""
+    pools = sorted(variant.get("InstancePools", []), key=lambda pool: pool["Priority"])
+    return ",".join(pool["InstanceType"] for pool in pools) or variant.get("InstanceType", "serverless")
 
 
 def make(deployment: Deployment, before: str) -> None:
@@ -207,6 +244,8 @@ def make(deployment: Deployment, before: str) -> None:
     undo = Undo(spec.endpoint_name, spec.name, before, settings)
     try:
         with one_line_errors(settings):
+            if before:
+                undo.capacity = Capacity.of(spec.endpoint_name, session)
             _make(deployment, session, undo)
             smoke_test(spec, settings, session)
             _scale(deployment, session, undo)
@@ -233,10 +272,11 @@ def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
     configuration.send(session)
     undo.endpoint = True
     if undo.before:
+        for alarm in deployment.rollout.alarms_to_make(spec):
+            client(session, "cloudwatch").put_metric_alarm(**alarm)
         # the number of machines that autoscaling has come to stays
-        sagemaker.update_endpoint(
-            EndpointName=name, EndpointConfigName=spec.name, RetainAllVariantProperties=_is_scaled(session, name)
-        )
+        scaled = bool(undo.capacity and undo.capacity.targets)
+        sagemaker.update_endpoint(**deployment.rollout.update(spec, retain=scaled))
     else:
         endpoint.send(session)
     print(f"endpoint {name} is being {'updated' if undo.before else 'made'}; this takes minutes", flush=True)

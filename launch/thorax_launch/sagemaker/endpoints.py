@@ -8,7 +8,7 @@ from typing import Any
 
 from thorax_launch.clients import EndpointClient, predict_all
 from thorax_launch.options import EndpointOptions, chosen
-from thorax_launch.sagemaker import deletion, deployment
+from thorax_launch.sagemaker import deletion, deployment, packages
 from thorax_launch.sagemaker.account import completed
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
 from thorax_launch.sagemaker.handles import Handle
@@ -69,12 +69,15 @@ def deploy(
     An endpoint of that name is updated. What fails is taken back: nothing is left running.
 
     Args:
-        bundle: the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz.
+        bundle: the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz; or
+            registry:GROUP[/VERSION], an approved bundle of the model registry.
         endpoint_name: default: the name of the bundle's job.
         settings: None: see load_settings; empty region, role and bucket are those of the AWS session.
         dry_run: send nothing and ask nothing of AWS: `.request` is what would be sent, by call.
         options: the flags of `thorax deploy`, with _ for -: instance_type, instance_count, serverless, asynchronous,
-            memory_mb, concurrency, capture, autoscale ("1,4"), autoscale_target, register, image.
+            memory_mb, concurrency, capture, autoscale ("1,4"), autoscale_target, register, image,
+            ami, env (a mapping), startup_minutes, download_minutes, provisioned, success_topic, error_topic, canary,
+            linear, rolling, bake_minutes, alarm.
 
     Raises:
         ThoraxError: no bundle, what AWS would refuse, or the endpoint does not answer, in one line.
@@ -85,7 +88,8 @@ def deploy(
         [0.07, 0.93]
     """
     wanted = chosen(EndpointOptions, {**options, "endpoint_name": endpoint_name})
-    plan = deployment.plan(str(bundle), wanted, completed(settings, offline=dry_run))
+    complete = completed(settings, offline=dry_run)
+    plan = deployment.plan(packages.resolved(str(bundle), complete, offline=dry_run), wanted, complete)
     if not dry_run:
         deployment.make(plan, deployment.present_configuration(plan))
     return Endpoint(plan.spec.endpoint_name, plan.settings, request=plan.calls(), sent=not dry_run)

@@ -5,22 +5,27 @@ Pure functions; nothing here asks AWS. The bundle is a model.tar.gz in S3, as a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch.options import TransformOptions
-from thorax_launch.sagemaker.machines import aws_image, disk_key, has_gpu
+from thorax_launch.sagemaker.containers import environment
+from thorax_launch.sagemaker.drivers import machine_image
+from thorax_launch.sagemaker.machines import aws_image, disk_key, kinds
 from thorax_launch.sagemaker.requests import AwsRequest, vpc, without_empty
 from thorax_launch.settings import AwsSettings
 
 #: Server -> the SDK's name and version of AWS's image: Ray Serve with torch 2.10; the last TorchServe, with torch 2.6.
 SERVERS = {"ray": ("ray-serve", "1.4"), "torchserve": ("pytorch", "2.6")}
-#: A machine image with a driver for the CUDA of the Ray images.
-GPU_AMI = "al2-ami-sagemaker-inference-gpu-3-1"
 #: Stands in the alarm of `autoscaling` for what AWS answers to the put_scaling_policy before it.
 POLICY_ARN = "PolicyARN of the step scaling policy"
 SERVERLESS_MEMORY = (1024, 2048, 3072, 4096, 5120, 6144)
+#: Partitions of AWS without serverless inference.
+_NO_SERVERLESS = ("us-gov-", "us-iso", "cn-")
+#: Megabytes that AWS sends a container at once in a batch transform.
+MOST_PAYLOAD_MB = 100
 #: AWS's Tags.
 Tags = list[dict[str, str]]
 
@@ -34,12 +39,17 @@ class HostingSpec:
         bundle: s3:// address of model.tar.gz.
         kind: realtime, serverless or async.
         server: ray or torchserve.
-        instance_type: of realtime and async endpoints.
+        instance_type: of realtime and async endpoints; with commas several, of which AWS takes the first that it has.
         instance_count: to begin with.
         memory_mb: of a serverless endpoint.
         concurrency: requests at once: of a serverless endpoint, or of one instance of an async one.
         capture: percent of requests that are stored; 0: none.
         endpoint: its name; empty: `name`.
+        env: variables of the container, put over those that are set here.
+        ami: machine image of GPU machines; empty: by the table in drivers.py.
+        startup_minutes, download_minutes: longest time to the first good /ping, and for the bundle; 0: AWS's.
+        provisioned: warm copies of a serverless endpoint.
+        success_topic, error_topic: ARNs of SNS topics of an asynchronous endpoint.
     """
 
     name: str
@@ -52,6 +62,13 @@ class HostingSpec:
     concurrency: int = 4
     capture: int = 0
     endpoint: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    ami: str = ""
+    startup_minutes: int = 0
+    download_minutes: int = 0
+    provisioned: int = 0
+    success_topic: str = ""
+    error_topic: str = ""
 
     @property
     def endpoint_name(self) -> str:
@@ -60,8 +77,13 @@ class HostingSpec:
 
     @property
     def machine(self) -> str:
-        """Type of its machines; "" for a serverless endpoint, which has none."""
-        return "" if self.kind == "serverless" else self.instance_type
+        """Type of its machines, of several the first; "" for a serverless endpoint, which has none."""
+        return "" if self.kind == "serverless" else self.machines[0]
+
+    @property
+    def machines(self) -> list[str]:
+        """Types of its machines, the one to prefer first."""
+        return kinds(self.instance_type)
 
 
 def image(spec: HostingSpec, settings: AwsSettings) -> str:
@@ -74,11 +96,10 @@ def image(spec: HostingSpec, settings: AwsSettings) -> str:
 
 def model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
     """CreateModel: the bundle in its image. No network is needed at start: the weights are in the bundle."""
-    torchserve = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
     container = {
         "Image": image(spec, settings),
         "ModelDataUrl": spec.bundle,
-        "Environment": torchserve if spec.server == "torchserve" else {},
+        "Environment": environment(spec.server, spec.machine, spec.env),
     }
     return AwsRequest.checked(
         "Model",
@@ -104,21 +125,31 @@ def endpoint_config(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> Aws
     more: dict[str, Any] = {}
     if spec.kind == "serverless":
         _check_serverless(spec, settings)
-        variant["ServerlessConfig"] = {"MemorySizeInMB": spec.memory_mb, "MaxConcurrency": spec.concurrency}
+        serverless = {"MemorySizeInMB": spec.memory_mb, "MaxConcurrency": spec.concurrency}
+        variant["ServerlessConfig"] = serverless | (
+            {"ProvisionedConcurrency": spec.provisioned} if spec.provisioned else {}
+        )
     else:
-        variant |= {
-            "InstanceType": spec.instance_type,
-            "InitialInstanceCount": spec.instance_count,
-            "InitialVariantWeight": 1.0,
-        }
-        if spec.server == "ray" and has_gpu(spec.instance_type):
-            variant["InferenceAmiVersion"] = GPU_AMI
+        variant |= {**_machines(spec), "InitialInstanceCount": spec.instance_count, "InitialVariantWeight": 1.0}
+        amis = {machine_image("endpoint", machine, image(spec, settings), spec.ami) for machine in spec.machines}
+        variant |= without_empty(
+            {
+                "InferenceAmiVersion": min(amis),  # all the same: see _machines
+                "ModelDataDownloadTimeoutInSeconds": spec.download_minutes * 60 or None,
+                "ContainerStartupHealthCheckTimeoutInSeconds": spec.startup_minutes * 60 or None,
+            }
+        )
         # AWS takes the key for every machine; local storage has a hardware key all the same
         more["KmsKeyId"] = settings.volume_kms_key or settings.kms_key
     if spec.kind == "async":
         more["AsyncInferenceConfig"] = {
             "ClientConfig": {"MaxConcurrentInvocationsPerInstance": spec.concurrency},
-            "OutputConfig": {"S3OutputPath": f"{folder}/async/", **key},
+            "OutputConfig": {
+                "S3OutputPath": f"{folder}/async/",
+                "S3FailurePath": f"{folder}/async-failed/",
+                **({"NotificationConfig": topics} if (topics := _topics(spec)) else {}),
+                **key,
+            },
         }
     if spec.capture:
         more["DataCaptureConfig"] = {
@@ -131,6 +162,18 @@ def endpoint_config(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> Aws
     parameters = {"EndpointConfigName": spec.name, "ProductionVariants": [variant], "Tags": tags, **more}
     # by boto3: the SDK's shape of a serverless variant sends a misspelt field
     return AwsRequest.checked("EndpointConfig", parameters, by_boto3=True)
+
+
+def _machines(spec: HostingSpec) -> dict[str, Any]:
+    """The type of its machines, or the pools from which AWS takes the first that it has."""
+    found = spec.machines
+    if len(found) == 1:
+        return {"InstanceType": found[0]}
+    return {"InstancePools": [{"InstanceType": machine, "Priority": k} for k, machine in enumerate(found, 1)]}
+
+
+def _topics(spec: HostingSpec) -> dict[str, str]:
+    return without_empty({"SuccessTopic": spec.success_topic, "ErrorTopic": spec.error_topic})
 
 
 def endpoint(spec: HostingSpec, tags: Tags) -> AwsRequest:
@@ -217,42 +260,59 @@ def wake(endpoint: str) -> str:
     return f"{endpoint}-wake"
 
 
-def transform(
-    name: str, images: str, settings: AwsSettings, tags: Tags, options: TransformOptions, model_name: str = ""
-) -> AwsRequest:
-    """CreateTransformJob: every image below an S3 prefix, one request each, JSON out beside it.
+def errors(endpoint: str) -> str:
+    """Name of the alarm that rolls an update of an endpoint back: its container answers with 5xx."""
+    return f"{endpoint}-errors"
 
-    Args:
-        model_name: of the model; empty: the job's.
+
+@dataclass(frozen=True)
+class TransformPlace:
+    """What a batch transform reads and writes.
+
+    Attributes:
+        name: of the job, and of its model.
+        manifest: s3:// address of the list of its images.
+        output: s3:// address of its answers.
+        image: URI of the container's image.
+    """
+
+    name: str
+    manifest: str
+    output: str
+    image: str
+
+
+def transform(place: TransformPlace, settings: AwsSettings, tags: Tags, options: TransformOptions) -> AwsRequest:
+    """CreateTransformJob: every image of a manifest, one request each, JSON out.
 
     Raises:
-        ThoraxError: AWS holds concurrent x payload below 100 MB; or takes no key for the machine's disk.
+        ThoraxError: AWS holds concurrent x payload below 100 MB; takes no key for the machine's disk; or no machine
+            image is known for the machine.
     """
-    if options.concurrent * options.payload_mb > 100:
+    if options.concurrent * options.payload_mb > MOST_PAYLOAD_MB:
         raise ThoraxError(
-            f"--concurrent {options.concurrent} x --payload-mb {options.payload_mb} is above the 100 MB that AWS takes"
-            " at once; lower one"
+            f"--concurrent {options.concurrent} x --payload-mb {options.payload_mb} is above the {MOST_PAYLOAD_MB} MB"
+            " that AWS takes at once; lower one"
         )
-    output = {
-        "S3OutputPath": transform_output(name, settings),
-        "Accept": "application/json",
-        "KmsKeyId": settings.kms_key,
-    }
+    output = {"S3OutputPath": place.output, "Accept": "application/json", "KmsKeyId": settings.kms_key}
     machines = {
         "InstanceType": options.instance_type,
         "InstanceCount": options.instance_count,
         "VolumeKmsKeyId": disk_key(settings, options.instance_type),
+        "TransformAmiVersion": machine_image("batch transform", options.instance_type, place.image, options.ami),
     }
     return AwsRequest.checked(
         "TransformJob",
         {
-            "TransformJobName": name,
-            "ModelName": model_name or name,
+            "TransformJobName": place.name,
+            "ModelName": place.name,
             "MaxConcurrentTransforms": options.concurrent,
             "MaxPayloadInMB": options.payload_mb,
+            # a busy container (429, 503) and a slow image do not fail the job at once
+            "ModelClientConfig": {"InvocationsTimeoutInSeconds": 600, "InvocationsMaxRetries": 3},
             "BatchStrategy": "SingleRecord",
             "TransformInput": {
-                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": images}},
+                "DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": place.manifest}},
                 "ContentType": "application/x-image",
                 "CompressionType": "None",
                 "SplitType": "None",
@@ -261,6 +321,17 @@ def transform(
             "TransformResources": without_empty(machines),
             "Tags": tags,
         },
+        by_boto3=True,
+    )
+
+
+def patch_note(server: str) -> str:
+    """A line about an image that AWS does not mend any more; "" for others."""
+    if server != "torchserve":
+        return ""
+    return (
+        "note:     AWS patches its TorchServe images no more (since 2026-06-30), and TorchServe has no maintainers:"
+        " take --image ray"
     )
 
 
@@ -289,7 +360,7 @@ def model_package(
             "Containers": [{"Image": image(spec, settings), "ModelDataUrl": spec.bundle}],
             "SupportedContentTypes": kinds,
             "SupportedResponseMIMETypes": ["application/json"],
-            "SupportedRealtimeInferenceInstanceTypes": [spec.instance_type],
+            "SupportedRealtimeInferenceInstanceTypes": spec.machines,
             "SupportedTransformInstanceTypes": ["ml.m5.xlarge"],
         },
         "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": metrics_uri}}},
@@ -299,6 +370,15 @@ def model_package(
 
 
 def _check_serverless(spec: HostingSpec, settings: AwsSettings) -> None:
+    if settings.region.startswith(_NO_SERVERLESS):
+        raise ThoraxError(
+            f"--serverless in {settings.region}: AWS has no serverless inference in the GovCloud, isolated and China"
+            " regions; take a real-time endpoint, or --async with --autoscale 0,N"
+        )
+    if spec.provisioned > spec.concurrency:
+        raise ThoraxError(
+            f"--provisioned {spec.provisioned} is above --concurrency {spec.concurrency}; raise that, or lower this"
+        )
     if spec.memory_mb not in SERVERLESS_MEMORY:
         raise ThoraxError(f"--memory-mb {spec.memory_mb} is not one of {', '.join(map(str, SERVERLESS_MEMORY))}")
     if not 1 <= spec.concurrency <= 200:

@@ -15,6 +15,7 @@ from typing import Any
 from thorax.data.formats import reading
 from thorax.data.formats.registry import IMAGES
 from thorax.errors import ThoraxError
+from thorax_launch.invocation import command
 from thorax_launch.sagemaker.s3 import files_to_upload
 
 _LEFT_OUT = {"__pycache__", ".DS_Store", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git"}
@@ -103,10 +104,7 @@ def packed(files: Mapping[str, bytes], level: int = 9) -> bytes:
 
 def how_to_get_wheels() -> str:
     """The command that fetches them for the default image."""
-    return (
-        "pip download -r source_dir/requirements.txt -d wheels --only-binary :all: --platform manylinux_2_28_x86_64"
-        " --python-version 3.13"
-    )
+    return f"{command('wheels')} wheels"
 
 
 @dataclass(frozen=True)
@@ -129,6 +127,11 @@ def images(flag: str, path: Path) -> ChannelFiles:
     files = {path.name: path} if path.is_file() else files_to_upload(path)
     if not files:
         raise ThoraxError(f"{flag} {path} is empty")
+    return channel_files(files)
+
+
+def channel_files(files: Mapping[str, Path]) -> ChannelFiles:
+    """These files (name -> path) as a channel."""
     digest = hashlib.sha256()
     for name, file in files.items():
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))

@@ -7,23 +7,26 @@ an earlier step.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import re
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch import steps as commands
+from thorax_launch.options import StepOptions
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import hosting, training_jobs
 from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.cost import job_cost
+from thorax_launch.sagemaker.definitions import check_definition
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
-from thorax_launch.sagemaker.machines import disk_key
+from thorax_launch.sagemaker.machines import aws_image, disk_key
 from thorax_launch.sagemaker.package import Upload, packed, source_files
 from thorax_launch.sagemaker.requests import check_parameters, without_empty
-from thorax_launch.sagemaker.schema import input_shape
 from thorax_launch.sagemaker.submission import file_lines, upload_all
 from thorax_launch.sagemaker.training_jobs import Task
 from thorax_launch.settings import AwsSettings
@@ -33,13 +36,21 @@ BEST = "BestAuc"
 #: An AUC by chance: what a bundle must be above where none is registered.
 CHANCE = 0.5
 AUC = "scores.test.macro.auc.value"
-OPERATIONS = {
-    "Processing": "CreateProcessingJob",
-    "Training": "CreateTrainingJob",
-    "RegisterModel": "CreateModelPackage",
-}
-#: Names that the pipeline service gives itself.
-OWN_NAMES = {"ProcessingJobName": "x", "TrainingJobName": "x"}
+#: What is tried again, by the exceptions of the pipeline service: its own faults, and machines that AWS has not.
+RETRIES = [
+    {
+        "ExceptionType": ["Step.SERVICE_FAULT", "Step.THROTTLING"],
+        "IntervalSeconds": 30,
+        "BackoffRate": 2.0,
+        "MaxAttempts": 5,
+    },
+    {
+        "ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT"],
+        "IntervalSeconds": 300,
+        "BackoffRate": 2.0,
+        "MaxAttempts": 4,
+    },
+]
 #: A processing step's container has nothing but the training image: the code comes with the step.
 START = f"""set -euo pipefail
 cd $(mktemp -d)
@@ -58,6 +69,8 @@ class Pipeline:
     uploads: tuple[Upload, ...]
     settings: AwsSettings
     tags: hosting.Tags
+    costs: tuple[str, ...] = ()
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def request(self) -> dict[str, Any]:
         """Parameters of CreatePipeline."""
@@ -65,18 +78,23 @@ class Pipeline:
             "PipelineName": self.name,
             "PipelineDefinition": json.dumps(self.definition),
             "RoleArn": self.settings.role,
-            "ClientRequestToken": re.sub("[^a-zA-Z0-9]", "", self.name).ljust(32, "0")[:64],
+            "ClientRequestToken": self.token,  # of this try alone: AWS remembers it when the pipeline is deleted
             "Tags": self.tags,
         }
 
     def summary(self) -> str:
         """What would be uploaded, and the steps."""
         steps = ", ".join(step["Name"] for step in self.definition["Steps"])
-        return "\n".join([f"pipeline: {self.name}: {steps} -> Register into {self.group}", *file_lines(self.uploads)])
+        first = f"pipeline: {self.name}: {steps} -> Register into {self.group}"
+        return "\n".join([first, *file_lines(self.uploads), *self.costs])
 
 
-def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str) -> Pipeline:
+def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: StepOptions | None = None) -> Pipeline:
     """The pipeline of a recipe, checked; asks nothing of AWS and sends nothing.
+
+    Args:
+        recipe: with the machine of the training step.
+        steps: machines of the other steps, and caching.
 
     Raises:
         ThoraxError: there are no test images, or what AWS would refuse.
@@ -88,33 +106,87 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str) -> Pipel
             "--network-isolation: the steps that check and evaluate install packages; leave it out, or train with"
             " launch/train.py"
         )
+    if "," in recipe.instance_type:
+        raise ThoraxError(f"--instance-type {recipe.instance_type}: a pipeline takes one type, a parameter of its runs")
     train = training_jobs.plan(recipe, settings, task)
     request = dict(train.request.parameters)
     del request["TrainingJobName"]
     # one checkpoint address for each run: else the next run goes on from this one's end
     request["CheckpointConfig"] = {"S3Uri": _of_this_run(settings, task.name, "checkpoints")}
     tools = f"{settings.root}/{task.name}/tools/"
-    steps = _steps(request, _Processing(task.name, recipe, settings, tools, request), task, group)
+    options = steps or StepOptions()
+    processing = _Processing(task.name, options, settings, tools, request)
+    made_steps = _steps(request, processing, task, group)
+    parameters = [{"Name": BEST, "Type": "Float", "DefaultValue": CHANCE}, *_parameters(request, options)]
     definition = {
         "Version": "2020-12-01",
         "Metadata": {},
-        "Parameters": [{"Name": BEST, "Type": "Float", "DefaultValue": CHANCE}],
+        "Parameters": parameters,
         "PipelineExperimentConfig": {
             "ExperimentName": {"Get": "Execution.PipelineName"},
             "TrialName": {"Get": "Execution.PipelineExecutionId"},
         },
-        "Steps": steps,
+        "Steps": _parameterized(made_steps),
     }
     check_definition(definition)
     files = {"sourcedir.tar.gz": packed(source_files(task.source_dir)), **_scripts(request, task)}
     uploads = (*train.uploads, *(Upload(tools + name, content) for name, content in files.items()))
-    made = Pipeline(task.name, group, definition, uploads, settings, request["Tags"])
+    small = dataclasses.replace(
+        recipe, instance_type=options.step_instance_type, instance_count=1, max_hours=options.step_hours, spot=False
+    )
+    costs = (
+        *(f"{step}:\n{job_cost(small, settings)}" for step in ("Prepare", "Evaluate")),
+        f"Train:\n{job_cost(recipe, settings)}",
+    )
+    made = Pipeline(task.name, group, definition, uploads, settings, request["Tags"], costs)
     check_parameters("CreatePipeline", made.request())
     return made
 
 
+def _parameters(request: Mapping[str, Any], options: StepOptions) -> list[dict[str, Any]]:
+    """The pipeline's parameters: the addresses of its data, and the machines.
+
+    A run with other machines must stay with GPU or CPU as it is: the image is one for that.
+    """
+    values = {"TrainInstanceType": request["ResourceConfig"]["InstanceType"]}
+    values |= {"StepInstanceType": options.step_instance_type}
+    values |= {f"{name}_data": address for name, address in _addresses(request).items() if name != training_jobs.CODE}
+    return [{"Name": _camel(name), "Type": "String", "DefaultValue": value} for name, value in values.items()]
+
+
+def _camel(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+
+
+def _parameterized(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps with references to the parameters in place of their values."""
+    for step in steps:
+        arguments = step["Arguments"]
+        if step["Type"] == "Training":
+            arguments["ResourceConfig"] = {
+                **arguments["ResourceConfig"],
+                "InstanceType": {"Get": "Parameters.TrainInstanceType"},
+            }
+            arguments["InputDataConfig"] = [_channel(channel) for channel in arguments["InputDataConfig"]]
+        if step["Type"] == "Processing":
+            cluster = arguments["ProcessingResources"]["ClusterConfig"]
+            cluster["InstanceType"] = {"Get": "Parameters.StepInstanceType"}
+            for entry in arguments["ProcessingInputs"]:
+                if entry["InputName"] in (*commands.PARTS, *commands.LISTS):
+                    entry["S3Input"]["S3Uri"] = {"Get": f"Parameters.{_camel(entry['InputName'] + '_data')}"}
+    return steps
+
+
+def _channel(channel: Mapping[str, Any]) -> dict[str, Any]:
+    source = channel["DataSource"]["S3DataSource"]
+    if channel["ChannelName"] == training_jobs.CODE:
+        return dict(channel)
+    address = {"Get": f"Parameters.{_camel(channel['ChannelName'] + '_data')}"}
+    return {**channel, "DataSource": {"S3DataSource": {**source, "S3Uri": address}}}
+
+
 def _steps(request: dict[str, Any], processing: _Processing, task: Task, group: str) -> list[dict[str, Any]]:
-    """Prepare, Train, Evaluate, and Better with Register in it."""
+    """Prepare, Train, Evaluate, and Better with Register in it, or NotBetter, which ends the run with the reason."""
     channels = _addresses(request)
     model = {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}
     tested: dict[str, Any] = {name: channels[name] for name in ("test", "test_lst") if name in channels}
@@ -125,22 +197,38 @@ def _steps(request: dict[str, Any], processing: _Processing, task: Task, group: 
         "Type": "RegisterModel",
         "Arguments": _package(task.name, group, processing.settings, model, auc),
     }
+    words = ["The test AUC of this bundle, ", auc, ", is not above BestAuc, ", {"Get": f"Parameters.{BEST}"}]
+    message = {"Std:Join": {"On": "", "Values": [*words, ": it is not registered."]}}
+    worse = {"Name": "NotBetter", "Type": "Fail", "Arguments": {"ErrorMessage": message}}
+    again = {"RetryPolicies": RETRIES}
+    prepare = {**again, **_cached(processing.options)}
     checked = {name: channels[name] for name in _checked(channels)}
     return [
-        {"Name": "Prepare", "Type": "Processing", "Arguments": processing.job("prepare.sh", checked, "check")},
-        {"Name": "Train", "Type": "Training", "DependsOn": ["Prepare"], "Arguments": request},
+        {
+            "Name": "Prepare",
+            "Type": "Processing",
+            **prepare,
+            "Arguments": processing.job("prepare.sh", checked, "check"),
+        },
+        {"Name": "Train", "Type": "Training", **again, "DependsOn": ["Prepare"], "Arguments": request},
         {
             "Name": "Evaluate",
             "Type": "Processing",
+            **again,
             "Arguments": processing.job("evaluate.sh", {**tested, "bundle": model}, "scores"),
             "PropertyFiles": [{"PropertyFileName": "Scores", "OutputName": "scores", "FilePath": "scores.json"}],
         },
         {
             "Name": "Better",
             "Type": "Condition",
-            "Arguments": {"Conditions": [condition], "IfSteps": [register], "ElseSteps": []},
+            "Arguments": {"Conditions": [condition], "IfSteps": [register], "ElseSteps": [worse]},
         },
     ]
+
+
+def _cached(options: StepOptions) -> dict[str, Any]:
+    """Skips the check where an earlier run has made it with the same arguments; a training is never skipped."""
+    return {"CacheConfig": {"Enabled": True, "ExpireAfter": f"P{options.cache_days}D"}} if options.cache_days else {}
 
 
 def _scripts(request: dict[str, Any], task: Task) -> dict[str, bytes]:
@@ -169,34 +257,35 @@ def _checked(channels: Mapping[str, str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Processing:
-    """What the two processing steps share: the training image, on one machine of the recipe, with source_dir/."""
+    """What the two processing steps share: the training image, on one machine of their own, with source_dir/."""
 
     name: str
-    recipe: Recipe
+    options: StepOptions
     settings: AwsSettings
     tools: str
     request: Mapping[str, Any]
 
     def job(self, script: str, inputs: dict[str, Any], output: str) -> dict[str, Any]:
         """Arguments of CreateProcessingJob that runs one of the scripts; its inputs are below /opt/ml/processing."""
-        settings, recipe = self.settings, self.recipe
-        folder = _of_this_run(settings, self.name, output)
+        settings, options = self.settings, self.options
+        # a place of each run would be another argument each time, and no run's check would count for the next
+        same = output == "check" and options.cache_days
+        folder = f"{settings.root}/{self.name}/check" if same else _of_this_run(settings, self.name, output)
+        kind = options.step_instance_type
         machine = {
-            "InstanceType": recipe.instance_type,
+            "InstanceType": kind,
             "InstanceCount": 1,
-            "VolumeSizeInGB": recipe.volume_gb,
-            "VolumeKmsKeyId": disk_key(settings, recipe.instance_type),
+            "VolumeSizeInGB": options.step_volume_gb,
+            "VolumeKmsKeyId": disk_key(settings, kind),
         }
+        image = settings.training_image or aws_image("pytorch", training_jobs.TORCH, kind, settings.region, "training")
         network = {
             "EnableInterContainerTrafficEncryption": settings.encrypt_traffic,
             "EnableNetworkIsolation": False,
             "VpcConfig": self.request.get("VpcConfig"),
         }
         return {
-            "AppSpecification": {
-                "ImageUri": self.request["AlgorithmSpecification"]["TrainingImage"],
-                "ContainerEntrypoint": ["/bin/bash", f"{BASE}/tools/{script}"],
-            },
+            "AppSpecification": {"ImageUri": image, "ContainerEntrypoint": ["/bin/bash", f"{BASE}/tools/{script}"]},
             "RoleArn": settings.role,
             "ProcessingInputs": [_input(name, uri) for name, uri in {"tools": self.tools, **inputs}.items()],
             "ProcessingOutputConfig": without_empty(
@@ -211,7 +300,7 @@ class _Processing:
                 }
             ),
             "ProcessingResources": {"ClusterConfig": without_empty(machine)},
-            "StoppingCondition": {"MaxRuntimeInSeconds": min(round(recipe.max_hours * 3600), 7 * 24 * 3600)},
+            "StoppingCondition": {"MaxRuntimeInSeconds": round(options.step_hours * 3600)},
             "NetworkConfig": without_empty(network),
             "Tags": self.request["Tags"],
         }
@@ -239,55 +328,6 @@ def _package(
     made["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] = _of_this_run(settings, name, "scores", "scores.json")
     made["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] = model
     return {**made, "CustomerMetadataProperties": {"auc": {"Std:Join": {"On": "", "Values": [auc]}}}}
-
-
-def check_definition(definition: dict[str, Any]) -> None:
-    """Holds every step's arguments against AWS's model of the call that it stands for, and every reference against what
-    comes before it.
-
-    Raises:
-        ThoraxError: the first that is wrong.
-    """
-    known = {f"Parameters.{parameter['Name']}" for parameter in definition["Parameters"]}
-    _check_steps(definition["Steps"], known, [])
-
-
-def _check_steps(steps: list[dict[str, Any]], known: set[str], before: list[str]) -> None:
-    for step in steps:
-        name, arguments = step["Name"], step["Arguments"]
-        if name in before or not re.fullmatch(r"[A-Za-z0-9\-_]{1,64}", name):
-            raise ThoraxError(
-                f"pipeline step {name}: the name is there twice or has a character that AWS does not take"
-            )
-        inside = {key: value for key, value in arguments.items() if key not in ("IfSteps", "ElseSteps")}
-        earlier = ("Execution.", *(f"Steps.{other}." for other in before))
-        for place in [*_references(inside), *(f"Steps.{other}." for other in step.get("DependsOn", []))]:
-            if place not in known and not place.startswith(earlier):
-                raise ThoraxError(f"pipeline step {name}: {place} names no parameter or earlier step")
-        before.append(name)
-        if step["Type"] == "Condition":
-            _check_steps([*arguments["IfSteps"], *arguments["ElseSteps"]], known, before)
-        else:
-            operation = OPERATIONS[step["Type"]]
-            own = {key: value for key, value in OWN_NAMES.items() if key in input_shape(operation).members}
-            check_parameters(operation, {**_filled(arguments), **own}, f"pipeline step {name}: ")
-
-
-def _references(value: Any) -> Iterator[str]:
-    """What every {"Get": ...} in a value names."""
-    if isinstance(value, dict) and set(value) == {"Get"}:
-        yield value["Get"]
-    elif isinstance(value, dict | list):
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from _references(member)
-
-
-def _filled(value: Any) -> Any:
-    """With a text such as the run would put there in place of every reference."""
-    if isinstance(value, dict):
-        reference = set(value) in ({"Get"}, {"Std:JsonGet"}, {"Std:Join"})
-        return "s3://x/y" if reference else {key: _filled(member) for key, member in value.items()}
-    return [_filled(member) for member in value] if isinstance(value, list) else value
 
 
 def submit_pipeline(pipeline: Pipeline, *, start: bool) -> None:

@@ -13,8 +13,21 @@ _IMAGES = "arn:{partition}:ecr:{region}:*:repository/*"
 _LOGS = "arn:{partition}:logs:{region}:{account}:log-group:/aws/sagemaker/*"
 
 
-def launcher(settings: AwsSettings) -> dict[str, Any]:
-    """The policy of a person or a CI job that runs the commands."""
+#: The tag of everything that these commands make; what has it may be deleted, stopped and changed.
+_OWN_TAG = ("project", "thorax")
+#: IAM's key for the call that sets a tag.
+_TAGGING = "sagemaker:TaggingAction"
+
+
+def launcher(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]:
+    """The policy of a person or a CI job that runs the commands.
+
+    Args:
+        read: s3:// addresses of images that lie elsewhere, which batch transforms list and `prepare` may read.
+
+    Raises:
+        ThoraxError: one of them is no address.
+    """
     arn = _arns(settings)
     kinds = (
         "training-job hyper-parameter-tuning-job transform-job model endpoint endpoint-config model-package"
@@ -23,22 +36,31 @@ def launcher(settings: AwsSettings) -> dict[str, Any]:
     named = _named(arn, kinds)
     # UpdateEndpointWeightsAndCapacities: Application Auto Scaling asks it of whoever registers a target
     hosting = (
-        "CreateModel DescribeModel DeleteModel CreateEndpointConfig DescribeEndpointConfig DeleteEndpointConfig"
-        " CreateEndpoint DescribeEndpoint UpdateEndpoint DeleteEndpoint UpdateEndpointWeightsAndCapacities"
+        "CreateModel DescribeModel CreateEndpointConfig DescribeEndpointConfig CreateEndpoint DescribeEndpoint"
         " InvokeEndpoint InvokeEndpointAsync CreateModelPackageGroup CreateModelPackage DescribeModelPackage"
-        " DescribeModelPackageGroup CreatePipeline UpdatePipeline DescribePipeline StartPipelineExecution"
+        " DescribeModelPackageGroup UpdateModelPackage CreatePipeline DescribePipeline"
     )
+    own = (
+        "DeleteModel DeleteEndpointConfig UpdateEndpoint DeleteEndpoint UpdateEndpointWeightsAndCapacities"
+        " UpdatePipeline StartPipelineExecution StopTrainingJob StopHyperParameterTuningJob StopTransformJob"
+    )
+    anything = f"arn:{arn['partition']}:sagemaker:{arn['region']}:{arn['account']}:*"  # of the calls' own kinds
+    tag = {"StringEquals": {f"aws:ResourceTag/{_OWN_TAG[0]}": _OWN_TAG[1]}}
     jobs = (
-        "AddTags ListTags CreateTrainingJob DescribeTrainingJob StopTrainingJob CreateHyperParameterTuningJob"
-        " DescribeHyperParameterTuningJob StopHyperParameterTuningJob ListTrainingJobsForHyperParameterTuningJob"
-        " CreateTransformJob DescribeTransformJob StopTransformJob"
+        "ListTags CreateTrainingJob DescribeTrainingJob CreateHyperParameterTuningJob"
+        " DescribeHyperParameterTuningJob ListTrainingJobsForHyperParameterTuningJob CreateTransformJob"
+        " DescribeTransformJob"
     )
     # AWS knows no narrower resource for these
     lists = _rights("sagemaker", "ListEndpoints ListTrainingJobs ListHyperParameterTuningJobs ListModels")
     lists += _rights("sagemaker", "ListModelPackages")
     scaling = (
         "RegisterScalableTarget DeregisterScalableTarget DescribeScalableTargets PutScalingPolicy DeleteScalingPolicy"
+        " DescribeScalingPolicies"
     )
+    alarm = f"arn:{arn['partition']}:cloudwatch:{arn['region']}:{arn['account']}:alarm"
+    # those of endpoints (hosting.wake, hosting.errors), and those that target tracking makes in the caller's name
+    alarms = [f"{alarm}:*-wake", f"{alarm}:*-errors", f"{alarm}:TargetTracking-endpoint/*"]
     service = "sagemaker.application-autoscaling.amazonaws.com"
     linked_role = f"arn:{arn['partition']}:iam::{arn['account']}:role/aws-service-role/{service}/*"
     network = _rights("ec2", "DescribeVpcs DescribeSubnets DescribeSecurityGroups")
@@ -48,10 +70,13 @@ def launcher(settings: AwsSettings) -> dict[str, Any]:
             _allow("ReadTheRole", ["iam:GetRole"], [settings.role]),
             _pass_role("GiveTheRoleToSageMaker", settings),
             *_bucket_rights("CodeImagesAndResults", arn),
-            _allow("Jobs", _rights("sagemaker", jobs), named),
-            _allow("Hosting", _rights("sagemaker", hosting), named),
+            _allow("JobsAndHosting", _rights("sagemaker", f"{jobs} {hosting}"), named),
+            _allow("ChangeAndDeleteOwn", _rights("sagemaker", own), [anything], tag),
+            # else a tag would make somebody else's endpoint one that may be deleted
+            _allow("TagWhatIsMade", ["sagemaker:AddTags"], [anything], {"StringLike": {_TAGGING: "Create*"}}),
             _allow("FindWhatRuns", [*lists, *_rights("application-autoscaling", scaling)], ["*"]),
-            _allow("ScaleEndpoints", _rights("cloudwatch", "PutMetricAlarm DescribeAlarms DeleteAlarms"), ["*"]),
+            _allow("SeeAlarms", ["cloudwatch:DescribeAlarms"], ["*"]),
+            _allow("ScaleEndpoints", _rights("cloudwatch", "PutMetricAlarm DeleteAlarms"), alarms),
             _allow(
                 "LetAutoscalingWork",
                 ["iam:CreateServiceLinkedRole"],
@@ -59,6 +84,7 @@ def launcher(settings: AwsSettings) -> dict[str, Any]:
                 {"StringEquals": {"iam:AWSServiceName": service}},
             ),
             _allow("ReadLogs", _rights("logs", "DescribeLogStreams GetLogEvents"), _logs(arn)),
+            *_elsewhere(read, arn["partition"]),
             *_keys(settings),
             *([_allow("SeeTheNetwork", network, ["*"])] if settings.subnets else []),
         ]
@@ -116,8 +142,11 @@ def _named(arn: dict[str, str], kinds: str) -> list[str]:
 
 def _bucket_rights(sid: str, arn: dict[str, str]) -> list[dict[str, Any]]:
     rights = _rights("s3", "GetObject PutObject AbortMultipartUpload DeleteObject")
+    prefix = arn["objects"].removeprefix(f"{arn['bucket']}/")
+    below = {} if prefix == "*" else {"StringLike": {"s3:prefix": [prefix]}}
     return [
-        _allow("SeeTheBucket", _rights("s3", "ListBucket GetBucketLocation"), [arn["bucket"]]),
+        _allow("FindTheBucket", ["s3:GetBucketLocation"], [arn["bucket"]]),
+        _allow("SeeTheFolder", ["s3:ListBucket"], [arn["bucket"]], below),
         _allow(sid, rights, [arn["objects"]]),
     ]
 
@@ -140,16 +169,29 @@ def _elsewhere(addresses: Sequence[str], partition: str) -> list[dict[str, Any]]
         if not address.startswith("s3://") or not bucket:
             raise ThoraxError(f"--read {address} must be s3://BUCKET/PREFIX")
         arn = f"arn:{partition}:s3:::{bucket}"
-        found.append(_allow(f"SeeImages{i}", ["s3:ListBucket"], [arn]))
-        found.append(_allow(f"ReadImages{i}", ["s3:GetObject"], [f"{arn}/{prefix.rstrip('*')}*"]))
+        folder = prefix.rstrip("*/")
+        below = f"{folder}/*" if folder else "*"  # images/* and not images*, which is images-private too
+        names = [below] if folder else []
+        condition = {"StringLike": {"s3:prefix": names}} if names else {}
+        found.append(_allow(f"SeeImages{i}", ["s3:ListBucket"], [arn], condition))
+        found.append(_allow(f"ReadImages{i}", ["s3:GetObject"], [f"{arn}/{below}"]))
     return found
 
 
-def trust() -> dict[str, Any]:
-    """Who may take the role: SageMaker alone."""
-    return _document(
-        [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}]
-    )
+def trust(settings: AwsSettings) -> dict[str, Any]:
+    """Who may take the role: SageMaker alone, for what runs in the settings' account and region.
+
+    Without the conditions SageMaker could be made to use the role for somebody else's job (the confused deputy).
+    """
+    arn = _arns(settings)
+    source = f"arn:{arn['partition']}:sagemaker:{arn['region']}:{arn['account']}:*"
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sagemaker.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"aws:SourceAccount": arn["account"]}, "ArnLike": {"aws:SourceArn": source}},
+    }
+    return _document([statement])
 
 
 def _arns(settings: AwsSettings) -> dict[str, str]:
@@ -165,16 +207,26 @@ def _arns(settings: AwsSettings) -> dict[str, str]:
 
 
 def _keys(settings: AwsSettings) -> list[dict[str, Any]]:
-    """For keys given by ARN their own; a key's bare id or alias is completed with the account and region."""
+    """The use of the settings' keys.
+
+    IAM knows a key by its ARN alone and takes no alias as a resource: an alias becomes every key of the account that
+    has this alias.
+    """
     keys = sorted({key for key in (settings.kms_key, settings.volume_kms_key) if key})
+    aliases = [key[key.index("alias/") :] for key in keys if "alias/" in key]
     arn = _arns(settings)
-    here = f"arn:{arn['partition']}:kms:{arn['region']}:{arn['account']}"
-    full = [
-        key if key.startswith("arn:") else f"{here}:{key}" if key.startswith("alias/") else f"{here}:key/{key}"
-        for key in keys
-    ]
-    rights = _rights("kms", "Decrypt DescribeKey Encrypt GenerateDataKey GenerateDataKeyWithoutPlaintext CreateGrant")
-    return [_allow("UseTheKeys", rights, full)] if full else []
+    here = f"arn:{arn['partition']}:kms:{arn['region']}:{arn['account']}:key"
+    named = [key if key.startswith("arn:") else f"{here}/{key}" for key in keys if "alias/" not in key]
+    has_alias = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": aliases}}
+    found = []
+    for sid, resources, condition in (("UseTheKeys", named, {}), ("UseKeysByAlias", [f"{here}/*"], has_alias)):
+        if not resources or (condition and not aliases):
+            continue
+        use = _rights("kms", "Decrypt DescribeKey Encrypt GenerateDataKey GenerateDataKeyWithoutPlaintext")
+        grant = {**condition, "Bool": {"kms:GrantIsForAWSResource": "true"}}
+        found.append(_allow(sid, use, resources, condition))
+        found.append(_allow(f"{sid}OfMachines", ["kms:CreateGrant"], resources, grant))
+    return found
 
 
 def _allow(

@@ -76,7 +76,7 @@ def _later(name: str, settings: AwsSettings, session: Any) -> bytes:
     )
     for _ in range(LOOKS):
         for where in (asked["OutputLocation"], asked.get("FailureLocation")):
-            if where and (answer := _read(s3, where)) is not None:
+            if where and (answer := read_object(s3, where)) is not None:
                 if where != asked["OutputLocation"]:
                     message = one_line(answer.decode(errors="replace"))[:500]
                     raise ThoraxError(f"endpoint {name} is up, but the model fails: {message}")
@@ -85,7 +85,8 @@ def _later(name: str, settings: AwsSettings, session: Any) -> bytes:
     raise ThoraxError(f"endpoint {name} has not answered an image within {POLL * LOOKS / 60:.0f} min")
 
 
-def _read(s3: Any, address: str) -> bytes | None:
+def read_object(s3: Any, address: str) -> bytes | None:
+    """The content of an object; None where there is none."""
     from botocore.exceptions import ClientError
 
     bucket, key = bucket_and_key(address)

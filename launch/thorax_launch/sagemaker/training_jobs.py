@@ -18,7 +18,7 @@ from thorax_launch.options import LONGEST, request_fields
 from thorax_launch.paths import source_dir
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import debugger
-from thorax_launch.sagemaker.machines import aws_image, disk_key, gpu_count, has_gpu
+from thorax_launch.sagemaker.machines import aws_image, disk_key, gpu_count, has_gpu, kinds
 from thorax_launch.sagemaker.package import ChannelFiles, Upload, how_to_get_wheels, images, tarball
 from thorax_launch.sagemaker.requests import AwsRequest, commit, ordered, tags, vpc, without_empty
 from thorax_launch.settings import AwsSettings
@@ -29,6 +29,11 @@ TORCH = "2.10.0"
 CODE = "code"
 #: Channels of a file or two, which are copied even where images are streamed.
 _COPIED = {"weights", "model"}
+#: Endings of single objects that a channel may be.
+_OBJECTS = (
+    *(".pt", ".pth", ".gz", ".tar", ".tgz", ".zip", ".rec", ".idx", ".lst", ".csv", ".tsv", ".json", ".jsonl"),
+    *(".parquet", ".npz", ".npy", ".h5", ".hdf5"),
+)
 _ORDER = (
     *("TrainingJobName", "RoleArn", "AlgorithmSpecification", "HyperParameters", "InputDataConfig", "ResourceConfig"),
     *("StoppingCondition", "OutputDataConfig", "CheckpointConfig", "EnableManagedSpotTraining"),
@@ -98,7 +103,10 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
         "Tags": job_tags(recipe, settings, digest),
         **watch.arguments,
     }
-    return JobPlan(AwsRequest.checked("TrainingJob", ordered(parameters, _ORDER)), uploads, task.name, recipe)
+    # by boto3: the SDK's shapes do not know InstancePreferences
+    by_boto3 = "," in recipe.instance_type
+    request = AwsRequest.checked("TrainingJob", ordered(parameters, _ORDER), by_boto3)
+    return JobPlan(request, uploads, task.name, recipe)
 
 
 def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
@@ -123,7 +131,27 @@ def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
             f"--debugger with {recipe.instance_count} x {recipe.instance_type}: AWS takes no Debugger where distributed"
             " training and checkpoints are both on; choose one machine with one GPU or none"
         )
-    disk_key(settings, recipe.instance_type)
+    _disk_key(recipe, settings)
+    if recipe.spot and "," in recipe.instance_type:
+        raise ThoraxError(
+            f"--spot with --instance-type {recipe.instance_type}: AWS waits for spot machines of one type; name one, or"
+            " leave --spot out"
+        )
+
+
+def _disk_key(recipe: Recipe, settings: AwsSettings) -> str:
+    """KMS key of the machines' disks; see disk_key.
+
+    Raises:
+        ThoraxError: some of the types take a key and others do not.
+    """
+    found = {disk_key(settings, kind) for kind in kinds(recipe.instance_type)}
+    if len(found) > 1:
+        raise ThoraxError(
+            f"--instance-type {recipe.instance_type}: AWS takes a key for the disks of some of them and none for the"
+            " others; name types that are alike in this, such as ml.g5 and ml.g6"
+        )
+    return found.pop()
 
 
 def _check_hours(recipe: Recipe) -> None:
@@ -150,14 +178,15 @@ def check_processes(recipe: Recipe, task: Task) -> None:
 
     The batch does not divide by the processes, or the precision needs a GPU.
     """
-    per_machine = task.processes or gpu_count(recipe.instance_type) or 1
-    device = "cuda" if has_gpu(recipe.instance_type) else "cpu"
     config = TrainingConfig.parse(dict(task.hyperparameters))
-    processes = per_machine * recipe.instance_count
-    try:
-        check_machine(config, device=device, processes=processes, processes_here=per_machine)
-    except ThoraxError as error:
-        raise ThoraxError(f"{recipe.instance_type}: {error}") from None
+    for kind in kinds(recipe.instance_type):
+        per_machine = task.processes or gpu_count(kind) or 1
+        device = "cuda" if has_gpu(kind) else "cpu"
+        processes = per_machine * recipe.instance_count
+        try:
+            check_machine(config, device=device, processes=processes, processes_here=per_machine)
+        except ThoraxError as error:
+            raise ThoraxError(f"{kind}: {error}") from None
 
 
 def data(recipe: Recipe, settings: AwsSettings, task: Task) -> tuple[list[Any], tuple[Upload, ...], str]:
@@ -193,10 +222,11 @@ def data(recipe: Recipe, settings: AwsSettings, task: Task) -> tuple[list[Any], 
 def prefix(address: str) -> str:
     """The address with a last "/", because S3 also matches images/train-old with images/train.
 
-    A bucket, or an object such as weights.pt, as it is.
+    A bucket, or an object such as weights.pt, as it is; a folder may have a dot in its name too (images.v2).
     """
     key = address.removeprefix("s3://").partition("/")[2]
-    return address if not key or key.endswith("/") or PurePosixPath(key).suffix else f"{address}/"
+    is_object = PurePosixPath(key).suffix.lower() in _OBJECTS
+    return address if not key or key.endswith("/") or is_object else f"{address}/"
 
 
 def data_uri(found: ChannelFiles, settings: AwsSettings) -> str:
@@ -224,12 +254,16 @@ def channel(name: str, uri: str, content_type: str, mode: str) -> dict[str, Any]
 def job_fields(recipe: Recipe, settings: AwsSettings, task: Task, own_checkpoints: bool = True) -> dict[str, Any]:
     """Request fields that training and tuning jobs share: machines, image, times, security, output, checkpoints."""
     fields = request_fields(recipe)
-    image = settings.training_image or aws_image("pytorch", TORCH, recipe.instance_type, settings.region, "training")
+    machines = kinds(recipe.instance_type)
+    image = settings.training_image or aws_image("pytorch", TORCH, machines[0], settings.region, "training")
+    several = [{"InstanceType": kind} for kind in machines] if len(machines) > 1 else []
     checkpoints = f"{settings.root}/{task.resume or task.name}/checkpoints/"  # last "/": S3 matches job-1 with job-10
     shared: dict[str, Any] = {
         "RoleArn": settings.role,
         "AlgorithmSpecification": {"TrainingImage": image, "MetricDefinitions": metric_definitions()},
-        "ResourceConfig": without_empty({"VolumeKmsKeyId": disk_key(settings, recipe.instance_type)}),
+        "ResourceConfig": without_empty(
+            {"VolumeKmsKeyId": _disk_key(recipe, settings), "InstancePreferences": several}
+        ),
         "OutputDataConfig": without_empty({"S3OutputPath": settings.root, "KmsKeyId": settings.kms_key}),
         "CheckpointConfig": {"S3Uri": checkpoints} if own_checkpoints or recipe.spot else None,
         "EnableNetworkIsolation": settings.network_isolation,
@@ -265,7 +299,8 @@ def encoded(values: Mapping[str, object]) -> dict[str, str]:
 
 def distributed(recipe: Recipe, task: Task) -> bool:
     """Whether the job has several processes: several machines, several GPUs, or as many as were asked for."""
-    several_gpus = not task.processes and gpu_count(recipe.instance_type) not in (0, 1)
+    gpus = {gpu_count(kind) for kind in kinds(recipe.instance_type)}
+    several_gpus = not task.processes and not gpus <= {0, 1}
     return recipe.instance_count > 1 or task.processes > 1 or several_gpus
 
 

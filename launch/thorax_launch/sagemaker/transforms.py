@@ -1,59 +1,93 @@
-"""A batch transform: images in S3 through a bundle, then its answers as the one scored table."""
+"""A batch transform: images in S3 through a bundle, then its answers as the one scored table.
+
+All that a batch writes is below one address, s3://BUCKET/PREFIX/NAME/: batch.json says which bundle and images it is
+about and which job works on it now, scores/ has the answers of all its jobs. So a batch that failed half-way, or whose
+line broke, goes on with `--resume NAME`.
+"""
 
 from __future__ import annotations
 
+import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.scoring.batch import read_outputs
+from thorax.scoring.transform_outputs import SUFFIX
 from thorax_launch.invocation import command
 from thorax_launch.names import dated
 from thorax_launch.options import TransformOptions
-from thorax_launch.sagemaker import deletion, hosting
+from thorax_launch.sagemaker import batch_images, deletion, hosting
 from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.batch_images import BatchImages
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
+from thorax_launch.sagemaker.containers import idle_gpus, transform_environment
 from thorax_launch.sagemaker.cost import hosting_cost
 from thorax_launch.sagemaker.deployment import bundle_tags, with_image
 from thorax_launch.sagemaker.errors import failure_reason, one_line_errors
-from thorax_launch.sagemaker.hosting import HostingSpec
-from thorax_launch.sagemaker.package import Upload, bucket_and_key, images
+from thorax_launch.sagemaker.hosting import HostingSpec, TransformPlace
+from thorax_launch.sagemaker.package import Upload, bucket_and_key
 from thorax_launch.sagemaker.requests import AwsRequest
+from thorax_launch.sagemaker.smoke_tests import read_object
 from thorax_launch.sagemaker.status import ENDED, wait_until
 from thorax_launch.sagemaker.submission import file_lines, may_have_started, upload_all
-from thorax_launch.sagemaker.training_jobs import data_uri, uploads_of
 from thorax_launch.settings import AwsSettings
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A batch transform, checked: its two requests and what must be in S3 first."""
+    """A batch transform, checked: its two requests and what must be in S3 first.
+
+    Attributes:
+        name: of the job and its model.
+        batch: name of the batch: that of its first job.
+        model, job: requests.
+        images: what it reads.
+        notes: lines for the user.
+        sent: whether its job was started; False: every image has its answer.
+    """
 
     name: str
+    batch: str
     bundle: S3Bundle
     settings: AwsSettings
-    requests: tuple[AwsRequest, AwsRequest]
-    uploads: tuple[Upload, ...]
+    model: AwsRequest
+    job: AwsRequest
+    images: BatchImages
     options: TransformOptions
+    notes: tuple[str, ...] = ()
+    sent: bool = False
 
     @property
     def output(self) -> str:
         """s3:// address of the answers."""
-        return hosting.transform_output(self.name, self.settings)
+        return hosting.transform_output(self.batch, self.settings)
+
+    @property
+    def record(self) -> str:
+        """s3:// address of what the batch is about."""
+        return f"{self.settings.root}/{self.batch}/batch.json"
+
+    @property
+    def uploads(self) -> tuple[Upload, ...]:
+        return self.bundle.uploads + self.images.uploads
+
+    def calls(self) -> dict[str, Any]:
+        """Every call by AWS's name, and its parameters."""
+        return {request.operation: dict(request.parameters) for request in (self.model, self.job)}
 
     def summary(self) -> str:
         """What would be uploaded, and what the machines cost."""
         machine, count = self.options.instance_type, self.options.instance_count
         cost = hosting_cost(machine, count, self.settings, "until the last image is scored")
-        return "\n".join([f"batch transform: {self.name}, answers in {self.output}", *file_lines(self.uploads), cost])
+        first = f"batch transform: {self.name}, answers in {self.output}"
+        return "\n".join([first, *self.images.lines(), *self.notes, *file_lines(self.uploads), cost])
 
-    def later(self, out: Path) -> str:
-        """The commands that read the answers once the job is done."""
-        return (
-            f"aws s3 cp --recursive {self.output} out/ && {command('batch')} --local BUNDLE --outputs out --out {out}"
-        )
+    def again(self) -> str:
+        """The words that end a command which fetches the answers and sends what has none."""
+        return f"the same command with --resume {self.batch} --wait fetches the answers and sends what has none"
 
 
 def plan(bundle: str, images_at: str, options: TransformOptions, settings: AwsSettings) -> Transform:
@@ -68,76 +102,196 @@ def plan(bundle: str, images_at: str, options: TransformOptions, settings: AwsSe
     """
     settings, server = with_image(settings, options.image)
     packed = in_s3(bundle, settings)
-    name, own_tags = options.job_name or dated(packed.name), bundle_tags(settings, packed)
-    uploads = packed.uploads
-    if images_at.startswith("s3://"):
-        source = images_at if images_at.endswith("/") else f"{images_at}/"  # S3 also matches test-2 with test
-    else:
-        found = images("--data", Path(images_at))
-        source = data_uri(found, settings)
-        uploads += tuple(uploads_of(found, source))
-    spec = HostingSpec(name, packed.uri, server=server, instance_type=options.instance_type)
-    job = hosting.transform(name, source, settings, own_tags, options)
-    return Transform(name, packed, settings, (hosting.model(spec, settings, own_tags), job), uploads, options)
+    name, own_tags = options.job_name or dated(options.resume or packed.name), bundle_tags(settings, packed)
+    if name == options.resume:
+        raise ThoraxError(f"--job-name {name} is the batch that --resume names; choose another name for the new job")
+    images = batch_images.planned(images_at, options, settings)
+    batch, machine = options.resume or name, options.instance_type
+    variables = transform_environment(server, options)
+    spec = HostingSpec(name, packed.uri, server=server, instance_type=machine, env=variables)
+    place = TransformPlace(
+        name=name,
+        manifest=f"{settings.root}/{batch}/{name}.manifest.json",
+        output=hosting.transform_output(batch, settings),
+        image=hosting.image(spec, settings),
+    )
+    job = hosting.transform(place, settings, own_tags, options)
+    model = hosting.model(spec, settings, own_tags)
+    notes = tuple(line for line in (idle_gpus(server, machine, variables), hosting.patch_note(server)) if line)
+    return Transform(name, batch, packed, settings, model, job, images, options, notes)
 
 
-def start(transform: Transform) -> None:
-    """Uploads, makes the model and starts the job. Raises ThoraxError: AWS refuses; the model is deleted then."""
+def start(transform: Transform) -> Transform:
+    """Uploads, makes the model and starts the job; of a batch that is resumed only images without an answer are sent.
+
+    Returns:
+        The transform with its images; its `sent` is False where every image has its answer already.
+
+    Raises:
+        ThoraxError: the batch that is resumed is about other images or another bundle, or AWS refuses; no model is left
+            then.
+    """
     settings = transform.settings
     session = open_session(settings)
+    s3, sagemaker = client(session, "s3"), client(session, "sagemaker")
     upload_all(transform.uploads, session, settings)
-    model, job = transform.requests
     with one_line_errors(settings):
-        model.send(session)
+        if transform.images.names is None:
+            transform = replace(transform, images=batch_images.listed(transform.images, transform.options, s3))
+            print("\n".join(transform.images.lines()), flush=True)
+        names = transform.images.names or ()
+        if transform.options.resume:
+            _end_of_last_job(transform, s3, sagemaker)
+            done = set(_answers(transform, s3))
+            names = tuple(name for name in names if name not in done)
+            print(f"batch {transform.batch}: {len(done)} images have an answer, {len(names)} are sent", flush=True)
+            if not names:
+                return transform
+        content = batch_images.manifest(transform.images.source, names)
+        place = transform.job.parameters["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
+        about = {"bundle": transform.bundle.uri, "images": transform.images.source, "job": transform.name}
+    upload_all([Upload(place, content), Upload(transform.record, json.dumps(about).encode())], session, settings)
+    _send(transform, session)
+    return replace(transform, sent=True)
+
+
+def _send(transform: Transform, session: Any) -> None:
+    """Makes model and job; without the job no model is left, but where that may have started all the same."""
+    from botocore.exceptions import ClientError
+
+    refused = True
     try:
-        with one_line_errors(settings, may_have_started(transform.name)):
-            job.send(session)
-    except ThoraxError:
-        delete_model(transform)
+        with one_line_errors(transform.settings):
+            transform.model.send(session)
+        with one_line_errors(transform.settings, may_have_started(transform.name)):
+            refused = False
+            try:
+                transform.job.send(session)
+            except ClientError:
+                refused = True
+                raise
+    except BaseException:
+        if refused or not _is_there(transform, client(session, "sagemaker")):
+            delete_model(transform)
         raise
 
 
-def delete_model(transform: Transform) -> None:
-    """Deletes the job's model, of which nothing is needed once it has ended."""
-    deletion.delete_all([deletion.model(transform.name)], transform.settings)
+def _is_there(transform: Transform, sagemaker: Any) -> bool:
+    """Whether the job was made; also where AWS cannot be asked."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        sagemaker.describe_transform_job(TransformJobName=transform.name)
+    except ClientError as error:
+        return error.response["Error"]["Code"] not in ("ValidationException", "ValidationError", "ResourceNotFound")
+    except BotoCoreError:
+        pass
+    return True
 
 
-def wait(transform: Transform, unsure: str) -> None:
-    """Returns once the job is done. `unsure` ends the message where AWS cannot be asked any more.
+def _end_of_last_job(transform: Transform, s3: Any, sagemaker: Any) -> None:
+    """Waits for the batch's last job and deletes its model.
 
     Raises:
-        ThoraxError: it failed or was stopped (AWS's reason), or AWS refuses.
+        ThoraxError: there is no such batch, or it is about something else.
+    """
+    stored = read_object(s3, transform.record)
+    if stored is None:
+        raise ThoraxError(f"--resume {transform.batch}: there is no such batch, {transform.record} does not exist")
+    about = json.loads(stored)
+    now = {"bundle": transform.bundle.uri, "images": transform.images.source}
+    for what, address in now.items():
+        if about[what] != address:
+            raise ThoraxError(
+                f"--resume {transform.batch}: that batch is about the {what} {about[what]}, not {address}; give the"
+                " same bundle and --data as then, or leave --resume out"
+            )
+    last = about["job"]
+    if _is_there(replace(transform, name=last), sagemaker):
+        _ended(sagemaker, last)
+    deletion.delete_all([deletion.model(last)], transform.settings)
+
+
+def _ended(sagemaker: Any, name: str) -> dict[str, Any]:
+    return wait_until(
+        lambda found: found["TransformJobStatus"] in ENDED,
+        lambda: sagemaker.describe_transform_job(TransformJobName=name),
+        lambda found: f"job {name}: {found['TransformJobStatus']}",
+    )
+
+
+def delete_model(transform: Transform) -> None:
+    """Deletes the job's model, of which nothing is needed once it has ended; where that fails, a line says so."""
+    try:
+        deletion.delete_all([deletion.model(transform.name)], transform.settings)
+    except ThoraxError as error:  # answers that are paid for matter more
+        print(f"note: model {transform.name} is left, which costs nothing: {error}", flush=True)
+
+
+def finish(transform: Transform, out: Path, data: Path | None) -> None:
+    """Waits for the job, deletes its model whatever its end was, and writes the table of all answers there are.
+
+    Args:
+        out: the table; images without an answer are listed in OUT.unreadable.csv.
+        data: folder of the images, for their labels.
+
+    Raises:
+        ThoraxError: the job did not complete, or images have no answer; the table is written first. Or AWS cannot be
+            asked any more; the job goes on then.
     """
     settings, name = transform.settings, transform.name
     sagemaker = client(open_session(settings), "sagemaker")
-    with one_line_errors(settings, unsure):
-        job = wait_until(
-            lambda found: found["TransformJobStatus"] in ENDED,
-            lambda: sagemaker.describe_transform_job(TransformJobName=name),
-            lambda found: f"job {name}: {found['TransformJobStatus']}",
-        )
-    if (status := str(job["TransformJobStatus"])) != "Completed":
+    with one_line_errors(settings, f"; job {name} goes on; {transform.again()}"):
+        job = _ended(sagemaker, name)
+    delete_model(transform)
+    status = str(job["TransformJobStatus"])
+    end = "" if status == "Completed" else f"job {name} {status.lower()}: {failure_reason(job)}"
+    missing = write_table(transform, out, data, end or f"job {name} completed without an answer for it")
+    if end or missing:
         log = "its log: CloudWatch /aws/sagemaker/TransformJobs"
-        raise ThoraxError(
-            f"job {name} {status.lower()}: {failure_reason(job)}; {log}; what it did answer is in {transform.output}"
-        )
+        count = f"{missing} of {len(transform.images.names or ())} images have no answer"
+        raise ThoraxError(f"{end or f'job {name} completed'}; {log}; {count}; {transform.again()}")
 
 
-def write_table(transform: Transform, out: Path, data: Path | None) -> None:
-    """Fetches the answers and writes the table; the images' labels come from the folder `data`."""
+def write_table(transform: Transform, out: Path, data: Path | None, why: str = "") -> int:
+    """Fetches the answers and writes the table; the images' labels come from the folder `data`.
+
+    Args:
+        why: an image has no answer.
+
+    Returns:
+        How many images have none.
+    """
     s3 = client(open_session(transform.settings), "s3")
     with tempfile.TemporaryDirectory() as folder, one_line_errors(transform.settings):
-        _fetch(s3, transform.output, Path(folder))
-        with description_folder(transform.bundle, s3) as described:
-            read_outputs(Path(folder), out, bundle=described, data=data)
-
-
-def _fetch(s3: Any, address: str, folder: Path) -> None:
-    bucket, prefix = bucket_and_key(address)
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for found in page.get("Contents", []):
-            file = (folder / found["Key"].removeprefix(prefix)).resolve()
-            if not file.is_relative_to(folder.resolve()):
-                raise ThoraxError(f"the answer s3://{bucket}/{found['Key']} has a name that leads out of its folder")
+        answers = _answers(transform, s3)
+        for name, key in answers.items():
+            file = (Path(folder) / f"{name}{SUFFIX}").resolve()
+            if not file.is_relative_to(Path(folder).resolve()):
+                raise ThoraxError(f"the answer {key} has a name that leads out of its folder")
             file.parent.mkdir(parents=True, exist_ok=True)
-            s3.download_file(bucket, found["Key"], str(file))
+            s3.download_file(bucket_and_key(transform.output)[0], key, str(file))
+        missing = {name: why for name in transform.images.names or () if name not in answers}
+        if answers:
+            with description_folder(transform.bundle, s3) as described:
+                read_outputs(Path(folder), out, bundle=described, data=data, unanswered=missing)
+    return len(missing)
+
+
+def _answers(transform: Transform, s3: Any) -> dict[str, str]:
+    """Image -> key of its answer, of those images that have one."""
+    bucket, prefix = bucket_and_key(transform.output)
+    names = dict.fromkeys(transform.images.names or ())
+    found: dict[str, str] = {}
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", []):
+            key = entry["Key"].removeprefix(prefix).removesuffix(SUFFIX)
+            if (name := batch_images.name_of(key, transform.images.source, names)) is not None:
+                found[name] = entry["Key"]
+    return found
+
+
+def resume_line(transform: Transform) -> str:
+    """What a user does once the job is done, whose model is still there."""
+    again = f"{transform.again()} (`{command('batch')} ...`)"
+    return f"when it is done: {again}; its model {transform.name} is deleted then"

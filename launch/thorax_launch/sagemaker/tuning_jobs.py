@@ -71,6 +71,10 @@ def plan(
         changed = dict(zip(searched, values, strict=True))
         check_processes(recipe, replace(task, hyperparameters={**task.hyperparameters, **changed}))
     channels, uploads, digest = data(recipe, settings, task)
+    if "," in recipe.instance_type:
+        raise ThoraxError(
+            f"--instance-type {recipe.instance_type}: AWS takes one type for the jobs of a search; name one"
+        )
     definition = {
         **job_fields(recipe, settings, task, own_checkpoints=False),
         "StaticHyperParameters": encoded({**task.hyperparameters, **start_hyperparameters(recipe, settings, task)}),

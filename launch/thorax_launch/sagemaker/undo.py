@@ -8,6 +8,7 @@ from thorax.errors import ThoraxError
 from thorax_launch.invocation import command
 from thorax_launch.sagemaker import deletion
 from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.capacity import Capacity
 from thorax_launch.sagemaker.deletion import DeleteCall, delete_all
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
 from thorax_launch.sagemaker.status import settled
@@ -23,6 +24,7 @@ class Undo:
         revision: name of the new model and configuration.
         before: the configuration that the endpoint had; "" where there was no endpoint.
         model, configuration, endpoint, scaling, alarm: whether the call that makes it was begun.
+        capacity: machines and autoscaling that the endpoint had.
     """
 
     endpoint_name: str
@@ -34,6 +36,7 @@ class Undo:
     endpoint: bool = False
     scaling: bool = False
     alarm: bool = False
+    capacity: Capacity | None = None
 
     def __call__(self) -> str:
         """Takes it back; says in a few words what is left."""
@@ -74,11 +77,14 @@ class Undo:
             alarm = [deletion.alarm(name)] if self.scaling and self.alarm else []
             delete_all([*scaling, *alarm, deletion.endpoint(name)], self.settings)
         elif now["EndpointConfigName"] != self.before:
+            scaled = bool(self.capacity and self.capacity.targets)
             sagemaker.update_endpoint(
-                EndpointName=name, EndpointConfigName=self.before, RetainAllVariantProperties=False
+                EndpointName=name, EndpointConfigName=self.before, RetainAllVariantProperties=scaled
             )
             if (now := settled(sagemaker, name))["EndpointStatus"] != "InService":
                 raise ThoraxError(f"it is {now['EndpointStatus']}")
+        if self.before and self.capacity:
+            self.capacity.restore(open_session(self.settings), autoscaling=self.scaling)
 
     def _parts(self, revision: str) -> list[DeleteCall]:
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +90,7 @@ def read_outputs(
     multi_label: bool = False,
     data: str | Path | None = None,
     data_format: str = "auto",
+    unanswered: Mapping[str, str] | None = None,
 ) -> Predictions:
     """Reads a batch transform's `.out` files into the same table.
 
@@ -101,6 +102,7 @@ def read_outputs(
         multi_label: of `labels`, any number may hold at once.
         data: folder of the images, for their labels; default: the folders in `outputs`, where they are named so.
         data_format: of `data`.
+        unanswered: images that have no file -> why; listed with those that could not be read.
 
     Returns:
         The predictions in the table.
@@ -119,6 +121,7 @@ def read_outputs(
         space = LabelSpace(names, "multilabel" if multi_label or len(names) < 2 else exclusive)
         thresholds = np.full(len(space.outputs), 0.5)
     ids, probabilities, failed = read_out_files(outputs, space)
+    failed |= unanswered or {}
     _list_unreadable(failed, out)
     if not ids:
         raise ThoraxError(f"not one of the {len(failed)} answers in {outputs} is a prediction")

@@ -20,7 +20,7 @@ from thorax.serving.accept import choose_writer
 from thorax.serving.classifier import Classifier, Score
 from thorax.serving.readers import READERS, shorten
 from thorax.serving.request import InferenceRequest, RawRequest, RequestError, body_too_large, too_many_images
-from thorax.serving.response import Prediction, Reply, error_reply
+from thorax.serving.response import Prediction, Reply, refusal
 from thorax.serving.settings import ServerSettings
 from thorax.serving.writers import JSON, LINES, PNG, VERBOSE, WRITERS
 
@@ -38,15 +38,14 @@ def answer(
         settings: limits; default: ServerSettings().
         score: the forward pass; default: the classifier's own, at once. A server shares one between requests.
     """
+    settings = settings or ServerSettings()
     try:
         writer = choose_writer(raw.accept)
-        request = read(raw, settings or ServerSettings())
+        request = read(raw, settings)
         images = decode(request, classifier)
         return encode(predict(request, images, classifier, score), writer)
-    except RequestError as error:
-        return error_reply(error.status, str(error))
     except ThoraxError as error:
-        return error_reply(400, str(error))
+        return refusal(error, settings)
 
 
 def read(raw: RawRequest, settings: ServerSettings) -> InferenceRequest:

@@ -173,6 +173,7 @@ for _name, _what in (
     ("application/dicom", "a DICOM file"),
     ("application/x-image", "a file of any of these formats"),
     ("application/octet-stream", "a file of any of these formats; also where no content type is given"),
+    ("image/jpg", "a JPEG file: a wrong name of image/jpeg that is in wide use"),
 ):
     READERS.register(_name, RequestReader(read_file, f"one image, {_what}"))
 READERS.register(

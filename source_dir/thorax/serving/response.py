@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 
 from thorax.data.images import DecodeError
+from thorax.errors import ThoraxError
 from thorax.serving.classifier import Classifier
-from thorax.serving.request import InferenceRequest
+from thorax.serving.request import InferenceRequest, RequestError
+from thorax.serving.settings import ServerSettings
+
+#: Statuses that are about the image, which the next try cannot change.
+_IMAGE_ERRORS = (400, 413, 415)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,12 @@ class Reply:
 def error_reply(status: int, message: str) -> Reply:
     """The reply {"error": message}, the message on one line."""
     return Reply(status, "application/json", dump_json({"error": " ".join(message.split())}))
+
+
+def refusal(error: ThoraxError, settings: ServerSettings) -> Reply:
+    """The reply to a request that cannot be answered: its status, 400 where it has none; in a batch job 200."""
+    status = error.status if isinstance(error, RequestError) else 400
+    return error_reply(200 if settings.batch_job and status in _IMAGE_ERRORS else status, str(error))
 
 
 def dump_json(value: Any) -> bytes:

@@ -13,12 +13,13 @@ from typing import Any, NoReturn
 
 import torch
 
+from thorax.data.images import DecodeError
 from thorax.errors import ThoraxError
 from thorax.serving import pipeline
 from thorax.serving.accept import choose_writer
 from thorax.serving.classifier import Classifier
 from thorax.serving.request import InferenceRequest, RawRequest, RequestError, ResponseOptions
-from thorax.serving.response import Prediction, error_reply
+from thorax.serving.response import Prediction, error_reply, refusal
 from thorax.serving.settings import ServerSettings
 
 
@@ -44,6 +45,8 @@ def input_fn(
         options = ResponseOptions.of(attributes=_attributes(context))
         return pipeline.read(RawRequest(body, content_type, options=options), settings())
     except ThoraxError as error:
+        if settings().batch_job:  # output_fn answers it
+            return InferenceRequest([DecodeError(str(error))])
         _raise_for_toolkit(error)
 
 
@@ -62,7 +65,9 @@ def output_fn(prediction: Prediction, accept: str | None = None) -> tuple[bytes 
     try:
         reply = pipeline.encode(prediction, choose_writer(accept))
     except ThoraxError as error:
-        _raise_for_toolkit(error)
+        reply = refusal(error, settings())
+        if reply.status != HTTPStatus.OK:
+            _raise_for_toolkit(error)
     is_text = reply.content_type.startswith("text/") or "json" in reply.content_type
     return reply.body.decode() if is_text else reply.body, reply.content_type
 

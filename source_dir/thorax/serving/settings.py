@@ -12,6 +12,8 @@ from thorax.errors import ThoraxError, deprecated
 from thorax.machine import free_cpus
 
 PREFIX = "THORAX_"
+#: Set to "true" by SageMaker in the container of a batch transform.
+BATCH = "SAGEMAKER_BATCH"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class ServerSettings:
         timeout_s: seconds for one request, at most: reading it (408) and answering it (503).
         drain_s: seconds that a server which is asked to stop goes on answering what it has begun.
         s3_prefixes: S3 places that {"s3_uri": ...} may name, as s3://bucket/prefix, with commas; none: S3 is not read.
+        batch_job: an image that cannot be answered gets status 200 with its error as the body, because a SageMaker
+            batch transform fails as a whole at the first other status. Default: SAGEMAKER_BATCH, which SageMaker sets
+            in the containers of such jobs.
     """
 
     precision: str = "auto"
@@ -45,6 +50,7 @@ class ServerSettings:
     timeout_s: float = 30.0
     drain_s: float = 20.0
     s3_prefixes: tuple[str, ...] = ()
+    batch_job: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_batch", "max_queue", "max_request_bytes", "max_images", "max_pixels", "timeout_s", "drain_s"):
@@ -66,7 +72,7 @@ class ServerSettings:
         """
         env = job.environment() if environment is None else environment
         kinds = {field.name: str(field.type) for field in fields(cls)}
-        found = {}
+        found = {"batch_job": env[BATCH].lower() == "true"} if BATCH in env else {}
         for key in sorted(key for key in env if key.startswith(PREFIX)):
             name = key.removeprefix(PREFIX).lower()
             if name in FORMER:
@@ -140,6 +146,10 @@ class Replicas:
 
 
 def _value(key: str, text: str, kind: str) -> Any:
+    if kind == "bool":
+        if text.strip().lower() not in ("true", "false"):
+            raise ThoraxError(f"{key}={text} must be true or false")
+        return text.strip().lower() == "true"
     try:
         if kind.startswith("tuple"):
             return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -1,0 +1,34 @@
+"""`thorax batch BUNDLE --endpoint NAME`: a folder of images through an endpoint that runs already."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from thorax.errors import ThoraxError
+from thorax_launch.cli import flags
+from thorax_launch.clients import EndpointClient
+from thorax_launch.endpoint_batch import score_folder
+from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.bundles import S3Bundle, description_folder
+from thorax_launch.settings import AwsSettings
+
+
+def run(args: argparse.Namespace, settings: AwsSettings) -> int:
+    """Scores the folder; asks nothing first, because the endpoint is paid for already.
+
+    Raises:
+        ThoraxError: a wrong flag, or not one image was answered.
+        flags.CommandDone: after --dry-run.
+    """
+    if args.job_name or args.resume:
+        raise ThoraxError("--endpoint with --job-name or --resume: an endpoint has no job; the same command goes on")
+    bundle = S3Bundle(args.bundle, (), args.bundle, "")  # its description alone is read
+    if args.dry_run:
+        print(f"endpoint {args.endpoint} would be asked about every image in {args.data}", file=sys.stderr)
+        raise flags.CommandDone
+    session = open_session(settings)
+    with description_folder(bundle, client(session, "s3")) as described:
+        score_folder(EndpointClient(args.endpoint, session), Path(args.data), args.out, described, args.endpoint)
+    return 0

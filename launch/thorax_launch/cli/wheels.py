@@ -1,0 +1,38 @@
+"""Fetch the packages that a job without a network needs into a folder, as wheels for AWS's training image.
+
+examples:
+    python launch/wheels.py wheels
+    python launch/train.py pneumonia-resnet18 --train IMAGES --network-isolation --wheels wheels
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thorax_launch.cli import flags
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 an error (one line), 2 a wrong command line."""
+    from thorax_launch import wheels
+
+    p = flags.script(__doc__)
+    p.add_argument("folder", type=Path, metavar="DIR", help="where the wheels go; what is there already stays")
+    p.add_argument("--requirements", type=Path, metavar="FILE", help="default: source_dir/requirements.txt")
+    p.add_argument(
+        "--python", default=wheels.PYTHON, metavar="VERSION", help=f"of the container (default: {wheels.PYTHON})"
+    )
+    p.add_argument("--index-url", default="", metavar="URL", help="package index (default: pip's)")
+    args = p.parse_args(arguments)
+
+    def work() -> int:
+        from thorax_launch.paths import source_dir
+
+        requirements = args.requirements or source_dir() / "requirements.txt"
+        more = ["--index-url", args.index_url] if args.index_url else []
+        found = wheels.fetch(requirements, args.folder, args.python, more)
+        size = sum(wheel.stat().st_size for wheel in found)
+        print(f"{args.folder}: {len(found)} wheels, {size / 1e6:.1f} MB, for Python {args.python} on Linux x86_64")
+        return 0
+
+    return flags.guarded(work)
