@@ -68,7 +68,7 @@ def grey_levels(dataset: Any, samples: np.ndarray, padded: np.ndarray | None = N
 def colour_levels(samples: np.ndarray, bits: int) -> np.ndarray:
     """(h, w) uint8 luminance of (h, w, 3) RGB samples of uint16, `bits` of them stored."""
     white = white_of(counts_of(samples)) if bits == 16 else (1 << bits) - 1
-    return grey_table(white)[luminance(samples)]
+    return np.asarray(grey_table(white)[luminance(samples)])
 
 
 def padding(dataset: Any, raw: np.ndarray, samples: np.ndarray) -> np.ndarray | None:
