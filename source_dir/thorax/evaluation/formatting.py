@@ -28,12 +28,15 @@ def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace) -> str:
             rows.append([name, *counts, *cells(entry, metrics, "label" if len(labels.outputs) > 1 else None)])
         if len(labels.outputs) > 1:
             rows.append(["macro", "", "", "", *cells(result["macro"], metrics, "macro")])
-        lines = [
-            f"{part}: {result['n']:,} images of {result['patients']:,} patients, accuracy {cell(result['accuracy'])}",
-            *_aligned(rows, {1, 2, 3}),
-        ]
+        lines = [f"{part}: {rows_of(result)}, accuracy {cell(result['accuracy'])}", *_aligned(rows, {1, 2, 3})]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def rows_of(result: Mapping[str, Any]) -> str:
+    """What was scored: "1,200 images of 410 patients", or studies."""
+    units = "studies" if result.get("unit") == "study" else "images"
+    return f"{result['n']:,} {units} of {result['patients']:,} patients"
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> str:

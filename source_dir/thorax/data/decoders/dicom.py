@@ -77,7 +77,7 @@ def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
         else:
             levels = grey_levels(dataset, samples, padding(dataset, raw, samples) if grey > 1 else None, grey)
     image = Image.fromarray(levels)
-    return np.asarray(resized(image, scaled(*image.size) if scaled is not None else None))
+    return np.asarray(resized(image, scaled(*image.size) if scaled is not None else None, grey))
 
 
 def _of_colour(dataset: Any, samples: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 from thorax.data.decoders import png16
 from thorax.data.decoders.limits import (
     GREY,
+    MARGIN,
     Header,
     ImageFormat,
     Scaled,
@@ -28,8 +29,6 @@ from thorax.data.decoders.limits import (
 KINDS = ("JPEG", "PNG")
 #: libjpeg-turbo's advice against progressive JPEGs that repeat themselves for minutes; real ones have about 10.
 MAX_SCANS = 500
-#: Times the wanted size that a JPEG is decoded at, at least.
-DRAFT = 2
 _OPAQUE = {"1", "L", "RGB", "CMYK", "YCbCr"}
 _TURNED = (5, 6, 7, 8)
 
@@ -55,7 +54,7 @@ def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
     """(h, w) uint8; EXIF orientation is applied.
 
     JPEGs are decoded from their luminance alone, at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that is at
-    least twice the wanted size: a JPEG gives what the same pixels give as a PNG (by GREY 1: not below the wanted size).
+    least MARGIN times the wanted size: a JPEG gives what its pixels give as a PNG (by GREY 1: not below that size).
     PNGs of 16 bits with colours keep their depth (by GREY 1: the high byte).
     """
     with Image.open(io.BytesIO(data), formats=KINDS) as image:
@@ -69,14 +68,14 @@ def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
         if scaled is not None:
             width, height = scaled(*(reversed(image.size) if turned else image.size))
             target = (height, width) if turned else (width, height)
-            image.draft("L", (DRAFT * target[0], DRAFT * target[1]) if grey > 1 else target)
+            image.draft("L", (MARGIN * target[0], MARGIN * target[1]) if grey > 1 else target)
         if grey > 1 and png16.is_png16(data):
             channel = from_16_bits(*png16.high_and_low(data))
         else:
             image.load()
             channel = to_grey(image, grey)
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        channel = resized(channel, target)
+        channel = resized(channel, target, grey)
         if orientation != 1:
             channel.getexif()[ExifTags.Base.Orientation] = orientation
             channel = ImageOps.exif_transpose(channel)

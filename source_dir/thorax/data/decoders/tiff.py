@@ -50,7 +50,7 @@ def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
             channel = Image.fromarray((255 - table if inverted else table)[samples])  # Pillow inverts 1 and 8 bits
         else:
             channel = to_grey(image)
-        return np.asarray(resized(channel, target))
+        return np.asarray(resized(channel, target, grey))
 
 
 def _opened(data: bytes) -> Image.Image:
