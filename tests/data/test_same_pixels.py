@@ -21,6 +21,7 @@ from pngs import png16
 from thorax import Classifier
 from thorax.data.decoders import header
 from thorax.data.images import DecodeError, Preprocessing, decode
+from thorax.errors import ThoraxError
 
 IMAGE = images.grey()
 
@@ -55,7 +56,7 @@ def test_a_jpeg_is_prepared_as_its_pixels_are(size, mode):
 
 @pytest.mark.realdata
 def test_every_real_image_has_one_probability(realdata, tmp_path):
-    """A network trained on them, so that its answers do depend on the pixels: JPEG and PNG differ by less than 0.003."""
+    """By a network trained on them, whose answers depend on the pixels: JPEG and PNG differ by less than 0.003"""
     program = [sys.executable, ROOT / "source_dir" / "train_model.py", "--train", realdata / "kermany_native" / "train"]
     options = ["--network", "cnn5", "--image-shape", "1,128,128", "--epochs", 6, "--mini-batch-size", 8]
     command = [*program, *options, "--learning-rate", 0.001, "--model-dir", tmp_path / "model"]
@@ -139,7 +140,7 @@ def test_a_description_without_rules_has_the_earlier_ones():
     old = Preprocessing.from_dict(stored | {"mean": 0.5, "deviation": 0.25})
     assert old.grey == 1 and "grey" not in old.to_dict()
     assert Preprocessing.from_dict(Preprocessing(32, 32).to_dict()).grey == 2
-    with pytest.raises(ValueError, match="its pixels follow rules 3, newer than 2; install a newer version"):
+    with pytest.raises(ThoraxError, match=r"its pixels follow the rules 3 .*, this program knows 1 to 2; update it"):
         Preprocessing.from_dict(stored | {"grey": 3})
 
 

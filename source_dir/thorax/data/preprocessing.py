@@ -12,6 +12,7 @@ import torch
 
 from thorax.data.decoders import GREY, DecodeError, decode
 from thorax.data.source import Source
+from thorax.errors import ThoraxError
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,13 @@ class Preprocessing:
         """The inverse of to_dict.
 
         Raises:
-            ValueError: the description is of a newer version, whose rules are not known here.
+            ThoraxError: the description is of a newer version, whose rules are not known here.
         """
         if not 1 <= stored.get("grey", 1) <= GREY:
-            raise ValueError(f"its pixels follow rules {stored['grey']}, newer than {GREY}; install a newer version")
+            raise ThoraxError(
+                f"its pixels follow the rules {stored['grey']} (preprocessing.grey), this program knows 1 to {GREY};"
+                " update it"
+            )
         known: dict[str, Any] = {"grey": 1} | {
             ("std" if name == "deviation" else name): value for name, value in stored.items()
         }

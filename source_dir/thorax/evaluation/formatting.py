@@ -58,6 +58,22 @@ def subgroup_table(groups: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(_aligned(rows, {1, 2}))
 
 
+def shift_table(shifts: Sequence[Mapping[str, Any]]) -> str:
+    """What differs from the training data as plain text: a line per label, view, sex and age; a star marks a shift."""
+    rows = [["training against here", "training", "here", "effect"]]
+    for row in shifts:
+        effect = UNDEFINED if row["effect"] is None else f"{row['effect']:+.2f}{' *' if row['shifted'] else ''}"
+        rows.append([f"{row['what']}: {row['of']}", shown(row["training"], row), shown(row["here"], row), effect])
+    return "\n".join([*_aligned(rows, {1, 2}), "* Cohen's h or d of 0.2 or more"])
+
+
+def shown(value: float | None, row: Mapping[str, Any]) -> str:
+    """A number of a row of shifts: a share in per cent, or years."""
+    if value is None:
+        return UNDEFINED
+    return f"{value:.1f}" if row["what"] == "age" else f"{100 * value:.1f} %"
+
+
 def number(value: float | None) -> str:
     """Three decimals, never an exponent; a dash for what is undefined."""
     return UNDEFINED if value is None else f"{value:.3f}"

@@ -160,7 +160,7 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for name in ("number", "span", "cell", "difference"):
+        for name in ("number", "span", "cell", "difference", "shown", "rows_of"):
             environment.filters[name] = getattr(formatting, name)
         environment.filters["picture"] = _picture
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}

@@ -23,8 +23,8 @@ MAX_BYTES = 2**28
 #: 2: see docs/data.md, "Decoding".
 GREY = 2
 #: Times the wanted size that an image keeps when it is made smaller in a fast way first (by libjpeg, or by means of
-#: squares): with 3 a JPEG and its pixels as a PNG differ by 0.002 in probability at most, with 2 by 0.004, with 1 by 0.017
-#: (126 native images at 128 pixels).
+#: squares): with 3 a JPEG and its pixels as a PNG differ by 0.002 in probability at most, with 2 by 0.004, with 1 by
+#: 0.017 (126 native images at 128 pixels).
 MARGIN = 3
 #: The share of samples that a hot pixel or a marker may be: the depth of 16 bits is the one that holds all others.
 BRIGHTEST = 0.001
