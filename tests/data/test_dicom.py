@@ -319,13 +319,8 @@ def test_what_is_no_image_is_refused_in_one_line(content, message):
     assert "\n" not in str(caught.value)
 
 
-def deflated(dataset):
-    dataset.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
-    return dicoms.written(dataset)
-
-
 def test_a_deflated_data_set_is_the_same_image(tmp_path):
-    content = deflated(dicoms.data_set(TWELVE, 12, PatientID="P7"))
+    content = dicoms.deflated(dicoms.data_set(TWELVE, 12, PatientID="P7"))
     np.testing.assert_array_equal(decode(content, "image"), GREY)
     seen = header(content, "image")
     assert (seen.width, seen.height, seen.bits) == (48, 40, 12)

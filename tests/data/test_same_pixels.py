@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import images
+import tiffs
 from conftest import ROOT
 from pngs import png16
 from thorax import Classifier
@@ -93,6 +94,19 @@ def test_png_of_sixteen_bits_keeps_its_depth(mode, depth, interlaced, seed):
     alpha = 1 if mode == "RGB" else samples[..., -1] / 65535
     want = grey * alpha / ((1 << depth) - 1) * 255
     assert np.abs(decode(content, "image") - want).max() <= 1
+    assert header(content, "image").bits == 16
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_tiff_of_sixteen_bits_is_the_png(order, packed, channels):
+    rng = np.random.default_rng(channels)
+    samples = rng.integers(0, 4096, (13, 17, channels)).astype(np.uint16)
+    if channels == 4:
+        samples[..., 3] = rng.integers(0, 65536, (13, 17))
+    content = tiffs.colour(samples, order, packed)
+    np.testing.assert_array_equal(decode(content, "image"), decode(png16(samples), "image"))
     assert header(content, "image").bits == 16
 
 
