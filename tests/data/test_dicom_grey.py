@@ -10,6 +10,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 import dicoms
 import images
+from thorax.data.decoders import dicom
 from thorax.data.images import DecodeError, decode
 
 IMAGE = images.grey()
@@ -63,6 +64,23 @@ def test_bits_outside_the_stored_ones_are_cut_off(bits, top, signed, noise):
     stored = raw.astype(np.uint16).view("i2" if signed else "u2")
     got = decode(dicoms.dicom(stored, bits, HighBit=top, **window), "image")
     assert np.abs(got - by_pydicom(dicoms.data_set(stored, bits, **window), values)).max() <= 0.51
+
+
+def test_bits_that_are_cut_off_are_said_once(caplog):
+    dicom._say_once.cache_clear()
+    wide = (SMOOTH * 4095 // 255).astype(np.uint16)
+    for _ in range(2):
+        decode(dicoms.dicom(wide, 10), "image")
+    (line,) = caplog.messages
+    assert line.startswith("warning: a DICOM image's samples have more than the 10 bits that BitsStored says: they are")
+    dicom._say_once.cache_clear()
+    for whole, bits, elements in (
+        (wide, 12, {}),
+        (wide.astype("i2") - 2048, 12, {}),
+        (framed(wide, 63536), 12, {"PixelPaddingValue": 63536}),
+    ):
+        decode(dicoms.dicom(whole, bits, **elements), "image")
+    assert len(caplog.messages) == 1
 
 
 def test_voi_and_modality_luts_are_pydicoms():

@@ -14,7 +14,7 @@ from PIL import Image
 
 from thorax.data.decoders import decoder_process
 from thorax.data.decoders.dicom_file import DEFLATED, EXPLICIT, inflated, resembles_dicom, with_preamble
-from thorax.data.decoders.dicom_grey import GREYS, colour_levels, grey_levels, padding, stored_samples
+from thorax.data.decoders.dicom_grey import GREYS, bits_cut_off, colour_levels, grey_levels, padding, stored_samples
 from thorax.data.decoders.dicom_streams import JPEG_2000, check_rle, checked_stream
 from thorax.data.decoders.limits import (
     GREY,
@@ -75,9 +75,18 @@ def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
         if dataset.PhotometricInterpretation == _PALETTE:
             levels = _of_palette(dataset, samples)
         else:
-            levels = grey_levels(dataset, samples, padding(dataset, raw, samples) if grey > 1 else None, grey)
+            padded = padding(dataset, raw, samples)
+            if bits_cut_off(dataset, raw, samples, padded):
+                _say_once(f"samples have more than the {dataset.BitsStored} bits that BitsStored says: they are cut off")
+            levels = grey_levels(dataset, samples, padded if grey > 1 else None, grey)
     image = Image.fromarray(levels)
     return np.asarray(resized(image, scaled(*image.size) if scaled is not None else None, grey))
+
+
+@functools.cache
+def _say_once(what: str) -> None:
+    """A warning to standard error, once a process: a set of such images has thousands."""
+    logging.getLogger("thorax").warning("warning: a DICOM image's %s (said once; others of its kind are not named)", what)
 
 
 def _of_colour(dataset: Any, samples: np.ndarray) -> np.ndarray:

@@ -37,6 +37,18 @@ def stored_samples(dataset: Any, raw: np.ndarray) -> np.ndarray:
     return np.asarray(kept.astype("i2" if signed else "u2") if width > 16 and bits <= 16 else kept)
 
 
+def bits_cut_off(dataset: Any, raw: np.ndarray, samples: np.ndarray, padded: np.ndarray | None) -> bool:
+    """Whether stored_samples cut off bits that are no sign and no padding, so that BitsStored or HighBit may be wrong."""
+    bits, width = int(dataset.BitsStored), 8 * raw.dtype.itemsize
+    if bits == width:
+        return False
+    top = int(dataset.get("HighBit", bits - 1))
+    above = raw.view(f"u{raw.dtype.itemsize}") >> (top + 1) if top + 1 < width else np.zeros_like(raw)
+    spread = (samples < 0) & (above == (1 << (width - 1 - top)) - 1)  # the sign, in all of the bits
+    cut = (above != 0) & ~spread
+    return bool((cut if padded is None else cut & ~padded).any())
+
+
 def grey_levels(dataset: Any, samples: np.ndarray, padded: np.ndarray | None = None, grey: int = GREY) -> np.ndarray:
     """(h, w) uint8, black and white as a viewer shows them: MONOCHROME1 and PresentationLUTShape INVERSE are inverted.
 
