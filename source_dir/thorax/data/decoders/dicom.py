@@ -77,7 +77,9 @@ def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
         else:
             padded = padding(dataset, raw, samples)
             if bits_cut_off(dataset, raw, samples, padded):
-                _say_once(f"samples have more than the {dataset.BitsStored} bits that BitsStored says: they are cut off")
+                _say_once(
+                    f"samples have more than the {dataset.BitsStored} bits that BitsStored says: they are cut off"
+                )
             levels = grey_levels(dataset, samples, padded if grey > 1 else None, grey)
     image = Image.fromarray(levels)
     return np.asarray(resized(image, scaled(*image.size) if scaled is not None else None, grey))
@@ -86,7 +88,7 @@ def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
 @functools.cache
 def _say_once(what: str) -> None:
     """A warning to standard error, once a process: a set of such images has thousands."""
-    logging.getLogger("thorax").warning("warning: a DICOM image's %s (said once; others of its kind are not named)", what)
+    logging.getLogger("thorax").warning("warning: a DICOM image's %s (said once a process)", what)
 
 
 def _of_colour(dataset: Any, samples: np.ndarray) -> np.ndarray:
