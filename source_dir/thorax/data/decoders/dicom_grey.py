@@ -38,7 +38,7 @@ def stored_samples(dataset: Any, raw: np.ndarray) -> np.ndarray:
 
 
 def bits_cut_off(dataset: Any, raw: np.ndarray, samples: np.ndarray, padded: np.ndarray | None) -> bool:
-    """Whether stored_samples cut off bits that are no sign and no padding, so that BitsStored or HighBit may be wrong."""
+    """Whether stored_samples cut off bits that are no sign and no padding: BitsStored or HighBit may be wrong."""
     bits, width = int(dataset.BitsStored), 8 * raw.dtype.itemsize
     if bits == width:
         return False
