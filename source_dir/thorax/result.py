@@ -18,8 +18,11 @@ from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.evaluation import calibration, formatting, mistakes, thresholds
 from thorax.evaluation.metrics import score as score_part
+from thorax.evaluation.population import describe
 from thorax.evaluation.predictions import Predictions, columns
 from thorax.evaluation.report import Report
+from thorax.evaluation.studies import by_study
+from thorax.evaluation.studies import title as study_title
 from thorax.files import write_whole
 from thorax.job import Job
 from thorax.serving.bundle_contents import BundleContents
@@ -121,11 +124,21 @@ def score(config: TrainingConfig, parts: Parts, outputs: Outputs) -> Scores:
         logits = outputs.logits[part.part]
         kept = scores.kept[part.part] = _readable(part, logits)
         p = calibration.probabilities(logits[kept], space.task, temperatures)
-        ids, patients = ([column[i] for i in kept] for column in (part.ids, part.patients))
-        scores.predictions[part.part] = Predictions(ids, patients, part.targets[kept], p)
-        scores.by_part[part.part] = score_part(
-            part.targets[kept], p, space, chosen, patients, resamples=config.bootstrap_samples, seed=config.seed
-        )
+        ids, patients, studies = ([column[i] for i in kept] for column in (part.ids, part.patients, part.studies))
+        images = Predictions(ids, patients, part.targets[kept], p, studies)
+        scores.predictions[part.part] = images
+        for name, rows in {part.part: images, study_title(part.part, "mean"): by_study(images, space)}.items():
+            if rows is not None:
+                scores.by_part[name] = score_part(
+                    rows.targets,
+                    rows.probabilities,
+                    space,
+                    chosen,
+                    rows.patients,
+                    resamples=config.bootstrap_samples,
+                    seed=config.seed,
+                    unit="image" if rows is images else "study",
+                )
     return scores
 
 
@@ -207,6 +220,7 @@ def save_result(
         metrics=metrics,
         calibration=calibration.described(scores.temperatures, space),
         typical_images=typical.to_dict() if typical else None,
+        training_data=describe(parts.train.targets, space, parts.train.patients, parts.train.attributes),
     )
     write_bundle(job.model_dir, trainer.eval_model, contents, parts.split, source_dir)
     return TrainingResult.of(job, metrics=metrics, history=tuple(history))

@@ -14,7 +14,7 @@ from pydicom.pixels.decoders.base import get_decoder
 
 import dicoms
 import images
-from thorax.data.decoders import decoder_process, header
+from thorax.data.decoders import decoder_process, dicom_patient, header, is_image
 from thorax.data.decoders import dicom as decoder
 from thorax.data.images import DecodeError, DecoderMissing, Preprocessing, decode
 
@@ -277,16 +277,24 @@ FRAME = images.data(IMAGE, "JPEG")
             lambda: dicoms.dicom(IMAGE, Rows=65535, Columns=65535),
             "it claims 65535x65535 pixels, more than the 67108864 that are read",
         ),
-        (lambda: dicoms.dicom(IMAGE, BitsAllocated=32, BitsStored=32, HighBit=31), "it has 32 of 32 bits a sample"),
+        (lambda: dicoms.dicom(IMAGE, BitsAllocated=12, BitsStored=12, HighBit=11), "it has 12 of 12 bits a sample"),
         (lambda: dicoms.dicom(IMAGE, BitsStored=12), "it has 12 of 8 bits a sample"),
-        (lambda: dicoms.dicom(TWELVE, 12, HighBit=15), "it has HighBit 15 with 12 bits stored; 11 is expected"),
+        (lambda: dicoms.dicom(TWELVE, 12, HighBit=16), "it has HighBit 16 with 12 of 16 bits stored; 11 to 15 can be"),
+        (
+            lambda: dicoms.dicom(TWELVE, 12, syntax=uid.JPEG2000, frame=FRAME, HighBit=15),
+            "it has HighBit 15 with 12 bits stored in a compressed image; 11 is expected",
+        ),
         (
             lambda: dicoms.dicom(IMAGE, SamplesPerPixel=3),
             "it has 3 samples of 8 bits a pixel, which MONOCHROME2 has not",
         ),
         (
             lambda: dicoms.dicom(IMAGE, photometric="PALETTE COLOR"),
-            "its photometric interpretation PALETTE COLOR is not read; MONOCHROME1, ",
+            "its palette is not there, or in segments, which are not read",
+        ),
+        (
+            lambda: dicoms.dicom(np.stack([IMAGE] * 3, -1), photometric="YBR_PARTIAL_420"),
+            "its photometric interpretation YBR_PARTIAL_420 is not read; MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB,",
         ),
         (
             lambda: dicoms.dicom(RAMP, 12, WindowCenter=5, WindowWidth=9, VOILUTFunction="CURVE"),
@@ -311,13 +319,31 @@ def test_what_is_no_image_is_refused_in_one_line(content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_deflated_data_sets_are_refused_before_they_are_inflated():
-    ds = dicoms.data_set(IMAGE)
-    ds.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
-    with pytest.raises(
-        DecodeError, match="Deflated Explicit VR Little Endian is not read; decompress it, for example with dcmconv"
-    ):
-        decode(dicoms.written(ds), "image")
+def test_a_deflated_data_set_is_the_same_image(tmp_path):
+    content = dicoms.deflated(dicoms.data_set(TWELVE, 12, PatientID="P7"))
+    np.testing.assert_array_equal(decode(content, "image"), GREY)
+    seen = header(content, "image")
+    assert (seen.width, seen.height, seen.bits) == (48, 40, 12)
+    (tmp_path / "a.dcm").write_bytes(content)
+    assert dicom_patient(tmp_path / "a.dcm") == "P7"
+    with pytest.raises(DecodeError, match="image cannot be read as DICOM"):
+        decode(content[:-500], "image")
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
+@pytest.mark.parametrize("meta", [True, False])
+def test_a_file_without_preamble_is_dicom_if_it_parses_as_such(tmp_path, syntax, meta):
+    """As old archives hold them: the file meta information alone, or the bare data set."""
+    whole = dicoms.dicom(TWELVE, 12, syntax=syntax, PatientID="P7")
+    bare = whole[132:] if meta else whole[144 + int.from_bytes(whole[140:144], "little") :]
+    (tmp_path / "1.2.840.7").write_bytes(bare)
+    np.testing.assert_array_equal(decode(bare, "image"), GREY)
+    assert header(tmp_path / "1.2.840.7", "image").kind == "DICOM"
+    assert is_image(tmp_path / "1.2.840.7") and dicom_patient(tmp_path / "1.2.840.7") == "P7"
+    assert not is_image(images.put(tmp_path / "README", b"\x08\x00 no data set, only bytes that begin like one"))
+    (tmp_path / "cut").write_bytes(bare[:120])
+    with pytest.raises(DecodeError, match=r"^cut cannot be read as DICOM: "):
+        decode(tmp_path / "cut", "cut")
 
 
 @pytest.mark.parametrize(

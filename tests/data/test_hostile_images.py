@@ -17,7 +17,9 @@ from pydicom import uid
 
 import dicoms
 import images
+import tiffs
 from conftest import ROOT
+from pngs import png16
 from thorax.data.decoders import header
 from thorax.data.images import DecodeError, Preprocessing, decode, is_image
 from thorax.data.source import ByteRange
@@ -106,6 +108,12 @@ GOOD = {
     "implicit DICOM": dicoms.dicom(WIDE, 12, syntax=uid.ImplicitVRLittleEndian),
     "DICOM with RLE": dicoms.dicom(WIDE, 12, syntax=uid.RLELossless),
     "DICOM with LUT": dicoms.dicom(WIDE, 12, VOILUTSequence=[dicoms.table(np.arange(256), 0, 8)]),
+    "bare DICOM": dicoms.dicom(WIDE, 12)[132:],
+    "deflated DICOM": dicoms.deflated(dicoms.data_set(WIDE, 12)),
+    "DICOM with padding": dicoms.dicom(WIDE, PixelPaddingValue=16, PixelPaddingRangeLimit=0, HighBit=15),
+    "DICOM of 32 bits": dicoms.dicom(WIDE.astype(np.uint32), 12),
+    "PNG of 16 bits in colour": png16(np.stack([WIDE] * 3, -1)),
+    "TIFF of 16 bits in colour": tiffs.colour(np.stack([WIDE] * 3, -1)),
     "DICOM with JPEG": dicoms.dicom(IMAGE, syntax=uid.JPEGBaseline8Bit, frame=images.data(IMAGE, "JPEG")),
     "DICOM with JPEG 2000": dicoms.dicom(IMAGE, syntax=uid.JPEG2000, frame=images.data(IMAGE, "JPEG2000")),
 }

@@ -348,6 +348,7 @@ def test_golden_image(prepared, digest, statistics):
     normalization=st.sampled_from(["image", "fixed", "dataset"]),
     mean=st.floats(0, 1),
     std=st.floats(0.01, 1),
+    grey=st.sampled_from([1, 2]),
 )
 def test_round_trip(**fields):
     prepared = Preprocessing(**fields)
@@ -367,6 +368,7 @@ def test_every_field_is_in_the_fingerprint():
         "normalization": "fixed",
         "mean": 0.1,
         "std": 0.1,
+        "grey": 1,
     }
     assert set(other) == {field.name for field in fields(Preprocessing)}
     prints = {Preprocessing(**{**base, name: value}).fingerprint() for name, value in other.items()}

@@ -9,6 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -79,6 +80,12 @@ def written(ds: Dataset) -> bytes:
     out = io.BytesIO()
     ds.save_as(out, enforce_file_format=True)
     return out.getvalue()
+
+
+def deflated(ds: Dataset) -> bytes:
+    """The bytes of a file whose data set is deflated."""
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    return written(ds)
 
 
 def table(values: np.ndarray, first: int = 0, bits: int = 16, kind: str = "VOI") -> Dataset:

@@ -90,6 +90,11 @@ def test_the_scores_of_a_run_are_found_again_from_images_and_from_its_prediction
         and json.loads((results / "report.json").read_text())["calibration"]["PNEUMONIA"]["temperature"] == temperature
     )
 
+    kept = Bundle.load(trained).training_data
+    counts = json.loads((results / "report.json").read_text())["data"]["train"]
+    assert (kept["images"], kept["patients"]) == (counts["images"], counts["patients"])
+    assert kept["labels"]["PNEUMONIA"]["prevalence"] == counts["PNEUMONIA"] / counts["images"]
+
     scored = scored_json(tmp_path, trained, "--data", images / "test", "--html", tmp_path / "page.html")
     again = values(scored["scores"]["test"])["PNEUMONIA"]
     # Served in bfloat16 where the machine has it: a probability moves by 0.01 at most (checked when the bundle is

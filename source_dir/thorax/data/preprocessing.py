@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from thorax.data.decoders import DecodeError, decode
+from thorax.data.decoders import GREY, DecodeError, decode
 from thorax.data.source import Source
+from thorax.errors import ThoraxError
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Preprocessing:
         resize: with crop: the short side is scaled to this first; None crops the image as it is.
         normalization: image (each image to mean 0 and std 1), fixed or dataset ((grey/255 - mean) / std).
         mean, std: of grey / 255, for fixed and dataset.
+        grey: the rules from pixels to grey levels (decoders.GREY). A stored description without it has 1, and keeps
+            giving the pixels that its network was trained with.
     """
 
     height: int
@@ -35,6 +38,7 @@ class Preprocessing:
     normalization: str = "image"
     mean: float = 0.5
     std: float = 0.25
+    grey: int = GREY
 
     def image(self, source: Source | bytes, name: str = "") -> np.ndarray:
         """Decodes one image and brings it to its size.
@@ -51,7 +55,7 @@ class Preprocessing:
         """
         name = name or (f"an image of {len(source)} bytes" if isinstance(source, bytes) else str(source))
         size = self._scaled_for if self.fit != "crop" or self.resize else None
-        return self._place(decode(source, name, size), name)
+        return self._place(decode(source, name, size, self.grey), name)
 
     def _scaled_for(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) that an image is scaled to before it is placed."""
@@ -92,7 +96,7 @@ class Preprocessing:
 
     def uncropped(self, source: Source | bytes, name: str) -> np.ndarray:
         """The scaled image before the crop, (h, w) uint8, for training's random crops."""
-        return decode(source, name, self._scaled_for if self.resize else None)
+        return decode(source, name, self._scaled_for if self.resize else None, self.grey)
 
     def tensor(self, images: torch.Tensor) -> torch.Tensor:
         """The network's input.
@@ -115,13 +119,26 @@ class Preprocessing:
         """The description as bundles store it, in the words of bundle format 1: normalization=film, deviation."""
         stored = asdict(self)
         stored["deviation"] = stored.pop("std")
+        if self.grey == 1:  # as it was stored before there were others: the fingerprint stays
+            del stored["grey"]
         stored["normalization"] = "film" if self.normalization == "image" else self.normalization
         return stored
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Preprocessing:
-        """The inverse of to_dict."""
-        known = {("std" if name == "deviation" else name): value for name, value in stored.items()}
+        """The inverse of to_dict.
+
+        Raises:
+            ThoraxError: the description is of a newer version, whose rules are not known here.
+        """
+        if not 1 <= stored.get("grey", 1) <= GREY:
+            raise ThoraxError(
+                f"its pixels follow the rules {stored['grey']} (preprocessing.grey), this program knows 1 to {GREY};"
+                " update it"
+            )
+        known: dict[str, Any] = {"grey": 1} | {
+            ("std" if name == "deviation" else name): value for name, value in stored.items()
+        }
         known["normalization"] = "image" if known["normalization"] == "film" else known["normalization"]
         return cls(**known)
 

@@ -28,12 +28,15 @@ def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace) -> str:
             rows.append([name, *counts, *cells(entry, metrics, "label" if len(labels.outputs) > 1 else None)])
         if len(labels.outputs) > 1:
             rows.append(["macro", "", "", "", *cells(result["macro"], metrics, "macro")])
-        lines = [
-            f"{part}: {result['n']:,} images of {result['patients']:,} patients, accuracy {cell(result['accuracy'])}",
-            *_aligned(rows, {1, 2, 3}),
-        ]
+        lines = [f"{part}: {rows_of(result)}, accuracy {cell(result['accuracy'])}", *_aligned(rows, {1, 2, 3})]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def rows_of(result: Mapping[str, Any]) -> str:
+    """What was scored: "1,200 images of 410 patients", or studies."""
+    units = "studies" if result.get("unit") == "study" else "images"
+    return f"{result['n']:,} {units} of {result['patients']:,} patients"
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> str:
@@ -53,6 +56,22 @@ def subgroup_table(groups: Sequence[Mapping[str, Any]]) -> str:
         counts = [f"{g['n']:,}", f"{g['patients']:,}"]
         rows.append([f"{g['column']}: {g['group']}", *counts, *cells(g["macro"], metrics)])
     return "\n".join(_aligned(rows, {1, 2}))
+
+
+def shift_table(shifts: Sequence[Mapping[str, Any]]) -> str:
+    """What differs from the training data as plain text: a line per label, view, sex and age; a star marks a shift."""
+    rows = [["training against here", "training", "here", "effect"]]
+    for row in shifts:
+        effect = UNDEFINED if row["effect"] is None else f"{row['effect']:+.2f}{' *' if row['shifted'] else ''}"
+        rows.append([f"{row['what']}: {row['of']}", shown(row["training"], row), shown(row["here"], row), effect])
+    return "\n".join([*_aligned(rows, {1, 2}), "* Cohen's h or d of 0.2 or more"])
+
+
+def shown(value: float | None, row: Mapping[str, Any]) -> str:
+    """A number of a row of shifts: a share in per cent, or years."""
+    if value is None:
+        return UNDEFINED
+    return f"{value:.1f}" if row["what"] == "age" else f"{100 * value:.1f} %"
 
 
 def number(value: float | None) -> str:

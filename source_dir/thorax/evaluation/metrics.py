@@ -77,6 +77,7 @@ def score(
     *,
     resamples: int = 1000,
     seed: int = 0,
+    unit: str = "image",
 ) -> dict[str, Any]:
     """The full score of a set of images at given thresholds, with 95 % bootstrap intervals by patient.
 
@@ -88,10 +89,11 @@ def score(
         patients: (N,) the patient of each image.
         resamples: bootstrap resamples of patients; 0 gives no intervals.
         seed: the same seed gives the same intervals.
+        unit: what a row is: an image, or a study.
 
     Returns:
         What json.dumps takes, None for what is undefined, and {"value", "low", "high"} for each metric of METRICS:
-        {"n": images, "patients": distinct, "accuracy": overall, "macro": {metric: ...}, "micro": {metric: ...},
+        {"n": rows, "unit", "patients": distinct, "accuracy": overall, "macro": {metric: ...}, "micro": {metric: ...},
         "labels": {output: {"n": known images, "positives", "prevalence", "threshold", "confusion", metric: ...}}}.
         Overall accuracy is over known entries at the thresholds; for multiclass it is that of argmax, the labels are
         scored one against the rest, and "matrix" has the (L, L) images of each true class (row) by argmax. Macro is the
@@ -134,6 +136,7 @@ def score(
     accuracy = float(correct / counted) if counted else None
     return {
         "n": images,
+        "unit": unit,
         "patients": len(names),
         "accuracy": _with_interval(accuracy, drawn.overall),
         "macro": _intervals(macro, {metric: mean_defined(values) for metric, values in drawn.labels.items()}),

@@ -1,6 +1,6 @@
 """Predictions as a table: what a run writes, what batch output is, and what can be scored again.
 
-A row per image with the columns `id`, optional `part` and `patient`, and for each label `probability:LABEL`,
+A row per image with the columns `id`, optional `part`, `patient` and `study`, and for each label `probability:LABEL`,
 `decision:LABEL` (1 or 0) and optional `target:LABEL` (1, 0, blank = unknown). CSV or Parquet.
 """
 
@@ -29,19 +29,21 @@ class Predictions:
         ids, patients: one for each image.
         targets: (N, L) in {0, 1, NaN = unknown}.
         probabilities: (N, L) float32 in 0..1, calibrated.
+        studies: one for each image, "" where it is not known; empty: none is known.
     """
 
     ids: list[str]
     patients: list[str]
     targets: Array
     probabilities: Array
+    studies: Sequence[str] = ()
 
 
 def columns(parts: Mapping[str, Predictions], space: LabelSpace, thresholds: Array) -> dict[str, Sequence[Any]]:
     """The table of these parts, by column.
 
-    Columns without information are left out: `part` where there is one without a name, `patient` where no image has
-    one, `target:` where no label is known.
+    Columns without information are left out: `part` where there is one without a name, `patient` and `study` where no
+    image has one, `target:` where no label is known.
     """
     images = [*parts.values()]
     ids = [name for part in images for name in part.ids]
@@ -55,6 +57,9 @@ def columns(parts: Mapping[str, Predictions], space: LabelSpace, thresholds: Arr
     found["id"] = ids
     if patients != ids:
         found["patient"] = patients
+    studies = [name for part in images for name in (part.studies or [""] * len(part.ids))]
+    if any(studies):
+        found["study"] = studies
     for kind, values in (("probability", probabilities.astype(np.float32)), ("decision", decisions)):
         found |= {f"{kind}:{name}": values[:, k] for k, name in enumerate(space.outputs)}
     if not np.isnan(targets).all():
@@ -110,11 +115,14 @@ def read_predictions(
         raise ThoraxError(f"{file} has no image with probabilities")
     _compare_decisions(file, table, space, p, thresholds, kept, say)
     patients = [value.strip() or i for value, i in zip(table.get("patient", ids), ids, strict=True)]
+    studies = [value.strip() for value in table.get("study", blank)]
     result = {}
     for part in dict.fromkeys(parts):
         at = [n for n in range(images) if kept[n] and parts[n] == part]
         if at:
-            result[part] = Predictions([ids[n] for n in at], [patients[n] for n in at], y[at], p[at])
+            result[part] = Predictions(
+                [ids[n] for n in at], [patients[n] for n in at], y[at], p[at], [studies[n] for n in at]
+            )
     return result
 
 

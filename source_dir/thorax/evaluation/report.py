@@ -33,9 +33,9 @@ class Report:
     Attributes:
         title: heading of the page.
         labels: names and task.
-        scores: {part: result of `metrics.score`}, at least one. The headline is that of "test", else the first but
-            "validation".
-        curves: {part: (targets (N, L), calibrated probabilities (N, L))} of the same parts.
+        scores: {part: result of `metrics.score`}, at least one, of images or of studies. The headline is that of
+            "test", else the first of images but "validation".
+        curves: {part: (targets (N, L), calibrated probabilities (N, L))} of the same parts, those of studies left out.
         temperatures: (L,) of the calibration.
         rule: how the thresholds were chosen, as text.
         history: one row per epoch with epoch, train_loss, validation_loss, auc, f1 and whatever else was logged;
@@ -45,6 +45,7 @@ class Report:
         mistakes: the worst, of the headline's part, with the id of each one's image.
         comparison: result of `comparison.compare`, and the names of both bundles.
         groups: result of `subgroups.subgroups`, of the headline's part.
+        shifts: what differs from the training data, see `population.shifts`.
         findings: of the observers of the training (tracking.observers): {"rule", "step", "message"} each.
     """
 
@@ -61,13 +62,18 @@ class Report:
     comparison: Mapping[str, Any] | None = None
     compared: tuple[str, str] = ("", "")
     groups: Sequence[Mapping[str, Any]] = ()
+    shifts: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[Mapping[str, Any]] = ()
 
     @property
     def headline(self) -> str:
         """The part that the page begins with."""
         return next(
-            (part for part in ("test", *self.scores) if part in self.scores and part != "validation"),
+            (
+                part
+                for part in ("test", *self.scores)
+                if part in self.scores and part != "validation" and self.scores[part].get("unit", "image") == "image"
+            ),
             next(iter(self.scores)),
         )
 
@@ -122,6 +128,7 @@ class Report:
             "comparison": self.comparison
             and {"first": self.compared[0], "second": self.compared[1], **self.comparison},
             "subgroups": list(self.groups),
+            "shifts": list(self.shifts),
             "findings": [dict(finding) for finding in self.findings],
             "facts": {section: dict(rows) for section, rows in self.facts.items()},
             "mistakes": [
@@ -153,7 +160,7 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for name in ("number", "span", "cell", "difference"):
+        for name in ("number", "span", "cell", "difference", "shown", "rows_of"):
             environment.filters[name] = getattr(formatting, name)
         environment.filters["picture"] = _picture
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}

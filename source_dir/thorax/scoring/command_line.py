@@ -5,6 +5,7 @@ examples:
     python launch/evaluate.py runs/NAME/model --data images.csv --by sex age view --json scores.json
     python launch/evaluate.py runs/NAME/model --data IMAGES/test --compare runs/OTHER/model
     python launch/evaluate.py runs/NAME/model --predictions batch.csv --data IMAGES/test
+    python launch/evaluate.py runs/NAME/model --data OTHER_SET --map labels.yaml
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def score(args: argparse.Namespace) -> int:
         compare_with=args.compare,
         by=tuple(args.by),
         subgroup_table=args.subgroups,
+        studies=args.studies,
+        label_map=args.map,
         resamples=args.resamples,
     )
     evaluation = run_evaluation(args.bundle, args.data, options)
@@ -108,6 +111,19 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         type=Path,
         metavar="TABLE",
         help="CSV or Parquet with id (or path) and the columns of --by, if --data has none",
+    )
+    p.add_argument(
+        "--studies",
+        choices=("mean", "max", "none"),
+        default="mean",
+        help="where studies have several images, score studies, too, by this of their images' probabilities (default:"
+        " mean)",
+    )
+    p.add_argument(
+        "--map",
+        metavar="FILE",
+        help="labels of --data that are the bundle's under other names: a YAML file with lines such as"
+        " `Lung Opacity: [Infiltration, Consolidation]`, or the word common: names of public sets that mean the same",
     )
     p.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
     p.add_argument("--html", type=Path, metavar="FILE", help="write the report here: one page that needs no network")

@@ -15,8 +15,11 @@ from thorax.errors import ThoraxError
 from thorax.evaluation import formatting, mistakes
 from thorax.evaluation.comparison import compare
 from thorax.evaluation.metrics import score
+from thorax.evaluation.population import describe, shifts
 from thorax.evaluation.predictions import Predictions, read_predictions
 from thorax.evaluation.report import Report
+from thorax.evaluation.studies import by_study
+from thorax.evaluation.studies import title as study_title
 from thorax.evaluation.subgroups import subgroups
 from thorax.evaluation.thresholds import ThresholdRule
 from thorax.files import write_whole
@@ -74,6 +77,8 @@ class Evaluation:
             first, second = self.report.compared
             table = formatting.comparison_table(self.comparison)
             blocks.append(f"{second} against {first}, difference in AUC:\n{table}")
+        if any(row["training"] is not None for row in self.report.shifts):
+            blocks.append(formatting.shift_table(self.report.shifts))
         if self.subgroups:
             blocks.append(formatting.subgroup_table(self.subgroups))
         return "\n\n".join(blocks)
@@ -148,13 +153,17 @@ def run_evaluation(
     where = data or options.predictions or Path()
     for part in parts.values():
         check_answers(part, space, where)
+    scores = {}
+    for name, part in parts.items():
+        scores[name] = score(part.targets, part.probabilities, space, thresholds, part.patients, resamples=resamples)
+        if (whole := by_study(part, space, options.studies)) is not None:
+            scores[study_title(name, options.studies)] = score(
+                whole.targets, whole.probabilities, space, thresholds, whole.patients, resamples=resamples, unit="study"
+            )
     report = Report(
         title=f"{loaded.network} on {where.name or where}",
         labels=space,
-        scores={
-            name: score(part.targets, part.probabilities, space, thresholds, part.patients, resamples=resamples)
-            for name, part in parts.items()
-        },
+        scores=scores,
         temperatures=loaded.temperatures,
         rule=_rule(loaded.configuration),
         curves={name: (part.targets, part.probabilities) for name, part in parts.items()},
@@ -166,6 +175,9 @@ def run_evaluation(
         columns = columns_of(shown.ids, options.by, options.subgroup_table or table_of(data))
         groups = subgroups(y, p, space, thresholds, patients, columns, resamples=resamples)
         report = replace(report, groups=groups)
+    if images is not None:
+        here = describe(images.targets, space, images.patients, images.attributes)
+        report = replace(report, shifts=shifts(loaded.training_data, here))
     if images is not None and options.compare_with is not None:
         first, second = (str(b.folder if isinstance(b, Bundle) else b) for b in (bundle, options.compare_with))
         other = _probabilities_of_other(load_bundle(options.compare_with), second, images, shown.ids, space)
@@ -219,7 +231,7 @@ def _scored(bundle: Bundle, images: LabelledImages) -> Predictions:
         rows.append(classifier.predict(images.sources[start : start + BATCH]))
         progress.step()
     progress.close()
-    return Predictions(images.ids, images.patients, images.targets, np.concatenate(rows))
+    return Predictions(images.ids, images.patients, images.targets, np.concatenate(rows), images.studies)
 
 
 def _probabilities_of_other(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.images import EXTENSIONS
-from thorax.data.samples import sample_set
+from thorax.data.label_names import COMMON, LabelMap, any_of
+from thorax.data.samples import Listing, SampleTable, sample_set
 from thorax.errors import ThoraxError
 from thorax.evaluation.predictions import Predictions
 from thorax.labels import NEGATIVE_NAMES, LabelSpace
@@ -30,6 +31,8 @@ class LabelledImages:
         given: the folder or table that they were read from.
         ids, patients, sources: one for each image.
         targets: (N, L) in the bundle's order, NaN for unknown.
+        studies: one for each image, "" where unknown; empty: none is known.
+        attributes: view, sex and age: (N,) texts, "" where unknown.
     """
 
     given: Path
@@ -37,6 +40,8 @@ class LabelledImages:
     patients: list[str]
     sources: list[Any]
     targets: np.ndarray
+    studies: Sequence[str] = ()
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> LabelledImages:
@@ -55,6 +60,10 @@ def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> La
         message = str(error).replace("channel data: ", "--data: ").replace("data_format=", "--data-format ")
         raise ThoraxError(message) from None
     space = bundle.space
+    if options.label_map is not None:
+        images = _mapped(given, listing, space, options.label_map)
+        _warn_of_training_images(bundle, images.ids)
+        return images
     unknown = [name for name in listing.names if name not in space.classes and name.lower() not in NEGATIVE_NAMES]
     missing = [name for name in space.outputs if name not in listing.names]
     exclusive = space.task != "multilabel"
@@ -62,11 +71,12 @@ def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> La
         several = " (several on an image, or none)" if exclusive and not listing.exclusive else ""
         raise ThoraxError(
             f"--data {given} has the labels {', '.join(listing.names)}{several}, but the bundle tells apart"
-            f" {', '.join(space.classes)}"
+            f" {', '.join(space.classes)}; --map {COMMON}, or --map FILE, says which are the same"
         )
     samples = sample_set("data", listing, space)
     sources = [sample.source for sample in samples.samples]
     images = LabelledImages(given, list(samples.ids), list(samples.patients), sources, samples.targets.copy())
+    images = replace(images, studies=samples.studies, attributes=samples.attributes)
     if not exclusive:
         for name in missing:
             say(f"warning: {given} says nothing of {name}: it is not scored")
@@ -75,6 +85,35 @@ def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> La
             say(f"note: the bundle does not know {', '.join(unknown)}, which {given} has too")
     _warn_of_training_images(bundle, images.ids)
     return images
+
+
+def _mapped(given: Path, listing: Listing, space: LabelSpace, named: str | Path) -> LabelledImages:
+    """The images with labels made of others; what is made of what, and what is made of nothing, is printed."""
+    told = LabelMap({}) if str(named) == COMMON else LabelMap.read(Path(named))
+    made = told.sources(space.outputs, listing.names)
+    for label in space.outputs:
+        say(f"map: {label} = " + (" or ".join(made[label]) if label in made else "nothing: it is not scored"))
+    used = {name for names in made.values() for name in names}
+    if left := [name for name in listing.names if name not in used]:
+        say(f"map: {len(left)} labels of {given} are not used: {', '.join(left)}")
+    if not made:
+        raise ThoraxError(
+            f"--map {named}: none of the bundle's labels ({', '.join(space.outputs)}) is made of those of {given}"
+            f" ({', '.join(listing.names)})"
+        )
+    targets = np.full((len(listing.ids), len(space.outputs)), np.nan)
+    for k, label in enumerate(space.outputs):
+        if label in made:
+            targets[:, k] = any_of(listing, made[label])
+    if space.task == "multiclass":
+        one = (targets == 1).sum(axis=1) == 1
+        targets = np.where(one[:, None], np.nan_to_num(targets), np.nan)
+        if not one.all():
+            none = int((~one).sum())
+            say(f"map: {none} of {len(one)} images have none or several of the classes: they are not scored")
+    studies, attributes = listing.studies or (), dict(listing.attributes)
+    sources = [sample.source for sample in SampleTable(listing.ids, listing.sources, targets, listing.patients)]
+    return LabelledImages(given, list(listing.ids), list(listing.patients), sources, targets, studies, attributes)
 
 
 def with_labels(predicted: Predictions, images: LabelledImages, file: Path) -> Predictions:
@@ -96,7 +135,12 @@ def with_labels(predicted: Predictions, images: LabelledImages, file: Path) -> P
             f" {images.given}; they are left out"
         )
     at = [place[name] for name in predicted.ids]
-    return replace(predicted, targets=images.targets[at], patients=[images.patients[k] for k in at])
+    return replace(
+        predicted,
+        targets=images.targets[at],
+        patients=[images.patients[k] for k in at],
+        studies=[images.studies[k] for k in at] if images.studies else predicted.studies,
+    )
 
 
 def check_answers(images: Predictions, space: LabelSpace, where: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thorax.errors import ThoraxError
+from thorax.evaluation.studies import StudyRule
 
 if TYPE_CHECKING:
     from thorax.serving.bundle import Bundle
@@ -25,6 +26,9 @@ class EvaluationOptions:
         compare_with: another bundle, scored on the same images.
         by: columns of the images' table that make subgroups, such as sex, age, view.
         subgroup_table: the table with these columns and id or path, where that of the images has none.
+        studies: mean or max: where studies have several images, scores are also of studies, by that of their images'
+            probabilities; none: of images alone.
+        label_map: a YAML file that says which labels of the images are the bundle's, or "common"; see data.label_names.
         resamples: bootstrap resamples of patients for the intervals, 0 to 100,000; 0 gives none.
     """
 
@@ -35,6 +39,8 @@ class EvaluationOptions:
     compare_with: str | Path | Bundle | None = None
     by: Sequence[str] = ()
     subgroup_table: Path | None = None
+    studies: StudyRule = "mean"
+    label_map: str | Path | None = None
     resamples: int = 1000
 
     def __post_init__(self) -> None:

@@ -85,6 +85,7 @@ class Bundle(BundleContents):
                 metrics=stored["metrics"],
                 calibration=stored.get("calibration"),
                 typical_images=stored.get("films"),
+                training_data=stored.get("training_data"),
                 versions=stored["versions"],
             )
             bundle.temperatures  # noqa: B018  raises where the calibration has another form

@@ -35,6 +35,7 @@ class BundleContents:
             epoch.
         calibration: {label: {"temperature": t}}, or None.
         typical_images: what the training images look like, see OutOfDistributionDetector, or None.
+        training_data: prevalence, view, sex and age of the training images (evaluation.population.describe), or None.
         versions: of the packages that made the bundle.
     """
 
@@ -48,6 +49,7 @@ class BundleContents:
     metrics: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] | None = None
     typical_images: dict[str, Any] | None = None
+    training_data: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=_versions)
 
     @property
@@ -74,5 +76,6 @@ class BundleContents:
             "metrics": self.metrics,
             "calibration": self.calibration,
             "films": self.typical_images,
+            **({"training_data": self.training_data} if self.training_data else {}),
             "versions": self.versions,
         }

@@ -15,6 +15,7 @@ from thorax.data.decoders import dicom
 from thorax.data.decoders.dicom import DICOM
 from thorax.data.decoders.limits import (
     FIRST,
+    GREY,
     IMAGE_FORMATS,
     MAX_BYTES,
     MAX_PIXELS,
@@ -34,6 +35,7 @@ from thorax.errors import ThoraxError
 
 __all__ = [
     "EXTENSIONS",
+    "GREY",
     "IMAGE_FORMATS",
     "MAX_BYTES",
     "MAX_PIXELS",
@@ -99,20 +101,24 @@ def format_of(first: bytes) -> ImageFormat | None:
     Of several the one with its mark furthest in: the free 128 bytes before DICOM's may begin like another format.
     """
     found = [entry for name in IMAGE_FORMATS if (entry := IMAGE_FORMATS[name]).matches(first)]
-    return max(found, key=lambda entry: entry.offset, default=None)
+    if found:
+        return max(found, key=lambda entry: entry.offset)
+    without = (IMAGE_FORMATS[name] for name in IMAGE_FORMATS)
+    return next((entry for entry in without if entry.resembles is not None and entry.resembles(first)), None)
 
 
-def decode(source: Source | bytes, name: str, scaled: Scaled | None = None) -> np.ndarray:
+def decode(source: Source | bytes, name: str, scaled: Scaled | None = None, grey: int = GREY) -> np.ndarray:
     """One grey image.
 
     JPEG and PNG of any mode, TIFF of one page, DICOM of one frame, binary PGM. Images of 8 bits keep their grey levels;
-    for more bits see `limits.full_scale`, for DICOM see `dicom`. A smaller size is made with an antialiasing bilinear
-    filter.
+    for more bits see `limits.full_scale`, for DICOM see `dicom_grey`. A smaller size is made with an antialiasing
+    bilinear filter.
 
     Args:
         source: a path, a stretch of a larger file, or the bytes of the image.
         name: what to call the image in errors.
         scaled: maps (width, height) to the wanted (width, height); None keeps the image's own size.
+        grey: the rules of a stored bundle, see limits.GREY.
 
     Returns:
         (h, w) uint8: 0 black to 255 white.
@@ -125,7 +131,7 @@ def decode(source: Source | bytes, name: str, scaled: Scaled | None = None) -> n
     try:
         data = _bytes(source)
         kind = _known_format(data[:FIRST])
-        return kind.decode(data, scaled)
+        return kind.by_rules(grey)(data, scaled)
     except Exception as error:  # for damaged files Pillow and pydicom raise OSError, SyntaxError, struct.error ...
         raise _decode_error(name, kind, error) from None
 
@@ -156,7 +162,7 @@ def dicom_patient(source: Source) -> str | None:
     for size in (HEAD, source.size) if isinstance(source, ByteRange) else (0,):
         try:
             with _open(source.head(size) if isinstance(source, ByteRange) else source) as file:
-                if not DICOM.matches(file.read(FIRST)):
+                if format_of(file.read(FIRST)) is not DICOM:
                     return None
                 number = dicom.patient(file)
                 if number or file.tell() < HEAD:  # else the header is longer
@@ -174,7 +180,7 @@ def is_image(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return DICOM.matches(file.read(FIRST))
+            return format_of(file.read(FIRST)) is DICOM
     except OSError:
         return False
 

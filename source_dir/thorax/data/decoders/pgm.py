@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from thorax.data.decoders.limits import Header, ImageFormat, Scaled, UnsupportedImage, check_size, grey_table, resized
+from thorax.data.decoders.limits import (
+    GREY,
+    Header,
+    ImageFormat,
+    Scaled,
+    UnsupportedImage,
+    check_size,
+    grey_table,
+    resized,
+)
 
 _SPACE = rb"(?:[ \t\r\n]|#[^\r\n]*[\r\n])+"
 _HEAD = re.compile(rb"P5" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,5})[ \t\r\n]")
@@ -21,7 +31,7 @@ def header(file: BinaryIO) -> Header:
     return Header("PGM", width, height, "L", 8 if white < 256 else 16)
 
 
-def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
+def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
     """(h, w) uint8; the header says which sample is white."""
     width, height, white, start = _head(data[:_LONGEST_HEAD])
     kind = np.dtype(np.uint8 if white < 256 else ">u2")
@@ -33,7 +43,7 @@ def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
     if white != 255:
         image = grey_table(white)[image]
     target = scaled(width, height) if scaled is not None else None
-    return image if target in (None, (width, height)) else np.asarray(resized(Image.fromarray(image), target))
+    return image if target in (None, (width, height)) else np.asarray(resized(Image.fromarray(image), target, grey))
 
 
 def _head(data: bytes) -> tuple[int, int, int, int]:
@@ -48,4 +58,6 @@ def _head(data: bytes) -> tuple[int, int, int, int]:
     return width, height, white, found.end()
 
 
-PGM = ImageFormat("PGM", (b"P5\n", b"P5 "), (".pgm",), "image/x-portable-graymap", header, decode)
+PGM = ImageFormat(
+    "PGM", (b"P5\n", b"P5 "), (".pgm",), "image/x-portable-graymap", header, decode, earlier=partial(decode, grey=1)
+)

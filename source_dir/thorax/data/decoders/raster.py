@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from thorax.data.decoders import png16
 from thorax.data.decoders.limits import (
+    GREY,
+    MARGIN,
     Header,
     ImageFormat,
     Scaled,
     UnsupportedImage,
     check_size,
+    counts_of,
     full_scale,
     grey_table,
+    luminance,
     resized,
+    white_of,
 )
 
 KINDS = ("JPEG", "PNG")
@@ -43,11 +50,12 @@ def header(file: BinaryIO) -> Header:
         return Header(kind, width, height, "L" if image.mode.startswith("I") else image.mode, bits)
 
 
-def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
+def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
     """(h, w) uint8; EXIF orientation is applied.
 
-    JPEGs are decoded from their luminance alone, at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that is not
-    below the wanted size.
+    JPEGs are decoded from their luminance alone, at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that is at
+    least MARGIN times the wanted size: a JPEG gives what its pixels give as a PNG (by GREY 1: not below that size).
+    PNGs of 16 bits with colours keep their depth (by GREY 1: the high byte).
     """
     with Image.open(io.BytesIO(data), formats=KINDS) as image:
         check_size(*image.size)
@@ -60,30 +68,55 @@ def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
         if scaled is not None:
             width, height = scaled(*(reversed(image.size) if turned else image.size))
             target = (height, width) if turned else (width, height)
-            image.draft("L", target)
-        image.load()
+            image.draft("L", (MARGIN * target[0], MARGIN * target[1]) if grey > 1 else target)
+        if grey > 1 and png16.is_png16(data):
+            channel = from_16_bits(*png16.high_and_low(data))
+        else:
+            image.load()
+            channel = to_grey(image, grey)
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        grey = resized(to_grey(image), target)
+        channel = resized(channel, target, grey)
         if orientation != 1:
-            grey.getexif()[ExifTags.Base.Orientation] = orientation
-            grey = ImageOps.exif_transpose(grey)
-        return np.asarray(grey)
+            channel.getexif()[ExifTags.Base.Orientation] = orientation
+            channel = ImageOps.exif_transpose(channel)
+        return np.asarray(channel)
 
 
-def to_grey(image: Image.Image) -> Image.Image:
-    """One channel of 8 bits; transparent pixels are put on black."""
+def from_16_bits(high: Image.Image, low: Image.Image) -> Image.Image:
+    """One channel of 8 bits, of the high and the low bytes of 16: two images of mode LA, RGB or RGBA.
+
+    The white is that of all colours together; transparent pixels are put on black.
+    """
+    grey = np.empty((high.height, high.width), np.uint16)
+    counts = np.zeros(65536, np.int64)
+    rows = max(1, 2**18 // high.width)  # in strips, to save memory
+    for top in range(0, high.height, rows):
+        area = (0, top, high.width, min(top + rows, high.height))
+        samples = np.asarray(high.crop(area)).astype(np.uint16) << 8 | np.asarray(low.crop(area))
+        colours = samples[..., : 1 if high.mode == "LA" else 3]
+        counts += counts_of(colours)
+        strip = luminance(colours) if colours.shape[2] == 3 else colours[..., 0]
+        if high.mode != "RGB":
+            strip = strip.astype(np.uint32) * samples[..., -1] // 65535
+        grey[top : area[3]] = strip
+    return Image.fromarray(grey_table(white_of(counts))[grey])
+
+
+def to_grey(image: Image.Image, grey: int = GREY) -> Image.Image:
+    """One channel of 8 bits of an image of 1 or 8 bits, or grey of 16; transparent pixels are put on black."""
     if image.mode.startswith("I"):
         samples = np.asarray(image).astype(np.uint16, copy=False)
-        return Image.fromarray(grey_table(full_scale(samples))[samples])
+        return Image.fromarray(grey_table(full_scale(samples, grey))[samples])
     if image.mode in _OPAQUE:
         return image.convert("L")
-    grey = Image.new("L", image.size)
+    black = Image.new("L", image.size)
     rows = max(1, 2**20 // image.width)  # in strips, to save memory
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
-        grey.paste(Image.alpha_composite(Image.new("RGBA", strip.size, (0, 0, 0, 255)), strip).convert("L"), (0, top))
-    return grey
+        black.paste(Image.alpha_composite(Image.new("RGBA", strip.size, (0, 0, 0, 255)), strip).convert("L"), (0, top))
+    return black
 
 
-JPEG = ImageFormat("JPEG", (b"\xff\xd8\xff",), (".jpg", ".jpeg"), "image/jpeg", header, decode)
-PNG = ImageFormat("PNG", (b"\x89PNG\r\n\x1a\n",), (".png",), "image/png", header, decode)
+_EARLIER = partial(decode, grey=1)
+JPEG = ImageFormat("JPEG", (b"\xff\xd8\xff",), (".jpg", ".jpeg"), "image/jpeg", header, decode, earlier=_EARLIER)
+PNG = ImageFormat("PNG", (b"\x89PNG\r\n\x1a\n",), (".png",), "image/png", header, decode, earlier=_EARLIER)

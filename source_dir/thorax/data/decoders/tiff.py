@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TILELENGTH, TILEWIDTH
 
 from thorax.data.decoders.limits import (
+    GREY,
     Header,
     ImageFormat,
     Scaled,
@@ -19,7 +22,7 @@ from thorax.data.decoders.limits import (
     grey_table,
     resized,
 )
-from thorax.data.decoders.raster import to_grey
+from thorax.data.decoders.raster import from_16_bits, to_grey
 
 _WHITE_IS_ZERO = 0
 
@@ -31,20 +34,49 @@ def header(file: BinaryIO) -> Header:
         return Header("TIFF", *image.size, "L" if image.mode.startswith("I;16") else image.mode, bits)
 
 
-def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
+def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
     """(h, w) uint8. Samples of 12 bits use their full range, of 16 bits the range that full_scale finds."""
-    with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+    with _opened(data) as image:
         bits = _checked(image)
         inverted = image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
         target = scaled(*image.size) if scaled is not None else None
+        deep = grey > 1 and bits == 16 and image.mode in ("RGB", "RGBA")
+        if deep:
+            return np.asarray(resized(from_16_bits(*_high_and_low(data)), target))
         image.load()  # turns it upright, too
         if image.mode.startswith("I;16"):
             samples = np.asarray(image).astype(np.uint16, copy=False)
-            table = grey_table((1 << bits) - 1 if bits < 16 else full_scale(samples))
-            grey = Image.fromarray((255 - table if inverted else table)[samples])  # Pillow itself inverts 1 and 8 bits
+            table = grey_table((1 << bits) - 1 if bits < 16 else full_scale(samples, grey))
+            channel = Image.fromarray((255 - table if inverted else table)[samples])  # Pillow inverts 1 and 8 bits
         else:
-            grey = to_grey(image)
-        return np.asarray(resized(grey, target))
+            channel = to_grey(image)
+        return np.asarray(resized(channel, target, grey))
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=("TIFF",))
+
+
+def _high_and_low(data: bytes) -> tuple[Image.Image, Image.Image]:
+    """The bytes of 16-bit colours: Pillow keeps the high one of each sample, so the low one is read as the high one of
+    the other order of bytes."""
+    found = []
+    for swapped in (False, True):
+        with _opened(data) as image:
+            if swapped:
+                tiles = image.tile  # type: ignore[attr-defined]
+                image.tile = [tile._replace(args=(_swapped(tile.args[0]), *tile.args[1:])) for tile in tiles]  # type: ignore[attr-defined]
+            image.load()
+            found.append(image.copy())
+    return found[0], found[1]
+
+
+def _swapped(raw: str) -> str:
+    """The raw mode with the other order of bytes; raises UnsupportedImage where there is none."""
+    other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    if not raw.endswith((";16B", ";16L", ";16N")) or "a" in raw:
+        raise UnsupportedImage(f"its colours of 16 bits lie as {raw}, which is not read; convert it to 8 bits")
+    return raw[:-1] + other[raw[-1]]
 
 
 def _checked(image: Image.Image) -> int:
@@ -67,4 +99,4 @@ def _checked(image: Image.Image) -> int:
 
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, little- and big-endian
-TIFF = ImageFormat("TIFF", _MAGIC, (".tif", ".tiff"), "image/tiff", header, decode)
+TIFF = ImageFormat("TIFF", _MAGIC, (".tif", ".tiff"), "image/tiff", header, decode, earlier=partial(decode, grey=1))
