@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NATIVE = (1100, 1400)  #: height and width of synthetic native images
 sys.path[:0] = [str(ROOT / name) for name in ("bench", "launch", "source_dir")]
 if TYPE_CHECKING:
-    from reading import Row
+    from fair import Row
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

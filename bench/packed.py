@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("bench", "launch", "source_dir")]
-from reading import Row, compare, timed
+from fair import Row, compare, timed
 from thorax.data.columns import ByteRangeColumn
 from thorax.data.formats import read_channel
 from thorax.data.preprocessing import Preprocessing

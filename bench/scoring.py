@@ -22,7 +22,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from bench import ROOT, prepare
-from reading import Row, compare, timed
+from fair import Row, compare, timed
 
 
 def main() -> None:

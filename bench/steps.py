@@ -18,7 +18,7 @@ import torchvision
 from timm.data import create_dataset, create_loader, resolve_data_config  # type: ignore[attr-defined]
 from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
-from reading import Row, compare, timed
+from fair import Row, compare, timed
 from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
