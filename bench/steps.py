@@ -27,7 +27,7 @@ from thorax.data.parts import preprocessing
 from thorax.data.samples import SampleSet, label_space, sample_set
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.inputs import Hardware, Monitoring, TrainingData
-from thorax.training.precision import resolve
+from thorax.training.compute import Memory, choose
 from thorax.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -49,15 +49,13 @@ def our_trainer(
         log_seconds=1e9,
     )
     net = models.build(config.network, config.channels, len(images.space.outputs))
+    threads = torch.get_num_threads()
     validation = images.subset([*range(batch // 2), *range(len(images) - batch // 2, len(images))], "validation")
-    return Trainer(
-        config,
-        net,
-        TrainingData(images, validation, preprocessing(config)),
-        Hardware(precision=resolve("auto", CPU), workers=workers),
-        Checkpoints(scratch, {}, print),
-        Monitoring(log=lambda line: None),
+    data = TrainingData(images, validation, preprocessing(config))
+    hardware, reason = choose(
+        config, net, data, Hardware(workers=workers, threads=threads), Memory(lambda: None, scratch)
     )
+    return Trainer(config, net, data, hardware, Checkpoints(scratch, {}, print), Monitoring(log=lambda line: None))
 
 
 def images_of(folder: Path) -> SampleSet:
