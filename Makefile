@@ -81,7 +81,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/scoring.py $(if $(IMAGES224),--images $(IMAGES224))
 	$(BIN)/python bench/serving.py --network resnet18 $(if $(IMAGES224),--images $(IMAGES224))
 	$(BIN)/python bench/serving.py --network resnet50 $(if $(IMAGES224),--images $(IMAGES224))
-	$(BIN)/python bench/watching.py
+	$(BIN)/python bench/watching.py --steps 30
 
 # What the Lambda of launch/web/template.yaml holds.
 web:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import log
 from pathlib import Path
 from statistics import median
@@ -54,15 +54,22 @@ def alternate(
     Returns:
         For each side the seconds of each round.
     """
-    end = time.perf_counter() + seconds
-    for _ in range(warm):
-        for side in sides:
-            side()
     took: list[list[float]] = [[] for _ in sides]
-    while len(took[0]) < least or (len(took[0]) < most and time.perf_counter() < end):
+    for number in rounds(seconds, least + warm, most + warm):
         for side, seconds_of in zip(sides, took, strict=True):
-            seconds_of.append(timed(side))
+            one = timed(side)
+            if number >= warm:
+                seconds_of.append(one)
     return took
+
+
+def rounds(seconds: float, least: int = 3, most: int = 99) -> Iterator[int]:
+    """0, 1, 2 ... until the time is up; at least `least` and at most `most` of them."""
+    end = time.perf_counter() + seconds
+    for number in range(most):
+        if number >= least and time.perf_counter() > end:
+            return
+        yield number
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

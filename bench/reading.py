@@ -11,16 +11,16 @@ import numpy as np
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Resize
 
-from fair import Row, compare, timed
+from fair import Row, compare, rounds, timed
 from thorax.data.images import Preprocessing
 
 AT_ONCE = 8  #: images that one side reads before it is the other's turn
 
 
-def measure(folder: Path, *, rounds: int, size: int = 256) -> Row:
+def measure(folder: Path, *, limit: float, size: int = 256) -> Row:
     """Every image of a folder per class, ours and theirs in turn, few images at a time.
 
-    Comparing the pixels first warms the disk cache.
+    Comparing the pixels first warms the disk cache. limit: seconds.
     """
     peer = ImageFolder(str(folder), transform=Resize((size, size)))
     paths = [Path(path) for path, _ in peer.samples]
@@ -29,7 +29,7 @@ def measure(folder: Path, *, rounds: int, size: int = 256) -> Row:
         [np.abs(ours.image(path) - np.asarray(peer[k][0].convert("L"), np.int16)) for k, path in enumerate(paths)]
     )
     seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
+    for _ in rounds(limit):
         took = [0.0, 0.0]
         for start in range(0, len(paths), AT_ONCE):
             few = range(start, min(start + AT_ONCE, len(paths)))
