@@ -81,7 +81,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/scoring.py $(if $(IMAGES224),--images $(IMAGES224))
 	$(BIN)/python bench/serving.py --network resnet18 $(if $(IMAGES224),--images $(IMAGES224))
 	$(BIN)/python bench/serving.py --network resnet50 $(if $(IMAGES224),--images $(IMAGES224))
-	$(BIN)/python bench/watching.py
+	$(BIN)/python bench/watching.py --steps 30
 
 # The proof on a GPU, in 8 minutes and without network, by the interpreter PYTHON as it is: no .venv is made. GPU_OUT: where
 # gpu.md and gpu.json go; GPU_WHEELS: a folder of wheels that it lacks; GPU: more of bench/gpu.py's options.

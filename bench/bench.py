@@ -9,7 +9,6 @@ and on what else it does, ratios much less so; stop other work all the same. Not
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +21,13 @@ import torch
 import torchvision
 from PIL import Image
 
+import fair
+
 ROOT = Path(__file__).resolve().parents[1]
 NATIVE = (1100, 1400)  #: height and width of synthetic native images
 sys.path[:0] = [str(ROOT / name) for name in ("bench", "launch", "source_dir")]
 if TYPE_CHECKING:
-    from reading import Row
+    from fair import Row
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,15 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--workers", type=int, default=1, help="processes that read images, ours and timm's (default: 1)")
     p.add_argument("--batch", type=int, default=32, help="images per step (default: 32)")
     p.add_argument("--size", type=int, default=224, help="pixels a side that the network sees (default: 224)")
-    p.add_argument(
-        "--rounds", type=int, default=7, help="rounds of reading; steps have 3 times as many, epochs half (default: 7)"
-    )
-    p.add_argument("--epoch-images", type=int, default=640, metavar="N", help="images of an epoch (default: 640)")
+    p.add_argument("--seconds", type=float, default=200, help="for all rows together, about (default: 200)")
+    p.add_argument("--epoch-images", type=int, default=256, metavar="N", help="images of an epoch (default: 256)")
     p.add_argument("--native-images", type=int, default=104, metavar="N", help="images to read (default: 104)")
     p.add_argument(
         "--nih-table", type=Path, metavar="FILE", help="NIH's Data_Entry_2017 table (default: one of its size is drawn)"
     )
-    p.add_argument("--quick", action="store_true", help="at most 3 rounds of 5 batches and 20 native images")
+    p.add_argument("--quick", action="store_true", help="a tenth of the time, at most 5 batches and 20 native images")
     p.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "latest.md", help="where to keep the table")
     a = p.parse_args(arguments)
     if not 2 <= a.batch <= a.epoch_images:
@@ -54,17 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             " two images"
         )
     if a.quick:
-        a.rounds, a.epoch_images, a.native_images = (
-            min(a.rounds, 3),
+        a.seconds, a.epoch_images, a.native_images = (
+            a.seconds / 10,
             min(a.epoch_images, 5 * a.batch),
             min(a.native_images, 20),
         )
+    at_start = fair.load()
     torch.set_num_threads(a.threads)
     with TemporaryDirectory(prefix="bench-") as scratch:
         images = prepare(Path(scratch) / "images", a.images224, a.epoch_images, (a.size, a.size), least=a.batch)
         native = prepare(Path(scratch) / "native", a.native, a.native_images, NATIVE)
         rows = [("What", "Ours", "Peer", "Ratio", "Target", "Note"), ("---",) * 6, *measure(a, images, native)]
-    text = "\n".join([machine(a), "", *(f"| {' | '.join(row)} |" for row in rows), ""])
+    text = "\n".join([about(a, at_start), "", *(f"| {' | '.join(row)} |" for row in rows), ""])
     print(text, end="")
     a.out.parent.mkdir(parents=True, exist_ok=True)
     a.out.write_text(text, encoding="utf-8")
@@ -77,30 +77,24 @@ def measure(a: argparse.Namespace, images: Path, native: Path) -> list[Row]:
     import steps
 
     return [
-        *steps.measure_step(images, size=a.size, batch=a.batch, rounds=a.rounds * (1 if a.quick else 3)),
-        *steps.measure_epoch(images, size=a.size, batch=a.batch, workers=a.workers, rounds=max(1, a.rounds // 2)),
-        reading.measure(native, rounds=a.rounds),
-        *packed.measure(native, rounds=a.rounds),
-        *labels.measure(rounds=min(a.rounds, 3), table=a.nih_table),
+        *steps.measure_step(images, size=a.size, batch=a.batch, limit=a.seconds * 0.35),
+        *steps.measure_epoch(images, size=a.size, batch=a.batch, workers=a.workers, limit=a.seconds * 0.35),
+        reading.measure(native, limit=a.seconds * 0.1),
+        *packed.measure(native, limit=a.seconds * 0.2),
+        *labels.measure(rounds=1 if a.quick else 3, table=a.nih_table),
     ]
 
 
-def machine(a: argparse.Namespace) -> str:
-    """What the figures belong to: CPU, cores, AMX, versions, threads, images."""
-    cpuinfo = Path("/proc/cpuinfo")
-    info = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
-    model = next(
-        (line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "unknown CPU"
-    )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    kind = "AMX" if "amx_bf16" in info else "no AMX, but AVX-512 BF16" if "avx512_bf16" in info else "no AMX"
+def about(a: argparse.Namespace, at_start: str) -> str:
+    """What the figures belong to: the machine and how busy it was, versions, threads, images."""
     given = ("given" if folder else "synthetic" for folder in (a.images224, a.native))
     return (
-        f"{model} ({kind}), {cores} core(s), load {os.getloadavg()[0]:.1f} at the end of the run.\n"
-        f"torch {torch.__version__}, torchvision {torchvision.__version__}, Pillow {PIL.__version__}; "
+        f"{fair.machine()} at the end, {at_start} at the start of the run.\n"
+        f"torchvision {torchvision.__version__}, Pillow {PIL.__version__}; "
         f"{a.threads} thread(s) and {a.workers} reading worker(s) on each side.\n"
-        f"Images: {next(given)} for training, {next(given)} for reading. Medians over rounds, ours and peer in turn; "
-        "in brackets the lowest and the highest round."
+        f"Images: {next(given)} for training, {next(given)} for reading. Medians over rounds, ours and peer in turn; in"
+        " brackets the spread: all rounds, of 8 or more their middle half. No ratio where the spread is wider than the"
+        " effect."
     )
 
 

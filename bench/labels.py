@@ -16,7 +16,7 @@ import numpy as np
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("bench", "source_dir")]
-from reading import Row, timed
+from fair import Row, timed
 from thorax.data.formats import read_channel
 from thorax.data.formats.nih import COLUMNS, LABELS, NONE
 from thorax.data.samples import SampleSet, label_space, sample_set

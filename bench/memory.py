@@ -49,10 +49,10 @@ def peak(batch: int, size: int, accumulation: int, checkpointing: bool) -> float
     import torch
 
     from thorax import models
-    from thorax.training.precision import autocast, resolve
+    from thorax.training.precision import autocast
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = resolve("auto", device)
+    precision = "bfloat16"
     net = models.build("resnet50", 1, 14, activation_checkpointing=checkpointing).to(
         device, memory_format=torch.channels_last
     )  # type: ignore[call-overload]

@@ -1,7 +1,7 @@
 """Packed images of 256 px, from RecordIO and from streamed shards, against decoding the native originals; and packing
 itself.
 
-    python bench/packed.py [--native DIR] [--rounds N]
+    python bench/packed.py [--native DIR] [--seconds S]
 
 Both sides end with a uint8 array of 256 x 256 px, by the product's Preprocessing, in one process of one thread. "Bytes
 only" leaves the decoding out. DIR is a folder of class folders; without it, synthetic images are drawn.
@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import io
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("bench", "launch", "source_dir")]
-from reading import Row, compare, timed
+from fair import Row, compare, rounds, timed
 from thorax.data.columns import ByteRangeColumn
 from thorax.data.formats import read_channel
 from thorax.data.preprocessing import Preprocessing
@@ -33,8 +34,9 @@ TIMES = 8  #: the set is packed this often, so that streaming gets going
 BATCH, BUFFER = 32, 512
 
 
-def measure(native: Path, *, rounds: int, size: int = SIZE) -> list[Row]:
-    """Reading rows and one for packing. native: a folder per class."""
+def measure(native: Path, *, limit: float, size: int = SIZE) -> list[Row]:
+    """Reading rows and one for packing. native: a folder per class; limit: seconds, packing included."""
+    start = time.perf_counter()
     seen = Preprocessing(size, size)
     paths = sorted(path for path in native.glob("*/*") if path.is_file())
     with TemporaryDirectory(prefix="bench-") as scratch:
@@ -57,13 +59,13 @@ def measure(native: Path, *, rounds: int, size: int = SIZE) -> list[Row]:
             sides[f"{name}: decoded to {size} px"] = partial(_decode, bytes_of, seen), len(images)
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         originals = []
-        for _ in range(rounds + 1):  # the first warms the disk cache
+        for _ in rounds(limit - (time.perf_counter() - start), least=4):  # the first warms the disk cache
             originals.append(timed(lambda: [seen.image(path) for path in paths]) / len(paths))
             for name, (work, count) in sides.items():
                 seconds[name].append(timed(work) / count)
         peer = f"the same decoder on {len(paths)} native originals"
         rows = [compare(name, peer, 1, took[1:], originals[1:], target=">= 20x") for name, took in seconds.items()]
-        return [*rows, _packing(many, root, max(1, rounds // 2), size)]
+        return [*rows, _packing(many, root, size)]
 
 
 def _many(native: Path, folder: Path) -> Path:
@@ -102,11 +104,11 @@ def _decode(images: Callable[[], Iterable[bytes]], seen: Preprocessing) -> None:
         seen.image(data)
 
 
-def _packing(images: Path, root: Path, rounds: int, size: int) -> Row:
+def _packing(images: Path, root: Path, size: int) -> Row:
     """2 processes against 1, in turn."""
     count = sum(1 for _ in images.rglob("*.*"))
     seconds: tuple[list[float], list[float]] = ([], [])
-    for k in range(rounds):
+    for k in range(2):
         for processes, told in zip((2, 1), seconds, strict=True):
             told.append(
                 timed(partial(_pack, images, root / f"packing-{processes}-{k}", "shards", "jpeg", size, processes))
@@ -124,13 +126,13 @@ def _packing(images: Path, root: Path, rounds: int, size: int) -> Row:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--native", type=Path, metavar="DIR", help="images of their native size, a folder per class")
-    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--seconds", type=float, default=60, help="at most about so long (default: 60)")
     a = p.parse_args()
     from bench import NATIVE
     from bench import prepare as images_of
 
     with TemporaryDirectory(prefix="bench-") as scratch:
-        for row in measure(images_of(Path(scratch) / "native", a.native, 104, NATIVE), rounds=a.rounds):
+        for row in measure(images_of(Path(scratch) / "native", a.native, 104, NATIVE), limit=a.seconds):
             print(f"{row.what}: {row.ours}; {row.peer}; {row.ratio}", flush=True)
 
 

@@ -5,52 +5,22 @@ Our decoder and Preprocessing against torchvision's ImageFolder with Resize, one
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple
 
 import numpy as np
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Resize
 
+from fair import Row, compare, rounds, timed
 from thorax.data.images import Preprocessing
 
 AT_ONCE = 8  #: images that one side reads before it is the other's turn
 
 
-class Row(NamedTuple):
-    """A line of the table, as text."""
-
-    what: str
-    ours: str
-    peer: str
-    ratio: str
-    target: str = ""
-    note: str = ""
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that the work takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def compare(what: str, peer: str, images: int, ours: list[float], theirs: list[float], **texts: str) -> Row:
-    """Images per second and how many times faster ours is, from each round's seconds for `images` images."""
-    each = [b / a for a, b in zip(ours, theirs, strict=True)]
-    ratio = f"**{median(theirs) / median(ours):.2f}x** ({min(each):.2f} to {max(each):.2f})"
-    return Row(
-        what, f"{images / median(ours):.1f} images/s", f"{images / median(theirs):.1f} images/s: {peer}", ratio, **texts
-    )
-
-
-def measure(folder: Path, *, rounds: int, size: int = 256) -> Row:
+def measure(folder: Path, *, limit: float, size: int = 256) -> Row:
     """Every image of a folder per class, ours and theirs in turn, few images at a time.
 
-    Comparing the pixels first warms the disk cache.
+    Comparing the pixels first warms the disk cache. limit: seconds.
     """
     peer = ImageFolder(str(folder), transform=Resize((size, size)))
     paths = [Path(path) for path, _ in peer.samples]
@@ -59,7 +29,7 @@ def measure(folder: Path, *, rounds: int, size: int = 256) -> Row:
         [np.abs(ours.image(path) - np.asarray(peer[k][0].convert("L"), np.int16)) for k, path in enumerate(paths)]
     )
     seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
+    for _ in rounds(limit):
         took = [0.0, 0.0]
         for start in range(0, len(paths), AT_ONCE):
             few = range(start, min(start + AT_ONCE, len(paths)))

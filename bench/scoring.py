@@ -1,6 +1,6 @@
 """Scoring a folder of images: launch/batch.py's way against the plain one, same weights, ours and peer in turn.
 
-    python bench/scoring.py [--images DIR] [--network resnet18] [--rounds N]
+    python bench/scoring.py [--images DIR] [--network resnet18] [--seconds S]
 
 The plain way: torchvision's ImageFolder with Grayscale, Resize, ToTensor and Normalize in a DataLoader, a float32
 network in eval mode under torch.inference_mode, torch's own number of threads. Both sides have the same reading
@@ -10,7 +10,6 @@ workers. Random weights: only the time matters here, and that both sides give th
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +21,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from bench import ROOT, prepare
-from reading import Row, compare, timed
+from fair import Row, alternate, compare, machine
 
 
 def main() -> None:
@@ -39,7 +38,7 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=32, help="images of a forward pass (default: 32)")
     p.add_argument("--workers", type=int, default=1, help="processes that read images, on both sides (default: 1)")
     p.add_argument("--threads", type=int, metavar="N", help="CPUs to use, on both sides (default: all)")
-    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--seconds", type=float, default=40, help="for all rounds, about (default: 40)")
     a = p.parse_args()
     with TemporaryDirectory(prefix="bench-") as scratch:
         row = measure(prepare(Path(scratch) / "images", a.images, a.count, (a.size, a.size)), Path(scratch), a)
@@ -83,13 +82,12 @@ def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
             return torch.cat([plain_net(x).sigmoid() for x, _ in loader]).numpy()
 
     difference = float(np.abs(ours() - plain()).max())  # and warms the disk cache
-    seconds = [(timed(ours), timed(plain)) for _ in range(a.rounds)]
-    one, other = ([pair[k] for pair in seconds] for k in (0, 1))
+    one, other = alternate(ours, plain, seconds=a.seconds, warm=0)
     what = (
         f"Scoring {len(images)} images, {a.network}, {a.size} px, {cpus} CPU(s), {a.workers} worker(s),"
         f" {classifier.precision}"
     )
-    note = f"largest difference of a probability {difference:.4f}, load {os.getloadavg()[0]:.1f}"
+    note = f"largest difference of a probability {difference:.4f}, {machine()}"
     return compare(what, "plain float32 DataLoader loop", len(images), one, other, target=">= 4", note=note)
 
 

@@ -36,7 +36,6 @@ from thorax.tracking.progress import Progress  # noqa: E402
 from thorax.training.checkpoints import Checkpoints  # noqa: E402
 from thorax.training.inputs import Hardware, Monitoring, TrainingData  # noqa: E402
 from thorax.training.loss_log import LossLog  # noqa: E402
-from thorax.training.precision import resolve  # noqa: E402
 from thorax.training.trainer import Trainer  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -59,7 +58,7 @@ class Side:
             config,
             net,
             TrainingData(samples, samples, preprocessing(config)),
-            Hardware(precision=resolve("auto", CPU)),
+            Hardware(),
             Checkpoints(folder, {}, print),
             Monitoring(observer=self.observer, log=lambda line: None),
         )

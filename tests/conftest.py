@@ -45,6 +45,14 @@ def write_images(folder: Path, count: int, seed: int, classes: Sequence[str] = (
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{seed}{name}{i}_{i}.png")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests measure is remembered for the tests, not for the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train/ (24 images of each of two classes) and test/ (8 of each); tests must not change it."""

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from thorax.errors import ThoraxError
@@ -51,6 +51,17 @@ def in_container(env: Mapping[str, str] | None = None) -> bool:
     return "SM_MODEL_DIR" in env or "SM_CHANNELS" in env
 
 
+def cache_folder(env: Mapping[str, str]) -> Path | None:
+    """Where this user's caches of ours lie: XDG_CACHE_HOME/thorax, else ~/.cache/thorax; None without a home."""
+    given = env.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):  # the XDG base directory specification: others are ignored
+        return Path(given) / "thorax"
+    try:
+        return Path.home() / ".cache" / "thorax"
+    except RuntimeError:
+        return None
+
+
 @dataclass(frozen=True)
 class Process:
     """This process among the run's processes, by torchrun's environment variables.
@@ -84,6 +95,8 @@ class Job:
         process: rank and world size.
         host: this machine's name among `hosts`.
         name: the job's, for trackers.
+        cache_dir: what is measured once a machine is remembered here: XDG_CACHE_HOME/thorax, else (in SageMaker)
+            cache/ beside the checkpoints, else ~/.cache/thorax; None: nowhere.
         tensorboard_dir: event files go here (SageMaker: the LocalPath of tensorboardoutputconfig.json, if any).
         debug_hook_file: SageMaker Debugger's debughookconfig.json (SMDEBUG_CONFIG_FILE_PATH); None where there is none.
         mlflow_uri: MLFLOW_TRACKING_URI, an address or the ARN of a SageMaker MLflow server; set, it turns MLflow on.
@@ -100,6 +113,7 @@ class Job:
     host: str = "localhost"
     hosts: tuple[str, ...] = ("localhost",)
     cpus: int = 1
+    cache_dir: Path | None = None
     name: str = ""
     tensorboard_dir: Path = Path("tensorboard")
     debug_hook_file: Path | None = None
@@ -162,6 +176,7 @@ class Job:
             mlflow_experiment=env.get("MLFLOW_EXPERIMENT_NAME") or "thorax",
             wandb_project=env.get("WANDB_PROJECT") or "thorax",
             cpus=free_cpus(),
+            cache_dir=base / "cache" if inside and "XDG_CACHE_HOME" not in env else cache_folder(env),
         )
 
     @classmethod
@@ -175,9 +190,11 @@ class Job:
         if unknown := [name for name in channels if name not in CHANNELS]:
             raise ThoraxError(f"channel {unknown[0]} is unknown; known are {', '.join(CHANNELS)}")
         trackers = {key: text for key, text in os.environ.items() if key.startswith(("MLFLOW_", "WANDB_"))}
+        cache = cache_folder(os.environ)
         base = folder.absolute()
         places = {"SAGEMAKER_BASE_DIR": str(base), "SM_MODEL_DIR": str(base / "model"), "TRAINING_JOB_NAME": base.name}
-        return cls.from_environment({name: str(path) for name, path in channels.items()}, trackers | places)
+        job = cls.from_environment({name: str(path) for name, path in channels.items()}, trackers | places)
+        return replace(job, cache_dir=cache)
 
     def channel(self, name: str) -> Path:
         """Folder (or file) of a channel.

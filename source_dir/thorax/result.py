@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from thorax.serving.bundle_writer import write_bundle
 from thorax.tables import write_table
 from thorax.tracking.history import write_history
 from thorax.tracking.metric_log import METRICS, line, objective_key
+from thorax.training.probe import Compute
 from thorax.training.trainer import Trainer
 
 
@@ -217,6 +218,7 @@ def save_result(
         thresholds=dict(zip(space.outputs, map(float, scores.thresholds), strict=True)),
         configuration=config.stored(),
         split={"sha256": parts.split_hash, "counts": {p.part: len(p) for p in parts.all}},
+        compute=asdict(Compute.of(trainer.hardware)),
         metrics=metrics,
         calibration=calibration.described(scores.temperatures, space),
         typical_images=typical.to_dict() if typical else None,

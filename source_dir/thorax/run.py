@@ -29,10 +29,12 @@ from thorax.run_setup import RunContext, prepare
 from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
 from thorax.training import distributed, memory
-from thorax.training.checkpoints import Checkpoints
+from thorax.training.checkpoints import Checkpoints, latest_compute
+from thorax.training.compute import Memory, choose
 from thorax.training.inputs import Monitoring, TrainingData
 from thorax.training.kernels import gpu_kernels
 from thorax.training.losses import class_weights
+from thorax.training.probe import Compute
 from thorax.training.stopping import signals_restored
 from thorax.training.trainer import Trainer
 
@@ -43,6 +45,10 @@ class LoadedData:
 
     parts: Parts
     preprocessing: Preprocessing
+
+    @property
+    def training(self) -> TrainingData:
+        return TrainingData(self.parts.train, self.parts.validation, self.preprocessing)
 
 
 @dataclass
@@ -128,6 +134,7 @@ def _run(
     run = prepare(job, config, device, readable)
     data = load(run)
     net = build(run, data)
+    run = settle(run, data, net)
     with observed(run) as observation:
         trainer = trainer_of(run, data, net, observation.observer)
         if not fit(run, trainer):
@@ -176,6 +183,19 @@ def build(run: RunContext, data: LoadedData) -> nn.Module:
     return net
 
 
+def settle(run: RunContext, data: LoadedData, net: nn.Module) -> RunContext:
+    """The run with its precision, memory layout and threads: as asked for, as in its checkpoint, or as measured.
+
+    Raises:
+        ThoraxError: the checkpoint's precision needs a GPU.
+    """
+    memory_of = Memory(partial(latest_compute, run.job.checkpoint_dir), run.job.cache_dir)
+    hardware, reason = choose(run.config, net, data.training, run.hardware, memory_of)
+    torch.set_num_threads(hardware.threads)
+    run.say(f"precision: {Compute.of(hardware)}: {reason}")
+    return replace(run, hardware=hardware, compute=reason)
+
+
 @contextmanager
 def observed(run: RunContext) -> Iterator[Observation]:
     """What follows the run, as hyperparameters and environment ask."""
@@ -197,7 +217,7 @@ def trainer_of(run: RunContext, data: LoadedData, net: nn.Module, observer: Obse
     return Trainer(
         run.config,
         net,
-        TrainingData(data.parts.train, data.parts.validation, data.preprocessing),
+        data.training,
         run.hardware,
         Checkpoints(run.job.checkpoint_dir, identity, run.say),
         Monitoring(run.stop, observer),
@@ -238,6 +258,8 @@ def save(
     scores = score(run.config, data.parts, outputs)
     machine = {
         "precision": run.hardware.precision,
+        "layout": "channels_last" if run.hardware.channels_last else "contiguous",
+        "precision, layout and threads": run.compute,
         "device": run.hardware.device.type,
         "processes": str(run.job.process.world_size),
         "threads": str(run.hardware.threads),

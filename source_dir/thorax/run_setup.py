@@ -18,7 +18,7 @@ from thorax.job import Job
 from thorax.serving.bundle_writer import check_folder
 from thorax.tracking.progress import say
 from thorax.training.inputs import Hardware
-from thorax.training.precision import resolve
+from thorax.training.precision import candidates
 from thorax.training.stopping import Stop
 
 
@@ -29,6 +29,7 @@ class RunContext:
     Attributes:
         weights: the file that the network starts from, if any.
         started: time.monotonic() at the run's start.
+        compute: why the precision, layout and threads of `hardware` are what they are; empty until they are settled.
     """
 
     job: Job
@@ -37,6 +38,7 @@ class RunContext:
     stop: Stop
     weights: Path | None
     started: float
+    compute: str = ""
 
     def say(self, text: str) -> None:
         """Logs a line, in the main process."""
@@ -52,20 +54,21 @@ def prepare(job: Job, config: TrainingConfig, device: torch.device, readable: bo
     """
     started, process = time.monotonic(), job.process
     check_machine(config, device=device.type, processes=process.world_size, processes_here=process.local_world_size)
-    precision = resolve(config.precision_dtype, device)
+    candidates(config.precision_dtype, device)  # raises for what the device lacks
     job.channel("train")
     weights = find_weights(job, config)
     stop = Stop().listen()
     job.prepare()
     check_folder(job.model_dir)
-    hardware = Hardware(device, precision, *workers_and_threads(config, job, device), process)
+    workers, threads = workers_and_threads(config, job, device)
+    hardware = Hardware(device, workers=workers, threads=threads, process=process)
     torch.set_num_threads(hardware.threads)
     torch.manual_seed(config.seed)
     run = RunContext(job, config, hardware, stop, weights, started)
     log_configuration(run, readable)
     run.say(
-        f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {device.type}, {precision}, "
-        f"{hardware.threads} thread(s), {hardware.workers} reading worker(s), torch {torch.__version__}"
+        f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {device.type},"
+        f" {threads} thread(s), {workers} reading worker(s), torch {torch.__version__}"
     )
     return run
 

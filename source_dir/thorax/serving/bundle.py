@@ -82,6 +82,7 @@ class Bundle(BundleContents):
                 thresholds=stored["thresholds"],
                 configuration=stored["configuration"],
                 split=stored["split"],
+                compute=stored.get("compute", {}),
                 metrics=stored["metrics"],
                 calibration=stored.get("calibration"),
                 typical_images=stored.get("films"),

@@ -31,6 +31,7 @@ class BundleContents:
         thresholds: by label, calibrated probabilities in 0..1 at or above which it is found.
         configuration: the run's configuration, by hyperparameter.
         split: {"sha256", "counts"} of the parts of the data.
+        compute: {"precision", "channels_last", "threads"} that the run computed with; empty in older bundles.
         metrics: scores by part ("validation", "test"), as evaluation.metrics.score returns them, and facts of the best
             epoch.
         calibration: {label: {"temperature": t}}, or None.
@@ -46,6 +47,7 @@ class BundleContents:
     thresholds: dict[str, float]
     configuration: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)
+    compute: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] | None = None
     typical_images: dict[str, Any] | None = None
@@ -73,6 +75,7 @@ class BundleContents:
             "thresholds": self.thresholds,
             "configuration": self.configuration,
             "split": self.split,
+            "compute": self.compute,
             "metrics": self.metrics,
             "calibration": self.calibration,
             "films": self.typical_images,

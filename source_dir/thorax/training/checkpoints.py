@@ -23,6 +23,19 @@ BEST = "best.pt"
 _NAME = re.compile(r"^checkpoint-(\d{9})\.pt$")
 
 
+def latest_compute(folder: Path) -> dict[str, Any] | None:
+    """How the run of the newest readable checkpoint computes: precision, and (in newer ones) channels_last and
+    threads; None where there is no checkpoint.
+    """
+    for file in _files(folder):
+        try:
+            state = _read(file, mmap=True)
+            return {"precision": state["identity"]["precision"], **state.get("compute", {})}
+        except (ValueError, KeyError, TypeError):
+            continue  # load_latest reports it
+    return None
+
+
 def save_whole(state: dict[str, Any], file: Path, what: str) -> None:
     """torch.save, whole or not at all; raises ThoraxError as write_whole does."""
     buffer = io.BytesIO()
@@ -52,7 +65,7 @@ class Checkpoints:
         file = self.folder / f"checkpoint-{global_step:09d}.pt"
         save_whole({"format": FORMAT, "version": VERSION, "identity": self.identity, **state}, file, "checkpoint")
         self._passed_over.discard(file)
-        readable = [file for file in self._files() if file not in self._passed_over]
+        readable = [file for file in _files(self.folder) if file not in self._passed_over]
         for old in [
             *readable[KEPT:],
             *self.folder.glob(".checkpoint-*.pt.partial"),
@@ -75,7 +88,7 @@ class Checkpoints:
         Raises:
             ThoraxError: it belongs to a run with another configuration, split or number of processes.
         """
-        for file in self._files():
+        for file in _files(self.folder):
             try:
                 state = _read(file)
                 if not isinstance(state.get("identity"), dict):
@@ -98,14 +111,16 @@ class Checkpoints:
                 " remove it"
             )
 
-    def _files(self) -> list[Path]:
-        return sorted((p for p in self.folder.glob("checkpoint-*.pt") if _NAME.match(p.name)), reverse=True)
+
+def _files(folder: Path) -> list[Path]:
+    """The folder's checkpoints, the newest first."""
+    return sorted((p for p in folder.glob("checkpoint-*.pt") if _NAME.match(p.name)), reverse=True)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, mmap: bool = False) -> dict[str, Any]:
     """The content of a checkpoint; raises ValueError with the reason where the file is not one."""
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise ValueError("does not exist") from None
     except Exception:

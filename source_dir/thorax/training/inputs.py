@@ -37,6 +37,7 @@ class Hardware:
     Attributes:
         device: this process's.
         precision: float32, float16 or bfloat16.
+        channels_last: the memory layout; false is contiguous.
         workers: processes that read images.
         threads: of this process, for arithmetic on the CPU.
         process: rank and world size.
@@ -44,6 +45,7 @@ class Hardware:
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "float32"
+    channels_last: bool = True
     workers: int = 0
     threads: int = 1
     process: Process = field(default_factory=Process)

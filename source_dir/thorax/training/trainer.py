@@ -79,7 +79,7 @@ class Trainer:
         self.state = State()
         if self.process.world_size > 1 and config.sync_batchnorm:
             net = models.sync_batchnorm(net, self.device.type)
-        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.layout = torch.channels_last if self._channels_last else torch.contiguous_format
         self.net = net.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.parallel: nn.parallel.DistributedDataParallel | None = None
         self.forward: Callable[[torch.Tensor], torch.Tensor] = self.net
@@ -100,6 +100,11 @@ class Trainer:
         if self.observer is not None:
             self.stage = self.observer.stage
             self.observer.attach(self)
+
+    @property
+    def _channels_last(self) -> bool:
+        asked = self.config.channels_last
+        return self.hardware.channels_last if asked is None else asked
 
     @property
     def batch_size(self) -> int:
@@ -167,6 +172,7 @@ class Trainer:
                 "scaler": self.scaler.state_dict(),
                 "average": self.average.state_dict() if self.average else None,
                 "random": torch.get_rng_state(),
+                "compute": {"channels_last": self._channels_last, "threads": self.hardware.threads},
             },
         )
 

@@ -1,0 +1,80 @@
+"""precision_dtype=auto from the outside: one choice for all processes, kept by checkpoint and bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import thorax
+from conftest import SCRIPT, TINY, options, run
+from runs import equal, weights
+from thorax.data.loading import BatchRequest
+from thorax.training import compute
+from trainers import before_each_batch
+
+SETTINGS = {**TINY, "epochs": 1, "dropout": 0.3, "precision_dtype": "auto"}
+
+
+def remembered() -> Path:
+    return Path(os.environ["XDG_CACHE_HOME"]) / "thorax" / compute.CACHE
+
+
+def choose_instead(**changes: object) -> None:
+    """Makes the machine one that measured otherwise."""
+    known = json.loads(remembered().read_text())
+    remembered().write_text(json.dumps({key: {**choice, **changes} for key, choice in known.items()}))
+
+
+def test_a_run_resumed_where_another_choice_is_better_gives_the_same_bits(
+    images, tmp_path, monkeypatch, capsys, signals_as_before
+):
+    monkeypatch.setattr(compute, "WORTH_MEASURING", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    given = {"train": images / "train", "test": images / "test"}
+    thorax.train(SETTINGS, **given, output=tmp_path / "first")
+    choose_instead(precision="bfloat16", channels_last=False)
+    capsys.readouterr()
+    whole = thorax.train(SETTINGS, **given, output=tmp_path / "whole")
+    assert f"precision: bfloat16, contiguous, 1 thread(s): remembered in {remembered()}" in capsys.readouterr().out
+
+    seen: list[BatchRequest] = []
+    before_each_batch(monkeypatch, lambda request: seen.append(request))
+    before_each_batch(monkeypatch, lambda request: len(seen) == 2 and os.kill(os.getpid(), signal.SIGINT))
+    assert thorax.train(SETTINGS, **given, output=tmp_path / "stopped").stopped
+    choose_instead(precision="float32", channels_last=True)
+    capsys.readouterr()
+    resumed = thorax.train(SETTINGS, **given, output=tmp_path / "stopped")
+    said = "precision: bfloat16, contiguous, 1 thread(s): as in the checkpoint, for the same bits; here float32,"
+    assert said in capsys.readouterr().out
+    assert equal(weights(resumed.bundle), weights(whole.bundle))
+    stored = json.loads((resumed.bundle / "bundle.json").read_text())
+    assert stored["compute"] == {"precision": "bfloat16", "channels_last": False, "threads": 1}
+
+
+def test_processes_compute_in_the_same_way(images, tmp_path):
+    """40 images of 330 px are just worth a measurement."""
+    out = tmp_path / "model"
+    settings = {**TINY, "epochs": "1", "precision_dtype": "auto", "image_shape": "1,330,330", "batch_size": "8"}
+    here = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", *here, str(SCRIPT)]
+    done = run([*launch, "--train", str(images / "train"), "--model-dir", str(out), *options(settings)])
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("precision: ")]
+    assert len(lines) == 1 and "measured in" in lines[0] and "of 4 images at" in lines[0]
+    chosen = json.loads((out / "bundle.json").read_text())["compute"]
+    assert lines[0].startswith(f"precision: {chosen['precision']}, ")
+
+
+@pytest.mark.parametrize("asked", ["float32", "bfloat16"])
+def test_what_is_asked_for_is_what_the_bundle_says(images, tmp_path, asked):
+    if asked == "bfloat16" and not thorax.machine.cpu_has_bfloat16():
+        pytest.skip("bfloat16 is refused where the CPU has no arithmetic for it")
+    settings = {**SETTINGS, "precision_dtype": asked, "channels_last": False}
+    result = thorax.train(settings, train=images / "train", output=tmp_path)
+    stored = json.loads((result.bundle / "bundle.json").read_text())
+    assert stored["compute"] == {"precision": asked, "channels_last": False, "threads": 1}
