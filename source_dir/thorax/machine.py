@@ -19,6 +19,15 @@ def cpu_has_bfloat16() -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
+def cpu_model() -> str:
+    """Name and instruction sets of the CPU; "" where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return "; ".join(line for line in lines[:40] if line.startswith(("model name", "flags", "Features")))
+
+
 def may_have_gpu(devices: Path = Path("/dev")) -> bool:
     """False where there is surely no GPU for torch.
 
