@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.evaluation import calibration
 from thorax.files import write_whole
@@ -28,7 +29,6 @@ from thorax.serving.engines.engine_files import FOLDER, EngineFiles, digest_of
 from thorax.serving.engines.openvino_engine import OpenVinoEngine, converted
 from thorax.serving.engines.torch_engine import TorchEngine, candidates
 from thorax.serving.reference_images import reference_images
-from thorax.data.out_of_distribution import OutOfDistributionDetector
 
 #: Shares of the layers that go back to float32, one try after the other.
 SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)

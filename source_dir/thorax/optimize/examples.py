@@ -1,4 +1,4 @@
-"""Labelled images, prepared, in two parts without a common patient: to calibrate a quantised network, and to accept it."""
+"""Labelled images, prepared, in two parts without a common patient: to calibrate an int8 network, and to accept it."""
 
 from __future__ import annotations
 

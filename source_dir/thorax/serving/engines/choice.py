@@ -94,7 +94,6 @@ class _Probe:
         if not makers:
             raise ThoraxError(f"engine={'|'.join(names)} has no precision={self.request.precision}")
         if len(makers) == 1:
-            ((name, _),) = makers
             engine = next(iter(makers.values()))()
             self._check_files(engine)
             return Choice(engine)
