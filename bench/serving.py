@@ -3,9 +3,10 @@
     python bench/serving.py [--images DIR] [--bundle DIR] [--network resnet18] [--rounds N]
 
 The plain way: TorchServe with SageMaker's PyTorch toolkit, as AWS's image starts it, and the toolkit's own model_fn (a
-traced network, float32), predict_fn and output_fn; its input_fn reads no JPEG, so that one is a plain Pillow one. Its workers
-and threads are tried, and the ratios are against the best of them; its default is shown beside. Ours is at its default,
-on a bundle after `thorax optimize` (--float32: without). Both run at once, each idle while the other is asked.
+traced network, float32), predict_fn and output_fn; its input_fn reads no JPEG, so that one is a plain Pillow one.
+Its workers and threads are tried, and the ratios are against the best of them; its default is shown beside. Ours is at
+its default, on a bundle after `thorax optimize` (--float32: without). Both run at once, each idle while the other is
+asked.
 """
 
 from __future__ import annotations

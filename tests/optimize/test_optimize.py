@@ -87,7 +87,7 @@ def test_int8_answers_as_float32_does_and_says_how_well(int8, data):
 def test_a_server_shows_the_figures(int8):
     settings = ServerSettings(workers=1, threads=1)
     with Client(create_app(lambda: Service.start(int8, settings))).running() as client:
-        told = client.get("/metadata").json()
+        told = client.ask("GET", "/metadata").json
     assert (told["engine"], told["precision"]) == ("openvino", "int8")
     assert told["optimized"]["figures"] == Bundle.load(int8).engine.figures
 
@@ -144,23 +144,38 @@ def test_every_family_of_networks(network, side, channels, data, tmp_path, lenie
     np.testing.assert_allclose(served.predict(files), exact.predict(files), atol=0.03)
 
 
-def test_layers_that_do_harm_stay_in_float32_or_the_whole_network_does(data, tmp_path, monkeypatch):
-    """A network so sharp that rounding moves its answers: no int8 of all layers can be accepted."""
-    for name in ("auc", "decisions"):
-        monkeypatch.setitem(acceptance.LIMITS, name, 1.0)
-    folder = made(tmp_path / "model", sharpness=3000.0)
+def test_a_layer_that_does_harm_stays_in_float32(data, tmp_path, lenient):
+    """Some channels are a thousand times as large as the others, which int8 of the whole tensor then cannot hold."""
+    folder = made(tmp_path / "model")
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    weights["features.3.1.weight"][::8] *= 1000
+    weights["features.3.1.bias"][::8] *= 1000
+    weights["features.4.0.weight"][:, ::8] /= 1000
+    weights["fc.weight"] *= 40
+    torch.save(weights, folder / "model.pt")
     told: list[str] = []
     files = optimize_bundle(folder, data, say=told.append).files
     assert "int8: AUC" in told[1] and "not accepted: " in told[1]
-    assert "layers in float32" in told[2]
-    if files.precision == "int8":
-        assert files.float_layers and files.figures["largest"] <= 0.03
-    else:
-        assert files.figures["not_accepted"]
+    assert told[-1].endswith("accepted")
+    assert files.precision == "int8"
+    assert "features.4.0" in files.float_layers[0]
+    assert len(files.float_layers) == 1
+    images = sorted(data.glob("*/*.png"))
+    exact, served = Classifier.load(folder, engine="torch", precision="float32"), Classifier.load(folder)
+    assert served.precision == "int8"
+    np.testing.assert_allclose(served.predict(images), exact.predict(images), atol=0.04)
+
+
+def test_where_nothing_is_accepted_float32_serves_and_the_figures_are_kept(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(acceptance.LIMITS, "largest", 0.0)
+    folder = made(tmp_path / "model")
+    files = optimize_bundle(folder, data, say=lambda text: None).files
+    assert (files.precision, files.float_layers) == ("float32", ())
+    assert any("largest difference" in problem for problem in files.figures["not_accepted"])
     images = sorted(data.glob("*/*.png"))
     exact, served = Classifier.load(folder, engine="torch", precision="float32"), Classifier.load(folder)
     assert served.engine == "openvino"
-    np.testing.assert_allclose(served.predict(images), exact.predict(images), atol=0.06)
+    np.testing.assert_allclose(served.predict(images), exact.predict(images), atol=0.01)
 
 
 def test_without_images_it_stays_in_float32(data, tmp_path, capsys):
@@ -217,7 +232,7 @@ def test_wheels_travel_for_an_endpoint_without_a_network(tmp_path):
         ([0.1, 0.2, 0.79, 0.9], []),
         ([0.1, 0.24, 0.8, 0.9], ["mean", "largest"]),
         ([0.1, 0.85, 0.8, 0.9], ["AUC", "mean", "largest", "1 of 4 decisions"]),
-        ([0.1, float("nan"), 0.8, 0.9], ["AUC", "mean", "largest"]),
+        ([0.1, float("nan"), 0.8, 0.9], ["mean", "largest"]),
     ],
 )
 def test_what_is_accepted(other, problems):

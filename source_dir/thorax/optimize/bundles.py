@@ -30,10 +30,10 @@ from thorax.serving.engines.openvino_engine import OpenVinoEngine, converted
 from thorax.serving.engines.torch_engine import TorchEngine, candidates
 from thorax.serving.reference_images import reference_images
 
-#: Shares of the layers that go back to float32, one try after the other.
-SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
-#: Images that the layers' outputs are compared on.
-COMPARED = 8
+#: Layers that go back to float32, one try after the other; at most half of them.
+FLOAT_LAYERS = (0, 1, 2, 4, 8, 16)
+#: Calibration images that the layers are ranked on.
+RANKED_ON = 24
 #: The converted network in float32 may differ from torch's by this.
 CONVERSION = 1e-3
 #: What the serving image installs; see docs/hosting.md.
@@ -142,12 +142,9 @@ def _quantize(
     say(f"calibrating on {len(x)} images, comparing on {len(wanted)} others")
     ranked: list[str] = []
     figures: dict[str, Any] = {}
-    tried: set[int] = set()
-    for share in SHARES:
-        count = round(share * len(ranked)) if share else 0
-        if count in tried:
-            continue
-        tried.add(count)
+    for count in FLOAT_LAYERS:
+        if count > len(ranked) // 2:
+            break
         layers = tuple(ranked[:count])
         int8 = quantized(model, x, layers)
         measured = Figures.of(
@@ -160,7 +157,7 @@ def _quantize(
         if not problems:
             return int8, figures, layers
         figures["not_accepted"] = problems
-        ranked = ranked or layers_by_harm(model, int8, x[:COMPARED])
+        ranked = ranked or layers_by_harm(model, int8, x[:RANKED_ON])
     return None, figures, ()
 
 
