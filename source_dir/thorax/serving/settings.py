@@ -94,8 +94,8 @@ class ServerSettings:
 
 #: Former name of a setting -> its name now.
 FORMER = {"max_films": "max_images"}
-#: Variables with the same prefix that are no ServerSettings: the bundle's folder, Replicas, the tests.
-OTHER_VARIABLES = ("bundle", "replicas", "max_replicas", "cpus", "gpus", "realdata")
+#: Variables with the same prefix that are no ServerSettings: the bundle's folder, what a probe measured, Replicas, the tests.
+OTHER_VARIABLES = ("bundle", "cache", "replicas", "max_replicas", "cpus", "gpus", "realdata")
 
 
 def bundle_folder(default: Path, environment: Mapping[str, str] | None = None) -> Path:

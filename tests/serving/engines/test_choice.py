@@ -40,7 +40,7 @@ class Constant:
 @pytest.fixture
 def constant(monkeypatch, tmp_path):
     """Registers an engine of these (precision, off, seconds); an empty cache folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("THORAX_CACHE", str(tmp_path / "cache"))
 
     def register(*candidates):
         made = {precision: lambda args=(precision, *more): Constant(*args) for precision, *more in candidates}
@@ -55,7 +55,7 @@ def test_the_fastest_safe_one_is_taken_and_remembered(bundle, constant, tmp_path
     classifier = Classifier.load(bundle, engine="constant")
     assert (classifier.engine, classifier.precision) == ("constant", "bfloat16")
     assert "not constant int8: a probability moves by 0.45" in str(classifier.choice)
-    (file,) = (tmp_path / "cache" / "thorax").iterdir()
+    (file,) = (tmp_path / "cache").iterdir()
     rates = json.loads(file.read_text())
     assert set(rates) == {"constant float32", "constant bfloat16"}
     file.write_text(json.dumps({"constant float32": 9.0, "constant bfloat16": 1.0}))
