@@ -94,7 +94,7 @@ class ServerSettings:
 
 #: Former name of a setting -> its name now.
 FORMER = {"max_films": "max_images"}
-#: Variables with the same prefix that are no ServerSettings: the bundle's folder, what a probe measured, Replicas, the tests.
+#: Variables with the same prefix that are no ServerSettings: places, Replicas, the tests.
 OTHER_VARIABLES = ("bundle", "cache", "replicas", "max_replicas", "cpus", "gpus", "realdata")
 
 
