@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
@@ -180,7 +180,7 @@ def check(
 # -- The two servers ---------------------------------------------------------------------------------------------------
 
 
-def ours(model: Path, more: list[str]) -> tuple[list[str], dict[str, str], int]:
+def ours(model: Path, more: Sequence[str] = ()) -> tuple[list[str], dict[str, str], int]:
     port = free_port()
     return (
         [sys.executable, str(ROOT / "launch" / "deploy.py"), "--local", str(model), "--port", str(port), *more],

@@ -121,7 +121,9 @@ def optimize(
             f"OpenVINO's {bundle.network} answers otherwise than torch's, by {network.difference(exact, plain):.4f};"
             " the bundle stays as it was"
         )
-    chosen, engine, figures, layers = model, exact, {}, ()
+    chosen, engine = model, exact
+    figures: dict[str, Any] = {}
+    layers: tuple[str, ...] = ()
     if examples is not None:
         found, figures, layers = _quantize(model, network, examples, exact, say)
         if found is not None:
