@@ -62,6 +62,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What servers measure is kept for this session alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THORAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def signals_as_before() -> Iterator[None]:
     """For tests that run the trainer in this process: it answers signals, and nobody takes that back."""

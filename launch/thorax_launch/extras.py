@@ -6,6 +6,8 @@ from __future__ import annotations
 EXTRAS = {
     "train": ("sklearn", "matplotlib", "jinja2", "tqdm", "pydicom", "sagemaker_training", "pyarrow"),
     "serve": ("starlette", "uvicorn", "httptools", "uvloop", "prometheus_client"),
+    "openvino": ("openvino",),
+    "optimize": ("nncf",),
     "tune": ("optuna",),
     "aws": ("boto3", "botocore", "sagemaker"),
     "ray": ("ray",),

@@ -21,12 +21,13 @@ def cpu_has_bfloat16() -> bool:
 
 
 def cpu_model() -> str:
-    """The CPU's name."""
+    """Name and instruction sets of the CPU, so far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
+    except OSError:
         return platform.processor() or platform.machine()
+    found = [line for line in lines[:40] if line.startswith(("model name", "flags", "Features"))]
+    return "; ".join(found) or platform.machine()
 
 
 def may_have_gpu(devices: Path = Path("/dev")) -> bool:

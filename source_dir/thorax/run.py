@@ -26,6 +26,7 @@ from thorax.errors import ThoraxError
 from thorax.job import Job
 from thorax.result import Facts, Outputs, TrainingResult, last_lines, save_result, score
 from thorax.run_setup import RunContext, prepare
+from thorax.serving.bundle import Bundle
 from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
 from thorax.training import distributed, memory
@@ -267,6 +268,25 @@ def save(
     }
     facts = Facts(trainer, machine)
     result = save_result(run.job, run.config, data.parts, scores, facts, source_dir)
+    if run.config.optimize:
+        optimize_result(run, data)
     for text in last_lines(result, data.parts, scores):
         run.say(text)
     return result
+
+
+def optimize_result(run: RunContext, data: LoadedData) -> None:
+    """Quantises the bundle's network on the validation images; where that fails, the bundle is as good as without."""
+    from thorax.optimize.bundles import optimize  # late: needs OpenVINO and NNCF
+    from thorax.optimize.examples import Examples
+
+    part = data.parts.validation
+    try:
+        sources = [sample.source for sample in part.samples]
+        examples = Examples.read(data.preprocessing, sources, part.targets, part.patients)
+        made = optimize(Bundle.load(run.job.model_dir), examples, say=run.say)
+    except ThoraxError as error:
+        run.say(f"warning: optimize=true: {error}; the bundle is served without")
+    else:
+        for text in made.table().splitlines():
+            run.say(f"optimized: {text}")

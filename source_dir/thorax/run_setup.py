@@ -15,6 +15,7 @@ from thorax.config.reference import shown
 from thorax.config.validate import check_machine
 from thorax.errors import ThoraxError
 from thorax.job import Job
+from thorax.optimize.quantization import check_installed
 from thorax.serving.bundle_writer import check_folder
 from thorax.tracking.progress import say
 from thorax.training.inputs import Hardware
@@ -55,6 +56,8 @@ def prepare(job: Job, config: TrainingConfig, device: torch.device, readable: bo
     started, process = time.monotonic(), job.process
     check_machine(config, device=device.type, processes=process.world_size, processes_here=process.local_world_size)
     candidates(config.precision_dtype, device)  # raises for what the device lacks
+    if config.optimize:
+        check_installed("optimize=true")
     job.channel("train")
     weights = find_weights(job, config)
     stop = Stop().listen()

@@ -183,7 +183,7 @@ def test_an_unreadable_image_is_named(bundle, tmp_path):
 
 
 def test_the_classifier_is_in_evaluation_mode(bundle):
-    assert not any(module.training for module in Classifier.load(bundle).net.modules())
+    assert not any(module.training for module in Classifier.load(bundle, engine="torch").choice.engine.net.modules())
 
 
 # --- a model.tar.gz, and what a notebook shows

@@ -17,7 +17,6 @@ from thorax.data.images import DecodeError
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.serving import precision as serving_precision
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
 
@@ -39,20 +38,6 @@ def test_the_same_probabilities_in_every_precision(bundle, precision, within):
     want = uncalibrated(bundle).sigmoid().numpy()
     assert np.ptp(want, axis=0).min() > 0.03  # the images differ
     np.testing.assert_allclose(p, want, atol=within)
-
-
-def test_bfloat16_that_moves_a_probability_is_not_served(bundle, monkeypatch):
-    monkeypatch.setattr("thorax.serving.precision.cpu_has_bfloat16", lambda: True)
-    assert Classifier.load(bundle).precision == "bfloat16"
-    monkeypatch.setattr(serving_precision, "TOLERANCE", 1e-7)
-    classifier = Classifier.load(bundle)
-    assert classifier.precision == "float32"
-    np.testing.assert_allclose(classifier.predict(PNGS), uncalibrated(bundle).sigmoid().numpy(), atol=2e-6)
-
-
-def test_a_cpu_without_bfloat16_serves_float32(bundle, monkeypatch):
-    monkeypatch.setattr("thorax.serving.precision.cpu_has_bfloat16", lambda: False)
-    assert Classifier.load(bundle).precision == "float32"
 
 
 def test_every_kind_of_image_and_every_batch_give_the_same(classifier, tmp_path):

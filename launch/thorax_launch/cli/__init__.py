@@ -19,6 +19,7 @@ COMMANDS = {
     "leaderboard": "the jobs of a search, best first",
     "follow": "the log of a running SageMaker job",
     "evaluate": "score a bundle on labelled images",
+    "optimize": "write a faster int8 network into a bundle",
     "deploy": "serve a bundle, here or as an endpoint",
     "predict": "images to a bundle, a server or an endpoint",
     "batch": "score a folder of images, here or as a batch transform",

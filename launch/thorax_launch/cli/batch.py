@@ -103,7 +103,7 @@ def on_this_machine(args: argparse.Namespace) -> int:
         )
     else:
         assert data is not None  # says main
-        options = BatchOptions(args.batch, args.workers, args.threads, args.precision)
+        options = BatchOptions(args.batch, args.workers, args.threads, args.precision, args.engine)
         predict_folder(args.local, data, args.out, data_format=args.data_format, options=options)
     return 0
 
@@ -150,10 +150,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--precision",
-        choices=("auto", "float32", "bfloat16"),
+        choices=("auto", "float32", "bfloat16", "int8"),
         default="auto",
-        help="default: bfloat16 where the machine has it and it is safe",
+        help="default: the fastest, as measured, that gives float32's answers",
     )
+    flags.add_engine(p)
     flags.add_transform(p)
     flags.for_aws(p, p)("--endpoint", default="", metavar="NAME", help="ask this endpoint, with BUNDLE behind it")
     flags.add_settings(p)

@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         help="app: uvicorn (default); ray: Ray Serve, as AWS's image; torchserve: as AWS's older image",
     )
     g.add_argument("--port", type=int, default=8080, metavar="N", help="default: 8080; 0: a free one")
+    flags.add_engine(g)
     flags.add_endpoint(p)
     flags.add_settings(p)
     return p
@@ -56,9 +57,10 @@ def parser() -> argparse.ArgumentParser:
 def local(args: argparse.Namespace) -> int:
     """Serves until it is stopped."""
     flags.check_local(args)
+    chosen = {} if args.engine == "auto" else {"engine": args.engine}
     server = importlib.import_module(f"thorax_launch.local.serve_{args.server}")  # late: --help is instant
     try:
-        return int(server.serve(Path(args.bundle), args.port))
+        return int(server.serve(Path(args.bundle), args.port, **chosen))
     except KeyboardInterrupt:  # before the server was up, or after it had answered everything
         return 0
 

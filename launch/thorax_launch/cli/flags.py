@@ -150,6 +150,16 @@ def add_machine(p: argparse.ArgumentParser) -> None:
     add("--wheels", type=Path, metavar="DIR", help="wheels to install from, where the job has no network")
 
 
+def add_engine(p: Any) -> None:
+    """--engine, of a server or of scoring on this machine."""
+    p.add_argument(
+        "--engine",
+        choices=("auto", "torch", "openvino"),
+        default="auto",
+        help="auto: OpenVINO where the bundle holds its files (`thorax optimize`), else torch; default: auto",
+    )
+
+
 def add_settings(p: argparse.ArgumentParser) -> None:
     """Where on AWS: flags over thorax.yaml over the SDK's config.yaml over the session."""
     group = p.add_argument_group("account (flags > thorax.yaml > SageMaker SDK config.yaml > AWS session)")

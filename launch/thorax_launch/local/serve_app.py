@@ -38,6 +38,7 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: uvicorn drains, then raises it again
     with listen(host, port) as socket, suppress(KeyboardInterrupt):
         service = Service.start(bundle, chosen)
+        print(service.classifier.choice, flush=True)
         show(f"serving {bundle} at http://{host}:{socket.getsockname()[1]}/")
         config = uvicorn.Config(
             create_app(lambda: service),

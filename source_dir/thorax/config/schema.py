@@ -237,6 +237,9 @@ class ScoreFields:
         "temperature", "temperature: divide each label's logit by a number fitted on validation, so that probabilities"
         " mean more; decisions stay the same; or none", choices=("temperature", "none"))
     bootstrap_samples: int = parameter(1000, "patients are resampled this often for the intervals", low=0, high=100000)
+    optimize: bool = parameter(
+        False, "quantise the network to int8 on the validation images for OpenVINO, as `thorax optimize` does; needs"
+        " the packages openvino and nncf", affects_result=False)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from thorax.data.images import DecodeError, Preprocessing
 from thorax.data.samples import SampleSet
@@ -114,6 +112,9 @@ def typical_images(samples: SampleSet, preprocessing: Preprocessing) -> OutOfDis
 
 def _shrunk(images: np.ndarray) -> np.ndarray:
     """(N, 256) float64, each of mean 0 and std 1; an even image stays at 0."""
+    import torch  # late: a server needs it for warnings alone
+    import torch.nn.functional as F
+
     x = torch.from_numpy(np.ascontiguousarray(images)).float()[:, None]
     small = F.adaptive_avg_pool2d(x, SIDE).flatten(1).double().numpy()
     small -= small.mean(1, keepdims=True)

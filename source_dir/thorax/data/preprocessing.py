@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from thorax.data.decoders import GREY, DecodeError, decode
 from thorax.data.source import Source
 from thorax.errors import ThoraxError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Preprocessing:
         Returns:
             (N, channels, height, width) float32, on the images' device.
         """
+        import torch  # late: a server without torch uses `array`
+
         x = images.to(torch.float32).unsqueeze(1)
         if self.normalization == "image":
             std, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True, correction=0)
@@ -114,6 +118,18 @@ class Preprocessing:
         else:
             x = (x / 255.0 - self.mean) / self.std
         return x.expand(-1, self.channels, -1, -1) if self.channels > 1 else x
+
+    def array(self, images: np.ndarray) -> np.ndarray:
+        """As `tensor`, in numpy: (N, height, width) uint8 -> (N, channels, height, width) float32."""
+        x = images.astype(np.float32)[:, None]
+        if self.normalization == "image":
+            mean = images.mean(axis=(1, 2), dtype=np.float64)
+            std = np.maximum(images.std(axis=(1, 2), dtype=np.float64), 1.0)
+            x -= mean.astype(np.float32)[:, None, None, None]
+            x /= std.astype(np.float32)[:, None, None, None]
+        else:
+            x = (x / np.float32(255) - np.float32(self.mean)) / np.float32(self.std)
+        return np.repeat(x, self.channels, axis=1) if self.channels > 1 else x
 
     def to_dict(self) -> dict[str, Any]:
         """The description as bundles store it, in the words of bundle format 1: normalization=film, deviation."""

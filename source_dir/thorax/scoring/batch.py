@@ -52,7 +52,9 @@ def predict_folder(
     """
     folder, data, out, options = Path(bundle), Path(data), Path(out), options or BatchOptions()
     check_table(out, "--out")
-    classifier = Classifier.load(folder, precision=options.precision, threads=1, batch=options.batch)
+    classifier = Classifier.load(
+        folder, engine=options.engine, precision=options.precision, threads=1, batch=options.batch
+    )
     space = classifier.bundle.space
     images = images_to_score(data, space, data_format)
     cpus = free_cpus()
@@ -62,9 +64,10 @@ def predict_folder(
         "data": str(data.resolve()),
         "batch": options.batch,
         "precision": classifier.precision,
+        "engine": classifier.engine,
     }
-    network, device = classifier.bundle.network, classifier.device.type
-    print(f"{len(images)} images, {network} in {classifier.precision} on {device}", flush=True)
+    network, device = classifier.bundle.network, classifier.device
+    print(f"{len(images)} images, {network}; {classifier.choice}", flush=True)
     partial = out.with_name(f"{out.name}.partial")
     workers = options.workers if options.workers is not None else max(1, cpus // 4)
     how = replace(options, workers=workers, threads=1 if device == "cuda" else options.threads or cpus)

@@ -57,14 +57,14 @@ class BatchOptions:
         batch: images of one forward pass, at least 1.
         workers: processes that read images ahead; None is one for four CPUs, 0 reads in this process.
         threads: forward passes at once, each on one CPU; None is all CPUs that are free. On a GPU it is always one.
-        precision: auto (bfloat16 where the machine has it and no probability moves by more than 0.01), float32 or
-            bfloat16.
+        precision, engine: see Classifier.
     """
 
     batch: int = 32
     workers: int | None = None
     threads: int | None = None
     precision: str = "auto"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         if self.batch < 1 or (self.workers or 0) < 0 or (self.threads is not None and self.threads < 1):

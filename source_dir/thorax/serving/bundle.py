@@ -5,6 +5,7 @@ bundle.json   labels, network, preprocessing, thresholds, configuration, split h
 split.csv     id, patient and part of every image the run saw
 code/         inference.py and deployment.py, and the package they need
 config.yaml   tells AWS's Ray Serve image what to start
+engine/       an optimized network, after `thorax optimize`
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import json
 import shutil
 import weakref
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from thorax import models
 from thorax.data.images import Preprocessing
@@ -24,6 +25,10 @@ from thorax.labels import LabelSpace
 from thorax.serving.bundle_archive import unpack
 from thorax.serving.bundle_card import card
 from thorax.serving.bundle_contents import VERSION, BundleContents
+from thorax.serving.engines.engine_files import EngineFiles, digest_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 WEIGHTS, DESCRIPTION, SPLIT, CODE, RAY = ("model.pt", "bundle.json", "split.csv", "code", "config.yaml")
 
@@ -88,6 +93,7 @@ class Bundle(BundleContents):
                 typical_images=stored.get("films"),
                 training_data=stored.get("training_data"),
                 versions=stored["versions"],
+                engine=EngineFiles.from_dict(stored.get("engine")),
             )
             bundle.temperatures  # noqa: B018  raises where the calibration has another form
             return bundle
@@ -97,6 +103,11 @@ class Bundle(BundleContents):
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ThoraxError(f"{file} is damaged ({error}); take the bundle from the job again") from None
+
+    @cached_property
+    def version(self) -> str:
+        """The first twelve hexadecimal digits of the SHA-256 of the weights; "" where they cannot be read."""
+        return digest_of(self.folder / WEIGHTS)[:12]
 
     def build_network(self) -> nn.Module:
         """The network with the bundle's weights, on the CPU, in evaluation mode.

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
-import torch
 
 import thorax
 from thorax.data.images import Preprocessing
 from thorax.evaluation.calibration import temperatures_of
 from thorax.labels import LabelSpace
+from thorax.serving.engines.engine_files import EngineFiles
 
 VERSION = 1
 
 
 def _versions() -> dict[str, str]:
-    return {"thorax": thorax.__version__, "torch": torch.__version__}
+    return {"thorax": thorax.__version__, "torch": torch_version()}
+
+
+def torch_version() -> str:
+    """The version of torch that is installed, which is not imported for it; "" without torch."""
+    if torch := sys.modules.get("torch"):
+        return str(torch.__version__)  # with the build, such as +cu128
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +50,7 @@ class BundleContents:
         typical_images: what the training images look like, see OutOfDistributionDetector, or None.
         training_data: prevalence, view, sex and age of the training images (evaluation.population.describe), or None.
         versions: of the packages that made the bundle.
+        engine: files of an optimized network, or None.
     """
 
     network: str
@@ -53,6 +66,7 @@ class BundleContents:
     typical_images: dict[str, Any] | None = None
     training_data: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=_versions)
+    engine: EngineFiles | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -81,4 +95,5 @@ class BundleContents:
             "films": self.typical_images,
             **({"training_data": self.training_data} if self.training_data else {}),
             "versions": self.versions,
+            **({"engine": self.engine.to_dict()} if self.engine else {}),
         }

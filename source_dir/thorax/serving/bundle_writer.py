@@ -14,11 +14,12 @@ from thorax.errors import ThoraxError
 from thorax.files import source_file, write_whole
 from thorax.serving.bundle import CODE, DESCRIPTION, RAY, SPLIT, WEIGHTS
 from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.engines.engine_files import FOLDER
 
 STAGE = ".partial"
 #: What of source_dir travels with a bundle: the serving entry points and the package without the trainer.
 _SERVING = ("inference.py", "deployment.py", "thorax")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training", "_source")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training", "optimize", "_source")
 #: Replicas and their share of CPUs and GPUs are settings (THORAX_REPLICAS ...), see serving/settings.py.
 _RAY = b"""applications:
   - name: thorax
@@ -67,12 +68,8 @@ def write_bundle(
         write_whole(split_table.encode(), stage / SPLIT, "bundle")
         write_whole(_RAY, stage / RAY, "bundle")
         (stage / CODE).mkdir()
-        for name in _SERVING:
-            source = source_dir / name if source_dir else source_file(name)
-            if source.is_dir():
-                shutil.copytree(source, stage / CODE / name, ignore=_LEFT_OUT)
-            else:
-                shutil.copyfile(source, stage / CODE / name)
+        copy_code(stage / CODE, source_dir)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)  # of the weights before
         (folder / DESCRIPTION).unlink(missing_ok=True)
         shutil.rmtree(folder / CODE, ignore_errors=True)
         for part in (WEIGHTS, SPLIT, RAY, CODE):
@@ -84,3 +81,19 @@ def write_bundle(
         ) from None
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def copy_code(target: Path, source_dir: Path | None = None) -> None:
+    """Puts the serving code into an existing folder, in place of what is there under its names.
+
+    Args:
+        target: code/ of a bundle.
+        source_dir: where it lies; default: where `source_file` finds it.
+    """
+    for name in _SERVING:
+        source = source_dir / name if source_dir else source_file(name)
+        if source.is_dir():
+            shutil.rmtree(target / name, ignore_errors=True)
+            shutil.copytree(source, target / name, ignore=_LEFT_OUT)
+        else:
+            shutil.copyfile(source, target / name)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from thorax.data.images import DecodeError
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
+from thorax.evaluation import calibration
 from thorax.machine import free_cpus
-from thorax.models import fuse_batchnorm, heat_maps
-from thorax.serving.bundle import WEIGHTS, Bundle
+from thorax.serving.bundle import Bundle
+from thorax.serving.engines.choice import choose
+from thorax.serving.engines.engine import EngineRequest
 from thorax.serving.heat_map import HeatMap
 from thorax.serving.image_inputs import ImageInput, as_file
-from thorax.serving.precision import PRECISIONS, choose_precision, probabilities
+from thorax.serving.reference_images import reference_images
+
+if TYPE_CHECKING:
+    import torch
 
 #: Prepared images (N, height, width) uint8 -> (N, L) float32 probabilities.
 Score = Callable[[np.ndarray], np.ndarray]
@@ -33,21 +35,25 @@ class Classifier:
     Args:
         bundle: what to serve.
         device: default: a GPU if there is one.
-        precision: auto (bfloat16 where the machine has it and no probability moves by more than 0.01), float32 or
-            bfloat16.
+        engine: auto (OpenVINO where the bundle holds its files and it is installed, else torch), torch or openvino.
+        precision: auto (the fastest, as measured, that gives float32's probabilities within 0.01; int8 where `thorax
+            optimize` made and accepted it), float32, bfloat16 or int8.
         threads: threads of one forward pass on a CPU. One is best where several passes run at once, as in
             `predict_each` and in a server: threads of one pass wait for each other.
         batch: images of one forward pass, at most.
+        passes: forward passes that run at once; default: one for each of the free CPUs' `threads`.
 
     Attributes:
         labels: names of the L columns of `predict`; of two exclusive classes the positive one alone.
         thresholds: by label, probabilities in 0..1 at or above which it is found; empty for three or more exclusive
             classes, of which the most probable one is predicted.
         version: twelve hexadecimal digits that tell one model from another, of the SHA-256 of its weights.
-        precision: the one chosen, float32 or bfloat16.
+        choice: the engine that computes, and the figures it was chosen by.
+        engine, precision, device: of it, such as openvino, int8 and cpu.
 
     Raises:
-        ThoraxError: another precision, a number below 1, or weights that do not fit the bundle.
+        ThoraxError: another engine or precision or one that cannot be had here, a number below 1, or weights that do
+            not fit the bundle.
 
     Examples:
         >>> classifier = Classifier.load("runs/my-job/model")
@@ -60,16 +66,15 @@ class Classifier:
         bundle: Bundle,
         device: torch.device | None = None,
         *,
+        engine: str = "auto",
         precision: str = "auto",
         threads: int = 1,
         batch: int = 16,
+        passes: int | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ThoraxError(f"precision={precision} is not one of {', '.join(PRECISIONS)}")
-        if batch < 1 or threads < 1:
-            raise ThoraxError(f"batch={batch} and threads={threads} must be 1 or more")
+        at_once = passes or max(1, free_cpus() // max(1, threads))
+        request = EngineRequest(engine, precision, device, threads, at_once, batch)
         self.bundle, self.batch, self.threads = bundle, batch, threads
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.labels = bundle.labels
         self.thresholds: dict[str, float] = (
             {}
@@ -77,19 +82,16 @@ class Classifier:
             else {name: float(bundle.thresholds.get(name, 0.5)) for name in self.labels}
         )
         self.detector = OutOfDistributionDetector.from_dict(bundle.typical_images)
-        self.version = version_of(bundle)
+        self.version = bundle.version
         self._decoding = threading.BoundedSemaphore(free_cpus() + 1)  # more at once would only take more memory
         self._explaining = threading.Lock()
         self._explained: torch.nn.Module | None = None
-        self._temperatures = torch.tensor(bundle.temperatures, dtype=torch.float32, device=self.device)
-        self._per_thread = threading.local()
-        self._set_threads()
-        images = bundle.preprocessing
-        fused = fuse_batchnorm(bundle.build_network(), (images.channels, images.height, images.width))
-        fused = fused.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        references = self._references()
-        self.net, self.precision = choose_precision(fused, precision, self._input(references), bundle.space.task)
-        for count in {1, min(4, batch), batch}:  # a first pass at the sizes in use, so that no caller waits for it
+        self._temperatures = bundle.temperatures
+        references = reference_images(bundle.preprocessing, self.detector)
+        self.choice = choose(bundle, request, references, self._calibrated)
+        self._engine = self.choice.engine
+        self.engine, self.precision, self.device = self._engine.name, self._engine.precision, self._engine.device
+        for count in {1, min(4, batch), min(self._engine.batch, batch)}:  # a first pass, which no caller waits for
             self.score(np.resize(references, (count, *references.shape[1:])))
 
     @classmethod
@@ -98,7 +100,7 @@ class Classifier:
 
         Args:
             bundle: its folder, or its model.tar.gz.
-            settings: device, precision, threads, batch: see the class.
+            settings: device, engine, precision, threads, batch: see the class.
 
         Raises:
             ThoraxError: there is no bundle, or a damaged one.
@@ -106,7 +108,7 @@ class Classifier:
         return cls(Bundle.load(bundle), **settings)
 
     def __repr__(self) -> str:
-        return f"Classifier({self.bundle!r}, {self.precision} on {self.device.type})"
+        return f"Classifier({self.bundle!r}, {self.engine} {self.precision} on {self.device})"
 
     # -- Images in, probabilities out ----------------------------------------------------------------------------------
 
@@ -131,7 +133,6 @@ class Classifier:
                 prepared.append(error)
         return prepared
 
-    @torch.inference_mode()
     def score(self, images: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of prepared images, at most `batch` of them in one forward pass.
 
@@ -141,7 +142,6 @@ class Classifier:
         Returns:
             (N, L) float32 in 0..1.
         """
-        self._set_threads()
         parts = [self._probabilities(images[k : k + self.batch]) for k in range(0, len(images), self.batch)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.labels)), np.float32)
 
@@ -229,11 +229,16 @@ class Classifier:
         """
         if label not in self.labels:
             raise ThoraxError(f"label {label} is not one of {', '.join(self.labels)}")
-        self._set_threads()
-        outputs = torch.tensor([self.labels.index(label)], device=self.device)
+        import torch  # late: only heat maps need torch whatever the engine
+
+        from thorax.models import heat_maps
+
+        device = torch.device(self.device)
+        x = self.bundle.preprocessing.tensor(torch.from_numpy(image[None].copy()).to(device))
         with self._explaining:  # Grad-CAM hooks into the network: it has one of its own, which no prediction uses
-            self._explained = self._explained or copy.deepcopy(self.net)
-            found = heat_maps(self._explained, self._input(image[None]), outputs)[0]
+            torch.set_num_threads(self.threads)
+            self._explained = self._explained or self.bundle.build_network().to(device)
+            found = heat_maps(self._explained, x, torch.tensor([self.labels.index(label)], device=device))[0]
         return HeatMap(label, np.asarray(found.cpu().numpy(), np.float32), image)
 
     # -- What probabilities mean ---------------------------------------------------------------------------------------
@@ -255,37 +260,18 @@ class Classifier:
 
     # -- Inside --------------------------------------------------------------------------------------------------------
 
-    def _input(self, images: np.ndarray) -> torch.Tensor:
-        x = self.bundle.preprocessing.tensor(
-            torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self.device)
-        )
-        return x.contiguous(memory_format=torch.channels_last)
+    @property
+    def largest_pass(self) -> int:
+        """Images of one pass beyond which an image costs no less, at most `batch`."""
+        return min(self.batch, self._engine.batch)
+
+    @property
+    def waits(self) -> bool:
+        """Whether an image in a larger pass costs so much less that it is worth waiting for others."""
+        return self._engine.waits
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
-        logits = self.net(self._input(images)).float() / self._temperatures
-        return np.asarray(probabilities(logits, self.bundle.space.task).cpu().numpy(), np.float32)
+        return self._calibrated(self._engine.logits(images))
 
-    def _set_threads(self) -> None:
-        """Once per thread: OpenMP's number of threads belongs to the thread that calls it."""
-        if self.device.type == "cpu" and not getattr(self._per_thread, "threads", 0):
-            torch.set_num_threads(self.threads)
-            self._per_thread.threads = self.threads
-
-    def _references(self) -> np.ndarray:
-        """(4, height, width) uint8: images like those of training where the bundle knows them, and synthetic ones."""
-        height, width = self.bundle.preprocessing.height, self.bundle.preprocessing.width
-        rng = np.random.default_rng(0)
-        waves = np.sin(np.linspace(0, 9, height))[:, None] * np.cos(np.linspace(0, 7, width))[None]
-        images = [128 + 80 * waves, rng.normal(128, 40, (height, width))]
-        synthetic = [images[0] * 0.5 + images[1] * 0.5, 255 - images[0]]
-        images += self.detector.examples(height, width) if self.detector else synthetic
-        return np.stack(images).clip(0, 255).astype(np.uint8)
-
-
-def version_of(bundle: Bundle) -> str:
-    """The first twelve hexadecimal digits of the SHA-256 of a bundle's weights; "" where they cannot be read."""
-    try:
-        with (bundle.folder / WEIGHTS).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    except OSError:
-        return ""
+    def _calibrated(self, logits: np.ndarray) -> np.ndarray:
+        return calibration.probabilities(logits, self.bundle.space.task, self._temperatures)

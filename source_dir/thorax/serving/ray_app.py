@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import serve
 from starlette.applications import Starlette
 
 from thorax.serving.app import create_app
+from thorax.serving.engines.devices import has_gpu
 from thorax.serving.service import Service
 from thorax.serving.settings import Replicas, ServerSettings, bundle_folder
 
@@ -51,7 +51,7 @@ def application() -> Any:
         ThoraxError: a setting that does not fit.
     """
     wanted, settings = Replicas.from_environment(), ServerSettings.from_environment()
-    gpus = wanted.gpus if wanted.gpus >= 0 else float(torch.cuda.is_available())
+    gpus = wanted.gpus if wanted.gpus >= 0 else float(has_gpu())
     resources: dict[str, Any] = {"num_cpus": wanted.cpus, "num_gpus": gpus}
     if wanted.gpus == 0:  # Ray does not hide GPUs from a replica that asked for none
         resources["runtime_env"] = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}

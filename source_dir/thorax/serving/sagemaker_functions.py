@@ -11,8 +11,6 @@ from http import HTTPStatus
 from io import BufferedIOBase
 from typing import Any, NoReturn
 
-import torch
-
 from thorax.data.images import DecodeError
 from thorax.errors import ThoraxError
 from thorax.serving import pipeline
@@ -27,7 +25,12 @@ def model_fn(model_dir: str, context: Any = None) -> Classifier:
     """The classifier of the bundle in `model_dir`."""
     chosen = settings()
     return Classifier.load(
-        model_dir, device=_gpu(context), precision=chosen.precision, threads=chosen.threads or 1, batch=chosen.max_batch
+        model_dir,
+        device=_gpu(context),
+        engine=chosen.engine,
+        precision=chosen.precision,
+        threads=chosen.threads or 1,
+        batch=chosen.max_batch,
     )
 
 
@@ -78,10 +81,14 @@ def settings() -> ServerSettings:
     return ServerSettings.from_environment()
 
 
-def _gpu(context: Any) -> torch.device | None:
-    """The GPU that TorchServe gave this worker; None: the classifier chooses."""
+def _gpu(context: Any) -> Any:
+    """The torch.device of the GPU that TorchServe gave this worker; None: the classifier chooses."""
     number = getattr(context, "system_properties", {}).get("gpu_id")
-    return torch.device("cuda", number) if isinstance(number, int) and torch.cuda.is_available() else None
+    if not isinstance(number, int):
+        return None
+    import torch
+
+    return torch.device("cuda", number) if torch.cuda.is_available() else None
 
 
 def _attributes(context: Any) -> str:

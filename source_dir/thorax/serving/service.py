@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import thorax
 from thorax.serving import pipeline
 from thorax.serving.batcher import Batcher, PendingRequest
+from thorax.serving.bundle_contents import torch_version
 from thorax.serving.classifier import Classifier
+from thorax.serving.engines.devices import has_gpu
 from thorax.serving.metrics import Metrics
 from thorax.serving.readers import READERS
 from thorax.serving.request import RawRequest
@@ -36,8 +37,8 @@ class Service:
         self.pool = ThreadPoolExecutor(settings.max_queue, thread_name_prefix="request")
         self.batcher = Batcher(
             classifier.score,
-            max_batch=settings.max_batch,
-            max_wait=settings.max_wait_ms / 1000,
+            max_batch=min(settings.max_batch, classifier.largest_pass),
+            max_wait=settings.max_wait_ms / 1000 if classifier.waits else 0.0,
             workers=max(1, settings.workers),
             on_batch=self.metrics.batch_size.observe,
         )
@@ -52,8 +53,15 @@ class Service:
             ThoraxError: the folder is no bundle, or a damaged one.
         """
         began = time.monotonic()
-        placed = settings.placed(torch.cuda.is_available(), cpus)
-        classifier = Classifier.load(folder, precision=placed.precision, threads=placed.threads, batch=placed.max_batch)
+        placed = settings.placed(has_gpu(), cpus)
+        classifier = Classifier.load(
+            folder,
+            engine=placed.engine,
+            precision=placed.precision,
+            threads=placed.threads,
+            batch=placed.max_batch,
+            passes=placed.workers,
+        )
         service = cls(classifier, placed)
         service.metrics.load_seconds.set(time.monotonic() - began)
         return service
@@ -108,9 +116,12 @@ class Service:
             "preprocessing": bundle.preprocessing.to_dict(),
             "size": [bundle.preprocessing.height, bundle.preprocessing.width],
             "model_version": classifier.version,
+            "engine": classifier.engine,
             "precision": classifier.precision,
-            "device": classifier.device.type,
-            "versions": {"thorax": thorax.__version__, "torch": torch.__version__, "trained_with": bundle.versions},
+            "device": classifier.device,
+            "images_per_second": classifier.choice.rates,
+            "optimized": bundle.engine.summary() if bundle.engine else None,
+            "versions": {"thorax": thorax.__version__, "torch": torch_version(), "trained_with": bundle.versions},
             "limits": {name: getattr(settings, name) for name in limits},
             "content_types": list(READERS),
             "accepts": list(WRITERS),

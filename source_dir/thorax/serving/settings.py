@@ -21,7 +21,8 @@ class ServerSettings:
     """Settings of a server; each is the variable THORAX_<NAME>, for example THORAX_MAX_WAIT_MS=2.
 
     Attributes:
-        precision: auto, float32 or bfloat16 (see Classifier).
+        precision: auto, float32, bfloat16 or int8.
+        engine: auto, torch or openvino (see Classifier).
         workers: forward passes that run at once; 0: by the CPUs that are free, 1 on a GPU.
         threads: of the arithmetic of one forward pass; 0: the CPUs that are free, shared by the workers.
         max_batch: images of one forward pass, at most.
@@ -39,6 +40,7 @@ class ServerSettings:
     """
 
     precision: str = "auto"
+    engine: str = "auto"
     workers: int = 0
     threads: int = 0
     max_batch: int = 16
@@ -98,8 +100,8 @@ class ServerSettings:
 
 #: Former name of a setting -> its name now.
 FORMER = {"max_films": "max_images"}
-#: Variables with the same prefix that are no ServerSettings: the bundle's folder, Replicas, the tests.
-OTHER_VARIABLES = ("bundle", "replicas", "max_replicas", "cpus", "gpus", "realdata")
+#: Variables with the same prefix that are no ServerSettings: places, Replicas, the tests.
+OTHER_VARIABLES = ("bundle", "cache", "replicas", "max_replicas", "cpus", "gpus", "realdata")
 
 
 def bundle_folder(default: Path, environment: Mapping[str, str] | None = None) -> Path:
