@@ -43,7 +43,7 @@ def our_trainer(kit: Kit, train: SampleSet, **settings: Any) -> Iterator[Trainer
     torch.manual_seed(0)
     net = models.build(config.network, 1, len(train.space.outputs), 0.0, config.activation_checkpointing)
     validation = train.subset([0, 1, len(train) - 2, len(train) - 1], "validation")
-    with TemporaryDirectory(dir=kit.folder) as scratch, gpu_kernels(config.tf32, kit.device):
+    with TemporaryDirectory(dir=kit.folder) as scratch, gpu_kernels(config.tf32, kit.device, config.deterministic):
         yield Trainer(
             config,
             net,
