@@ -24,7 +24,7 @@ def test_without_a_gpu_it_says_so_in_one_line():
 
 
 def test_all_parts_run_in_small_and_are_written(tmp_path):
-    parts = "step,files,scoring,memory,jpeg,compile,bare,tests"
+    parts = "step,files,scoring,memory,jpeg,bare,tests"
     words = ["--small", "--device", "cpu", "--out", str(tmp_path / "out"), "--parts", parts]
     done = run([*KIT, *words])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
