@@ -165,14 +165,8 @@ def tests(a: argparse.Namespace, folder: Path, seconds: float) -> tuple[str, str
     if lacking := [name for name in ("pytest", "hypothesis") if util.find_spec(name) is None]:
         return "skipped", f"{', '.join(lacking)} is not installed"
     began, outcomes = time.monotonic(), []
-    many = [
-        "-n",
-        "8",
-        "--dist",
-        "load",
-        "--maxschedchunk",
-        "1",
-    ]  # those that start processes are first if util.find_spec("xdist") else []
+    # A test at a time each, so that those that start processes, which come first, run side by side.
+    many = ["-n", "8", "--dist", "load", "--maxschedchunk", "1"] if util.find_spec("xdist") else []
     for name, mark, more in (("tests", "gpu and not whole_gpu", many), ("alone", "whole_gpu", [])):
         words = ["-m", "pytest", "-q", "-m", mark, f"--junitxml={folder / name}.xml", "-p", "no:cacheprovider", *more]
         left = seconds - (time.monotonic() - began)

@@ -194,8 +194,8 @@ class Speed:
         True, "on a GPU, float32 convolutions and matrix products round their inputs to 10 bits after the point:"
         " several times faster; false: all 23", affects_result=False)
     deterministic: bool = parameter(
-        False, "on a GPU, only kernels that add in one order: the same run gives the same numbers bit for bit, also when"
-        " it is killed and resumed, on the same kind of GPU and the same versions; slower, as cuDNN may not try its"
+        False, "on a GPU, only kernels that add in one order: the same run gives the same numbers bit for bit, also"
+        " when it is killed and resumed, on the same kind of GPU and the same versions; slower, as cuDNN may not try its"
         " kernels; a CPU does so in any case", affects_result=False)
     channels_last: bool = parameter(True, "memory layout that convolutions are fastest in", affects_result=False)
     activation_checkpointing: bool = parameter(
