@@ -195,8 +195,8 @@ class Speed:
         " several times faster; false: all 23", affects_result=False)
     deterministic: bool = parameter(
         False, "on a GPU, only kernels that add in one order: the same run gives the same numbers bit for bit, also"
-        " when it is killed and resumed, on the same kind of GPU and the same versions; slower, as cuDNN may not try its"
-        " kernels; a CPU does so in any case", affects_result=False)
+        " when it is killed and resumed, on the same kind of GPU and the same versions; slower, as cuDNN may not try"
+        " its kernels; a CPU does so in any case", affects_result=False)
     channels_last: bool = parameter(True, "memory layout that convolutions are fastest in", affects_result=False)
     activation_checkpointing: bool = parameter(
         False, "keep only each block's input and compute the rest again in the backward pass: less memory, a third more"
