@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 
@@ -24,7 +25,7 @@ def gpu_kernels(tf32: bool, device: torch.device, deterministic: bool = False) -
     if device.type != "cuda":
         yield
         return
-    cudnn, filling = torch.backends.cudnn, torch.utils.deterministic
+    cudnn, filling = torch.backends.cudnn, cast(Any, torch.utils.deterministic)
     before = cudnn.benchmark, cudnn.allow_tf32, torch.get_float32_matmul_precision(), filling.fill_uninitialized_memory
     mode = torch.get_deterministic_debug_mode()
     if deterministic:  # read by cuBLAS at its first product; two buffers of 4 MiB for each size of work
