@@ -42,16 +42,15 @@ class Part:
 
 #: In this order, images first: the others read them.
 PARTS = (
-    Part("images", "images:run", 60),
-    Part("tests", "", 150),
+    Part("images", "images:run", 40),
     Part("step", "training:step", 100),
-    Part("files", "training:files", 150),
-    Part("scoring", "serving:run", 60),
-    Part("memory", "training:memory", 60),
+    Part("files", "training:files", 120),
+    Part("scoring", "serving:run", 45),
+    Part("tests", "", 85),
+    Part("bare", "serving:bare", 60),
+    Part("memory", "training:memory", 35),
+    Part("http", "serving:http", 45),
     Part("jpeg", "serving:jpeg", 20),
-    Part("compile", "training:compiled", 80),
-    Part("http", "serving:http", 60),
-    Part("bare", "serving:bare", 70),
 )
 
 
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--wheels", type=Path, metavar="DIR", help="wheels to install for this run, into a temporary folder")
     p.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal, with --small")
     p.add_argument("--small", action="store_true", help="tiny images, one process, seconds: does it run at all?")
-    p.add_argument("--minutes", type=float, default=7.5, help="for all parts together, at most (default: 7.5)")
+    p.add_argument("--minutes", type=float, default=7.0, help="for all parts together, at most (default: 7)")
     p.add_argument("--parts", type=lambda text: text.split(","), help="some parts, with commas (default: all)")
     p.add_argument("--part", help=argparse.SUPPRESS)
     p.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -166,7 +165,8 @@ def tests(a: argparse.Namespace, folder: Path, seconds: float) -> tuple[str, str
     if lacking := [name for name in ("pytest", "hypothesis") if util.find_spec(name) is None]:
         return "skipped", f"{', '.join(lacking)} is not installed"
     began, outcomes = time.monotonic(), []
-    many = ["-n", "6", "--dist", "load"] if util.find_spec("xdist") else []
+    # A test at a time each, so that those that start processes, which come first, run side by side.
+    many = ["-n", "8", "--dist", "load", "--maxschedchunk", "1"] if util.find_spec("xdist") else []
     for name, mark, more in (("tests", "gpu and not whole_gpu", many), ("alone", "whole_gpu", [])):
         words = ["-m", "pytest", "-q", "-m", mark, f"--junitxml={folder / name}.xml", "-p", "no:cacheprovider", *more]
         left = seconds - (time.monotonic() - began)

@@ -19,7 +19,7 @@ class Sizes:
         side: pixels a side that the networks see.
         stored: pixels a side of the small JPEGs.
         native: height and width of the large JPEGs.
-        different, links: images that are drawn, and how often each is linked.
+        different, links: images that are drawn, and how often each is linked: of the small and of the large ones.
         batch: images of a training step.
         large: pixels a side of the memory table, and its batches.
         warm, seconds: steps before the clock starts, and the least time on it.
@@ -32,11 +32,11 @@ class Sizes:
     stored: int = 256
     native: tuple[int, int] = (1100, 1300)
     different: tuple[int, int] = (4096, 512)
-    links: int = 8
+    links: tuple[int, int] = (6, 40)
     batch: int = 256
     large: tuple[int, tuple[int, ...]] = (896, (16, 64))
     warm: int = 12
-    seconds: float = 6.0
+    seconds: float = 4.0
     calls: int = 200
     workers: int = 15
 
@@ -47,7 +47,7 @@ SMALL = Sizes(
     stored=40,
     native=(64, 80),
     different=(16, 8),
-    links=1,
+    links=(1, 1),
     batch=4,
     large=(64, (2,)),
     warm=1,
@@ -119,6 +119,7 @@ class Window:
         kit: whose device is waited for, and whose sizes count.
         most: steps there are; the clock stops at the last one.
         at_start, at_end: called as the clock starts and stops.
+        ahead: batches that may lie ready before the first step, which are taken before the clock starts.
     """
 
     def __init__(
@@ -127,14 +128,16 @@ class Window:
         most: int = 10**9,
         at_start: Callable[[], None] = lambda: None,
         at_end: Callable[[], None] = lambda: None,
+        ahead: int = 0,
     ) -> None:
+        self.warm = min(kit.sizes.warm + ahead, most - 1)
         self.kit, self.most, self.at_start, self.at_end = kit, most, at_start, at_end
         self.steps, self.began, self.seconds, self.counted = 0, 0.0, 0.0, 0
 
     def step(self) -> bool:
         """After a step; True once the clock has stopped."""
         self.steps += 1
-        warm = min(self.kit.sizes.warm, self.most - 1)
+        warm = self.warm
         if self.steps == warm:
             self.kit.sync()
             self.at_start()

@@ -37,11 +37,11 @@ def run(kit: Kit) -> Figures:
     from thorax.data.images import Preprocessing
 
     s = kit.sizes
-    for folder, count, size in (
-        (small(kit), s.different[0], (s.stored, s.stored)),
-        (native(kit), s.different[1], s.native),
+    for folder, count, size, links in (
+        (small(kit), s.different[0], (s.stored, s.stored), s.links[0]),
+        (native(kit), s.different[1], s.native, s.links[1]),
     ):
-        draw(folder, count, size, s.links)
+        draw(folder, count, size, links)
         files = sorted(folder.glob("*/*"))[: min(200, count)]
         data = [file.read_bytes() for file in files]
         prepared, began = Preprocessing(s.side, s.side), time.perf_counter()
@@ -49,7 +49,7 @@ def run(kit: Kit) -> Figures:
             prepared.image(one)
         rate = len(data) / (time.perf_counter() - began)
         what = f"JPEGs of {size[1]}x{size[0]} px to {s.side} px"
-        note = f"{np.mean([len(one) for one in data]) / 1e3:.0f} kB each, {count} different ones, each {s.links} times"
+        note = f"{np.mean([len(one) for one in data]) / 1e3:.0f} kB each, {count} different ones, each {links} times"
         yield Figure(TABLE, what, "our decoder, one core", rate, note=note)
     began = time.perf_counter()
     pack(small(kit), packed(kit), s.side)
@@ -58,7 +58,7 @@ def run(kit: Kit) -> Figures:
         TABLE,
         f"thorax prepare pack to raw shards of {s.side} px",
         "ours, all cores",
-        s.different[0] * s.links / seconds,
+        s.different[0] * s.links[0] / seconds,
         note=f"{seconds:.1f} s",
     )
 

@@ -32,7 +32,7 @@ def run(kit: Kit) -> Figures:
     count = 16 * s.batch
     pixels = np.random.default_rng(0).integers(0, 256, (count, s.side, s.side), dtype=np.uint8)
     jpegs = [file.read_bytes() for file in sorted(images.small(kit).glob("*/*"))[: min(count, 4096)]]
-    for batch in sorted({16, 64, s.batch}):
+    for batch in sorted({16, s.batch, 2 * s.batch}):
         classifier = Classifier.load(bundle, device=kit.device, batch=batch)
         window = repeated(kit, lambda c=classifier: c.score(pixels), 0.4)  # type: ignore[misc]
         note = f"{classifier.precision}, uint8 images in memory to probabilities in memory, one thread"
@@ -116,14 +116,48 @@ def bare(kit: Kit) -> Figures:
             yield Figure(HEADROOM, where, "ours fused, CUDA graph", rate)
         del graph
     free()
-    grey = x[:, :1].contiguous(memory_format=torch.channels_last)
-    quick = torch.compile(fused)
-    yield Figure(
-        HEADROOM,
-        what,
-        "ours fused, torch.compile",
-        repeated(kit, lambda: quick(grey), 0.2).per_second(s.batch),  # type: ignore[no-untyped-call]
-    )
+    net = Scorer(fused).eval()
+    pixels = torch.randint(0, 256, (s.batch, s.side, s.side), dtype=torch.uint8).pin_memory()
+    note = "uint8 in pinned memory to probabilities on the host, read one batch later"
+    rate = repeated(kit, Behind(net, pixels, kit.device), 0.3).per_second(s.batch)
+    yield Figure(HEADROOM, what, "ours fused, one batch ahead", rate, note=note)
+    began = time.perf_counter()
+    quick = torch.compile(net)
+    quick(pixels.to(kit.device))
+    kit.sync()
+    note += f"; compiled in {time.perf_counter() - began:.0f} s"
+    rate = repeated(kit, Behind(quick, pixels, kit.device), 0.3).per_second(s.batch)
+    yield Figure(HEADROOM, what, "ours fused, torch.compile, one batch ahead", rate, note=note, target=">= 15000")
+
+
+class Scorer(torch.nn.Module):
+    """(N, H, W) uint8 -> (N, L) float32 probabilities, normalisation included, by a network in a short float."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        dtype = next(self.net.parameters()).dtype
+        x = ((pixels.to(torch.float32) / 255 - 0.5) / 0.25).to(dtype)[:, None]
+        found: torch.Tensor = self.net(x.contiguous(memory_format=torch.channels_last)).float().sigmoid()
+        return found
+
+
+class Behind:
+    """Sends a batch, then reads the one before: the GPU has work while the host reads."""
+
+    def __init__(self, net: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor, device: torch.device) -> None:
+        self.net, self.pixels, self.device = net, pixels, device
+        self.before: tuple[torch.Tensor, torch.cuda.Event] | None = None
+
+    def __call__(self) -> None:
+        answers = self.net(self.pixels.to(self.device, non_blocking=True)).to("cpu", non_blocking=True)
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()  # type: ignore[no-untyped-call]
+        if self.before is not None:
+            self.before[1].synchronize()  # type: ignore[no-untyped-call]
+        self.before = answers, event
 
 
 def _graph(net: torch.nn.Module, x: torch.Tensor) -> torch.cuda.CUDAGraph:
@@ -169,9 +203,9 @@ def http(kit: Kit) -> Figures:
 
     s, bundle = kit.sizes, bundle_of(kit)
     bodies = [file.read_bytes() for file in sorted(images.small(kit).glob("*/*"))[:64]]
-    settings = {"defaults": {}, "THORAX_MAX_BATCH=64": {"THORAX_MAX_BATCH": "64"}}
-    if s.calls < 10:
-        settings = {"defaults": {}}
+    settings: dict[str, dict[str, str]] = {"defaults": {}}
+    if s.calls >= 10:
+        settings["THORAX_MAX_BATCH=64"] = {"THORAX_MAX_BATCH": "64"}
     for name, variables in settings.items():
         command, _, port = serving.ours(bundle)
         with serving.started((command, variables, port)) as (found, cold):

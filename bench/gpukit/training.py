@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def our_trainer(kit: Kit, train: SampleSet, **settings: Any) -> Iterator[Trainer
     torch.manual_seed(0)
     net = models.build(config.network, 1, len(train.space.outputs), 0.0, config.activation_checkpointing)
     validation = train.subset([0, 1, len(train) - 2, len(train) - 1], "validation")
-    with TemporaryDirectory(dir=kit.folder) as scratch, gpu_kernels(config.tf32, kit.device):
+    with TemporaryDirectory(dir=kit.folder) as scratch, gpu_kernels(config.tf32, kit.device, config.deterministic):
         yield Trainer(
             config,
             net,
@@ -67,33 +68,38 @@ def a_batch(kit: Kit, train: SampleSet, count: int, side: int) -> Batch:
 
 
 def step(kit: Kit) -> Figures:
-    """From uint8 images in memory to updated weights, without and with our augmentation; peers have theirs ready."""
+    """From uint8 images in memory to updated weights; peers have theirs ready."""
     s, train = kit.sizes, images_of(images.small(kit))
     for network in s.networks:
         what = f"{network}, {s.side} px, batch {s.batch}"
-        for augmentation in ("none", "xray"):
-            with our_trainer(kit, train, network=network, augmentation_type=augmentation) as trainer:
-                batch = a_batch(kit, train, s.batch, s.side)
-                trainer.prepare_epoch()
-                window = repeated(kit, lambda t=trainer, b=batch: t.optimize(b), 0.5)  # type: ignore[misc]
-            side = "ours" if augmentation == "none" else "ours, augmented (xray)"
-            note = f"{kit.precision}, channels_last, AdamW; copy of uint8 images and normalisation included"
-            yield Figure(STEP, what, side, window.per_second(s.batch), note=note)
+        yield _our_step(kit, train, what, network=network)
+        if network == s.networks[0]:
+            yield _our_step(kit, train, what, network=network, augmentation_type="none")
         for name, work in peers.steps(kit, network):
             yield Figure(STEP, what, name, repeated(kit, work, 0.5).per_second(s.batch), note="its batch lies ready")
             del work
             free()
+        if network == s.networks[0]:
+            compiled = kit.device.type == "cuda"
+            yield _our_step(kit, train, what, network=network, compile=compiled)
+            large = f"{network}, {s.side} px, batch {2 * s.batch}"
+            yield _our_step(kit, train, large, network=network, batch_size=2 * s.batch)
+            yield _our_step(kit, train, what, network=network, deterministic=True)
 
 
-def compiled(kit: Kit) -> Figures:
-    """compile=true."""
-    s, train = kit.sizes, images_of(images.small(kit))
-    with our_trainer(kit, train, compile=kit.device.type == "cuda") as trainer:
-        batch = a_batch(kit, train, s.batch, s.side)
+def _our_step(kit: Kit, train: SampleSet, what: str, **settings: Any) -> Figure:
+    """A row of our step, named by what differs from the defaults."""
+    names = [f"{k}={str(v).lower()}" for k, v in settings.items() if k not in ("network", "batch_size")]
+    with our_trainer(kit, train, **settings) as trainer:
+        batch = a_batch(kit, train, trainer.config.batch_size, kit.sizes.side)
         trainer.prepare_epoch()
+        began = time.perf_counter()
+        trainer.optimize(batch)
+        kit.sync()
+        first = time.perf_counter() - began
         window = repeated(kit, lambda: trainer.optimize(batch), 0.5)
-    what = f"{s.networks[0]}, {s.side} px, batch {s.batch}"
-    yield Figure(STEP, what, "ours, augmented, compile=true", window.per_second(s.batch))
+    note = f"{kit.precision}, channels_last, AdamW; from uint8 images in memory; the first step took {first:.1f} s"
+    return Figure(STEP, what, ", ".join(["ours", *names]), window.per_second(len(batch.indices)), note=note)
 
 
 # -- From files ------------------------------------------------------------------------------------------------------
@@ -114,11 +120,11 @@ class Waited:
         self.total = self.trainer.meter.waited - self.start
 
 
-def our_files(kit: Kit, folder: Path, network: str) -> tuple[Window, float]:
+def our_files(kit: Kit, folder: Path, network: str, **settings: Any) -> tuple[Window, float]:
     """An epoch of our Trainer until the clock stops; the window, and the share of it spent waiting for images."""
-    with our_trainer(kit, images_of(folder), network=network) as trainer:
+    with our_trainer(kit, images_of(folder), network=network, **settings) as trainer:
         waited, real = Waited(trainer), trainer.optimize
-        window = Window(kit, trainer.steps_per_epoch, waited.begin, waited.end)
+        window = Window(kit, trainer.steps_per_epoch, waited.begin, waited.end, _ahead(kit))
 
         def optimize(batch: Batch) -> torch.Tensor:
             loss = real(batch)
@@ -131,32 +137,41 @@ def our_files(kit: Kit, folder: Path, network: str) -> tuple[Window, float]:
     return window, waited.total / max(window.seconds, 1e-9)
 
 
+def _ahead(kit: Kit) -> int:
+    """Batches that the workers hold ready when a slow first step ends."""
+    return 2 * kit.sizes.workers if kit.sizes.workers > 1 else 0
+
+
 def files(kit: Kit) -> Figures:
     """From JPEG files and from raw shards to updated weights, with each side's own augmentation."""
-    s = kit.sizes
-    goal = {"resnet50": ">= 3000"}
-    for network in s.networks:
-        what = f"{network} from JPEGs of {s.stored} px"
-        for source, folder in (
-            (what, images.small(kit)),
-            (f"{network} from raw shards", images.packed(kit)),
-            (f"{network} from JPEGs of {s.native[1]}x{s.native[0]} px", images.native(kit)),
-        ):
-            if network != s.networks[0] and source != what:
-                continue
-            window, wait = our_files(kit, folder, network)
-            note = f"{kit.precision}, xray augmentation, {s.workers} workers; {wait:.1%} of the time waiting for images"
-            yield Figure(FILES, source, "ours", window.per_second(s.batch), note=note, target=goal.get(network, ""))
-            yield Figure(FILES, source, "ours: waiting for images", wait * 100, "%", target="< 5")
-        for name, epoch in peers.epochs(kit, images.small(kit), network):
-            window = Window(kit)
-            for _ in epoch:
-                if window.step():
-                    break
-            note = f"{s.workers + 1} workers, its own augmentation"
-            yield Figure(FILES, what, name, window.per_second(s.batch), note=note, target="ours >= 2x")
-            epoch.close()
-            free()
+    s, first = kit.sizes, kit.sizes.networks[0]
+    stored = f"{first} from JPEGs of {s.stored} px"
+    compiled = kit.device.type == "cuda"
+    yield from _our_rows(kit, stored, images.small(kit), first)
+    yield from _our_rows(kit, stored, images.small(kit), first, compile=compiled)
+    for name, epoch in peers.epochs(kit, images.small(kit), first):
+        window = Window(kit, ahead=_ahead(kit))
+        for _ in epoch:
+            if window.step():
+                break
+        note = f"{s.workers + 1} workers, its own augmentation"
+        yield Figure(FILES, stored, name, window.per_second(s.batch), note=note, target="ours >= 2x")
+        epoch.close()
+        free()
+    large = f"{first} from JPEGs of {s.native[1]}x{s.native[0]} px"
+    yield from _our_rows(kit, large, images.native(kit), first)
+    yield from _our_rows(kit, f"{first} from raw shards", images.packed(kit), first)
+    for network in s.networks[1:]:
+        yield from _our_rows(kit, f"{network} from JPEGs of {s.stored} px", images.small(kit), network)
+
+
+def _our_rows(kit: Kit, what: str, folder: Path, network: str, **settings: Any) -> Figures:
+    window, wait = our_files(kit, folder, network, **settings)
+    side = ", ".join(["ours", *(f"{k}={str(v).lower()}" for k, v in settings.items())])
+    note = f"{kit.precision}, xray augmentation, {kit.sizes.workers} workers; {wait:.1%} of the time waiting for images"
+    goal = ">= 3000" if network == "resnet50" else ""
+    yield Figure(FILES, what, side, window.per_second(kit.sizes.batch), note=note, target=goal)
+    yield Figure(FILES, what, f"{side}: waiting for images", wait * 100, "%", target="< 5")
 
 
 # -- Large images ----------------------------------------------------------------------------------------------------
@@ -166,7 +181,7 @@ def memory(kit: Kit) -> Figures:
     """Speed and memory of a step on large images, with and without activation checkpointing."""
     train = images_of(images.small(kit))
     side, batches = kit.sizes.large
-    for network in kit.sizes.networks:
+    for network in kit.sizes.networks[:1]:
         for count in batches:
             for checkpointing in (False, True):
                 what = f"{network}, {side} px, batch {count}"

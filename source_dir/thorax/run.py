@@ -124,7 +124,8 @@ def run_job(
         ThoraxError: as `train`.
     """
     device = distributed.device_of(job.process)
-    with distributed.process_group(job.process, device), gpu_kernels(config.tf32, device), reading():
+    kernels = gpu_kernels(config.tf32, device, config.deterministic)
+    with distributed.process_group(job.process, device), kernels, reading():
         # In a function of its own, so that nothing of the run outlives the process group.
         return _run(job, config, device, source_dir, sys.stdout.isatty() if readable is None else readable)
 

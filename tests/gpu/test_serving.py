@@ -53,13 +53,13 @@ def test_probabilities_are_those_of_the_cpu(gpu, bundle, prepared, precision, wi
         pytest.skip("no CUDA device")
     want = Classifier.load(bundle, device=CPU, precision="float32").score(prepared)
     served = Classifier.load(bundle, device=gpu, precision=precision, batch=8)
-    assert served.device.type == gpu.type
+    assert str(served.device).startswith(gpu.type)
     assert np.abs(served.score(prepared) - want).max() < within
     assert want.std() > 0.001
 
 
 def test_a_gpu_is_taken_where_there_is_one(cuda, bundle):
-    assert Classifier.load(bundle).device.type == "cuda"
+    assert str(Classifier.load(bundle).device).startswith("cuda")
 
 
 def test_heat_maps_are_those_of_the_cpu(gpu, bundle, prepared):

@@ -194,6 +194,10 @@ class Speed:
     tf32: bool = parameter(
         True, "on a GPU, float32 convolutions and matrix products round their inputs to 10 bits after the point:"
         " several times faster; false: all 23", affects_result=False)
+    deterministic: bool = parameter(
+        False, "on a GPU, only kernels that add in one order: the same run gives the same numbers bit for bit, also"
+         " when it is killed and resumed, on the same kind of GPU and the same versions; slower, as cuDNN may not try"
+         " its kernels; a CPU does so in any case", affects_result=False)
     channels_last: bool | None = parameter(
         None, "memory layout: channels last, or (false) contiguous; default: the faster one, measured",
         affects_result=False)

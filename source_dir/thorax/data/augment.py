@@ -116,11 +116,18 @@ class Augmentation:
             x = _erase(x, u, r.erase_chance)
         return x.clamp_(0.0, 1.0).mul_(255.0)
 
+    def draw_grain(self, height: int, width: int, device: torch.device) -> None:
+        """Draws the tile of grain for images of this size, as the first batch would: torch.compile cannot."""
+        if self.ranges.noise:
+            generator = torch.Generator().manual_seed(20260)
+            self._noise = torch.randn(2 * height, 2 * width, generator=generator).to(device)
+
     def _add_noise(self, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         """Gaussian grain cut at a random place from one tile twice the image's size, up to `noise` strong."""
         _, h, w = x.shape
         if self._noise is None or self._noise.shape != (2 * h, 2 * w) or self._noise.device != x.device:
-            self._noise = torch.randn(2 * h, 2 * w, generator=torch.Generator().manual_seed(20260)).to(x.device)
+            self.draw_grain(h, w, x.device)
+        assert self._noise is not None
         top, left = (u[:, NOISE_Y] * h).long(), (u[:, NOISE_X] * w).long()
         if x.device.type == "cpu":
             corners = zip(top.tolist(), left.tolist(), strict=True)

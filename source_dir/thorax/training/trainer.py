@@ -83,6 +83,7 @@ class Trainer:
         self.net = net.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.parallel: nn.parallel.DistributedDataParallel | None = None
         self.forward: Callable[[torch.Tensor], torch.Tensor] = self.net
+        self.network_input: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self.prepare
         self.optimizer = build_optimizer(config, self.net)
         self.scaler = scaler(hardware.precision, self.device)
         self.average = MovingAverage(self.net, config.ema_decay) if config.ema_decay else None
@@ -191,6 +192,9 @@ class Trainer:
             )
         forward = self.parallel or self.net
         self.forward = torch.compile(forward) if c.compile else forward
+        if c.compile and self.device.type == "cuda":  # dozens of kernels over the whole batch become a few
+            self.augment.draw_grain(self.preprocessing.height, self.preprocessing.width, self.device)
+            self.network_input = torch.compile(self.prepare)
         models.train_mode(self.net)
 
     def _train_epoch(self) -> bool:
@@ -285,7 +289,7 @@ class Trainer:
             last = k == len(parts) - 1
             with nullcontext() if last or self.parallel is None else self.parallel.no_sync():
                 with self.stage("augmentation"):
-                    x = self.prepare(images[rows], draws[rows])
+                    x = self.network_input(images[rows], draws[rows])
                 with self.stage("forward"):
                     with autocast(self.hardware.precision, self.device):
                         logits = self.forward(x)
