@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import overload
 
 import numpy as np
@@ -15,8 +16,8 @@ from thorax.data.source import Source
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 
-#: How an unknown label is kept in int8; everywhere else it is NaN.
-UNKNOWN = -1
+#: How an unknown label is kept in int8, and one that the reader was not sure of; everywhere else they are NaN.
+UNKNOWN, UNCERTAIN = -1, -2
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,18 @@ class Listing:
         names: label names found, in the format's order.
         ids: one per image; its path below the channel, or what names it in a larger file.
         sources: where each image is.
-        targets: (N, len(names)) float32: 1 has the label, 0 has it not, NaN unknown.
+        targets: (N, len(names)) float32: 1 has the label, 0 has it not, NaN unknown, between 0 and 1 a soft label.
         patients: one id per image.
         exclusive: every image has exactly one of the names (classes), rather than any number (labels).
         parts: train, validation or test for every image, where the channel itself has parts.
         notes: lines for the log: what was left out and why.
         unnamed: an image's value for a label that is not among the names: 0, absent (formats that list an image's
             labels), or NaN, unknown (a column or category per label).
+        uncertain: (N, len(names)) bool, which of the unknown labels are there with a question mark (CheXpert's -1, the
+            text "Edema?"); None: none is.
+        studies: one id per image, of all patients together; "" where it is not known. None: no image has one.
+        attributes: what the table says of each image besides, "" where it does not: view (PA, AP, LATERAL ...), sex
+            (M, F), age (years).
     """
 
     names: tuple[str, ...]
@@ -45,16 +51,55 @@ class Listing:
     parts: Sequence[str] | None = None
     notes: tuple[str, ...] = ()
     unnamed: float = 0.0
+    uncertain: np.ndarray | None = None
+    studies: Sequence[str] | None = None
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def take(self, rows: np.ndarray) -> Listing:
+        """The images at (n,) `rows`, in their order."""
+        places = np.asarray(rows, np.int64).tolist()
+
+        def pick(column: Sequence[str]) -> list[str]:
+            return [column[k] for k in places]
+
+        return replace(
+            self,
+            ids=pick(self.ids),
+            sources=pack(self.sources, StringColumn(self.ids)).take(np.asarray(rows, np.int64)),
+            targets=self.targets[rows],
+            patients=pick(self.patients),
+            parts=None if self.parts is None else pick(self.parts),
+            uncertain=None if self.uncertain is None else self.uncertain[rows],
+            studies=None if self.studies is None else pick(self.studies),
+            attributes={name: pick(column) for name, column in self.attributes.items()},
+        )
+
+    def with_names(self, columns: Sequence[int]) -> Listing:
+        """The images with the labels at these places among `names`, in this order."""
+        picked = list(columns)
+        return replace(
+            self,
+            names=tuple(self.names[k] for k in picked),
+            targets=self.targets[:, picked],
+            uncertain=None if self.uncertain is None else self.uncertain[:, picked],
+        )
+
+    def coded(self) -> np.ndarray:
+        """The targets as a SampleTable keeps them: (N, L) int8, or float32 where there are soft labels."""
+        return coded(self.targets, self.uncertain)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image: id, image source, label vector (L,) float32 with NaN for unknown, and patient."""
+    """One image: id, image source, label vector (L,) float32 with NaN for unknown, patient, study ("" unknown), and
+    attributes such as view, sex and age."""
 
     id: str
     source: Source
     labels: np.ndarray
     patient: str
+    study: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 class SampleTable(Sequence[Sample]):
@@ -62,7 +107,9 @@ class SampleTable(Sequence[Sample]):
 
     Args:
         ids, sources, patients: one per image.
-        labels: (N, L): 1, 0, or NaN for unknown.
+        labels: (N, L) float: 1, 0, NaN for unknown, between 0 and 1 soft; or coded int8: 1, 0, UNKNOWN, UNCERTAIN.
+        studies: one per image, "" where unknown; None: all unknown.
+        attributes: name -> a text for each image, "" where unknown.
     """
 
     def __init__(
@@ -71,17 +118,29 @@ class SampleTable(Sequence[Sample]):
         sources: Sources | Sequence[Source],
         labels: np.ndarray,
         patients: Sequence[str] | CategoricalColumn,
+        studies: Sequence[str] | CategoricalColumn | None = None,
+        attributes: Mapping[str, Sequence[str] | CategoricalColumn] | None = None,
     ) -> None:
         self.ids = ids if isinstance(ids, StringColumn) else StringColumn(ids)
         self.sources = pack(sources, self.ids)
-        self.patients = patients if isinstance(patients, CategoricalColumn) else CategoricalColumn(patients)
-        coded = labels if labels.dtype == np.int8 else np.where(np.isnan(labels), UNKNOWN, labels)
-        self.coded_labels = coded.astype(np.int8, copy=False)  # (N, L): 1, 0, or UNKNOWN
+        self.patients = _categories(patients)
+        #: (N, L): int8 1, 0, UNKNOWN or UNCERTAIN; float32 with NaN where there are soft labels.
+        self.coded_labels = labels if labels.dtype == np.int8 else coded(labels)
+        self.studies = None if studies is None else _categories(studies)
+        self.attributes = {name: _categories(column) for name, column in (attributes or {}).items()}
 
     @classmethod
     def of(cls, samples: Sequence[Sample], width: int) -> SampleTable:
         labels = np.stack([s.labels for s in samples]) if samples else np.zeros((0, width), np.float32)
-        return cls([s.id for s in samples], [s.source for s in samples], labels, [s.patient for s in samples])
+        names = dict.fromkeys(name for s in samples for name in s.attributes)
+        return cls(
+            [s.id for s in samples],
+            [s.source for s in samples],
+            labels,
+            [s.patient for s in samples],
+            [s.study for s in samples] if any(s.study for s in samples) else None,
+            {name: [s.attributes.get(name, "") for s in samples] for name in names},
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -93,15 +152,35 @@ class SampleTable(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | SampleTable:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        return Sample(self.ids[index], self.sources[index], _float(self.coded_labels[index]), self.patients[index])
+        return Sample(
+            self.ids[index],
+            self.sources[index],
+            _float(self.coded_labels[index]),
+            self.patients[index],
+            "" if self.studies is None else self.studies[index],
+            {name: column[index] for name, column in self.attributes.items()},
+        )
 
     def __iter__(self) -> Iterator[Sample]:
-        return (Sample(*row) for row in zip(self.ids, self.sources, self.targets, self.patients, strict=True))
+        studies = repeat("", len(self)) if self.studies is None else iter(self.studies)
+        about = zip(*self.attributes.values(), strict=True) if self.attributes else repeat((), len(self))
+        rows = zip(self.ids, self.sources, self.targets, self.patients, studies, about, strict=True)
+        return (Sample(*row, dict(zip(self.attributes, values, strict=True))) for *row, values in rows)
 
     def take(self, places: np.ndarray) -> SampleTable:
         """The samples at (n,) `places`, in their order."""
-        ids, patients = self.ids.take(places), self.patients.take(places)
-        return SampleTable(ids, self.sources.take(places), self.coded_labels[places], patients)
+        return SampleTable(
+            self.ids.take(places),
+            self.sources.take(places),
+            self.coded_labels[places],
+            self.patients.take(places),
+            None if self.studies is None else self.studies.take(places),
+            {name: column.take(places) for name, column in self.attributes.items()},
+        )
+
+    def with_labels(self, labels: np.ndarray) -> SampleTable:
+        """The same images with other (N, L) labels, coded or not."""
+        return SampleTable(self.ids, self.sources, labels, self.patients, self.studies, self.attributes)
 
     @property
     def targets(self) -> np.ndarray:
@@ -111,11 +190,35 @@ class SampleTable(Sequence[Sample]):
     @property
     def nbytes(self) -> int:
         """Bytes that the columns take."""
-        return self.ids.nbytes + self.sources.nbytes + self.coded_labels.nbytes + self.patients.nbytes
+        more = [c.nbytes for c in (self.studies, *self.attributes.values()) if c is not None]
+        return self.ids.nbytes + self.sources.nbytes + self.coded_labels.nbytes + self.patients.nbytes + sum(more)
+
+
+def coded(targets: np.ndarray, uncertain: np.ndarray | None = None) -> np.ndarray:
+    """(N, L) int8 of 1, 0, UNKNOWN and UNCERTAIN; the float32 targets themselves where some lie between 0 and 1.
+
+    Args:
+        targets: (N, L): 1, 0, NaN for unknown, between 0 and 1 soft.
+        uncertain: (N, L) bool, which of the unknown ones are uncertain.
+    """
+    unknown = np.isnan(targets)
+    whole = np.where(unknown, UNKNOWN, targets)
+    if ((whole > 0) & (whole < 1)).any():
+        return targets.astype(np.float32)
+    codes = whole.astype(np.int8)
+    if uncertain is not None:
+        codes[uncertain & unknown] = UNCERTAIN
+    return codes
+
+
+def _categories(column: Sequence[str] | CategoricalColumn) -> CategoricalColumn:
+    return column if isinstance(column, CategoricalColumn) else CategoricalColumn(column)
 
 
 def _float(labels: np.ndarray) -> np.ndarray:
-    return np.where(labels == UNKNOWN, np.float32(np.nan), labels.astype(np.float32))
+    if labels.dtype == np.float32:
+        return labels.copy()
+    return np.where(labels < 0, np.float32(np.nan), labels.astype(np.float32))
 
 
 @dataclass
@@ -150,6 +253,16 @@ class SampleSet:
         return list(self.table.patients)
 
     @property
+    def studies(self) -> list[str]:
+        """One per image; "" where it is not known."""
+        return [""] * len(self) if self.table.studies is None else list(self.table.studies)
+
+    @property
+    def attributes(self) -> dict[str, list[str]]:
+        """Name (view, sex, age) -> a text for each image, "" where it is not known."""
+        return {name: list(column) for name, column in self.table.attributes.items()}
+
+    @property
     def targets(self) -> np.ndarray:
         """(N, len(space.outputs)) float32: 1 has the label, 0 has it not, NaN unknown; made anew at each call."""
         return self.table.targets
@@ -169,9 +282,12 @@ class SampleSet:
 
     def digest(self) -> str:
         """Hash of ids, patients and labels: the same images give the same text on any machine."""
-        sign = {UNKNOWN: "?", 0: "0", 1: "1"}
+        sign = {UNKNOWN: "?", UNCERTAIN: "?", 0: "0", 1: "1"}
         rows = zip(self.table.ids, self.table.patients, self.table.coded_labels.tolist(), strict=True)
-        lines = sorted(f"{name}\t{patient}\t{','.join(sign[k] for k in labels)}" for name, patient, labels in rows)
+        lines = sorted(
+            f"{name}\t{patient}\t{','.join(sign.get(k) or f'{k:.6f}' for k in labels)}"
+            for name, patient, labels in rows
+        )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -232,8 +348,11 @@ def sample_set(part: str, listing: Listing, space: LabelSpace) -> SampleSet:
             f"channel {part} has the labels {', '.join(listing.names)}, none of training's {', '.join(space.outputs)}"
         )
     unnamed = listing.unnamed if space.task == "multilabel" else 0
-    columns = np.full((len(listing.ids), len(space.outputs)), unnamed, np.float32)
+    codes = listing.coded()
+    absent = unnamed if codes.dtype == np.float32 else UNKNOWN if np.isnan(unnamed) else unnamed
+    columns = np.full((len(listing.ids), len(space.outputs)), absent, codes.dtype)
     for k, name in enumerate(space.outputs):
         if name in listing.names:
-            columns[:, k] = listing.targets[:, listing.names.index(name)]
-    return SampleSet(part, SampleTable(listing.ids, listing.sources, columns, listing.patients), space)
+            columns[:, k] = codes[:, listing.names.index(name)]
+    table = SampleTable(listing.ids, listing.sources, columns, listing.patients, listing.studies, listing.attributes)
+    return SampleSet(part, table, space)

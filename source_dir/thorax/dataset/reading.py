@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from thorax.data.columns import StringColumn, pack
 from thorax.data.formats.channel import ReadOptions, nearest
 from thorax.data.formats.reading import read_channel
 from thorax.data.formats.registry import FORMAT_NAMES, RENAMED
@@ -54,9 +52,7 @@ def with_labels(listing: Listing, labels: Sequence[str]) -> Listing:
     Raises:
         ThoraxError: see `label_columns`.
     """
-    columns = label_columns(listing.names, listing.exclusive, labels)
-    names = tuple(listing.names[k] for k in columns)
-    return dataclasses.replace(listing, names=names, targets=listing.targets[:, columns])
+    return listing.with_names(label_columns(listing.names, listing.exclusive, labels))
 
 
 def label_columns(names: Sequence[str], exclusive: bool, labels: Sequence[str]) -> list[int]:
@@ -81,18 +77,7 @@ def label_columns(names: Sequence[str], exclusive: bool, labels: Sequence[str]) 
 
 def some(listing: Listing, rows: np.ndarray) -> Listing:
     """The images at (n,) `rows`, in their order."""
-
-    def pick(column: Sequence[str]) -> list[str]:
-        return [column[int(k)] for k in rows]
-
-    return dataclasses.replace(
-        listing,
-        ids=pick(listing.ids),
-        sources=pack(listing.sources, StringColumn(listing.ids)).take(rows),
-        targets=listing.targets[rows],
-        patients=pick(listing.patients),
-        parts=pick(listing.parts) if listing.parts is not None else None,
-    )
+    return listing.take(rows)
 
 
 def whole_set(listing: Listing) -> SampleSet:
