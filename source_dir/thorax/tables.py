@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -49,11 +49,12 @@ class Table(NamedTuple):
         return f"{self.file} {'row' if _is_parquet(self.file) else 'line'} {self.lines[n]}"
 
 
-def read_table(file: Path, *, ragged: bool = False) -> Table:
+def read_table(file: Path, *, ragged: bool = False, only: Callable[[str], bool] | None = None) -> Table:
     """The texts of a CSV, a .csv.gz or a Parquet file.
 
     Args:
         ragged: rows of a CSV that are longer or shorter than its header are taken.
+        only: whether a column of this name is kept; default: all are.
 
     Raises:
         ThoraxError: no such file, not a table in UTF-8, no rows, a row of another length than the header's (with its
@@ -62,36 +63,52 @@ def read_table(file: Path, *, ragged: bool = False) -> Table:
     """
     if not file.is_file():
         raise ThoraxError(f"{file} is not a file")
-    return _read_parquet(file) if _is_parquet(file) else _read_csv(file, ragged)
+    table = _read_parquet(file) if _is_parquet(file) else _read_csv(file, ragged, only)
+    kept = [k for k, name in enumerate(table.header) if only is None or only(name)]
+    if len(kept) < len(table.header):
+        table = table._replace(header=[table.header[k] for k in kept], columns=[table.columns[k] for k in kept])
+    return table
+
+
+def read_header(file: Path) -> list[str]:
+    """The column names of a CSV or .csv.gz; [] where it has none that can be read. Parquet is not opened."""
+    try:
+        with _opened(file) as stream:
+            return [name.strip() for name in next((row for row in csv.reader(stream) if row), [])]
+    except (UnicodeDecodeError, csv.Error, EOFError, OSError):
+        return []
+
+
+def _opened(file: Path) -> TextIO:
+    if file.suffix == ".gz":
+        return gzip.open(file, "rt", newline="", encoding="utf-8-sig")
+    return file.open(newline="", encoding="utf-8-sig")
 
 
 def _is_parquet(file: Path) -> bool:
     return file.suffix.lower() == ".parquet"
 
 
-def _read_csv(file: Path, ragged: bool) -> Table:
-    """Blank lines are passed over."""
+def _read_csv(file: Path, ragged: bool, only: Callable[[str], bool] | None) -> Table:
+    """Blank lines are passed over; columns that are not kept stay empty."""
     columns: list[list[str]] = []
     lines: list[int] = []
     try:
-        with (
-            gzip.open(file, "rt", newline="", encoding="utf-8-sig")
-            if file.suffix == ".gz"
-            else file.open(newline="", encoding="utf-8-sig") as stream
-        ):
+        with _opened(file) as stream:
             reader = csv.reader(stream)
             header = [name.strip() for name in next((row for row in reader if row), [])]
             columns = [[] for _ in header]
+            kept = [only is None or only(name) for name in header]
             numbered = ((reader.line_num, row) for row in reader if row)
             while some := list(islice(numbered, _AT_ONCE)):
                 for number, row in some:
                     if len(row) != len(header) and not ragged:
                         raise ThoraxError(f"{file} line {number} has {len(row)} values, the header has {len(header)}")
                 lines += [number for number, _ in some]
-                for column, (_, *values) in zip(
-                    columns, zip_longest(header, *(row for _, row in some), fillvalue=""), strict=False
-                ):
-                    column += values
+                turned = zip_longest(header, *(row for _, row in some), fillvalue="")
+                for column, keep, (_, *values) in zip(columns, kept, turned, strict=False):
+                    if keep:
+                        column += values
     except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
         raise ThoraxError(f"{file} is not a CSV in UTF-8: {error}; a table is a .csv or .parquet file") from None
     if not lines:
