@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice, zip_longest
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -15,6 +16,7 @@ import numpy as np
 from thorax.errors import ThoraxError
 from thorax.files import check_output, write_whole
 
+_BREAK = re.compile(r"\r\n|\r|\n")
 _AT_ONCE = 4096  #: rows that are turned into columns together
 
 #: Name -> values, all of one length.
@@ -98,22 +100,34 @@ def _read_csv(file: Path, ragged: bool, only: Callable[[str], bool] | None) -> T
             reader = csv.reader(stream)
             header = [name.strip() for name in next((row for row in reader if row), [])]
             columns = [[] for _ in header]
-            kept = [only is None or only(name) for name in header]
-            numbered = ((reader.line_num, row) for row in reader if row)
-            while some := list(islice(numbered, _AT_ONCE)):
-                for number, row in some:
+            kept = [k for k, name in enumerate(header) if only is None or only(name)]
+            before = reader.line_num
+            while read := list(islice(reader, _AT_ONCE)):
+                numbers = _line_numbers(read, before, reader.line_num)
+                before, some = reader.line_num, [row for row in read if row]
+                for number, row in zip(numbers, some, strict=True):
                     if len(row) != len(header) and not ragged:
                         raise ThoraxError(f"{file} line {number} has {len(row)} values, the header has {len(header)}")
-                lines += [number for number, _ in some]
-                turned = zip_longest(header, *(row for _, row in some), fillvalue="")
-                for column, keep, (_, *values) in zip(columns, kept, turned, strict=False):
-                    if keep:
-                        column += values
+                lines += numbers
+                for k in kept:
+                    columns[k] += (
+                        [row[k] if k < len(row) else "" for row in some] if ragged else [row[k] for row in some]
+                    )
     except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
         raise ThoraxError(f"{file} is not a CSV in UTF-8: {error}; a table is a .csv or .parquet file") from None
     if not lines:
         raise ThoraxError(f"{file} has no rows below its header" if header else f"{file} is empty")
     return Table(file, header, columns, lines)
+
+
+def _line_numbers(rows: Sequence[Sequence[str]], before: int, last: int) -> Sequence[int]:
+    """The line that each row ends on, without blank rows; `before` and `last` are the lines before and after all."""
+    if last - before == len(rows) and all(rows):
+        return range(before + 1, last + 1)
+    breaks = (1 + sum(len(_BREAK.findall(cell)) for cell in row if "\n" in cell or "\r" in cell) for row in rows)
+    ends = accumulate(breaks, initial=before)
+    next(ends)
+    return [end for end, row in zip(ends, rows, strict=True) if row]
 
 
 def _read_parquet(file: Path) -> Table:

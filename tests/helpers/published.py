@@ -56,11 +56,11 @@ def chexpert(root: Path, train: int = 24, valid: int = 8) -> dict[str, str]:
 
 def mimic_cxr(root: Path) -> dict[str, str]:
     """Two images a study; the last study has no labels."""
-    labels, metadata, split = [f"subject_id,study_id,{FINDINGS}"], ["dicom_id,subject_id,study_id,ViewPosition"], []
+    labels, metadata, split = [f"subject_id,study_id,{FINDINGS}"], ["dicom_id,subject_id,study_id,ViewPosition,StudyDate"], []
     for k in range(32):
         subject, study, name = 10000032 + k // 2, 50414267 + k // 2, f"02aa804e-bde0afdd-{k:08d}"
         put(root / f"files/p10/p{subject}/s{study}/{name}.jpg", k // 2)
-        metadata.append(f"{name},{subject},{study},{'LATERAL' if k % 2 else 'PA'}")
+        metadata.append(f"{name},{subject},{study},{'LATERAL' if k % 2 else 'PA'},21800506")
         split.append(f"{name},{study},{subject},{'train' if k < 20 else 'validate' if k < 26 else 'test'}")
         if k % 2 == 0 and k < 30:
             labels.append(f"{subject},{study},{_finding(k // 2)}")

@@ -18,13 +18,9 @@ from thorax.data.formats.table_options import TableOptions
 xrv = pytest.importorskip("torchxrayvision", reason="the real tables lie in torchxrayvision")
 pandas = pytest.importorskip("pandas")
 TABLES = Path(xrv.__file__).parent / "data"
-#: torchxrayvision's own names for the same label.
-NAMES = {
-    "Effusion": "Pleural Effusion",
-    "Pleural_Thickening": "Pleural thickening",
-    "Nodule/Mass": "Nodule or mass",
-    "Lung Opacity": "Airspace opacity",
-}
+#: torchxrayvision's own names for the same label -> the table's.
+EFFUSION = {"Effusion": "Pleural Effusion"}
+FOUR = {"Nodule/Mass": "Nodule or mass", "Lung Opacity": "Airspace opacity"}
 
 
 def copied(root: Path, table: str, name: str) -> Path:
@@ -59,18 +55,18 @@ def test_chexpert(tmp_path):
     assert len(set(listing.studies)) == raw.Path.str.extract(r"(patient\d+/study\d+)")[0].nunique()
     kept = np.isin(listing.attributes["view"], ["PA", "AP", "LATERAL"])
     assert oracle_rows == kept.sum()
-    same_counts(listing.take(np.flatnonzero(kept)), oracle, NAMES)
+    same_counts(listing.take(np.flatnonzero(kept)), oracle, EFFUSION)
 
 
 def test_mimic(tmp_path):
-    """Its tables need a licence; the imitation's counts are the oracle's, but for Support Devices, see finding_labels."""
+    """Its tables need a licence: an imitation's counts are the oracle's, but for Support Devices (finding_labels)."""
     published.mimic_cxr(tmp_path)
     listing = label_table(tmp_path)
     tables = (str(tmp_path / f"mimic-cxr-2.0.0-{kind}.csv.gz") for kind in ("chexpert", "metadata"))
     oracle = xrv.datasets.MIMIC_Dataset(str(tmp_path), *tables, views=["PA", "LATERAL"], unique_patients=False)
     devices = listing.names.index("Support Devices")
     listing.targets[:, devices] = oracle.labels[:, oracle.pathologies.index("Support Devices")]
-    same_counts(listing, oracle, NAMES)
+    same_counts(listing, oracle, EFFUSION)
 
 
 def test_padchest(tmp_path):
@@ -115,7 +111,7 @@ def test_rsna(tmp_path):
 def test_vindr(tmp_path):
     copied(tmp_path, "vinbigdata-train.csv.gz", "train.csv.gz")
     oracle = xrv.datasets.VinDr_Dataset(str(tmp_path), str(tmp_path / "train.csv.gz"))
-    same_counts(label_table(tmp_path, TableOptions(readers="any")), oracle, {"Effusion": "Pleural effusion"})
+    same_counts(label_table(tmp_path, TableOptions(readers="any")), oracle, EFFUSION)
     raw = pandas.read_csv(tmp_path / "train.csv.gz")
     readers = raw.groupby(["class_name", "image_id"]).rad_id.nunique()
     majority, mean = (label_table(tmp_path, TableOptions(readers=rule)) for rule in ("majority", "mean"))
@@ -140,7 +136,7 @@ def test_nih(tmp_path, packed):
 def test_nih_relabelled(tmp_path):
     listing = label_table(copied(tmp_path, "google2019_nih-chest-xray-labels.csv.gz", "four_findings.csv.gz"))
     oracle = xrv.datasets.NIH_Google_Dataset(str(tmp_path), views=["PA", "AP"], unique_patients=False)
-    same_counts(listing, oracle, NAMES)
+    same_counts(listing, oracle, FOUR)
 
 
 def test_siim_masks_by_hyperparameters_alone(tmp_path):

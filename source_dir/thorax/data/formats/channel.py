@@ -37,6 +37,7 @@ class ReadOptions:
     attribute_names: tuple[str, ...] = ()
     count_crowds: bool = True
     table: TableOptions = NO_OPTIONS
+    images: bool = True  #: look for the images; False: take those of a table as if they were there
 
 
 class Channel:

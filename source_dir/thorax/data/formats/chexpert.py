@@ -34,8 +34,6 @@ FINDINGS = (
     "Support Devices",
 )
 NONE, DEVICES = "No Finding", "Support Devices"
-#: CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg
-_PATH = re.compile(r"(?:.*?/)?((train|valid|test)/(patient\d+)/(study\d+)/[^/]+)")
 
 
 class CheXpert(PublishedSet):
@@ -49,22 +47,25 @@ class CheXpert(PublishedSet):
 
     def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
         paths = frame.need("Path")
-        found = [_PATH.fullmatch(path.strip()) for path in paths]
-        if None in found:
-            n = found.index(None)
-            raise ThoraxError(f"{frame.row(n)}: {paths[n]} is no path of CheXpert, train/patient00001/study1/NAME.jpg")
-        known = [match for match in found if match is not None]
+        pieces = [path.strip().split("/")[-4:] for path in paths]
+        for n, piece in enumerate(pieces):
+            if len(piece) != 4 or piece[0] not in PARTS or not piece[1].startswith("patient"):
+                raise ThoraxError(
+                    f"{frame.row(n)}: {paths[n]} is no path of CheXpert, train/patient00001/study1/NAME.jpg"
+                )
         labels, notes = finding_labels(channel, frame)
         about = attributes_of(frame)
         if (sides := frame.get("Frontal/Lateral")) is not None and (given := frame.get("AP/PA")) is not None:
-            about["view"] = [view(b if b and a == "Frontal" else a) for a, b in zip(sides, given, strict=True)]
+            both = list(zip(sides, given, strict=True))
+            known = {(a, b): view(b if b and a == "Frontal" else a) for a, b in set(both)}
+            about["view"] = [known[pair] for pair in both]
         return LabelledRows(
             frame,
-            [match[1] for match in known],
+            ["/".join(piece) for piece in pieces],
             labels,
-            [match[3] for match in known],
-            [f"{match[3]}/{match[4]}" for match in known],
-            [PARTS[match[2]] for match in known],
+            [patient for _, patient, _, _ in pieces],
+            [f"{patient}/{study}" for _, patient, study, _ in pieces],
+            [PARTS[part] for part, _, _, _ in pieces],
             about,
             notes,
         )

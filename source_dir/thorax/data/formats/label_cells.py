@@ -40,11 +40,10 @@ def from_columns(names: Sequence[str], columns: Sequence[Sequence[str]], frame: 
     notes = []
     for k, (name, column) in enumerate(zip(names, columns, strict=True)):
         meanings = {text: _meaning(text) for text in set(column)}
-        if masks := sum(_is_mask(text) for text in column):
-            meanings = {
-                text: 1.0 if _is_mask(text) else 0.0 if text.strip() == "-1" else m for text, m in meanings.items()
-            }
-            notes.append(f"{name}: {masks} rows with run lengths of a mask have the label; -1 is none")
+        if masks := {text for text in meanings if _is_mask(text)}:
+            meanings |= dict.fromkeys(masks, 1.0) | {text: 0.0 for text in meanings if text.strip() == "-1"}
+            rows = sum(text in masks for text in column)
+            notes.append(f"{name}: {rows} rows with run lengths of a mask have the label; -1 is none")
         if None in meanings.values():
             n = next(n for n, text in enumerate(column) if meanings[text] is None)
             raise ThoraxError(f"{frame.row(n)}: {name}={column[n]!r} is not a label value; {_HELP}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from thorax.data.formats.channel import Channel, ReadOptions
+from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.reading import read_channel
 from thorax.data.formats.table_options import TableOptions
 from thorax.data.samples import Listing

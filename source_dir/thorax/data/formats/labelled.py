@@ -99,12 +99,15 @@ def listing_of(channel: Channel, rows: LabelledRows, locate: Locate, readers: st
     ids = list(rows.images) if rows.ids else places
     labels, blanks = _blanks(rows.labels, options.blank)
     given = rows.patients if rows.patients is not None else [""] * len(ids)
+    patients = [person or name for person, name in zip(given, ids, strict=True)]
+    if channel.options.images:
+        patients = fill_patients(given, ids, paths)
     return Listing(
         labels.names,
         ids,
         FileColumn(paths),
         labels.targets,
-        fill_patients(given, ids, paths),
+        patients,
         labels.exclusive,
         rows.parts,
         (*rows.notes, *labels.notes, *notes, *located, *blanks),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 from thorax.data.formats.attributes import attributes_of
 from thorax.data.formats.channel import Channel
 from thorax.data.formats.frame import Frame
+from thorax.data.formats.label_cells import BLANK
 from thorax.data.formats.label_texts import from_texts, label_lists
 from thorax.data.formats.labelled import LabelledRows, Locate
 from thorax.data.formats.places import by_name
@@ -42,7 +44,9 @@ class PadChest(PublishedSet):
     def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
         """Rows without a known finding are left out: no list, or one that holds remarks only."""
         lists = frame.need("Labels")
-        items = {text: [name for name in names if name not in REMARKS] for text, names in label_lists(lists).items()}
+        no_finding_known = {*REMARKS, *BLANK}
+        found = label_lists(lists)
+        items = {text: [name for name in found[text] if name not in no_finding_known] for text in found}
         kept = np.array([n for n, text in enumerate(lists) if items[text]], np.int64)
         notes = _left_out(lists, items)
         frame = frame.take(kept)
@@ -58,7 +62,8 @@ class PadChest(PublishedSet):
     def locate(self, channel: Channel) -> Locate:
         def find(rows: LabelledRows) -> tuple[list[str], list[str]]:
             places, notes = by_name(channel, rows.images)
-            empty = [k for k, place in enumerate(places) if place and not (channel.folder / place).stat().st_size]
+            there = [k for k, place in enumerate(places) if place] if channel.options.images else []
+            empty = [k for k in there if not os.stat(f"{channel.folder}/{places[k]}").st_size]
             for k in empty:
                 places[k] = ""
             return places, [*notes, *([f"{len(empty)} of them are there but empty (0 bytes)"] if empty else [])]
@@ -68,7 +73,7 @@ class PadChest(PublishedSet):
 
 def _left_out(lists: Sequence[str], items: dict[str, list[str]]) -> list[str]:
     without = [text for text in lists if not items[text]]
-    blank = sum(not text.strip() for text in without)
+    blank = sum(text.strip().casefold() in BLANK for text in without)
     if not without:
         return []
     said = f"{len(without) - blank} whose list holds only {', '.join(REMARKS)} or nothing"

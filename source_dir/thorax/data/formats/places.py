@@ -12,6 +12,8 @@ from thorax.errors import ThoraxError
 
 def by_path(channel: Channel, paths: Sequence[str], endings: Sequence[str] = ("",)) -> list[str]:
     """The place of each path below the channel, with the first of these endings that is there; "" where none is."""
+    if not channel.options.images:
+        return [path + endings[0] for path in paths]
     there = channel.everything
     return [next((path + end for end in endings if path + end in there), "") for path in paths]
 
@@ -27,6 +29,8 @@ def by_name(channel: Channel, names: Sequence[str], *, stems: bool = False) -> t
     Raises:
         ThoraxError: a name is in two folders.
     """
+    if not channel.options.images:
+        return list(names), []
     wanted, known = set(names), frozenset(EXTENSIONS)
     places: dict[str, str] = {}
     copies = 0

@@ -75,6 +75,8 @@ class LabelTable(DataFormat):
         rows.unnamed = 0.0 if columns.texts is not None else np.nan
 
         def locate(found: LabelledRows) -> tuple[list[str], list[str]]:
+            if not channel.options.images:
+                return list(found.images), []
             return channel.locate(found.images, file, found.frame.lines.tolist(), below=("", "images/")), []
 
         return listing_of(channel, rows, locate)
