@@ -56,7 +56,11 @@ def chexpert(root: Path, train: int = 24, valid: int = 8) -> dict[str, str]:
 
 def mimic_cxr(root: Path) -> dict[str, str]:
     """Two images a study; the last study has no labels."""
-    labels, metadata, split = [f"subject_id,study_id,{FINDINGS}"], ["dicom_id,subject_id,study_id,ViewPosition,StudyDate"], []
+    labels, metadata, split = (
+        [f"subject_id,study_id,{FINDINGS}"],
+        ["dicom_id,subject_id,study_id,ViewPosition,StudyDate"],
+        [],
+    )
     for k in range(32):
         subject, study, name = 10000032 + k // 2, 50414267 + k // 2, f"02aa804e-bde0afdd-{k:08d}"
         put(root / f"files/p10/p{subject}/s{study}/{name}.jpg", k // 2)

@@ -113,7 +113,7 @@ def test_padchest(tmp_path, rows):
         assert (found == oracle.labels[theirs, k]).all(), pathology
     left_out = oracle.labels[[n for n, image in enumerate(oracle.csv.ImageID) if image not in place]]
     assert not left_out.any()  # images of remarks only have no finding there either
-    assert set(listing.patients) == set(raw.PatientID.iloc[known])
+    assert set(listing.patients) == set(raw.PatientID.astype(str).iloc[known])
 
 
 def test_rsna(tmp_path):

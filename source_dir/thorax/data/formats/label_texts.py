@@ -26,12 +26,9 @@ def label_lists(texts: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _items(text: str, separator: str) -> list[str]:
+    found = text.split(separator)
     if text[:1] + text[-1:] in ("[]", "()", "{}"):
-        found = (
-            next((group for group in match.groups() if group is not None), "") for match in _ITEM.finditer(text[1:-1])
-        )
-    else:
-        found = iter(text.split(separator))
+        found = [next((group for group in item.groups() if group), "") for item in _ITEM.finditer(text[1:-1])]
     return list(dict.fromkeys(item.strip() for item in found if item.strip()))
 
 

@@ -33,8 +33,9 @@ class TableOptions:
     @classmethod
     def of(cls, config: Any) -> TableOptions:
         """Those of a configuration."""
-        values = {field.name: getattr(config, field.name) for field in fields(cls)}
-        return cls(**{name: "" if value is None and name != "multi_label" else value for name, value in values.items()})
+        values: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(cls)}
+        given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        return cls(**given)
 
     @property
     def conditions(self) -> list[tuple[str, list[str]]]:
