@@ -42,7 +42,7 @@ def by_name(channel: Channel, names: Sequence[str], *, stems: bool = False) -> t
         if name not in wanted:
             continue
         first = places.setdefault(name, path)
-        if path.endswith(f"/{first}") and "/" in first:
+        if path in (f"{first.partition('/')[0]}/{first}", f"{channel.folder.name}/{first}"):
             copies += 1
         elif first != path:
             if posixpath.dirname(first) == posixpath.dirname(path):
