@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,34 @@ TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 
 #: Names that mean "nothing found"; of two classes the one named so is the negative one.
 NEGATIVE_NAMES = frozenset({"normal", "negative", "no finding", "no_finding", "healthy", "none", "0", "no", "false"})
+#: Words that say the same at the beginning of a name ("No Pneumonia", "non-COVID", "not_tb") or at its end.
+_FIRST_WORDS = frozenset({"no", "non", "not", "without", "absence", "absent", "negative", "normal", "healthy"})
+_LAST_WORDS = frozenset({"negative", "normal", "healthy", "absent", "free"})
+#: Beginnings that say it where the rest is the other class: "uninfected" of "infected", "nonpneumonia" of "pneumonia".
+_PREFIXES = ("un", "non", "not", "no")
+
+
+def is_negative(name: str, other: str = "") -> bool:
+    """Whether the name of a class means that nothing is found, by itself or beside the other class's name.
+
+    "Not Normal" is negative by its first word, but not beside "Normal", which is so as a whole.
+    """
+    plain = name.strip().casefold()
+    if plain in NEGATIVE_NAMES:
+        return True
+    if other.strip().casefold() in NEGATIVE_NAMES:
+        return False
+    words, rest = re.findall(r"[^\W_]+", plain), "".join(re.findall(r"[^\W_]+", other.casefold()))
+    if not words:
+        return False
+    if rest and any("".join(words) == prefix + rest for prefix in _PREFIXES):
+        return True
+    return len(words) > 1 and (words[0] in _FIRST_WORDS or words[-1] in _LAST_WORDS)
+
+
+def positive_of(first: str, second: str) -> int:
+    """Which of two classes is the positive one, 0 or 1: not the negative one, else the second."""
+    return int(not is_negative(second, first) or is_negative(first, second))
 
 
 @dataclass(frozen=True)
@@ -67,9 +96,17 @@ class LabelSpace:
             if sorted(order) != names:
                 raise ThoraxError(f"labels={','.join(order)} but the data holds the classes {','.join(names)}")
             names = list(order)
-        elif len(names) == 2 and names[1].lower() in NEGATIVE_NAMES and names[0].lower() not in NEGATIVE_NAMES:
+        elif len(names) == 2 and not positive_of(*names):
             names.reverse()
         return cls(tuple(names), "binary" if len(names) == 2 else "multiclass")
+
+    def described(self) -> str:
+        """Task and labels in a line for the log: which class is the positive one, what an image may have."""
+        if self.task == "binary":
+            return f"binary, {self.classes[1]} (positive) against {self.classes[0]} (negative)"
+        if self.task == "multiclass":
+            return f"multiclass, each image has one of {', '.join(self.classes)}"
+        return f"multilabel, an image may have any of {', '.join(self.classes)}"
 
     def decisions(self, probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
         """Which labels are found: the one rule of scores, tables and servers.

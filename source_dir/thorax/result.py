@@ -169,6 +169,7 @@ def write_report(config: TrainingConfig, parts: Parts, scores: Scores, facts: Fa
         history=[_row(row) | {"best": k == scores.best} for k, row in enumerate(trainer.state.history)],
         data={p.part: {"images": len(p), "patients": len(set(p.patients)), **p.class_counts()} for p in parts.all},
         facts={
+            **({"Labels": {str(n + 1): note for n, note in enumerate(parts.label_notes)}} if parts.label_notes else {}),
             "Run": {
                 "split sha256": parts.split_hash[:16],
                 "torch": torch.__version__,
@@ -217,7 +218,8 @@ def save_result(
         preprocessing=trainer.preprocessing,
         thresholds=dict(zip(space.outputs, map(float, scores.thresholds), strict=True)),
         configuration=config.stored(),
-        split={"sha256": parts.split_hash, "counts": {p.part: len(p) for p in parts.all}},
+        split={"sha256": parts.split_hash, "counts": {p.part: len(p) for p in parts.all}}
+        | ({"labels": list(parts.label_notes)} if parts.label_notes else {}),
         compute=asdict(Compute.of(trainer.hardware)),
         metrics=metrics,
         calibration=calibration.described(scores.temperatures, space),

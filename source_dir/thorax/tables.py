@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Mapping, Sequence
-from itertools import islice, zip_longest
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from thorax.errors import ThoraxError
 from thorax.files import check_output, write_whole
 
+_BREAK = re.compile(r"\r\n|\r|\n")
 _AT_ONCE = 4096  #: rows that are turned into columns together
 
 #: Name -> values, all of one length.
@@ -49,11 +51,12 @@ class Table(NamedTuple):
         return f"{self.file} {'row' if _is_parquet(self.file) else 'line'} {self.lines[n]}"
 
 
-def read_table(file: Path, *, ragged: bool = False) -> Table:
+def read_table(file: Path, *, ragged: bool = False, only: Callable[[str], bool] | None = None) -> Table:
     """The texts of a CSV, a .csv.gz or a Parquet file.
 
     Args:
         ragged: rows of a CSV that are longer or shorter than its header are taken.
+        only: whether a column of this name is kept; default: all are.
 
     Raises:
         ThoraxError: no such file, not a table in UTF-8, no rows, a row of another length than the header's (with its
@@ -62,41 +65,69 @@ def read_table(file: Path, *, ragged: bool = False) -> Table:
     """
     if not file.is_file():
         raise ThoraxError(f"{file} is not a file")
-    return _read_parquet(file) if _is_parquet(file) else _read_csv(file, ragged)
+    table = _read_parquet(file) if _is_parquet(file) else _read_csv(file, ragged, only)
+    kept = [k for k, name in enumerate(table.header) if only is None or only(name)]
+    if len(kept) < len(table.header):
+        table = table._replace(header=[table.header[k] for k in kept], columns=[table.columns[k] for k in kept])
+    return table
+
+
+def read_header(file: Path) -> list[str]:
+    """The column names of a CSV or .csv.gz; [] where it has none that can be read. Parquet is not opened."""
+    try:
+        with _opened(file) as stream:
+            return [name.strip() for name in next((row for row in csv.reader(stream) if row), [])]
+    except (UnicodeDecodeError, csv.Error, EOFError, OSError):
+        return []
+
+
+def _opened(file: Path) -> TextIO:
+    if file.suffix == ".gz":
+        return gzip.open(file, "rt", newline="", encoding="utf-8-sig")
+    return file.open(newline="", encoding="utf-8-sig")
 
 
 def _is_parquet(file: Path) -> bool:
     return file.suffix.lower() == ".parquet"
 
 
-def _read_csv(file: Path, ragged: bool) -> Table:
-    """Blank lines are passed over."""
+def _read_csv(file: Path, ragged: bool, only: Callable[[str], bool] | None) -> Table:
+    """Blank lines are passed over; columns that are not kept stay empty."""
     columns: list[list[str]] = []
     lines: list[int] = []
     try:
-        with (
-            gzip.open(file, "rt", newline="", encoding="utf-8-sig")
-            if file.suffix == ".gz"
-            else file.open(newline="", encoding="utf-8-sig") as stream
-        ):
+        with _opened(file) as stream:
             reader = csv.reader(stream)
             header = [name.strip() for name in next((row for row in reader if row), [])]
             columns = [[] for _ in header]
-            numbered = ((reader.line_num, row) for row in reader if row)
-            while some := list(islice(numbered, _AT_ONCE)):
-                for number, row in some:
+            kept = [k for k, name in enumerate(header) if only is None or only(name)]
+            before = reader.line_num
+            while read := list(islice(reader, _AT_ONCE)):
+                numbers = _line_numbers(read, before, reader.line_num)
+                before, some = reader.line_num, [row for row in read if row]
+                for number, row in zip(numbers, some, strict=True):
                     if len(row) != len(header) and not ragged:
                         raise ThoraxError(f"{file} line {number} has {len(row)} values, the header has {len(header)}")
-                lines += [number for number, _ in some]
-                for column, (_, *values) in zip(
-                    columns, zip_longest(header, *(row for _, row in some), fillvalue=""), strict=False
-                ):
-                    column += values
+                lines += numbers
+                for k in kept:
+                    columns[k] += (
+                        [row[k] if k < len(row) else "" for row in some] if ragged else [row[k] for row in some]
+                    )
     except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
         raise ThoraxError(f"{file} is not a CSV in UTF-8: {error}; a table is a .csv or .parquet file") from None
     if not lines:
         raise ThoraxError(f"{file} has no rows below its header" if header else f"{file} is empty")
     return Table(file, header, columns, lines)
+
+
+def _line_numbers(rows: Sequence[Sequence[str]], before: int, last: int) -> Sequence[int]:
+    """The line that each row ends on, without blank rows; `before` and `last` are the lines before and after all."""
+    if last - before == len(rows) and all(rows):
+        return range(before + 1, last + 1)
+    breaks = (1 + sum(len(_BREAK.findall(cell)) for cell in row if "\n" in cell or "\r" in cell) for row in rows)
+    ends = accumulate(breaks, initial=before)
+    next(ends)
+    return [end for end, row in zip(ends, rows, strict=True) if row]
 
 
 def _read_parquet(file: Path) -> Table:

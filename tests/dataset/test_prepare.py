@@ -255,7 +255,7 @@ def test_nih_to_a_table(tmp_path):
         (["pack", "IMAGES", "OUT", "--split", "NOWHERE"], "--split .*NOWHERE cannot be read: No such file"),
         (["pack", "IMAGES", "OUT", "--split", "SPLIT"], r"--split .*SPLIT has no part .* for 16 images"),
         (["coco", "IMAGES", "--out", "OUT.csv"], "data_format=coco but .* holds"),
-        (["nih", "IMAGES", "--without-images", "--out", "OUT.csv"], "holds 0 NIH tables"),
+        (["nih", "IMAGES", "--without-images", "--out", "OUT.csv"], "data_format=nih but"),
         (["upload", "IMAGES", "http://bucket/x"], "http://bucket/x is not an S3 address"),
         (["upload", "NOWHERE", "s3://bucket/x"], "NOWHERE is not a folder"),
         (["upload", "IMAGES", "s3://bucket/x", "--exclude", "*"], "has no files to upload"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from thorax.config.fields import Spelling, parameter, read_bool
 from thorax.data.formats.registry import FORMAT_NAMES
+from thorax.data.formats.table_options import BLANKS, READERS
 from thorax.errors import ThoraxError
 from thorax.models.registry import MODELS
 
@@ -104,6 +105,28 @@ class Data:
         " where the train channel holds shards")
     shuffle_buffer: int = parameter(
         1024, "with streaming: images that wait in memory to be shuffled, of all processes together", low=1)
+    path_column: str | None = parameter(
+        None, "table: the column of paths or names of images; names of columns here need no spaces and no case")
+    path_prefix: str | None = parameter(None, "table: what stands before each path, such as images/")
+    path_suffix: str | None = parameter(None, "table: what stands after each path, such as .dcm")
+    patient_column: str | None = parameter(None, "table: the column of patients")
+    study_column: str | None = parameter(None, "table: the column of studies (several images of one examination)")
+    label_columns: tuple[str, ...] = parameter(
+        (), "table: a column per label, or the one column of names; rsna: target or class; nih: the 4 findings")
+    split_column: str | None = parameter(None, "table: the column that says train, validation or test")
+    where: tuple[str, ...] = parameter(
+        (), "table and published sets: only rows with these values, such as Frontal/Lateral=Frontal,AP/PA=PA,AP; of"
+        " several conditions all must hold")
+    uncertain: tuple[str, ...] = parameter(
+        (), "what training does with uncertain labels (-1, `Edema?`): ignore, zero, one, class (a label of its own) or"
+        " soft:LOW-HIGH (a number drawn between for each image); for one label LABEL:one, such as"
+        " ignore,Edema:one; validation and test never score them; default: ignore")
+    blank: str = parameter(
+        "auto", "what blank labels mean: unknown or negative; auto: unknown in a column per label, none of the labels"
+        " in an empty text of several labels, no class among exclusive classes", choices=BLANKS)
+    readers: str = parameter(
+        "auto", "several rows of one image: any of them, the majority, or their mean as a soft label; auto: majority"
+        " for vindr, any for rsna's boxes, else they must say the same", choices=READERS)
     balanced_sampler: bool = parameter(
         False, "draw images so that every class (label combination) is seen equally often")
 

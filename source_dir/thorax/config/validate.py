@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from thorax.config.fields import about, check, plain
 from thorax.config.schema import Fields
+from thorax.data.formats.table_options import choices, conditions
 from thorax.errors import ThoraxError
 from thorax.models.registry import MODELS
 
@@ -52,6 +53,7 @@ def check_rules(c: Fields) -> None:
     _check_schedule(c)
     _check_labels(c)
     _check_thresholds(c)
+    _check_tables(c)
     if c.use_pretrained_model and not MODELS[c.network].published and not c.weights:
         raise ThoraxError(
             f"use_pretrained_model=true with network={c.network}: there are no pretrained weights for it; give your own"
@@ -148,6 +150,17 @@ def _check_labels(c: Fields) -> None:
         raise ThoraxError("loss=cross_entropy with multi_label=true: several labels at once need loss=bce or focal")
     if c.multi_label and c.top_k:
         raise ThoraxError(f"top_k={c.top_k} with multi_label=true: top-k accuracy is for exclusive classes")
+
+
+def _check_tables(c: Fields) -> None:
+    conditions(c.where)
+    soft = [str(choice) for choice in choices(c.uncertain).values() if choice.kind == "soft"]
+    soft += ["readers=mean"] if c.readers == "mean" else []
+    if soft and c.balanced_sampler:
+        raise ThoraxError(
+            f"balanced_sampler=true with soft labels ({soft[0]}): images are drawn by class, and soft labels have"
+            " none; leave one of them out"
+        )
 
 
 def _check_thresholds(c: Fields) -> None:

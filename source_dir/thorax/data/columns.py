@@ -105,17 +105,17 @@ class FileColumn:
             pairs = [text.rpartition(os.sep) for text in texts]
             self._names = StringColumn(name for _, _, name in pairs)
             folders = CategoricalColumn(folder + separator for folder, separator, _ in pairs)
-        self._folders = [Path(f or os.curdir) for f in folders.names]
+        self._folders = [f or os.curdir for f in folders.names]
         self._folder = folders.codes.astype(np.min_scalar_type(len(folders.names)))
 
     def __len__(self) -> int:
         return len(self._folder)
 
     def __getitem__(self, index: int) -> Path:
-        return self._folders[int(self._folder[index])] / self._names[index]
+        return Path(self._folders[int(self._folder[index])], self._names[index])
 
     def __iter__(self) -> Iterator[Path]:
-        return (self._folders[k] / name for k, name in zip(self._folder.tolist(), self._names, strict=True))
+        return (Path(self._folders[k], name) for k, name in zip(self._folder.tolist(), self._names, strict=True))
 
     def take(self, places: np.ndarray) -> FileColumn:
         taken = FileColumn(())

@@ -12,10 +12,12 @@ from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.folders import FEWEST
+from thorax.data.formats.table_options import TableOptions, choices
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
 from thorax.data.samples import Listing, SampleSet, label_space, sample_set
 from thorax.data.splits import check_parts, cut_by_patient, split_table
+from thorax.data.uncertain import labels_asked, settled, with_uncertain_classes
 from thorax.errors import ThoraxError
 from thorax.job import Job
 from thorax.labels import LabelSpace
@@ -27,6 +29,7 @@ class Parts:
 
     Attributes:
         split: CSV of id, patient and part of every image; split_hash: its sha256.
+        label_notes: what became of uncertain and soft labels, with counts.
     """
 
     train: SampleSet
@@ -35,6 +38,7 @@ class Parts:
     space: LabelSpace
     split: str
     split_hash: str
+    label_notes: tuple[str, ...] = ()
 
     @property
     def scored(self) -> list[SampleSet]:
@@ -64,7 +68,8 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
                 f"channel {name}_lst is given without channel {name}: a list needs its images; give --{name} DIR"
             )
     listing = _read(job, config, "train", say)
-    space = label_space(listing, config.labels, config.multi_label)
+    space = label_space(listing, labels_asked(config.labels, listing, choices(config.uncertain)), config.multi_label)
+    say(f"task: {space.described()}")
     images = _marked(sample_set("train", listing, space), listing.parts)
     if "train" not in images:
         raise ThoraxError(f"channel train: its images are marked {' and '.join(images)}, none train")
@@ -83,6 +88,9 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
             f"warning: validation has {len(images['validation'])} images, too few to choose an epoch or a threshold on;"
             " without a validation channel it is cut from train by patient"
         )
+    images, chosen = settled(images, choices(config.uncertain), config.seed)
+    for line in chosen:
+        say(line)
     parts = [_usable(images[name], config, say) for name in ("train", "validation", "test") if name in images]
     for warning in check_parts(parts, config.patient_scope, cut):
         say(f"warning: {warning}")
@@ -91,18 +99,24 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
         say(f"{part.part}: {len(part)} images of {len(set(part.patients))} patients ({counts})")
     split, digest = split_table(parts)
     say(f"split: {'validation cut from train by patient, ' if cut else ''}sha256 {digest[:16]}")
-    return Parts(parts[0], parts[1], parts[2] if len(parts) > 2 else None, space, split, digest)
+    return Parts(parts[0], parts[1], parts[2] if len(parts) > 2 else None, space, split, digest, tuple(chosen))
 
 
 def _read(job: Job, config: TrainingConfig, name: str, say: Callable[[str], None]) -> Listing:
     """The images of a channel and of its list; says what was left out."""
     options = ReadOptions(
-        config.labels, config.num_classes, config.label_format, config.attribute_names, config.count_crowds
+        config.labels,
+        config.num_classes,
+        config.label_format,
+        config.attribute_names,
+        config.count_crowds,
+        TableOptions.of(config),
     )
     lists = job.channel(f"{name}_lst") if f"{name}_lst" in job.channels else None
     listing = read_channel(name, job.channel(name), config.data_format, options, lists)
     for note in listing.notes:
         say(f"warning: {name}: {note}")
+    listing = with_uncertain_classes(listing, choices(config.uncertain))
     return listing if config.own_split else dataclasses.replace(listing, parts=None)
 
 

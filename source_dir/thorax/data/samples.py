@@ -165,7 +165,10 @@ class SampleTable(Sequence[Sample]):
         studies = repeat("", len(self)) if self.studies is None else iter(self.studies)
         about = zip(*self.attributes.values(), strict=True) if self.attributes else repeat((), len(self))
         rows = zip(self.ids, self.sources, self.targets, self.patients, studies, about, strict=True)
-        return (Sample(*row, dict(zip(self.attributes, values, strict=True))) for *row, values in rows)
+        return (
+            Sample(image, source, labels, patient, study, dict(zip(self.attributes, values, strict=True)))
+            for image, source, labels, patient, study, values in rows
+        )
 
     def take(self, places: np.ndarray) -> SampleTable:
         """The samples at (n,) `places`, in their order."""

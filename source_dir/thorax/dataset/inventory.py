@@ -12,7 +12,7 @@ from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.reading import read_channel
 from thorax.data.source import Source
 from thorax.dataset.reading import check_format, label_columns
-from thorax.labels import NEGATIVE_NAMES
+from thorax.labels import positive_of
 
 PARTS = ("train", "validation", "test")
 #: The one part of a set without parts.
@@ -54,7 +54,7 @@ class ImageInventory:
         """(column, label, name of its absence); of two classes the one that is not called normal stands for both."""
         if not self.exclusive or len(self.names) != 2:
             return [(k, name, f"not {name}") for k, name in enumerate(self.names)]
-        k = int(self.names[0].lower() in NEGATIVE_NAMES or self.names[1].lower() not in NEGATIVE_NAMES)
+        k = positive_of(*self.names)
         return [(k, self.names[k], self.names[1 - k])]
 
     def place(self, k: int) -> str:

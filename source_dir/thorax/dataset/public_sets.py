@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from thorax.data.formats.channel import Channel, ReadOptions
-from thorax.data.formats.nih import Nih
+from thorax.data.formats.channel import ReadOptions
+from thorax.data.formats.label_table import label_table
 from thorax.data.formats.reading import read_channel
 from thorax.data.samples import Listing
 from thorax.dataset.reading import some, with_labels
-from thorax.errors import ThoraxError
-from thorax.tables import read_table
 
 
 def coco_labels(
@@ -57,15 +55,7 @@ def nih_labels(folder: Path, with_images: bool = True, say: Callable[[str], None
     Raises:
         ThoraxError: see read_channel; or there is not just one table.
     """
-    if with_images:
-        listing = read_channel(str(folder), folder, "nih")
-    else:
-        channel = Channel(folder, ReadOptions())
-        tables = Nih().files(channel) if folder.is_dir() else []
-        if len(tables) != 1:
-            raise ThoraxError(f"{folder} holds {len(tables)} NIH tables (Data_Entry_2017*.csv); expected one")
-        channel.everything = frozenset(read_table(folder / tables[0], ragged=True).one_of(("image index",)) or ())
-        listing = Nih().read(channel)
+    listing = read_channel(str(folder), folder, "nih") if with_images else label_table(folder, data_format="nih")
     for note in listing.notes:
         say(f"note: {note}")
     return listing

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from thorax.data.decoders import is_image
+from thorax.data.formats.table_options import NO_OPTIONS, TableOptions
 from thorax.errors import ThoraxError
 from thorax.files import files_below
 
@@ -21,7 +22,7 @@ KINDS = "JPEG, PNG, TIFF or DICOM"
 #: What a split column, a folder or a file name calls a part -> the part.
 PARTS = {
     **dict.fromkeys(("train", "training", "train_val", "trainval"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
@@ -35,6 +36,8 @@ class ReadOptions:
     label_format: str = "auto"
     attribute_names: tuple[str, ...] = ()
     count_crowds: bool = True
+    table: TableOptions = NO_OPTIONS
+    images: bool = True  #: look for the images; False: take those of a table as if they were there
 
 
 class Channel:

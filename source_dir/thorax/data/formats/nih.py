@@ -1,24 +1,30 @@
-"""NIH ChestX-ray14 as published: Data_Entry_2017.csv (or the release of 2020), images in images/ or images_001/images/.
+"""NIH ChestX-ray14 as published: Data_Entry_2017.csv (or the release of 2020, or the sample's sample_labels.csv).
 
-Of the official lists that lie there, images of train_val_list.txt are train, those of test_list.txt test.
+Images lie in images/ or images_001/images/. Of the official lists that lie there, images of train_val_list.txt are
+train, those of test_list.txt test. The relabelling of 4 findings by radiologists (Majkowska et al., "Chest radiograph
+interpretation with deep learning models", 2020) is a table of its own.
 """
 
 from __future__ import annotations
 
 import gzip
-import posixpath
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Sequence, Set
+from typing import ClassVar
 
 import numpy as np
 
-from thorax.data.columns import FileColumn
-from thorax.data.formats.channel import EXAMPLES, Channel, nearest
-from thorax.data.formats.registry import DataFormat
-from thorax.data.samples import Listing
+from thorax.data.formats.attributes import attributes_of
+from thorax.data.formats.channel import EXAMPLES, PARTS, Channel, nearest
+from thorax.data.formats.frame import Frame
+from thorax.data.formats.label_cells import from_columns
+from thorax.data.formats.label_texts import label_lists
+from thorax.data.formats.labelled import LabelledRows, Locate
+from thorax.data.formats.names import key
+from thorax.data.formats.places import by_name
+from thorax.data.formats.published import PublishedSet
+from thorax.data.formats.table_labels import TableLabels
 from thorax.errors import ThoraxError
-from thorax.tables import read_table
 
 _NAMES = (
     "Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia "
@@ -27,93 +33,96 @@ _NAMES = (
 LABELS = tuple(_NAMES.split())
 NONE = "No Finding"
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
-_TABLE = re.compile(r"data_entry.*\.csv(\.gz)?", re.IGNORECASE)
+#: The findings of the relabelling.
+FOUR = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
+_USED = (*COLUMNS, *FOUR, "Image ID", "Set Id", "Patient Age", "Patient Gender", "Patient Sex", "View Position")
+_PUBLISHED = re.compile(r"(data_entry.*|sample_labels)\.csv(\.gz)?", re.IGNORECASE)
 _LISTS = {
     "train": re.compile(r"train_val_list.*\.txt(\.gz)?", re.IGNORECASE),
     "test": re.compile(r"test_list.*\.txt(\.gz)?", re.IGNORECASE),
 }
 
 
-class Nih(DataFormat):
-    """The published table, with the images below."""
+class Nih(PublishedSet):
+    """The published table, or that of the 4 findings, with the images below."""
 
     name = "nih"
     help = "NIH ChestX-ray14 as published: Data_Entry_2017.csv, the official lists and the images"
     what = "the NIH table"
-    owns_folders = True
+    table: ClassVar = re.compile(r".*\.csv(\.gz)?", re.IGNORECASE)
 
     def files(self, channel: Channel) -> list[str]:
-        return [name for name in channel.files if _TABLE.fullmatch(name)]
+        """The published table; the relabelled ones where there is no other, or `label_columns` asks for them."""
+        found = super().files(channel)
+        published = [name for name in found if _PUBLISHED.fullmatch(name.rpartition("/")[2])]
+        asked = {key(name) for name in channel.options.table.label_columns} & {key(name) for name in FOUR}
+        relabelled = [name for name in found if name not in published]
+        return relabelled if relabelled and (asked or not published) else published
 
-    def read(self, channel: Channel) -> Listing:
-        """Images of the table that are there, in its order; a note counts those that are not.
+    def knows(self, header: Set[str]) -> bool:
+        four = header >= {key(name) for name in FOUR} and bool(header & {"imageindex", "imageid"})
+        return four or header >= {"imageindex", "patientid"}
 
-        Raises:
-            ThoraxError: several tables, a column is missing, a label is unknown, an image is listed twice, none is
-                there, or one is there twice; an image in both official lists.
-        """
-        file = channel.only(self.files(channel), "NIH tables")
-        table = read_table(file, ragged=True)  # in the header of 2017 two names hold commas and are not quoted
-        if missing := [name for name in COLUMNS if name not in table.header]:
-            raise ThoraxError(f"{file} has no column {missing[0]}; it has {', '.join(table.header)}")
-        ids, findings, people = (table.columns[table.header.index(name)] for name in COLUMNS)
-        targets = _targets(file, findings, table.lines)
-        place = _places(channel)
-        if len(set(ids)) != len(ids):
-            first = {name: n for n, name in reversed(list(enumerate(ids)))}
-            n = next(n for n, name in enumerate(ids) if first[name] != n)
-            raise ThoraxError(f"{file} line {table.lines[n]} lists {ids[n]} a second time")
-        rows = np.array([n for n, name in enumerate(ids) if name in place], np.int64)
-        if not len(rows):
-            raise ThoraxError(
-                f"none of the {len(ids)} images of {file} is below {channel.folder}; images lie in images/ or"
-                " images_001/images/ and so on"
-            )
-        notes = []
-        if lacking := len(ids) - len(rows):
-            notes = [f"{lacking} of the {len(ids)} images of {file.name} are not there and are left out"]
-        found = [ids[n] for n in rows]
-        if unknown := [n for n in rows if not people[n].strip()]:
-            raise ThoraxError(f"{file} line {table.lines[unknown[0]]} has no Patient ID")
-        patients = [people[n].strip().zfill(8) for n in rows]
-        parts = _parts(channel, found)
-        if parts is not None and "" in parts:
-            kept = np.array([k for k, part in enumerate(parts) if part], np.int64)
-            notes.append(f"{len(parts) - len(kept)} images are in neither official list and are left out")
-            found, patients, parts = ([column[k] for k in kept] for column in (found, patients, parts))
-            rows = rows[kept]
-        sources = FileColumn(channel.paths(place[name] for name in found))
-        return Listing(LABELS, found, sources, targets[rows], patients, False, parts, tuple(notes))
+    def frame(self, channel: Channel) -> Frame:
+        names = self.files(channel)
+        if _PUBLISHED.fullmatch(names[0].rpartition("/")[2]):
+            channel.only(names, "NIH tables")
+        only = (*_USED, *(name for name, _ in channel.options.table.conditions))
+        files = [channel.folder / name for name in names]
+        return Frame.read(*files, only=only, ragged=True)  # in the header of 2017 two names hold commas, not quoted
+
+    def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
+        if not _PUBLISHED.fullmatch(frame.files[0].name):
+            return _relabelled(frame)
+        images, findings, people = (frame.need(name) for name in COLUMNS)
+        labels = TableLabels(LABELS, _targets(frame, findings), False)
+        rows = LabelledRows(frame, images, labels, _patients(frame, people), unnamed=0.0, ids=True)
+        rows.attributes = attributes_of(frame)
+        parts = _parts(channel, images)
+        if parts is None:
+            return rows
+        rows.parts, kept = parts, np.flatnonzero([bool(part) for part in parts])
+        if len(kept) == len(parts):
+            return rows
+        rows = rows.take(kept)
+        rows.notes = [f"{len(parts) - len(kept)} images are in neither official list and are left out"]
+        return rows
+
+    def locate(self, channel: Channel) -> Locate:
+        return lambda rows: by_name(channel, rows.images)
 
 
-def _targets(file: Path, findings: Sequence[str], lines: Sequence[int]) -> np.ndarray:
+def _relabelled(frame: Frame) -> LabelledRows:
+    """YES and NO of the 4 findings; parts by the column Set Id, or by the tables' names."""
+    images = frame.get("Image Index", "Image ID") or []
+    labels = from_columns(FOUR, [frame.need(name) for name in FOUR], frame)
+    people, marks = frame.get("Patient ID"), frame.get("Set Id")
+    words = marks if marks is not None else [re.split(r"[_.]", frame.files[k].name.lower())[0] for k in frame.which]
+    parts = [PARTS.get(word.strip().lower(), "") for word in words]
+    patients = _patients(frame, people) if people is not None else None
+    about = attributes_of(frame)
+    return LabelledRows(frame, images, labels, patients, None, parts if all(parts) else None, about, ids=True)
+
+
+def _patients(frame: Frame, people: Sequence[str]) -> list[str]:
+    if unknown := [n for n, person in enumerate(people) if not person.strip()]:
+        raise ThoraxError(f"{frame.row(unknown[0])} has no Patient ID")
+    return [person.strip().zfill(8) for person in people]
+
+
+def _targets(frame: Frame, findings: Sequence[str]) -> np.ndarray:
     """(N, 14) float32 of 0 and 1."""
-    index = {name: k for k, name in enumerate(LABELS)}
+    index = {key(name): k for k, name in enumerate(LABELS)}
     rows: dict[str, np.ndarray] = {}
-    for text in dict.fromkeys(findings):
-        row = np.zeros(len(LABELS), np.float32)
-        for label in text.split("|"):
-            plain = label.strip().replace(" ", "_")
-            if plain in index:
-                row[index[plain]] = 1
-            elif label.strip() != NONE:
-                line = lines[list(findings).index(text)]
-                raise ThoraxError(
-                    f"{file} line {line}: the label {label!r} is unknown{nearest(label, [*LABELS, NONE])}"
-                )
-        rows[text] = row
+    for text, names in label_lists(findings).items():
+        rows[text] = np.zeros(len(LABELS), np.float32)
+        for label in names or [""]:
+            if key(label) in index:
+                rows[text][index[key(label)]] = 1
+            elif key(label) != key(NONE):
+                where = frame.row(list(findings).index(text))
+                raise ThoraxError(f"{where}: the label {label!r} is unknown{nearest(label, [*LABELS, NONE])}")
     return np.stack([rows[text] for text in findings])
-
-
-def _places(channel: Channel) -> dict[str, str]:
-    """File name -> place below the channel."""
-    place: dict[str, str] = {}
-    for image in channel.everything:
-        name = image.rpartition("/")[2]
-        if (other := place.setdefault(name, image)) != image and name.lower().endswith(".png"):
-            one, two = sorted(posixpath.dirname(path) or "." for path in (image, other))
-            raise ThoraxError(f"{name} is in {one} and in {two} of {channel.folder}; leave one of them")
-    return place
 
 
 def _parts(channel: Channel, images: Sequence[str]) -> list[str] | None:

@@ -11,6 +11,7 @@ from thorax.data.formats.folders import Folders
 from thorax.data.formats.lst import Lst
 from thorax.data.formats.manifest import Manifest
 from thorax.data.formats.nih import Nih
+from thorax.data.formats.published_sets import PUBLISHED_SETS
 from thorax.data.formats.recordio import RecordIO
 from thorax.data.formats.registry import ALIASES, FORMAT_NAMES, FORMATS, IMAGES, RENAMED, DataFormat
 from thorax.data.formats.shards import Shards
@@ -20,7 +21,7 @@ from thorax.errors import ThoraxError, deprecated
 
 __all__ = ["ALIASES", "FORMATS", "DataFormat", "content_type", "read_channel"]
 
-for _entry in (Folders(), Lst(), RecordIO(), Manifest(), LabelTable(), Nih(), Coco(), Shards()):
+for _entry in (Folders(), Lst(), RecordIO(), Manifest(), LabelTable(), Nih(), Coco(), Shards(), *PUBLISHED_SETS):
     FORMATS.register(_entry.name, _entry)
 
 

@@ -55,7 +55,10 @@ class DataFormat(ABC):
 #: error, so that the order decides nothing but the order of names in messages.
 FORMATS: Registry[DataFormat] = Registry("data format")
 #: Names of the formats of this package in the order of FORMATS; `thorax.data.formats` registers them.
-BUILT_IN = ("folder", "lst", "recordio", "manifest", "table", "nih", "coco", "shards")
+BUILT_IN = (
+    *("folder", "lst", "recordio", "manifest", "table", "nih", "coco", "shards"),
+    *("chexpert", "mimic_cxr", "padchest", "rsna", "vindr"),
+)
 #: Other names that data_format takes.
 ALIASES = {"csv": "table", "parquet": "table"}
 #: Names of before, which are accepted with a deprecation line.

@@ -1,31 +1,37 @@
 """One CSV or Parquet: a row per image with `path`, `labels` (A|B) or a column per label, `patient` and `split`.
 
-Label columns hold 1, 0, or blank or -1 for unknown, which is masked in loss and scores. In a `labels` column an empty
-text or "No Finding" means none of them; a label with a question mark (`Edema?`) is unknown for that image.
+Columns of other names are named by path_column, patient_column, study_column, label_columns and split_column. Label
+columns hold 1, 0, -1 for uncertain, or blank for unknown. In a `labels` column an empty text or "No Finding" means none
+of them; a label with a question mark (`Edema?`) is uncertain for that image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from thorax.data.columns import FileColumn
+from thorax.data.formats.attributes import COLUMNS, attributes_of
 from thorax.data.formats.channel import Channel, part_of
-from thorax.data.formats.label_values import Labels, from_columns, from_texts
-from thorax.data.formats.nih import Nih
+from thorax.data.formats.frame import Frame
+from thorax.data.formats.label_cells import from_columns, is_cell
+from thorax.data.formats.label_texts import from_texts
+from thorax.data.formats.labelled import LabelledRows, listing_of
+from thorax.data.formats.names import key
+from thorax.data.formats.published_sets import ALL
 from thorax.data.formats.registry import IMAGES, DataFormat
-from thorax.data.patients import fill_patients
+from thorax.data.formats.table_labels import TableLabels
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
-from thorax.tables import Table, read_table
 
 PATH_COLUMNS = ("path", "file", "image", "filename", "image_path", "file_path", "file_name")
-PATIENT_COLUMNS = ("patient", "patient_id")
+PATIENT_COLUMNS = ("patient", "patient_id", "subject_id")
+STUDY_COLUMNS = ("study", "study_id")
 LABELS_COLUMNS = ("labels", "label")
 SPLIT_COLUMNS = ("split", "official_split", "part")
 #: Columns of known tables that are neither labels nor needed.
-OTHER_COLUMNS = frozenset({"age", "sex", "view", "finding_labels", "source", "id"})
+OTHER_COLUMNS = ("finding_labels", "source", "id")
 
 
 class LabelTable(DataFormat):
@@ -37,46 +43,119 @@ class LabelTable(DataFormat):
     endings: ClassVar = {".csv": "text/csv", ".csv.gz": "text/csv", ".parquet": IMAGES}
 
     def files(self, channel: Channel) -> list[str]:
-        """Names of the tables, without NIH's own."""
-        nihs = Nih().files(channel)
-        return [name for name in channel.ending(*self.endings) if not nihs or name.lower().endswith(".parquet")]
+        """Names of the tables; of a published set's CSVs only where `path_column` says that they are to be read so."""
+        tables = channel.ending(*self.endings)
+        if channel.options.table.path_column or not any(entry.files(channel) for entry in ALL):
+            return tables
+        return [name for name in tables if name.lower().endswith(".parquet")]
 
     def read(self, channel: Channel) -> Listing:
         """Images of the table, in its order; paths are relative to the table's folder (or its sub-folder images/).
 
         Raises:
             ThoraxError: several tables, no path or label column, a row of another length, a value that is no label or
-                part, an image that is listed twice or does not exist.
+                part, rows of one image that differ, an image that does not exist.
         """
+        options = channel.options.table
         file = channel.only(self.files(channel), "tables")
-        table = read_table(file)
-        paths = table.one_of(PATH_COLUMNS)
+        frame = Frame.read(file).filtered(options.conditions)
+        columns = _Columns(frame, channel)
+        images = [
+            f"{options.path_prefix}{path.strip()}{options.path_suffix}" if path.strip() else ""
+            for path in columns.paths
+        ]
+        rows = LabelledRows(frame, images, columns.labels())
+        rows.patients = None if columns.patients is None else [person.strip() for person in columns.patients]
+        rows.studies = _studies(columns.studies, rows.patients)
+        if columns.split is not None:
+            rows.parts = [part_of(word, f"{frame.row(n)}: the split") for n, word in enumerate(columns.split)]
+        rows.attributes = attributes_of(frame)
+        rows.notes = [*frame.notes, *columns.unused()]
+        rows.ids = True
+        rows.unnamed = 0.0 if columns.texts is not None else np.nan
+
+        def locate(found: LabelledRows) -> tuple[list[str], list[str]]:
+            if not channel.options.images:
+                return list(found.images), []
+            return channel.locate(found.images, file, found.frame.lines.tolist(), below=("", "images/")), []
+
+        return listing_of(channel, rows, locate)
+
+
+class _Columns:
+    """Which column of a table is what."""
+
+    def __init__(self, frame: Frame, channel: Channel) -> None:
+        options = channel.options.table
+        self.frame, self.options, self.asked = frame, options, channel.options.labels
+        paths = self._column(options.path_column, "path_column", PATH_COLUMNS)
         if paths is None:
             raise ThoraxError(
-                f"{file} has no path column (one of {', '.join(PATH_COLUMNS[:4])}); it has {', '.join(table.header)}"
+                f"{frame.files[0]} has no path column (one of {', '.join(PATH_COLUMNS[:4])}); it has"
+                f" {', '.join(frame.columns)}; name it by path_column"
             )
-        ids = [path.strip() for path in paths]
-        places = channel.locate(ids, file, table.lines, below=("", "images/"))
-        labels, people, split = map(table.one_of, (LABELS_COLUMNS, PATIENT_COLUMNS, SPLIT_COLUMNS))
-        names, targets, exclusive = from_texts(labels) if labels is not None else _wide(table)
-        images = channel.paths(places)
-        given = [person.strip() for person in people] if people is not None else [""] * len(ids)
-        patients, unnamed = fill_patients(given, ids, images), np.nan if labels is None else 0.0
-        parts = None
-        if split is not None:
-            rows = zip(split, table.lines, strict=True)
-            parts = [part_of(word, f"{file} line {line}: the split") for word, line in rows]
-        return Listing(names, ids, FileColumn(images), targets, patients, exclusive, parts, unnamed=unnamed)
+        self.paths = paths
+        self.patients = self._column(options.patient_column, "patient_column", PATIENT_COLUMNS)
+        self.studies = self._column(options.study_column, "study_column", STUDY_COLUMNS)
+        self.split = self._column(options.split_column, "split_column", SPLIT_COLUMNS)
+        self.texts = None if options.label_columns else frame.get(*LABELS_COLUMNS)
+
+    def _column(self, given: str, flag: str, usual: Sequence[str]) -> Sequence[str] | None:
+        return self.frame.need(given, flag) if given else self.frame.get(*usual)
+
+    def labels(self) -> TableLabels:
+        """Of the columns that are named, else of the column `labels`, else of every one without other meaning."""
+        frame, named = self.frame, self.options.label_columns
+        if self.texts is not None:
+            return from_texts(self.texts, self.options.blank, self.options.multi_label)
+        wide = [(name, frame.need(name, "label_columns")) for name in named] if named else self._others()
+        if not wide:
+            raise ThoraxError(
+                f"{frame.files[0]} has no labels column and no column per label; it has {', '.join(frame.columns)}"
+            )
+        if named and len(wide) == 1 and not _are_cells(wide[0][1]):
+            return from_texts(wide[0][1], self.options.blank, self.options.multi_label)
+        names = [frame.find(name) or name for name, _ in wide]
+        if len(names) == len(self.asked) == 1 and key(names[0]) != key(self.asked[0]):
+            names = list(self.asked)  # the only label column, under the name that the user gives it
+        return from_columns(names, [column for _, column in wide], frame)
+
+    def _others(self) -> list[tuple[str, Sequence[str]]]:
+        return [(name, column) for name, column in self.frame.columns.items() if key(name) not in self._meanings()]
+
+    def _meanings(self) -> set[str]:
+        """Keys of the columns that mean something else than a label."""
+        options = self.options
+        usual = (*PATH_COLUMNS, *PATIENT_COLUMNS, *STUDY_COLUMNS, *SPLIT_COLUMNS, *OTHER_COLUMNS)
+        about = (name for names in COLUMNS.values() for name in names)
+        given = (options.path_column, options.patient_column, options.study_column, options.split_column)
+        return {key(name) for name in (*usual, *about, *given, *(name for name, _ in options.conditions))}
+
+    def unused(self) -> list[str]:
+        """A line that names the columns of which nothing was made."""
+        used = {id(column) for column in (self.paths, self.patients, self.studies, self.split, self.texts)}
+        labels = {key(name) for name in self.options.label_columns}
+        about = {key(name) for names in COLUMNS.values() for name in names}
+        about |= {key(name) for name, _ in self.options.conditions}
+        every = self.texts is None and not labels
+        others = [
+            name
+            for name, column in self.frame.columns.items()
+            if id(column) not in used
+            and key(name) not in labels | about
+            and not (every and key(name) not in self._meanings())
+        ]
+        return [f"columns of {self.frame.name} that are not used: {', '.join(others)}"] if others else []
 
 
-def _wide(table: Table) -> Labels:
-    """Of a column per label: every column that has no other meaning."""
-    reserved = {*PATH_COLUMNS, *PATIENT_COLUMNS, *SPLIT_COLUMNS, *OTHER_COLUMNS}
-    wide = [k for k, name in enumerate(table.header) if name.lower() not in reserved]
-    if not wide:
-        raise ThoraxError(
-            f"{table.file} has no labels column and no column per label; it has {', '.join(table.header)}"
-        )
-    names = tuple(table.header[k] for k in wide)
-    targets = from_columns(names, [table.columns[k] for k in wide], str(table.file), table.lines)
-    return Labels(names, targets, False)
+def _are_cells(column: Sequence[str]) -> bool:
+    """Whether the texts of an only label column are values of one label (1, 0, yes, a mask), and not names."""
+    return all(is_cell(text) for text in set(column))
+
+
+def _studies(studies: Sequence[str] | None, patients: Sequence[str] | None) -> list[str] | None:
+    """Studies of all patients together: with the patient before each."""
+    if studies is None:
+        return None
+    people = patients if patients is not None else [""] * len(studies)
+    return [f"{p}/{s.strip()}" if p and s.strip() else s.strip() for p, s in zip(people, studies, strict=True)]

@@ -1,0 +1,98 @@
+"""CheXpert as published, and tables of CheXpert's labels: 13 findings of 1, 0, -1 (uncertain) and blank."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import numpy as np
+
+from thorax.data.formats.attributes import attributes_of, view
+from thorax.data.formats.channel import PARTS, Channel
+from thorax.data.formats.frame import Frame
+from thorax.data.formats.label_cells import from_columns
+from thorax.data.formats.labelled import LabelledRows, Locate
+from thorax.data.formats.names import key
+from thorax.data.formats.places import by_path
+from thorax.data.formats.published import PublishedSet
+from thorax.data.formats.table_labels import TableLabels
+from thorax.errors import ThoraxError
+
+FINDINGS = (
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+NONE, DEVICES = "No Finding", "Support Devices"
+
+
+class CheXpert(PublishedSet):
+    """train.csv and valid.csv, in the set's root or the folder above it."""
+
+    name = "chexpert"
+    help = "CheXpert as published: train.csv, valid.csv and the folders train/, valid/"
+    what = "CheXpert's tables"
+    table: ClassVar = re.compile(r"(train|valid|test)\.csv(\.gz)?", re.IGNORECASE)
+    columns: ClassVar = ("Path", "Enlarged Cardiomediastinum", DEVICES)
+
+    def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
+        paths = frame.need("Path")
+        pieces = [path.strip().split("/")[-4:] for path in paths]
+        for n, piece in enumerate(pieces):
+            if len(piece) != 4 or piece[0] not in PARTS or not piece[1].startswith("patient"):
+                raise ThoraxError(
+                    f"{frame.row(n)}: {paths[n]} is no path of CheXpert, train/patient00001/study1/NAME.jpg"
+                )
+        labels, notes = finding_labels(channel, frame)
+        about = attributes_of(frame)
+        if (sides := frame.get("Frontal/Lateral")) is not None and (given := frame.get("AP/PA")) is not None:
+            both = list(zip(sides, given, strict=True))
+            known = {(a, b): view(b if b and a == "Frontal" else a) for a, b in set(both)}
+            about["view"] = [known[pair] for pair in both]
+        return LabelledRows(
+            frame,
+            ["/".join(piece) for piece in pieces],
+            labels,
+            [patient for _, patient, _, _ in pieces],
+            [f"{patient}/{study}" for _, patient, study, _ in pieces],
+            [PARTS[part] for part, _, _, _ in pieces],
+            about,
+            notes,
+        )
+
+    def locate(self, channel: Channel) -> Locate:
+        base = self.base(channel)
+        return lambda rows: (by_path(channel, [base + path for path in rows.images]), [])
+
+
+def finding_labels(channel: Channel, frame: Frame) -> tuple[TableLabels, list[str]]:
+    """The 13 findings, and No Finding where `labels` asks for it; with a line for what No Finding made known.
+
+    The labeler says No Finding where no finding but Support Devices is positive or uncertain (Irvin et al., "CheXpert",
+    2019): there, blank findings are negative.
+    """
+    asked = [NONE] if any(key(name) == key(NONE) for name in channel.options.labels) else []
+    names = [*FINDINGS, *asked]
+    labels = from_columns(names, [frame.need(name) for name in names], frame)
+    none = from_columns([NONE], [frame.need(NONE)], frame).targets[:, 0] == 1
+    fill = np.zeros(labels.targets.shape, bool)
+    for k, name in enumerate(names):
+        fill[:, k] = none & np.isnan(labels.targets[:, k]) & (name not in (NONE, DEVICES))
+    if labels.uncertain is not None:
+        fill &= ~labels.uncertain
+    labels.targets[fill] = 0
+    if not fill.any():
+        return labels, []
+    return labels, [
+        f"{none.sum()} rows say No Finding: {fill.sum()} blank findings of theirs (not Support Devices) are negative"
+    ]

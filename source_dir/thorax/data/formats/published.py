@@ -1,0 +1,92 @@
+"""What all published sets have in common: they are known by their tables' names and columns, and own their folders."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import abstractmethod
+from collections.abc import Set
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+from thorax.data.formats.channel import Channel
+from thorax.data.formats.frame import Frame
+from thorax.data.formats.labelled import LabelledRows, Locate, listing_of
+from thorax.data.formats.names import key
+from thorax.data.formats.registry import DataFormat
+from thorax.data.samples import Listing
+from thorax.tables import read_header
+
+#: A channel with more folders than this is no root of a set in a folder of its own.
+_FOLDERS = 30
+
+
+class PublishedSet(DataFormat):
+    """A public set as it is downloaded: its tables, in the channel or in one folder below, and its images.
+
+    Attributes:
+        table: what the set's tables are called.
+        columns: columns that all of them have.
+        readers: the rule for several rows of one image, unless the user says another.
+    """
+
+    owns_folders = True
+    table: ClassVar[re.Pattern[str]]
+    columns: ClassVar[tuple[str, ...]]
+    readers: ClassVar[str] = "auto"
+
+    def files(self, channel: Channel) -> list[str]:
+        """The set's tables, relative to the channel: in its folder, else in one folder below it."""
+        if found := [name for name in channel.files if self._is_table(channel.folder / name)]:
+            return found
+        if len(channel.folders) > _FOLDERS:
+            return []
+        for folder in channel.folders:
+            names = sorted(os.listdir(channel.folder / folder))
+            if found := [f"{folder}/{name}" for name in names if self._is_table(channel.folder / folder / name)]:
+                return found
+        return []
+
+    def _is_table(self, path: Path) -> bool:
+        if not self.table.fullmatch(path.name) or not path.is_file():
+            return False
+        return self.knows({key(name) for name in _header(path, path.stat().st_mtime_ns)})
+
+    def knows(self, header: Set[str]) -> bool:
+        """Whether a table with these columns (see `names.key`) is the set's."""
+        return header >= {key(name) for name in self.columns}
+
+    def read(self, channel: Channel) -> Listing:
+        """The images of the set's tables that are there, in the tables' order; notes count what is left out.
+
+        Raises:
+            ThoraxError: a column is missing, a value means nothing, an image is there twice, or none is there.
+        """
+        frame = self.frame(channel).filtered(channel.options.table.conditions)
+        rows = self.rows(channel, frame)
+        rows.notes = (*frame.notes, *rows.notes)
+        return listing_of(channel, rows, self.locate(channel), self.readers)
+
+    def frame(self, channel: Channel) -> Frame:
+        """The rows of the set's tables."""
+        return Frame.read(*(channel.folder / name for name in self.files(channel)))
+
+    def base(self, channel: Channel) -> str:
+        """The folder of the tables below the channel, with a slash at its end; "" for the channel itself."""
+        folder, slash, _ = self.files(channel)[0].rpartition("/")
+        return folder + slash
+
+    @abstractmethod
+    def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
+        """What the rows say."""
+
+    @abstractmethod
+    def locate(self, channel: Channel) -> Locate:
+        """How the set's images are found."""
+
+
+@lru_cache(maxsize=256)
+def _header(path: Path, modified: int) -> tuple[str, ...]:
+    """Of a table at this time of change."""
+    return tuple(read_header(path))
