@@ -18,7 +18,7 @@ def launcher(settings: AwsSettings) -> dict[str, Any]:
     arn = _arns(settings)
     kinds = (
         "training-job hyper-parameter-tuning-job transform-job model endpoint endpoint-config model-package"
-        " model-package-group pipeline"
+        " model-package-group pipeline processing-job"
     )
     named = _named(arn, kinds)
     # UpdateEndpointWeightsAndCapacities: Application Auto Scaling asks it of whoever registers a target
@@ -27,15 +27,18 @@ def launcher(settings: AwsSettings) -> dict[str, Any]:
         " CreateEndpoint DescribeEndpoint UpdateEndpoint DeleteEndpoint UpdateEndpointWeightsAndCapacities"
         " InvokeEndpoint InvokeEndpointAsync CreateModelPackageGroup CreateModelPackage DescribeModelPackage"
         " DescribeModelPackageGroup CreatePipeline UpdatePipeline DescribePipeline StartPipelineExecution"
+        " ListPipelineExecutions DescribePipelineExecution StopPipelineExecution"
     )
     jobs = (
         "AddTags ListTags CreateTrainingJob DescribeTrainingJob StopTrainingJob CreateHyperParameterTuningJob"
         " DescribeHyperParameterTuningJob StopHyperParameterTuningJob ListTrainingJobsForHyperParameterTuningJob"
-        " CreateTransformJob DescribeTransformJob StopTransformJob"
+        " CreateTransformJob DescribeTransformJob StopTransformJob UpdateTrainingJob DescribeProcessingJob"
+        " StopProcessingJob"
     )
     # AWS knows no narrower resource for these
     lists = _rights("sagemaker", "ListEndpoints ListTrainingJobs ListHyperParameterTuningJobs ListModels")
-    lists += _rights("sagemaker", "ListModelPackages")
+    lists += _rights("sagemaker", "ListModelPackages ListEndpointConfigs ListTransformJobs ListProcessingJobs")
+    lists += _rights("sagemaker", "ListPipelines")
     scaling = (
         "RegisterScalableTarget DeregisterScalableTarget DescribeScalableTargets PutScalingPolicy DeleteScalingPolicy"
     )
