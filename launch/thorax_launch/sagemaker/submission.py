@@ -92,8 +92,9 @@ def _settled(plan: JobPlan, kind: Kind, settings: AwsSettings, error: Exception)
         again = f"nothing was started; the same command with --job-name {name} never starts two"
         raise ThoraxError(f"{line}; {again}") from None
     if not covers(described, plan.request.parameters):
+        refusal = "" if refused and taken(error) else f"{line}; nothing was started; "
         raise ThoraxError(
-            f"the name {name} is taken by a {kind.words} with another request ({kind.state(described)}): give another"
+            f"{refusal}the name {name} is taken by a {kind.words} with another request ({kind.state(described)}): give another"
             f" --job-name; to see it: {command('follow')} {name}"
         ) from None
     print(f"{kind.words} {name} is there ({kind.state(described)}), from this very request: none is started twice")
