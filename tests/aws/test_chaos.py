@@ -20,6 +20,7 @@ from chaos import KINDS, Chaos
 from sagemaker_stand_in import StandIn
 
 PLACE = ["--bucket", "films", "--role", "arn:aws:iam::123456789012:role/thorax-execution"]
+S3_BUNDLE = "s3://films/thorax/one/output/model.tar.gz"
 IMAGES = ["--train", "s3://films/train", "--test", "s3://films/test"]
 TAGS = [{"Key": "thorax:made-by", "Value": "thorax"}]
 Capture = pytest.CaptureFixture[str]
@@ -53,7 +54,10 @@ def search_done(stand_in: StandIn, name: str = "sweep") -> None:
 def an_endpoint(stand_in: StandIn) -> None:
     for call, more in (
         ("Model", {"PrimaryContainer": {}}),
-        ("EndpointConfig", {"ProductionVariants": [{"VariantName": "main", "ModelName": "chest-0"}]}),
+        (
+            "EndpointConfig",
+            {"ProductionVariants": [{"VariantName": "main", "ModelName": "chest-0", "InstanceType": "ml.m5.large"}]},
+        ),
     ):
         stand_in.call(f"Create{call}", {f"{call}Name": "chest-0", "Tags": TAGS, **more})
     stand_in.call("CreateEndpoint", {"EndpointName": "chest", "EndpointConfigName": "chest-0", "Tags": TAGS})
@@ -106,8 +110,9 @@ CASES = [
     Case("leaderboard deploy", "sweep --deploy-best --endpoint-name best --yes PLACE", search_done),
     Case("delete", "chest --yes", an_endpoint),
     Case("delete all", "--all --yes", everything, None),
-    Case("deploy", "BUNDLE --endpoint-name new --autoscale 1,2 --register group --yes PLACE"),
-    Case("deploy update", "BUNDLE --endpoint-name chest --yes PLACE", an_endpoint),
+    Case("deploy", f"{S3_BUNDLE} --endpoint-name new --autoscale 1,2 --yes PLACE"),
+    Case("deploy update", f"{S3_BUNDLE} --endpoint-name chest --yes PLACE", an_endpoint),
+    Case("deploy async", f"{S3_BUNDLE} --endpoint-name new --async --autoscale 0,2 --yes PLACE"),
     Case("pipeline", "pneumonia-resnet18 IMAGES --group chest --job-name line --start --yes PLACE"),
     Case("predict", "chest DATA/train/NORMAL", an_endpoint),
 ]
@@ -141,8 +146,12 @@ class Bench:
         return int(command.main(words))
 
     def state(self) -> Counter[tuple[str, str]]:
-        """How many things of each kind are in which state."""
-        return Counter((kind, one.get("state", "")) for (kind, _), one in self.stand_in.things.items())
+        """How many things of each kind are in which state; models and configurations, which cost nothing, apart."""
+        states = [(kind, one.get("state", "")) for (kind, _), one in self.stand_in.things.items()]
+        free = ("Model", "EndpointConfig", "ModelPackageGroup")
+        return Counter(
+            (kind, "Stopped" if state == "Stopping" else state) for kind, state in states if kind not in free
+        )
 
     def billed(self) -> set[str]:
         return self.stand_in.billed()
@@ -153,13 +162,11 @@ def bench(aws: Any, light: Path, few: Path, monkeypatch: pytest.MonkeyPatch) -> 
     import botocore.handlers
     from sagemaker.core.utils.utils import SageMakerClient
 
+    aws.client("s3").put_object(Bucket="films", Key="thorax/new/smoke/answer.out", Body=b"[0.25]")
+    aws.calls.clear()
     stand_in = StandIn()
     chaos = Chaos(stand_in)
-    hooks = [
-        ("provide-client-params", stand_in.remember),
-        ("before-call", chaos.before),
-        ("after-call", chaos.after),
-    ]
+    hooks = [("provide-client-params", stand_in.remember), ("before-call", chaos.before), ("after-call", chaos.after)]
     monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [*hooks, *botocore.handlers.BUILTIN_HANDLERS])
     SageMakerClient.reset()
     session, clients, numbers = boto3.Session(region_name="eu-central-1"), {}, iter(range(1, 100_000))
@@ -173,7 +180,9 @@ def bench(aws: Any, light: Path, few: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(session, "client", client)
     monkeypatch.setattr("boto3.Session", lambda **_: session)
+    monkeypatch.setattr("boto3.client", client)
     monkeypatch.setattr("thorax_launch.sagemaker.status.POLL", 0.0)
+    monkeypatch.setattr("thorax_launch.sagemaker.smoke_tests.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
     monkeypatch.setattr("thorax_launch.sagemaker.deployment.dated", lambda name: f"{name}-{next(numbers)}")
     monkeypatch.setattr("thorax_launch.sagemaker.requests.commit", lambda: "")
@@ -211,9 +220,7 @@ def hold(bench: Bench, case: Case, at: int, kind: str, expected: Counter[tuple[s
     assert "run the same command again" not in errors[0]
     bench.chaos.begin()
     assert bench.run(case) == 0, f"{where}: then {capsys.readouterr().err}"
-    running = {key: number for key, number in expected.items() if key[0] not in ("Model", "EndpointConfig")}
-    found = {key: number for key, number in bench.state().items() if key[0] not in ("Model", "EndpointConfig")}
-    assert found == running, where
+    assert bench.state() == expected, where
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -222,6 +229,34 @@ def test_an_error_at_every_call(case: Case, bench: Bench, capsys: Capture) -> No
     turn = CASES.index(case)
     for at in range(calls):
         hold(bench, case, at, TURNS[(at + turn) % len(TURNS)], expected, capsys)
+
+
+#: Ways out besides AWS's errors, and the exit code of each where it ends the command.
+WAYS_OUT = {"bug": 1, "Ctrl-C": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != "predict"], ids=lambda case: case.name)
+def test_every_way_out_at_every_call(case: Case, bench: Bench, capsys: Capture) -> None:
+    calls, expected = clean(bench, case, capsys)
+    kinds = list(WAYS_OUT)
+    for at in range(calls):
+        kind = kinds[(at + CASES.index(case)) % len(kinds)]
+        bench.set_up(case)
+        before = bench.billed()
+        capsys.readouterr()
+        bench.chaos.begin(at, kind)
+        code = bench.run(case)
+        shown = capsys.readouterr()
+        where = f"{kind} at call {at}: exit code {code}: {shown.err}"
+        assert code == WAYS_OUT[kind] or (code == 0 and bench.state() == expected), where
+        assert "Traceback" not in shown.err, where
+        told = f"{shown.out.splitlines()[-1:]}{shown.err.splitlines()[-1:]}"
+        assert all(name in told for name in bench.billed() - before) or "thorax status" in told, where
+        if case.name.startswith("deploy"):
+            assert bench.billed() == before, where
+        bench.chaos.begin()
+        assert bench.run(case) == 0, where
+        assert bench.state() == expected, where
 
 
 @pytest.mark.slow

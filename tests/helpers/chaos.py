@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,8 @@ class Chaos:
         stand_in: what answers.
         at: the call that fails, from 0; -1: none.
         kind: how: throttle and validation (AWS refuses), expired (this call and all after it), reset (no connection),
-            timeout (done, but no answer), lost (done, no answer, and asked once more, as botocore's own retry does).
+            timeout (done, but no answer), lost (done, no answer, and asked once more, as botocore's own retry does);
+            bug (an error that nobody foresaw), Ctrl-C, or a signal by its name, which this process gets.
         count: calls so far.
     """
 
@@ -45,6 +48,12 @@ class Chaos:
             return _refused("ValidationException", "1 validation error detected")
         if hit and self.kind == "reset":
             raise ConnectionClosedError(endpoint_url="https://aws")
+        if hit and self.kind == "bug":
+            raise RuntimeError("nobody foresaw\nthis")
+        if hit and self.kind == "Ctrl-C":
+            raise KeyboardInterrupt
+        if hit and self.kind.startswith("SIG"):
+            os.kill(os.getpid(), getattr(signal, self.kind))
         if hit and self.kind == "lost":
             self.stand_in.respond(model)
         return self.stand_in.respond(model)

@@ -1,10 +1,12 @@
 """SageMaker, its runtime, Application Auto Scaling and CloudWatch's alarms as a table of things with states.
 
-moto makes every job complete at once, takes a name twice, and has no Stop, no UpdateEndpoint and no warm pools; this has
-them. What it answers follows the API reference (docs.aws.amazon.com/sagemaker/latest/APIReference: each Create's "Errors"
-names ResourceInUse for a taken job name; Describe and Stop answer ResourceNotFound or a ValidationException), and moto's
-words where moto has the call. botocore holds every request against AWS's model before it comes here.
+moto makes every job complete at once, takes a name twice, and has no Stop, no UpdateEndpoint and no warm pools; this
+has them. What it answers follows the API reference (docs.aws.amazon.com/sagemaker/latest/APIReference: "Errors" of each
+Create names ResourceInUse for a taken job name; Describe and Stop answer ResourceNotFound or a ValidationException),
+and moto's words where moto has the call. botocore holds every request against AWS's model before it comes here.
 """
+
+# ruff: noqa: N802  the methods have the names of AWS's calls
 
 from __future__ import annotations
 
@@ -30,13 +32,16 @@ class StandIn:
         things: (resource, name) -> what was sent, with its state.
         looks: how often a running job is described before it ends; None: it never ends.
         ends: the state of a job that has ended.
-        answer: what endpoints answer.
+        answer, verbose: what endpoints answer.
     """
 
     things: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     looks: int | None = None
     ends: str = "Completed"
     answer: bytes = b"[0.25]"
+    verbose: bytes = (
+        b'{"labels": ["A"], "probabilities": [0.25], "predicted": [], "thresholds": [0.5], "decisions": [0]}'
+    )
     _asked: threading.local = field(default_factory=threading.local)
 
     def clear(self) -> None:
@@ -46,7 +51,9 @@ class StandIn:
         """Names of all that costs now."""
         costs = (*JOBS, "PipelineExecution", "Endpoint", "Alarm")
         found = {
-            name for (kind, name), one in self.things.items() if kind in costs and one.get("state", "InService") in RUNNING
+            name
+            for (kind, name), one in self.things.items()
+            if kind in costs and one.get("state", "InService") in RUNNING
         }
         return found | {
             name for (_, name), one in self.things.items() if one.get("WarmPoolStatus", {}).get("Status") == "Available"
@@ -86,12 +93,17 @@ class StandIn:
         name = asked[f"{resource}Name"]
         if (resource, name) in self.things:
             code = "ResourceInUse" if resource in JOBS else "ValidationException"
-            raise failed(code, f"Cannot create already existing {resource} {name}")
+            raise failed(code, f"{resource} already exists: {name}")
         arn = f"arn:aws:sagemaker:{WHERE}:{_ARN.get(resource, _dashed(resource))}/{name}"
         state = {"Endpoint": "InService"}.get(resource, "InProgress")
         now = datetime.now(UTC)
         self.things[resource, name] = {
-            **asked, "state": state, f"{resource}Arn": arn, "CreationTime": now, "looks": 0, "LastModifiedTime": now
+            **asked,
+            "state": state,
+            f"{resource}Arn": arn,
+            "CreationTime": now,
+            "looks": 0,
+            "LastModifiedTime": now,
         }
         return {f"{resource}Arn": arn}
 
@@ -127,11 +139,17 @@ class StandIn:
     def _stop(self, resource: str, asked: dict[str, Any]) -> dict[str, Any]:
         one = self.thing(resource, asked[f"{resource}Name"])
         if one["state"] != "InProgress":
-            raise failed("ValidationException", f"The request was rejected because the job is in status {one['state']}.")
+            raise failed(
+                "ValidationException", f"The request was rejected because the job is in status {one['state']}."
+            )
         one["state"] = "Stopping"
         if resource == "HyperParameterTuningJob":
             for (kind, name), child in self.things.items():
-                if kind == "TrainingJob" and name.startswith(f"{asked[f'{resource}Name']}-") and child["state"] == "InProgress":
+                if (
+                    kind == "TrainingJob"
+                    and name.startswith(f"{asked[f'{resource}Name']}-")
+                    and child["state"] == "InProgress"
+                ):
                     child["state"] = "Stopping"
         return {}
 
@@ -185,7 +203,16 @@ class StandIn:
 
     def _InvokeEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.thing("Endpoint", asked["EndpointName"])
-        return {"Body": io.BytesIO(self.answer), "ContentType": "application/json"}
+        answer = self.verbose if "verbose" in asked.get("Accept", "") else self.answer
+        return {"Body": io.BytesIO(answer), "ContentType": "application/json"}
+
+    def _InvokeEndpointAsync(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.thing("Endpoint", asked["EndpointName"])
+        return {"OutputLocation": asked["InputLocation"].rpartition("/")[0] + "/answer.out"}
+
+    def _ListModelPackages(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.thing("ModelPackageGroup", asked["ModelPackageGroupName"])
+        return {"ModelPackageSummaryList": []}
 
     def _CreateModelPackage(self, asked: dict[str, Any]) -> dict[str, Any]:
         arn = f"arn:aws:sagemaker:{WHERE}:model-package/{asked['ModelPackageGroupName']}/1"
@@ -203,7 +230,11 @@ class StandIn:
                 return {"PipelineExecutionArn": arn}
         arn = f"{pipeline['PipelineArn']}/execution/{sum(kind == 'PipelineExecution' for kind, _ in self.things)}"
         self.things["PipelineExecution", arn] = {
-            "state": "Executing", "pipeline": name, "PipelineExecutionArn": arn, "StartTime": datetime.now(UTC), "token": token
+            "state": "Executing",
+            "pipeline": name,
+            "PipelineExecutionArn": arn,
+            "StartTime": datetime.now(UTC),
+            "token": token,
         }
         return {"PipelineExecutionArn": arn}
 
@@ -237,7 +268,9 @@ class StandIn:
 
     def _DescribeScalableTargets(self, asked: dict[str, Any]) -> dict[str, Any]:
         wanted = asked.get("ResourceIds")
-        found = [one for (kind, name), one in self.things.items() if kind == "Target" and (not wanted or name in wanted)]
+        found = [
+            one for (kind, name), one in self.things.items() if kind == "Target" and (not wanted or name in wanted)
+        ]
         return {"ScalableTargets": found}
 
     def _PutScalingPolicy(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def delete(args: argparse.Namespace) -> int:
     """Lists, or deletes.
 
     Raises:
-        ThoraxError: there is no such endpoint, or AWS refuses.
+        ThoraxError: AWS refuses.
     """
     from thorax_launch.cli.aws import confirmed  # late: --help is instant
     from thorax_launch.sagemaker import deletion
@@ -50,9 +50,13 @@ def delete(args: argparse.Namespace) -> int:
     settings = place(args.profile, args.region)
     if not args.name and not args.all:
         return listed(settings)
-    calls = everything(settings) if args.all else deletion.endpoint_parts(args.name, settings)
+    calls = everything(settings) if args.all else parts(args.name, settings)
+    if not calls:
+        left = "nothing of this project" if args.all else f"no endpoint {args.name}, and nothing that is left of one"
+        print(f"there is {left} in {settings.region}")
+        return 0
     print("\n".join(f"to {'delete' if call.done == 'deleted' else 'stop'}: {call.what}" for call in calls))
-    if args.dry_run or not calls:
+    if args.dry_run:
         return 0
     if not args.yes and not confirmed("end all of it?" if args.all else "delete all of it?"):
         return 1
@@ -60,6 +64,17 @@ def delete(args: argparse.Namespace) -> int:
     if not args.all:
         return listed(settings, left_over=False)
     return 0
+
+
+def parts(name: str, settings: AwsSettings) -> list[DeleteCall]:
+    """The calls that delete an endpoint, or what an earlier, interrupted deletion left of it."""
+    from thorax_launch.sagemaker import deletion
+    from thorax_launch.sagemaker.endpoints import Endpoint
+    from thorax_launch.sagemaker.inventory import Inventory
+
+    if Endpoint(name, settings).exists():
+        return deletion.endpoint_parts(name, settings)
+    return Inventory(settings).parts_of(name)
 
 
 def everything(settings: AwsSettings) -> list[DeleteCall]:

@@ -5,6 +5,7 @@ Ours is what has our mark (requests.MARK), which no tag of a user can replace.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -127,6 +128,23 @@ class Inventory:
                 if listed["ModelName"] not in models and self._ours(listed["ModelArn"]):
                     found.append(_left(deletion.model(listed["ModelName"])))
             return found
+
+    def parts_of(self, endpoint: str) -> list[DeleteCall]:
+        """What is left of an endpoint of ours that is gone: autoscaling, alarm, configurations, models.
+
+        Raises:
+            ThoraxError: AWS refuses.
+        """
+        revision = re.compile(rf"\S+ {re.escape(endpoint)}(-[\d-]+)?")
+        alarms = [
+            call for thing in self._alarms_in_one_line() for call in thing.end if call == deletion.alarm(endpoint)
+        ]
+        left = [call for thing in self.left_over() for call in thing.end]
+        return [*alarms, *(call for call in left if revision.fullmatch(call.what.removeprefix("endpoint ")))]
+
+    def _alarms_in_one_line(self) -> list[Thing]:
+        with one_line_errors(self._settings):
+            return list(self._alarms())
 
     def _pages(self, call: str, key: str) -> Iterator[dict[str, Any]]:
         for page in self._sagemaker.get_paginator(call).paginate():

@@ -94,8 +94,8 @@ def _settled(plan: JobPlan, kind: Kind, settings: AwsSettings, error: Exception)
     if not covers(described, plan.request.parameters):
         refusal = "" if refused and taken(error) else f"{line}; nothing was started; "
         raise ThoraxError(
-            f"{refusal}the name {name} is taken by a {kind.words} with another request ({kind.state(described)}): give another"
-            f" --job-name; to see it: {command('follow')} {name}"
+            f"{refusal}the name {name} is taken by a {kind.words} with another request ({kind.state(described)}): give"
+            f" another --job-name; to see it: {command('follow')} {name}"
         ) from None
     print(f"{kind.words} {name} is there ({kind.state(described)}), from this very request: none is started twice")
     return not (refused and taken(error))
