@@ -164,7 +164,7 @@ def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
     for call, arguments in hosting.autoscaling(SPEC, 1, 3, 60.0):
         getattr(scaling, call)(**arguments)
     assert delete.main([]) == 0
-    assert capsys.readouterr().out == "still running, billed by the hour: chest (thorax delete chest)\n"
+    assert capsys.readouterr().out == "still running, billed by the hour: endpoint chest (thorax delete chest)\n"
     listed = [
         "autoscaling of endpoint/chest/variant/main",
         "endpoint chest",
