@@ -8,6 +8,7 @@ from typing import Any
 import botocore.session
 import pytest
 
+from sagemaker_stand_in import failed
 from thorax.errors import ThoraxError
 from thorax_launch import sagemaker
 from thorax_launch.cli import follow, leaderboard, stop, train, tune
@@ -150,7 +151,12 @@ def test_ctrl_c_while_a_search_is_waited_for_asks(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: answer)
 
+    looks: list[int] = []
+
     def interrupt(_: Any) -> Any:
+        looks.append(1)
+        if len(looks) == 1:  # the SDK's own, right after the request
+            raise failed("ValidationException", "Could not find it yet")
         raise KeyboardInterrupt
 
     aws.answers["DescribeHyperParameterTuningJob"] = interrupt
