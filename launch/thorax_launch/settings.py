@@ -12,6 +12,8 @@ from thorax.errors import ThoraxError
 from thorax_launch.options import declared, did_you_mean, entries
 
 FILE = "thorax.yaml"
+#: Begins the keys of the tags by which this project knows what it made.
+RESERVED = "thorax:"
 #: Setting -> what its text must look like, and that in words.
 _FORMS = {
     "region": (r"[a-z0-9]+(-[a-z0-9]+)*", "a region such as eu-central-1"),
@@ -118,6 +120,7 @@ def resolve(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Resolved:
                 continue
             read = _read(origin, name, value)
             if name == "tags":
+                _check_tags(origin, read)
                 values[name] = {**read, **values.get(name, {})}
                 origins[name] = f"{origins[name]}, {origin}" if name in origins else origin
             elif name not in values:
@@ -127,6 +130,15 @@ def resolve(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Resolved:
         present, missing = ("subnets", "security_groups") if settings.subnets else ("security_groups", "subnets")
         raise ThoraxError(f"{present} is set ({origins[present]}) but {missing} is not; a job in a VPC needs both")
     return Resolved(settings, origins)
+
+
+def _check_tags(origin: str, given: Mapping[str, str]) -> None:
+    """Raises ThoraxError for a key that only AWS or this project may set."""
+    for key in given:
+        if key.lower().startswith((RESERVED, "aws:")):
+            where = f"--tag {key}={given[key]}" if origin == "flags" else f"{origin}: tags: {key}"
+            owner = "AWS" if key.lower().startswith("aws:") else "thorax"
+            raise ThoraxError(f"{where}: keys that begin with {key.partition(':')[0]}: are {owner}'s; choose another")
 
 
 def read_file(path: Path | None) -> tuple[str, dict[str, Any]]:

@@ -45,6 +45,7 @@ class Leaderboard:
         maximize: whether more is better.
         trials: the jobs.
         command: words that train the recipe, without the best values; empty where not known.
+        record: words that train a job's own record once more, without its name; take the place of `command`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Leaderboard:
     maximize: bool
     trials: tuple[Trial, ...]
     command: tuple[str, ...] = ()
+    record: tuple[str, ...] = ()
 
     @property
     def ranked(self) -> list[Trial]:
@@ -101,17 +103,19 @@ class Leaderboard:
         console.print(table)
         if self.best:
             print(f"best: {self.best.name}, {self.objective} {number(self.best.value or 0.0)}")
-            if self.command:
+            if self.command or self.record:
                 print(f"to train it again: {self.best_command()}")
 
     def best_command(self) -> str:
-        """The command line of the best values.
+        """The command line that trains the best once more: by its own record, or the recipe with its values.
 
         Raises:
             ValueError: no job has a value yet.
         """
         if self.best is None:
             raise ValueError("no job has a value yet")
+        if self.record:
+            return shlex.join([*self.record, self.best.name])
         changes = [word for name, value in self.best.parameters.items() for word in ("--set", f"{name}={value}")]
         return shlex.join([*self.command, *changes])
 

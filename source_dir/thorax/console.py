@@ -43,7 +43,7 @@ class OldSpelling(argparse.Action):
 
 
 def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
-    """The exit code of `work`: its own; 1 after a ThoraxError, which is one line on standard error; 130 after Ctrl-C.
+    """The exit code of `work`: its own; a ThoraxError's (1), which is one line on standard error; 130 after Ctrl-C.
 
     A closed pipe (`| head`) is no error: the work goes on to its end, and its further output is dropped.
 
@@ -68,7 +68,7 @@ def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
     except ThoraxError as error:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
 
 
 class _Output(io.FileIO):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import ClassVar
 
 
 class ThoraxError(Exception):
     """A mistake in what the user gave, or a limit of the machine: never a bug of ours.
 
     The message is one line: which flag or file, what was found, what to do next. Entry points print it
-    without a traceback, write it to output/failure and exit with code 1.
+    without a traceback, write it to output/failure and exit with code 1 (`exit_code`; some kinds have their own).
     """
+
+    exit_code: ClassVar[int] = 1
 
 
 _said: set[str] = set()

@@ -83,7 +83,9 @@ def test_a_job_from_start_to_bundle(aws: Any, light: Path, tmp_path: Path, capsy
 def test_a_failed_job_raises_the_reason(aws: Any) -> None:
     job = start()
     describes(aws, {**RUNNING, "TrainingJobStatus": "Failed", "FailureReason": "out of\nmemory"})
-    with pytest.raises(ThoraxError, match=r"^job one failed: out of memory$"):
+    with pytest.raises(
+        ThoraxError, match=r"^job one failed: out of memory; to go on from its checkpoints: thorax train --resume one$"
+    ):
         job.wait(logs=False)
     with pytest.raises(ThoraxError, match=r"^job one left no bundle$"):
         _ = job.bundle
@@ -243,7 +245,9 @@ def test_a_search_that_still_runs_is_stopped_at_the_end_of_its_block(aws: Any) -
 
 def test_a_failed_search_raises_the_reason(aws: Any) -> None:
     search_is(aws, "Failed")
-    with pytest.raises(ThoraxError, match=r"^search one failed: no jobs$"):
+    with pytest.raises(
+        ThoraxError, match=r"^search one failed: no jobs; what its jobs came to: thorax leaderboard one; "
+    ):
         sagemaker.TuningJob("one").wait()
 
 

@@ -194,12 +194,11 @@ def test_a_failed_job_tells_why(aws: Any, capsys: Capture) -> None:
     states(
         aws, {"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: labels=A\nnames one label, exit code: 1"}
     )
-    assert follow.main(["one"]) == 1
+    assert follow.main(["one"]) == 3
     shown = capsys.readouterr()
     assert shown.err.splitlines() == [
         "error: job one failed: AlgorithmError: labels=A names one label, exit code: 1; last lines of its log above; "
-        "more: CloudWatch "
-        "/aws/sagemaker/TrainingJobs"
+        "more: CloudWatch /aws/sagemaker/TrainingJobs; to go on from its checkpoints: thorax train --resume one"
     ]
     assert shown.out.splitlines()[-1] == "error: labels=A names one label"
 
@@ -220,8 +219,13 @@ def test_ctrl_c_asks(
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: answer)
 
+    looks = []
+
     def interrupt(_: Any) -> Any:
-        raise KeyboardInterrupt
+        looks.append(1)
+        if len(looks) > 1:
+            raise KeyboardInterrupt
+        return {"TrainingJobName": "one", **RUNNING}
 
     aws.answers["DescribeTrainingJob"] = interrupt
     aws.answers["StopTrainingJob"] = lambda _: {}
@@ -231,8 +235,16 @@ def test_ctrl_c_asks(
 
 
 def test_a_lost_line_leaves_the_job_alone(aws: Any, capsys: Capture) -> None:
-    aws.faults["DescribeTrainingJob"] = [EndpointConnectionError(endpoint_url="https://sagemaker")]
-    assert follow.main(["one"]) == 1
+    lost, looks = EndpointConnectionError(endpoint_url="https://sagemaker"), []
+
+    def breaks(_: Any) -> Any:
+        looks.append(1)
+        if len(looks) > 1:
+            raise lost
+        return {"TrainingJobName": "one", **RUNNING}
+
+    aws.answers["DescribeTrainingJob"] = breaks
+    assert follow.main(["one"]) == 9
     shown = capsys.readouterr().err.splitlines()
     assert (
         shown[-1]
@@ -246,7 +258,14 @@ def test_a_lost_line_leaves_the_job_alone(aws: Any, capsys: Capture) -> None:
 def test_a_line_that_comes_back_is_used(aws: Any, few: Path, capsys: Capture) -> None:
     assert train.main(job(few)) == 0
     lost = EndpointConnectionError(endpoint_url="https://sagemaker")
-    aws.faults["DescribeTrainingJob"] = [*[lost] * 15, None]
+    looks = [RUNNING, lost, DONE]
+
+    def breaks(_: Any) -> Any:
+        if isinstance(found := looks.pop(0), Exception):
+            raise found
+        return {"TrainingJobName": "one", **found}
+
+    aws.answers["DescribeTrainingJob"] = breaks
     assert follow.main(["one"]) == 0
     assert capsys.readouterr().err.count("no answer from AWS") == 1
 
@@ -290,7 +309,7 @@ QUOTA = (
         (
             "CreateTrainingJob",
             (400, "ResourceInUse", "Training job names must be unique"),
-            "the name is taken: give another --job-name",
+            "the name one is taken by a job with another request (Completed): give another --job-name",
         ),
         ("CreateTrainingJob", (400, "ThrottlingException", "Rate exceeded"), "AWS is busy; it was tried ten times"),
         (
@@ -301,7 +320,7 @@ QUOTA = (
         (
             "CreateTrainingJob",
             EndpointConnectionError(endpoint_url="https://x"),
-            "one may have started all the same: look there before you try again",
+            "nothing was started; the same command with --job-name one never starts two",
         ),
         ("GetCallerIdentity", EndpointConnectionError(endpoint_url="https://x"), "AWS cannot be reached"),
     ],
@@ -367,7 +386,7 @@ def test_the_jobs_of_a_search_best_first(aws: Any, few: Path, capsys: Capture) -
     assert leaderboard.main(["one", "--csv", "board.csv", "--plot", "board.png"]) == 0
     out = capsys.readouterr().out
     assert "one: 3 jobs, 2 done" in out
-    assert "to train it again: thorax train pneumonia-resnet18 --set learning_rate=0.001 --set batch_size=32" in out
+    assert "to train it again: thorax train --again one-001" in out
     assert Path("board.csv").read_text().splitlines() == [
         "rank,job,status,validation:auc,learning_rate,batch_size,began,minutes",
         "1,one-001,Completed,0.970000,0.001,32,2026-11-21 10:01:00,5.0",

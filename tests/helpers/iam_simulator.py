@@ -89,6 +89,7 @@ _KINDS = {
     "Endpoint": "endpoint",
     "Model": "model",
     "PipelineExecution": "pipeline",
+    "PipelineExecutions": "pipeline",
     "Pipeline": "pipeline",
 }
 #: Calls that IAM knows no resource for.
@@ -153,7 +154,7 @@ class Account:
         if arn := parameters.get("ResourceArn"):
             yield action, arn, self._tags_of(arn)
             return
-        thing = re.sub("^(Create|Describe|Delete|Update|Stop|Start|ListTrainingJobsFor)", "", operation)
+        thing = re.sub("^(Create|Describe|Delete|Update|Stop|Start|ListTrainingJobsFor|List(?=PipelineExecutions))", "", operation)
         kind = _KINDS[thing]
         arn = self._arn(kind, self._name(kind, thing, parameters))
         if operation.startswith("Create") or operation == "UpdateTags":
@@ -166,7 +167,7 @@ class Account:
             yield action, config, self._tags_of(config)
 
     def _name(self, kind: str, thing: str, parameters: Mapping[str, Any]) -> str:
-        for key in (f"{thing}Name", "ModelPackageArn", "ModelPackageGroupName", "EndpointName", "PipelineName"):
+        for key in (f"{thing}Name", f"{thing}Arn", "ModelPackageArn", "ModelPackageGroupName", "EndpointName", "PipelineName"):
             if key in parameters:
                 return str(parameters[key]).rpartition(f":{kind}/")[2]
         raise AssertionError(f"{thing}: which one? {parameters}")

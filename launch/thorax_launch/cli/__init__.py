@@ -17,7 +17,10 @@ COMMANDS = {
     "train": "train a recipe, here or on SageMaker",
     "tune": "search hyperparameters, here or on SageMaker",
     "leaderboard": "the jobs of a search, best first",
-    "follow": "the log of a running SageMaker job",
+    "cost": "the price of a recipe's search, training and endpoint, before any of it",
+    "status": "what runs on SageMaker, since when, and what it cost so far",
+    "follow": "the log and the end of what runs on SageMaker",
+    "stop": "stop what runs on SageMaker",
     "evaluate": "score a bundle on labelled images",
     "optimize": "write a faster int8 network into a bundle",
     "deploy": "serve a bundle, here or as an endpoint",
@@ -26,7 +29,7 @@ COMMANDS = {
     "pipeline": "check, train, evaluate, register if better",
     "registry": "list, approve and compare registered bundles",
     "wheels": "fetch the packages of a job without a network",
-    "delete": "list and delete endpoints on AWS",
+    "delete": "delete an endpoint, or everything of this project that is billed",
     "iam": "print IAM policies with least rights",
 }
 

@@ -62,7 +62,7 @@ def job_arguments(args: Namespace) -> tuple[str, dict[str, str], dict[str, str],
 
 
 def begin(plan: JobPlan, settings: AwsSettings, args: Namespace) -> bool:
-    """Shows the plan (--dry-run), or asks and sends it. Whether it was sent.
+    """Shows the plan (--dry-run), or asks and sends it. Whether the job is there now.
 
     Raises:
         ThoraxError: AWS refuses.
@@ -72,8 +72,8 @@ def begin(plan: JobPlan, settings: AwsSettings, args: Namespace) -> bool:
         show(plan.request.parameters, summary(plan, settings, len(plan.uploads)))
     if not agreed(summary(plan, settings), "start it?", args.yes):
         return False
-    submit(plan, settings)
-    print(f"{plan.request.resource} {plan.name} is started in {settings.region}", flush=True)
+    if submit(plan, settings):
+        print(f"{plan.request.resource} {plan.name} is started in {settings.region}", flush=True)
     return True
 
 

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         if value and not args.bundle:
             p.error(f"{flag} is for a batch transform on AWS; leave it out")
     return flags.guarded(
-        lambda: on_aws(args) if args.bundle else on_this_machine(args),
+        lambda: flags.on_aws(lambda: on_aws(args)) if args.bundle else on_this_machine(args),
         stopped="stopped; the same command goes on from here",
     )
 

@@ -1,43 +1,107 @@
-"""Delete an endpoint and what it is made of: autoscaling and its alarm, endpoint, configuration, model. S3 keeps its
-files.
+"""Delete an endpoint and what it is made of (autoscaling and its alarm, endpoint, configuration, model), or with --all
+everything of this project that is billed: jobs, searches, batch transforms and pipelines' runs are stopped, warm pools
+ended, endpoints, alarms and left-over models and configurations deleted. S3 keeps its files.
 
 examples:
     python launch/delete.py pneumonia --dry-run
     python launch/delete.py pneumonia --yes
-    python launch/delete.py                       # which endpoints of this project are still running
+    python launch/delete.py                       # what of this project is billed, and what is left over
+    python launch/delete.py --all --dry-run       # what --all would end
+    python launch/delete.py --all --yes
 """
 
 from __future__ import annotations
 
+import argparse
+from typing import TYPE_CHECKING
+
 from thorax_launch.cli import flags
 from thorax_launch.invocation import command
+
+if TYPE_CHECKING:
+    from thorax_launch.sagemaker.deletion import DeleteCall
+    from thorax_launch.settings import AwsSettings
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 deleted (or listed), 1 an error, or the answer was no."""
     p = flags.script(__doc__)
-    p.add_argument("name", nargs="?", help="of the endpoint; without it: list this project's endpoints")
+    p.add_argument("name", nargs="?", help="of the endpoint; without it: list what of this project is billed")
+    p.add_argument("--all", action="store_true", help="everything of this project that is billed or left over")
     flags.add_place(p)
     p.add_argument("--dry-run", action="store_true", help="say what would be deleted, and end")
     p.add_argument("--yes", action="store_true", help="delete without asking")
     args = p.parse_args(arguments)
+    if args.name and args.all:
+        p.error(f"{args.name} with --all: choose one")
+    return flags.guarded(lambda: flags.on_aws(lambda: delete(args)))
 
-    def work() -> int:
-        from thorax_launch.cli.aws import confirmed  # late: --help is instant
-        from thorax_launch.sagemaker import deletion
-        from thorax_launch.sagemaker.account import place
 
-        settings = place(args.profile, args.region)
-        if args.name:
-            things = deletion.endpoint_parts(args.name, settings)
-            print("\n".join(f"to delete: {thing.what}" for thing in things))
-            if args.dry_run:
-                return 0
-            if not args.yes and not confirmed("delete all of it?"):
-                return 1
-            deletion.delete_all(things, settings)
-        for left in deletion.running(settings):
-            print(f"still running, billed by the hour: {left} ({command('delete')} {left})")
+def delete(args: argparse.Namespace) -> int:
+    """Lists, or deletes.
+
+    Raises:
+        ThoraxError: AWS refuses.
+    """
+    from thorax_launch.cli.aws import confirmed  # late: --help is instant
+    from thorax_launch.sagemaker import deletion
+    from thorax_launch.sagemaker.account import place
+
+    settings = place(args.profile, args.region)
+    if not args.name and not args.all:
+        return listed(settings)
+    calls = everything(settings) if args.all else parts(args.name, settings)
+    if not calls:
+        left = "nothing of this project" if args.all else f"no endpoint {args.name}, and nothing that is left of one"
+        print(f"there is {left} in {settings.region}")
         return 0
+    print("\n".join(f"to {'delete' if call.done == 'deleted' else 'stop'}: {call.what}" for call in calls))
+    if args.dry_run:
+        return 0
+    if not args.yes and not confirmed("end all of it?" if args.all else "delete all of it?"):
+        return 1
+    deletion.delete_all(calls, settings)
+    if not args.all:
+        return listed(settings, left_over=False)
+    return 0
 
-    return flags.guarded(work)
+
+def parts(name: str, settings: AwsSettings) -> list[DeleteCall]:
+    """The calls that delete an endpoint, or what an earlier, interrupted deletion left of it."""
+    from thorax_launch.sagemaker import deletion
+    from thorax_launch.sagemaker.endpoints import Endpoint
+    from thorax_launch.sagemaker.inventory import Inventory
+
+    if Endpoint(name, settings).exists():
+        return deletion.endpoint_parts(name, settings)
+    return Inventory(settings).parts_of(name)
+
+
+def everything(settings: AwsSettings) -> list[DeleteCall]:
+    """The calls that end everything of ours, in order, each once."""
+    from thorax_launch.sagemaker import deletion
+    from thorax_launch.sagemaker.inventory import Inventory
+
+    inventory = Inventory(settings)
+    calls: list[DeleteCall] = []
+    for thing in inventory.billed():
+        kind, _, name = thing.what.partition(" ")
+        found = deletion.endpoint_parts(name, settings) if kind == "endpoint" else thing.end
+        calls += [call for call in found if call not in calls]
+    return calls + [call for thing in inventory.left_over() for call in thing.end if call not in calls]
+
+
+def listed(settings: AwsSettings, left_over: bool = True) -> int:
+    """A line for each thing of ours that is billed, and with `left_over` for each that is left over."""
+    from thorax_launch.sagemaker.inventory import Inventory
+
+    inventory = Inventory(settings)
+    for thing in inventory.billed():
+        kind, _, name = thing.what.partition(" ")
+        how = f"{command('delete')} {name if kind == 'endpoint' else '--all'}"
+        how = how if kind in ("endpoint", "alarm", "warm") else f"{command('stop')} {thing.what.rpartition(' ')[2]}"
+        hours = "still running, billed by the hour" if kind == "endpoint" else "billed"
+        print(f"{hours}: {thing.what} ({how})")
+    for thing in inventory.left_over() if left_over else ():
+        print(f"left over, costs nothing: {thing.what} ({command('delete')} --all)")
+    return 0

@@ -27,7 +27,7 @@ SERVERS = ("app", "ray", "torchserve")
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 deployed or stopped, 1 an error (the last line says which), 2 a wrong command line."""
     args = parser().parse_args(arguments)
-    return flags.guarded(lambda: local(args) if args.local else on_aws(args))
+    return flags.guarded(lambda: local(args) if args.local else flags.on_aws(lambda: on_aws(args)))
 
 
 def parser() -> argparse.ArgumentParser:

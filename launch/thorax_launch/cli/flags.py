@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,14 @@ from typing import Any
 from thorax.console import CommandDone, guarded, script
 from thorax.errors import ThoraxError
 from thorax.job import CHANNELS as KNOWN_CHANNELS
+from thorax_launch.invocation import command
 from thorax_launch.options import EndpointOptions, MachineOptions, TransformOptions, entries
 from thorax_launch.settings import AwsSettings, pairs
 
 __all__ = ["CommandDone", "guarded", "script"]  # re-exported: the commands take all that they share from here
 
+#: Signals that end a command in an orderly way: a cancelled CI job's, and a closed terminal's.
+_ENDING = ("SIGTERM", "SIGHUP")
 #: Channels with a flag of their own; --channel names any other.
 CHANNELS = ("train", "validation", "test", "weights", "model")
 
@@ -28,6 +33,38 @@ def positive(flag: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise ThoraxError(f"{flag} {value} must be 1 or more")
     return value
+
+
+def on_aws(work: Callable[[], int]) -> int:
+    """`work` with a way out for everything: SIGTERM and SIGHUP raise in it once, as Ctrl-C does, so that it takes back
+    what it began; what nobody foresaw is one line.
+
+    Raises:
+        ThoraxError: of the work; StoppedError after a signal.
+    """
+    from thorax_launch.sagemaker.endings import StoppedError, Terminated, unexpected  # late: --help is instant
+
+    def end(number: int, _: Any) -> None:
+        for name in before:
+            signal.signal(getattr(signal, name), signal.SIG_IGN)  # once is enough; taking back goes on to its end
+        raise Terminated(signal.Signals(number).name, number)
+
+    before: dict[str, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        known = [name for name in _ENDING if hasattr(signal, name)]
+        ignored = [name for name in known if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN]  # nohup's
+        before = {name: signal.signal(getattr(signal, name), end) for name in known if name not in ignored}
+    try:
+        return work()
+    except Terminated as error:
+        raise StoppedError(f"what runs: {command('status')}", error) from None
+    except (ThoraxError, CommandDone, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        raise ThoraxError(unexpected(error)) from error
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def for_aws(p: argparse.ArgumentParser, group: Any) -> Callable[..., None]:

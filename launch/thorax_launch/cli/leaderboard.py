@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from thorax.errors import ThoraxError
 from thorax.files import check_output
-from thorax_launch.cli import flags
+from thorax_launch.cli import deploy, flags
 
 if TYPE_CHECKING:
-    from thorax_launch.trials import Leaderboard
+    from thorax_launch.trials import Leaderboard, Trial
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,41 +36,55 @@ def main(arguments: list[str] | None = None) -> int:
     flags.add_place(p)
     args = p.parse_args(arguments)
 
-    def work() -> int:
-        for flag, file in (("--csv", args.csv), ("--plot", args.plot)):
-            if file:
-                check_output(file, flag)
-        if args.local:  # late: --help is instant
-            from thorax_launch.local.study import load, study_leaderboard
-
-            flags.check_local(args)
-            board = study_leaderboard(load(args.runs.absolute() / args.name, args.name))
-        else:
-            from thorax_launch.sagemaker.account import place
-            from thorax_launch.sagemaker.search import TuningJob
-
-            board = TuningJob(args.name, place(args.profile, args.region)).leaderboard()
-        board.print()
-        if args.csv:
-            board.write_csv(args.csv)
-        if args.plot:
-            board.write_plot(args.plot)
-        return 0 if args.deploy_best is None else deploy_best(board, args)
-
-    return flags.guarded(work)
+    return flags.guarded(lambda: local(args) if args.local else flags.on_aws(lambda: on_aws(args)))
 
 
-def deploy_best(board: Leaderboard, args: argparse.Namespace) -> int:
-    """Deploys the best job's bundle."""
-    from thorax_launch.cli import deploy
+def local(args: argparse.Namespace) -> int:
+    """The jobs of a search on this machine."""
+    from thorax_launch.local.study import load, study_leaderboard  # late: --help is instant
 
-    if board.best is None:
-        raise ThoraxError(f"--deploy-best: no job of {args.name} has come to a value yet")
-    if args.local:
-        return deploy.main(["--local", str(args.runs / args.name / board.best.name / "model"), *args.deploy_best])
+    check_files(args)
+    flags.check_local(args)
+    board = study_leaderboard(load(args.runs.absolute() / args.name, args.name))
+    show(board, args)
+    if args.deploy_best is None:
+        return 0
+    return deploy.main(["--local", str(args.runs / args.name / best(board).name / "model"), *args.deploy_best])
+
+
+def on_aws(args: argparse.Namespace) -> int:
+    """The jobs of a search on SageMaker."""
+    from thorax_launch.cli import best_endpoint  # late: --help is instant
     from thorax_launch.sagemaker.account import place
-    from thorax_launch.sagemaker.jobs import TrainingJob
+    from thorax_launch.sagemaker.search import TuningJob
 
-    where = [word for name in ("profile", "region") if (value := getattr(args, name)) for word in (f"--{name}", value)]
-    best = TrainingJob(board.best.name, place(args.profile, args.region))
-    return deploy.main([best.bundle, *where, *args.deploy_best])
+    check_files(args)
+    where = place(args.profile, args.region)
+    if args.deploy_best is not None:
+        best_endpoint.check(args.deploy_best)
+    board = TuningJob(args.name, where).leaderboard()
+    show(board, args)
+    return 0 if args.deploy_best is None else best_endpoint.deploy_job(best(board).name, where, args.deploy_best)
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Raises ThoraxError for a file that cannot be written."""
+    for flag, file in (("--csv", args.csv), ("--plot", args.plot)):
+        if file:
+            check_output(file, flag)
+
+
+def show(board: Leaderboard, args: argparse.Namespace) -> None:
+    """Prints the table and writes the files."""
+    board.print()
+    if args.csv:
+        board.write_csv(args.csv)
+    if args.plot:
+        board.write_plot(args.plot)
+
+
+def best(board: Leaderboard) -> Trial:
+    """Raises ThoraxError: there is none yet."""
+    if board.best is None:
+        raise ThoraxError(f"--deploy-best: no job of {board.name} has come to a value yet")
+    return board.best

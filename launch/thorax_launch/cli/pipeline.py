@@ -17,7 +17,7 @@ from thorax_launch.options import StepOptions, chosen
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done or made, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
     args = parser().parse_args(arguments)
-    return flags.guarded(lambda: local(args) if args.local else on_aws(args))
+    return flags.guarded(lambda: local(args) if args.local else flags.on_aws(lambda: on_aws(args)))
 
 
 def parser() -> argparse.ArgumentParser:

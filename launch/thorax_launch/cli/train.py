@@ -5,29 +5,45 @@ examples:
     python launch/train.py demo --local --set epochs=3 --job-name first
     python launch/train.py pneumonia-resnet18 --train images/train --test images/test --dry-run
     python launch/train.py pneumonia-resnet18 --train s3://BUCKET/images/train --spot --wait
+    python launch/train.py --resume JOB --max-hours 4 --wait      # go on from JOB's checkpoints, all else as it was
+    python launch/train.py --again JOB --set epochs=30            # JOB's own record, from the start
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
+from thorax.errors import ThoraxError
 from thorax_launch.cli import flags
 from thorax_launch.invocation import command
 
+if TYPE_CHECKING:
+    from thorax_launch.sagemaker.training_jobs import JobPlan
+    from thorax_launch.settings import AwsSettings
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done or started, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done or started, 1 an error (the last line says which), 2 a wrong command line, 130 Ctrl-C; with
+    --wait those of `thorax follow`.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    args = parser().parse_args(given)
-    return flags.guarded(lambda: local(args, given) if args.local else on_aws(args))
+    p = parser()
+    args = p.parse_args(given)
+    if not args.recipe and (args.local or not (args.resume or args.again)):
+        p.error("name the recipe, or the job to go on from (--resume JOB) or to train once more (--again JOB)")
+    if args.again and (args.recipe or args.resume):
+        p.error("--again JOB takes everything from that job: leave out the recipe and --resume")
+    return flags.guarded(lambda: local(args, given) if args.local else flags.on_aws(lambda: on_aws(args)))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = flags.script(__doc__)
-    p.add_argument("recipe", help="a name in launch/recipes, or a path to a YAML file")
+    p.add_argument("recipe", nargs="?", help="a name in launch/recipes, or a path to a YAML file")
     flags.add_local(p)
     flags.add_channels(p)
     g = p.add_argument_group("job")
@@ -44,7 +60,13 @@ def parser() -> argparse.ArgumentParser:
         help="processes per machine that train together (default: one per GPU; here: 1)",
     )
     add = flags.for_aws(p, g)
-    add("--resume", default="", metavar="JOB", help="on AWS: go on from the checkpoints of that job")
+    add(
+        "--resume",
+        default="",
+        metavar="JOB",
+        help="on AWS: go on from the checkpoints of that job; without a recipe all else is as in that job",
+    )
+    add("--again", default="", metavar="JOB", help="on AWS: that job's own record once more, from the start")
     add("--wait", action="store_true", help="on AWS: show the log until the job ends; Ctrl-C asks whether to stop it")
     add(
         "--debugger",
@@ -81,8 +103,53 @@ def on_aws(args: argparse.Namespace) -> int:
     from thorax_launch.cli import aws, follow  # late: --help is instant
     from thorax_launch.sagemaker.jobs import TrainingJob, plan_training
 
-    settings = aws.settings_of(args)
-    plan = plan_training(*aws.job_arguments(args), settings)
+    if args.recipe:
+        settings = aws.settings_of(args)
+        plan = plan_training(*aws.job_arguments(args), settings)
+    else:
+        plan, settings = _from_record(args)
     if not aws.begin(plan, settings, args):
         return 1
     return follow.watch(TrainingJob(plan.name, settings)) if args.wait else 0
+
+
+def _from_record(args: argparse.Namespace) -> tuple[JobPlan, AwsSettings]:
+    """The plan of --resume or --again, and the settings, both from the job's own record.
+
+    Raises:
+        ThoraxError: a flag that the record answers.
+    """
+    from thorax_launch.hyperparameters import from_settings
+    from thorax_launch.sagemaker.account import place
+    from thorax_launch.sagemaker.records import CHANGEABLE, Changes, plan_again
+
+    name, flag = args.resume or args.again, "--resume" if args.resume else "--again"
+    kept = {
+        *CHANGEABLE,
+        *[
+            "recipe",
+            "resume",
+            "again",
+            "job_name",
+            "set",
+            "wait",
+            "yes",
+            "dry_run",
+            "settings",
+            "profile",
+            "region",
+            "prices",
+        ],
+    }
+    for action in parser()._actions:
+        value = getattr(args, action.dest, None)
+        if action.option_strings and action.dest not in kept and value not in (None, action.default, [], {}):
+            raise ThoraxError(
+                f"{action.option_strings[0]} with {flag} {name}: that is as it was in the job's own record; leave it"
+                " out, or name the recipe and give everything anew"
+            )
+    machine = {key: value for key in CHANGEABLE if (value := getattr(args, key)) is not None}
+    changes = Changes(args.job_name or "", from_settings(args.set), machine)
+    where = place(args.profile or "", args.region or "", args.settings)
+    where = dataclasses.replace(where, prices=args.prices or where.prices)
+    return plan_again(name, where, changes, resume=bool(args.resume))

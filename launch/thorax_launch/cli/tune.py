@@ -19,9 +19,11 @@ from thorax_launch.invocation import command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done or started, 1 an error (the last line says which), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done or started, 1 an error (the last line says which), 2 a wrong command line, 130 Ctrl-C; with
+    --wait or --deploy-best those of `thorax follow`.
+    """
     args = parser().parse_args(arguments)
-    return flags.guarded(lambda: local(args) if args.local else on_aws(args))
+    return flags.guarded(lambda: local(args) if args.local else flags.on_aws(lambda: on_aws(args)))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="on AWS: learn from that earlier tuning job; may be repeated",
     )
+    add("--wait", action="store_true", help="on AWS: until the search ends; Ctrl-C asks whether to stop it")
     add("--transfer", action="store_true", help="with --warm-start: data or code changed since then")
     g.add_argument(
         "--processes",
@@ -107,21 +110,29 @@ def local(args: argparse.Namespace) -> int:
 
 def on_aws(args: argparse.Namespace) -> int:
     """Sends the search to SageMaker."""
-    from thorax_launch.cli import aws  # late: --help is instant
+    from thorax_launch.cli import aws, best_endpoint, follow  # late: --help is instant
     from thorax_launch.sagemaker.search import TuningJob, plan_search
 
     settings = aws.settings_of(args)
     recipe, channels, hyperparameters, options = aws.job_arguments(args)
     options |= {**changes(args), "warm_start": args.warm_start, "transfer": args.transfer}
     plan = plan_search(recipe, channels, hyperparameters, options, settings)
+    if args.deploy_best is not None:
+        best_endpoint.check(args.deploy_best, settings)
     if not aws.begin(plan, settings, args):
         return 1
     print(f"its jobs so far, best first: {command('leaderboard')} {plan.name}", flush=True)
+    if args.deploy_best is None and not args.wait:
+        return 0
+    search = TuningJob(plan.name, settings)
+    if code := follow.watch(search):
+        return code
+    board = search.leaderboard()
+    board.print()
     if args.deploy_best is None:
         return 0
-    TuningJob(plan.name, settings).wait()
-    where = ["--region", settings.region, "--profile", settings.profile]
-    return leaderboard.main([plan.name, *where, "--deploy-best", *args.deploy_best])
+    more = ["--settings", str(args.settings)] if args.settings else []
+    return best_endpoint.deploy_job(leaderboard.best(board).name, settings, args.deploy_best, more)
 
 
 def changes(args: argparse.Namespace) -> dict[str, object]:

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thorax.errors import ThoraxError
@@ -85,13 +86,13 @@ def resolved(sources: Sources, *, offline: bool, some_region: str = SOME_REGION,
     return Resolved(dataclasses.replace(found.settings, role=role), found.origins)
 
 
-def place(profile: str = "", region: str = "") -> AwsSettings:
-    """Where to look: profile and region by flag, ./thorax.yaml or session; for commands that only ask.
+def place(profile: str = "", region: str = "", file: Path | None = None) -> AwsSettings:
+    """Where to look: profile and region by flag, settings file (./thorax.yaml) or session; for commands that only ask.
 
     Raises:
         ThoraxError: no region.
     """
-    sources = [("flags", {"profile": profile, "region": region}), read_file(None)]
+    sources = [("flags", {"profile": profile, "region": region}), read_file(file)]
     session = ("AWS session", {"region": open_session(resolve(sources).settings).region_name})
     found = resolve([*sources, session]).settings
     if not found.region:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import yaml
 from thorax.errors import ThoraxError
 from thorax_launch.recipe import Recipe
 from thorax_launch.settings import AwsSettings
+
+#: AWS's own month: 8,760 hours of a year by 12.
+HOURS_A_MONTH = 730
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,79 @@ class Prices:
 def load_prices(settings: AwsSettings) -> Prices | None:
     """The settings' price table, where they have one."""
     return Prices.load(Path(settings.prices)) if settings.prices else None
+
+
+def prices_here(settings: AwsSettings) -> tuple[Prices | None, str]:
+    """(the settings' price table where it is for their region, else None; why there is none)."""
+    prices = load_prices(settings)
+    if prices is None:
+        return None, "give --prices FILE for dollars (launch/prices.example.yaml)"
+    if settings.region and prices.region != settings.region:
+        return None, f"the price table is for {prices.region}, not {settings.region}"
+    return prices, ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One part of a plan.
+
+    Attributes:
+        name: such as training.
+        words: machines and hours.
+        machine: type of its machines.
+        hours: of all its machines together, at most.
+    """
+
+    name: str
+    words: str
+    machine: str
+    hours: float
+
+
+def plan_items(recipe: Recipe, jobs: int, parallel: int, endpoint: tuple[str, int], months: float) -> list[Item]:
+    """The parts of a whole plan: a search where `jobs` is above 0, a training, an endpoint where `months` is above 0.
+
+    Args:
+        recipe: on its machine.
+        jobs: of the search.
+        parallel: of these at once.
+        endpoint: type and number of its machines.
+        months: how long it stands, of 730 hours.
+    """
+    each = recipe.instance_count * (recipe.max_hours + recipe.warm_pool_minutes / 60)
+    machines = f"{recipe.instance_count} x {recipe.instance_type}{' (spot)' if recipe.spot else ''}"
+    long = f"at most {recipe.max_hours:g} h"
+    kind, count = endpoint
+    search = Item(
+        "search", f"{jobs} jobs, {parallel} at once, each {machines}, {long}", recipe.instance_type, each * jobs
+    )
+    training = Item("training", f"{machines}, {long}", recipe.instance_type, each)
+    hosting = Item(
+        "endpoint",
+        f"{count} x {kind}, {months:g} {'month' if months == 1 else 'months'} of 730 h",
+        kind,
+        count * months * HOURS_A_MONTH,
+    )
+    return [*([search] if jobs else []), training, *([hosting] if months else [])]
+
+
+def plan_cost(items: Sequence[Item], prices: Prices | None, why: str) -> str:
+    """A line for each part with its most dollars, and their sum; what has no price is named."""
+    lines, total, unknown = [], 0.0, []
+    for item in items:
+        price = prices.per_hour.get(item.machine) if prices else None
+        if price is None:
+            unknown.append(item.machine)
+            cost = f"{item.hours:g} machine hours"
+        else:
+            total += item.hours * price
+            cost = f"${item.hours * price:,.2f} = {item.hours:g} machine hours x ${price:g}"
+        lines.append(f"{f'{item.name}:':10} {item.words}: {cost}")
+    if prices is None:
+        return "\n".join([*lines, f"{'in all:':10} {why}"])
+    rest = f", without {', '.join(dict.fromkeys(unknown))}, which the price table lacks" if unknown else ""
+    end = f"{'in all:':10} at most ${total:,.2f}{rest} (on demand, {prices.region}, prices of {prices.as_of})"
+    return "\n".join([*lines, end, "not in it: storage, requests, data transfer, Debugger's rule machines"])
 
 
 def job_cost(recipe: Recipe, settings: AwsSettings, jobs: int = 1, parallel: int = 1) -> str:
@@ -82,5 +159,5 @@ def hosting_cost(machine: str, count: int, settings: AwsSettings, until: str = "
         cost = f"the price table of {prices.region} has no {machine} in {settings.region}"
     else:
         hour = count * prices.per_hour[machine]
-        cost = f"${hour:,.2f} an hour, ${hour * 730:,.2f} a month (prices of {prices.as_of})"
+        cost = f"${hour:,.2f} an hour, ${hour * HOURS_A_MONTH:,.2f} a month (prices of {prices.as_of})"
     return f"machines: {count} x {machine}, billed every hour {until}\ncost:     {cost}"

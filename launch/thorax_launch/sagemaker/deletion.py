@@ -7,22 +7,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from thorax_launch.sagemaker.account import client, open_session
-from thorax_launch.sagemaker.errors import one_line_errors
+from thorax_launch.sagemaker.errors import not_there, one_line_errors
 from thorax_launch.sagemaker.hosting import errors, scaling_target, wake
 from thorax_launch.settings import AwsSettings
 
-#: How AWS's services say that there is no such thing.
-_GONE = ("Could not find", "No scalable target found", "ResourceNotFound")
+#: How AWS says that a job that is to be stopped has ended.
+_ENDED = ("is in state", "is in status", "cannot be stopped", "has already", "already been", "not executing")
 
 
 @dataclass(frozen=True)
 class DeleteCall:
-    """One thing to delete: what it is, and the call that does it."""
+    """One thing to delete or to stop: what it is, and the call that does it.
+
+    Attributes:
+        what: kind and name.
+        service: boto3's name of the service.
+        call: boto3's name of the call.
+        arguments: of the call.
+        done: what the call came to, in a word.
+    """
 
     what: str
     service: str
     call: str
     arguments: dict[str, Any]
+    done: str = "deleted"
 
 
 def endpoint_parts(name: str, settings: AwsSettings) -> list[DeleteCall]:
@@ -95,19 +104,7 @@ def delete_all(things: Iterable[DeleteCall], settings: AwsSettings) -> None:
             try:
                 getattr(client(session, thing.service), thing.call)(**thing.arguments)
             except ClientError as error:
-                if not any(words in str(error) for words in _GONE):
+                stopped = thing.done != "deleted" and any(words in str(error) for words in _ENDED)
+                if not not_there(error) and not stopped:
                     raise
-        print(f"deleted {thing.what}", flush=True)
-
-
-def running(settings: AwsSettings) -> list[str]:
-    """Names of this project's endpoints that are still there, each billed by the hour, by their tag project=thorax."""
-    sagemaker = client(open_session(settings), "sagemaker")
-    found = []
-    with one_line_errors(settings):
-        for page in sagemaker.get_paginator("list_endpoints").paginate():
-            for listed in page["Endpoints"]:
-                tags = sagemaker.list_tags(ResourceArn=listed["EndpointArn"])["Tags"]
-                if {"Key": "project", "Value": "thorax"} in tags:
-                    found.append(listed["EndpointName"])
-    return found
+        print(f"{thing.done} {thing.what}", flush=True)

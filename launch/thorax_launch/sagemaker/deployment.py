@@ -251,8 +251,8 @@ def make(deployment: Deployment, before: str) -> None:
             _scale(deployment, session, undo)
             if deployment.registration:
                 print(f"registered: {register(deployment.registration, client(session, 'sagemaker'))}", flush=True)
-    except (ThoraxError, KeyboardInterrupt) as error:
-        raise ThoraxError(f"{str(error) or 'stopped by Ctrl-C'}; {undo()}") from None
+    except BaseException as error:  # every way out: AWS's errors, the SDK's, Ctrl-C, SIGTERM
+        raise undo.taken_back(error) from error
     if before:
         undo.forget_old()
     print(

@@ -48,11 +48,14 @@ class Endpoint(Handle):
         self.check_sent()
         deletion.delete_all(deletion.endpoint_parts(self.name, self.settings), self.settings)
 
+    def exists(self) -> bool:
+        """Whether there is one of that name. Raises ThoraxError: AWS refuses."""
+        with one_line_errors(self.settings):
+            return bool(if_there(lambda: self.sagemaker.describe_endpoint(EndpointName=self.name)))
+
     def end(self) -> None:
         """Deletes it, unless it is gone already."""
-        with one_line_errors(self.settings):
-            found = if_there(lambda: self.sagemaker.describe_endpoint(EndpointName=self.name))
-        if found:
+        if self.exists():
             self.delete()
 
 

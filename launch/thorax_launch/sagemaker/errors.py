@@ -14,10 +14,15 @@ from thorax_launch.settings import AwsSettings
 @contextmanager
 def one_line_errors(settings: AwsSettings, unsure: str = "") -> Iterator[None]:
     """Turns what botocore raises into a ThoraxError that says what to do; `unsure` is added where no answer came."""
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
+    except Boto3Error as error:  # of an upload or a download; what went wrong is in what it was raised over
+        cause = error.__context__ if isinstance(error.__context__, ClientError) else None
+        words = explained(cause.response.get("Error", {}), cause.operation_name, settings) if cause else one_line(error)
+        raise ThoraxError(words) from None
     except ClientError as error:
         raise ThoraxError(explained(error.response.get("Error", {}), error.operation_name, settings)) from None
     except BotoCoreError as error:
@@ -49,9 +54,33 @@ def if_there(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except ClientError as error:
-        if "Could not find" in str(error) or "does not exist" in str(error):
+        if not_there(error):
             return None
         raise
+
+
+#: How AWS's calls say that there is no such thing, in lower case.
+_NOT_THERE = ("could not find", "does not exist", "resource not found", "no scalable target found", "resourcenotfound")
+#: How CreateX says that the name is taken, in lower case.
+_TAKEN = ("already exist", "resourceinuse", "must be unique")
+_BUSY = ("ThrottlingException", "Throttling", "RequestLimitExceeded", "SlowDown", "TooManyRequestsException")
+
+
+def not_there(error: Exception) -> bool:
+    """Whether AWS answers that there is no such thing."""
+    return any(words in str(error).lower() for words in _NOT_THERE)
+
+
+def taken(error: Exception) -> bool:
+    """Whether AWS answers that there is a thing of that name already."""
+    return any(words in str(error).lower() for words in _TAKEN)
+
+
+def busy(error: Any) -> bool:
+    """Whether AWS answers that it is asked too often, or has a fault of its own: later it may answer."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
+    return code in _BUSY or status >= 500
 
 
 def explained(error: Mapping[str, Any], operation: str, settings: AwsSettings) -> str:
@@ -79,10 +108,10 @@ def _advice(code: str, message: str, settings: AwsSettings) -> str:
         )
     if ("ccess" in code and "enied" in code) or code in ("403", "UnauthorizedOperation"):
         return f"your user lacks a permission: `{command('iam')} launcher` prints the policy that this needs"
-    if code in ("ThrottlingException", "Throttling", "RequestLimitExceeded", "SlowDown"):
-        return "AWS is busy; it was tried ten times; wait some minutes and run the same command again"
+    if code in _BUSY:
+        return "AWS is busy; it was tried ten times; wait some minutes"
     if code == "ResourceInUse":
         return "the name is taken: give another --job-name"
-    if "xpired" in code or code in ("UnrecognizedClientException", "InvalidClientTokenId"):
+    if "xpired" in code or "xpired" in message or code in ("UnrecognizedClientException", "InvalidClientTokenId"):
         return "your credentials are not valid any more: run `aws sso login` or `aws configure`"
     return "see docs/aws.md"

@@ -10,8 +10,11 @@ from typing import Any, ClassVar, Self
 
 from thorax.errors import ThoraxError
 from thorax_launch.sagemaker.account import client, open_session, place
+from thorax_launch.sagemaker.endings import check_completed
 from thorax_launch.sagemaker.errors import one_line_errors
+from thorax_launch.sagemaker.kinds import PIPELINE, PROCESSING, TRANSFORM, Kind
 from thorax_launch.sagemaker.schema import input_shape
+from thorax_launch.sagemaker.status import Description, JobLog, Watched, follow, while_it_goes_on
 from thorax_launch.settings import AwsSettings
 
 
@@ -117,7 +120,69 @@ class Handle(ABC):
 
 
 class JobHandle(Handle):
-    """A job that runs until it is done or stopped; a `with` block stops it where it still runs."""
+    """A job that runs until it is done or stopped; a `with` block stops it where it still runs.
+
+    Attributes:
+        kind: which kind of job it is.
+        known: a description of a moment ago, with which `wait` begins; None: it asks.
+    """
+
+    kind: ClassVar[Kind]
+    known: Description | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """AWS's description. Raises ThoraxError: it does not exist, was not sent, or AWS refuses."""
+        self.check_sent()
+        with one_line_errors(self.settings):
+            return self.kind.describe(self.sagemaker, self.name)
+
+    def status(self) -> str:
+        """AWS's word for its state, such as InProgress."""
+        return self.kind.state(self.describe())
+
+    def wait(self, logs: bool = True) -> str:
+        """Returns once the job has completed.
+
+        Args:
+            logs: print its state as it changes and, of a job that has one, its log as it comes.
+
+        Returns:
+            Completed (Succeeded for a pipeline's run).
+
+        Raises:
+            JobEndedError: it ended in any other way: failed, stopped, out of time. `.status` is AWS's word for it.
+            GoesOnError: AWS cannot be asked any more; the job goes on.
+        """
+        self.check_sent()
+        log = self._log() if logs else None
+        with while_it_goes_on(self.kind.words, self.name, self.settings):
+            watched = Watched(self.kind, self.name, self.known)
+            job = follow(watched, self.sagemaker, self._line if logs else _nothing, log)
+        self._report(job, log, logs)
+        return self.kind.state(job)
+
+    def _log(self) -> JobLog | None:
+        return JobLog(client(self.session, "logs"), self.name, self.kind.logs) if self.kind.logs else None
+
+    def _line(self, job: Description) -> str:
+        """What is printed of a description when it changes."""
+        return f"{self.kind.words} {self.name}: {self.kind.state(job)}"
+
+    def _report(self, job: Description, log: JobLog | None, logs: bool) -> None:
+        """After its end. Raises JobEndedError: it did not complete."""
+        lines = ""
+        if logs and log:
+            lines = (
+                f"; last lines of its log above; more: CloudWatch {self.kind.logs}" if log.last else "; it has no log"
+            )
+        if log and log.last and not log.shown:
+            print("\n".join(log.last))
+        check_completed(self.kind, self.name, job, lines)
+
+    @property
+    def kept(self) -> str:
+        """What stays when it is stopped, in words."""
+        return "what it wrote stays"
 
     def stop(self) -> None:
         """Asks AWS to stop it; what it wrote stays.
@@ -125,10 +190,34 @@ class JobHandle(Handle):
         Raises:
             ThoraxError: AWS refuses.
         """
-        self._call("Stop")
+        self.check_sent()
+        with one_line_errors(self.settings):
+            self.kind.stop(self.sagemaker, self.name)
 
     def end(self) -> None:
         """Stops it where it still runs."""
-        if self.status() == "InProgress":
+        if self.status() in self.kind.running[:1]:
             self.stop()
             print(f"{self.resource} {self.name} is being stopped", flush=True)
+
+
+def _nothing(_: Description) -> str:
+    return ""
+
+
+class TransformJob(JobHandle):
+    """A batch transform on SageMaker, by its name."""
+
+    resource, kind = TRANSFORM.resource, TRANSFORM
+
+
+class ProcessingJob(JobHandle):
+    """A processing job on SageMaker, by its name."""
+
+    resource, kind = PROCESSING.resource, PROCESSING
+
+
+class PipelineRun(JobHandle):
+    """One run of a pipeline, by its ARN."""
+
+    resource, kind = PIPELINE.resource, PIPELINE

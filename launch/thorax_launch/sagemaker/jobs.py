@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from thorax.errors import ThoraxError
+from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, dated
 from thorax_launch.options import MachineOptions, did_you_mean, entries
 from thorax_launch.recipe import Recipe
-from thorax_launch.sagemaker import status, training_jobs
+from thorax_launch.sagemaker import training_jobs
 from thorax_launch.sagemaker.account import client, completed
-from thorax_launch.sagemaker.errors import failure_reason, one_line_errors
+from thorax_launch.sagemaker.errors import one_line_errors
 from thorax_launch.sagemaker.handles import JobHandle
+from thorax_launch.sagemaker.kinds import TRAINING
 from thorax_launch.sagemaker.package import ARCHIVE, bucket_and_key
+from thorax_launch.sagemaker.status import Description, JobLog
 from thorax_launch.sagemaker.submission import submit
 from thorax_launch.sagemaker.training_jobs import JobPlan, Task
 from thorax_launch.settings import AwsSettings
@@ -38,36 +41,24 @@ class TrainingJob(JobHandle):
         'Completed'
     """
 
-    resource = "TrainingJob"
+    resource, kind = TRAINING.resource, TRAINING
 
-    def wait(self, logs: bool = True) -> str:
-        """Returns once the job has ended.
+    def _line(self, job: Description) -> str:
+        return f"job {self.name}: {job['TrainingJobStatus']} {job.get('SecondaryStatus', '')}".strip()
 
-        Args:
-            logs: print its state and its log as they come.
-
-        Returns:
-            Completed or Stopped.
-
-        Raises:
-            ThoraxError: the job failed (with AWS's reason), or AWS cannot be reached any more (the job goes on).
-        """
-        self.check_sent()
-        log = status.JobLog(client(self.session, "logs"), self.name)
-        with one_line_errors(self.settings):
-            job = status.follow(self.sagemaker, self.name, log if logs else None)
-        if job["TrainingJobStatus"] == "Failed":
-            lines = f"; last lines of its log above; more: CloudWatch {status.LOGS}" if log.last else "; it has no log"
-            if log.last and not log.shown:
-                print("\n".join(log.last))
-            raise ThoraxError(f"job {self.name} failed: {failure_reason(job)}{lines if logs else ''}")
+    def _report(self, job: Description, log: JobLog | None, logs: bool) -> None:
         seconds, billed = job.get("TrainingTimeInSeconds"), job.get("BillableTimeInSeconds")
         if logs and seconds is not None:
             minutes = f"{seconds / 60:.1f} min of training, {(billed or seconds) / 60:.1f} min billed per machine"
             print(f"job {self.name}: {minutes}")
+        super()._report(job, log, logs)
         if logs and (model := job.get("ModelArtifacts", {}).get("S3ModelArtifacts")):
             print(f"bundle: {model}")
-        return str(job["TrainingJobStatus"])
+
+    @property
+    def kept(self) -> str:
+        """What stays when it is stopped, in words."""
+        return f"its checkpoints stay, and {command('train')} --resume {self.name} goes on from them"
 
     @property
     def bundle(self) -> str:

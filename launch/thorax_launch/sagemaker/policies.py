@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax_launch.sagemaker.requests import MARK
 from thorax_launch.settings import AwsSettings
 
 #: AWS's accounts with the PyTorch and Ray images, and with Debugger's rules: any, as they differ by region.
@@ -14,7 +15,7 @@ _LOGS = "arn:{partition}:logs:{region}:{account}:log-group:/aws/sagemaker/*"
 
 
 #: The tag of everything that these commands make; what has it may be deleted, stopped and changed.
-_OWN_TAG = ("project", "thorax")
+_OWN_TAG = (MARK, "thorax")
 #: IAM's key for the call that sets a tag.
 _TAGGING = "sagemaker:TaggingAction"
 
@@ -31,29 +32,32 @@ def launcher(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]:
     arn = _arns(settings)
     kinds = (
         "training-job hyper-parameter-tuning-job transform-job model endpoint endpoint-config model-package"
-        " model-package-group pipeline"
+        " model-package-group pipeline processing-job"
     )
     named = _named(arn, kinds)
     # UpdateEndpointWeightsAndCapacities: Application Auto Scaling asks it of whoever registers a target
     hosting = (
         "CreateModel DescribeModel CreateEndpointConfig DescribeEndpointConfig CreateEndpoint DescribeEndpoint"
         " InvokeEndpoint InvokeEndpointAsync CreateModelPackageGroup CreateModelPackage DescribeModelPackage"
-        " DescribeModelPackageGroup UpdateModelPackage CreatePipeline DescribePipeline"
+        " DescribeModelPackageGroup UpdateModelPackage CreatePipeline DescribePipeline ListPipelineExecutions"
+        " DescribePipelineExecution StopPipelineExecution"
     )
     own = (
         "DeleteModel DeleteEndpointConfig UpdateEndpoint DeleteEndpoint UpdateEndpointWeightsAndCapacities"
         " UpdatePipeline StartPipelineExecution StopTrainingJob StopHyperParameterTuningJob StopTransformJob"
+        " StopProcessingJob UpdateTrainingJob"
     )
     anything = f"arn:{arn['partition']}:sagemaker:{arn['region']}:{arn['account']}:*"  # of the calls' own kinds
     tag = {"StringEquals": {f"aws:ResourceTag/{_OWN_TAG[0]}": _OWN_TAG[1]}}
     jobs = (
         "ListTags CreateTrainingJob DescribeTrainingJob CreateHyperParameterTuningJob"
         " DescribeHyperParameterTuningJob ListTrainingJobsForHyperParameterTuningJob CreateTransformJob"
-        " DescribeTransformJob"
+        " DescribeTransformJob DescribeProcessingJob"
     )
     # AWS knows no narrower resource for these
     lists = _rights("sagemaker", "ListEndpoints ListTrainingJobs ListHyperParameterTuningJobs ListModels")
-    lists += _rights("sagemaker", "ListModelPackages")
+    lists += _rights("sagemaker", "ListModelPackages ListEndpointConfigs ListTransformJobs ListProcessingJobs")
+    lists += _rights("sagemaker", "ListPipelines")
     scaling = (
         "RegisterScalableTarget DeregisterScalableTarget DescribeScalableTargets PutScalingPolicy DeleteScalingPolicy"
         " DescribeScalingPolicies"

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from thorax.errors import ThoraxError
 from thorax_launch.paths import LAUNCH
 from thorax_launch.sagemaker.schema import input_shape, problems
-from thorax_launch.settings import AwsSettings
+from thorax_launch.settings import RESERVED, AwsSettings
 
 if TYPE_CHECKING:
     import boto3
+
+#: Key of the tag that only this project sets; --tag refuses every key that begins so (thorax_launch.settings).
+MARK = f"{RESERVED}made-by"
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,14 @@ def vpc(settings: AwsSettings) -> dict[str, list[str]] | None:
 
 
 def tags(settings: AwsSettings, **own: str) -> list[dict[str, str]]:
-    """Project and `own`, then the user's tags, which win; none that is empty."""
-    values = {"project": "thorax", **own, **settings.tags}
+    """Project and `own`, then the user's tags, which win, then the mark, which nothing replaces; none that is empty."""
+    values = {"project": "thorax", **own, **settings.tags, **own_marks()}
     return [{"Key": key, "Value": value} for key, value in values.items() if value]
+
+
+def own_marks() -> dict[str, str]:
+    """The tag that says that this project made a thing: `thorax delete` and `thorax status` go by it alone."""
+    return {MARK: "thorax"}
 
 
 def commit() -> str:

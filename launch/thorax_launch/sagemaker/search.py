@@ -12,10 +12,11 @@ from thorax_launch.invocation import command
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import tuning_jobs
 from thorax_launch.sagemaker.account import completed
-from thorax_launch.sagemaker.errors import failure_reason, one_line_errors
+from thorax_launch.sagemaker.errors import one_line_errors
 from thorax_launch.sagemaker.handles import JobHandle
 from thorax_launch.sagemaker.jobs import TrainingJob, describe_job, start
-from thorax_launch.sagemaker.status import ENDED, wait_until
+from thorax_launch.sagemaker.kinds import SEARCH
+from thorax_launch.sagemaker.status import Description
 from thorax_launch.sagemaker.training_jobs import JobPlan
 from thorax_launch.settings import AwsSettings
 from thorax_launch.trials import Leaderboard, Trial
@@ -35,36 +36,20 @@ class TuningJob(JobHandle):
         ...     search.best.download("model")
     """
 
-    resource = "HyperParameterTuningJob"
+    resource, kind = SEARCH.resource, SEARCH
 
-    def wait(self, logs: bool = True) -> str:
-        """Returns once the search has ended.
+    def _log(self) -> None:
+        """A search has none of its own; its jobs have."""
 
-        Args:
-            logs: print how many of its jobs are done when that changes.
-
-        Returns:
-            Completed or Stopped.
-
-        Raises:
-            ThoraxError: it failed (with AWS's reason), or AWS cannot be asked any more; then it goes on.
-        """
-        self.check_sent()
-        goes_on = f"; search {self.name} goes on; when it is done: {command('leaderboard')} {self.name} --deploy-best"
-        with one_line_errors(self.settings, goes_on):
-            job = wait_until(
-                lambda found: found["HyperParameterTuningJobStatus"] in ENDED,
-                lambda: self.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=self.name),
-                lambda found: self._progress(found) if logs else "",
-            )
-        if job["HyperParameterTuningJobStatus"] == "Failed":
-            raise ThoraxError(f"search {self.name} failed: {failure_reason(job)}")
-        return str(job["HyperParameterTuningJobStatus"])
-
-    def _progress(self, job: Mapping[str, Any]) -> str:
+    def _line(self, job: Description) -> str:
         counts = job.get("TrainingJobStatusCounters", {})
         done, running = counts.get("Completed", 0), counts.get("InProgress", 0)
         return f"search {self.name}: {job['HyperParameterTuningJobStatus']}, {done} jobs done, {running} running"
+
+    @property
+    def kept(self) -> str:
+        """What stays when it is stopped, in words."""
+        return f"its jobs are stopped too; what they came to: {command('leaderboard')} {self.name}"
 
     def leaderboard(self) -> Leaderboard:
         """Its jobs so far, best first: `.trials`, `.best`, `.print()`, `.write_csv(file)`, `.write_plot(file)`.
@@ -75,12 +60,10 @@ class TuningJob(JobHandle):
         job = self.describe()
         with one_line_errors(self.settings):
             jobs = _all_jobs(self.sagemaker, self.name)
-            found = self.sagemaker.list_tags(ResourceArn=job["HyperParameterTuningJobArn"])["Tags"]
-        tags = {tag["Key"]: tag["Value"] for tag in found}
         goal = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
-        words = (*command("train").split(), tags["recipe"]) if "recipe" in tags else ()
         trials = sorted(map(_trial, jobs), key=lambda trial: (trial.began is None, trial.began))
-        return Leaderboard(self.name, goal["MetricName"], goal["Type"] == "Maximize", tuple(trials), words)
+        again = (*command("train").split(), "--again")
+        return Leaderboard(self.name, goal["MetricName"], goal["Type"] == "Maximize", tuple(trials), record=again)
 
     @property
     def best(self) -> TrainingJob:

@@ -1,14 +1,20 @@
-"""Waiting for what runs on AWS: its state as it changes, the log of a training job, and lost connections."""
+"""Waiting for what runs on AWS: its state as it changes, the log of a job, and lost connections."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch.invocation import command
+from thorax_launch.sagemaker.endings import GoesOnError, ended
+from thorax_launch.sagemaker.errors import busy, not_there, one_line, one_line_errors
+from thorax_launch.sagemaker.kinds import Kind
+from thorax_launch.settings import AwsSettings
 
 #: Seconds between two looks.
 POLL = 10.0
@@ -45,55 +51,97 @@ def settled(sagemaker: Any, name: str, show: bool = False) -> Description:
     )
 
 
-def follow(sagemaker: Any, name: str, log: JobLog | None) -> Description:
-    """The description of a training job once it has ended; prints its state and, with `log`, its log until then.
+@dataclass(frozen=True)
+class Watched:
+    """A job that is watched: its kind, what names it in calls, and a description of a moment ago, or None."""
+
+    kind: Kind
+    name: str
+    known: Description | None = None
+
+
+def follow(job: Watched, sagemaker: Any, line: Callable[[Description], str], log: JobLog | None) -> Description:
+    """The description of a job once it has ended, in whatever way; until then its line when it changes, and its log.
+
+    Args:
+        job: which one.
+        sagemaker: boto3's client.
+        line: of a description; "" prints nothing.
+        log: is printed as it comes; None: nothing is.
 
     Raises:
-        ThoraxError: AWS cannot be reached any more; the job goes on.
+        GoesOnError: AWS does not answer any more; the job goes on.
         botocore's errors: AWS refuses.
     """
-    from botocore.exceptions import ConnectionError, HTTPClientError
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
-    shown, failures = "", 0
+    kind, name, known, shown, failures = job.kind, job.name, job.known, "", 0
     while True:
         try:
-            job: Description = sagemaker.describe_training_job(TrainingJobName=name)
-            status = f"{job['TrainingJobStatus']} {job.get('SecondaryStatus', '')}".strip()
-            if log and status != shown:
-                print(f"job {name}: {status}", flush=True)
-                shown = status
-            for line in log.new_lines() if log else ():
-                print(line, flush=True)
-            if job["TrainingJobStatus"] in ENDED:
-                return job
+            found, known = known or kind.describe(sagemaker, name), None
+            if (text := line(found)) and text != shown:
+                print(text, flush=True)
+                shown = text
+            for entry in log.new_lines() if log else ():
+                print(entry, flush=True)
+            if ended(kind, found):
+                return found
             failures = 0
-        except (ConnectionError, HTTPClientError) as error:
+        except (ClientError, ConnectionError, HTTPClientError) as error:
+            if isinstance(error, ClientError) and not busy(error):
+                raise
             failures += 1
-            kind = type(error).__name__
+            why = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
             if failures == PATIENCE:
-                raise ThoraxError(
-                    f"the line to AWS is lost ({kind}); job {name} goes on there; to watch it again:"
-                    f" {follow_command(name)}"
-                ) from None
-            print(f"no answer from AWS ({kind}); the job goes on; trying again", file=sys.stderr, flush=True)
+                raise GoesOnError(f"the line to AWS is lost ({why}); {goes_on(kind.words, name)}") from None
+            print(f"no answer from AWS ({why}); the {kind.words} goes on; trying again", file=sys.stderr, flush=True)
         time.sleep(POLL)
 
 
+def goes_on(words: str, name: str) -> str:
+    """The end of a line about a job that is not watched any more."""
+    return f"{words} {name} goes on there; to watch it again: {follow_command(name)}"
+
+
+@contextmanager
+def while_it_goes_on(words: str, name: str, settings: AwsSettings) -> Iterator[None]:
+    """Turns what botocore raises while a job is watched into one line that says that it goes on, and how to rejoin.
+
+    Raises:
+        GoesOnError: AWS refuses or does not answer.
+        ThoraxError: there is no such job.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        with one_line_errors(settings):
+            try:
+                yield
+            except ClientError as error:
+                if not_there(error):
+                    raise ThoraxError(f"there is no {words} {name}: {one_line(error)}") from None
+                raise
+    except ThoraxError as error:
+        if type(error) is not ThoraxError or str(error).startswith(("there is no ", f"{name} is the name of several")):
+            raise
+        raise GoesOnError(f"{error}; {goes_on(words, name)}") from None
+
+
 def follow_command(name: str) -> str:
-    """The command that watches a training job."""
+    """The command that watches a job of any kind."""
     return f"{command('follow')} {name}"
 
 
 class JobLog:
-    """The log of a training job, of all its machines, as far as it was not read yet.
+    """The log of a job, of all its machines, as far as it was not read yet.
 
     Attributes:
         last: the newest lines that were read, 20 at most.
         shown: how many lines were handed out.
     """
 
-    def __init__(self, logs: Any, name: str) -> None:
-        self._logs, self._name = logs, name
+    def __init__(self, logs: Any, name: str, group: str = LOGS) -> None:
+        self._logs, self._name, self._group = logs, name, group
         self._tokens: dict[str, str] = {}
         self.last: list[str] = []
         self.shown = 0
@@ -103,7 +151,7 @@ class JobLog:
         from botocore.exceptions import ClientError
 
         try:
-            found = self._logs.describe_log_streams(logGroupName=LOGS, logStreamNamePrefix=f"{self._name}/")
+            found = self._logs.describe_log_streams(logGroupName=self._group, logStreamNamePrefix=f"{self._name}/")
         except ClientError as error:  # until the first job of an account has written, there is no such group
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
@@ -120,7 +168,8 @@ class JobLog:
     def _read(self, stream: str) -> Iterator[str]:
         while True:
             token = {"nextToken": self._tokens[stream]} if stream in self._tokens else {}
-            page = self._logs.get_log_events(logGroupName=LOGS, logStreamName=stream, startFromHead=True, **token)
+            place = {"logGroupName": self._group, "logStreamName": stream, **token}
+            page = self._logs.get_log_events(startFromHead=True, **place)
             yield from (event["message"] for event in page["events"])
             after, before = page["nextForwardToken"], self._tokens.get(stream)
             self._tokens[stream] = after

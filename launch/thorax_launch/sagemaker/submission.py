@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from thorax.errors import ThoraxError
+from thorax_launch.invocation import command
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.cost import job_cost
-from thorax_launch.sagemaker.errors import one_line_errors
+from thorax_launch.sagemaker.endings import StoppedError, Terminated, unexpected
+from thorax_launch.sagemaker.errors import busy, if_there, one_line_errors, taken
+from thorax_launch.sagemaker.kinds import KINDS, Kind
 from thorax_launch.sagemaker.package import Upload, upload
 from thorax_launch.sagemaker.training_jobs import JobPlan
 from thorax_launch.settings import AwsSettings
@@ -48,14 +52,80 @@ def upload_all(uploads: Sequence[Upload], session: boto3.Session, settings: AwsS
             pass
 
 
-def submit(plan: JobPlan, settings: AwsSettings) -> None:
-    """Uploads, then sends the request. Raises ThoraxError: AWS refuses."""
+def submit(plan: JobPlan, settings: AwsSettings) -> bool:
+    """Uploads, then sends the request; the same request under the same name never starts a second job.
+
+    Returns:
+        Whether it was started now; False where a job of that name with the same request is there already.
+
+    Raises:
+        ThoraxError: AWS refuses, or the name is another job's; nothing was started, or the line says that it may have.
+        StoppedError: Ctrl-C or a signal while it was sent.
+    """
     session = open_session(settings)
     upload_all(plan.uploads, session, settings)
-    with one_line_errors(settings, may_have_started(plan.name)):
+    kind = next(kind for kind in KINDS.values() if kind.resource == plan.request.resource)
+    try:
         plan.request.send(session)
+    except (KeyboardInterrupt, Terminated) as error:
+        raise StoppedError(may_have_started(plan.name).removeprefix("; "), error) from None
+    except Exception as error:  # botocore's, and whatever the SDK raises over an answer
+        return _settled(plan, kind, settings, error)
+    return True
+
+
+def _settled(plan: JobPlan, kind: Kind, settings: AwsSettings, error: Exception) -> bool:
+    """After an error of the request: whether the job was started by it all the same. See submit."""
+    from botocore.exceptions import ClientError
+
+    name, refused = plan.name, isinstance(error, ClientError)
+    line = _line(error, settings)
+    if refused and not taken(error) and not busy(error):
+        raise ThoraxError(f"{line}; nothing was started") from None
+    try:
+        with one_line_errors(settings):
+            sagemaker = client(open_session(settings), "sagemaker")
+            described = if_there(lambda: kind.describe(sagemaker, name))
+    except ThoraxError:
+        raise ThoraxError(f"{line}{may_have_started(name)}") from None
+    if described is None:
+        again = f"nothing was started; the same command with --job-name {name} never starts two"
+        raise ThoraxError(f"{line}; {again}") from None
+    if not covers(described, plan.request.parameters):
+        refusal = "" if refused and taken(error) else f"{line}; nothing was started; "
+        raise ThoraxError(
+            f"{refusal}the name {name} is taken by a {kind.words} with another request ({kind.state(described)}): give"
+            f" another --job-name; to see it: {command('follow')} {name}"
+        ) from None
+    print(f"{kind.words} {name} is there ({kind.state(described)}), from this very request: none is started twice")
+    return not (refused and taken(error))
+
+
+def _line(error: Exception, settings: AwsSettings) -> str:
+    try:
+        with one_line_errors(settings):
+            raise error
+    except ThoraxError as found:
+        return str(found)
+    except Exception as other:
+        return unexpected(other)
+
+
+def covers(described: Any, sent: Any) -> bool:
+    """Whether a description has all that was sent, tags apart; AWS adds defaults of its own."""
+    if isinstance(sent, Mapping):
+        members = {key: value for key, value in sent.items() if key != "Tags"}
+        return isinstance(described, Mapping) and all(
+            key in described and covers(described[key], value) for key, value in members.items()
+        )
+    if isinstance(sent, list | tuple):
+        return len(described) == len(sent) and all(map(covers, described, sent))
+    return bool(described == sent)
 
 
 def may_have_started(name: str) -> str:
     """The end of a message where no answer to a request came."""
-    return f"; {name} may have started all the same: look there before you try again"
+    return (
+        f"; {name} may have started all the same: `{command('follow')} {name}` tells, `{command('stop')} {name}` ends"
+        f" it; the same command with --job-name {name} never starts two"
+    )

@@ -10,6 +10,7 @@ from thorax_launch.sagemaker import deletion
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.capacity import Capacity
 from thorax_launch.sagemaker.deletion import DeleteCall, delete_all
+from thorax_launch.sagemaker.endings import StoppedError, Terminated, stopped_by
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
 from thorax_launch.sagemaker.status import settled
 from thorax_launch.settings import AwsSettings
@@ -38,6 +39,12 @@ class Undo:
     alarm: bool = False
     capacity: Capacity | None = None
 
+    def taken_back(self, error: BaseException) -> ThoraxError:
+        """Takes it back; the error to raise, whose one line says what went wrong and what is left."""
+        if isinstance(error, KeyboardInterrupt | Terminated):
+            return StoppedError(self(), error)
+        return ThoraxError(f"{stopped_by(error)}; {self()}")
+
     def __call__(self) -> str:
         """Takes it back; says in a few words what is left."""
         name = self.endpoint_name
@@ -46,9 +53,9 @@ class Undo:
                 if self.endpoint:
                     self._endpoint()
             delete_all(self._parts(self.revision), self.settings)
-        except (ThoraxError, KeyboardInterrupt) as error:
+        except BaseException as error:  # whatever it is, the line must name what may run
             return (
-                f"taking it back failed too ({str(error) or 'Ctrl-C'}): the endpoint may run and cost; see to it:"
+                f"taking it back failed too ({stopped_by(error)}): endpoint {name} may run and cost; see to it:"
                 f" {command('delete')} {name}"
             )
         return (
@@ -68,7 +75,7 @@ class Undo:
         sagemaker = client(open_session(self.settings), "sagemaker")
         if if_there(lambda: sagemaker.describe_endpoint(EndpointName=name)) is None:
             return
-        print(f"taking back endpoint {name}, as soon as AWS lets it", flush=True)
+        print(f"taking back endpoint {name}, as soon as AWS lets it; by hand: {command('delete')} {name}", flush=True)
         now = settled(sagemaker, name)
         if not self.before:
             if now["EndpointConfigName"] != self.revision:
