@@ -85,5 +85,5 @@ def to_grey(image: Image.Image) -> Image.Image:
     return grey
 
 
-JPEG = ImageFormat("JPEG", (b"\xff\xd8\xff",), (".jpg", ".jpeg"), "image/jpeg", header, decode)
+JPEG = ImageFormat("JPEG", (b"\xff\xd8\xff",), (".jpg", ".jpeg", ".jpe", ".jfif"), "image/jpeg", header, decode)
 PNG = ImageFormat("PNG", (b"\x89PNG\r\n\x1a\n",), (".png",), "image/png", header, decode)
