@@ -40,6 +40,7 @@ class Channel:
     def __init__(self, folder: Path, options: ReadOptions, lists: Path | None = None, table: str = "") -> None:
         self.folder, self.options, self.lists, self.table = folder, options, lists, table
         self.passed: list[str] = []  # folders that `everything` leaves out
+        self.used: set[str] = set()  # files that `paths` was asked for
         self.explained: set[str] = set()  # images that a format left out with a note of its own
 
     @cached_property
@@ -122,7 +123,9 @@ class Channel:
         return best[0] if best else ""
 
     def paths(self, names: Iterable[str]) -> list[str]:
-        """Where the named files are."""
+        """Where the named files are; they count as used from then on."""
+        names = list(names)
+        self.used.update(names)
         return [f"{self.folder}{os.sep}{name}" for name in names]
 
     def relative(self, name: str, where: str) -> str:

@@ -1,0 +1,71 @@
+"""What a channel holds and training would not use: counted and named by kind, one line each."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from thorax.data.decoders import EXTENSIONS
+from thorax.data.formats.channel import Channel
+from thorax.data.formats.names import shortened
+from thorax.files import files_below, is_foreign
+
+#: Kinds of files that a line names.
+_KINDS = 6
+
+
+def by_kind(names: Iterable[str]) -> str:
+    """Files by their endings, the most frequent first: ".bmp 2, .webp 1, no ending 4"."""
+    endings = Counter(posixpath.splitext(name)[1].lower() or "no ending" for name in names)
+    return shortened([f"{ending} {count}" for ending, count in endings.most_common()], _KINDS)
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def left_out(names: list[str]) -> str:
+    """One line on files that are no images; "" for none."""
+    return f"{counted(len(names), 'file')} left out ({by_kind(names)}): no images" if names else ""
+
+
+def notes_of(channel: Channel, lists_images: bool) -> tuple[str, ...]:
+    """Lines on what lies in the channel and is in none of its samples.
+
+    Args:
+        channel: after it was read; nothing is listed anew.
+        lists_images: a file of the channel lists the images, so those that are not in it are left out.
+    """
+    if "everything" not in vars(channel):  # shards, records: nothing below was looked at
+        return ()
+    notes = [_folders(channel)]
+    rest = sorted(channel.everything - channel.used - channel.explained)
+    if lists_images:
+        images = [name for name in rest if posixpath.splitext(name)[1].lower() in EXTENSIONS]
+        if images:
+            some = shortened(images, 3)
+            notes.append(f"{counted(len(images), 'image')} below {channel.folder} not listed, left out: {some}")
+    else:
+        notes.append(left_out(rest))
+    return tuple(note for note in notes if note)
+
+
+def _folders(channel: Channel) -> str:
+    """Folders that were not entered and hold images: hidden ones, those of systems, and links to what is there."""
+    found: Counter[str] = Counter()
+    for place in channel.passed:
+        name = posixpath.basename(place)
+        if is_foreign(name):
+            found[name] += _images_in(channel.folder / place)
+        else:
+            found[f"link {place}, whose folder is read already"] += 1
+    texts = [f"{name} ({counted(n, 'image')})" if not name.startswith("link ") else name for name, n in found.items() if n]
+    return f"folders passed over: {shortened(texts)}" if texts else ""
+
+
+def _images_in(folder: Path) -> int:
+    names = files_below(folder, lambda name: False)
+    return sum(posixpath.splitext(name)[1].lower() in EXTENSIONS for name in names)
