@@ -12,10 +12,14 @@ from typing import BinaryIO
 from thorax.errors import ThoraxError
 
 #: Folders and files that systems, storages and tools leave anywhere, in lower case.
-FOREIGN = frozenset(
-    """__macosx __pycache__ @eadir @recycle @recently-snapshot @tmp #recycle #snapshot $recycle.bin recycler lost+found
-    cvs thumbs.db ehthumbs.db desktop.ini""".split()
-) | {"system volume information", "network trash folder", "temporary items", "icon\r"}
+_FOREIGN = "__macosx __pycache__ @eadir @recycle @recently-snapshot @tmp #recycle #snapshot $recycle.bin recycler"
+_FILES = "lost+found cvs thumbs.db ehthumbs.db desktop.ini"
+FOREIGN = frozenset(f"{_FOREIGN} {_FILES}".split()) | {
+    "system volume information",
+    "network trash folder",
+    "temporary items",
+    "icon\r",
+}
 
 
 def is_hidden(name: str) -> bool:
@@ -130,9 +134,7 @@ def _remove(file: Path) -> None:
         pass
 
 
-def files_below(
-    folder: Path, skip: Callable[[str], bool] = is_hidden, passed: list[str] | None = None
-) -> list[str]:
+def files_below(folder: Path, skip: Callable[[str], bool] = is_hidden, passed: list[str] | None = None) -> list[str]:
     """Every file at any depth by its path below the folder, with "/"; nothing is opened, and a link that leads nowhere
     counts as a file.
 

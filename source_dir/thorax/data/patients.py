@@ -10,20 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path, PurePath
 
-from thorax.data.decoders import EXTENSIONS, dicom_patient
+from thorax.data.decoders import EXTENSIONS, dicom_patient, format_of
 from thorax.data.decoders.dicom import DICOM
+from thorax.data.decoders.limits import FIRST
 from thorax.data.recordio import SplitRecord
 from thorax.data.source import ByteRange
 
 #: What a column or an attribute with the patient is called, without blanks, "_" and "-"; the first that is there.
 PATIENT_NAMES = ("patient", "patientid", "patientno", "patientnumber", "subjectid", "subject", "personid", "pid")
 #: Folders of one patient each, in the sets that have them: CheXpert, MIMIC-CXR, BIDS (BIMCV), and their kin.
-FOLDERS = re.compile(r"(?:patient|subject|sub|pat)[ _-]?(?=\w*\d)\w+|p\d{8}", re.IGNORECASE)
-#: Kaggle "Chest X-Ray Images (Pneumonia)" and NIH ChestX-ray14. The first group is the patient.
+FOLDERS = re.compile(r"(?:patient|subject|person|pat|pid)[ _-]?\d+|sub-[a-z0-9]+|p\d{8}", re.IGNORECASE)
+#: Kaggle "Chest X-Ray Images (Pneumonia)", NIH ChestX-ray14, and names that begin as FOLDERS do. The first group is the
+#: patient.
 PATTERNS = (
     re.compile(r"^(person\d+)_"),
     re.compile(r"^((?:NORMAL2-)?IM-\d+)(?=[-.])"),
     re.compile(r"^(\d{8})_\d{3}(?=\.)"),
+    re.compile(r"^(patient\d+|sub-[A-Za-z0-9]+|p\d{8})[_-]"),
 )
 #: How the line on unknown patients begins.
 UNKNOWN = "the patient is not known of"
@@ -87,8 +90,8 @@ def unknown_patients(images: Sequence[str], patients: Sequence[str]) -> str:
         return ""
     which = f"any of the {len(images):,}" if unknown == len(images) else f"{unknown:,} of the {len(images):,}"
     return (
-        f"{UNKNOWN} {which} images (no column, folder, file name or DICOM header tells one): each counts as a patient of"
-        " its own, and images of one person may be in train and in validation; a table with a column patient tells them"
+        f"{UNKNOWN} {which} images (no column, folder, file name or DICOM header tells it): each counts as its own"
+        " patient, so images of one person may be in train and in validation; a table with a column patient tells them"
     )
 
 
@@ -120,7 +123,7 @@ def _may_be_dicom(images: list[int], places: Sequence[str | ByteRange]) -> list[
     ):  # each file is opened once: it may hold millions
         with path.open("rb", buffering=0) as file:
             for k, place in members:
-                mark = os.pread(file.fileno(), 4, place.offset + DICOM.offset)
-                if isinstance(place, SplitRecord) or mark in DICOM.magic:
+                first = os.pread(file.fileno(), min(FIRST, place.size), place.offset)
+                if isinstance(place, SplitRecord) or format_of(first) is DICOM:
                     found.append(k)
     return found

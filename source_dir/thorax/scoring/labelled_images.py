@@ -54,6 +54,8 @@ def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> La
     except ThoraxError as error:
         message = str(error).replace("channel data: ", "--data: ").replace("data_format=", "--data-format ")
         raise ThoraxError(message) from None
+    for note in listing.notes:
+        say(f"note: {given}: {note}")
     space = bundle.space
     unknown = [name for name in listing.names if name not in space.classes and name.lower() not in NEGATIVE_NAMES]
     missing = [name for name in space.outputs if name not in listing.names]

@@ -54,12 +54,11 @@ for _entry in (JPEG, PNG, TIFF, DICOM, PGM, BMP, GIF, WEBP, JPEG_2000):
     IMAGE_FORMATS.register(_entry.name, _entry)
 
 #: Endings of files that are never opened in search of images: texts, tables, archives, arrays, copies.
-NOT_IMAGES = frozenset(
-    """.txt .md .rst .csv .tsv .json .jsonl .xml .html .htm .pdf .doc .docx .xls .xlsx .ods .py .ipynb .yaml .yml .toml
-    .ini .cfg .log .db .sqlite .zip .gz .bz2 .xz .tar .tgz .7z .rar .npy .npz .pkl .pt .pth .h5 .hdf5 .mat .nii .mha .mhd
-    .parquet .lst .rec .idx .manifest .sh .bat .exe .lnk .url .mp4 .avi .mov .bak .old .orig .tmp .part .partial
-    .crdownload .download .swp .sha256 .md5""".split()
-)
+_TEXTS = ".txt .md .rst .csv .tsv .json .jsonl .xml .html .htm .pdf .doc .docx .xls .xlsx .ods .py .ipynb .yaml .yml"
+_DATA = ".toml .ini .cfg .log .db .sqlite .zip .gz .bz2 .xz .tar .tgz .7z .rar .npy .npz .pkl .pt .pth .h5 .hdf5 .mat"
+_OTHER = ".nii .mha .mhd .parquet .lst .rec .idx .manifest .sh .bat .exe .lnk .url .mp4 .avi .mov .sha256 .md5"
+_COPIES = ".bak .old .orig .tmp .part .partial .crdownload .download .swp"
+NOT_IMAGES = frozenset(f"{_TEXTS} {_DATA} {_OTHER} {_COPIES}".split())
 #: Bytes that hold the header of nearly every image.
 HEAD = 2**16
 _OTHERS = {
@@ -109,7 +108,8 @@ def format_of(first: bytes) -> ImageFormat | None:
 def decode(source: Source | bytes, name: str, scaled: Scaled | None = None) -> np.ndarray:
     """One grey image.
 
-    JPEG, PNG, BMP, GIF, WebP and JPEG 2000 of any mode, TIFF of one page, DICOM of one frame, binary PGM. Images of 8 bits keep their grey levels;
+    JPEG and PNG of any mode, TIFF of one page, DICOM of one frame, BMP, GIF, WebP and JPEG 2000 of one picture, binary
+    PGM. Images of 8 bits keep their grey levels;
     for more bits see `limits.full_scale`, for DICOM see `dicom`. A smaller size is made with an antialiasing bilinear
     filter.
 

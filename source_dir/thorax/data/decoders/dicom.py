@@ -336,4 +336,6 @@ def _range(bits: int, samples: np.ndarray) -> tuple[int, int]:
     return -(1 << bits - 1), (1 << bits - 1) - 1
 
 
-DICOM = ImageFormat("DICOM", (b"DICM",), (".dcm", ".dicom", ".dic", ".ima"), "application/dicom", header, decode, offset=128)
+DICOM = ImageFormat(
+    "DICOM", (b"DICM",), (".dcm", ".dicom", ".dic", ".ima"), "application/dicom", header, decode, offset=128
+)

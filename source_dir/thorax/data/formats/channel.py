@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from thorax.data.decoders import is_image
-from thorax.data.formats.names import EXAMPLES, PARTS, nearest, nearest_file, part_of, shortened
+from thorax.data.formats.words import EXAMPLES, PARTS, nearest, nearest_file, part_of, shortened
 from thorax.errors import ThoraxError
 from thorax.files import files_below, is_foreign
 

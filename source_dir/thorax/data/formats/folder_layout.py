@@ -11,14 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thorax.data.formats.names import PARTS, part_of_folder, plain_name, shortened
+from thorax.data.formats.words import PARTS, part_of_folder, plain_name, shortened
 from thorax.errors import ThoraxError
 from thorax.labels import NEGATIVE_NAMES
 
 #: Folders of segmentations, which are no X-rays.
-_MASKS = re.compile(
-    r"(.* )?(masks?|segmentations?|ground ?truths?|gt)", re.IGNORECASE
-)
+_MASKS = re.compile(r"(.* )?(masks?|segmentations?|ground ?truths?|gt)", re.IGNORECASE)
 _IMAGES = frozenset({"image", "images", "img", "imgs", "cxr", "cxrs", "xray", "xrays", "x rays", "pictures"})
 #: A segmentation beside its image, as in "a.png" and "a_mask_1.png".
 _MASK_FILE = re.compile(r"(.+?)[ _-]masks?([ _-]?\d+)?", re.IGNORECASE)
@@ -61,7 +59,8 @@ def lay_out(folder: Path, images: Sequence[str]) -> Layout:
     depth = 1 if parts else 0
     kept = _without_masks(folder, kept, depth, notes)
     kept = _without_repetition(kept, depth, notes)
-    loose = [name for name in images if name.count("/") <= depth and (not parts or _top(name) in parts or "/" not in name)]
+    places = {"", *(parts or [])}
+    loose = [name for name in images if name.count("/") <= depth and (not parts or _top_or_none(name) in places)]
     if loose:
         notes.append(f"{_count(loose, 'image')} in no class folder, left out: {shortened(loose, 3)}")
     ids = [name for name in kept if name.count("/") > depth]
@@ -71,9 +70,7 @@ def lay_out(folder: Path, images: Sequence[str]) -> Layout:
     if not parts:
         _check_classes(folder, ids)
     spelled = _spellings(found, [parts[_top(name)] for name in ids] if parts else [], notes)
-    return Layout(
-        ids, [spelled[name] for name in found], [parts[_top(name)] for name in ids] if parts else None, notes
-    )
+    return Layout(ids, [spelled[name] for name in found], [parts[_top(name)] for name in ids] if parts else None, notes)
 
 
 def parts_of(images: Iterable[str]) -> dict[str, str]:
@@ -83,6 +80,10 @@ def parts_of(images: Iterable[str]) -> dict[str, str]:
 
 def _top(name: str) -> str:
     return name.partition("/")[0]
+
+
+def _top_or_none(name: str) -> str:
+    return _top(name) if "/" in name else ""
 
 
 def _count(names: Sequence[object], noun: str) -> str:

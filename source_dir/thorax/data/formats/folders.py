@@ -12,8 +12,8 @@ import numpy as np
 from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import KINDS, Channel, shortened
 from thorax.data.formats.folder_layout import Layout, lay_out, parts_of
-from thorax.data.formats.names import part_of_folder
 from thorax.data.formats.registry import FORMATS, DataFormat
+from thorax.data.formats.words import part_of_folder
 from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError

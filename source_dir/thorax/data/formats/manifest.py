@@ -1,8 +1,8 @@
 """SageMaker's augmented manifest: a JSON object a line, with the image (`source-ref`) and its label.
 
 Labels: a class index; a list of 0 and 1 per label (multi-hot); a list of class indices (class-id); boxes; or, as
-Rekognition has it, an attribute per class. Ground Truth's "...-metadata" with class-name or class-map names them. Of s3://bucket/a/b.png the longest end that the channel holds is
-taken (a/b.png, b.png).
+Rekognition has it, an attribute per class. Ground Truth's "...-metadata" with class-name or class-map names them. Of
+s3://bucket/a/b.png the longest end that the channel holds is taken (a/b.png, b.png).
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Manifest(DataFormat):
         return Listing(names, places, FileColumn(paths), targets, patients, exclusive, notes=tuple(notes))
 
 
-def _of_one(file: Path, lines: Sequence[int], rows: Sequence[dict[str, Any]], label: str, options: ReadOptions) -> Labels:
+def _of_one(
+    file: Path, lines: Sequence[int], rows: Sequence[dict[str, Any]], label: str, options: ReadOptions
+) -> Labels:
     """The labels of one attribute."""
     values = [row[label] for row in rows]
     written = [about(row, label).get("class-name") for row in rows]
@@ -165,12 +167,10 @@ def _attributes(
         if name not in (IMAGE, person) and not name.endswith("-metadata") and numbers_of(value) is not None
     ]
     labels = [name for name in labels if about(row, name).get("type") != VERIFICATION] or labels
-    one_each = [
-        {str(about(row, name).get("class-name")) for row in rows if name in row} - {"None"} for name in labels
-    ]
-    if IMAGE in row and len(labels) > 1 and all(len(names) == 1 for names in one_each):
-        if len(set().union(*one_each)) == len(labels):
-            return IMAGE, sorted(labels)
+    one_each = [{str(about(row, name).get("class-name")) for row in rows if name in row} - {"None"} for name in labels]
+    differ = all(len(names) == 1 for names in one_each) and len(set().union(*one_each)) == len(labels)
+    if IMAGE in row and len(labels) > 1 and differ:
+        return IMAGE, sorted(labels)
     if IMAGE not in row or len(labels) != 1:
         what = f"no attribute {IMAGE}" if IMAGE not in row else f"{len(labels) or 'no'} attributes that can be a label"
         raise ThoraxError(

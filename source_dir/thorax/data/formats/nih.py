@@ -76,6 +76,7 @@ class Nih(DataFormat):
         if unknown := [n for n in rows if not people[n].strip()]:
             raise ThoraxError(f"{file} line {table.lines[unknown[0]]} has no Patient ID")
         patients = [people[n].strip().zfill(8) for n in rows]
+        channel.explained.update(place[name] for name in found)
         parts = _parts(channel, found)
         if parts is not None and "" in parts:
             kept = np.array([k for k, part in enumerate(parts) if part], np.int64)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from thorax.data.decoders import EXTENSIONS
 from thorax.data.formats.channel import Channel
-from thorax.data.formats.names import shortened
+from thorax.data.formats.words import shortened
 from thorax.files import files_below, is_foreign
 
 #: Kinds of files that a line names.
@@ -32,37 +32,38 @@ def left_out(names: list[str]) -> str:
     return f"{counted(len(names), 'file')} left out ({by_kind(names)}): no images" if names else ""
 
 
-def notes_of(channel: Channel, lists_images: bool) -> tuple[str, ...]:
+def notes_of(channel: Channel, all_images: bool = False) -> tuple[str, ...]:
     """Lines on what lies in the channel and is in none of its samples.
 
     Args:
         channel: after it was read; nothing is listed anew.
-        lists_images: a file of the channel lists the images, so those that are not in it are left out.
+        all_images: every image of it is used or has a note already; else only those that a file of the channel lists.
     """
     if "everything" not in vars(channel):  # shards, records: nothing below was looked at
         return ()
     notes = [_folders(channel)]
     rest = sorted(channel.everything - channel.used - channel.explained)
-    if lists_images:
+    if all_images:
+        notes.append(left_out(rest))
+    elif channel.used:
         images = [name for name in rest if posixpath.splitext(name)[1].lower() in EXTENSIONS]
         if images:
             some = shortened(images, 3)
             notes.append(f"{counted(len(images), 'image')} below {channel.folder} not listed, left out: {some}")
-    else:
-        notes.append(left_out(rest))
     return tuple(note for note in notes if note)
 
 
 def _folders(channel: Channel) -> str:
     """Folders that were not entered and hold images: hidden ones, those of systems, and links to what is there."""
     found: Counter[str] = Counter()
+    links: list[str] = []
     for place in channel.passed:
         name = posixpath.basename(place)
         if is_foreign(name):
             found[name] += _images_in(channel.folder / place)
         else:
-            found[f"link {place}, whose folder is read already"] += 1
-    texts = [f"{name} ({counted(n, 'image')})" if not name.startswith("link ") else name for name, n in found.items() if n]
+            links.append(f"{place} (a link to a folder that is read already)")
+    texts = [f"{name} ({counted(n, 'image')})" for name, n in found.items() if n] + links
     return f"folders passed over: {shortened(texts)}" if texts else ""
 
 

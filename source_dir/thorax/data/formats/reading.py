@@ -62,7 +62,7 @@ def read_channel(
         if not len(listing.ids):
             raise ThoraxError(f"no images in {folder}")
         _check_names(listing)
-        passed_over = notes_of(channel, lists_images=bool(channel.used) and found.name != "folder")
+        passed_over = notes_of(channel, all_images=found.name == "folder")
         unknown = unknown_patients(listing.ids, listing.patients)
         notes = (*listing.notes, *passed_over, *([unknown] if unknown else []))
         listing = dataclasses.replace(listing, notes=notes)
