@@ -13,7 +13,7 @@ from thorax.errors import ThoraxError
 
 #: Folders and files that systems, storages and tools leave anywhere, in lower case.
 _FOREIGN = "__macosx __pycache__ @eadir @recycle @recently-snapshot @tmp #recycle #snapshot $recycle.bin recycler"
-_FILES = "lost+found cvs thumbs.db ehthumbs.db desktop.ini"
+_FILES = "lost+found thumbs.db ehthumbs.db desktop.ini"
 FOREIGN = frozenset(f"{_FOREIGN} {_FILES}".split()) | {
     "system volume information",
     "network trash folder",

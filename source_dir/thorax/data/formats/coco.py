@@ -15,7 +15,7 @@ import numpy as np
 from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.registry import DataFormat
-from thorax.data.formats.words import PARTS, nearest_file
+from thorax.data.formats.words import PARTS, counted, nearest_file
 from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
@@ -178,5 +178,9 @@ def _places(channel: Channel, file: Path, names: list[str]) -> tuple[list[str], 
         if not place and (place := channel.by_end(plain, str(file))) and not place.endswith(f"/{plain}"):
             by_end.append(f"{name} as {place}")
         found.append(place)
-    notes = [f"{len(by_end)} images of {file.name} found by the end of their path, e.g. {by_end[0]}"] if by_end else []
+    notes = (
+        [f"{counted(len(by_end), 'image')} of {file.name} found by the end of their path, e.g. {by_end[0]}"]
+        if by_end
+        else []
+    )
     return found, notes

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thorax.data.formats.words import PARTS, part_of_folder, plain_name, shortened
+from thorax.data.formats.words import PARTS, counted, part_of_folder, plain_name, shortened
 from thorax.errors import ThoraxError
 from thorax.labels import NEGATIVE_NAMES
 
@@ -62,11 +62,17 @@ def lay_out(folder: Path, images: Sequence[str]) -> Layout:
     places = {"", *(parts or [])}
     loose = [name for name in images if name.count("/") <= depth and (not parts or _top_or_none(name) in places)]
     if loose:
-        notes.append(f"{_count(loose, 'image')} in no class folder, left out: {shortened(loose, 3)}")
+        notes.append(f"{counted(len(loose), 'image')} in no class folder, left out: {shortened(loose, 3)}")
     ids = [name for name in kept if name.count("/") > depth]
     if kept and not ids:
         raise ThoraxError(f"{folder}: {', '.join(parts)} hold images but no class folders; expected train/CLASS/IMAGE")
     found = [name.split("/")[depth] for name in ids]
+    if parts and (twice := [name for name in dict.fromkeys(found) if part_of_folder(name)]):
+        first = next(name for name in ids if name.split("/")[1] == twice[0])
+        raise ThoraxError(
+            f"{folder}: {'/'.join(first.split('/')[:2])} is called after a part of a set, where a folder per class is"
+            " expected (train/CLASS/IMAGE); move what it holds one folder up"
+        )
     if not parts:
         _check_classes(folder, ids)
     spelled = _spellings(found, [parts[_top(name)] for name in ids] if parts else [], notes)
@@ -86,17 +92,12 @@ def _top_or_none(name: str) -> str:
     return _top(name) if "/" in name else ""
 
 
-def _count(names: Sequence[object], noun: str) -> str:
-    return f"{len(names)} {noun}{'s' * (len(names) != 1)}"
-
-
 def _check_parts(folder: Path, images: list[str], parts: dict[str, str]) -> None:
     others = sorted({_top(name) for name in images} - set(parts))
     if others:
         raise ThoraxError(
-            f"{folder} has images in {shortened(others)} beside {', '.join(parts)}, which are parts of a set; a folder"
-            " holds either parts (train, val, test) with classes, or classes: name one of them, or move"
-            f" {others[0]} away"
+            f"{folder} has images in {shortened(others)} beside {', '.join(parts)}; a folder holds either parts (train,"
+            f" val, test) with classes in them, or classes: name one of the folders, or move {others[0]} away"
         )
     for part in dict.fromkeys(parts.values()):
         same = [name for name in parts if parts[name] == part]
@@ -120,10 +121,10 @@ def _without_copy(folder: Path, images: list[str], notes: list[str]) -> list[str
         if more := sorted(inner - outer):
             raise ThoraxError(
                 f"{folder} holds a set ({', '.join(sorted(others))}) and another one in {top}, which has"
-                f" {_count(more, 'image')} that the first has not, e.g. {top}/{more[0]}; name one of them, such as"
-                f" {folder / top}, or remove the other"
+                f" {counted(len(more), 'image')} that the first has not, e.g. {top}/{more[0]}; name one of them, such"
+                f" as {folder / top}, or remove the other"
             )
-        notes.append(f"{top} is a copy of the set inside itself ({_count(list(inner), 'image')}) and is passed over")
+        notes.append(f"{top} is a copy of the set inside itself ({counted(len(inner), 'image')}) and is passed over")
         return [name for name in images if _top(name) != top]
     return images
 
@@ -153,10 +154,10 @@ def _without_masks(folder: Path, images: list[str], depth: int, notes: list[str]
     left = [name for name in images if is_mask(name)]
     if left:
         places = sorted({name.rpartition("/")[0] for name in left})
-        notes.append(f"{_count(left, 'image')} in folders of masks, no X-rays, left out: {shortened(places, 3)}")
+        notes.append(f"{counted(len(left), 'image')} in folders of masks, no X-rays, left out: {shortened(places, 3)}")
     files = [name for name in images if name not in set(left) and beside(name)]
     if files:
-        notes.append(f"{_count(files, 'mask')} beside their images, left out: {shortened(files, 3)}")
+        notes.append(f"{counted(len(files), 'mask')} beside their images, left out: {shortened(files, 3)}")
     gone = {*left, *files}
     return [name for name in images if name not in gone]
 
@@ -175,7 +176,7 @@ def _without_repetition(images: list[str], depth: int, notes: list[str]) -> list
         else:
             kept.append(name)
     for place, count in gone.items():
-        notes.append(f"{place} is a copy of its folder inside itself ({count} images) and is passed over")
+        notes.append(f"{place} is a copy of its folder inside itself ({counted(count, 'image')}) and is passed over")
     return kept
 
 
@@ -187,6 +188,13 @@ def _check_classes(folder: Path, images: list[str]) -> None:
         raise ThoraxError(
             f"{folder} has the class folders {shortened(tops)}, which look like parts and classes in one name; expected"
             " folders of parts with classes in them, such as train/NORMAL"
+        )
+    second = {part_of_folder(w[1]): name for name in images if len(w := name.split("/")) > 2}
+    if len(tops) > 1 and "train" in second:
+        place = "/".join(second["train"].split("/")[:2])
+        raise ThoraxError(
+            f"{folder} has folders of parts in its folders, such as {place}; name {folder / tops[0]} if that is the"
+            " set, or turn them round (train/CLASS/IMAGE)"
         )
     inner = [{w[1] for name in images if (w := name.split("/"))[0] == top and len(w) > 2} for top in tops]
     direct = any(name.count("/") == 1 for name in images)

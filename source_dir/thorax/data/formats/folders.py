@@ -84,6 +84,11 @@ def _without_images(channel: Channel, layout: Layout) -> list[str]:
         masked = [name for name in masked if not any(note.startswith(f"{name} is a copy") for note in layout.notes)]
         if empty or masked:
             first = (empty or masked)[0]
+            if first in channel.passed:
+                raise ThoraxError(
+                    f"{channel.folder / first} is a link to a folder that is read already; remove it, its images count"
+                    " once"
+                )
             raise ThoraxError(f"class folder {channel.folder / first} has no images ({KINDS}); fill it or remove it")
         return []
     notes = [f"{', '.join(empty)} beside the folders of parts: no images, passed over"] if empty else []

@@ -17,6 +17,7 @@ from thorax.data.formats.channel import Channel, ReadOptions, nearest, shortened
 from thorax.data.formats.label_values import Labels
 from thorax.data.formats.manifest_labels import about, class_names, labels_of, named_labels, numbers_of
 from thorax.data.formats.registry import DataFormat
+from thorax.data.formats.words import counted
 from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
@@ -126,7 +127,9 @@ def _notes(rows: Sequence[dict[str, Any]], used: Collection[str], labels: Sequen
         about(row, label) for row in rows for label in labels if str(about(row, label).get("human-annotated")) == "no"
     ]
     if machine:
-        notes.append(f"{len(machine)} labels were given by a machine (human-annotated no), whatever their confidence")
+        notes.append(
+            f"{counted(len(machine), 'label')} given by a machine (human-annotated no), whatever their confidence"
+        )
     return notes
 
 
@@ -159,12 +162,15 @@ def _attributes(
         if len(given) != 2:
             raise ThoraxError(f"attribute_names={','.join(given)} must be two names: the image's and the label's")
         return given[0], [given[1]]
-    row, person = rows[0], patient_column(name for row in rows for name in row)
+    row = rows[0]
     values = {name: value for row in reversed(rows) for name, value in row.items()}
     labels = [
         name
         for name, value in values.items()
-        if name not in (IMAGE, person) and not name.endswith("-metadata") and numbers_of(value) is not None
+        if name != IMAGE
+        and not patient_column([name])
+        and not name.endswith("-metadata")
+        and numbers_of(value) is not None
     ]
     labels = [name for name in labels if about(row, name).get("type") != VERIFICATION] or labels
     one_each = [{str(about(row, name).get("class-name")) for row in rows if name in row} - {"None"} for name in labels]

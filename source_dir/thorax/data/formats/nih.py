@@ -62,7 +62,8 @@ class Nih(DataFormat):
         if len(set(ids)) != len(ids):
             first = {name: n for n, name in reversed(list(enumerate(ids)))}
             n = next(n for n, name in enumerate(ids) if first[name] != n)
-            raise ThoraxError(f"{file} line {table.lines[n]} lists {ids[n]} a second time")
+            line = table.lines[first[ids[n]]]
+            raise ThoraxError(f"{file} line {table.lines[n]} lists {ids[n]} a second time, after line {line}")
         rows = np.array([n for n, name in enumerate(ids) if name in place], np.int64)
         if not len(rows):
             raise ThoraxError(

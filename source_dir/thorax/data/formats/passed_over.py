@@ -9,7 +9,7 @@ from pathlib import Path
 
 from thorax.data.decoders import EXTENSIONS
 from thorax.data.formats.channel import Channel
-from thorax.data.formats.words import shortened
+from thorax.data.formats.words import counted, shortened
 from thorax.files import files_below, is_foreign
 
 #: Kinds of files that a line names.
@@ -20,11 +20,6 @@ def by_kind(names: Iterable[str]) -> str:
     """Files by their endings, the most frequent first: ".bmp 2, .webp 1, no ending 4"."""
     endings = Counter(posixpath.splitext(name)[1].lower() or "no ending" for name in names)
     return shortened([f"{ending} {count}" for ending, count in endings.most_common()], _KINDS)
-
-
-def counted(count: int, noun: str) -> str:
-    """ "1 image", "2 images"."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def left_out(names: list[str]) -> str:

@@ -45,6 +45,11 @@ def part_of_folder(name: str) -> str:
     return PARTS.get(plain) or PARTS.get(_SUFFIX.sub("", plain), "")
 
 
+def counted(count: int, noun: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def plain_name(name: str) -> str:
     """What spellings of one name have in common: small letters, and one blank for blanks, "_" and "-"."""
     return " ".join(re.split(r"[\s_-]+", name.lower())).strip()
@@ -62,7 +67,7 @@ def nearest_file(name: str, files: Collection[str]) -> str:
     windows = "\\" in name
     path = _DRIVE.sub("", name).replace("\\", "/").strip("/")
     words = path.lower().split("/")
-    hint = '; write "/" between folders' if windows else ""
+    slash = ' (with "/" between folders)' if windows else ""
 
     def score(file: str) -> tuple[int, int]:
         """Words from the end that are the same, and whether the last one is so with its ending."""
@@ -77,8 +82,8 @@ def nearest_file(name: str, files: Collection[str]) -> str:
 
     best = max(sorted(files), key=score, default="")
     if best and score(best)[0]:
-        return f"; did you mean {best}?{hint}"
+        return f"; did you mean {best}{slash}?"
     if len(files) > _COMPARED:
-        return hint
+        return ""
     match = difflib.get_close_matches(path, sorted(files), n=1, cutoff=0.8)
-    return f"; did you mean {match[0]}?{hint}" if match else hint
+    return f"; did you mean {match[0]}{slash}?" if match else ""
