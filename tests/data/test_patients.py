@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dicoms
-import images
+import images as xrays
 from thorax.data import recordio
 from thorax.data.formats import read_channel
 from thorax.data.patients import patient_column, patient_of
@@ -289,5 +289,5 @@ def test_every_format_says_of_how_many_images_nobody_knows_the_patient(tmp_path,
 
 def test_where_every_patient_is_known_nothing_is_said(tmp_path):
     for name, image in (("A", "person1_virus_1.jpeg"), ("B", "IM-0001-0001.jpeg")):
-        images.put(tmp_path / name / image)
+        xrays.put(tmp_path / name / image)
     assert read_channel("train", tmp_path).notes == ()

@@ -48,7 +48,13 @@ def test_files_are_left_out_by_kind(tmp_path):
 
 def test_folders_of_systems_are_no_classes(tmp_path):
     systems = ("__MACOSX/A/b.png", "$RECYCLE.BIN/d.png", "System Volume Information/f.png", "lost+found/e.png")
-    tools = ("@eaDir/a.png/SYNO.jpg", "A/@eaDir/x.jpg", ".ipynb_checkpoints/a.png", "__pycache__/c.png", "#recycle/g.png")
+    tools = (
+        "@eaDir/a.png/SYNO.jpg",
+        "A/@eaDir/x.jpg",
+        ".ipynb_checkpoints/a.png",
+        "__pycache__/c.png",
+        "#recycle/g.png",
+    )
     junk = (*systems, *tools)
     root = channel(tmp_path / "set", ("A/a.png", "B/b.png", *junk))
     listing = read(root)
