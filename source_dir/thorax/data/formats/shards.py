@@ -69,7 +69,7 @@ def _scan(shards: list[Path]) -> Listing:
                 continue
             name = str(about.get("id", key))
             if name in seen:
-                raise ThoraxError(f"{shard}: the image {name} is in {seen[name].name} already; leave it in one place")
+                raise ThoraxError(f"{shard}: the image {name} is in the shards a second time, after {seen[name].name}")
             seen[name] = shard
             ids.append(name)
             person = patient_column(about)
