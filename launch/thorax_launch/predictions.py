@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from thorax.errors import ThoraxError
-from thorax.files import files_below, write_whole
+from thorax.files import write_whole
 from thorax_launch.clients import CONCURRENT, VERBOSE, Client, invoke
 
 #: With more labels than this the table names the most probable ones only.
@@ -93,18 +93,17 @@ def predict(
 
 def named_images(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """(name, path) of every image; a folder's images by their path below it."""
-    from thorax.data.images import EXTENSIONS
+    from thorax.data.formats.channel import KINDS
+    from thorax.scoring.folder_images import plain_images
 
     for path in images:
         if path.is_dir():
-            below = sorted(
-                p
-                for name in files_below(path, ())
-                if (p := path / name).suffix.lower() in EXTENSIONS and (p.is_file() or p.is_symlink())
-            )
-            if not below:
-                raise ThoraxError(f"{path} holds no images ({', '.join(sorted(EXTENSIONS))})")
-            yield from ((p.relative_to(path).as_posix(), p) for p in below)
+            names, notes = plain_images(path)
+            for note in notes:
+                print(f"note: {path}: {note}", file=sys.stderr, flush=True)
+            if not names:
+                raise ThoraxError(f"{path} holds no images ({KINDS})")
+            yield from ((name, path / name) for name in names)
         elif path.is_file():
             yield path.name, path
         else:

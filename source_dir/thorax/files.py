@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from thorax.errors import ThoraxError
+
+#: Folders and files that systems, storages and tools leave anywhere, in lower case.
+_FOREIGN = "__macosx __pycache__ @eadir @recycle @recently-snapshot @tmp #recycle #snapshot $recycle.bin recycler"
+_FILES = "lost+found thumbs.db ehthumbs.db desktop.ini"
+FOREIGN = frozenset(f"{_FOREIGN} {_FILES}".split()) | {
+    "system volume information",
+    "network trash folder",
+    "temporary items",
+    "icon\r",
+}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden: its name begins with a dot."""
+    return name.startswith(".")
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file or folder is hidden or left by a system (@eaDir, __MACOSX ...): never an image, never a class."""
+    return is_hidden(name) or name.lower() in FOREIGN
+
 
 _ADVICE = {
     errno.ENOSPC: "free some space",
@@ -113,7 +134,7 @@ def _remove(file: Path) -> None:
         pass
 
 
-def files_below(folder: Path, hidden: tuple[str, ...] = (".",)) -> list[str]:
+def files_below(folder: Path, skip: Callable[[str], bool] = is_hidden, passed: list[str] | None = None) -> list[str]:
     """Every file at any depth by its path below the folder, with "/"; nothing is opened, and a link that leads nowhere
     counts as a file.
 
@@ -122,19 +143,28 @@ def files_below(folder: Path, hidden: tuple[str, ...] = (".",)) -> list[str]:
 
     Args:
         folder: where to look.
-        hidden: how the names of folders begin that are left out; of files it is always a dot.
+        skip: whether a folder of this name is left out; of files it is always those that begin with a dot.
+        passed: takes the paths of the folders that are left out.
     """
     found: list[str] = []
     seen: set[str] = set()
     tops = [str(folder)]
+
+    def below(path: str) -> str:
+        return os.path.relpath(path, folder).replace(os.sep, "/")
+
     for top in tops:
         for root, folders, files in os.walk(top):
             if (real := os.path.realpath(root)) in seen:
                 folders.clear()
+                if passed is not None:
+                    passed.append(below(root))
                 continue
             seen.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith(hidden))
+            if passed is not None:
+                passed += [below(os.path.join(root, name)) for name in folders if skip(name)]
+            folders[:] = sorted(name for name in folders if not skip(name))
             tops += [path for name in folders if os.path.islink(path := os.path.join(root, name))]
-            below = "" if (relative := os.path.relpath(root, folder)) == "." else f"{relative}/".replace(os.sep, "/")
-            found += [below + name for name in files if not name.startswith(".")]
+            prefix = "" if (relative := below(root)) == "." else f"{relative}/"
+            found += [prefix + name for name in files if not name.startswith(".")]
     return found

@@ -48,10 +48,12 @@ def registered():
 
 
 def test_the_formats_of_the_package():
-    assert list(IMAGE_FORMATS) == ["JPEG", "PNG", "TIFF", "DICOM", "PGM"]
-    assert content_types() == ("image/jpeg", "image/png", "image/tiff", "application/dicom", "image/x-portable-graymap")
-    assert set(EXTENSIONS) == {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".dcm", ".dicom", ".pgm"}
-    assert len(EXTENSIONS) == 8
+    assert list(IMAGE_FORMATS) == ["JPEG", "PNG", "TIFF", "DICOM", "PGM", "BMP", "GIF", "WebP", "JPEG 2000"]
+    assert content_types()[:4] == ("image/jpeg", "image/png", "image/tiff", "application/dicom")
+    assert content_types()[4:] == ("image/x-portable-graymap", "image/bmp", "image/gif", "image/webp", "image/jp2")
+    grey = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".dcm", ".dicom", ".dic", ".ima", ".pgm"}
+    assert set(EXTENSIONS) == grey | {".bmp", ".dib", ".gif", ".webp", ".jp2", ".j2k", ".j2c", ".jpx"}
+    assert len(EXTENSIONS) == 20
 
 
 def test_the_mark_of_dicom_goes_before_what_its_free_bytes_look_like():

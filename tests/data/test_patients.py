@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dicoms
+import images as xrays
 from thorax.data import recordio
 from thorax.data.formats import read_channel
-from thorax.data.patients import patient_of
+from thorax.data.patients import patient_column, patient_of
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,21 @@ from thorax.data.patients import patient_of
         # NIH ChestX-ray14
         ("00000001_000.png", "00000001"),
         ("images_001/images/00030805_012.png", "00030805"),
+        # CheXpert, MIMIC-CXR, BIDS (BIMCV): the innermost folder of a patient, or the name
+        ("CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg", "patient00001"),
+        ("files/p10/p10000032/s50414267/02aa804e-bde0afdd.jpg", "p10000032"),
+        ("sub-S03044/ses-E06234/mod-rx/sub-S03044_ses-E06234_run-1_bp-chest_vp-ap_cr.png", "sub-S03044"),
+        ("NORMAL/Patient 7/a.png", "Patient 7"),
+        ("subject_12/a.png", "subject_12"),
+        ("patient00001_study1_view1.jpg", "patient00001"),
+        ("p10000032_s50414267.jpg", "p10000032"),
+        ("patient1/person12_virus_3.jpeg", "patient1"),
         # nothing known: the image is its own patient
+        ("p10/s50414267/a.jpg", "p10/s50414267/a.jpg"),
+        ("patients_2020/a.png", "patients_2020/a.png"),
+        ("subset/a.png", "subset/a.png"),
+        ("submarine-1/a.png", "submarine-1/a.png"),
+        ("patient/a.png", "patient/a.png"),
         ("NORMAL/image.png", "NORMAL/image.png"),
         ("person_1.png", "person_1.png"),
         ("xperson1_virus_6.jpeg", "xperson1_virus_6.jpeg"),
@@ -243,3 +258,36 @@ def test_a_damaged_header_tells_no_patient(tmp_path):
     (tmp_path / "A" / "a.dcm").write_bytes(whole[:200])
     (tmp_path / "A" / "b.dcm").write_bytes(b"")
     assert len(set(read_channel("train", tmp_path).patients)) == 5
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["Image Index", "Patient ID", "Patient Age"], "Patient ID"),
+        (["patientId", "Target"], "patientId"),
+        (["dicom_id", "subject_id", "study_id"], "subject_id"),
+        (["ImageID", "PatientID"], "PatientID"),
+        (["subject", "PATIENT"], "PATIENT"),
+        (["Patient Age", "PatientSex_DICOM", "patients"], ""),
+        ([], ""),
+    ],
+)
+def test_the_column_of_the_patient(names, expected):
+    assert patient_column(names) == expected
+
+
+@pytest.mark.parametrize("lay_out", [as_folders, as_table, as_list, as_manifest, as_coco, as_records, as_shards])
+def test_every_format_says_of_how_many_images_nobody_knows_the_patient(tmp_path, lay_out):
+    """Of NUMBERS two images have no PatientID, and plain.png is none of DICOM; as_folders has a second plain.png."""
+    (tmp_path / "images").mkdir()
+    lay_out(tmp_path / "images")
+    listing = read_channel("train", tmp_path / "images")
+    (note,) = [note for note in listing.notes if "the patient is not known" in note]
+    unknown, count = (4, 9) if lay_out is as_folders else (3, 8)
+    assert note.startswith(f"the patient is not known of {unknown} of the {count} images (no column, folder, file name")
+
+
+def test_where_every_patient_is_known_nothing_is_said(tmp_path):
+    for name, image in (("A", "person1_virus_1.jpeg"), ("B", "IM-0001-0001.jpeg")):
+        xrays.put(tmp_path / name / image)
+    assert read_channel("train", tmp_path).notes == ()

@@ -37,7 +37,7 @@ def sound(root, counts=None, first=0):
     for part in ("train", "test"):
         for name in TWO:
             for k in range((counts or {}).get((part, name), 60)):
-                xrays.put(root / part / name / f"{part}{name}{k}.png", chest(seed))
+                xrays.put(root / part / name / f"person{seed + 5000}_{part}{name}{k}.png", chest(seed))
                 seed += 1
     return root
 
@@ -82,7 +82,7 @@ def test_a_sound_set_has_no_findings(clean, capsys):
 def spoil(root, trouble):
     """Does one kind of harm; returns the check that must tell it, its level and the images it must name."""
     train, test = root / "train", root / "test"
-    old = train / "NORMAL" / "trainNORMAL0.png"
+    old = train / "NORMAL" / "person5000_trainNORMAL0.png"
     match trouble:
         case "cut short":
             return "unreadable", "error", {xrays.put(train / "NORMAL" / "cut.png", old.read_bytes()[:200])}

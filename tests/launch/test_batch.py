@@ -259,7 +259,7 @@ def test_two_runs_do_not_write_one_table(bundle, classes, tmp_path, capsys):
         (["--local", "nosuch"], "nosuch is not a bundle"),
         (["--batch", "0"], "--batch 0 and --threads None must be 1 or more"),
         (["--data-format", "csv"], "data_format=csv but"),
-        (["--data", "empty"], "is empty"),
+        (["--data", "empty"], "holds no images"),
     ],
 )
 def test_errors_are_one_line(bundle, classes, tmp_path, monkeypatch, more, message, capsys):

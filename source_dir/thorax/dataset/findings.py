@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from thorax.data.patients import UNKNOWN
 from thorax.dataset import leaks, similar
 from thorax.dataset.inspection import SMALL, ImageInfo
 from thorax.dataset.inventory import WHOLE, ImageInventory
@@ -45,7 +46,8 @@ def find(images: ImageInventory, infos: Sequence[ImageInfo], smallest: int, pati
     yield from _classes(images)
     yield from _shift(images)
     yield from _leaks(images, infos)
-    yield from (Finding("warning", "format", note) for note in images.notes)
+    for note in images.notes:
+        yield Finding("warning", "patients-unknown" if UNKNOWN in note else "format", note)
 
 
 def _names(images: ImageInventory, places: Sequence[int]) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.reading import read_channel
+from thorax.data.samples import Listing
 from thorax.data.source import Source
-from thorax.dataset.reading import check_format, label_columns
+from thorax.dataset.reading import check_format, label_columns, some
 from thorax.labels import positive_of
 
 PARTS = ("train", "validation", "test")
@@ -97,7 +98,9 @@ def read_inventory(
     folders = images if isinstance(images, Mapping) else {WHOLE: images}
     options = ReadOptions(labels=tuple(labels))
     listings = {
-        part: read_channel(part, Path(folder), data_format, options, (lists or {}).get(part))
+        part: _as_training(
+            part, read_channel(part, Path(folder), data_format, options, (lists or {}).get(part)), folders
+        )
         for part, folder in folders.items()
     }
     names = tuple(dict.fromkeys(name for listing in listings.values() for name in listing.names))
@@ -112,11 +115,30 @@ def read_inventory(
         rows = slice(len(parts), len(parts) + len(listing.ids))
         for k, name in enumerate(listing.names):
             targets[rows, names.index(name)] = listing.targets[:, k]
-        marks = listing.parts if part == WHOLE else None
-        parts += list(marks) if marks is not None else [part] * len(listing.ids)
+        parts += list(listing.parts) if listing.parts is not None else [part] * len(listing.ids)
         found.ids += list(listing.ids)
         found.patients += list(listing.patients)
         found.sources += list(listing.sources)
-        found.notes += list(listing.notes)
+        found.notes += [note if part == WHOLE else f"{part}: {note}" for note in listing.notes]
     found.parts, found.targets = np.array(parts), targets[:, columns]
     return found
+
+
+def _as_training(part: str, listing: Listing, given: Collection[str]) -> Listing:
+    """The images of a channel that training would take, with their parts: of train those that are marked as a part
+    with a channel of its own are left out; of validation and test those that are marked otherwise."""
+    if part == WHOLE or listing.parts is None:
+        return listing
+    marks = np.array(listing.parts)
+    if part == "train":
+        keep = ~np.isin(marks, [name for name in given if name != "train"])
+    elif part in marks:
+        keep = marks == part
+    else:
+        note = f"its images are marked {' and '.join(sorted(set(listing.parts)))}, none {part}; all are taken"
+        return replace(listing, parts=None, notes=(*listing.notes, note))
+    if keep.all():
+        return listing
+    others = " and ".join(sorted(set(marks[~keep].tolist())))
+    note = f"{int((~keep).sum())} images are marked {others} and are left out"
+    return replace(some(listing, np.flatnonzero(keep)), notes=(*listing.notes, note))

@@ -6,32 +6,42 @@ from pathlib import Path
 
 import numpy as np
 
-from thorax.data.formats import read_channel
-from thorax.data.images import EXTENSIONS
+from thorax.data.formats import FORMATS, read_channel
+from thorax.data.formats.channel import KINDS, Channel, ReadOptions
+from thorax.data.formats.passed_over import notes_of
 from thorax.data.patients import patients_of
 from thorax.data.samples import Sample, SampleSet, sample_set
 from thorax.errors import ThoraxError
-from thorax.files import files_below
 from thorax.labels import LabelSpace
+from thorax.tracking.progress import say
 
 
 def images_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") -> SampleSet:
     """The images in `folder`; targets are NaN where labels are unknown.
 
-    A folder with nothing but images (and folders of them) is read as it is: an image's label is the innermost of its
-    folders that has the name of one of the bundle's classes. Where an image has none, no image has a label.
+    A folder without a table or list of its images is read as it is: an image's label is the innermost of its folders
+    that has the name of one of the bundle's classes. Where an image has none, no image has a label. Files that are no
+    images are passed over, with a line.
 
     Raises:
         ThoraxError: no images, or as `read_channel` and `sample_set` say.
     """
     if not folder.is_dir():
         raise ThoraxError(f"--data {folder} is not a folder")
-    if data_format == "auto" and (images := _only_images(folder)):
-        ids = [image.relative_to(folder).as_posix() for image in images]
+    if data_format == "auto" and _is_plain(folder):
+        ids, notes = plain_images(folder)
+        for note in notes:
+            say(f"note: {folder}: {note}")
+        if not ids:
+            raise ThoraxError(f"--data {folder} holds no images ({KINDS})")
+        images = [folder / name for name in ids]
         patients = patients_of(ids, [str(image) for image in images])
         rows = zip(ids, images, folder_targets(ids, space), patients, strict=True)
         return SampleSet("data", [Sample(*row) for row in rows], space)
-    return sample_set("data", read_channel("data", folder, data_format), space)
+    listing = read_channel("data", folder, data_format)
+    for note in listing.notes:
+        say(f"note: {folder}: {note}")
+    return sample_set("data", listing, space)
 
 
 def folder_targets(ids: list[str], space: LabelSpace) -> np.ndarray:
@@ -46,15 +56,16 @@ def folder_targets(ids: list[str], space: LabelSpace) -> np.ndarray:
     return rows[:, 1:] if space.task == "binary" else rows
 
 
-def _only_images(folder: Path) -> list[Path]:
-    """The images of a folder in which there is nothing else, sorted; else none.
+def plain_images(folder: Path) -> tuple[list[str], list[str]]:
+    """(paths of the images below a folder, sorted; lines on what is passed over): files that are no images, hidden
+    folders and those of systems."""
+    channel = Channel(folder, ReadOptions())
+    images = sorted(channel.images)
+    channel.explained.update(images)
+    return images, list(notes_of(channel, all_images=True))
 
-    Links are followed; hidden files do not count.
-    """
-    images = []
-    for name in files_below(folder, (".", "__")):
-        if Path(name).suffix.lower() in EXTENSIONS:
-            images.append(folder / name)
-        elif "/" not in name:
-            return []
-    return sorted(images)
+
+def _is_plain(folder: Path) -> bool:
+    """Whether nothing in a folder lists its images: no table, list, manifest, records or shards."""
+    channel = Channel(folder, ReadOptions())
+    return not any(FORMATS[name].detect(channel) for name in FORMATS if name != "folder")

@@ -59,6 +59,8 @@ def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> La
     except ThoraxError as error:
         message = str(error).replace("channel data: ", "--data: ").replace("data_format=", "--data-format ")
         raise ThoraxError(message) from None
+    for note in listing.notes:
+        say(f"note: {given}: {note}")
     space = bundle.space
     if options.label_map is not None:
         images = _mapped(given, listing, space, options.label_map)

@@ -38,7 +38,7 @@ def test_a_validation_folder_of_some_size_stays(tmp_path):
     for part, count in (("train", 2), ("validation", 30)):
         images.folders(tmp_path / part, **{name: [f"{name}{part}{k}.png" for k in range(count)] for name in "AB"})
     assert read(tmp_path).parts == ["train"] * 4 + ["validation"] * 60
-    assert read(tmp_path).notes == ()
+    assert [note[:44] for note in read(tmp_path).notes] == ["the patient is not known of any of the 64 im"]
 
 
 # --- which format

@@ -61,7 +61,7 @@ def test_sub_folders_belong_to_their_class(tmp_path):
 def test_hidden_and_other_files_are_passed_over(tmp_path):
     root = images.folders(tmp_path, A=["a.png", ".a.png", "._a.png", ".cache/x.png", "__MACOSX/a.png"], B=["b.png"])
     images.folders(root, **{".ipynb_checkpoints": ["z.png"], "__MACOSX": ["y.png"]})
-    for name in ("A/Thumbs.db", "A/notes.txt", "README", "A/a.gif"):
+    for name in ("A/Thumbs.db", "A/notes.txt", "README", "A/a.xyz"):
         (root / name).write_text("not an image")
     assert read(root).ids == ["A/a.png", "B/b.png"]
 

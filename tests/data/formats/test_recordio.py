@@ -17,7 +17,8 @@ def test_records_with_one_class(tmp_path):
     assert listing.names == ("0", "1")
     np.testing.assert_array_equal(listing.targets, [[1, 0], [0, 1], [0, 1]])
     assert [source.read() for source in listing.sources] == [images.data(images.grey(seed=k)) for k in range(3)]
-    assert "each image counts as a patient of its own" in listing.notes[0]
+    assert "put the .lst that they were made from beside the .rec" in listing.notes[0]
+    assert "the patient is not known of any of the" in listing.notes[1]
 
 
 def test_packed_labels(tmp_path):

@@ -28,6 +28,7 @@ from thorax.data.decoders.limits import (
     UnsupportedImage,
 )
 from thorax.data.decoders.pgm import PGM
+from thorax.data.decoders.plain_raster import BMP, GIF, JPEG_2000, WEBP
 from thorax.data.decoders.raster import JPEG, PNG
 from thorax.data.decoders.tiff import TIFF
 from thorax.data.source import ByteRange, Source
@@ -51,22 +52,24 @@ __all__ = [
     "is_image",
 ]
 
-for _entry in (JPEG, PNG, TIFF, DICOM, PGM):
+for _entry in (JPEG, PNG, TIFF, DICOM, PGM, BMP, GIF, WEBP, JPEG_2000):
     IMAGE_FORMATS.register(_entry.name, _entry)
 
+#: Endings of files that are never opened in search of images: texts, tables, archives, arrays, copies.
+_TEXTS = ".txt .md .rst .csv .tsv .json .jsonl .xml .html .htm .pdf .doc .docx .xls .xlsx .ods .py .ipynb .yaml .yml"
+_DATA = ".toml .ini .cfg .log .db .sqlite .zip .gz .bz2 .xz .tar .tgz .7z .rar .npy .npz .pkl .pt .pth .h5 .hdf5 .mat"
+_OTHER = ".nii .mha .mhd .parquet .lst .rec .idx .manifest .sh .bat .exe .lnk .url .mp4 .avi .mov .sha256 .md5"
+_COPIES = ".bak .old .orig .tmp .part .partial .crdownload .download .swp"
+NOT_IMAGES = frozenset(f"{_TEXTS} {_DATA} {_OTHER} {_COPIES}".split())
 #: Bytes that hold the header of nearly every image.
 HEAD = 2**16
 _OTHERS = {
     b"PK": "a ZIP archive",
-    b"GIF8": "a GIF",
-    b"BM": "a BMP",
     b"\x1f\x8b": "a gzip file",
     b"%PDF": "a PDF",
     b"\x80": "a Python pickle",
     b"<": "HTML or XML",
-    b"RIFF": "a WebP or another RIFF file",
-    b"\0\0\0\x0cjP": "a JPEG 2000 file outside DICOM",
-    b"\xff\x4f\xff\x51": "a JPEG 2000 stream",
+    b"RIFF": "a RIFF file, such as a sound or a video",
     b"SIMPLE": "a FITS file",
     b"\x93NUMPY": "a NumPy array",
     b"\x89HDF": "an HDF5 file",
@@ -110,9 +113,9 @@ def format_of(first: bytes) -> ImageFormat | None:
 def decode(source: Source | bytes, name: str, scaled: Scaled | None = None, grey: int = GREY) -> np.ndarray:
     """One grey image.
 
-    JPEG and PNG of any mode, TIFF of one page, DICOM of one frame, binary PGM. Images of 8 bits keep their grey levels;
-    for more bits see `limits.full_scale`, for DICOM see `dicom_grey`. A smaller size is made with an antialiasing
-    bilinear filter.
+    JPEG and PNG of any mode, TIFF of one page, DICOM of one frame, BMP, GIF, WebP and JPEG 2000 of one picture, binary
+    PGM. Images of 8 bits keep their grey levels; for more bits see `limits.full_scale`, for DICOM see `dicom_grey`. A
+    smaller size is made with an antialiasing bilinear filter.
 
     Args:
         source: a path, a stretch of a larger file, or the bytes of the image.
@@ -173,14 +176,21 @@ def dicom_patient(source: Source) -> str | None:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file in a folder counts as an image: by its ending, or without one (as PACS write DICOM) by content."""
-    if path.suffix.lower() in EXTENSIONS:
+    """Whether a file in a folder counts as an image: by the ending of one, else by its content.
+
+    PACS write DICOM without an ending or with one of their own. Texts, tables, archives and half or old copies
+    (`NOT_IMAGES`) are not opened.
+    """
+    ending = path.suffix.lower()
+    if ending in EXTENSIONS:
         return True
-    if path.suffix and not path.suffix[1:].isdigit():  # a UID as file name ends in .123
+    if ending in NOT_IMAGES or path.name.endswith("~"):
         return False
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
+            return False
         with path.open("rb") as file:
-            return format_of(file.read(FIRST)) is DICOM
+            return format_of(file.read(FIRST)) is not None
     except OSError:
         return False
 

@@ -300,7 +300,7 @@ def by_plugin(data: bytes, plugin: str) -> tuple[np.ndarray, str]:
 DICOM = ImageFormat(
     "DICOM",
     (b"DICM",),
-    (".dcm", ".dicom"),
+    (".dcm", ".dicom", ".dic", ".ima"),
     "application/dicom",
     header,
     decode,

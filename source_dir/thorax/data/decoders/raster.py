@@ -118,5 +118,7 @@ def to_grey(image: Image.Image, grey: int = GREY) -> Image.Image:
 
 
 _EARLIER = partial(decode, grey=1)
-JPEG = ImageFormat("JPEG", (b"\xff\xd8\xff",), (".jpg", ".jpeg"), "image/jpeg", header, decode, earlier=_EARLIER)
+JPEG = ImageFormat(
+    "JPEG", (b"\xff\xd8\xff",), (".jpg", ".jpeg", ".jpe", ".jfif"), "image/jpeg", header, decode, earlier=_EARLIER
+)
 PNG = ImageFormat("PNG", (b"\x89PNG\r\n\x1a\n",), (".png",), "image/png", header, decode, earlier=_EARLIER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import posixpath
 from collections.abc import Iterable, Sequence
@@ -12,19 +11,14 @@ from pathlib import Path
 
 from thorax.data.decoders import is_image
 from thorax.data.formats.table_options import NO_OPTIONS, TableOptions
+from thorax.data.formats.words import EXAMPLES, PARTS, nearest, nearest_file, part_of, shortened
 from thorax.errors import ThoraxError
-from thorax.files import files_below
+from thorax.files import files_below, is_foreign
 
-#: Names that an error lists at most.
-EXAMPLES = 5
+__all__ = ["EXAMPLES", "KINDS", "PARTS", "Channel", "ReadOptions", "nearest", "part_of", "shortened"]
+
 #: What an image may be, for errors.
 KINDS = "JPEG, PNG, TIFF or DICOM"
-#: What a split column, a folder or a file name calls a part -> the part.
-PARTS = {
-    **dict.fromkeys(("train", "training", "train_val", "trainval"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 @dataclass(frozen=True)
@@ -48,11 +42,14 @@ class Channel:
 
     def __init__(self, folder: Path, options: ReadOptions, lists: Path | None = None, table: str = "") -> None:
         self.folder, self.options, self.lists, self.table = folder, options, lists, table
+        self.passed: list[str] = []  # folders that `everything` leaves out
+        self.used: set[str] = set()  # files that `paths` was asked for
+        self.explained: set[str] = set()  # images that a format left out with a note of its own
 
     @cached_property
     def _entries(self) -> list[os.DirEntry[str]]:
         with os.scandir(self.folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith((".", "__"))), key=lambda e: e.name)
+            return sorted((e for e in entries if not is_foreign(e.name)), key=lambda e: e.name)
 
     @cached_property
     def folders(self) -> list[str]:
@@ -83,8 +80,8 @@ class Channel:
 
     @cached_property
     def everything(self) -> frozenset[str]:
-        """Every file at any depth, links followed, hidden ones left out. Nothing is opened."""
-        return frozenset(files_below(self.folder, (".", "__")))
+        """Every file at any depth, links followed, hidden ones and those of systems left out. Nothing is opened."""
+        return frozenset(files_below(self.folder, is_foreign, self.passed))
 
     @cached_property
     def images(self) -> list[str]:
@@ -92,8 +89,46 @@ class Channel:
         found = (name for name in self.everything if is_image(self.folder / name))
         return sorted(found, key=lambda name: name.split("/"))
 
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        """Base name -> every file that has it, below the channel."""
+        found: dict[str, list[str]] = {}
+        for path in self.everything:
+            found.setdefault(posixpath.basename(path), []).append(path)
+        return found
+
+    def by_end(self, name: str, where: str) -> str:
+        """The file whose path has the longest end in common with a name that was written on another machine; "" where
+        no file has its base name.
+
+        Raises:
+            ThoraxError: several files have an end of the same length in common with it; `where` is the place that
+                names it.
+        """
+        words = [word for word in name.split("/") if word not in ("", ".", "..")]
+        best: list[str] = []
+        longest = 0
+        for path in self._by_name.get(words[-1], ()) if words else ():
+            same = 0
+            for one, other in zip(reversed(words), reversed(path.split("/")), strict=False):
+                if one != other:
+                    break
+                same += 1
+            if same > longest:
+                best, longest = [], same
+            if same == longest:
+                best.append(path)
+        if len(best) > 1:
+            raise ThoraxError(
+                f"{where}: {name} may be {' or '.join(sorted(best)[:2])} of {self.folder}; write more of its path, or"
+                " leave one of the files"
+            )
+        return best[0] if best else ""
+
     def paths(self, names: Iterable[str]) -> list[str]:
-        """Where the named files are."""
+        """Where the named files are; they count as used from then on."""
+        names = list(names)
+        self.used.update(names)
         return [f"{self.folder}{os.sep}{name}" for name in names]
 
     def relative(self, name: str, where: str) -> str:
@@ -106,7 +141,8 @@ class Channel:
         if plain.startswith(f"{self.folder.absolute().as_posix()}/"):
             return plain[len(self.folder.absolute().as_posix()) + 1 :]
         if plain.startswith("/") or plain.split("/")[0] == "..":
-            raise ThoraxError(f"{where}: {name} leads out of the channel; images must lie in {self.folder}")
+            hint = nearest_file(name, self.everything)
+            raise ThoraxError(f"{where}: {name} leads out of the channel; images must lie in {self.folder}{hint}")
         return plain
 
     def locate(
@@ -125,10 +161,10 @@ class Channel:
             if not name:
                 raise ThoraxError(f"{table} line {line} has no path")
             plain = self.relative(name, f"{table} line {line}")
-            if plain in first:
-                raise ThoraxError(f"{table} line {line} lists {name} a second time, after line {first[plain]}")
-            first[plain] = line
             place = next((folder + plain for folder in below if folder + plain in self.everything), None)
+            if (key := place or plain) in first:
+                raise ThoraxError(f"{table} line {line} lists {name} a second time, after line {first[key]}")
+            first[key] = line
             if place is None:
                 missing.append((line, name))
             else:
@@ -138,32 +174,11 @@ class Channel:
             others = " or its folder images" if "images/" in below else ""
             examples = shortened([f"line {n} {m}" for n, m in missing])
             more = f"; {len(missing)} of {len(names)} images are missing: {examples}" if len(missing) > 1 else ""
-            raise ThoraxError(f"{table} line {line}: {name} does not exist in {self.folder}{others}{more}")
+            hint = nearest_file(name, self.everything)
+            raise ThoraxError(f"{table} line {line}: {name} does not exist in {self.folder}{others}{hint}{more}")
         return found
 
     def inventory(self) -> str:
         """What lies in the folder, in a few words."""
         names = shortened([e.name for e in self._entries], 3)
         return f"{len(self.files)} files and {len(self.folders)} folders ({names})"
-
-
-def shortened(names: Sequence[str], most: int = EXAMPLES) -> str:
-    """The first names with commas between them, and "..." where there are more than `most`."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-
-def part_of(text: str, where: str) -> str:
-    """The part that a word such as "val" means.
-
-    Raises:
-        ThoraxError: it means none.
-    """
-    if (part := PARTS.get(text.strip().lower())) is None:
-        raise ThoraxError(f"{where} is {text!r}; write train, validation or test")
-    return part
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean NAME?", or nothing."""
-    match = difflib.get_close_matches(name.lower(), (by_lower := {k.lower(): k for k in known}), n=1, cutoff=0.5)
-    return f"; did you mean {by_lower[match[0]]}?" if match else ""

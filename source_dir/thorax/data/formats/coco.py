@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,14 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from thorax.data.columns import FileColumn
-from thorax.data.formats.channel import PARTS, Channel
+from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.registry import DataFormat
-from thorax.data.patients import patients_of
+from thorax.data.formats.words import PARTS, counted, nearest_file
+from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
 #: Files of COCO's annotations that hold no boxes, or not those of all categories.
 _OTHERS = re.compile(r"(captions|person_keypoints|stuff|panoptic|image_info)_.*", re.IGNORECASE)
+#: Keys of an image that COCO has, and that say nothing of what it shows.
+_KEYS = frozenset(["id", "file_name", "width", "height", "license", "coco_url", "flickr_url", "date_captured"])
 #: Bytes read at both ends of a JSON file to find out whether it holds annotations.
 _ENDS = 1 << 16
 
@@ -51,7 +55,7 @@ class Coco(DataFormat):
         files = self.files(channel)
         if len(files) == 1:
             listing, _ = _read(channel, files[0])
-            return replace(listing, patients=patients_of(listing.ids, channel.paths(listing.ids)))
+            return replace(listing, patients=fill_patients(listing.patients, listing.ids, channel.paths(listing.ids)))
         listings, parts = [], []
         for name in files:
             words = re.findall("[a-z]+", posixpath.basename(name).lower())
@@ -69,14 +73,18 @@ class Coco(DataFormat):
                 raise ThoraxError(f"{channel.folder}: {files[0]} and {name} have other categories")
         ids = [i for listing, _ in listings for i in listing.ids]
         if len(set(ids)) != len(ids):
-            raise ThoraxError(f"{channel.folder}: an image is in several of {', '.join(files)}; leave each in one")
+            of = [name for (listing, _), name in zip(listings, files, strict=True) for _ in listing.ids]
+            twice = next(name for name in ids if ids.count(name) > 1)
+            both = " and ".join(file for name, file in zip(ids, of, strict=True) if name == twice)
+            raise ThoraxError(f"{channel.folder}: the image {twice} is in several files, {both}; leave it in one")
         paths = channel.paths(ids)
+        given = [patient for listing, _ in listings for patient in listing.patients]
         return replace(
             first,
             ids=ids,
             sources=FileColumn(paths),
             targets=np.concatenate([listing.targets for listing, _ in listings]),
-            patients=patients_of(ids, paths),
+            patients=fill_patients(given, ids, paths),
             parts=[part for part, (listing, _) in zip(parts, listings, strict=True) for _ in listing.ids],
             notes=tuple(note for listing, _ in listings for note in listing.notes),
         )
@@ -92,7 +100,7 @@ def _has_boxes(file: Path) -> bool:
 
 
 def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
-    """(images of one annotation file, category id -> name); the patients are filled in by `Coco.read`."""
+    """(images of one annotation file, category id -> name); patients are "" where the file names none."""
     file = channel.folder / name
     try:
         stored = json.loads(file.read_bytes())
@@ -117,19 +125,40 @@ def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
             else f"category id {category}, which is none of its {len(names)}"
         )
         raise ThoraxError(f"{file}: a box has the {what}") from None
-    places = _places(channel, file, files)
+    places, notes = _places(channel, file, files)
+    _check_twice(file, images, places)
     there = np.array([n for n, place in enumerate(places) if place], np.int64)
     if not len(there):
+        hint = nearest_file(files[0], channel.everything) if files else ""
         raise ThoraxError(
-            f"none of the {len(files)} images of {file} is below {channel.folder}, e.g. {', '.join(files[:2])}"
+            f"none of the {len(files)} images of {file} is below {channel.folder}, e.g. {', '.join(files[:2])}{hint}"
         )
-    notes: tuple[str, ...] = ()
-    if lacking := len(files) - len(there):
-        notes = (f"{lacking} of the {len(files)} images of {file.name} are not there and are left out",)
+    if lacking := [name for name, place in zip(files, places, strict=True) if not place]:
+        notes.append(
+            f"{len(lacking)} of the {len(files)} images of {file.name} are not there and are left out, e.g."
+            f" {lacking[0]}" + (nearest_file(lacking[0], channel.everything) if "\\" in lacking[0] else "")
+        )
+    keys = list(dict.fromkeys(key for image in images for key in image))
+    person = patient_column(keys)
+    if unused := [key for key in keys if key not in {*_KEYS, person}]:
+        notes.append(f"keys of the images of {file.name} that are not used: {shortened(unused, 8)}")
+    given = ["" if images[n].get(person) is None else str(images[n][person]).strip() for n in there]
     ids = [places[n] for n in there]
     labels = tuple(names[c] for c in sorted(names))
     sources = FileColumn(channel.paths(ids))
-    return Listing(labels, ids, sources, targets[there], ids, False, notes=notes, unnamed=np.nan), names
+    return Listing(labels, ids, sources, targets[there], given, False, notes=tuple(notes), unnamed=np.nan), names
+
+
+def _check_twice(file: Path, images: Sequence[dict[str, Any]], places: Sequence[str]) -> None:
+    """Refuses one image under two ids."""
+    first: dict[str, int] = {}
+    for n, place in enumerate(places):
+        if place and first.setdefault(place, n) != n:
+            one, two = images[first[place]], images[n]
+            raise ThoraxError(
+                f"{file}: the images {one['id']} ({one['file_name']}) and {two['id']} ({two['file_name']}) are both"
+                f" {place}; make them one"
+            )
 
 
 def _pairs(boxes: list[dict[str, Any]], crowds: bool) -> list[tuple[Any, int]]:
@@ -137,17 +166,21 @@ def _pairs(boxes: list[dict[str, Any]], crowds: bool) -> list[tuple[Any, int]]:
     return [(box["image_id"], int(box["category_id"])) for box in boxes if crowds or not box.get("iscrowd")]
 
 
-def _places(channel: Channel, file: Path, names: list[str]) -> list[str]:
-    """Where each image is: at the channel's top, in images/, in the folder that the file is named after, or anywhere;
-    "" where it is missing."""
+def _places(channel: Channel, file: Path, names: list[str]) -> tuple[list[str], list[str]]:
+    """(where each image is, notes): at the channel's top, in images/, in the folder that the file is named after, or
+    where the end of a path is the most like its own; "" where it is missing."""
     folder = file.stem.partition("_")[2]
-    anywhere: dict[str, str] = {}
-    found = []
+    found, by_end = [], []
     for name in names:
-        plain = channel.relative(name, str(file))
-        place = next((p for p in (plain, f"images/{plain}", f"{folder}/{plain}") if p in channel.everything), "")
-        if not place:
-            anywhere = anywhere or {posixpath.basename(path): path for path in channel.images}
-            place = anywhere.get(posixpath.basename(plain), "")
+        plain = name if posixpath.isabs(name) else channel.relative(name, str(file))
+        candidates = (plain, f"images/{plain}", f"{folder}/{plain}")
+        place = next((p for p in candidates if p in channel.everything), "")
+        if not place and (place := channel.by_end(plain, str(file))) and not place.endswith(f"/{plain}"):
+            by_end.append(f"{name} as {place}")
         found.append(place)
-    return found
+    notes = (
+        [f"{counted(len(by_end), 'image')} of {file.name} found by the end of their path, e.g. {by_end[0]}"]
+        if by_end
+        else []
+    )
+    return found, notes

@@ -5,11 +5,15 @@ Also the root of a set with a folder per part: CHANNEL/train/NORMAL, CHANNEL/tes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from thorax.data.columns import FileColumn
-from thorax.data.formats.channel import KINDS, PARTS, Channel, shortened
+from thorax.data.formats.channel import KINDS, Channel, shortened
+from thorax.data.formats.folder_layout import Layout, lay_out, parts_of
 from thorax.data.formats.registry import FORMATS, DataFormat
+from thorax.data.formats.words import part_of_folder
 from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
@@ -35,45 +39,87 @@ class Folders(DataFormat):
             return ""
         if any(entry.owns_folders and entry.detect(channel) for entry in formats):
             return ""
-        if (len(channel.folders) > 1 and not tables) or any("/" in image for image in channel.images):
-            if _is_root(channel):
-                return f"folders of parts ({', '.join(channel.folders)})"
-            return f"class folders ({shortened(channel.folders, 4)})"
-        return ""
+        if not any("/" in image for image in channel.images):
+            return f"class folders ({shortened(channel.folders, 4)})" if len(channel.folders) > 1 and not tables else ""
+        parts = parts_of(name for name in channel.images if "/" in name)
+        if tables and parts and not any(name.count("/") > 1 for name in channel.images):
+            return ""  # train/, test/ and a table that tells their labels
+        if parts:
+            return f"folders of parts ({', '.join(parts)})"
+        return f"class folders ({shortened(channel.folders, 4)})"
 
     def read(self, channel: Channel) -> Listing:
         """Images of every class folder, sorted by class and name; sub-folders of a class belong to it.
 
         Raises:
-            ThoraxError: one class only, or a class without images.
+            ThoraxError: one class only, a class without images, or a folder that is none of what its neighbours are.
         """
-        root = _is_root(channel)
-        ids = [name for name in channel.images if name.count("/") > root]
-        classes = [name.split("/")[root] for name in ids]
-        names = tuple(sorted(set(classes) if root else channel.folders))
-        if empty := sorted(set(names) - set(classes)):
-            raise ThoraxError(f"class folder {channel.folder / empty[0]} has no images ({KINDS}); fill it or remove it")
+        layout = lay_out(channel.folder, channel.images)
+        channel.explained.update(channel.images)
+        notes, names = layout.notes, tuple(sorted(set(layout.classes)))
+        notes += _without_images(channel, layout)
         if len(names) < 2:
             raise ThoraxError(
-                f"{channel.folder} has one class folder only ({', '.join(names)}); a classifier needs two or more"
+                f"{channel.folder} has one class folder only ({', '.join(names) or 'none'}); a classifier needs two or"
+                f" more{_below(channel, names, layout)}"
             )
         index = {name: k for k, name in enumerate(names)}
-        targets = np.eye(len(names), dtype=np.float32)[[index[name] for name in classes]]
-        parts, notes = _parts(ids) if root else (None, ())
-        paths = channel.paths(ids)
-        return Listing(names, ids, FileColumn(paths), targets, patients_of(ids, paths), True, parts, notes)
+        targets = np.eye(len(names), dtype=np.float32)[[index[name] for name in layout.classes]]
+        parts, few = _large_enough(layout.parts)
+        paths = channel.paths(layout.ids)
+        patients = patients_of(layout.ids, paths)
+        return Listing(names, layout.ids, FileColumn(paths), targets, patients, True, parts, (*few, *notes))
 
 
-def _is_root(channel: Channel) -> bool:
-    parts = {PARTS.get(name.lower()) for name in channel.folders}
-    return None not in parts and len(parts) > 1 and "train" in parts
+def _without_images(channel: Channel, layout: Layout) -> list[str]:
+    """Notes on folders without images.
+
+    Raises:
+        ThoraxError: it is a class folder, of train or of a channel without parts.
+    """
+    used = {name.split("/")[0] for name in channel.images if "/" in name}
+    empty = [name for name in channel.folders if name not in used]
+    if layout.parts is None:
+        masked = sorted({name.split("/")[0] for name in channel.images if "/" in name} - set(map(_first, layout.ids)))
+        masked = [name for name in masked if not any(note.startswith(f"{name} is a copy") for note in layout.notes)]
+        if empty or masked:
+            first = (empty or masked)[0]
+            if first in channel.passed:
+                raise ThoraxError(
+                    f"{channel.folder / first} is a link to a folder that is read already; remove it, its images count"
+                    " once"
+                )
+            raise ThoraxError(f"class folder {channel.folder / first} has no images ({KINDS}); fill it or remove it")
+        return []
+    notes = [f"{', '.join(empty)} beside the folders of parts: no images, passed over"] if empty else []
+    filled = {"/".join(name.split("/")[:2]) for name in layout.ids}
+    for part in sorted({_first(name) for name in layout.ids}):
+        for name in Channel(channel.folder / part, channel.options).folders:
+            if f"{part}/{name}" in filled:
+                continue
+            if part_of_folder(part) == "train":
+                place = channel.folder / part / name
+                raise ThoraxError(f"class folder {place} has no images ({KINDS}); fill it or remove it")
+            notes.append(f"class folder {part}/{name} has no images")
+    return notes
 
 
-def _parts(ids: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """(part of every image, notes)."""
-    parts = [PARTS[name.split("/")[0].lower()] for name in ids]
-    few = parts.count("validation")
-    if not 0 < few < FEWEST:
+def _first(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _below(channel: Channel, names: Sequence[str], layout: Layout) -> str:
+    """A hint where the set is one folder further down."""
+    inner = {name.split("/")[1] for name in layout.ids if name.count("/") > 1}
+    if layout.parts is None and len(names) == 1 and len(inner) > 1:
+        return f"; did you mean {channel.folder / names[0]}, which has {shortened(sorted(inner))}?"
+    return ""
+
+
+def _large_enough(parts: list[str] | None) -> tuple[list[str] | None, tuple[str, ...]]:
+    """(part of every image, notes): a validation part that is too small joins train."""
+    few = parts.count("validation") if parts else 0
+    if parts is None or not 0 < few < FEWEST or "train" not in parts:
         return parts, ()
     note = (
         f"the validation folder has {few} images, too few to choose an epoch or a threshold on: they join train, and"

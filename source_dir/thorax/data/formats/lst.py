@@ -90,12 +90,12 @@ def read_rows(table: Path) -> Rows:
             raise ThoraxError(f"{table} line {number} has {len(between) + 1} columns between tabs; {expected}")
         width = len(between)
         try:
-            key = float(index)
+            key = int(float(index))
             labels.append([float(value) for value in between[:-1]])
-        except ValueError as error:
-            word = str(error).split(":")[-1].strip()
+        except (ValueError, OverflowError) as error:
+            word = index.strip() if "convert float" in str(error) else str(error).split(":")[-1].strip()
             raise ThoraxError(f"{table} line {number}: {word} is no number; a line is index, labels, path") from None
-        if first.setdefault(key := int(key), number) != number:
+        if first.setdefault(key, number) != number:
             raise ThoraxError(f"{table} line {number} has the index {key} of line {first[key]} again")
         lines.append(number)
         indices.append(key)

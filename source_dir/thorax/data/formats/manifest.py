@@ -1,29 +1,30 @@
 """SageMaker's augmented manifest: a JSON object a line, with the image (`source-ref`) and its label.
 
-Labels: a class index; a list of 0 and 1 per label (multi-hot); or a list of class indices (class-id). Ground Truth's
-"...-metadata" with class-name or class-map names them. Of s3://bucket/a/b.png the longest end that the channel holds is
-taken (a/b.png, b.png).
+Labels: a class index; a list of 0 and 1 per label (multi-hot); a list of class indices (class-id); boxes; or, as
+Rekognition has it, an attribute per class. Ground Truth's "...-metadata" with class-name or class-map names them. Of
+s3://bucket/a/b.png the longest end that the channel holds is taken (a/b.png, b.png).
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from thorax.data.columns import FileColumn
-from thorax.data.formats.channel import Channel, ReadOptions, nearest
-from thorax.data.formats.label_values import MANY, Labels, Where, from_bits, from_classes
+from thorax.data.formats.channel import Channel, ReadOptions, nearest, shortened
+from thorax.data.formats.label_values import Labels
+from thorax.data.formats.manifest_labels import about, class_names, labels_of, named_labels, numbers_of
 from thorax.data.formats.registry import DataFormat
-from thorax.data.patients import fill_patients
+from thorax.data.formats.words import counted
+from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
-IMAGE, PATIENT = "source-ref", "patient"
+IMAGE = "source-ref"
+#: Type of an attribute of Ground Truth that says whether another one is right.
+VERIFICATION = "groundtruth/label-verification"
 
 
 class Manifest(DataFormat):
@@ -35,16 +36,18 @@ class Manifest(DataFormat):
     endings: ClassVar = {".manifest": "application/jsonlines", ".jsonl": "application/jsonlines"}
 
     def read(self, channel: Channel) -> Listing:
-        """Images of the manifest, in its order.
+        """Images of the manifest, in its order; lines that Ground Truth failed to label are counted and left out.
 
         Raises:
             ThoraxError: several manifests, a line that is no JSON object, an attribute that is missing, labels of
                 several kinds or out of range, images that are not there.
         """
         file = channel.only(self.files(channel), "manifests")
-        lines, rows = _rows(file)
-        image, label = _attributes(file, rows[0], lines[0], channel.options.attribute_names)
-        for name in (image, label):
+        lines, rows, notes = _without_failed(*_rows(file), file)
+        image, labels = _attributes(file, rows, lines, channel.options.attribute_names)
+        if len(labels) > 1:
+            lines, rows = _with_any(lines, rows, labels, notes)
+        for name in (image, *(labels if len(labels) == 1 else ())):
             for line, row in zip(lines, rows, strict=True):
                 if name not in row:
                     raise ThoraxError(
@@ -52,11 +55,82 @@ class Manifest(DataFormat):
                     )
         refs = [_place(channel, str(row[image]), f"{file} line {line}") for line, row in zip(lines, rows, strict=True)]
         places = channel.locate(refs, file, lines)
-        known = _class_names(file, rows, label)
-        names, targets, exclusive = _labels(file, lines, [row[label] for row in rows], known, channel.options)
+        if len(labels) > 1:
+            names, targets, exclusive = named_labels(rows, labels)
+        else:
+            names, targets, exclusive = _of_one(file, lines, rows, labels[0], channel.options)
+        person = patient_column(name for row in rows for name in row)
+        notes += _notes(rows, {image, person, *labels}, labels)
         paths = channel.paths(places)
-        given = ["" if row.get(PATIENT) is None else str(row[PATIENT]) for row in rows]
-        return Listing(names, places, FileColumn(paths), targets, fill_patients(given, places, paths), exclusive)
+        given = ["" if row.get(person) is None else str(row[person]).strip() for row in rows]
+        patients = fill_patients(given, places, paths)
+        return Listing(names, places, FileColumn(paths), targets, patients, exclusive, notes=tuple(notes))
+
+
+def _of_one(
+    file: Path, lines: Sequence[int], rows: Sequence[dict[str, Any]], label: str, options: ReadOptions
+) -> Labels:
+    """The labels of one attribute."""
+    values = [row[label] for row in rows]
+    written = [about(row, label).get("class-name") for row in rows]
+    if None not in written and len({str(value) for value in values}) == 1 and len(set(map(str, written))) > 1:
+        numbers = {name: k for k, name in enumerate(sorted(set(map(str, written))))}  # Rekognition: each is 1
+        return labels_of(
+            file, lines, [numbers[str(name)] for name in written], {k: name for name, k in numbers.items()}, options
+        )
+    return labels_of(file, lines, values, class_names(file, rows, label), options)
+
+
+def _without_failed(
+    lines: list[int], rows: list[dict[str, Any]], file: Path
+) -> tuple[list[int], list[dict[str, Any]], list[str]]:
+    """(lines, rows, notes) without those that Ground Truth failed to label.
+
+    Raises:
+        ThoraxError: all failed.
+    """
+    reasons = [
+        next((str(v["failure-reason"]) for v in row.values() if isinstance(v, dict) and v.get("failure-reason")), "")
+        for row in rows
+    ]
+    kept = [n for n, reason in enumerate(reasons) if not reason]
+    if len(kept) == len(rows):
+        return lines, rows, []
+    n = next(n for n, reason in enumerate(reasons) if reason)
+    text = f"Ground Truth failed to label, e.g. line {lines[n]}: {' '.join(reasons[n].split())[:120]}"
+    if not kept:
+        raise ThoraxError(f"{file}: {len(rows)} of {len(rows)} images are images that {text}")
+    note = f"{len(rows) - len(kept)} of {len(rows)} lines left out, which {text}"
+    return [lines[n] for n in kept], [rows[n] for n in kept], [note]
+
+
+def _with_any(
+    lines: list[int], rows: list[dict[str, Any]], labels: Sequence[str], notes: list[str]
+) -> tuple[list[int], list[dict[str, Any]]]:
+    """The rows that have any of the labels: an image that nobody has looked at is no negative."""
+    kept = [n for n, row in enumerate(rows) if any(label in row for label in labels)]
+    if lacking := len(rows) - len(kept):
+        line = next(line for line, row in zip(lines, rows, strict=True) if not any(name in row for name in labels))
+        notes.append(f"{lacking} of {len(rows)} lines without any label left out, e.g. line {line}")
+    return [lines[n] for n in kept], [rows[n] for n in kept]
+
+
+def _notes(rows: Sequence[dict[str, Any]], used: Collection[str], labels: Sequence[str]) -> list[str]:
+    """Lines on attributes that are not used, and on labels that a machine gave."""
+    notes = []
+    unused = dict.fromkeys(
+        name for row in rows for name in row if name not in used and name.removesuffix("-metadata") not in used
+    )
+    if unused:
+        notes.append(f"attributes that are not used: {shortened(list(unused), 8)}")
+    machine = [
+        about(row, label) for row in rows for label in labels if str(about(row, label).get("human-annotated")) == "no"
+    ]
+    if machine:
+        notes.append(
+            f"{counted(len(machine), 'label')} given by a machine (human-annotated no), whatever their confidence"
+        )
+    return notes
 
 
 def _rows(file: Path) -> tuple[list[int], list[dict[str, Any]]]:
@@ -79,127 +153,48 @@ def _rows(file: Path) -> tuple[list[int], list[dict[str, Any]]]:
     return lines, rows
 
 
-def _attributes(file: Path, row: dict[str, Any], line: int, given: Sequence[str]) -> tuple[str, str]:
-    """(image, label): the names that the user gave, else source-ref and the one attribute that can be a label."""
+def _attributes(
+    file: Path, rows: Sequence[dict[str, Any]], lines: Sequence[int], given: Sequence[str]
+) -> tuple[str, list[str]]:
+    """(image, labels): the names that the user gave, else source-ref and the one attribute that can be a label, or
+    those of Rekognition that stand for a class each."""
     if given:
         if len(given) != 2:
             raise ThoraxError(f"attribute_names={','.join(given)} must be two names: the image's and the label's")
-        return given[0], given[1]
+        return given[0], [given[1]]
+    row = rows[0]
+    values = {name: value for row in reversed(rows) for name, value in row.items()}
     labels = [
         name
-        for name, value in row.items()
-        if name not in (IMAGE, PATIENT) and not name.endswith("-metadata") and _numbers(value) is not None
+        for name, value in values.items()
+        if name != IMAGE
+        and not patient_column([name])
+        and not name.endswith("-metadata")
+        and numbers_of(value) is not None
     ]
+    labels = [name for name in labels if about(row, name).get("type") != VERIFICATION] or labels
+    one_each = [{str(about(row, name).get("class-name")) for row in rows if name in row} - {"None"} for name in labels]
+    differ = all(len(names) == 1 for names in one_each) and len(set().union(*one_each)) == len(labels)
+    if IMAGE in row and len(labels) > 1 and differ:
+        return IMAGE, sorted(labels)
     if IMAGE not in row or len(labels) != 1:
         what = f"no attribute {IMAGE}" if IMAGE not in row else f"{len(labels) or 'no'} attributes that can be a label"
         raise ThoraxError(
-            f"{file} line {line} has {what}; it has {', '.join(row)}; name image and label by"
+            f"{file} line {lines[0]} has {what}; it has {', '.join(row)}; name image and label by"
             " attribute_names=IMAGE,LABEL"
         )
-    return IMAGE, labels[0]
-
-
-def _numbers(value: Any) -> list[float] | float | None:
-    """A label's value as numbers; AWS also writes them as texts: "1", "[0, 1]"."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    if isinstance(value, list):
-        return value if all(_number(v) for v in value) else None
-    return value if _number(value) else None
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _class_names(file: Path, rows: Sequence[dict[str, Any]], label: str) -> dict[int, str]:
-    """Class index -> name, from all the lines' metadata."""
-    names: dict[int, str] = {}
-    for row in rows:
-        about = row.get(f"{label}-metadata")
-        if not isinstance(about, dict):
-            continue
-        pairs: list[tuple[Any, Any]] = []
-        if isinstance(about.get("class-map"), dict):
-            pairs = list(about["class-map"].items())
-        elif "class-name" in about:
-            pairs = [(row[label], about["class-name"])]
-        for key, name in pairs:
-            try:
-                index = int(key)
-            except (TypeError, ValueError, OverflowError):
-                raise ThoraxError(f"{file}: {key!r} in {label}-metadata is no class index") from None
-            if names.setdefault(index, str(name)) != str(name):
-                raise ThoraxError(f"{file}: class {index} is called {names[index]} and {name} in {label}-metadata")
-    return names
-
-
-def _labels(
-    file: Path, lines: Sequence[int], values: Sequence[Any], known: dict[int, str], options: ReadOptions
-) -> Labels:
-    def where(n: int) -> str:
-        return f"{file} line {lines[n]}"
-
-    numbers = [_numbers(value) for value in values]
-    for n, value in enumerate(numbers):
-        if value is None or isinstance(value, list) != isinstance(numbers[0], list):
-            expected = "a list of numbers" if isinstance(numbers[0], list) else "a class index"
-            raise ThoraxError(f"{where(n)}: the label {values[n]!r} is not {expected}")
-    if not isinstance(numbers[0], list):
-        indices = np.array(numbers, np.float64)
-        if not known:
-            return from_classes(indices, options, where)
-        return Labels(*_named(indices[:, None].tolist(), known, where), True)
-    lists: list[list[float]] = numbers  # type: ignore[assignment]
-    if not known and _multi_hot(file, lists, options.label_format):
-        width = len(lists[0])
-        for n, row in enumerate(lists):
-            if len(row) != width:
-                raise ThoraxError(
-                    f"{where(n)} has {len(row)} labels, those before it {width}; for class indices set"
-                    " label_format=class-id"
-                )
-        return from_bits(np.array(lists, np.float64).reshape(len(lists), width), options, where)
-    if not known:
-        largest = int(max((max(row, default=0) for row in lists), default=0))
-        count = len(options.labels) or options.num_classes or min(largest + 1, MANY)
-        known = dict(enumerate(options.labels or map(str, range(count))))
-    return Labels(*_named(lists, known, where), False)
-
-
-def _multi_hot(file: Path, lists: Sequence[Sequence[float]], asked: str) -> bool:
-    """Whether lists are a 0 or 1 per label. Lists of class indices never repeat a number."""
-    if asked != "auto":
-        return asked == "multi-hot"
-    if len({len(row) for row in lists}) > 1 or any(v not in (0, 1, -1) for row in lists for v in row) or not lists[0]:
-        return False
-    if all(len(set(row)) == len(row) for row in lists):
-        raise ThoraxError(
-            f"{file}: labels such as {list(map(int, lists[0]))} may be multi-hot or class indices; set"
-            " label_format=multi-hot or class-id"
-        )
-    return True
-
-
-def _named(lists: Sequence[Sequence[float]], known: dict[int, str], where: Where) -> tuple[tuple[str, ...], np.ndarray]:
-    column = {index: k for k, index in enumerate(sorted(known))}
-    targets = np.zeros((len(lists), len(column)), np.float32)
-    for n, row in enumerate(lists):
-        for index in row:
-            if index not in column:
-                some = ", ".join(f"{i} {known[i]}" for i in sorted(known)[:8])
-                raise ThoraxError(f"{where(n)}: class {index:g} is out of range; known are {some}")
-            targets[n, column[int(index)]] = 1
-    return tuple(known[index] for index in sorted(known)), targets
+    return IMAGE, labels
 
 
 def _place(channel: Channel, ref: str, where: str) -> str:
-    """An s3 address as its longest end that is in the channel; anything else as it is."""
+    """An s3 address as its longest end that is in the channel, or as the one file whose path ends with its own;
+    anything else as it is."""
     if not ref.startswith("s3://"):
         return ref
-    parts = ref.removeprefix("s3://").split("/")[1:]
+    key = ref.removeprefix("s3://").partition("/")[2]
+    parts = key.split("/")
     ends = ("/".join(parts[k:]) for k in range(len(parts)))
-    return next((end for end in ends if end in channel.everything), channel.relative("/".join(parts), where))
+    if end := next((end for end in ends if end in channel.everything), ""):
+        return end
+    found = channel.by_end(key, where)
+    return found if found.endswith(f"/{key}") else channel.relative(key, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from thorax.data.formats.folders import Folders
 from thorax.data.formats.lst import Lst
 from thorax.data.formats.manifest import Manifest
 from thorax.data.formats.nih import Nih
+from thorax.data.formats.passed_over import notes_of
 from thorax.data.formats.published_sets import PUBLISHED_SETS
 from thorax.data.formats.recordio import RecordIO
 from thorax.data.formats.registry import ALIASES, FORMAT_NAMES, FORMATS, IMAGES, RENAMED, DataFormat
 from thorax.data.formats.shards import Shards
 from thorax.data.formats.table import LabelTable
+from thorax.data.patients import unknown_patients
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError, deprecated
 
@@ -43,6 +46,9 @@ def read_channel(
         lists: the companion channel with its .lst (train_lst beside train); then the format is lst.
         table: of several tables in the folder, the name of the one that is meant.
 
+    Returns:
+        The images; its notes say also what the channel holds and is left out, and of how many no patient is known.
+
     Raises:
         ThoraxError: no images, no known format, or more than one; or what the format cannot read. It names the channel.
     """
@@ -52,10 +58,15 @@ def read_channel(
     try:
         if not channel.files and not channel.folders:
             raise ThoraxError(f"{folder} is empty")
-        listing = _format(channel, data_format).read(channel)
+        found = _format(channel, data_format)
+        listing = found.read(channel)
         if not len(listing.ids):
             raise ThoraxError(f"no images in {folder}")
         _check_names(listing)
+        passed_over = notes_of(channel, all_images=found.name == "folder")
+        unknown = unknown_patients(listing.ids, listing.patients)
+        notes = (*listing.notes, *passed_over, *([unknown] if unknown else []))
+        listing = dataclasses.replace(listing, notes=notes)
     except ThoraxError as error:
         raise ThoraxError(f"channel {name}: {error}") from None
     except OSError as error:

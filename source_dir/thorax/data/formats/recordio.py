@@ -56,10 +56,8 @@ class RecordIO(DataFormat):
         ids = [name for file, members in by_file for name in _names(file, list(members))]
         patients = patients_of(ids, images)
         notes: tuple[str, ...] = ()
-        if patients == ids:
-            lists = all(file.with_suffix(".lst").is_file() for file in files)
-            advice = "" if lists else "; put the .lst that they were made from beside the .rec"
-            notes = (f"records name no patients: each image counts as a patient of its own{advice}",)
+        if patients == ids and not all(file.with_suffix(".lst").is_file() for file in files):
+            notes = ("records name no patients; put the .lst that they were made from beside the .rec",)
         unnamed = 0.0 if exclusive else np.nan
         sources = ByteRangeColumn.of(images)
         return Listing(names, ids, sources, targets, patients, exclusive, notes=notes, unnamed=unnamed)

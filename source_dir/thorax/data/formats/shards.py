@@ -18,8 +18,9 @@ from thorax.data.columns import ByteRangeColumn
 from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.label_values import Labels
 from thorax.data.formats.registry import IMAGES, DataFormat
+from thorax.data.formats.words import counted
 from thorax.data.images import EXTENSIONS
-from thorax.data.patients import fill_patients
+from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.data.shards import INDEX, Member, members, read_index
 from thorax.data.source import ByteRange
@@ -57,24 +58,35 @@ class Shards(DataFormat):
 
 def _scan(shards: list[Path]) -> Listing:
     ids, patients, labels, places = [], [], [], []
-    seen: set[str] = set()
+    seen: dict[str, Path] = {}
+    unused: dict[str, None] = {}
+    without: list[str] = []
     for k, shard in enumerate(shards):
         for key, group in groupby(members(shard), key=_key):
             image, about = _image(shard, key, list(group))
             if image is None:
+                without.append(f"{shard.name}: {key}")
                 continue
             name = str(about.get("id", key))
             if name in seen:
-                raise ThoraxError(f"{shard}: the image {name} is in the shards a second time")
-            seen.add(name)
+                raise ThoraxError(f"{shard}: the image {name} is in the shards a second time, after {seen[name].name}")
+            seen[name] = shard
             ids.append(name)
-            patients.append("" if about.get("patient") is None else str(about["patient"]))
+            person = patient_column(about)
+            patients.append("" if about.get(person) is None else str(about[person]).strip())
+            unused.update(dict.fromkeys(key for key in about if key not in {"id", "label", "labels", person}))
             labels.append(about["label"] if "label" in about else about["labels"])
             places.append((k, image.offset, image.size))
     names, targets, exclusive = _labels(shards, ids, labels)
     which, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
     sources = ByteRangeColumn(shards, which, offsets, sizes)
-    return Listing(names, ids, sources, targets, fill_patients(patients, ids, list(sources)), exclusive)
+    notes = []
+    if without:
+        notes.append(f"{counted(len(without), 'name')} without a picture, left out: {shortened(without, 3)}")
+    if unused:
+        notes.append(f"keys of the .json that are not used: {shortened(list(unused), 8)}")
+    patients = fill_patients(patients, ids, list(sources))
+    return Listing(names, ids, sources, targets, patients, exclusive, notes=tuple(notes))
 
 
 def _key(member: Member) -> str:
