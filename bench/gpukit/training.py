@@ -49,7 +49,7 @@ def our_trainer(kit: Kit, train: SampleSet, **settings: Any) -> Iterator[Trainer
             config,
             net,
             TrainingData(train, validation, preprocessing(config)),
-            Hardware(kit.device, kit.precision, kit.sizes.workers, 1),
+            Hardware(kit.device, kit.precision, workers=kit.sizes.workers),
             Checkpoints(Path(scratch), {}, lambda line: None),
             Monitoring(log=lambda line: None),
         )

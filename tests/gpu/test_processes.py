@@ -101,7 +101,7 @@ config = TrainingConfig(network="resnet18", image_shape=(1, 32, 32), batch_size=
 torch.manual_seed(3)
 net = models.build("resnet18", 1, 1)
 trainer = Trainer(config, net, TrainingData(train, train.subset([0, 1], "validation"), preprocessing(config)),
-    Hardware(device, "float32", 0, 1, Process(rank, world, 0, world)), Checkpoints(Path(out), {}, print),
+    Hardware(device, process=Process(rank, world, 0, world)), Checkpoints(Path(out), {}, print),
     Monitoring(log=lambda line: None))
 if world > 1:
     assert not any(type(m) is torch.nn.BatchNorm2d for m in trainer.net.modules())

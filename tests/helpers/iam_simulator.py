@@ -92,6 +92,9 @@ _KINDS = {
     "PipelineExecutions": "pipeline",
     "Pipeline": "pipeline",
 }
+_VERB = re.compile("^(Create|Describe|Delete|Update|Stop|Start|ListTrainingJobsFor|List(?=PipelineExecutions))")
+#: Parameters that name what a call is about, where it has no name of its own.
+_NAMED_BY = ("ModelPackageArn", "ModelPackageGroupName", "EndpointName", "PipelineName")
 #: Calls that IAM knows no resource for.
 _WITHOUT = re.compile(
     r"List(TrainingJobs|HyperParameterTuningJobs|TransformJobs|ProcessingJobs|Models|Endpoints|EndpointConfigs"
@@ -154,7 +157,7 @@ class Account:
         if arn := parameters.get("ResourceArn"):
             yield action, arn, self._tags_of(arn)
             return
-        thing = re.sub("^(Create|Describe|Delete|Update|Stop|Start|ListTrainingJobsFor|List(?=PipelineExecutions))", "", operation)
+        thing = _VERB.sub("", operation)
         kind = _KINDS[thing]
         arn = self._arn(kind, self._name(kind, thing, parameters))
         if operation.startswith("Create") or operation == "UpdateTags":
@@ -167,7 +170,7 @@ class Account:
             yield action, config, self._tags_of(config)
 
     def _name(self, kind: str, thing: str, parameters: Mapping[str, Any]) -> str:
-        for key in (f"{thing}Name", f"{thing}Arn", "ModelPackageArn", "ModelPackageGroupName", "EndpointName", "PipelineName"):
+        for key in (f"{thing}Name", f"{thing}Arn", *_NAMED_BY):
             if key in parameters:
                 return str(parameters[key]).rpartition(f":{kind}/")[2]
         raise AssertionError(f"{thing}: which one? {parameters}")
