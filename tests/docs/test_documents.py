@@ -112,3 +112,9 @@ def test_files_named_in_the_documents_are_there():
     named = set(re.findall(r"`((?:launch|bench|docs|source_dir)/[\w./-]+\.(?:py|md|yaml))", text))
     assert len(named) > 5
     assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_named_in_the_documents_are_there(page):
+    for module in re.findall(r"\bthorax(?:_launch)?/[a-z_/]+\.py", page.read_text(encoding="utf-8")):
+        assert any((ROOT / folder / module).is_file() for folder in ("source_dir", "launch")), module
