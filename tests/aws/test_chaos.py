@@ -114,6 +114,7 @@ CASES = [
     Case("deploy update", f"{S3_BUNDLE} --endpoint-name chest --yes PLACE", an_endpoint),
     Case("deploy async", f"{S3_BUNDLE} --endpoint-name new --async --autoscale 0,2 --yes PLACE"),
     Case("pipeline", "pneumonia-resnet18 IMAGES --group chest --job-name line --start --yes PLACE"),
+    Case("batch", "BUNDLE --data s3://films/thorax/images --out OUT/table.csv --job-name scores --yes PLACE --wait"),
     Case("predict", "chest DATA/train/NORMAL", an_endpoint),
 ]
 #: Errors that a case's calls take in turn; in `slow` every call has every kind.
@@ -158,11 +159,12 @@ class Bench:
 
 
 @pytest.fixture
-def bench(aws: Any, light: Path, few: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(aws: Any, light: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     import botocore.handlers
     from sagemaker.core.utils.utils import SageMakerClient
 
-    aws.client("s3").put_object(Bucket="films", Key="thorax/new/smoke/answer.out", Body=b"[0.25]")
+    for key in ("new/smoke/answer.out", "images/a.png", "scores/scores/a.png.out"):
+        aws.client("s3").put_object(Bucket="films", Key=f"thorax/{key}", Body=b"[0.25]")
     aws.calls.clear()
     stand_in = StandIn()
     chaos = Chaos(stand_in)
@@ -186,7 +188,7 @@ def bench(aws: Any, light: Path, few: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
     monkeypatch.setattr("thorax_launch.sagemaker.deployment.dated", lambda name: f"{name}-{next(numbers)}")
     monkeypatch.setattr("thorax_launch.sagemaker.requests.commit", lambda: "")
-    yield Bench(aws, stand_in, chaos, {"BUNDLE": str(light), "DATA": str(few)})
+    yield Bench(aws, stand_in, chaos, {"BUNDLE": str(light), "DATA": str(few), "OUT": str(tmp_path)})
     SageMakerClient.reset()
 
 
