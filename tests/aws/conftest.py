@@ -212,6 +212,14 @@ def light(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def bench(aws: Any, light: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An account of things with states; BUNDLE, DATA and OUT in a command line are folders."""
+    from aws_scenes import benches
+
+    yield from benches(aws, {"BUNDLE": str(light), "DATA": str(few), "OUT": str(tmp_path)}, monkeypatch)
+
+
+@pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No account at all: every call to AWS is an error. The empty working folder."""
     import botocore.endpoint
