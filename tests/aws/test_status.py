@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aws_scenes import Bench, Case, everything, running_job
-from sagemaker_stand_in import StandIn
+from sagemaker_stand_in import JOBS, StandIn
 
 Capture = pytest.CaptureFixture[str]
 #: One of each kind, as a line of status begins.
@@ -14,7 +14,7 @@ BILLED = (
     "search sweep",
     "batch transform scores",
     "processing job check",
-    "pipeline run",
+    "pipeline chain",
     "endpoint chest",
     "warm pool",
     "alarm gone-wake",
@@ -49,7 +49,8 @@ def test_all_of_it_is_ended_and_nothing_of_others(bench: Bench, capsys: Capture)
     done = capsys.readouterr().out
     assert all(what in done for what in planned)
     things = bench.stand_in.things
-    running = {name for (_, name), one in things.items() if one.get("state") in ("InProgress", "InService")}
+    jobs = {kind: one for kind, one in things.items() if kind[0] in (*JOBS, "PipelineExecution")}
+    running = {name for (_, name), one in jobs.items() if one["state"] in ("InProgress", "Executing")}
     assert running == {"foreign"}
     assert not {kind for kind, _ in things} & {"Model", "EndpointConfig", "Endpoint", "Alarm", "Target"}
     assert things["TrainingJob", "pool"]["WarmPoolStatus"] == {"Status": "Terminated"}

@@ -68,7 +68,8 @@ def everything(stand_in: StandIn) -> None:
     search_request = {"HyperParameterTuningJobName": "sweep", "HyperParameterTuningJobConfig": {}, "Tags": TAGS}
     stand_in.call("CreateHyperParameterTuningJob", search_request)
     running_job(stand_in, "sweep-001")
-    transform = {"TransformJobName": "scores", "ModelName": "lost", "TransformResources": {}, "Tags": TAGS}
+    stand_in.call("CreateModel", {"ModelName": "scores", "Tags": TAGS})
+    transform = {"TransformJobName": "scores", "ModelName": "scores", "TransformResources": {}, "Tags": TAGS}
     stand_in.call("CreateTransformJob", transform)
     stand_in.call("CreateProcessingJob", {"ProcessingJobName": "check", "Tags": TAGS})
     stand_in.call("CreatePipeline", {"PipelineName": "chain", "Tags": TAGS})
@@ -107,6 +108,9 @@ class Bench:
         self.stand_in.clear()
         self.stand_in.looks = case.looks
         case.before(self.stand_in)
+        for (kind, _), one in self.stand_in.things.items():
+            if arn := one.get(f"{kind}Arn"):
+                self.aws.tags[arn] = {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])}
 
     def run(self, case: Case) -> int:
         words: list[str] = []

@@ -15,7 +15,7 @@ from aws_scenes import Case, benches
 
 def main() -> int:
     bundle, out, name, *words = sys.argv[1:]
-    account = SimpleNamespace(client=lambda service: boto3.client(service, region_name=REGION), calls=[])
+    account = SimpleNamespace(client=lambda service: boto3.client(service, region_name=REGION), calls=[], tags={})
     with mock_aws(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         place = {"LocationConstraint": REGION}
