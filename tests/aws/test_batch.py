@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import images
+from aws_scenes import Bench, Case
 from sagemaker_stand_in import failed
 from thorax.serving.classifier import Classifier
 from thorax.serving.pipeline import answer
@@ -315,20 +316,17 @@ def test_a_job_without_an_answer_is_looked_for_and_keeps_its_model(
     assert "DeleteModel" not in aws.operations
 
 
-def test_a_name_that_another_batch_has_changes_none_of_its_files(aws: Any, light: Path, capsys: Capture) -> None:
-    put_one(aws)
-    aws.client("s3").put_object(Bucket=BUCKET, Key="train/b.png", Body=b"image")
-    words = [str(light), "--out", "t.csv", "--job-name", "one", *PLACE]
-    assert batch.main([*words, "--data", "s3://films/test"]) == 0
-    before = len(aws.sent("PutObject"))
-    assert batch.main([*words, "--data", "s3://films/test"]) == 0
-    assert len(aws.sent("CreateTransformJob")) <= 2
-    assert "none is started twice" in capsys.readouterr().out
-    again = len(aws.sent("PutObject"))
-    assert batch.main([*words, "--data", "s3://films/train"]) == 1
-    assert "--job-name one is taken by a batch transform of other images" in capsys.readouterr().err
-    assert len(aws.sent("PutObject")) == again
-    assert before < again
+def test_a_name_that_another_batch_has_changes_none_of_its_files(bench: Bench, capsys: Capture) -> None:
+    again = Case("batch", "BUNDLE --data s3://films/thorax/images --out OUT/t.csv --job-name scores --yes PLACE")
+    other = Case("batch", again.words.replace("thorax/images", "thorax/other"))
+    bench.set_up(again)
+    assert bench.run(again) == 0
+    assert bench.run(again) == 0
+    assert "from this very request: none is started twice" in capsys.readouterr().out
+    before = len(bench.aws.sent("PutObject"))
+    assert bench.run(other) == 1
+    assert "--job-name scores is taken by a batch transform of other images" in capsys.readouterr().err
+    assert len(bench.aws.sent("PutObject")) == before
 
 
 @pytest.mark.parametrize(("status", "code"), [("Stopped", 4), ("Failed", 3)])
