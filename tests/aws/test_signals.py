@@ -27,7 +27,7 @@ def test_a_batch_that_is_terminated_names_the_job_that_goes_on(light: Path, tmp_
             if "batch transform scores: InProgress" in line:
                 child.send_signal(signal.SIGTERM)
                 break
-        _, errors = child.communicate(timeout=60)
+        _, errors = child.communicate(timeout=300)
     assert child.returncode == 128 + signal.SIGTERM, (shown, errors)
     last = errors.splitlines()[-1]
     assert last.startswith("error: stopped by SIGTERM; batch transform scores goes on; to watch it again: ")
