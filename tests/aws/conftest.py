@@ -29,12 +29,14 @@ class Aws:
         answers: operation -> what AWS returns in moto's place, from the parameters.
         own: of the calls, those of the scripts, where a test makes calls too.
         faults: operation -> (status, code, message) or an exception, one for each try; the last one stays.
+        tags: ARN -> tags of what was there before.
     """
 
     calls: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
     faults: dict[str, list[Any]] = field(default_factory=dict)
     own: list[tuple[str, str, dict[str, Any]]] | None = None
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def sent(self, operation: str) -> list[dict[str, Any]]:
         """The parameters of every call of that operation."""
@@ -148,7 +150,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
     """The account; every call was one that the launcher's policy grants."""
     with an_account(monkeypatch, tmp_path) as account:
         yield account
-    assert_allowed(account.calls if account.own is None else account.own)
+    assert_allowed(account.calls if account.own is None else account.own, account.tags)
 
 
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -209,6 +211,14 @@ def light(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model.pt"))
     (folder / "model.pt").write_bytes(b"weights")
     return folder
+
+
+@pytest.fixture
+def bench(aws: Any, light: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An account of things with states; BUNDLE, DATA and OUT in a command line are folders."""
+    from aws_scenes import benches
+
+    yield from benches(aws, {"BUNDLE": str(light), "DATA": str(few), "OUT": str(tmp_path)}, monkeypatch)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import images
+from aws_scenes import Bench, Case
+from sagemaker_stand_in import failed
 from thorax.serving.classifier import Classifier
 from thorax.serving.pipeline import answer
 from thorax.serving.request import RawRequest
@@ -38,6 +40,8 @@ def does_the_job(aws: Any, bundle: Path, status: str = "Completed", most: int = 
     looks: list[int] = []
 
     def describe(asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["TransformJobName"] not in [sent["TransformJobName"] for sent in aws.sent("CreateTransformJob")]:
+            raise failed("ValidationException", "Could not find transform job")
         looks.append(1)
         ended = len(looks) % 2 == 0
         if ended and asked["TransformJobName"] == aws.sent("CreateTransformJob")[-1]["TransformJobName"]:
@@ -182,9 +186,9 @@ def test_a_job_that_fails_gives_what_it_did_and_a_resume_sends_the_rest(
     data = shelf(tmp_path / "test")
     words = [str(whole), "--data", str(data), "--out", "t.csv", "--wait", *PLACE]
     does_the_job(aws, whole, "Failed", most=1)
-    assert batch.main([*words, "--job-name", "one"]) == 1
+    assert batch.main([*words, "--job-name", "one"]) == 3
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith("error: job one failed: ClientError: 400 see the log; ")
+    assert message.startswith("error: batch transform one failed: ClientError: 400 see the log; ")
     assert "2 of 3 images have no answer; the same command with --resume one --wait" in message
     assert [row["id"] for row in rows("t.csv")] == ["NORMAL/a.png"]
     assert [row["id"] for row in rows("t.unreadable.csv")] == ["NORMAL/b.png", "PNEUMONIA/c.png"]
@@ -280,16 +284,63 @@ def test_a_wrong_flag_is_one_line(words: list[str], message: str, offline: Path,
     assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
-def test_a_job_that_may_have_started_keeps_its_model(aws: Any, light: Path, capsys: Capture) -> None:
-    """No answer came: the job runs, and would fail without its model."""
+@pytest.mark.parametrize("asked_again", [True, False])
+def test_a_job_without_an_answer_is_looked_for_and_keeps_its_model(
+    asked_again: bool, aws: Any, light: Path, capsys: Capture
+) -> None:
+    """It runs, and would fail without its model."""
     from botocore.exceptions import ReadTimeoutError
 
     put_one(aws)
-    aws.answers["CreateTransformJob"] = lambda asked: (_ for _ in ()).throw(ReadTimeoutError(endpoint_url="x"))
-    aws.answers["DescribeTransformJob"] = lambda asked: {**asked, "TransformJobStatus": "InProgress"}
-    assert batch.main([str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE]) == 1
-    assert "one may have started all the same: look there before you try again" in capsys.readouterr().err
+    sent: dict[str, Any] = {}
+
+    def lost(asked: dict[str, Any]) -> dict[str, Any]:
+        sent.update(asked)
+        raise ReadTimeoutError(endpoint_url="x")
+
+    def describe(asked: dict[str, Any]) -> dict[str, Any]:
+        if not sent:
+            raise failed("ValidationException", "Could not find transform job")
+        if not asked_again:
+            raise ReadTimeoutError(endpoint_url="x")
+        return {**sent, "TransformJobStatus": "InProgress"}
+
+    aws.answers |= {"CreateTransformJob": lost, "DescribeTransformJob": describe}
+    words = [str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE]
+    assert batch.main(words) == (0 if asked_again else 1)
+    shown = capsys.readouterr()
+    if asked_again:
+        assert "batch transform one is there (InProgress), from this very request: none is started twice" in shown.out
+    else:
+        assert "one may have started all the same: `thorax follow one` tells" in shown.err.replace("python launch/", "")
     assert "DeleteModel" not in aws.operations
+
+
+def test_a_name_that_another_batch_has_changes_none_of_its_files(bench: Bench, capsys: Capture) -> None:
+    again = Case("batch", "BUNDLE --data s3://films/thorax/images --out OUT/t.csv --job-name scores --yes PLACE")
+    other = Case("batch", again.words.replace("thorax/images", "thorax/other"))
+    bench.set_up(again)
+    assert bench.run(again) == 0
+    assert bench.run(again) == 0
+    assert "from this very request: none is started twice" in capsys.readouterr().out
+    before = len(bench.aws.sent("PutObject"))
+    assert bench.run(other) == 1
+    assert "--job-name scores is taken by a batch transform of other images" in capsys.readouterr().err
+    assert len(bench.aws.sent("PutObject")) == before
+
+
+@pytest.mark.parametrize(("status", "code"), [("Stopped", 4), ("Failed", 3)])
+def test_every_end_has_its_line_and_its_exit_code(
+    status: str, code: int, aws: Any, whole: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    does_the_job(aws, whole, status, most=1)
+    words = [str(whole), "--data", str(shelf(tmp_path / "test")), "--out", "t.csv", "--wait", "--job-name", "one"]
+    assert batch.main([*words, *PLACE]) == code
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "with --resume one --wait fetches the answers and sends what has none" in message
+    assert len(rows("t.csv")) == 1
+    aws.own = list(aws.calls)
+    assert aws.client("sagemaker").list_models()["Models"] == []
 
 
 def test_a_model_that_cannot_be_deleted_costs_no_answers(

@@ -430,7 +430,7 @@ def test_ctrl_c_takes_it_back(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", interrupt)
-    assert deploy.main(words(light)) == 1
+    assert deploy.main(words(light)) == 130
     assert "stopped by Ctrl-C; nothing of it is left on AWS" in last_error(capsys)
     assert left(aws) == NOTHING
 
@@ -441,7 +441,7 @@ def test_what_cannot_be_taken_back_is_told(aws: Any, runtime: Any, light: Path, 
     assert deploy.main(words(light)) == 1
     message = last_error(capsys)
     assert "the model fails: broken" in message
-    assert message.endswith("the endpoint may run and cost; see to it: thorax delete chest")
+    assert message.endswith("endpoint chest may run and cost; see to it: thorax delete chest")
 
 
 def test_no_is_taken_for_an_answer(aws: Any, light: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

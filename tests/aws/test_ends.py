@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def is_in(aws: Any, flag: str, *states: dict[str, Any]) -> None:
 
     aws.answers[f"Describe{kind.resource}"] = describe
     aws.answers[f"Stop{kind.resource}"] = lambda _: {}
+    dashed = re.sub("(?<!^)([A-Z])", r"-\1", kind.resource).lower()
+    aws.tags[f"arn:aws:sagemaker:eu-central-1:123456789012:{dashed}/one"] = {"thorax:made-by": "thorax"}
     if flag == "pipeline":
         listed = [{"PipelineExecutionArn": RUN}]
         aws.answers["ListPipelineExecutions"] = lambda _: {"PipelineExecutionSummaries": listed}

@@ -6,19 +6,18 @@ What is uploaded, what is sent, what a person reads, and every way in which it f
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from thorax_launch.cli import follow, leaderboard, train, tune
+from aws_jobs import BUCKET, DONE, ROLE, job, states
+from thorax_launch.cli import follow, train, tune
 
-BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
-PLACE = ["--bucket", BUCKET, "--role", "thorax-execution", "--yes"]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -26,20 +25,6 @@ Capture = pytest.CaptureFixture[str]
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thorax_launch.sagemaker.status.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
-
-
-def job(images: Path, *more: str) -> list[str]:
-    return [
-        "pneumonia-resnet18",
-        "--train",
-        str(images / "train"),
-        "--test",
-        str(images / "test"),
-        "--job-name",
-        "one",
-        *PLACE,
-        *more,
-    ]
 
 
 # -- What is sent ------------------------------------------------------------------------------------------------------
@@ -87,7 +72,8 @@ def test_images_are_sent_once(aws: Any, few: Path, capsys: Capture) -> None:
     before = len(aws.sent("PutObject"))
     again = [word if word != "one" else "two" for word in job(few)]
     assert train.main(again) == 0
-    assert [one["Key"] for one in aws.sent("PutObject")[before:]] == ["thorax/two/source/sourcedir.tar.gz"]
+    (sent,) = [one["Key"] for one in aws.sent("PutObject")[before:]]
+    assert re.fullmatch("thorax/two/source/[0-9a-f]{16}/sourcedir.tar.gz", sent)
 
 
 def test_a_search_is_sent_whole(aws: Any, few: Path, capsys: Capture) -> None:
@@ -155,19 +141,6 @@ def write_log(aws: Any, name: str, *machines: list[str]) -> None:
     aws.calls.clear()
 
 
-def states(aws: Any, *described: dict[str, Any]) -> None:
-    """What DescribeTrainingJob tells, one look after the other; the last one stays."""
-    waiting = [{"TrainingJobName": "one", **one} for one in described]
-    aws.answers["DescribeTrainingJob"] = lambda _: waiting.pop(0) if len(waiting) > 1 else waiting[0]
-
-
-DONE = {
-    "TrainingJobStatus": "Completed",
-    "SecondaryStatus": "Completed",
-    "TrainingTimeInSeconds": 120,
-    "BillableTimeInSeconds": 60,
-    "ModelArtifacts": {"S3ModelArtifacts": "s3://films/thorax/one/output/model.tar.gz"},
-}
 RUNNING = {"TrainingJobStatus": "InProgress", "SecondaryStatus": "Training"}
 
 
@@ -345,108 +318,3 @@ def test_a_job_that_cannot_be_described_is_started_all_the_same(aws: Any, few: P
     aws.faults["DescribeTrainingJob"] = [(400, "AccessDeniedException", "not allowed")]
     assert train.main(job(few)) == 0
     assert "TrainingJob one is started" in capsys.readouterr().out
-
-
-# -- The leaderboard ---------------------------------------------------------------------------------------------------
-
-
-def tuned(number: int, value: float | None, **parameters: str) -> dict[str, Any]:
-    began = datetime(2026, 11, 21, 10, number, tzinfo=UTC)
-    metric = (
-        {"FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation:auc", "Value": value}}
-        if value is not None
-        else {}
-    )
-    ended = {"TrainingEndTime": began + timedelta(minutes=5)} if value is not None else {}
-    return {
-        "TrainingJobName": f"one-{number:03d}",
-        "TrainingJobStatus": "Completed" if value is not None else "InProgress",
-        "CreationTime": began,
-        "TrainingStartTime": began,
-        "TunedHyperParameters": parameters,
-        **metric,
-        **ended,
-    }
-
-
-def test_the_jobs_of_a_search_best_first(aws: Any, few: Path, capsys: Capture) -> None:
-    assert tune.main(job(few)) == 0
-    pages = [
-        {
-            "TrainingJobSummaries": [
-                tuned(2, 0.91, learning_rate="0.01", batch_size='"64"'),
-                tuned(3, None, learning_rate="0.05", batch_size='"32"'),
-            ],
-            "NextToken": "x",
-        },
-        {"TrainingJobSummaries": [tuned(1, 0.97, learning_rate="0.001", batch_size='"32"')]},
-    ]
-    aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: pages.pop(0)
-    capsys.readouterr()
-    assert leaderboard.main(["one", "--csv", "board.csv", "--plot", "board.png"]) == 0
-    out = capsys.readouterr().out
-    assert "one: 3 jobs, 2 done" in out
-    assert "to train it again: thorax train --again one-001" in out
-    assert Path("board.csv").read_text().splitlines() == [
-        "rank,job,status,validation:auc,learning_rate,batch_size,began,minutes",
-        "1,one-001,Completed,0.970000,0.001,32,2026-11-21 10:01:00,5.0",
-        "2,one-002,Completed,0.910000,0.01,64,2026-11-21 10:02:00,5.0",
-        "3,one-003,InProgress,,0.05,32,2026-11-21 10:03:00,",
-    ]
-    assert Path("board.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_a_search_that_is_not_there(aws: Any, capsys: Capture) -> None:
-    assert leaderboard.main(["nowhere"]) == 1
-    assert capsys.readouterr().err.startswith("error: DescribeHyperParameterTuningJob: ")
-
-
-# -- The best is deployed ----------------------------------------------------------------------------------------------
-
-
-def best_of(aws: Any) -> None:
-    """A search that has ended: two jobs, the first better."""
-    ended = [*[{"HyperParameterTuningJobStatus": "InProgress"}] * 2, {"HyperParameterTuningJobStatus": "Completed"}]
-    goal = {
-        "Strategy": "Bayesian",
-        "ResourceLimits": {"MaxParallelTrainingJobs": 1},
-        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:auc"},
-    }
-    aws.answers["ListTags"] = lambda _: {"Tags": []}
-    aws.answers["DescribeHyperParameterTuningJob"] = lambda _: {
-        **(ended.pop(0) if len(ended) > 1 else ended[0]),
-        "HyperParameterTuningJobName": "one",
-        "HyperParameterTuningJobArn": "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/one",
-        "HyperParameterTuningJobConfig": goal,
-        "CreationTime": datetime.now(UTC),
-        "TrainingJobStatusCounters": {"Completed": 2, "InProgress": 0},
-        "ObjectiveStatusCounters": {"Succeeded": 2},
-    }
-    aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {
-        "TrainingJobSummaries": [tuned(1, 0.97, learning_rate="0.001"), tuned(2, 0.91, learning_rate="0.1")]
-    }
-    states(aws, DONE)
-
-
-def test_the_best_of_a_search_is_deployed(
-    aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", lambda *_: None)
-    best_of(aws)
-    where = ["--deploy-best", "--endpoint-name", "chest", *PLACE]
-    assert tune.main(job(few, *where)) == 0
-    assert aws.sent("CreateModel")[0]["PrimaryContainer"]["ModelDataUrl"] == DONE["ModelArtifacts"]["S3ModelArtifacts"]
-    assert {"TrainingJobName": "one-001"} in aws.sent("DescribeTrainingJob")
-    assert aws.sent("CreateEndpoint")[0]["EndpointName"] == "chest"
-    out = capsys.readouterr().out
-    assert "search one: InProgress" in out
-    assert "search one: Completed" in out
-
-
-def test_a_search_without_a_value_has_no_best(aws: Any, few: Path, capsys: Capture) -> None:
-    best_of(aws)
-    aws.answers["ListTrainingJobsForHyperParameterTuningJob"] = lambda _: {
-        "TrainingJobSummaries": [tuned(1, None, learning_rate="0.001")]
-    }
-    assert leaderboard.main(["one", "--deploy-best", *PLACE]) == 1
-    assert capsys.readouterr().err == "error: --deploy-best: no job of one has come to a value yet\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from thorax.config import TrainingConfig
 from thorax_launch import cli
 from thorax_launch.hyperparameters import checked
 from thorax_launch.recipe import Recipe
@@ -81,7 +82,8 @@ def test_a_file_that_python_runs_is_there(words):
         if script.endswith("train_model.py") and name[:2] == "--"
     ]
     paths = {"train", "test", "validation", "model-dir", "help"}
-    assert checked([pair for pair in hyperparameters if pair[0] not in paths], "train_model.py") is not None
+    given = {name.replace("-", "_"): value for name, value in hyperparameters if name not in paths}
+    assert TrainingConfig.parse(given)
 
 
 def test_make_targets_are_there():

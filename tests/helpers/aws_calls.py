@@ -10,14 +10,19 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/thorax-execution"
 READ = [f"s3://{BUCKET}/{folder}" for folder in ("test", "train", "chest", "images")]
 
 
-def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]]) -> None:
-    """Every call was one that the launcher's policy allows, on what it asks for, by a simulator of IAM."""
+def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], tags: dict[str, dict[str, str]] | None = None) -> None:
+    """Every call was one that the launcher's policy allows, on what it asks for, by a simulator of IAM.
+
+    Args:
+        calls: (service, operation, parameters) in order.
+        tags: ARN -> tags of what was there before them.
+    """
     from iam_simulator import Account, allowed
     from thorax_launch.sagemaker.policies import launcher
     from thorax_launch.settings import AwsSettings
 
     settings = AwsSettings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films")
-    policy, account = launcher(settings, READ), Account(REGION, ACCOUNT)
+    policy, account = launcher(settings, READ), Account(REGION, ACCOUNT, tags=dict(tags or {}))
     for service, operation, parameters in calls:
         for action, resource, context in account.questions(service, operation, parameters):
             assert allowed(policy, action, resource, context), (

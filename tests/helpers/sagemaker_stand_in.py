@@ -278,6 +278,12 @@ class StandIn:
             raise failed("ObjectNotFoundException", "No scalable target found")
         return {"PolicyARN": "arn:aws:autoscaling:policy"}
 
+    def _DescribeScalingPolicies(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"ScalingPolicies": []}
+
+    def _DeleteScalingPolicy(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
     def _PutMetricAlarm(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.things["Alarm", asked["AlarmName"]] = asked
         return {}

@@ -194,7 +194,7 @@ batch.main(sys.argv[1:])"""
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while (
         process.poll() is None
         and time.monotonic() < end

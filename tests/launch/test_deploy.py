@@ -23,7 +23,8 @@ def test_an_app_answers_until_it_is_stopped(bundle, tmp_path, capsys):
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment()
     )
-    address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
+    found = (re.search(r"http://127\.0\.0\.1:\d+/", line) for line in process.stdout)  # the engine's line is first
+    address = next(match for match in found if match)[0]
     shelf = images.folders(tmp_path / "test", NORMAL=["a.png"], PNEUMONIA=["b.png"])
     assert predict.main([address, str(shelf), "--json"]) == 0
     assert predict.main([str(bundle), str(shelf), "--json"]) == 0

@@ -14,14 +14,15 @@ when the same command is given again.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from thorax_launch.cli import flags
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 an error (one line on standard error), 2 a wrong command line, 130 stopped."""
+    """Exit code: 0 done, 1 an error (one line on standard error), 2 a wrong command line, 130 stopped; with --wait
+    those of `thorax follow`.
+    """
     p = parser()
     args = p.parse_args(arguments)
     if not args.data and not args.outputs:
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def on_aws(args: argparse.Namespace) -> int:
     """As a batch transform; with --wait its answers become the table."""
-    from thorax_launch.cli import aws  # late: --help is instant
+    from thorax_launch.cli import aws, follow  # late: --help is instant
     from thorax_launch.options import TransformOptions, chosen
     from thorax_launch.sagemaker import transforms
 
@@ -77,11 +78,10 @@ def on_aws(args: argparse.Namespace) -> int:
     if not args.wait:
         print(transforms.resume_line(started))
         return 0
-    try:
-        transforms.finish(started, args.out, labels)
-    except KeyboardInterrupt:
-        print(f"job {started.name} goes on; {transforms.resume_line(started)}", file=sys.stderr)
-        return 130
+    job = transforms.BatchJob(started)
+    if code := follow.watch(job):
+        return code
+    transforms.finish(job, args.out, labels)
     return 0
 
 

@@ -88,4 +88,4 @@ def _interrupted(job: JobHandle) -> int:
 
 def _goes_on(job: JobHandle) -> str:
     watch_it, end_it = f"{command('follow')} {job.name}", f"{command('stop')} {job.name}"
-    return f"{job.kind.words} {job.name} goes on; to watch it again: {watch_it}; to stop it: {end_it}"
+    return f"{job.kind.words} {job.name} goes on; to watch it again: {watch_it}; to stop it: {end_it}{job.then}"

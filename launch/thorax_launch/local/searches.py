@@ -113,6 +113,7 @@ class LocalSearch:
             if not quiet:
                 show(line)
         self._lines.put(None)  # for the next caller
+        self._thread.join()  # its last line is out: it is ending
         if self._error:
             raise self._error
         return INTERRUPTED if self._stopped else 0

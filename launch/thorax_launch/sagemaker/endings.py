@@ -11,7 +11,7 @@ from typing import Any
 from thorax.errors import ThoraxError
 from thorax_launch.invocation import command
 from thorax_launch.sagemaker.errors import failure_reason
-from thorax_launch.sagemaker.kinds import PIPELINE, SEARCH, TRAINING, Kind
+from thorax_launch.sagemaker.kinds import PIPELINE, SEARCH, TRAINING, TRANSFORM, Kind
 
 #: Exit code of a command whose job goes on, but cannot be watched any more.
 GOES_ON = 9
@@ -69,14 +69,15 @@ def ending(kind: Kind, described: dict[str, Any]) -> str:
     return exact if state != kind.good and exact in ENDINGS else state
 
 
-def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str = "") -> None:
+def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str = "", go_on: str = "") -> None:
     """Returns where the job completed.
 
     Args:
         kind: of the job.
         name: of the job.
         described: AWS's description of it.
-        more: the end of the line, such as where what it did lies.
+        more: what follows the reason, such as where its log lies.
+        go_on: the end of the line, how to go on; "": by the kind.
 
     Raises:
         JobEndedError: it ended in any other way; the line says which, why, and how to go on.
@@ -87,9 +88,8 @@ def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str 
     how = ENDINGS.get(status, OTHER)
     words = how.words if status in ENDINGS else f"ended as {status}"
     reason = f": {failure_reason(described)}" if described.get("FailureReason") or status == "Failed" else ""
-    raise JobEndedError(
-        f"{kind.words} {name} {words}{reason}{more}; {_how_to_go_on(kind, name, status)}", name, status, how.code
-    )
+    line = f"{kind.words} {name} {words}{reason}{more}; {go_on or _how_to_go_on(kind, name, status)}"
+    raise JobEndedError(line, name, status, how.code)
 
 
 def _how_to_go_on(kind: Kind, name: str, status: str) -> str:
@@ -106,6 +106,10 @@ def _how_to_go_on(kind: Kind, name: str, status: str) -> str:
     if kind is PIPELINE:
         retry = "aws sagemaker retry-pipeline-execution --pipeline-execution-arn"
         return f"to run it again from the step that failed: {retry} {name}"
+    if kind is TRANSFORM:
+        return (
+            "to fetch its answers and send again what has none: the command that started it with --resume BATCH --wait"
+        )
     return "to run it again: the command that started it with another --job-name"
 
 

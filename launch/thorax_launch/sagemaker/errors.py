@@ -71,7 +71,7 @@ def not_there(error: Exception) -> bool:
     return any(words in str(error).lower() for words in _NOT_THERE)
 
 
-def taken(error: Exception) -> bool:
+def taken(error: BaseException) -> bool:
     """Whether AWS answers that there is a thing of that name already."""
     return any(words in str(error).lower() for words in _TAKEN)
 

@@ -155,7 +155,7 @@ class JobHandle(Handle):
         """
         self.check_sent()
         log = self._log() if logs else None
-        with while_it_goes_on(self.kind.words, self.name, self.settings):
+        with while_it_goes_on(self.kind.words, self.name, self.settings, self.then):
             watched = Watched(self.kind, self.name, self.known)
             job = follow(watched, self.sagemaker, self._line if logs else _nothing, log)
         self._report(job, log, logs)
@@ -183,6 +183,11 @@ class JobHandle(Handle):
     def kept(self) -> str:
         """What stays when it is stopped, in words."""
         return "what it wrote stays"
+
+    @property
+    def then(self) -> str:
+        """What is done once it is done, in words: the end of a line that says that it goes on."""
+        return ""
 
     def stop(self) -> None:
         """Asks AWS to stop it; what it wrote stays.

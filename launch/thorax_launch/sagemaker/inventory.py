@@ -264,7 +264,10 @@ def _job(kind: Kind, name: str, described: dict[str, Any]) -> Thing:
     elif kind is PROCESSING:
         cluster = described.get("ProcessingResources", {}).get("ClusterConfig", {})
         machines, since = _machines(cluster), described.get("ProcessingStartTime")
-    return Thing(f"{kind.words} {name}", state, since, machines, note, _stop(kind, name))
+    end = _stop(kind, name)
+    if kind is TRANSFORM and described.get("ModelName") == name:  # `thorax batch` makes a model for each job
+        end += (deletion.model(name),)
+    return Thing(f"{kind.words} {name}", state, since, machines, note, end)
 
 
 def _machines(resources: dict[str, Any]) -> tuple[Machines, ...]:

@@ -8,6 +8,7 @@ an earlier step.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shlex
 import uuid
@@ -113,7 +114,9 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
     del request["TrainingJobName"]
     # one checkpoint address for each run: else the next run goes on from this one's end
     request["CheckpointConfig"] = {"S3Uri": _of_this_run(settings, task.name, "checkpoints")}
-    tools = f"{settings.root}/{task.name}/tools/"
+    files = {"sourcedir.tar.gz": packed(source_files(task.source_dir)), **_scripts(request, task)}
+    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+    tools = f"{settings.root}/{task.name}/tools/{digest}/"  # by content: a run that is on its way keeps its own
     options = steps or StepOptions()
     processing = _Processing(task.name, options, settings, tools, request)
     made_steps = _steps(request, processing, task, group)
@@ -129,7 +132,6 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
         "Steps": _parameterized(made_steps),
     }
     check_definition(definition)
-    files = {"sourcedir.tar.gz": packed(source_files(task.source_dir)), **_scripts(request, task)}
     uploads = (*train.uploads, *(Upload(tools + name, content) for name, content in files.items()))
     small = dataclasses.replace(
         recipe, instance_type=options.step_instance_type, instance_count=1, max_hours=options.step_hours, spot=False

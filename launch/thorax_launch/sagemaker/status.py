@@ -21,7 +21,6 @@ POLL = 10.0
 #: Looks that may fail in a row, each after ten tries of botocore, before the watch is given up.
 PATIENCE = 5
 LOGS = "/aws/sagemaker/TrainingJobs"
-ENDED = ("Completed", "Failed", "Stopped")
 #: States of an endpoint that AWS is still changing.
 MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 Description = dict[str, Any]
@@ -104,8 +103,14 @@ def goes_on(words: str, name: str) -> str:
 
 
 @contextmanager
-def while_it_goes_on(words: str, name: str, settings: AwsSettings) -> Iterator[None]:
+def while_it_goes_on(words: str, name: str, settings: AwsSettings, then: str = "") -> Iterator[None]:
     """Turns what botocore raises while a job is watched into one line that says that it goes on, and how to rejoin.
+
+    Args:
+        words: of its kind.
+        name: of the job.
+        settings: where it is.
+        then: the end of the line, such as what fetches its results.
 
     Raises:
         GoesOnError: AWS refuses or does not answer.
@@ -121,10 +126,12 @@ def while_it_goes_on(words: str, name: str, settings: AwsSettings) -> Iterator[N
                 if not_there(error):
                     raise ThoraxError(f"there is no {words} {name}: {one_line(error)}") from None
                 raise
+    except GoesOnError as error:
+        raise GoesOnError(f"{error}{then}") from None
     except ThoraxError as error:
         if type(error) is not ThoraxError or str(error).startswith(("there is no ", f"{name} is the name of several")):
             raise
-        raise GoesOnError(f"{error}; {goes_on(words, name)}") from None
+        raise GoesOnError(f"{error}; {goes_on(words, name)}{then}") from None
 
 
 def follow_command(name: str) -> str:

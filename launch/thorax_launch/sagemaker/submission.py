@@ -11,8 +11,10 @@ from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.cost import job_cost
 from thorax_launch.sagemaker.endings import StoppedError, Terminated, unexpected
 from thorax_launch.sagemaker.errors import busy, if_there, one_line_errors, taken
-from thorax_launch.sagemaker.kinds import KINDS, Kind
+from thorax_launch.sagemaker.kinds import KINDS
 from thorax_launch.sagemaker.package import Upload, upload
+from thorax_launch.sagemaker.requests import AwsRequest
+from thorax_launch.sagemaker.status import Watched
 from thorax_launch.sagemaker.training_jobs import JobPlan
 from thorax_launch.settings import AwsSettings
 
@@ -64,21 +66,30 @@ def submit(plan: JobPlan, settings: AwsSettings) -> bool:
     """
     session = open_session(settings)
     upload_all(plan.uploads, session, settings)
-    kind = next(kind for kind in KINDS.values() if kind.resource == plan.request.resource)
     try:
-        plan.request.send(session)
+        return send_once(plan.request, plan.name, settings)
     except (KeyboardInterrupt, Terminated) as error:
         raise StoppedError(may_have_started(plan.name).removeprefix("; "), error) from None
+
+
+def send_once(request: AwsRequest, name: str, settings: AwsSettings) -> bool:
+    """Sends the request of a job; the same request under the same name never starts a second one.
+
+    Returns, Raises: see submit; Ctrl-C and signals go through.
+    """
+    kind = next(kind for kind in KINDS.values() if kind.resource == request.resource)
+    try:
+        request.send(open_session(settings))
     except Exception as error:  # botocore's, and whatever the SDK raises over an answer
-        return _settled(plan, kind, settings, error)
+        return _settled(request, Watched(kind, name), settings, error)
     return True
 
 
-def _settled(plan: JobPlan, kind: Kind, settings: AwsSettings, error: Exception) -> bool:
+def _settled(request: AwsRequest, job: Watched, settings: AwsSettings, error: Exception) -> bool:
     """After an error of the request: whether the job was started by it all the same. See submit."""
     from botocore.exceptions import ClientError
 
-    name, refused = plan.name, isinstance(error, ClientError)
+    kind, name, refused = job.kind, job.name, isinstance(error, ClientError)
     line = _line(error, settings)
     if refused and not taken(error) and not busy(error):
         raise ThoraxError(f"{line}; nothing was started") from None
@@ -91,7 +102,7 @@ def _settled(plan: JobPlan, kind: Kind, settings: AwsSettings, error: Exception)
     if described is None:
         again = f"nothing was started; the same command with --job-name {name} never starts two"
         raise ThoraxError(f"{line}; {again}") from None
-    if not covers(described, plan.request.parameters):
+    if not covers(described, request.parameters):
         refusal = "" if refused and taken(error) else f"{line}; nothing was started; "
         raise ThoraxError(
             f"{refusal}the name {name} is taken by a {kind.words} with another request ({kind.state(described)}): give"

@@ -91,9 +91,10 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
     """
     check(recipe, settings, task)
     check_processes(recipe, task)
-    channels, uploads, digest = data(recipe, settings, task)
+    source = code(settings, task)
+    channels, uploads, digest = data(recipe, settings, task, source)
     watch = debugger.arguments(settings, task.name, rules=task.debugger, profile=task.profiler)
-    start = start_hyperparameters(recipe, settings, task)
+    start = start_hyperparameters(recipe, settings, task, source)
     parameters = {
         "TrainingJobName": task.name,
         **job_fields(recipe, settings, task),
@@ -189,13 +190,21 @@ def check_processes(recipe: Recipe, task: Task) -> None:
             raise ThoraxError(f"{kind}: {error}") from None
 
 
-def data(recipe: Recipe, settings: AwsSettings, task: Task) -> tuple[list[Any], tuple[Upload, ...], str]:
-    """(the channels, the uploads with the code first, a hash of names and contents of all images).
+def code(settings: AwsSettings, task: Task) -> Upload:
+    """The code that a job runs, under an address by its content: what another job of that name runs stays as it is."""
+    content = tarball(task.source_dir, task.wheels)
+    folder = f"{settings.root}/{task.name}/source/{hashlib.sha256(content).hexdigest()[:16]}/"
+    return Upload(f"{folder}sourcedir.tar.gz", content, once=folder)
+
+
+def data(
+    recipe: Recipe, settings: AwsSettings, task: Task, source: Upload
+) -> tuple[list[Any], tuple[Upload, ...], str]:
+    """(the channels, the uploads with the code, `source`, first, a hash of names and contents of all images).
 
     What is in S3 already is hashed by its address.
     """
-    source = source_uri(settings, task.name)
-    uploads = [Upload(source, tarball(task.source_dir, task.wheels))]
+    uploads = [source]
     channels, digest = [], hashlib.sha256()
     for name, path in task.channels.items():
         if path.startswith("s3://"):
@@ -210,7 +219,7 @@ def data(recipe: Recipe, settings: AwsSettings, task: Task) -> tuple[list[Any], 
         mode = "File" if name in _COPIED else recipe.input_mode
         channels.append(channel(name, uri, task.content_type.get(name, kind), mode))
     if settings.network_isolation:  # the container cannot fetch its code; SageMaker brings it, as a channel
-        channels.append(channel(CODE, source.rpartition("/")[0] + "/", "application/x-tar", "File"))
+        channels.append(channel(CODE, source.once, "application/x-tar", "File"))
     if unknown := set(task.content_type) - set(task.channels):
         raise ThoraxError(
             f"--content-type {sorted(unknown)[0]}: there is no such channel; the channels are"
@@ -274,14 +283,12 @@ def job_fields(recipe: Recipe, settings: AwsSettings, task: Task, own_checkpoint
     return {**fields, **shared, **{name: {**fields[name], **shared[name]} for name in both}}
 
 
-def start_hyperparameters(recipe: Recipe, settings: AwsSettings, task: Task) -> dict[str, object]:
+def start_hyperparameters(recipe: Recipe, settings: AwsSettings, task: Task, source: Upload) -> dict[str, object]:
     """The platform's own hyperparameters: which program, from where, and torchrun where there are several processes."""
-    source = (
-        f"/opt/ml/input/data/{CODE}/sourcedir.tar.gz" if settings.network_isolation else source_uri(settings, task.name)
-    )
+    place = f"/opt/ml/input/data/{CODE}/sourcedir.tar.gz" if settings.network_isolation else source.uri
     own: dict[str, object] = {
         "sagemaker_program": PROGRAM,
-        "sagemaker_submit_directory": source,
+        "sagemaker_submit_directory": place,
         "sagemaker_region": settings.region,
         "sagemaker_container_log_level": 20,
     }
@@ -302,10 +309,6 @@ def distributed(recipe: Recipe, task: Task) -> bool:
     gpus = {gpu_count(kind) for kind in kinds(recipe.instance_type)}
     several_gpus = not task.processes and not gpus <= {0, 1}
     return recipe.instance_count > 1 or task.processes > 1 or several_gpus
-
-
-def source_uri(settings: AwsSettings, name: str) -> str:
-    return f"{settings.root}/{name}/source/sourcedir.tar.gz"
 
 
 def job_tags(recipe: Recipe, settings: AwsSettings, digest: str) -> list[dict[str, str]]:

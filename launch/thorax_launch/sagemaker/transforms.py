@@ -26,14 +26,19 @@ from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
 from thorax_launch.sagemaker.containers import idle_gpus, transform_environment
 from thorax_launch.sagemaker.cost import hosting_cost
 from thorax_launch.sagemaker.deployment import bundle_tags, with_image
-from thorax_launch.sagemaker.errors import failure_reason, one_line_errors
+from thorax_launch.sagemaker.endings import StoppedError, Terminated, check_completed
+from thorax_launch.sagemaker.errors import failure_reason, if_there, one_line_errors, taken
+from thorax_launch.sagemaker.handles import TransformJob
 from thorax_launch.sagemaker.hosting import HostingSpec, TransformPlace
+from thorax_launch.sagemaker.kinds import TRANSFORM
 from thorax_launch.sagemaker.package import Upload, bucket_and_key
 from thorax_launch.sagemaker.requests import AwsRequest
 from thorax_launch.sagemaker.smoke_tests import read_object
-from thorax_launch.sagemaker.status import ENDED, wait_until
-from thorax_launch.sagemaker.submission import file_lines, may_have_started, upload_all
+from thorax_launch.sagemaker.status import Description, JobLog
+from thorax_launch.sagemaker.submission import covers, file_lines, may_have_started, send_once, upload_all
 from thorax_launch.settings import AwsSettings
+
+_NOTHING = "nothing of it is left on AWS but its files in S3"
 
 
 @dataclass(frozen=True)
@@ -147,32 +152,70 @@ def start(transform: Transform) -> Transform:
             print(f"batch {transform.batch}: {len(done)} images have an answer, {len(names)} are sent", flush=True)
             if not names:
                 return transform
-        content = batch_images.manifest(transform.images.source, names)
         place = transform.job.parameters["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
         about = {"bundle": transform.bundle.uri, "images": transform.images.source, "job": transform.name}
-    upload_all([Upload(place, content), Upload(transform.record, json.dumps(about).encode())], session, settings)
+        files = {
+            place: batch_images.manifest(transform.images.source, names),
+            transform.record: json.dumps(about).encode(),
+        }
+        if _is_there(transform, sagemaker):
+            _check_same(transform, files, s3)
+    upload_all([Upload(uri, content) for uri, content in files.items()], session, settings)
     _send(transform, session)
     return replace(transform, sent=True)
 
 
-def _send(transform: Transform, session: Any) -> None:
-    """Makes model and job; without the job no model is left, but where that may have started all the same."""
-    from botocore.exceptions import ClientError
+def _check_same(transform: Transform, files: dict[str, bytes], s3: Any) -> None:
+    """Raises ThoraxError where the job of that name reads something else: its files must stay as they are."""
+    if any(read_object(s3, uri) != content for uri, content in files.items()):
+        raise ThoraxError(
+            f"--job-name {transform.name} is taken by a batch transform of other images or another bundle: choose"
+            f" another name, or --resume {transform.name} to go on with that one"
+        )
 
-    refused = True
+
+def _send(transform: Transform, session: Any) -> None:
+    """Makes model and job; without the job no model is left, but where that may have started all the same.
+
+    Raises:
+        ThoraxError: AWS refuses.
+        StoppedError: Ctrl-C or a signal; its line says what is left.
+    """
+    settings, name = transform.settings, transform.name
+    _make_model(transform, session)
     try:
-        with one_line_errors(transform.settings):
-            transform.model.send(session)
-        with one_line_errors(transform.settings, may_have_started(transform.name)):
-            refused = False
-            try:
-                transform.job.send(session)
-            except ClientError:
-                refused = True
-                raise
-    except BaseException:
+        send_once(transform.job, name, settings)
+    except BaseException as error:
+        left = may_have_started(name).removeprefix("; ")
+        refused = isinstance(error, ThoraxError) and "; nothing was started" in str(error)
         if refused or not _is_there(transform, client(session, "sagemaker")):
             delete_model(transform)
+            left = _NOTHING
+        if isinstance(error, KeyboardInterrupt | Terminated):
+            raise StoppedError(left, error) from None
+        raise
+
+
+def _make_model(transform: Transform, session: Any) -> None:
+    """Makes the model; one of that name is taken where it is the same, which an earlier try left. See _send."""
+    settings, name = transform.settings, transform.name
+    sagemaker = client(session, "sagemaker")
+    try:
+        with one_line_errors(settings):
+            transform.model.send(session)
+    except BaseException as error:
+        if taken(error):
+            with one_line_errors(settings):
+                there = sagemaker.describe_model(ModelName=name)
+            if covers(there, transform.model.parameters):
+                return
+            raise ThoraxError(
+                f"--job-name {name} is the name of another model; choose another, or delete that one"
+            ) from None
+        if not _is_there(transform, sagemaker):
+            delete_model(transform)
+        if isinstance(error, KeyboardInterrupt | Terminated):
+            raise StoppedError(_NOTHING, error) from None
         raise
 
 
@@ -181,12 +224,9 @@ def _is_there(transform: Transform, sagemaker: Any) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        sagemaker.describe_transform_job(TransformJobName=transform.name)
-    except ClientError as error:
-        return error.response["Error"]["Code"] not in ("ValidationException", "ValidationError", "ResourceNotFound")
-    except BotoCoreError:
-        pass
-    return True
+        return if_there(lambda: TRANSFORM.describe(sagemaker, transform.name)) is not None
+    except (BotoCoreError, ClientError):
+        return True
 
 
 def _end_of_last_job(transform: Transform, s3: Any, sagemaker: Any) -> None:
@@ -207,17 +247,9 @@ def _end_of_last_job(transform: Transform, s3: Any, sagemaker: Any) -> None:
                 " same bundle and --data as then, or leave --resume out"
             )
     last = about["job"]
-    if _is_there(replace(transform, name=last), sagemaker):
-        _ended(sagemaker, last)
+    if if_there(lambda: TRANSFORM.describe(sagemaker, last)) is not None:
+        BatchJob(replace(transform, name=last)).wait()
     deletion.delete_all([deletion.model(last)], transform.settings)
-
-
-def _ended(sagemaker: Any, name: str) -> dict[str, Any]:
-    return wait_until(
-        lambda found: found["TransformJobStatus"] in ENDED,
-        lambda: sagemaker.describe_transform_job(TransformJobName=name),
-        lambda found: f"job {name}: {found['TransformJobStatus']}",
-    )
 
 
 def delete_model(transform: Transform) -> None:
@@ -228,29 +260,52 @@ def delete_model(transform: Transform) -> None:
         print(f"note: model {transform.name} is left, which costs nothing: {error}", flush=True)
 
 
-def finish(transform: Transform, out: Path, data: Path | None) -> None:
-    """Waits for the job, deletes its model whatever its end was, and writes the table of all answers there are.
+class BatchJob(TransformJob):
+    """The job of a batch; how it ended is told by `finish`, once its answers are fetched."""
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__(transform.name, transform.settings)
+        self.transform = transform
+
+    def _log(self) -> None:
+        """Nothing is shown of it: a line for each image."""
+
+    def _report(self, job: Description, log: JobLog | None, logs: bool) -> None:
+        self.known = job
+
+    @property
+    def kept(self) -> str:
+        """What stays when it is stopped, in words."""
+        return f"its answers stay: {self.transform.again()}"
+
+    @property
+    def then(self) -> str:
+        """What fetches its answers."""
+        return f"; {self.transform.again()}"
+
+
+def finish(job: BatchJob, out: Path, data: Path | None) -> None:
+    """Deletes the model of a job that has ended, and writes the table of all answers there are.
 
     Args:
+        job: was waited for.
         out: the table; images without an answer are listed in OUT.unreadable.csv.
         data: folder of the images, for their labels.
 
     Raises:
-        ThoraxError: the job did not complete, or images have no answer; the table is written first. Or AWS cannot be
-            asked any more; the job goes on then.
+        JobEndedError: the job did not complete; the table is written first.
+        ThoraxError: images have no answer.
     """
-    settings, name = transform.settings, transform.name
-    sagemaker = client(open_session(settings), "sagemaker")
-    with one_line_errors(settings, f"; job {name} goes on; {transform.again()}"):
-        job = _ended(sagemaker, name)
+    transform, described = job.transform, job.known or job.describe()
     delete_model(transform)
-    status = str(job["TransformJobStatus"])
-    end = "" if status == "Completed" else f"job {name} {status.lower()}: {failure_reason(job)}"
-    missing = write_table(transform, out, data, end or f"job {name} completed without an answer for it")
-    if end or missing:
-        log = "its log: CloudWatch /aws/sagemaker/TransformJobs"
-        count = f"{missing} of {len(transform.images.names or ())} images have no answer"
-        raise ThoraxError(f"{end or f'job {name} completed'}; {log}; {count}; {transform.again()}")
+    status = job.kind.state(described)
+    why = "completed without an answer for it" if status == job.kind.good else f"{status}: {failure_reason(described)}"
+    missing = write_table(transform, out, data, f"job {job.name} {why}")
+    count = f"; {missing} of {len(transform.images.names or ())} images have no answer"
+    log = f"; its log: CloudWatch {job.kind.logs}{count}"
+    check_completed(job.kind, job.name, described, log, transform.again())
+    if missing:
+        raise ThoraxError(f"job {job.name} completed{log}; {transform.again()}")
 
 
 def write_table(transform: Transform, out: Path, data: Path | None, why: str = "") -> int:

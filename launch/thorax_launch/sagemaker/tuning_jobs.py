@@ -19,6 +19,7 @@ from thorax_launch.sagemaker.training_jobs import (
     Task,
     check,
     check_processes,
+    code,
     data,
     encoded,
     job_fields,
@@ -70,14 +71,16 @@ def plan(
     for values in itertools.product(*searched.values()):  # none where one of them is a range of numbers
         changed = dict(zip(searched, values, strict=True))
         check_processes(recipe, replace(task, hyperparameters={**task.hyperparameters, **changed}))
-    channels, uploads, digest = data(recipe, settings, task)
+    source = code(settings, task)
+    channels, uploads, digest = data(recipe, settings, task, source)
     if "," in recipe.instance_type:
         raise ThoraxError(
             f"--instance-type {recipe.instance_type}: AWS takes one type for the jobs of a search; name one"
         )
+    start = start_hyperparameters(recipe, settings, task, source)
     definition = {
         **job_fields(recipe, settings, task, own_checkpoints=False),
-        "StaticHyperParameters": encoded({**task.hyperparameters, **start_hyperparameters(recipe, settings, task)}),
+        "StaticHyperParameters": encoded({**task.hyperparameters, **start}),
         "InputDataConfig": channels,
         "Environment": {**task.env, **(OWN_CHECKPOINTS if recipe.spot else {})},
     }
