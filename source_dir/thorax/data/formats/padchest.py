@@ -36,6 +36,7 @@ class PadChest(PublishedSet):
     what = "PadChest's table"
     table: ClassVar = re.compile(r"padchest.*\.csv(\.gz)?", re.IGNORECASE)
     columns: ClassVar = ("ImageID", "PatientID", "StudyID", "Projection", "Labels")
+    image_column: ClassVar = "ImageID"
 
     def frame(self, channel: Channel) -> Frame:
         file = channel.only(self.files(channel), "PadChest tables")
