@@ -93,8 +93,8 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="how --data is read: path_column, patient_column, label_columns, where, blank, readers ...; may be repeated"
-        " (default: as in the bundle's training, but with --map)",
+        help="how --data is read: path_column, patient_column, label_columns, where, blank, readers ...; may be"
+        " repeated (default: as in the bundle's training, but with --map)",
     )
     p.add_argument(
         "--predictions",
