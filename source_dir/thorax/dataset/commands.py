@@ -124,6 +124,8 @@ def _show_report(report: CheckReport) -> None:
 
 def _stats(args: argparse.Namespace) -> int:
     images = _inventory(args)
+    for note in images.notes:
+        print(f"note: {note}")
     _check_outputs(args, "json", "png")
     found = stats(images, args.processes)
     figures = found.to_dict()
