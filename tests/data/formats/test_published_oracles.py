@@ -41,6 +41,10 @@ def copied(root: Path, table: str, name: str) -> Path:
     return root
 
 
+def _words(text: str) -> set[str]:
+    return {word.strip() for word in literal_eval(text)}
+
+
 def counts(column: np.ndarray) -> tuple[int, int, int]:
     """(positive, negative, neither)."""
     return int((column == 1).sum()), int((column == 0).sum()), int(np.isnan(column).sum())
@@ -96,7 +100,7 @@ def test_padchest(tmp_path, rows):
     every = ["PA", "L", "AP", "AP Supine", "COSTAL", "EXCLUDE", "UNK"]
     oracle = xrv.datasets.PC_Dataset(str(tmp_path), str(tmp_path / "PADCHEST.csv"), every, unique_patients=False)
     remarks = {"unchanged", "exclude", "suboptimal study", ""}
-    known = [n for n, text in enumerate(raw.Labels) if isinstance(text, str) and set(literal_eval(text)) - remarks]
+    known = [n for n, text in enumerate(raw.Labels) if isinstance(text, str) and _words(text) - remarks]
     assert listing.ids == raw.ImageID.iloc[known].tolist()
     assert rows or len(known) > 154_000
     place = {image: n for n, image in enumerate(listing.ids)}
