@@ -93,7 +93,7 @@ def predict(
 
 def named_images(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """(name, path) of every image; a folder's images by their path below it."""
-    from thorax.data.formats.channel import KINDS
+    from thorax.data.decoders import kinds
     from thorax.scoring.folder_images import plain_images
 
     for path in images:
@@ -102,7 +102,7 @@ def named_images(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
             for note in notes:
                 print(f"note: {path}: {note}", file=sys.stderr, flush=True)
             if not names:
-                raise ThoraxError(f"{path} holds no images ({KINDS})")
+                raise ThoraxError(f"{path} holds no images ({kinds()})")
             yield from ((name, path / name) for name in names)
         elif path.is_file():
             yield path.name, path

@@ -19,6 +19,7 @@ from torch import nn
 
 from thorax import models
 from thorax.config import TrainingConfig
+from thorax.data.decoders import GREY
 from thorax.data.images import Preprocessing
 from thorax.data.loading import mean_std, reading
 from thorax.data.parts import Parts, preprocessing, read_parts
@@ -30,7 +31,7 @@ from thorax.serving.bundle import Bundle
 from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
 from thorax.training import distributed, memory
-from thorax.training.checkpoints import Checkpoints, latest_compute
+from thorax.training.checkpoints import Checkpoints, latest_compute, latest_grey
 from thorax.training.compute import Memory, choose
 from thorax.training.inputs import Monitoring, TrainingData
 from thorax.training.kernels import gpu_kernels
@@ -158,7 +159,7 @@ def load(run: RunContext) -> LoadedData:
         ThoraxError: see `read_parts`.
     """
     parts = read_parts(run.job, run.config, run.say)
-    prepared = preprocessing(run.config)
+    prepared = replace(preprocessing(run.config), grey=_grey(run))
     if prepared.normalization == "dataset":
         work = partial(mean_std, parts.train, prepared, run.hardware.workers)
         mean, std = distributed.from_main(work, run.job.process)
@@ -168,6 +169,26 @@ def load(run: RunContext) -> LoadedData:
         weights = class_weights(parts.train, run.config.max_class_weight)
         run.say("class weights N/N_l: " + ", ".join(f"{name} {w:.3f}" for name, w in weights.items()))
     return LoadedData(parts, prepared)
+
+
+def _grey(run: RunContext) -> int:
+    """The rules from pixels to grey levels: today's; where a run goes on, those that it began with.
+
+    Raises:
+        ThoraxError: a newer program began it.
+    """
+    stored = latest_grey(run.job.checkpoint_dir)
+    if stored is None or stored == GREY:
+        return GREY
+    if not 1 <= stored < GREY:
+        raise ThoraxError(
+            f"the checkpoint in {run.job.checkpoint_dir} has the pixel rules {stored} (preprocessing.grey), this"
+            f" program knows 1 to {GREY}; go on with the version that began it"
+        )
+    run.say(
+        f"pixels: by the rules {stored} (preprocessing.grey) that the checkpoint's run began with; new ones: {GREY}"
+    )
+    return stored
 
 
 def build(run: RunContext, data: LoadedData) -> nn.Module:
@@ -216,6 +237,8 @@ def trainer_of(run: RunContext, data: LoadedData, net: nn.Module, observer: Obse
         "processes": run.job.process.world_size,
         "precision": run.hardware.precision,
     }
+    if (grey := data.preprocessing.grey) > 1:  # earlier checkpoints have no entry
+        identity["grey"] = grey
     return Trainer(
         run.config,
         net,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import re
-from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -16,7 +15,6 @@ import numpy as np
 from thorax.errors import ThoraxError
 from thorax.files import check_output, write_whole
 
-_BREAK = re.compile(r"\r\n|\r|\n")
 _AT_ONCE = 4096  #: rows that are turned into columns together
 
 #: Name -> values, all of one length.
@@ -83,7 +81,8 @@ def read_header(file: Path) -> list[str]:
 
 def _opened(file: Path) -> TextIO:
     if file.suffix == ".gz":
-        return gzip.open(file, "rt", newline="", encoding="utf-8-sig")
+        unpacked = io.BufferedReader(gzip.GzipFile(file), 2**20)  # type: ignore[arg-type]
+        return io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="")
     return file.open(newline="", encoding="utf-8-sig")
 
 
@@ -101,14 +100,10 @@ def _read_csv(file: Path, ragged: bool, only: Callable[[str], bool] | None) -> T
             header = [name.strip() for name in next((row for row in reader if row), [])]
             columns = [[] for _ in header]
             kept = [k for k, name in enumerate(header) if only is None or only(name)]
-            before = reader.line_num
-            while read := list(islice(reader, _AT_ONCE)):
-                numbers = _line_numbers(read, before, reader.line_num)
-                before, some = reader.line_num, [row for row in read if row]
-                for number, row in zip(numbers, some, strict=True):
+            while some := list(islice(_rows(reader, lines), _AT_ONCE)):
+                for number, row in zip(lines[-len(some) :], some, strict=True):
                     if len(row) != len(header) and not ragged:
                         raise ThoraxError(f"{file} line {number} has {len(row)} values, the header has {len(header)}")
-                lines += numbers
                 for k in kept:
                     columns[k] += (
                         [row[k] if k < len(row) else "" for row in some] if ragged else [row[k] for row in some]
@@ -120,14 +115,12 @@ def _read_csv(file: Path, ragged: bool, only: Callable[[str], bool] | None) -> T
     return Table(file, header, columns, lines)
 
 
-def _line_numbers(rows: Sequence[Sequence[str]], before: int, last: int) -> Sequence[int]:
-    """The line that each row ends on, without blank rows; `before` and `last` are the lines before and after all."""
-    if last - before == len(rows) and all(rows):
-        return range(before + 1, last + 1)
-    breaks = (1 + sum(len(_BREAK.findall(cell)) for cell in row if "\n" in cell or "\r" in cell) for row in rows)
-    ends = accumulate(breaks, initial=before)
-    next(ends)
-    return [end for end, row in zip(ends, rows, strict=True) if row]
+def _rows(reader: Any, lines: list[int]) -> Iterator[list[str]]:
+    """The rows that are not blank; `lines` gets the line that each ends on."""
+    for row in reader:
+        if row:
+            lines.append(reader.line_num)
+            yield row
 
 
 def _read_parquet(file: Path) -> Table:

@@ -67,7 +67,7 @@ def test_validation_never_scores_them(tmp_path):
 def test_blank_is_negative_where_asked(tmp_path):
     listing = listing_of(tmp_path, blank="negative")
     np.testing.assert_array_equal(listing.targets, [[1, NAN], [NAN, 0], [0, NAN]])
-    assert listing.notes == ("blank=negative: blank values become 0 (Edema 1)",)
+    assert listing.notes[0] == "blank=negative: blank values become 0 (Edema 1)"
 
 
 def test_the_mean_of_readers_is_soft_in_training_and_hard_in_validation(tmp_path):

@@ -49,6 +49,8 @@ def test_an_old_checkpoint_is_gone_on_from(images, old, expected, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "resumed from a checkpoint at epoch 2" in done.stdout
+    assert "pixels: by the rules 1 (preprocessing.grey) that the checkpoint's run began with" in done.stdout
+    assert "grey" not in json.loads((tmp_path / "model" / "bundle.json").read_text())["preprocessing"]
     head, *rows = history(tmp_path / "model")
     old_head, *old_rows = expected["history"]
     assert head == old_head

@@ -67,7 +67,8 @@ def mimic_cxr(root: Path) -> dict[str, str]:
         metadata.append(f"{name},{subject},{study},{'LATERAL' if k % 2 else 'PA'},21800506")
         split.append(f"{name},{study},{subject},{'train' if k < 20 else 'validate' if k < 26 else 'test'}")
         if k % 2 == 0 and k < 30:
-            labels.append(f"{subject},{study},{_finding(k // 2)}")
+            devices = ("", "1.0", "-1.0", "0.0")[k // 2 % 4]
+            labels.append(f"{subject},{study},{_finding(k // 2)}{devices}")
     for kind, lines in (
         ("chexpert", labels),
         ("negbio", labels),

@@ -13,6 +13,7 @@ import torch
 import images
 import inference
 from hosting import base64_of
+from thorax.data.decoders import kinds
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.serving import pipeline, sagemaker_functions
@@ -118,7 +119,7 @@ def test_the_toolkit_gets_its_own_error(classifier):
         asked(classifier, b"hello")
     assert (caught.value.status_code, caught.value.phrase) == (400, "Bad Request")
     assert json.loads(caught.value.message) == {
-        "error": "the image cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"
+        "error": f"the image cannot be read: its content is neither {kinds('nor')}"
     }
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 import images
 from hosting import base64_of, npy, tiny_bundle
+from thorax.data.decoders import kinds
 from thorax.labels import LabelSpace
 from thorax.serving.accept import choose_writer
 from thorax.serving.classifier import Classifier
@@ -119,9 +120,7 @@ def test_verbose_json_says_what_it_means(classifier, p):
     assert of_several["predictions"][0] == {
         key: stored[key] for key in ("probabilities", "decisions", "predicted", "warnings")
     }
-    assert of_several["predictions"][1] == {
-        "error": "image 1 cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"
-    }
+    assert of_several["predictions"][1] == {"error": f"image 1 cannot be read: its content is neither {kinds('nor')}"}
 
 
 def test_warnings_are_in_the_answer(classifier, monkeypatch):
@@ -133,7 +132,7 @@ def test_lines(classifier, p):
     lines = [json.loads(line) for line in several(classifier, LINES).body.splitlines()]
     assert lines == [
         {"prediction": [round(float(v), 6) for v in p[0]]},
-        {"error": "image 1 cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM"},
+        {"error": f"image 1 cannot be read: its content is neither {kinds('nor')}"},
         {"prediction": [round(float(v), 6) for v in p[1]]},
     ]
 
@@ -182,14 +181,7 @@ def test_a_heat_map_as_a_picture(classifier, p):
             400,
             "label Gout is not one of Effusion, Mass, Nodule",
         ),
-        (
-            b"x",
-            "image/png",
-            JSON,
-            {},
-            400,
-            "the image cannot be read: its content is neither JPEG, PNG, TIFF nor DICOM",
-        ),
+        (b"x", "image/png", JSON, {}, 400, f"the image cannot be read: its content is neither {kinds('nor')}"),
         (
             json.dumps({"images": ["", ""]}).encode(),
             "application/json",

@@ -20,6 +20,7 @@ from PIL import Image
 import train_model
 from conftest import ROOT, TINY, clean_environment, command, options, run, write_images
 from thorax import models
+from thorax.data.decoders import kinds
 from thorax.data.loading import reading
 from thorax.errors import ThoraxError
 from thorax.models.cnn5 import FiveLayerCNN
@@ -73,7 +74,7 @@ def test_one_class(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_empty_class(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
     (own / "train/TUBERCULOSIS").mkdir()
-    assert "TUBERCULOSIS has no images (JPEG, PNG, TIFF or DICOM)" in refused(capsys, tmp_path, trainer(own / "train"))
+    assert f"TUBERCULOSIS has no images ({kinds()})" in refused(capsys, tmp_path, trainer(own / "train"))
 
 
 def test_zero_byte_image(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if args.outputs and args.data_format != "auto" and not args.data:
         p.error("--data-format is for --data DIR; leave it out")
+    if args.set and not args.local:
+        p.error("--set is for --local BUNDLE; leave it out")
     for flag, value in (("--job-name", args.job_name), ("--resume", args.resume), ("--endpoint", args.endpoint)):
         if value and not args.bundle:
             p.error(f"{flag} is for a batch transform on AWS; leave it out")
@@ -103,7 +105,7 @@ def on_this_machine(args: argparse.Namespace) -> int:
         )
     else:
         assert data is not None  # says main
-        options = BatchOptions(args.batch, args.workers, args.threads, args.precision, args.engine)
+        options = BatchOptions(args.batch, args.workers, args.threads, args.precision, args.engine, tuple(args.set))
         predict_folder(args.local, data, args.out, data_format=args.data_format, options=options)
     return 0
 
@@ -139,6 +141,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--multi-label", action="store_true", help="with --labels: any number of them may hold at once")
     p.add_argument(
         "--data-format", default="auto", metavar="FORMAT", help="format of --data (default: auto, look at it)"
+    )
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="with --local: how --data is read, such as where=Projection=PA (default: as in the bundle's training)",
     )
     p.add_argument("--batch", type=int, default=32, metavar="N", help="images of one forward pass (default: 32)")
     p.add_argument("--workers", type=int, metavar="N", help="processes that read images ahead (default: by the CPUs)")

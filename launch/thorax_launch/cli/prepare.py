@@ -9,15 +9,44 @@ examples:
 
 from __future__ import annotations
 
+import argparse
+
 from thorax.dataset.__main__ import STOPPED, run
 from thorax.dataset.arguments import add_command, parser
 from thorax_launch.cli.flags import guarded
+from thorax_launch.hyperparameters import meaning
+from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import uploads
+
+#: Commands that read images in any format.
+READERS = ("check", "stats", "list", "split", "pack")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """As `python -m thorax.dataset`, and the command upload."""
     p, commands = parser(__doc__)
     uploads.add_arguments(add_command(commands, "upload", "upload a folder to S3, only what changed", uploads.__doc__))
+    for name in READERS:
+        commands.choices[name].add_argument(
+            "--recipe", metavar="NAME", help="read the images as this recipe (or YAML file) has training read them"
+        )
     args = p.parse_args(arguments)
-    return guarded(lambda: uploads.run(args) if args.command == "upload" else run(args), STOPPED)
+    return guarded(lambda: uploads.run(args) if args.command == "upload" else run(_as_recipe(args)), STOPPED)
+
+
+def _as_recipe(args: argparse.Namespace) -> argparse.Namespace:
+    """With what the recipe says of reading, where the flags do not say it.
+
+    Raises:
+        ThoraxError: there is no such recipe.
+    """
+    if not getattr(args, "recipe", None):
+        return args
+    from thorax.data.formats.read_settings import NAMES  # late: --help imports no numpy
+
+    said = {meaning(name): value for name, value in Recipe.load(args.recipe).hyperparameters.items()}
+    given = {meaning(setting.partition("=")[0]) for setting in args.set} | ({"labels"} if args.labels else set())
+    args.set += [f"{name}={value}" for name, value in said.items() if name in NAMES and name not in given]
+    if args.data_format == "auto":
+        args.data_format = said.get("data_format", "auto")
+    return args

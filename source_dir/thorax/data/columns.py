@@ -69,8 +69,9 @@ class CategoricalColumn:
     """Strings that repeat, such as patients: each kept once, and a number for every row."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        index: dict[str, int] = {}
-        self.codes = np.fromiter((index.setdefault(text, len(index)) for text in texts), np.uint32)
+        listed = texts if isinstance(texts, Sequence) else list(texts)
+        index = {text: k for k, text in enumerate(dict.fromkeys(listed))}
+        self.codes = np.fromiter(map(index.__getitem__, listed), np.uint32, len(listed))
         self.names = StringColumn(index)
 
     def __len__(self) -> int:

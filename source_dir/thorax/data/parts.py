@@ -12,7 +12,7 @@ from thorax.config import TrainingConfig
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.folders import FEWEST
-from thorax.data.formats.table_options import TableOptions, choices
+from thorax.data.formats.table_options import choices
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
 from thorax.data.samples import Listing, SampleSet, label_space, sample_set
@@ -104,16 +104,8 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
 
 def _read(job: Job, config: TrainingConfig, name: str, say: Callable[[str], None]) -> Listing:
     """The images of a channel and of its list; says what was left out."""
-    options = ReadOptions(
-        config.labels,
-        config.num_classes,
-        config.label_format,
-        config.attribute_names,
-        config.count_crowds,
-        TableOptions.of(config),
-    )
     lists = job.channel(f"{name}_lst") if f"{name}_lst" in job.channels else None
-    listing = read_channel(name, job.channel(name), config.data_format, options, lists)
+    listing = read_channel(name, job.channel(name), config.data_format, ReadOptions.of(config), lists)
     for note in listing.notes:
         say(f"warning: {name}: {note}")
     listing = with_uncertain_classes(listing, choices(config.uncertain))

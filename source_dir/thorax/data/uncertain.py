@@ -29,13 +29,13 @@ def choice_of(label: str, choices: Mapping[str, Choice]) -> Choice:
     return next((choice for name, choice in choices.items() if name and key(name) == key(label)), choices[""])
 
 
-def with_uncertain_classes(listing: Listing, choices: Mapping[str, Choice]) -> Listing:
+def with_uncertain_classes(listing: Listing, choices: Mapping[str, Choice], strict: bool = True) -> Listing:
     """With a label more for each that has choice `class`: 1 where it is uncertain, 0 where it is known.
 
     Raises:
-        ThoraxError: a choice for a label that the images have not.
+        ThoraxError: a choice for a label that the images have not, where `strict`.
     """
-    for name in choices:
+    for name in choices if strict else ():
         if name and place_of(name, listing.names, "labels") is None:
             raise ThoraxError(
                 f"uncertain={name}:{choices[name]}: the images have no label {name}{nearest(name, listing.names)}; they"

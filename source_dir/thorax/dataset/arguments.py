@@ -43,6 +43,8 @@ def _add_format(p: argparse.ArgumentParser) -> None:
     text = "format of the folder (folder, table, lst, recordio, ...); default: looked for"
     _add(p, "--data-format", "NAME", text, default="auto")
     _add(p, "--labels", "A,B,...", "labels to keep, in this order; names of numbered ones (.lst, RecordIO)", default="")
+    text = "how a table is read: path_column, patient_column, label_columns, where, blank, readers ...; may be repeated"
+    _add(p, "--set", "NAME=VALUE", text, action="append", default=[])
 
 
 def _add_source(p: argparse.ArgumentParser) -> None:

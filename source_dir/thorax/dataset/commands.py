@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from thorax.data.formats.read_settings import read_options
 from thorax.data.samples import Listing, SampleSet
 from thorax.data.splits import check_parts, csv_text, split_table
 from thorax.dataset.arguments import PARTS
@@ -50,11 +51,13 @@ def _inventory(args: argparse.Namespace) -> ImageInventory:
     for part, folder in lists.items():
         if part not in folders:
             raise ThoraxError(f"--{part}-lst {folder} without --{part}: a list needs its images; give --{part} DIR")
-    return read_inventory(folders or args.images, args.data_format, label_names(args.labels), lists)
+    return read_inventory(
+        folders or args.images, args.data_format, label_names(args.labels), lists, read_options(args.set)
+    )
 
 
 def _images(args: argparse.Namespace) -> Listing:
-    return read_images(args.images, args.data_format, label_names(args.labels))
+    return read_images(args.images, args.data_format, label_names(args.labels), options=read_options(args.set))
 
 
 def _check_outputs(args: argparse.Namespace, *names: str) -> None:
@@ -121,6 +124,8 @@ def _show_report(report: CheckReport) -> None:
 
 def _stats(args: argparse.Namespace) -> int:
     images = _inventory(args)
+    for note in images.notes:
+        print(f"note: {note}")
     _check_outputs(args, "json", "png")
     found = stats(images, args.processes)
     figures = found.to_dict()

@@ -12,7 +12,7 @@ from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.reading import read_channel
 from thorax.data.samples import Listing
 from thorax.data.source import Source
-from thorax.dataset.reading import check_format, label_columns, some
+from thorax.dataset.reading import asking, check_format, label_columns, some
 from thorax.labels import positive_of
 
 PARTS = ("train", "validation", "test")
@@ -82,6 +82,7 @@ def read_inventory(
     data_format: str = "auto",
     labels: Sequence[str] = (),
     lists: Mapping[str, Path] | None = None,
+    options: ReadOptions | None = None,
 ) -> ImageInventory:
     """The images of a folder, perhaps with parts of its own, or of the folder of each part.
 
@@ -90,13 +91,14 @@ def read_inventory(
         data_format: a name of FORMAT_NAMES; auto looks.
         labels: those to keep, in this order; empty: all.
         lists: part -> the folder of its .lst.
+        options: how a table is read; its labels count where `labels` names none.
 
     Raises:
         ThoraxError: see read_channel and label_columns, or the format is unknown.
     """
     check_format(data_format)
     folders = images if isinstance(images, Mapping) else {WHOLE: images}
-    options = ReadOptions(labels=tuple(labels))
+    options = asking(options, labels)
     listings = {
         part: _as_training(
             part, read_channel(part, Path(folder), data_format, options, (lists or {}).get(part)), folders
@@ -107,7 +109,7 @@ def read_inventory(
     exclusive = all(listing.exclusive for listing in listings.values())
     count = sum(len(listing.ids) for listing in listings.values())
     targets = np.full((count, len(names)), 0.0 if exclusive else np.nan, np.float32)
-    columns = label_columns(names, exclusive, labels)
+    columns = label_columns(names, exclusive, options.labels)
     kept = tuple(names[k] for k in columns)
     found = ImageInventory(kept, np.array([]), [], [], [], targets, exclusive, [])
     parts: list[str] = []

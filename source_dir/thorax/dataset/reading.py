@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from thorax.data.formats.channel import ReadOptions, nearest
+from thorax.data.formats.names import resolved
 from thorax.data.formats.reading import read_channel
 from thorax.data.formats.registry import FORMAT_NAMES, RENAMED
 from thorax.data.samples import Listing, SampleSet, label_space, sample_set
@@ -15,7 +17,11 @@ from thorax.errors import ThoraxError
 
 
 def read_images(
-    folder: Path, data_format: str = "auto", labels: Sequence[str] = (), say: Callable[[str], None] = print
+    folder: Path,
+    data_format: str = "auto",
+    labels: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+    options: ReadOptions | None = None,
 ) -> Listing:
     """The images of a folder.
 
@@ -24,15 +30,23 @@ def read_images(
         data_format: a name of FORMAT_NAMES; auto looks.
         labels: those to keep, in this order; of numbered ones (.lst, RecordIO) their names. Empty: all.
         say: takes a line for each note of the format.
+        options: how a table is read; its labels count where `labels` names none.
 
     Raises:
         ThoraxError: see read_channel and `label_columns`, or the format is unknown.
     """
     check_format(data_format)
-    listing = read_channel(folder.name or str(folder), folder, data_format, ReadOptions(labels=tuple(labels)))
+    options = asking(options, labels)
+    listing = read_channel(folder.name or str(folder), folder, data_format, options)
     for note in listing.notes:
         say(f"note: {note}")
-    return with_labels(listing, labels)
+    return with_labels(listing, options.labels)
+
+
+def asking(options: ReadOptions | None, labels: Sequence[str]) -> ReadOptions:
+    """The options with these labels; without any the options' own."""
+    options = options or ReadOptions()
+    return replace(options, labels=tuple(labels)) if labels else options
 
 
 def check_format(data_format: str) -> None:
@@ -61,6 +75,7 @@ def label_columns(names: Sequence[str], exclusive: bool, labels: Sequence[str]) 
     Raises:
         ThoraxError: a label is unknown, or images would be left with no class.
     """
+    labels = resolved(labels, names, "labels")
     for name in labels:
         if name not in names:
             raise ThoraxError(

@@ -18,6 +18,7 @@ from thorax.labels import LabelSpace, Task
 from thorax.machine import free_cpus
 from thorax.scoring.folder_images import folder_targets, images_to_score
 from thorax.scoring.options import BatchOptions
+from thorax.scoring.reading import reading_as_trained
 from thorax.scoring.resumable import score_all
 from thorax.scoring.transform_outputs import read_out_files
 from thorax.serving.bundle import DESCRIPTION, WEIGHTS, Bundle
@@ -56,7 +57,7 @@ def predict_folder(
         folder, engine=options.engine, precision=options.precision, threads=1, batch=options.batch
     )
     space = classifier.bundle.space
-    images = images_to_score(data, space, data_format)
+    images = images_to_score(data, space, data_format, reading_as_trained(classifier.bundle, options.settings))
     cpus = free_cpus()
     identity = {
         "bundle": _fingerprint(folder),
@@ -115,6 +116,7 @@ def read_outputs(
     """
     outputs, out = Path(outputs), Path(out)
     check_table(out, "--out")
+    described = None
     if bundle is not None:
         described = Bundle.load(Path(bundle))
         space, thresholds = described.space, _thresholds(described)
@@ -130,7 +132,8 @@ def read_outputs(
         raise ThoraxError(f"not one of the {len(failed)} answers in {outputs} is a prediction")
     patients, targets = [patient_of(name) for name in ids], folder_targets(ids, space)
     if data is not None:
-        images = images_to_score(Path(data), space, data_format)
+        reading = None if described is None else reading_as_trained(described)
+        images = images_to_score(Path(data), space, data_format, reading)
         place = {name: k for k, name in enumerate(images.ids)}
         if missing := [name for name in ids if name not in place]:
             raise ThoraxError(

@@ -39,6 +39,7 @@ def score(args: argparse.Namespace) -> int:
         data_format=args.data_format,
         data_lst=args.data_lst,
         labels=tuple(name.strip() for name in args.labels.split(",") if name.strip()),
+        settings=tuple(args.set),
         predictions=args.predictions,
         compare_with=args.compare,
         by=tuple(args.by),
@@ -86,6 +87,14 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--labels", default="", metavar="A,B,...", help="names of numbered labels of --data (.lst, RecordIO), in order"
+    )
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="how --data is read: path_column, patient_column, label_columns, where, blank, readers ...; may be"
+        " repeated (default: as in the bundle's training, but with --map)",
     )
     p.add_argument(
         "--predictions",

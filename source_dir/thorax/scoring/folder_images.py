@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from thorax.data.decoders import kinds
 from thorax.data.formats import FORMATS, read_channel
-from thorax.data.formats.channel import KINDS, Channel, ReadOptions
+from thorax.data.formats.channel import Channel, ReadOptions
 from thorax.data.formats.passed_over import notes_of
 from thorax.data.patients import patients_of
 from thorax.data.samples import Sample, SampleSet, sample_set
@@ -16,7 +17,9 @@ from thorax.labels import LabelSpace
 from thorax.tracking.progress import say
 
 
-def images_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") -> SampleSet:
+def images_to_score(
+    folder: Path, space: LabelSpace, data_format: str = "auto", options: ReadOptions | None = None
+) -> SampleSet:
     """The images in `folder`; targets are NaN where labels are unknown.
 
     A folder without a table or list of its images is read as it is: an image's label is the innermost of its folders
@@ -33,12 +36,12 @@ def images_to_score(folder: Path, space: LabelSpace, data_format: str = "auto") 
         for note in notes:
             say(f"note: {folder}: {note}")
         if not ids:
-            raise ThoraxError(f"--data {folder} holds no images ({KINDS})")
+            raise ThoraxError(f"--data {folder} holds no images ({kinds()})")
         images = [folder / name for name in ids]
         patients = patients_of(ids, [str(image) for image in images])
         rows = zip(ids, images, folder_targets(ids, space), patients, strict=True)
         return SampleSet("data", [Sample(*row) for row in rows], space)
-    listing = read_channel("data", folder, data_format)
+    listing = read_channel("data", folder, data_format, options)
     for note in listing.notes:
         say(f"note: {folder}: {note}")
     return sample_set("data", listing, space)

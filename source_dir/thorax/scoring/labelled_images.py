@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from thorax.data.formats import read_channel
-from thorax.data.formats.channel import ReadOptions
+from thorax.data.formats.table_options import choices
 from thorax.data.images import EXTENSIONS
 from thorax.data.label_names import COMMON, LabelMap, any_of
 from thorax.data.samples import Listing, SampleTable, sample_set
+from thorax.data.uncertain import with_uncertain_classes
 from thorax.errors import ThoraxError
 from thorax.evaluation.predictions import Predictions
 from thorax.labels import NEGATIVE_NAMES, LabelSpace
 from thorax.scoring.options import EvaluationOptions
+from thorax.scoring.reading import reading_as_trained
 from thorax.serving.bundle import SPLIT, Bundle
 from thorax.tracking.progress import say
 
@@ -54,13 +56,15 @@ def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> La
         raise ThoraxError(f"--data {given} is one image; give a folder per class, or the table that tells its labels")
     folder, table = (given.parent, given.name) if given.is_file() else (given, "")
     try:
-        names = ReadOptions(labels=tuple(options.labels))
-        listing = read_channel("data", folder, options.data_format, names, options.data_lst, table)
+        said = reading_as_trained(bundle, options.settings, options.labels, options.label_map is not None)
+        listing = read_channel("data", folder, options.data_format, said, options.data_lst, table)
     except ThoraxError as error:
         message = str(error).replace("channel data: ", "--data: ").replace("data_format=", "--data-format ")
         raise ThoraxError(message) from None
     for note in listing.notes:
         say(f"note: {given}: {note}")
+    if options.label_map is None:
+        listing = with_uncertain_classes(listing, choices(bundle.configuration.get("uncertain", ())), strict=False)
     space = bundle.space
     if options.label_map is not None:
         images = _mapped(given, listing, space, options.label_map)

@@ -22,6 +22,8 @@ class EvaluationOptions:
         data_format: of the images; auto looks at the files.
         data_lst: the folder with the .lst of the images (the channel test_lst).
         labels: names of numbered labels of the images (.lst, RecordIO), in order.
+        settings: NAME=VALUE of hyperparameters that say how images are read, such as where=Projection=PA; what they do
+            not name is as in the bundle's own training, but with `label_map`, where the images are another set's.
         predictions: a table of id and probability:LABEL to score instead of running the network.
         compare_with: another bundle, scored on the same images.
         by: columns of the images' table that make subgroups, such as sex, age, view.
@@ -35,6 +37,7 @@ class EvaluationOptions:
     data_format: str = "auto"
     data_lst: Path | None = None
     labels: Sequence[str] = ()
+    settings: Sequence[str] = ()
     predictions: Path | None = None
     compare_with: str | Path | Bundle | None = None
     by: Sequence[str] = ()
@@ -58,6 +61,7 @@ class BatchOptions:
         workers: processes that read images ahead; None is one for four CPUs, 0 reads in this process.
         threads: forward passes at once, each on one CPU; None is all CPUs that are free. On a GPU it is always one.
         precision, engine: see Classifier.
+        settings: how images are read, see EvaluationOptions.
     """
 
     batch: int = 32
@@ -65,6 +69,7 @@ class BatchOptions:
     threads: int | None = None
     precision: str = "auto"
     engine: str = "auto"
+    settings: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.batch < 1 or (self.workers or 0) < 0 or (self.threads is not None and self.threads < 1):

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
 
@@ -32,6 +33,17 @@ def latest_compute(folder: Path) -> dict[str, Any] | None:
             state = _read(file, mmap=True)
             return {"precision": state["identity"]["precision"], **state.get("compute", {})}
         except (ValueError, KeyError, TypeError):
+            continue  # load_latest reports it
+    return None
+
+
+def latest_grey(folder: Path) -> int | None:
+    """The rules from pixels to grey levels (decoders.GREY) of the newest readable checkpoint's run; None where there is
+    no checkpoint. Those of before have no such entry: 1."""
+    for file in _files(folder):
+        try:
+            return int(_read(file, mmap=True)["identity"].get("grey", 1))
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue  # load_latest reports it
     return None
 
@@ -102,7 +114,7 @@ class Checkpoints:
         return None
 
     def _check_identity(self, file: Path, saved: dict[str, Any]) -> None:
-        now = self.identity
+        saved, now = TrainingConfig().identity() | saved, self.identity  # a hyperparameter that is newer: its default
         other = [f"{k}={saved.get(k)} there, {now.get(k)} here" for k in {**now, **saved} if saved.get(k) != now.get(k)]
         if other:
             named = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")

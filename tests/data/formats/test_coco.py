@@ -124,3 +124,8 @@ def test_bad_coco(tmp_path):
     assert "have other categories" in refused(tmp_path / "c")
     coco(tmp_path / "c", name="annotations/more.json")
     assert "holds 3 annotation files" in refused(tmp_path / "c")
+
+
+def test_spellings_of_one_category_are_refused(tmp_path):
+    root = coco(tmp_path, boxes=[(5, 1, 0)], categories=((1, "Pleural Effusion"), (2, "pleural_effusion")))
+    assert "has the labels 'Pleural Effusion' and 'pleural_effusion', which differ in case, spaces" in refused(root)

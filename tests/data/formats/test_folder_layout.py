@@ -9,6 +9,7 @@ import pytest
 
 import images
 from listings import read, refused
+from thorax.data.decoders import kinds
 
 TWO = ["NORMAL/IM-0001-0001.jpeg", "NORMAL/IM-0002-0001.jpeg", "PNEUMONIA/person1_virus_2.jpeg"]
 
@@ -171,8 +172,8 @@ def test_what_is_read(tmp_path, names, counts, parts, note):
         (below("images", "masks"), "images and masks are images and their masks, no classes"),
         (below("set/train", "set/test"), "one class folder only (set); a classifier needs two or more; did you mean"),
         (["train/a.png", "test/b.png"], "test, train hold images but no class folders; expected train/CLASS/IMAGE"),
-        (["A/a.png", "B/b.png", "C/"], "C has no images (JPEG, PNG, TIFF or DICOM); fill it or remove it"),
-        (["A/a.png", "B/b.png", "C/masks/c.png"], "C has no images (JPEG, PNG, TIFF or DICOM); fill it or remove it"),
+        (["A/a.png", "B/b.png", "C/"], f"C has no images ({kinds()}); fill it or remove it"),
+        (["A/a.png", "B/b.png", "C/masks/c.png"], f"C has no images ({kinds()}); fill it or remove it"),
         (["train/A/a.png", "train/B/", "test/A/c.png", "test/B/d.png"], "train/B has no images"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import images
+from thorax.data.decoders import kinds
 from thorax.data.formats import read_channel
 from thorax.data.samples import label_space, sample_set
 from thorax.errors import ThoraxError
@@ -97,7 +98,7 @@ def test_one_class_is_refused(tmp_path):
 
 def test_an_empty_class_folder_is_refused(tmp_path):
     reported = refused(images.folders(tmp_path, A=["a.png"], B=[], C=["c.png"]))
-    assert f"class folder {tmp_path / 'B'} has no images (JPEG, PNG, TIFF or DICOM); fill it" in reported
+    assert f"class folder {tmp_path / 'B'} has no images ({kinds()}); fill it" in reported
 
 
 def test_images_without_a_class_folder_are_refused(tmp_path):
@@ -265,9 +266,7 @@ def test_no_format_says_what_is_there(tmp_path):
         (tmp_path / name).write_bytes(b"DICM")
     reported = refused(tmp_path)
     assert "2 files and 0 folders (a.dcm, b.dcm)" in reported
-    assert (
-        "expected a folder of images (JPEG, PNG, TIFF or DICOM) per class, or one .csv with a path column" in reported
-    )
+    assert f"expected a folder of images ({kinds()}) per class, or one .csv with a path column" in reported
 
 
 def test_empty_and_missing_channels(tmp_path):

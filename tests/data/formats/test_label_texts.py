@@ -109,6 +109,7 @@ def test_columns_by_name(tmp_path):
     assert listing.names == ("Label B", "Label A") and listing.targets.tolist() == [[0, 1], [1, 0]]
     assert (listing.ids, listing.patients, listing.parts) == (["a.png", "b.png"], ["1", "2"], ["train", "test"])
     assert (listing.studies, listing.attributes) == (["1/7", "2/8"], {"view": ["PA", "LATERAL"]})
-    assert listing.notes == ("columns of x.csv that are not used: Note",)
+    assert listing.notes[0] == "columns of x.csv that are not used: Note"
+    assert listing.notes[1].endswith("not listed, left out: c.png")
     missing = TableOptions(path_column="Imag")
     assert "path_column=Imag: " in refused(tmp_path, table=missing)

@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
+import images
 from listings import channel, manifest, read, refused
 
+NAN = np.nan
 S3 = "s3://bucket/set/"
 
 
@@ -155,3 +157,32 @@ def test_a_file_whose_path_ends_like_the_address(tmp_path):
     (root / "x.manifest").write_text(json.dumps(row | {"source-ref": "s3://bucket/elsewhere/a.png"}))
     assert "elsewhere/a.png does not exist" in (message := refused(root, "manifest"))
     assert "; did you mean images/a.png?" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "exclusive", "targets"),
+    [
+        (["PNEUMONIA", "normal", "NORMAL", "normal"], ("PNEUMONIA", "normal"), True, [[1, 0], [0, 1], [0, 1], [0, 1]]),
+        ([["Mass", "Edema"], [], ["mass"], ["Mass"]], ("Edema", "Mass"), False, [[1, 1], [0, 0], [0, 1], [0, 1]]),
+        (["Mass|Edema?", "No Finding", "Mass", "Mass"], ("Edema", "Mass"), False, [[NAN, 1], [0, 0], [0, 1], [0, 1]]),
+        (["A", "NA", "B", "A"], ("A", "B"), True, [[1, 0], [0, 1], [1, 0]]),
+    ],
+)
+def test_labels_that_are_names(tmp_path, values, names, exclusive, targets):
+    """As in a table: variants of a name are one label with a line, images without a class are left out with one."""
+    files = [f"{k}.png" for k in range(len(values))]
+    lines = [json.dumps({"source-ref": name, "label": value}) for name, value in zip(files, values, strict=True)]
+    root = images.table(tmp_path / "set", "\n".join(lines), files, "x.manifest")
+    listing = read(root)
+    assert (listing.names, listing.exclusive) == (names, exclusive)
+    np.testing.assert_array_equal(listing.targets, targets)
+    notes = " | ".join(listing.notes)
+    assert ("taken for one label" in notes) == (values[2] in ("NORMAL", ["mass"]))
+    assert ("1 rows have no class" in notes) == ("NA" in values)
+
+
+def test_spellings_of_one_class_are_refused(tmp_path):
+    names = {"class-map": {"0": "NORMAL", "1": "normal"}}
+    lines = [json.dumps({"source-ref": f"{n}.png", "y": [k], "y-metadata": names}) for k, n in enumerate("ab")]
+    root = images.table(tmp_path / "set", "\n".join(lines), ["a.png", "b.png"], "x.manifest")
+    assert "has the labels 'NORMAL' and 'normal', which differ in case, spaces and signs only" in refused(root)

@@ -104,7 +104,11 @@ def test_an_image_that_is_listed_twice_is_refused_with_both_lines(tmp_path, kind
     else:
         (root / "x.csv").write_text(f"path,label\n{one},A\n{two},B\n")
     line = 2 if kind == "lst" else 3
-    assert f"line {line} lists {two} a second time, after line {line - 1}" in refused(root, kind)
+    message = refused(root, kind)
+    if kind == "table" and one == two:  # rows of one image, which readers= could merge
+        assert "line 3 has a.png a second time, with other labels than" in message and "line 2" in message
+    else:
+        assert f"line {line} lists {two} a second time, after line {line - 1}" in message
 
 
 def test_a_list_of_windows(tmp_path):

@@ -41,6 +41,10 @@ def copied(root: Path, table: str, name: str) -> Path:
     return root
 
 
+def _words(text: str) -> set[str]:
+    return {word.strip() for word in literal_eval(text)}
+
+
 def counts(column: np.ndarray) -> tuple[int, int, int]:
     """(positive, negative, neither)."""
     return int((column == 1).sum()), int((column == 0).sum()), int(np.isnan(column).sum())
@@ -72,12 +76,18 @@ def test_chexpert(tmp_path, rows):
 
 
 def test_mimic(tmp_path):
-    """Its tables need a licence: an imitation's counts are the oracle's, but for Support Devices (finding_labels)."""
+    """Its tables need a licence: an imitation's counts are the oracle's.
+
+    But for Support Devices: torchxrayvision makes blank ones 0 where there is no finding; here they stay as written.
+    """
     published.mimic_cxr(tmp_path)
     listing = label_table(tmp_path)
     tables = (str(tmp_path / f"mimic-cxr-2.0.0-{kind}.csv.gz") for kind in ("chexpert", "metadata"))
     oracle = xrv.datasets.MIMIC_Dataset(str(tmp_path), *tables, views=["PA", "LATERAL"], unique_patients=False)
     devices = listing.names.index("Support Devices")
+    metadata, labels = (pandas.read_csv(tmp_path / f"mimic-cxr-2.0.0-{k}.csv.gz") for k in ("metadata", "chexpert"))
+    written = metadata.merge(labels, on=["subject_id", "study_id"])["Support Devices"].to_numpy(float)
+    np.testing.assert_array_equal(listing.targets[:, devices], np.where(written == -1, np.nan, written))
     listing.targets[:, devices] = oracle.labels[:, oracle.pathologies.index("Support Devices")]
     same_counts(listing, oracle, EFFUSION)
 
@@ -90,7 +100,7 @@ def test_padchest(tmp_path, rows):
     every = ["PA", "L", "AP", "AP Supine", "COSTAL", "EXCLUDE", "UNK"]
     oracle = xrv.datasets.PC_Dataset(str(tmp_path), str(tmp_path / "PADCHEST.csv"), every, unique_patients=False)
     remarks = {"unchanged", "exclude", "suboptimal study", ""}
-    known = [n for n, text in enumerate(raw.Labels) if isinstance(text, str) and set(literal_eval(text)) - remarks]
+    known = [n for n, text in enumerate(raw.Labels) if isinstance(text, str) and _words(text) - remarks]
     assert listing.ids == raw.ImageID.iloc[known].tolist()
     assert rows or len(known) > 154_000
     place = {image: n for n, image in enumerate(listing.ids)}

@@ -50,6 +50,7 @@ __all__ = [
     "format_of",
     "header",
     "is_image",
+    "kinds",
 ]
 
 for _entry in (JPEG, PNG, TIFF, DICOM, PGM, BMP, GIF, WEBP, JPEG_2000):
@@ -96,6 +97,12 @@ EXTENSIONS = _Endings()
 def content_types() -> tuple[str, ...]:
     """The content types of requests that send one image file, one a format."""
     return tuple(IMAGE_FORMATS[name].content_type for name in IMAGE_FORMATS)
+
+
+def kinds(word: str = "or") -> str:
+    """The names of all formats, for errors: "JPEG, PNG ... or DICOM"; DICOM is the last of them."""
+    *others, last = sorted(IMAGE_FORMATS, key=DICOM.name.__eq__)
+    return f"{', '.join(others)} {word} {last}"
 
 
 def format_of(first: bytes) -> ImageFormat | None:
@@ -200,7 +207,7 @@ def _known_format(first: bytes) -> ImageFormat:
         raise UnsupportedImage("the file is empty (0 bytes)")
     if (found := format_of(first)) is None:
         looks = next((f" (it looks like {what})" for start, what in _OTHERS.items() if first.startswith(start)), "")
-        raise UnsupportedImage(f"its content is neither JPEG, PNG, TIFF nor DICOM{looks}")
+        raise UnsupportedImage(f"its content is neither {kinds('nor')}{looks}")
     return found
 
 

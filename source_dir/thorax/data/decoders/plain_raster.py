@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from thorax.data.decoders.limits import Header, ImageFormat, Scaled, UnsupportedImage, check_size, resized
+from thorax.data.decoders.limits import GREY, Header, ImageFormat, Scaled, UnsupportedImage, check_size, resized
 from thorax.data.decoders.raster import to_grey
 
 #: Sizes of the second header of a BMP, in bytes.
@@ -44,14 +45,11 @@ def _header(kind: str, pillow: tuple[str, ...]) -> Callable[[BinaryIO], Header]:
     return read
 
 
-def _decode(pillow: tuple[str, ...]) -> Callable[[bytes, Scaled | None], np.ndarray]:
-    def decode(data: bytes, scaled: Scaled | None) -> np.ndarray:
-        with Image.open(io.BytesIO(data), formats=pillow) as image:
-            _check(image)
-            image.load()
-            return np.asarray(resized(to_grey(image), scaled(*image.size) if scaled is not None else None))
-
-    return decode
+def _decode(data: bytes, scaled: Scaled | None, *, pillow: tuple[str, ...], grey: int = GREY) -> np.ndarray:
+    with Image.open(io.BytesIO(data), formats=pillow) as image:
+        _check(image)
+        image.load()
+        return np.asarray(resized(to_grey(image, grey), scaled(*image.size) if scaled is not None else None, grey))
 
 
 def _check(image: Image.Image) -> None:
@@ -62,14 +60,19 @@ def _check(image: Image.Image) -> None:
         raise UnsupportedImage(f"its colour mode {image.mode} is not read")
 
 
-BMP = _Bmp("BMP", (b"BM",), (".bmp", ".dib"), "image/bmp", _header("BMP", ("BMP",)), _decode(("BMP",)))
-GIF = ImageFormat("GIF", (b"GIF87a", b"GIF89a"), (".gif",), "image/gif", _header("GIF", ("GIF",)), _decode(("GIF",)))
-WEBP = _WebP("WebP", (b"WEBP",), (".webp",), "image/webp", _header("WebP", ("WEBP",)), _decode(("WEBP",)), offset=8)
-JPEG_2000 = ImageFormat(
-    "JPEG 2000",
-    (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
-    (".jp2", ".j2k", ".j2c", ".jpx"),
-    "image/jp2",
-    _header("JPEG 2000", ("JPEG2000",)),
-    _decode(("JPEG2000",)),
+def _entry(kind: type[ImageFormat], name: str, magic: tuple[bytes, ...], endings: tuple[str, ...]) -> ImageFormat:
+    """The entry of the format that Pillow calls by the same letters, without blanks."""
+    pillow = (name.replace(" ", "").upper(),)
+    decode = partial(_decode, pillow=pillow)
+    earlier = partial(_decode, pillow=pillow, grey=1)
+    offset = 8 if kind is _WebP else 0
+    content_type = f"image/{endings[0][1:]}"
+    return kind(name, magic, endings, content_type, _header(name, pillow), decode, offset, earlier)
+
+
+BMP = _entry(_Bmp, "BMP", (b"BM",), (".bmp", ".dib"))
+GIF = _entry(ImageFormat, "GIF", (b"GIF87a", b"GIF89a"), (".gif",))
+WEBP = _entry(_WebP, "WebP", (b"WEBP",), (".webp",))
+JPEG_2000 = _entry(
+    ImageFormat, "JPEG 2000", (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), (".jp2", ".j2k", ".j2c", ".jpx")
 )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from thorax.data.decoders import is_image
 from thorax.data.formats.table_options import NO_OPTIONS, TableOptions
@@ -15,10 +16,7 @@ from thorax.data.formats.words import EXAMPLES, PARTS, nearest, nearest_file, pa
 from thorax.errors import ThoraxError
 from thorax.files import files_below, is_foreign
 
-__all__ = ["EXAMPLES", "KINDS", "PARTS", "Channel", "ReadOptions", "nearest", "part_of", "shortened"]
-
-#: What an image may be, for errors.
-KINDS = "JPEG, PNG, TIFF or DICOM"
+__all__ = ["EXAMPLES", "PARTS", "Channel", "ReadOptions", "nearest", "part_of", "shortened"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,18 @@ class ReadOptions:
     count_crowds: bool = True
     table: TableOptions = NO_OPTIONS
     images: bool = True  #: look for the images; False: take those of a table as if they were there
+
+    @classmethod
+    def of(cls, config: Any) -> ReadOptions:
+        """Those of a configuration."""
+        return cls(
+            config.labels,
+            config.num_classes,
+            config.label_format,
+            config.attribute_names,
+            config.count_crowds,
+            TableOptions.of(config),
+        )
 
 
 class Channel:

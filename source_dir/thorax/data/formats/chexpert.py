@@ -44,6 +44,11 @@ class CheXpert(PublishedSet):
     what = "CheXpert's tables"
     table: ClassVar = re.compile(r"(train|valid|test)\.csv(\.gz)?", re.IGNORECASE)
     columns: ClassVar = ("Path", "Enlarged Cardiomediastinum", DEVICES)
+    image_column: ClassVar = "Path"
+
+    def image_key(self, path: str) -> str:
+        """From the part on: names of files repeat."""
+        return "/".join(path.strip().split("/")[-4:])
 
     def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
         paths = frame.need("Path")

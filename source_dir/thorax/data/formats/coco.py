@@ -14,6 +14,7 @@ import numpy as np
 
 from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel, shortened
+from thorax.data.formats.names import check_spellings
 from thorax.data.formats.registry import DataFormat
 from thorax.data.formats.words import PARTS, counted, nearest_file
 from thorax.data.patients import fill_patients, patient_column
@@ -113,6 +114,7 @@ def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
         raise ThoraxError(f"{file} is no COCO annotation file of boxes: {type(error).__name__} {error}") from None
     if len(row) != len(images) or len(set(names.values())) != len(categories):
         raise ThoraxError(f"{file}: an image id or a category comes twice")
+    check_spellings(names.values(), str(file))
     column = {category: k for k, category in enumerate(sorted(names))}
     targets = np.zeros((len(images), len(names)), np.float32)
     try:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from thorax.data.columns import FileColumn
-from thorax.data.formats.channel import KINDS, Channel, shortened
+from thorax.data.decoders import kinds
+from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.folder_layout import Layout, lay_out, parts_of
 from thorax.data.formats.registry import FORMATS, DataFormat
 from thorax.data.formats.words import part_of_folder
@@ -89,7 +90,7 @@ def _without_images(channel: Channel, layout: Layout) -> list[str]:
                     f"{channel.folder / first} is a link to a folder that is read already; remove it, its images count"
                     " once"
                 )
-            raise ThoraxError(f"class folder {channel.folder / first} has no images ({KINDS}); fill it or remove it")
+            raise ThoraxError(f"class folder {channel.folder / first} has no images ({kinds()}); fill it or remove it")
         return []
     notes = [f"{', '.join(empty)} beside the folders of parts: no images, passed over"] if empty else []
     filled = {"/".join(name.split("/")[:2]) for name in layout.ids}
@@ -99,7 +100,7 @@ def _without_images(channel: Channel, layout: Layout) -> list[str]:
                 continue
             if part_of_folder(part) == "train":
                 place = channel.folder / part / name
-                raise ThoraxError(f"class folder {place} has no images ({KINDS}); fill it or remove it")
+                raise ThoraxError(f"class folder {place} has no images ({kinds()}); fill it or remove it")
             notes.append(f"class folder {part}/{name} has no images")
     return notes
 

@@ -66,7 +66,7 @@ class Frame:
     def find(self, *names: str) -> str | None:
         """The first of these columns that is there, as the table writes it."""
         written = list(self.columns)
-        places = (place_of(name, written, f"columns of {self.name}") for name in names)
+        places = (place_of(name, written, f"columns of {self.name}") for name in names if name)
         return next((written[k] for k in places if k is not None), None)
 
     def get(self, *names: str) -> Sequence[str] | None:

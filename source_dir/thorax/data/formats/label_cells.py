@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thorax.data.formats.frame import Frame
+from thorax.data.formats.names import check_spellings
 from thorax.data.formats.table_labels import TableLabels
 from thorax.errors import ThoraxError
 
@@ -35,6 +36,7 @@ def from_columns(names: Sequence[str], columns: Sequence[Sequence[str]], frame: 
     Raises:
         ThoraxError: a cell that means nothing, with its line.
     """
+    check_spellings(names, frame.name)
     targets = np.zeros((len(frame), len(names)), np.float32)
     uncertain = np.zeros(targets.shape, bool)
     notes = []

@@ -59,19 +59,27 @@ def from_texts(texts: Sequence[str], blank: str = "auto", multi_label: bool | No
     }
     found = sorted({_plain(item) for text, items in lists.items() if text not in missing for item in items})
     labels = tuple(name for name in found if exclusive or name.casefold() not in NEGATIVE_NAMES)
-    rows = [_row(lists[text] if text not in missing else [], labels, text in unknown) for text in lists]
+    rows = _rows(lists, labels, missing, unknown)
     place = {text: n for n, text in enumerate(lists)}
     which = [place[text] for text in texts]
-    targets = np.array(rows, np.float32).reshape(len(rows), len(labels))[which]
-    uncertain = targets == -1
-    targets[uncertain] = np.nan
+    unsure = rows == -1
+    rows[unsure] = np.nan
+    targets, uncertain = rows[which], unsure[which] if unsure.any() else None
     notes = [*merged, *_blank_notes(counts, missing, unknown, exclusive)]
-    return TableLabels(labels, targets, exclusive, uncertain if uncertain.any() else None, tuple(notes))
+    return TableLabels(labels, targets, exclusive, uncertain, tuple(notes))
 
 
-def _row(items: Sequence[str], labels: Sequence[str], unknown: bool) -> list[float]:
-    said = {_plain(item): -1.0 if item.endswith("?") else 1.0 for item in items}
-    return [float("nan") if unknown else said.get(label, 0.0) for label in labels]
+def _rows(lists: dict[str, list[str]], labels: Sequence[str], missing: set[str], unknown: set[str]) -> np.ndarray:
+    """(texts, L): 1, 0, -1 uncertain, NaN unknown."""
+    column = {label: k for k, label in enumerate(labels)}
+    rows = np.zeros((len(lists), len(labels)), np.float32)
+    for n, (text, items) in enumerate(lists.items()):
+        if text in unknown:
+            rows[n] = np.nan
+        for item in () if text in missing else items:
+            if (k := column.get(_plain(item))) is not None:
+                rows[n, k] = -1 if item.endswith("?") else 1
+    return rows
 
 
 def _are_classes(lists: Sequence[Sequence[str]]) -> bool:

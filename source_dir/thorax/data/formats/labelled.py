@@ -33,6 +33,7 @@ class LabelledRows:
         notes: lines for the log.
         unnamed: see Listing.
         ids: the images' ids are their names, and not their places below the channel.
+        anonymous: the set tells no patients, in its images' headers neither: none is looked for.
     """
 
     frame: Frame
@@ -45,6 +46,7 @@ class LabelledRows:
     notes: Sequence[str] = ()
     unnamed: float = float("nan")
     ids: bool = False
+    anonymous: bool = False
 
     def take(self, rows: np.ndarray, labels: TableLabels | None = None) -> LabelledRows:
         """The rows at (n,) places, perhaps with other labels."""
@@ -100,7 +102,7 @@ def listing_of(channel: Channel, rows: LabelledRows, locate: Locate, readers: st
     labels, blanks = _blanks(rows.labels, options.blank)
     given = rows.patients if rows.patients is not None else [""] * len(ids)
     patients = [person or name for person, name in zip(given, ids, strict=True)]
-    if channel.options.images:
+    if channel.options.images and not rows.anonymous:
         patients = fill_patients(given, ids, paths)
     return Listing(
         labels.names,

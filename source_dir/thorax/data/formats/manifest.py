@@ -12,11 +12,22 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel, ReadOptions, nearest, shortened
 from thorax.data.formats.label_values import Labels
-from thorax.data.formats.manifest_labels import about, class_names, labels_of, named_labels, numbers_of
+from thorax.data.formats.manifest_labels import (
+    about,
+    are_texts,
+    class_names,
+    labels_of,
+    named_labels,
+    numbers_of,
+    text_labels,
+)
 from thorax.data.formats.registry import DataFormat
+from thorax.data.formats.table import LABELS_COLUMNS
 from thorax.data.formats.words import counted
 from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
@@ -55,7 +66,14 @@ class Manifest(DataFormat):
                     )
         refs = [_place(channel, str(row[image]), f"{file} line {line}") for line, row in zip(lines, rows, strict=True)]
         places = channel.locate(refs, file, lines)
-        if len(labels) > 1:
+        uncertain = None
+        if len(labels) == 1 and are_texts([row[labels[0]] for row in rows]):
+            found = text_labels([row[labels[0]] for row in rows], channel.options)
+            kept = np.flatnonzero(~np.isnan(found.targets).any(axis=1) | (not found.exclusive))
+            found, notes = found.take(kept), [*notes, *found.notes]
+            names, targets, exclusive, uncertain = found.names, found.targets, found.exclusive, found.uncertain
+            rows, places = [rows[n] for n in kept], [places[n] for n in kept]
+        elif len(labels) > 1:
             names, targets, exclusive = named_labels(rows, labels)
         else:
             names, targets, exclusive = _of_one(file, lines, rows, labels[0], channel.options)
@@ -64,7 +82,17 @@ class Manifest(DataFormat):
         paths = channel.paths(places)
         given = ["" if row.get(person) is None else str(row[person]).strip() for row in rows]
         patients = fill_patients(given, places, paths)
-        return Listing(names, places, FileColumn(paths), targets, patients, exclusive, notes=tuple(notes))
+        return Listing(
+            names,
+            places,
+            FileColumn(paths),
+            targets,
+            patients,
+            exclusive,
+            notes=tuple(notes),
+            unnamed=0.0,
+            uncertain=uncertain,
+        )
 
 
 def _of_one(
@@ -170,7 +198,7 @@ def _attributes(
         if name != IMAGE
         and not patient_column([name])
         and not name.endswith("-metadata")
-        and numbers_of(value) is not None
+        and (numbers_of(value) is not None or (name.lower() in LABELS_COLUMNS and are_texts([value])))
     ]
     labels = [name for name in labels if about(row, name).get("type") != VERIFICATION] or labels
     one_each = [{str(about(row, name).get("class-name")) for row in rows if name in row} - {"None"} for name in labels]

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from thorax.data.formats.channel import ReadOptions
+from thorax.data.formats.label_texts import from_texts
 from thorax.data.formats.label_values import MANY, Labels, Where, from_bits, from_classes
+from thorax.data.formats.names import check_spellings
+from thorax.data.formats.table_labels import TableLabels
 from thorax.errors import ThoraxError
 
 
@@ -55,6 +58,7 @@ def class_names(file: Path, rows: Sequence[dict[str, Any]], label: str) -> dict[
                 raise ThoraxError(f"{file}: {key!r} in {label}-metadata is no class index") from None
             if names.setdefault(index, str(name)) != str(name):
                 raise ThoraxError(f"{file}: class {index} is called {names[index]} and {name} in {label}-metadata")
+    check_spellings(names.values(), f"{file}: {label}-metadata")
     return names
 
 
@@ -123,9 +127,23 @@ def about(row: dict[str, Any], label: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def are_texts(values: Sequence[Any]) -> bool:
+    """Whether a label's values are names: texts that are no numbers, or lists of them."""
+    texts = [text for value in values for text in (value if isinstance(value, list) else [value])]
+    return bool(texts) and all(isinstance(t, str) for t in texts) and any(numbers_of(value) is None for value in values)
+
+
+def text_labels(values: Sequence[Any], options: ReadOptions) -> TableLabels:
+    """Labels that are names, as in a table: "PNEUMONIA", "Mass|Edema" or ["Mass", "Edema"]."""
+    texts = ["|".join(value) if isinstance(value, list) else value for value in values]
+    lists = any(isinstance(value, list) for value in values)
+    return from_texts(texts, options.table.blank, True if lists else options.table.multi_label)
+
+
 def named_labels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Labels:
     """Of several attributes that each stand for one class, as Rekognition writes them: an image has the classes whose
     attributes it has; exactly one on each image makes them exclusive."""
     names = tuple(str(next(about(row, label)["class-name"] for row in rows if label in row)) for label in labels)
+    check_spellings(names, "the manifest")
     targets = np.array([[float(label in row) for label in labels] for row in rows], np.float32)
     return Labels(names, targets, bool((targets.sum(axis=1) == 1).all()))

@@ -25,10 +25,17 @@ class MimicCxr(PublishedSet):
     what = "MIMIC-CXR's metadata"
     table: ClassVar = re.compile(r"mimic-cxr-[\d.]+-metadata\.csv(\.gz)?")
     columns: ClassVar = ("dicom_id", *STUDY)
+    image_column: ClassVar = "dicom_id"
 
     def frame(self, channel: Channel) -> Frame:
-        """An image a row, with its study's labels and its part; labels of CheXpert's labeler go before NegBio's."""
+        """An image a row."""
         metadata = channel.only(self.files(channel), "MIMIC-CXR metadata tables")
+        about = ("dicom_id", *STUDY, "ViewPosition", *(name for name, _ in channel.options.table.conditions))
+        return Frame.read(metadata, only=about)
+
+    def with_labels(self, channel: Channel, frame: Frame) -> Frame:
+        """With its study's labels and its part; labels of CheXpert's labeler go before NegBio's."""
+        metadata = frame.files[0]
         found = {
             kind: next((path for path in sorted(metadata.parent.glob(f"mimic-cxr-*-{kind}.csv*"))), None)
             for kind in ("chexpert", "negbio", "split")
@@ -38,8 +45,6 @@ class MimicCxr(PublishedSet):
             raise ThoraxError(
                 f"{metadata.parent} has no labels beside {metadata.name}: mimic-cxr-2.0.0-chexpert.csv.gz"
             )
-        about = ("dicom_id", *STUDY, "ViewPosition", *(name for name, _ in channel.options.table.conditions))
-        frame = Frame.read(metadata, only=about)
         count = len(frame)
         frame, lacking = frame.joined(Frame.read(labels), STUDY)
         if lacking:

@@ -49,6 +49,18 @@ def place_of(name: str, names: Sequence[str], what: str) -> int | None:
     return found[0] if found else None
 
 
+def check_spellings(names: Iterable[str], where: str) -> None:
+    """Raises ThoraxError where two of these labels are one name in two spellings; `where` is the place of them."""
+    first: dict[str, str] = {}
+    for name in names:
+        plain = key(name) or name
+        if (other := first.setdefault(plain, name)) is not name:
+            raise ThoraxError(
+                f"{where} has the labels {other!r} and {name!r}, which differ in case, spaces and signs only; make them"
+                " one"
+            )
+
+
 def resolved(wanted: Iterable[str], names: Sequence[str], what: str) -> list[str]:
     """The wanted names as `names` writes them; those that are not among them as they are."""
     places = [(name, place_of(name, names, what)) for name in wanted]

@@ -50,6 +50,7 @@ class Nih(PublishedSet):
     help = "NIH ChestX-ray14 as published: Data_Entry_2017.csv, the official lists and the images"
     what = "the NIH table"
     table: ClassVar = re.compile(r".*\.csv(\.gz)?", re.IGNORECASE)
+    image_column: ClassVar = "Image Index"
 
     def files(self, channel: Channel) -> list[str]:
         """The published table; the relabelled ones where there is no other, or `label_columns` asks for them."""

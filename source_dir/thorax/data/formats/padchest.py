@@ -36,6 +36,7 @@ class PadChest(PublishedSet):
     what = "PadChest's table"
     table: ClassVar = re.compile(r"padchest.*\.csv(\.gz)?", re.IGNORECASE)
     columns: ClassVar = ("ImageID", "PatientID", "StudyID", "Projection", "Labels")
+    image_column: ClassVar = "ImageID"
 
     def frame(self, channel: Channel) -> Frame:
         file = channel.only(self.files(channel), "PadChest tables")
@@ -49,7 +50,7 @@ class PadChest(PublishedSet):
         items = {text: [name for name in found[text] if name not in no_finding_known] for text in found}
         kept = np.array([n for n, text in enumerate(lists) if items[text]], np.int64)
         notes = _left_out(lists, items)
-        frame = frame.take(kept)
+        frame = frame.take(kept) if len(kept) < len(frame) else frame
         texts = {text: "|".join(name for name in names if name != NORMAL) for text, names in items.items()}
         labels = replace(from_texts([texts[text] for text in frame.need("Labels")], "negative", True), notes=())
         patients, studies = frame.need("PatientID"), frame.need("StudyID")

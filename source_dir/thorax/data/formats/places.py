@@ -44,6 +44,7 @@ def by_name(channel: Channel, names: Sequence[str], *, stems: bool = False) -> t
         first = places.setdefault(name, path)
         if path in (f"{first.partition('/')[0]}/{first}", f"{channel.folder.name}/{first}"):
             copies += 1
+            channel.explained.add(path)
         elif first != path:
             if posixpath.dirname(first) == posixpath.dirname(path):
                 raise ThoraxError(f"{name} is there as {first} and as {path} in {channel.folder}; leave one of them")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from abc import abstractmethod
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
+from thorax.data.decoders import EXTENSIONS
 from thorax.data.formats.channel import Channel
 from thorax.data.formats.frame import Frame
 from thorax.data.formats.labelled import LabelledRows, Locate, listing_of
@@ -28,12 +30,14 @@ class PublishedSet(DataFormat):
     Attributes:
         table: what the set's tables are called.
         columns: columns that all of them have.
+        image_column: the one that names the image.
         readers: the rule for several rows of one image, unless the user says another.
     """
 
     owns_folders = True
     table: ClassVar[re.Pattern[str]]
     columns: ClassVar[tuple[str, ...]]
+    image_column: ClassVar[str]
     readers: ClassVar[str] = "auto"
 
     def files(self, channel: Channel) -> list[str]:
@@ -63,10 +67,30 @@ class PublishedSet(DataFormat):
         Raises:
             ThoraxError: a column is missing, a value means nothing, an image is there twice, or none is there.
         """
-        frame = self.frame(channel).filtered(channel.options.table.conditions)
+        frame = self.frame(channel)
+        named = frame.get(self.image_column) or ()
+        frame = self.with_labels(channel, frame).filtered(channel.options.table.conditions)
         rows = self.rows(channel, frame)
         rows.notes = (*frame.notes, *rows.notes)
-        return listing_of(channel, rows, self.locate(channel), self.readers)
+        listing = listing_of(channel, rows, self.locate(channel), self.readers)
+        self._explain(channel, named)
+        return listing
+
+    def _explain(self, channel: Channel, named: Sequence[str]) -> None:
+        """Images that the tables name and that are in no sample were left out with a line of the set's own."""
+        if rest := channel.everything - channel.used - channel.explained if channel.options.images else ():
+            used = {self.image_key(path) for path in channel.used}
+            without = {self.image_key(name) for name in named} - used
+            channel.explained.update(path for path in rest if self.image_key(path) in without)
+
+    def image_key(self, path: str) -> str:
+        """What the path of an image and its name in a table have in common: the file's name without its ending."""
+        stem, ending = posixpath.splitext(posixpath.basename(path.strip()))
+        return stem if ending.lower() in EXTENSIONS else stem + ending
+
+    def with_labels(self, channel: Channel, frame: Frame) -> Frame:
+        """The rows with what other tables of the set say of them."""
+        return frame
 
     def frame(self, channel: Channel) -> Frame:
         """The rows of the set's tables."""

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
-from thorax.data.formats.channel import KINDS, Channel, ReadOptions
+from thorax.data.decoders import kinds
+from thorax.data.formats.channel import Channel, ReadOptions
 from thorax.data.formats.coco import Coco
 from thorax.data.formats.folders import Folders
 from thorax.data.formats.lst import Lst
@@ -120,7 +121,7 @@ def _detected(channel: Channel) -> DataFormat:
         )
     raise ThoraxError(
         f"no known format in {channel.folder}, which holds {channel.inventory()}; "
-        f"expected a folder of images ({KINDS}) per class, or one .csv with a path column "
+        f"expected a folder of images ({kinds()}) per class, or one .csv with a path column "
         "(or .parquet, .lst, .rec, .manifest, .tar, NIH's Data_Entry_2017.csv, COCO's annotations/*.json)"
     )
 

@@ -29,6 +29,7 @@ class Rsna(PublishedSet):
     what = "RSNA's table"
     table: ClassVar = re.compile(r"stage_2_train_labels\.csv(\.gz)?", re.IGNORECASE)
     columns: ClassVar = ("patientId", "Target")
+    image_column: ClassVar = "patientId"
     readers: ClassVar = "any"
 
     def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
@@ -43,8 +44,7 @@ class Rsna(PublishedSet):
         else:
             labels = from_columns(["Pneumonia"], [frame.need("Target")], frame)
         ids = frame.need("patientId")
-        notes = ["RSNA's patientId is one for each image: patients with several images are not known as such"]
-        return LabelledRows(frame, ids, labels, ids, notes=notes, unnamed=unnamed)
+        return LabelledRows(frame, ids, labels, unnamed=unnamed, anonymous=True)  # a patientId for each image
 
     def locate(self, channel: Channel) -> Locate:
         return lambda rows: by_name(channel, rows.images, stems=True)

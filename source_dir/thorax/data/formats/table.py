@@ -22,11 +22,12 @@ from thorax.data.formats.names import key
 from thorax.data.formats.published_sets import ALL
 from thorax.data.formats.registry import IMAGES, DataFormat
 from thorax.data.formats.table_labels import TableLabels
+from thorax.data.formats.table_options import TableOptions
+from thorax.data.patients import PATIENT_NAMES
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
 
 PATH_COLUMNS = ("path", "file", "image", "filename", "image_path", "file_path", "file_name")
-PATIENT_COLUMNS = ("patient", "patient_id", "subject_id")
 STUDY_COLUMNS = ("study", "study_id")
 LABELS_COLUMNS = ("labels", "label")
 SPLIT_COLUMNS = ("split", "official_split", "part")
@@ -58,12 +59,11 @@ class LabelTable(DataFormat):
         """
         options = channel.options.table
         file = channel.only(self.files(channel), "tables")
-        frame = Frame.read(file).filtered(options.conditions)
+        frame = Frame.read(file)
+        named = frame.get(options.path_column, *PATH_COLUMNS) or ()
+        frame = frame.filtered(options.conditions)
         columns = _Columns(frame, channel)
-        images = [
-            f"{options.path_prefix}{path.strip()}{options.path_suffix}" if path.strip() else ""
-            for path in columns.paths
-        ]
+        images = [_image(path, options) for path in columns.paths]
         rows = LabelledRows(frame, images, columns.labels())
         rows.patients = None if columns.patients is None else [person.strip() for person in columns.patients]
         rows.studies = _studies(columns.studies, rows.patients)
@@ -79,7 +79,15 @@ class LabelTable(DataFormat):
                 return list(found.images), []
             return channel.locate(found.images, file, found.frame.lines.tolist(), below=("", "images/")), []
 
-        return listing_of(channel, rows, locate)
+        listing = listing_of(channel, rows, locate)
+        more = len(named) > len(listing.ids)
+        left_out = {_image(path, options) for path in named}.difference(listing.ids) if more else ()
+        channel.explained.update(place for image in left_out for place in (image, f"images/{image}"))
+        return listing
+
+
+def _image(path: str, options: TableOptions) -> str:
+    return f"{options.path_prefix}{path.strip()}{options.path_suffix}" if path.strip() else ""
 
 
 class _Columns:
@@ -95,7 +103,7 @@ class _Columns:
                 f" {', '.join(frame.columns)}; name it by path_column"
             )
         self.paths = paths
-        self.patients = self._column(options.patient_column, "patient_column", PATIENT_COLUMNS)
+        self.patients = self._column(options.patient_column, "patient_column", PATIENT_NAMES)
         self.studies = self._column(options.study_column, "study_column", STUDY_COLUMNS)
         self.split = self._column(options.split_column, "split_column", SPLIT_COLUMNS)
         self.texts = None if options.label_columns else frame.get(*LABELS_COLUMNS)
@@ -126,7 +134,7 @@ class _Columns:
     def _meanings(self) -> set[str]:
         """Keys of the columns that mean something else than a label."""
         options = self.options
-        usual = (*PATH_COLUMNS, *PATIENT_COLUMNS, *STUDY_COLUMNS, *SPLIT_COLUMNS, *OTHER_COLUMNS)
+        usual = (*PATH_COLUMNS, *PATIENT_NAMES, *STUDY_COLUMNS, *SPLIT_COLUMNS, *OTHER_COLUMNS)
         about = (name for names in COLUMNS.values() for name in names)
         given = (options.path_column, options.patient_column, options.study_column, options.split_column)
         return {key(name) for name in (*usual, *about, *given, *(name for name, _ in options.conditions))}

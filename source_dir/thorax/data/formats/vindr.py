@@ -33,6 +33,7 @@ class VinDr(PublishedSet):
     what = "VinDr-CXR's tables"
     table: ClassVar = re.compile(r"(train|image_labels_train|image_labels_test)\.csv(\.gz)?", re.IGNORECASE)
     columns: ClassVar = ("image_id",)
+    image_column: ClassVar = "image_id"
     readers: ClassVar = "majority"
 
     def knows(self, header: Set[str]) -> bool:
@@ -46,9 +47,7 @@ class VinDr(PublishedSet):
         else:
             frame, labels = _of_columns(frame)
             parts = [("test" if "test" in frame.files[k].name.lower() else "train") for k in frame.which]
-        ids = frame.need("image_id")
-        notes = ["patients are not published: each image counts as a patient of its own"]
-        return LabelledRows(frame, ids, labels, ids, None, parts, notes=notes)
+        return LabelledRows(frame, frame.need("image_id"), labels, parts=parts, anonymous=True)
 
     def locate(self, channel: Channel) -> Locate:
         return lambda rows: by_name(channel, rows.images, stems=True)
