@@ -36,9 +36,9 @@ def main() -> None:
     )
     p.add_argument("--network", default="resnet18", help="default: resnet18")
     p.add_argument("--size", type=int, default=224, help="pixels a side that the network sees (default: 224)")
-    p.add_argument("--count", type=int, default=256, metavar="N", help="images of a round (default: 256)")
+    p.add_argument("--count", type=int, default=512, metavar="N", help="images of a round (default: 512)")
     p.add_argument("--batch", type=int, default=32, help="images of a forward pass (default: 32)")
-    p.add_argument("--workers", type=int, default=1, help="processes that read images, on both sides (default: 1)")
+    p.add_argument("--workers", type=int, help="processes that read images, on both sides (default: one for four CPUs)")
     p.add_argument("--threads", type=int, metavar="N", help="CPUs to use, on both sides (default: all)")
     p.add_argument("--seconds", type=float, default=40, help="for all rounds, about (default: 40)")
     p.add_argument("--float32", action="store_true", help="ours by torch in float32, not optimized")
@@ -56,6 +56,7 @@ def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
     from thorax.serving.classifier import Classifier
 
     cpus = a.threads or free_cpus()
+    workers = max(1, cpus // 4) if a.workers is None else a.workers
     bundle(scratch / "model", a.network, a.size)
     if not a.float32:
         quantize(scratch / "model", folder)
@@ -78,11 +79,11 @@ def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
     def ours() -> np.ndarray:
         partial = scratch / "partial"
         partial.unlink(missing_ok=True)
-        return score_all(classifier, images, partial, {}, BatchOptions(a.batch, a.workers, cpus))[0]
+        return score_all(classifier, images, partial, {}, BatchOptions(a.batch, workers, cpus))[0]
 
     def plain(threads: int) -> np.ndarray:
         torch.set_num_threads(threads)
-        loader: Any = DataLoader(plain_images, batch_size=a.batch, num_workers=a.workers)
+        loader: Any = DataLoader(plain_images, batch_size=a.batch, num_workers=workers)
         with torch.inference_mode():
             return torch.cat([plain_net(x).sigmoid() for x, _ in loader]).numpy()
 
@@ -90,7 +91,7 @@ def measure(folder: Path, scratch: Path, a: argparse.Namespace) -> Row:
     best = min((1, cpus), key=lambda threads: timed(lambda: plain(threads)))  # threads that wait for each other cost
     one, other = alternate(ours, lambda: plain(best), seconds=a.seconds, warm=0)
     what = (
-        f"Scoring {len(images)} images, {a.network}, {a.size} px, {cpus} CPU(s), {a.workers} worker(s),"
+        f"Scoring {len(images)} images, {a.network}, {a.size} px, {cpus} CPU(s), {workers} worker(s),"
         f" {classifier.engine} {classifier.precision}"
     )
     note = f"largest difference of a probability {difference:.4f}, {machine()}"
