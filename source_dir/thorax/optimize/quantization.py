@@ -46,7 +46,7 @@ def quantized(model: Any, x: np.ndarray, float_layers: Sequence[str] = ()) -> An
         model.clone(),
         nncf.Dataset([image[None] for image in x]),
         subset_size=len(x),
-        preset=nncf.QuantizationPreset.MIXED,
+        preset=nncf.QuantizationPreset.PERFORMANCE,
         ignored_scope=ignored,
         fast_bias_correction=False,  # of each layer by itself: the largest difference is a third larger
     )
