@@ -5,8 +5,8 @@
 The plain way: TorchServe with SageMaker's PyTorch toolkit, as AWS's image starts it, and the toolkit's own model_fn (a
 traced network, float32), predict_fn and output_fn; its input_fn reads no JPEG, so that one is a plain Pillow one.
 Its workers and threads are tried, and the ratios are against the best of them; its default is shown beside. Ours is at
-its default, on a bundle after `thorax optimize` (--float32: without). With random weights, of which only the time is looked
-at, int8 is accepted whatever its answers are. Both run at once, each idle while the other is asked.
+its default, on a bundle after `thorax optimize` (--float32: without); of random weights only the time is looked at,
+and int8 is accepted whatever its answers are. Both run at once, each idle while the other is asked.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ def predict_folder(
     network, device = classifier.bundle.network, classifier.device
     print(f"{len(images)} images, {network}; {classifier.choice}", flush=True)
     partial = out.with_name(f"{out.name}.partial")
-    workers = options.workers if options.workers is not None else max(1, cpus // 4)
+    default = max(1, cpus - 1) if device == "cuda" else cpus // 4  # fewer than 4 CPUs: the threads take turns
+    workers = default if options.workers is None else options.workers
     how = replace(options, batch=batch, workers=workers, threads=1 if device == "cuda" else options.threads or cpus)
     probabilities, unreadable = score_all(classifier, images, partial, identity, how)
     kept = np.flatnonzero(~np.isnan(probabilities).any(axis=1))

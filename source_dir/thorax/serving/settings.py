@@ -91,9 +91,8 @@ class ServerSettings:
     def placed(self, gpu: bool, cpus: float | None = None) -> ServerSettings:
         """The settings with numbers for workers, threads and max_batch.
 
-        The free CPUs (or a replica's share of them) are shared out: on a CPU up to four forward passes run at once, each
-        on its part of the CPUs: threads of one pass wait for each other, which on a busy machine costs more than it
-        gains.
+        The free CPUs, or a replica's share of them, are shared out: up to four forward passes run at once, each on its
+        part of the CPUs. Threads of one pass wait for each other, which on a busy machine costs more than it gains.
         """
         share = max(1, int(cpus) if cpus else free_cpus())
         workers = self.workers or (1 if gpu else min(4, max(1, share // (self.threads or 1))))

@@ -101,7 +101,13 @@ class _Probe:
             return Choice(engine)
         told = {f"{name} {precision}": make for (name, precision), make in makers.items()}
         remembered = Remembered(
-            (self.bundle.version, self.bundle.preprocessing.fingerprint(), gpu_name(), *astuple(self.request), *sorted(told))
+            (
+                self.bundle.version,
+                self.bundle.preprocessing.fingerprint(),
+                gpu_name(),
+                *astuple(self.request),
+                *sorted(told),
+            )
         )
         if (rates := remembered.get()) and (best := max(rates, key=lambda name: rates[name])) in told:
             return Choice(told[best](), rates)

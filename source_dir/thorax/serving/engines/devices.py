@@ -9,7 +9,7 @@ from thorax.machine import may_have_gpu
 if TYPE_CHECKING:
     import torch
 
-#: Images of one forward pass by default, on a CPU and on a GPU: of a classifier and a server, and of a folder's batches.
+#: Images of one forward pass by default, on a CPU and on a GPU: served ones, and those of a folder.
 SERVED, SCORED = (16, 64), (32, 128)
 
 
