@@ -72,8 +72,8 @@ def _many(native: Path, folder: Path) -> Path:
     """The images TIMES times, by links."""
     for k in range(TIMES):
         for image in native.glob("*/*"):
-            (folder / image.parent.name / str(k)).mkdir(parents=True, exist_ok=True)
-            (folder / image.parent.name / str(k) / image.name).symlink_to(image.resolve())
+            (folder / image.parent.name).mkdir(parents=True, exist_ok=True)
+            (folder / image.parent.name / f"{image.stem}-{k}{image.suffix}").symlink_to(image.resolve())
     return folder
 
 

@@ -1,12 +1,12 @@
 """Answering images over HTTP: our app against the plain way, same weights, same cores, in turn.
 
-    python bench/serving.py [--images DIR] [--bundle DIR] [--network resnet18] [--rounds N]
+    python bench/serving.py [--images DIR] [--bundle DIR] [--network resnet18] [--seconds S]
 
 The plain way: TorchServe with SageMaker's PyTorch toolkit, as AWS's image starts it, and the toolkit's own model_fn (a
 traced network, float32), predict_fn and output_fn; its input_fn reads no JPEG, so that one is a plain Pillow one.
 Its workers and threads are tried, and the ratios are against the best of them; its default is shown beside. Ours is at
-its default, on a bundle after `thorax optimize` (--float32: without). Both run at once, each idle while the other is
-asked.
+its default, on a bundle after `thorax optimize` (--float32: without); of random weights only the time is looked at,
+and int8 is accepted whatever its answers are. Both run at once, each idle while the other is asked.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import fair
 from bench import ROOT, prepare
 from load import Asked, Timed, run
 
@@ -67,13 +68,13 @@ def main() -> None:
         help="pixels a side of the images, and of a network with random weights (default: 224)",
     )
     p.add_argument(
-        "--single", type=int, default=60, metavar="N", help="requests of one client, each round (default: 60)"
+        "--single", type=int, default=30, metavar="N", help="requests of one client, each round (default: 30)"
     )
     p.add_argument(
-        "--many", type=int, default=200, metavar="N", help="requests of all clients together, each round (default: 200)"
+        "--many", type=int, default=96, metavar="N", help="requests of all clients together, each round (default: 96)"
     )
     p.add_argument("--clients", type=int, default=16)
-    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--seconds", type=float, default=50, help="for all rounds, about; at least 3 (default: 50)")
     p.add_argument("--float32", action="store_true", help="ours by torch in float32, not optimized")
     p.add_argument("--no-peer", action="store_true", help="only our own times")
     a = p.parse_args()
@@ -128,7 +129,7 @@ def measure(model: Path, bodies: list[bytes], scratch: Path, a: argparse.Namespa
             check(other, bodies, exact, within=0.02, probability=lambda value: 1 / (1 + np.exp(-np.ravel(value)[0])))
             rounds = [
                 (run(port, single, 1), run(other, single, 1), run(port, many, a.clients), run(other, many, a.clients))
-                for _ in range(a.rounds)
+                for _ in fair.rounds(a.seconds)
             ]
     yield (f"{network}: TorchServe's start", "", f"{slow:.1f}", "", "")
     yield ratio(f"{network}: 1 client, p50, ms", rounds, 0, lambda t: t.percentile(50), ">= 3")
@@ -137,32 +138,28 @@ def measure(model: Path, bodies: list[bytes], scratch: Path, a: argparse.Namespa
     difference = float(np.abs(expected - exact).max())
     yield (
         (
-            f"{offline.choice}; largest difference to float32 {difference:.4f}; {cores()} core(s), load"
-            f" {os.getloadavg()[0]:.1f}, torch {torch.__version__}; medians of {a.rounds} rounds"
+            f"{offline.choice}; largest difference to float32 {difference:.4f}; {fair.machine()}; medians of"
+            f" {len(rounds)} rounds"
         ),
     )
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def peer_settings() -> list[tuple[int, int]]:
     """(workers, threads) of TorchServe that are tried; 0 is its default: a worker a core, each with all threads."""
-    n = cores()
+    n = fair.cores()
     return sorted({(0, 0), (n, 1), (1, n), (max(1, n // 2), 2)})
 
 
 def ratio(what: str, rounds: list[Any], at: int, value: Any, target: str, more: bool = False) -> tuple[str, ...]:
-    """A line: medians of ours and the peer's, and the median of the rounds' ratios, above 1 where ours is better."""
+    """A line: medians of ours and the peer's, and fair.ratio of the rounds, above 1 where ours is better."""
 
     def of(timed: Timed) -> float:
         return float(value(timed))
 
     pairs = [(of(row[at]), of(row[at + 1])) for row in rounds]
     better = [(one / other if more else other / one) for one, other in pairs]
-    spread = f"{median(better):.1f} ({min(better):.1f}..{max(better):.1f})"
-    return what, f"{median(x for x, _ in pairs):.1f}", f"{median(y for _, y in pairs):.1f}", spread, target
+    ours, theirs = (f"{median(side):.1f}" for side in zip(*pairs, strict=True))
+    return what, ours, theirs, fair.ratio(better), target
 
 
 def check(

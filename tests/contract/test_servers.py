@@ -16,12 +16,14 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import numpy as np
 import psutil
 import pytest
 import requests
 
 import images
 from hosting import Asked, free_port, server, thirty, tiny_bundle
+from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
 from thorax.serving.pipeline import answer
 
@@ -248,9 +250,34 @@ def test_the_toolkits_handler(bundle, classifier, monkeypatch):
 # --- other servers
 
 
+@pytest.fixture(params=["as trained", "int8"])
+def served(request, bundle, tmp_path):
+    """(A bundle, its classifier): as it was trained, and after `thorax optimize` with its OpenVINO."""
+    if request.param == "as trained":
+        return bundle, Classifier.load(bundle)
+    pytest.importorskip("nncf", reason="nncf is in the extra optimize")
+    from thorax.optimize import acceptance
+    from thorax.optimize.bundles import optimize
+    from thorax.optimize.examples import Examples
+
+    folder = tmp_path / "model"
+    shutil.copytree(bundle, folder)
+    loaded = Bundle.load(folder)
+    pixels = np.random.default_rng(0).integers(0, 256, (36, 32, 32), np.uint8)
+    targets = (np.arange(24 * len(loaded.labels)).reshape(24, -1) % 5 % 2).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:  # the answers of a random network may move: servers give the same
+        for name in acceptance.LIMITS:
+            patch.setitem(acceptance.LIMITS, name, 1.0)
+        optimize(loaded, Examples(pixels[:12], pixels[12:], targets), say=lambda text: None)
+    classifier = Classifier.load(folder)
+    assert (classifier.engine, classifier.precision) == ("openvino", "int8")
+    return folder, classifier
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("java"), reason="TorchServe needs Java 17")
-def test_torchserve(bundle, classifier):
+def test_torchserve(served):
+    bundle, classifier = served
     for module in ("ts", "model_archiver", "sagemaker_pytorch_serving_container"):
         pytest.importorskip(module)
     with server(bundle, "torchserve", ready=120) as (address, process):
@@ -291,7 +318,8 @@ class Adapter(BaseHTTPRequestHandler):
 
 
 @pytest.mark.slow
-def test_ray_behind_the_adapter_and_alone(bundle, classifier):
+def test_ray_behind_the_adapter_and_alone(served):
+    bundle, classifier = served
     pytest.importorskip("ray")
     with server(bundle, "ray", ready=150, THORAX_REPLICAS="1") as (address, process):
         assert differing(posted(address), classifier) == []
@@ -303,7 +331,8 @@ def test_ray_behind_the_adapter_and_alone(bundle, classifier):
             adapter.shutdown()
             adapter.server_close()
         assert requests.get(f"{address}/ping", timeout=20).json() == {"status": "healthy"}
-        assert requests.get(f"{address}/metadata", timeout=20).json()["model_version"] == classifier.version
+        told = requests.get(f"{address}/metadata", timeout=20).json()
+        assert (told["model_version"], told["precision"]) == (classifier.version, classifier.precision)
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         process.wait(timeout=90)

@@ -279,7 +279,7 @@ def wait_for(address: str, process: subprocess.Popen[str], seconds: float) -> No
                 == 200
             ):
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):  # also where a replica of Ray's is still starting
             pass
         if process.poll() is not None:
             raise AssertionError(f"the server has ended with exit code {process.returncode}")

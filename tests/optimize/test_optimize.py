@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import clean_environment, write_images
+import thorax
+from conftest import TINY, clean_environment, write_images
 from hosting import ROOT, Client
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
@@ -129,7 +130,7 @@ def test_files_that_do_not_fit_are_not_served(int8, data, tmp_path, harm):
 @pytest.mark.parametrize(
     ("network", "side", "channels"),
     [
-        ("resnet18", 40, 3),
+        pytest.param("resnet18", 40, 3, marks=pytest.mark.slow),
         pytest.param("alexnet", 64, 1, marks=pytest.mark.slow),
         pytest.param("densenet121", 33, 1, marks=pytest.mark.slow),
         pytest.param("resnet50", 64, 1, marks=pytest.mark.slow),
@@ -241,6 +242,23 @@ def test_what_is_accepted(other, problems):
     found = acceptance.Figures.of(targets, exact, answers, SPACE, np.array([0.5])).problems()
     assert len(found) == len(problems)
     assert all(text in line for text, line in zip(problems, found, strict=True))
+
+
+def test_optimize_true_quantises_at_the_end_of_a_training(images, data, tmp_path, monkeypatch, capsys):
+    for name in acceptance.LIMITS:  # after one epoch of a few images
+        monkeypatch.setitem(acceptance.LIMITS, name, 1.0)
+    settings = {**TINY, "epochs": "1", "optimize": "true"}
+    result = thorax.train(settings, train=images / "train", validation=data, output=tmp_path)
+    told = capsys.readouterr().out
+    assert "optimized: precision              int8" in told
+    stored = Bundle.load(result.bundle).engine
+    assert stored is not None
+    assert stored.figures["images"] + 10 == len(list(data.glob("*/*.png")))  # of validation, but for a third
+    classifier = Classifier.load(result.bundle)
+    assert (classifier.engine, classifier.precision) == ("openvino", "int8")
+    files = sorted(data.glob("*/*.png"))
+    exact = Classifier.load(result.bundle, engine="torch", precision="float32").predict(files)
+    assert np.abs(classifier.predict(files) - exact).mean() < 0.05
 
 
 def test_help_needs_no_torch():

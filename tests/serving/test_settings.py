@@ -50,7 +50,8 @@ def test_sagemaker_says_what_is_a_batch_job(environment, expected):
     [
         ("MAX_BATCH", "many", "THORAX_MAX_BATCH=many is not a whole number"),
         ("MAX_WAIT_MS", "x", "THORAX_MAX_WAIT_MS=x is not a number"),
-        ("MAX_BATCH", "0", "THORAX_MAX_BATCH=0 must be above 0"),
+        ("MAX_BATCH", "-1", "THORAX_MAX_BATCH=-1 must be 0 or more"),
+        ("MAX_QUEUE", "0", "THORAX_MAX_QUEUE=0 must be above 0"),
         ("TIMEOUT_S", "nan", "THORAX_TIMEOUT_S=nan must be above 0"),
         ("BATCH_JOB", "yes", "THORAX_BATCH_JOB=yes must be true or false"),
         ("WORKERS", "-1", "THORAX_WORKERS=-1 must be 0 or more"),

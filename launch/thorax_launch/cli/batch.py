@@ -149,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="with --local: how --data is read, such as where=Projection=PA (default: as in the bundle's training)",
     )
-    p.add_argument("--batch", type=int, default=32, metavar="N", help="images of one forward pass (default: 32)")
+    p.add_argument("--batch", type=int, metavar="N", help="images of one forward pass (default: 32, on a GPU 128)")
     p.add_argument("--workers", type=int, metavar="N", help="processes that read images ahead (default: by the CPUs)")
     p.add_argument(
         "--threads",

@@ -123,10 +123,10 @@ class Preprocessing:
         """As `tensor`, in numpy: (N, height, width) uint8 -> (N, channels, height, width) float32."""
         x = images.astype(np.float32)[:, None]
         if self.normalization == "image":
-            mean = images.mean(axis=(1, 2), dtype=np.float64)
-            std = np.maximum(images.std(axis=(1, 2), dtype=np.float64), 1.0)
-            x -= mean.astype(np.float32)[:, None, None, None]
-            x /= std.astype(np.float32)[:, None, None, None]
+            rows = x.reshape(len(x), -1)
+            rows -= rows.mean(axis=1, keepdims=True)
+            std = np.sqrt(np.square(rows).mean(axis=1))
+            rows *= np.float32(1) / np.maximum(std, np.float32(1))[:, None]
         else:
             x = (x / np.float32(255) - np.float32(self.mean)) / np.float32(self.std)
         return np.repeat(x, self.channels, axis=1) if self.channels > 1 else x

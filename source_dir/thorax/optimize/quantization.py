@@ -30,19 +30,32 @@ def quantized(model: Any, x: np.ndarray, float_layers: Sequence[str] = ()) -> An
     Args:
         model: an openvino.Model in float32, from (N, C, H, W).
         x: (M, C, H, W) float32 to calibrate on.
-        float_layers: names of layers that stay in float32.
+        float_layers: names of layers that stay in float32, beside the first and the last one.
+
+    Returns:
+        Weights by channel, activations by tensor. The first and the last layer stay in float32: they cost little, and
+        the rounding of images and logits moves the answers most. Each layer's bias is corrected by the mean error that
+        the rounding of all layers before it leaves (Nagel et al. 2019, "Data-free quantization through weight
+        equalization and bias correction").
     """
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    ignored = nncf.IgnoredScope(names=list(float_layers)) if float_layers else None
+    ignored = nncf.IgnoredScope(names=sorted({*ends(model), *float_layers}))
     return nncf.quantize(
         model.clone(),
         nncf.Dataset([image[None] for image in x]),
         subset_size=len(x),
-        preset=nncf.QuantizationPreset.MIXED,
+        preset=nncf.QuantizationPreset.PERFORMANCE,
         ignored_scope=ignored,
+        fast_bias_correction=False,  # of each layer by itself: the largest difference is a third larger
     )
+
+
+def ends(model: Any) -> list[str]:
+    """Names of the first and the last layer with weights of a float32 model."""
+    names = [op.get_friendly_name() for op in model.get_ordered_ops() if _weights(op) is not None]
+    return [names[0], names[-1]]
 
 
 def layers_by_harm(model: Any, int8: Any, x: np.ndarray) -> list[str]:

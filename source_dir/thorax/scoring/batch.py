@@ -23,6 +23,7 @@ from thorax.scoring.resumable import score_all
 from thorax.scoring.transform_outputs import read_out_files
 from thorax.serving.bundle import DESCRIPTION, WEIGHTS, Bundle
 from thorax.serving.classifier import Classifier
+from thorax.serving.engines.devices import SCORED, default_batch
 from thorax.tables import check_table, write_table
 
 EXAMPLES = 5
@@ -53,9 +54,8 @@ def predict_folder(
     """
     folder, data, out, options = Path(bundle), Path(data), Path(out), options or BatchOptions()
     check_table(out, "--out")
-    classifier = Classifier.load(
-        folder, engine=options.engine, precision=options.precision, threads=1, batch=options.batch
-    )
+    batch = options.batch or default_batch(SCORED)
+    classifier = Classifier.load(folder, engine=options.engine, precision=options.precision, threads=1, batch=batch)
     space = classifier.bundle.space
     images = images_to_score(data, space, data_format, reading_as_trained(classifier.bundle, options.settings))
     cpus = free_cpus()
@@ -63,15 +63,16 @@ def predict_folder(
         "bundle": _fingerprint(folder),
         "images": images.digest(),
         "data": str(data.resolve()),
-        "batch": options.batch,
+        "batch": batch,
         "precision": classifier.precision,
         "engine": classifier.engine,
     }
     network, device = classifier.bundle.network, classifier.device
     print(f"{len(images)} images, {network}; {classifier.choice}", flush=True)
     partial = out.with_name(f"{out.name}.partial")
-    workers = options.workers if options.workers is not None else max(1, cpus // 4)
-    how = replace(options, workers=workers, threads=1 if device == "cuda" else options.threads or cpus)
+    default = max(1, cpus - 1) if device == "cuda" else cpus // 4  # fewer than 4 CPUs: the threads take turns
+    workers = default if options.workers is None else options.workers
+    how = replace(options, batch=batch, workers=workers, threads=1 if device == "cuda" else options.threads or cpus)
     probabilities, unreadable = score_all(classifier, images, partial, identity, how)
     kept = np.flatnonzero(~np.isnan(probabilities).any(axis=1))
     ids, patients = images.ids, images.patients

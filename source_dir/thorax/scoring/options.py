@@ -57,14 +57,15 @@ class BatchOptions:
     """How many images are read and scored at once.
 
     Attributes:
-        batch: images of one forward pass, at least 1.
-        workers: processes that read images ahead; None is one for four CPUs, 0 reads in this process.
+        batch: images of one forward pass, at least 1; None is 32, on a GPU 128.
+        workers: processes that read images ahead, 0 reads in this process; None is one for four CPUs (none where there
+            are fewer), on a GPU all CPUs but one.
         threads: forward passes at once, each on one CPU; None is all CPUs that are free. On a GPU it is always one.
         precision, engine: see Classifier.
         settings: how images are read, see EvaluationOptions.
     """
 
-    batch: int = 32
+    batch: int | None = None
     workers: int | None = None
     threads: int | None = None
     precision: str = "auto"
@@ -72,7 +73,11 @@ class BatchOptions:
     settings: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or (self.workers or 0) < 0 or (self.threads is not None and self.threads < 1):
+        if (
+            (self.batch is not None and self.batch < 1)
+            or (self.workers or 0) < 0
+            or (self.threads is not None and self.threads < 1)
+        ):
             raise ThoraxError(
                 f"--batch {self.batch} and --threads {self.threads} must be 1 or more, --workers {self.workers} 0 or"
                 " more"

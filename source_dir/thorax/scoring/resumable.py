@@ -31,7 +31,7 @@ def score_all(
         images: all of them.
         partial: file of the batches that are done; it is left there.
         identity: what makes two runs the same one; another identity in `partial` starts anew.
-        options: see there; workers None is 0 and threads None is 1.
+        options: see there; workers None is 0, threads None is 1 and batch None is the classifier's.
 
     Returns:
         (N, L) float32 probabilities, NaN for images that cannot be read; and why, by their places.
@@ -45,8 +45,9 @@ def score_all(
         for places, rows, reasons in done.batches:
             result[places] = rows
             unreadable |= reasons
-        starts = range(0, len(images), options.batch)
-        left = [np.arange(start, min(start + options.batch, len(images))) for start in starts][len(done.batches) :]
+        size = options.batch or classifier.batch
+        starts = range(0, len(images), size)
+        left = [np.arange(start, min(start + size, len(images))) for start in starts][len(done.batches) :]
         progress = Progress("images", len(images), len(images) - sum(map(len, left)), shown=True, every=15.0)
         reader = ImageDataset(images, classifier.bundle.preprocessing, skip_corrupt=True)
         requests = [BatchRequest(places) for places in left]

@@ -89,7 +89,7 @@ class BundleContents:
             "thresholds": self.thresholds,
             "configuration": self.configuration,
             "split": self.split,
-            "compute": self.compute,
+            **({"compute": self.compute} if self.compute else {}),
             "metrics": self.metrics,
             "calibration": self.calibration,
             "films": self.typical_images,

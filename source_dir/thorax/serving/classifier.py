@@ -17,6 +17,7 @@ from thorax.evaluation import calibration
 from thorax.machine import free_cpus
 from thorax.serving.bundle import Bundle
 from thorax.serving.engines.choice import choose
+from thorax.serving.engines.devices import SERVED, default_batch
 from thorax.serving.engines.engine import EngineRequest
 from thorax.serving.heat_map import HeatMap
 from thorax.serving.image_inputs import ImageInput, as_file
@@ -40,7 +41,7 @@ class Classifier:
             optimize` made and accepted it), float32, bfloat16 or int8.
         threads: threads of one forward pass on a CPU. One is best where several passes run at once, as in
             `predict_each` and in a server: threads of one pass wait for each other.
-        batch: images of one forward pass, at most.
+        batch: images of one forward pass, at most; default: 16, on a GPU 64.
         passes: forward passes that run at once; default: one for each of the free CPUs' `threads`.
 
     Attributes:
@@ -69,9 +70,10 @@ class Classifier:
         engine: str = "auto",
         precision: str = "auto",
         threads: int = 1,
-        batch: int = 16,
+        batch: int | None = None,
         passes: int | None = None,
     ) -> None:
+        batch = default_batch(SERVED, device) if batch is None else batch
         at_once = passes or max(1, free_cpus() // max(1, threads))
         request = EngineRequest(engine, precision, device, threads, at_once, batch)
         self.bundle, self.batch, self.threads = bundle, batch, threads

@@ -61,7 +61,7 @@ def application() -> Any:
             "autoscaling_config": {
                 "min_replicas": wanted.replicas,
                 "max_replicas": wanted.max_replicas,
-                "target_ongoing_requests": settings.max_batch,
+                "target_ongoing_requests": settings.placed(gpus > 0).max_batch,
             }
         }
     return serve.deployment(

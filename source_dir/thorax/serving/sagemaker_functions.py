@@ -30,7 +30,7 @@ def model_fn(model_dir: str, context: Any = None) -> Classifier:
         engine=chosen.engine,
         precision=chosen.precision,
         threads=chosen.threads or 1,
-        batch=chosen.max_batch,
+        batch=chosen.max_batch or None,
     )
 
 

@@ -37,7 +37,7 @@ class Service:
         self.pool = ThreadPoolExecutor(settings.max_queue, thread_name_prefix="request")
         self.batcher = Batcher(
             classifier.score,
-            max_batch=min(settings.max_batch, classifier.largest_pass),
+            max_batch=min(settings.max_batch or classifier.largest_pass, classifier.largest_pass),
             max_wait=settings.max_wait_ms / 1000 if classifier.waits else 0.0,
             workers=max(1, settings.workers),
             on_batch=self.metrics.batch_size.observe,
@@ -125,7 +125,7 @@ class Service:
             "limits": {name: getattr(settings, name) for name in limits},
             "content_types": list(READERS),
             "accepts": list(WRITERS),
-            "batch": settings.max_batch,
+            "batch": settings.max_batch or self.classifier.batch,
             "workers": settings.workers,
             "threads": settings.threads,
         }

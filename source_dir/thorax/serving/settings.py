@@ -10,6 +10,7 @@ from typing import Any
 from thorax import job
 from thorax.errors import ThoraxError, deprecated
 from thorax.machine import free_cpus
+from thorax.serving.engines.devices import SERVED
 
 PREFIX = "THORAX_"
 #: Set to "true" by SageMaker in the container of a batch transform.
@@ -25,7 +26,7 @@ class ServerSettings:
         engine: auto, torch or openvino (see Classifier).
         workers: forward passes that run at once; 0: by the CPUs that are free, 1 on a GPU.
         threads: of the arithmetic of one forward pass; 0: the CPUs that are free, shared by the workers.
-        max_batch: images of one forward pass, at most.
+        max_batch: images of one forward pass, at most; 0: 16, on a GPU 64.
         max_wait_ms: how long a forward pass waits for images that are still being read, at most.
         max_queue: requests that are worked on or wait, at most; more are answered with 429.
         max_request_bytes: size of a request's body, at most; more is answered with 413.
@@ -43,7 +44,7 @@ class ServerSettings:
     engine: str = "auto"
     workers: int = 0
     threads: int = 0
-    max_batch: int = 16
+    max_batch: int = 0
     max_wait_ms: float = 5.0
     max_queue: int = 64
     max_request_bytes: int = 25 * 2**20
@@ -55,10 +56,10 @@ class ServerSettings:
     batch_job: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "max_queue", "max_request_bytes", "max_images", "max_pixels", "timeout_s", "drain_s"):
+        for name in ("max_queue", "max_request_bytes", "max_images", "max_pixels", "timeout_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be above 0")
-        for name in ("workers", "threads", "max_wait_ms"):
+        for name in ("workers", "threads", "max_batch", "max_wait_ms"):
             if not getattr(self, name) >= 0:
                 raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be 0 or more")
         for prefix in self.s3_prefixes:
@@ -88,14 +89,15 @@ class ServerSettings:
         return cls(**{**found, **given})
 
     def placed(self, gpu: bool, cpus: float | None = None) -> ServerSettings:
-        """The settings with numbers for workers and threads: the free CPUs (or a replica's share of them) shared out.
+        """The settings with numbers for workers, threads and max_batch.
 
-        On a CPU up to four forward passes run at once, each on its part of the CPUs: threads of one pass wait for each
-        other, which on a busy machine costs more than it gains.
+        The free CPUs, or a replica's share of them, are shared out: up to four forward passes run at once, each on its
+        part of the CPUs. Threads of one pass wait for each other, which on a busy machine costs more than it gains.
         """
         share = max(1, int(cpus) if cpus else free_cpus())
         workers = self.workers or (1 if gpu else min(4, max(1, share // (self.threads or 1))))
-        return replace(self, workers=workers, threads=self.threads or max(1, share // workers))
+        threads = self.threads or max(1, share // workers)
+        return replace(self, workers=workers, threads=threads, max_batch=self.max_batch or SERVED[gpu])
 
 
 #: Former name of a setting -> its name now.

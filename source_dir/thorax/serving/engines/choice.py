@@ -15,7 +15,7 @@ import numpy as np
 
 from thorax.errors import ThoraxError
 from thorax.serving.engines import table  # noqa: F401  registers the engines
-from thorax.serving.engines.devices import has_gpu
+from thorax.serving.engines.devices import gpu_name, has_gpu
 from thorax.serving.engines.engine import AUTO, ENGINES, Engine, EngineRequest
 from thorax.serving.engines.remembered import Remembered
 
@@ -68,7 +68,7 @@ def choose(bundle: Bundle, request: EngineRequest, references: np.ndarray, proba
     gpu = has_gpu() if request.device is None else request.device.type == "cuda"
     ready = [name for name in ENGINES if not gpu and ENGINES[name].prepared(bundle)]
     names = [request.engine] if request.engine != AUTO else ready or ["torch"]
-    probe = _Probe(bundle, request, references, probabilities)
+    probe = _Probe(bundle, request, references, probabilities, gpu)
     try:
         return probe.fastest(names)
     except ThoraxError as error:  # files that are damaged or stale, or that this CPU computes otherwise
@@ -85,6 +85,8 @@ class _Probe:
     references: np.ndarray
     probabilities: Probabilities
 
+    gpu: bool
+
     def fastest(self, names: list[str]) -> Choice:
         makers = {
             (name, precision): make
@@ -99,15 +101,26 @@ class _Probe:
             return Choice(engine)
         told = {f"{name} {precision}": make for (name, precision), make in makers.items()}
         remembered = Remembered(
-            (self.bundle.version, self.bundle.preprocessing.fingerprint(), *astuple(self.request), *sorted(told))
+            (
+                self.bundle.version,
+                self.bundle.preprocessing.fingerprint(),
+                gpu_name(),
+                *astuple(self.request),
+                *sorted(told),
+            )
         )
         if (rates := remembered.get()) and (best := max(rates, key=lambda name: rates[name])) in told:
             return Choice(told[best](), rates)
         engines = {name: make() for name, make in told.items()}
         safe, notes = self._safe(engines)
-        rates = images_per_second(safe, self.references[: self.request.batch])
+        rates = images_per_second(safe, self._timed_on())
         remembered.keep(rates)
         return Choice(safe[max(rates, key=lambda name: rates[name])], rates, notes)
+
+    def _timed_on(self) -> np.ndarray:
+        """A whole batch on a GPU, which a few images would not fill; on a CPU an image costs the same in any batch."""
+        count = self.request.batch if self.gpu else min(self.request.batch, len(self.references))
+        return np.resize(self.references, (count, *self.references.shape[1:]))
 
     def _check_files(self, engine: Engine) -> None:
         """Raises ThoraxError where an engine of the bundle's files computes something else here."""
@@ -137,8 +150,10 @@ class _Probe:
 
 
 def images_per_second(engines: dict[str, Engine], images: np.ndarray) -> dict[str, float]:
-    """Of each engine, in turn, by its best round; each has made a first pass before."""
+    """Of each engine, in turn, by its best round; each makes a first pass at this size, which does not count."""
     best = dict.fromkeys(engines, float("inf"))
+    for engine in engines.values():
+        engine.logits(images)
     end = time.perf_counter() + SECONDS
     for k in range(ROUNDS):
         for name, engine in engines.items():

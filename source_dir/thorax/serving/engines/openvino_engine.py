@@ -76,12 +76,11 @@ class OpenVinoEngine:
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """(N, L) float32 of prepared images (N, height, width) uint8."""
-        x = self._preprocessing.array(images)
         rows, begin = [], 0
         for size in self._sizes:
-            while len(x) - begin >= size:
-                part = np.ascontiguousarray(x[begin : begin + size])
-                rows.append(self._request(size).infer([part], share_inputs=True)[0].copy())
+            while len(images) - begin >= size:
+                x = np.ascontiguousarray(self._preprocessing.array(images[begin : begin + size]))
+                rows.append(self._request(size).infer([x], share_inputs=True)[0].copy())
                 begin += size
         return np.concatenate(rows)
 

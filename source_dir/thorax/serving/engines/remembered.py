@@ -26,8 +26,8 @@ class Remembered:
         machine = [cpu_model(), free_cpus(), platform.machine(), *map(_version, ("torch", "openvino"))]
         digest = hashlib.sha256(json.dumps([*map(str, facts), *map(str, machine)]).encode()).hexdigest()
         env = job.environment()
-        home = Path(env.get("HOME") or "/nonexistent") / ".cache" / "thorax"
-        self._file = Path(env.get("THORAX_CACHE") or home) / f"engine-{digest[:16]}.json"
+        folder = env.get("THORAX_CACHE") or job.cache_folder(env) or "/nonexistent"
+        self._file = Path(folder) / f"engine-{digest[:16]}.json"
 
     def get(self) -> dict[str, float]:
         """Images per second by "engine precision", as measured then; empty where nothing is remembered."""
