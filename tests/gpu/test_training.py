@@ -140,7 +140,7 @@ def test_a_step_never_waits_for_the_gpu(cuda, make, precision, optimizer):
 
 def test_a_fit_with_workers_ends_and_scores(gpu, make):
     trainer = make(gpu, "bfloat16" if gpu.type == "cuda" else "float32", epochs=2, ema_decay=0.9)
-    trainer.workers = 2
+    trainer.reader.workers = 2
     assert trainer.fit()
     assert len(trainer.state.history) == 2
     assert all(0 <= row["data_wait"] <= 1 and row["train_loss"] > 0 for row in trainer.state.history)
