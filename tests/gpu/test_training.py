@@ -43,12 +43,14 @@ def change_of(trainer) -> tuple[float, torch.Tensor]:
 def test_a_step_of_short_floats_goes_the_way_of_float32(gpu, make, precision):
     settings = {"learning_rate": 1e-2, "image_shape": (1, 64, 64), "batch_size": 16}
     short = make(gpu, precision, **settings)
-    if precision == "float16":  # at its first scale, 65536, a scaler may skip steps
-        short.scaler.load_state_dict({**short.scaler.state_dict(), "scale": 64.0})
+    if precision == "float16":  # at its first scale, 65536, a scaler may skip a step; at a low one gradients vanish
+        short.scaler.load_state_dict({**short.scaler.state_dict(), "scale": 1024.0})
     found, change = change_of(short)
     want, true = change_of(make(gpu, **settings))
     assert found == pytest.approx(want, rel=0.02)
-    assert float(torch.cosine_similarity(change, true, dim=0)) > 0.95
+    # bfloat16 keeps 8 bits and float16 11. Through 18 layers with batch norm at random weights bfloat16's gradient has a
+    # cosine of 0.947 on a CPU; one of another batch has about 0.
+    assert float(torch.cosine_similarity(change, true, dim=0)) > (0.85 if precision == "bfloat16" else 0.95)
     assert float(change.norm()) == pytest.approx(float(true.norm()), rel=0.1)
 
 
