@@ -43,16 +43,20 @@ class RunReader:
         self.streamed = streams(config.streaming, config.balanced_sampler, data.train)
         self.weights = balanced_weights(data.train) if config.balanced_sampler else None
         self.batches: Iterator[Batch] = iter(())
+        self.opened = False
 
     def open(self, epoch: int, step: int) -> None:
-        """Starts to read at a step of an epoch, both from 0; `batches` then gives what is read."""
+        """Starts to read at a step of an epoch, both from 0, unless it has begun; `batches` then gives what is read."""
+        if self.opened:
+            return
+        self.opened = True
         images = _RunDataset(self._training_images(), self.evaluator.dataset(self.data.validation))
         on_gpu = self.hardware.device.type == "cuda"
         self.batches = loader(images, self._requests(epoch, step), self.workers, pin=on_gpu)
 
     def close(self) -> None:
         """Ends the workers."""
-        self.batches = iter(())
+        self.batches, self.opened = iter(()), False
 
     def _training_images(self) -> ImageDataset:
         c, process = self.config, self.hardware.process

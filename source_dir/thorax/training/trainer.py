@@ -134,8 +134,6 @@ class Trainer:
             self.reader.close()
 
     def _run_epochs(self) -> bool:
-        if not self.state.finished:
-            self.reader.open(self.state.epoch, self.state.step)
         while not self.state.finished:
             self.prepare_epoch()
             if not self._train_epoch():
@@ -211,6 +209,7 @@ class Trainer:
         progress = Progress(title, self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds)
         losses = LossLog(s, self.hardware, self.observer)
         self.meter, self.last_save = EpochMeter(time.monotonic()), time.monotonic()
+        self.reader.open(s.epoch, s.step)
         for batch in self._batches():
             due = time.monotonic() - self.last_save > c.checkpoint_minutes * 60
             stop_requested, save_due = distributed.vote(
