@@ -32,7 +32,7 @@ def run(kit: Kit) -> Figures:
     count = 16 * s.batch
     pixels = np.random.default_rng(0).integers(0, 256, (count, s.side, s.side), dtype=np.uint8)
     jpegs = [file.read_bytes() for file in sorted(images.small(kit).glob("*/*"))[: min(count, 4096)]]
-    for batch in sorted({16, s.batch, 2 * s.batch}):
+    for batch in sorted({16, s.batch}):
         classifier = Classifier.load(bundle, device=kit.device, batch=batch)
         window = repeated(kit, lambda c=classifier: c.score(pixels), 0.4)  # type: ignore[misc]
         note = f"{classifier.precision}, uint8 images in memory to probabilities in memory, one thread"

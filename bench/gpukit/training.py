@@ -68,20 +68,19 @@ def a_batch(kit: Kit, train: SampleSet, count: int, side: int) -> Batch:
 
 
 def step(kit: Kit) -> Figures:
-    """From uint8 images in memory to updated weights; peers have theirs ready."""
+    """From uint8 images in memory to updated weights; peers have theirs ready. compile=true is measured from files."""
     s, train = kit.sizes, images_of(images.small(kit))
     for network in s.networks:
         what = f"{network}, {s.side} px, batch {s.batch}"
         yield _our_step(kit, train, what, network=network)
         if network == s.networks[0]:
             yield _our_step(kit, train, what, network=network, augmentation_type="none")
-        for name, work in peers.steps(kit, network):
-            yield Figure(STEP, what, name, repeated(kit, work, 0.5).per_second(s.batch), note="its batch lies ready")
-            del work
-            free()
         if network == s.networks[0]:
-            compiled = kit.device.type == "cuda"
-            yield _our_step(kit, train, what, network=network, compile=compiled)
+            for name, work in peers.steps(kit, network):
+                rate = repeated(kit, work, 0.5).per_second(s.batch)
+                yield Figure(STEP, what, name, rate, note="its batch lies ready")
+                del work
+                free()
             large = f"{network}, {s.side} px, batch {2 * s.batch}"
             yield _our_step(kit, train, large, network=network, batch_size=2 * s.batch)
             yield _our_step(kit, train, what, network=network, deterministic=True)

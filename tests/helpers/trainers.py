@@ -166,12 +166,13 @@ def validated_as(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, epochs: Sequ
     those of the network.
     """
     assert trainer.validation_images.targets[:, 0].tolist() == [0, 0, 1, 1]
-    given, real = iter(epochs), trainer.logits
-    monkeypatch.setattr(
-        trainer,
-        "logits",
-        lambda images: real(images) if trainer.state.finished else np.array(next(given), np.float32)[:, None],
-    )
+    given, real = iter(epochs), trainer.validation_logits
+
+    def logits() -> np.ndarray:
+        real()
+        return np.array(next(given), np.float32)[:, None]
+
+    monkeypatch.setattr(trainer, "validation_logits", logits)
 
 
 def before_each_batch(monkeypatch: pytest.MonkeyPatch, call: Callable[[BatchRequest], object]) -> None:

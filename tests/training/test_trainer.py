@@ -77,7 +77,8 @@ def test_the_loss_decides_where_the_objective_is_undefined(train, tmp_path, monk
     normal = train.subset([0, 1, 2], "validation")
     trainer, _ = a_trainer(train, tmp_path, validation=normal, epochs=3)
     given = iter([0.0, -2.0, -1.0])
-    monkeypatch.setattr(trainer, "logits", lambda images: np.full((3, 1), next(given), np.float32))
+    read = trainer.validation_logits
+    monkeypatch.setattr(trainer, "validation_logits", lambda: np.full_like(read(), next(given)))
     trainer.fit()
     assert all(np.isnan(row["validation_auc"]) for row in trainer.state.history)
     assert trainer.load_best() == 1

@@ -180,22 +180,32 @@ def _failed(problem: str) -> Batch:
     return Batch(nothing, nothing, nothing, nothing, problem=problem)
 
 
-def loader(images: ImageDataset, batches: Iterable[BatchRequest], workers: int, pin: bool = False) -> Iterator[Batch]:
-    """Reads `batches` in order with worker processes; an error in an image arrives as Batch.problem.
+def loader(images: Dataset[Batch], batches: Iterable[BatchRequest], workers: int, pin: bool = False) -> Iterator[Batch]:
+    """Reads `batches` in order with worker processes, which start at once and end with the iterator.
+
+    An error in an image arrives as Batch.problem.
 
     Raises:
         ThoraxError: a worker was killed; torch may also say so outside, see `reading`.
     """
     with reading():
-        yield from DataLoader(
-            images,
-            sampler=batches,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=pin,
-            prefetch_factor=(4 if workers <= 4 else 2) if workers else None,  # whole batches: memory for each
-            worker_init_fn=_start_worker if workers else None,
+        source = iter(
+            DataLoader(
+                images,
+                sampler=batches,
+                batch_size=None,
+                num_workers=workers,
+                pin_memory=pin,
+                prefetch_factor=(4 if workers <= 4 else 2) if workers else None,  # whole batches: memory for each
+                worker_init_fn=_start_worker if workers else None,
+            )
         )
+    return _read(source)
+
+
+def _read(source: Iterator[Batch]) -> Iterator[Batch]:
+    with reading():
+        yield from source
 
 
 @contextmanager

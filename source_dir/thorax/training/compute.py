@@ -23,7 +23,7 @@ from thorax.training.probe import Compute, Probe, Ways
 
 #: A run that sees fewer pixels ends before a measurement would pay: 80 images of 224 px.
 WORTH_MEASURING = 2**22
-#: Seconds that the measurement may take.
+#: Seconds that the measured steps may take, beside each way's first step.
 SECONDS = 1.0
 CACHE = "compute.json"
 
@@ -75,10 +75,12 @@ def _ways(config: TrainingConfig, hardware: Hardware) -> Ways:
     threads = (
         (hardware.threads,) if config.threads else tuple(dict.fromkeys((hardware.threads, -(-hardware.threads // 2))))
     )
+    on_gpu, precisions = hardware.device.type == "cuda", candidates(config.precision_dtype, hardware.device)
     return Ways(
-        precisions=candidates(config.precision_dtype, hardware.device),
+        precisions=precisions,
         layouts=(True, False) if config.channels_last is None else (config.channels_last,),
-        threads=threads if hardware.device.type == "cpu" else (hardware.threads,),
+        threads=(hardware.threads,) if on_gpu else threads,
+        short="bfloat16" if on_gpu and "bfloat16" in precisions else "",
     )
 
 
@@ -130,7 +132,9 @@ def _remembered(
         return Chosen(known, f"remembered in {file}")
     loss = Loss.build(config, data.train.space, data.train, hardware.device)
     targets = torch.from_numpy(data.train.targets[:rows])
-    measured = Probe(net, loss, tuple(config.image_shape), targets, hardware.device).measure(ways, SECONDS)
+    device = hardware.device
+    probe = Probe(net, loss, tuple(config.image_shape), targets, device, whole=device.type == "cuda")
+    measured = probe.measure(ways, SECONDS)
     if file is not None:
         _write(file, key, measured.compute)
     return Chosen(measured.compute, measured.figures)

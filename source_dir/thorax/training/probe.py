@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from thorax.models.timing import best_times, fastest, timed
+from thorax.models.timing import MARGIN, Clock, best_times, fastest, timed
 from thorax.training.inputs import Hardware
 from thorax.training.losses import Loss
 from thorax.training.precision import autocast
@@ -56,11 +56,16 @@ class Compute:
 
 @dataclass(frozen=True)
 class Ways:
-    """What may be chosen of each, the usual first. float32 is the reference where it is among the precisions."""
+    """What may be chosen of each, the usual first. float32 is the reference where it is among the precisions.
+
+    Attributes:
+        short: the precision that is taken where none is faster by more than noise; empty: the usual one.
+    """
 
     precisions: tuple[str, ...]
     layouts: tuple[bool, ...]
     threads: tuple[int, ...]
+    short: str = ""
 
     @property
     def usual(self) -> Compute:
@@ -90,6 +95,8 @@ class Probe:
         shape: (channels, height, width) of an image.
         targets: (n, L) float32 of as many images as the run has in a forward pass.
         device: where it is measured.
+        whole: each step has all images in full size, which a GPU's kernels need to be told apart.
+        clock: what the time is read from.
     """
 
     net: nn.Module
@@ -97,18 +104,22 @@ class Probe:
     shape: tuple[int, ...]
     targets: torch.Tensor
     device: torch.device
+    whole: bool = False
+    clock: Clock = time.perf_counter
 
     def measure(self, ways: Ways, seconds: float) -> Measurement:
         """Takes the fastest threads, then precision, then layout; each only where it is faster by more than noise.
 
-        Weights, batch norm statistics, torch's random numbers and its threads are as before.
+        A step's first run does not count: it loads libraries, makes a GPU's context and chooses kernels. Weights, batch
+        norm statistics, torch's random numbers and its threads are as before.
 
         Args:
-            seconds: about as long as it may take; steps have fewer and smaller images where they would be too long.
+            seconds: about as long as the timed steps may take; they have fewer and smaller images where they would be
+                too long, but for `whole`.
         """
-        start = time.perf_counter()
+        start = self.clock()
         with _undisturbed(self.device):
-            rows, halvings = self._size(ways.usual, seconds / _STEPS)
+            rows, halvings = (len(self.targets), 0) if self.whole else self._size(ways.usual, seconds / _STEPS)
             while True:
                 trial = _Trial(self, ways.usual, rows, halvings)
                 try:
@@ -118,25 +129,34 @@ class Probe:
                     if rows == 1:
                         raise
                     rows //= 2
-        return Measurement(trial.best, trial.figures(time.perf_counter() - start))
+        return Measurement(trial.best, trial.figures(self.clock() - start))
 
     def _size(self, way: Compute, seconds: float) -> tuple[int, int]:
-        """Images of a step, and how often their sides are halved, so that a step takes about `seconds`."""
+        """Images of a step, and how often their sides are halved, so that a step takes at most about `seconds`.
+
+        From small to large by the clock: what a step takes beside its images is not counted once for each of them.
+        """
         rows, (height, width) = len(self.targets), self.shape[1:]
         smallest = max(64, getattr(getattr(self.net, "spec", None), "smallest_side", 32))
-        halvings = max(0, (min(height, width) // smallest).bit_length() - 1)
-        least = min(2, rows)
+        size = min(2, rows), max(0, (min(height, width) // smallest).bit_length() - 1)
         try:
-            small = _Step(self, way, least, halvings)
-            small()
+            took = self._once(way, size)
         except (AssertionError, RuntimeError, ValueError):  # a network of one size alone
-            halvings = 0
-            small = _Step(self, way, least, halvings)
-            small()
-        each = timed(small) / least  # of an image at the smallest size
-        while halvings and each * least * 4 < seconds:
-            halvings, each = halvings - 1, each * 4
-        return max(least, min(rows, int(seconds / each))), halvings
+            size = size[0], 0
+            took = self._once(way, size)
+        while took < seconds / 2 and size != (rows, 0):
+            larger = (size[0], size[1] - 1) if size[1] else (min(2 * size[0], rows), 0)
+            took = self._once(way, larger)
+            if took > seconds:
+                break
+            size = larger
+        return size
+
+    def _once(self, way: Compute, size: tuple[int, int]) -> float:
+        """Seconds of a step that has run once before."""
+        step = _Step(self, way, *size)
+        step()
+        return timed(step, self.clock)
 
 
 class _Step:
@@ -186,15 +206,18 @@ class _Trial:
     seen: list[tuple[Compute, str]] = field(default_factory=list)
     speed: float = 0.0
     fastest: _Step | None = None
+    rule: str = ""
+    first_steps: float = 0.0
 
     def run(self, ways: Ways, seconds: float) -> None:
         """One choice after the other, each in `seconds`."""
         self.compete([replace(self.best, threads=n) for n in ways.threads[1:]], seconds)
-        self.compete([replace(self.best, precision=name) for name in ways.precisions[1:]], seconds)
+        self.compete([replace(self.best, precision=name) for name in ways.precisions[1:]], seconds, ways.short)
         self.compete([replace(self.best, channels_last=layout) for layout in ways.layouts[1:]], seconds)
 
-    def compete(self, others: list[Compute], seconds: float) -> None:
-        """Times ways against the best so far; the fastest that is safe is the new best."""
+    def compete(self, others: list[Compute], seconds: float, short: str = "") -> None:
+        """Times ways against the best so far, or against the one in precision `short`; the fastest that is safe is the
+        new best."""
         if not others:
             return
         steps = {self.best: self.fastest or self._step(self.best)}
@@ -211,24 +234,31 @@ class _Trial:
                 self.seen.append((way, f"unsafe: {unsafe}"))
             else:
                 steps[way] = step
-        times = best_times({str(way): step for way, step in steps.items()}, seconds)
-        name = fastest(times, str(self.best))
+        times = best_times({str(way): step for way, step in steps.items()}, seconds, clock=self.probe.clock)
+        usual = next((str(way) for way in steps if way.precision == short), str(self.best))
+        name = fastest(times, usual)
+        if short and name == usual != min(times, key=lambda way: times[way]):
+            self.rule = f"; {short} needs less memory and is taken where it is within {MARGIN - 1:.0%} of the fastest"
         self.seen += [(way, f"{self.rows / times[str(way)]:.4g}") for way in steps if str(way) != name]
         self.best = next(way for way in steps if str(way) == name)
         self.speed, self.fastest = self.rows / times[name], steps[self.best]
 
     def _step(self, way: Compute) -> _Step:
         step = _Step(self.probe, way, self.rows, self.halvings)
-        step()
+        self.first_steps += timed(step, self.probe.clock)
         return step
 
     def figures(self, seconds: float) -> str:
-        """`15.8 images/s (float32: 8.4; contiguous: 13.4), measured in 0.9 s on 4 of 32 images at 224 px`."""
+        """`15.8 images/s (float32: 8.4; contiguous: 13.4), measured in 0.9 s on 4 of 32 images at 224 px`.
+
+        The time is all of it; first steps are named where they took more than a tenth.
+        """
         others = "; ".join(f"{way.unlike(self.best)}: {figure}" for way, figure in self.seen)
         height, width = (side >> self.halvings for side in self.probe.shape[1:])
         size = f"{width} px" if width == height else f"{width}x{height} px"
+        first = f", {self.first_steps:.1f} s of them first steps," if self.first_steps > seconds / 10 else ""
         return (
-            f"{self.speed:.4g} images/s ({others}), measured in {seconds:.1f} s on {self.rows} of"
+            f"{self.speed:.4g} images/s ({others}{self.rule}), measured in {seconds:.1f} s{first} on {self.rows} of"
             f" {len(self.probe.targets)} images at {size}"
         )
 
@@ -239,12 +269,18 @@ def _generator() -> torch.Generator:
 
 @contextmanager
 def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Torch's random numbers and threads are as before when the block ends; a GPU's memory is given back."""
-    threads = torch.get_num_threads()
+    """Torch's random numbers and threads are as before when the block ends; a GPU's memory is given back.
+
+    In it cuDNN takes its kernels without trying them: that takes seconds for each way, and the run tries those of the
+    chosen way at its first step.
+    """
+    threads, tries = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
     finally:
         torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = tries
         if device.type == "cuda":
             torch.cuda.empty_cache()

@@ -15,9 +15,8 @@ from torch import nn
 from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.augment import Augmentation, AugmentationRanges
-from thorax.data.loading import Batch, ImageDataset, TrainingBatches, balanced_weights, epoch_order, loader
+from thorax.data.loading import Batch
 from thorax.data.samples import SampleSet
-from thorax.data.streaming import StreamedBatches, streams
 from thorax.errors import ThoraxError
 from thorax.tracking.metric_log import line
 from thorax.tracking.progress import Progress
@@ -29,6 +28,7 @@ from thorax.training.loss_log import LossLog
 from thorax.training.losses import Loss
 from thorax.training.optimizers import build_optimizer, set_rate
 from thorax.training.precision import autocast, scaler
+from thorax.training.reader import RunReader
 from thorax.training.schedules import rate
 from thorax.training.state import State
 from thorax.training.validation import Evaluator, validation_metrics
@@ -68,7 +68,7 @@ class Trainer:
         monitoring: Monitoring,
     ) -> None:
         self.config, self.checkpoints = config, checkpoints
-        self.process, self.device, self.workers = hardware.process, hardware.device, hardware.workers
+        self.process, self.device = hardware.process, hardware.device
         self.hardware, self.preprocessing = hardware, data.preprocessing
         self.train_images, self.validation_images = data.train, data.validation
         self.stop, self.observer, self.log = monitoring.stop, monitoring.observer, monitoring.log
@@ -90,10 +90,9 @@ class Trainer:
         self.loss = Loss.build(config, data.train.space, data.train, self.device)
         self.targets = torch.from_numpy(data.train.targets)
         self.augment = Augmentation(AugmentationRanges.named(config.augmentation_type, config.augmentation_strength))
-        self.order_weights = balanced_weights(data.train) if config.balanced_sampler else None
-        self.streamed = streams(config.streaming, config.balanced_sampler, data.train)
         self.steps_per_epoch = max(1, len(data.train) // self.batch_size)
         self.evaluator = Evaluator(config, data.preprocessing, hardware, self.prepare)
+        self.reader = RunReader(config, data, hardware, self.batch_size, self.evaluator)
         self.meter = EpochMeter(time.monotonic())
         self.last_save = time.monotonic()
         # The context of a step's stage by name: data, copy, augmentation, forward, backward, optimizer or logging.
@@ -121,7 +120,7 @@ class Trainer:
         Raises:
             ThoraxError: the loss is not finite, an image cannot be read, memory or disk ran out.
         """
-        if self.streamed:
+        if self.reader.streamed:
             self._say(
                 f"streaming: shards are read in order, {self.config.shuffle_buffer} images wait in memory to be"
                 " shuffled"
@@ -129,6 +128,12 @@ class Trainer:
         self._resume()
         if self.observer is not None:
             self.observer.start(self.state.global_step, self.steps_per_epoch * self.config.epochs)
+        try:
+            return self._run_epochs()
+        finally:
+            self.reader.close()
+
+    def _run_epochs(self) -> bool:
         while not self.state.finished:
             self.prepare_epoch()
             if not self._train_epoch():
@@ -204,6 +209,7 @@ class Trainer:
         progress = Progress(title, self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds)
         losses = LossLog(s, self.hardware, self.observer)
         self.meter, self.last_save = EpochMeter(time.monotonic()), time.monotonic()
+        self.reader.open(s.epoch, s.step)
         for batch in self._batches():
             due = time.monotonic() - self.last_save > c.checkpoint_minutes * 60
             stop_requested, save_due = distributed.vote(
@@ -223,35 +229,15 @@ class Trainer:
 
     def _batches(self) -> Iterator[Batch]:
         """The epoch's batches from the state's step on, with the time spent waiting for them counted."""
-        images = ImageDataset(
-            self.train_images,
-            self.preprocessing,
-            seed=self.config.seed,
-            random_crop=self.config.augmentation_type != "none",
-            rank=self.process.rank,
-            world_size=self.process.world_size,
-            skip_corrupt=self.config.skip_corrupt,
-        )
-        source = iter(loader(images, self._order(), self.workers, pin=self.device.type == "cuda"))
-        while True:
+        for _ in range(self.state.step, self.steps_per_epoch):
             with self.stage("data"):
                 start = time.monotonic()
-                batch = next(source, None)
+                batch = next(self.reader.batches)
                 self.meter.waited += time.monotonic() - start
-            if batch is None:
-                return
             if batch.problem:
                 raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
             self.corrupt.update(self.train_images.samples[i].id for i in batch.corrupt)
             yield batch
-
-    def _order(self) -> TrainingBatches:
-        c, images, epoch, step = self.config, self.train_images, self.state.epoch, self.state.step
-        if not self.streamed:
-            order = epoch_order(len(images), c.seed, epoch, self.order_weights)
-            return TrainingBatches(order, self.batch_size, epoch, step)
-        rank, world_size = self.process.rank, self.process.world_size
-        return StreamedBatches(images, self.batch_size, c.shuffle_buffer, c.seed, epoch, step, rank, world_size)
 
     # -- One step ----------------------------------------------------------------------------------------------------
 
@@ -339,7 +325,7 @@ class Trainer:
         seconds = max(time.monotonic() - self.meter.started, 1e-9)
         if not c.sync_batchnorm:  # each process has statistics of its own images; the main one's are kept
             distributed.share_buffers(self.eval_model, self.process)
-        logits = self.logits(self.validation_images)
+        logits = self.validation_logits()
         if np.isnan(logits).any(axis=1).all() and not self.corrupt:
             raise ThoraxError(
                 f"the network has no finite output on any validation image after epoch {s.epoch + 1}; lower"
@@ -369,7 +355,7 @@ class Trainer:
         if row["data_wait"] > 0.05:
             self._say(
                 f"warning: {row['data_wait'] * 100:.0f} % of the time was spent waiting for images; raise num_workers"
-                f" (now {self.workers}), or store the images near their training size"
+                f" (now {self.reader.workers}), or store the images near their training size"
             )
 
     # -- Scoring ---------------------------------------------------------------------------------------------------
@@ -389,6 +375,10 @@ class Trainer:
         best = distributed.from_main(self.checkpoints.load_best, self.process)
         self.eval_model.load_state_dict(best["model"])
         return int(best["epoch"])
+
+    def validation_logits(self) -> np.ndarray:
+        """The logits of the validation images at the end of an epoch, which were read ahead."""
+        return self.evaluator.logits(self.eval_model, self.validation_images, ahead=self.reader.batches)
 
     def logits(self, images: SampleSet, view: int = 0) -> np.ndarray:
         """(N, L) float32 logits of every image of the part by the scored network, see Evaluator.logits."""

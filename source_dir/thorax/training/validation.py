@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from thorax.config import TrainingConfig
 from thorax.data.images import Preprocessing
-from thorax.data.loading import EvaluationBatches, ImageDataset, loader
+from thorax.data.loading import Batch, EvaluationBatches, ImageDataset, loader
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.evaluation.metrics import epoch_metrics
@@ -39,25 +40,38 @@ class Evaluator:
         self.config, self.preprocessing, self.hardware, self.prepare = config, preprocessing, hardware, prepare
         self.corrupt: set[str] = set()
 
+    def requests(self, images: SampleSet, view: int = 0) -> EvaluationBatches:
+        """What this process reads of a part."""
+        c, process = self.config, self.hardware.process
+        size = max(1, c.batch_size // process.local_world_size // c.accumulation_steps)
+        return EvaluationBatches(len(images), size, process.rank, process.world_size, view)
+
+    def dataset(self, images: SampleSet, view: int = 0) -> ImageDataset:
+        """What reads them."""
+        c = self.config
+        return ImageDataset(images, self.preprocessing, seed=c.seed, random_crop=view > 0, skip_corrupt=c.skip_corrupt)
+
     @torch.no_grad()
-    def logits(self, net: nn.Module, images: SampleSet, view: int = 0) -> np.ndarray:
+    def logits(
+        self, net: nn.Module, images: SampleSet, view: int = 0, ahead: Iterator[Batch] | None = None
+    ) -> np.ndarray:
         """(N, L) float32 logits of every image of the part, in its order, in every process; each image scored once.
 
         View 0 is the image as served; others are augmented as in training. Rows of corrupt images are NaN (only with
         skip_corrupt).
 
+        Args:
+            ahead: gives the batches of `requests` where they are being read already; so many are taken.
+
         Raises:
             ThoraxError: an image cannot be read.
         """
-        c, process, device = self.config, self.hardware.process, self.hardware.device
+        process, device, requests = self.hardware.process, self.hardware.device, self.requests(images, view)
         net.eval()
-        size = max(1, c.batch_size // process.local_world_size // c.accumulation_steps)
-        batches = EvaluationBatches(len(images), size, process.rank, process.world_size, view)
-        source = ImageDataset(
-            images, self.preprocessing, seed=c.seed, random_crop=view > 0, skip_corrupt=c.skip_corrupt
-        )
+        if ahead is None:
+            ahead = loader(self.dataset(images, view), requests, self.hardware.workers, pin=device.type == "cuda")
         indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(images.space.outputs)), np.float32)]
-        for batch in loader(source, batches, self.hardware.workers, pin=device.type == "cuda"):
+        for batch in islice(ahead, len(requests)):
             if batch.problem:
                 raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
             x = self.prepare(batch.images.to(device, non_blocking=True), batch.draws.to(device) if view else None)
