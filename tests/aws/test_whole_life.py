@@ -22,6 +22,7 @@ import requests
 import images
 import lambda_stand_ins
 from hosting import server, tiny_bundle
+from sagemaker_stand_in import failed
 from thorax.serving.classifier import Classifier
 from thorax_launch.cli import batch, delete, predict, train, tune
 from thorax_launch.sagemaker.package import packed, source_files
@@ -87,7 +88,9 @@ def transform_ends(aws: Any, address: str) -> None:
     """SageMaker's part in a batch transform: every image below the prefix to the container, its answer beside it."""
 
     def describe(asked: dict[str, Any]) -> dict[str, Any]:
-        job = aws.sent("CreateTransformJob")[0]
+        if not (sent := aws.sent("CreateTransformJob")):
+            raise failed("ValidationException", "Could not find transform job")
+        job = sent[0]
         listed = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
         to = job["TransformOutput"]["S3OutputPath"].removeprefix(f"s3://{BUCKET}/")
         headers = {"Content-Type": job["TransformInput"]["ContentType"], "Accept": job["TransformOutput"]["Accept"]}

@@ -15,7 +15,6 @@ from thorax.dataset.__main__ import STOPPED, run
 from thorax.dataset.arguments import add_command, parser
 from thorax_launch.cli.flags import guarded
 from thorax_launch.hyperparameters import meaning
-from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import uploads
 
 #: Commands that read images in any format.
@@ -43,6 +42,7 @@ def _as_recipe(args: argparse.Namespace) -> argparse.Namespace:
     if not getattr(args, "recipe", None):
         return args
     from thorax.data.formats.read_settings import NAMES  # late: --help imports no numpy
+    from thorax_launch.recipe import Recipe  # yaml: not for --help
 
     said = {meaning(name): value for name, value in Recipe.load(args.recipe).hyperparameters.items()}
     given = {meaning(setting.partition("=")[0]) for setting in args.set} | ({"labels"} if args.labels else set())
