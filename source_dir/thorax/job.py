@@ -40,6 +40,11 @@ CHANNELS = {
 }
 
 
+def set_if_missing(name: str, value: str) -> None:
+    """Sets an environment variable of this process that a library reads, where nobody has set it."""
+    os.environ.setdefault(name, value)
+
+
 def environment() -> Mapping[str, str]:
     """The process's environment; nothing else in source_dir/ reads it."""
     return os.environ

@@ -96,7 +96,7 @@ def test_a_step_goes_through_its_stages_by_name(train, tmp_path):
     trainer, record = a_trainer(train, tmp_path, epochs=1, accumulation_steps=2)
     trainer.fit()
     part = ["augmentation", "forward", "backward"]
-    assert record.stages == ["data", "copy", *part, *part, "optimizer", "logging"] * 4 + ["data"]
+    assert record.stages == ["data", "copy", *part, *part, "optimizer", "logging"] * 4
 
 
 # -- Rates ---------------------------------------------------------------------------------------------------------

@@ -114,7 +114,9 @@ class Checkpoints:
         return None
 
     def _check_identity(self, file: Path, saved: dict[str, Any]) -> None:
-        saved, now = TrainingConfig().identity() | saved, self.identity  # a hyperparameter that is newer: its default
+        now = self.identity
+        newer = {name: value for name, value in TrainingConfig().identity().items() if name in now}
+        saved = newer | saved  # a hyperparameter that the checkpoint's version did not have is at its default there
         other = [f"{k}={saved.get(k)} there, {now.get(k)} here" for k in {**now, **saved} if saved.get(k) != now.get(k)]
         if other:
             named = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
+
+from thorax.job import set_if_missing
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def gpu_kernels(tf32: bool, device: torch.device, deterministic: bool = False) -
     before = cudnn.benchmark, cudnn.allow_tf32, torch.get_float32_matmul_precision(), filling.fill_uninitialized_memory
     mode = torch.get_deterministic_debug_mode()
     if deterministic:  # read by cuBLAS at its first product; two buffers of 4 MiB for each size of work
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        set_if_missing("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         cudnn.benchmark, cudnn.allow_tf32 = not deterministic, tf32
         torch.set_float32_matmul_precision("high" if tf32 else "highest")

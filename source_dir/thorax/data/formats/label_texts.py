@@ -49,7 +49,8 @@ def from_texts(texts: Sequence[str], blank: str = "auto", multi_label: bool | No
     names, merged = _spellings(split, counts)
     lists = {text: list(dict.fromkeys(_renamed(item, names) for item in items)) for text, items in split.items()}
     missing = {text for text, items in lists.items() if _is_missing(items, lists)}
-    exclusive = not multi_label and _are_classes([items for text, items in lists.items() if text not in missing])
+    classes = _are_classes([items for text, items in lists.items() if text not in missing])
+    exclusive = classes and not multi_label
     if exclusive and blank == "negative" and any(missing):
         exclusive = False
     unknown = {
@@ -58,7 +59,7 @@ def from_texts(texts: Sequence[str], blank: str = "auto", multi_label: bool | No
         if exclusive or blank == "unknown" or (blank == "auto" and text.strip() and lists[text])
     }
     found = sorted({_plain(item) for text, items in lists.items() if text not in missing for item in items})
-    labels = tuple(name for name in found if exclusive or name.casefold() not in NEGATIVE_NAMES)
+    labels = tuple(name for name in found if classes or name.casefold() not in NEGATIVE_NAMES)
     rows = _rows(lists, labels, missing, unknown)
     place = {text: n for n, text in enumerate(lists)}
     which = [place[text] for text in texts]
