@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -33,7 +34,11 @@ def test_each_set_is_found_and_trains(tmp_path, name, capsys):
     quick = {"augmentation_type": "none", "bootstrap_samples": 0, "num_workers": 0, "threshold_views": 0}
     result = thorax.train({**tiny, **quick, **given}, train=tmp_path / "set", output=tmp_path / "out")
     assert result.bundle.is_dir()
-    assert "task: " in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "task: " in text
+    if name == "mimic_cxr":  # two views a study, 15 studies
+        assert re.search(r"^validation by study \(mean\): \d+ studies of \d+ patients", text, re.MULTILINE), text
+        assert result.metrics["test by study (mean)"]["n"] == 2
 
 
 @pytest.mark.parametrize("parent", [False, True])
