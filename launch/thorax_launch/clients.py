@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import re
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -117,6 +118,7 @@ class EndpointClient:
 
         self.name, self._session = name, session or boto3
         self._later: AsyncEndpoint | None = None
+        self._looks = threading.Lock()  # boto3's sessions make clients for one thread at a time
         try:
             self._client = (session or boto3).client(
                 "sagemaker-runtime", config=Config(read_timeout=70, retries={"total_max_attempts": 1})
@@ -127,23 +129,27 @@ class EndpointClient:
     def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        attributes = {"CustomAttributes": options} if options else {}
+        attributes, later = {"CustomAttributes": options} if options else {}, self._later
         try:
-            if self._later:
-                return self._later.send(body, content_type, accept, attributes)
+            if later:
+                return later.send(body, content_type, accept, attributes)
             response = self._client.invoke_endpoint(
                 EndpointName=self.name, Body=body, ContentType=content_type, Accept=accept, **attributes
             )
             return Response(200, response["Body"].read())
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ValidationError" and not self._later:
-                self._later = AsyncEndpoint.found(self.name, self._session)
-                if self._later:
-                    self.limit = self._later.limit
-                    return self.send(body, content_type, accept, options)
+            if error.response["Error"]["Code"] == "ValidationError" and not later and self._is_asynchronous():
+                return self.send(body, content_type, accept, options)
             return self._refusal(error.response)
         except BotoCoreError as error:
             raise ThoraxError(f"endpoint {self.name}: {error}") from None
+
+    def _is_asynchronous(self) -> bool:
+        """Whether it is asked by way of S3 from now on; of several threads that were refused, one asks AWS."""
+        with self._looks:
+            if not self._later and (found := AsyncEndpoint.found(self.name, self._session)):
+                self._later, self.limit = found, found.limit
+            return self._later is not None
 
     def _refusal(self, response: Any) -> Response:
         """The model's own error, a busy endpoint or a request that is too large, as a server responds; others raise."""

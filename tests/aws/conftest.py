@@ -77,6 +77,7 @@ class Aws:
         if isinstance(fault, Exception):
             raise fault
         status, code, words = fault
+        request.url = "https://refused.invalid/"  # else moto, which botocore calls too, does what is refused here
         if service in ("iam", "sts"):
             words = f"<ErrorResponse><Error><Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>"
             return AWSResponse(request.url, status, {}, _Raw(words.encode()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,21 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def endpoint(aws: Any, whole: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def refused_late() -> list[threading.Barrier]:
+    """With a barrier in it, as many questions as that takes are waited for; one is refused then, the others once that
+    one has been asked by way of S3.
+    """
+    return []
+
+
+@pytest.fixture
+def endpoint(aws: Any, whole: Path, refused_late: list[threading.Barrier], monkeypatch: pytest.MonkeyPatch) -> Any:
     """An asynchronous endpoint `chest`; what it was asked, with the images' places."""
     monkeypatch.setattr("thorax_launch.async_endpoint.FIRST_LOOK", 0.0)
     classifier, asked = Classifier.load(whole, threads=1), []
+    by_way_of_s3 = threading.Event()
+    s3 = aws.client("s3")  # one for all threads of the server, whose calls are not the scripts'
+    s3.meta.events.unregister("provide-client-params", aws.write_down)
     config = {"OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/thorax/chest/async/", "KmsKeyId": "alias/films"}}
     aws.answers["DescribeEndpoint"] = lambda _: {
         "EndpointName": "chest",
@@ -39,17 +51,19 @@ def endpoint(aws: Any, whole: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def respond(method: str, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
         if not path.endswith("/async-invocations"):
+            for barrier in refused_late:
+                if barrier.wait(60):
+                    by_way_of_s3.wait(60)
             return lambda_stand_ins.aws_error(400, "ValidationError", Message="Endpoint chest is asynchronous")
         place = headers["X-Amzn-SageMaker-InputLocation"]
         key = place.removeprefix(f"s3://{BUCKET}/")
         asked.append(key)
-        known, s3 = list(aws.calls), aws.client("s3")
+        by_way_of_s3.set()
         image = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         accept = headers.get("X-Amzn-SageMaker-Accept", headers.get("Accept"))
         reply = answer(classifier, RawRequest(image, headers["X-Amzn-SageMaker-Content-Type"], accept))
         number, folder = key.rpartition("/")[2], "async" if reply.status == 200 else "async-failed"
         s3.put_object(Bucket=BUCKET, Key=f"thorax/chest/{folder}/{number}.out", Body=reply.body)
-        aws.calls[:] = known
         where = {
             "X-Amzn-SageMaker-OutputLocation": f"s3://{BUCKET}/thorax/chest/async/{number}.out",
             "X-Amzn-SageMaker-FailureLocation": f"s3://{BUCKET}/thorax/chest/async-failed/{number}.out",
@@ -86,6 +100,15 @@ def test_an_image_is_answered_by_way_of_s3(
     assert len(endpoint) == 3
     assert all(put["SSEKMSKeyId"] == "alias/films" for put in aws.sent("PutObject"))
     assert left(aws) == []  # the images are taken away
+
+
+def test_images_that_are_refused_late_are_asked_by_way_of_s3_too(
+    aws: Any, endpoint: list[str], refused_late: list[threading.Barrier], tmp_path: Path, capsys: Capture
+) -> None:
+    shelf = images.folders(tmp_path / "x", NORMAL=["a.png", "b.png"], PNEUMONIA=["c.png"])
+    refused_late.append(threading.Barrier(3))
+    assert predict.main(["chest", str(shelf), "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(endpoint) == 3
 
 
 def test_a_folder_becomes_the_table_and_a_second_call_asks_what_is_missing(

@@ -256,6 +256,16 @@ def test_a_job_that_is_refused_leaves_no_model(aws: Any, light: Path, capsys: Ca
     assert aws.client("sagemaker").list_models()["Models"] == []
 
 
+def test_a_refusal_takes_no_model_from_a_job_of_that_name(aws: Any, light: Path, capsys: Capture) -> None:
+    put_one(aws)
+    words = [str(light), "--data", "s3://films/test", "--out", "t.csv", "--job-name", "one", *PLACE]
+    assert batch.main(words) == 0
+    aws.faults["CreateTransformJob"] = [(400, "ResourceLimitExceeded", "is 0")]
+    assert batch.main([*words, "--instance-count", "2"]) == 1
+    assert "CreateTransformJob: ResourceLimitExceeded" in capsys.readouterr().err
+    assert "DeleteModel" not in aws.operations
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

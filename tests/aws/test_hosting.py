@@ -15,6 +15,7 @@ from thorax_launch.cli import delete
 from thorax_launch.options import TransformOptions
 from thorax_launch.sagemaker import hosting
 from thorax_launch.sagemaker.hosting import HostingSpec, TransformPlace
+from thorax_launch.sagemaker.requests import tags
 from thorax_launch.settings import AwsSettings
 
 TAGS = [{"Key": "project", "Value": "thorax"}, {"Key": "recipe", "Value": "demo"}]
@@ -159,7 +160,12 @@ def test_what_aws_would_refuse(work: Any, message: str, offline: Path) -> None:
 
 def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
     session = boto3.Session(region_name="eu-central-1")
-    for request in stack(SPEC, PLAIN):
+    marked = tags(PLAIN)
+    for request in (
+        hosting.model(SPEC, PLAIN, marked),
+        hosting.endpoint_config(SPEC, PLAIN, marked),
+        hosting.endpoint(SPEC, marked),
+    ):
         request.send(session)
     scaling = session.client("application-autoscaling")
     for call, arguments in hosting.autoscaling(SPEC, 1, 3, 60.0):

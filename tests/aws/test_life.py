@@ -279,11 +279,6 @@ QUOTA = (
             (400, "ResourceLimitExceeded", QUOTA),
             "https://eu-central-1.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas",
         ),
-        (
-            "CreateTrainingJob",
-            (400, "ResourceInUse", "Training job names must be unique"),
-            "the name one is taken by a job with another request (Completed): give another --job-name",
-        ),
         ("CreateTrainingJob", (400, "ThrottlingException", "Rate exceeded"), "AWS is busy; it was tried ten times"),
         (
             "CreateTrainingJob",
@@ -307,6 +302,15 @@ def test_what_aws_refuses_is_one_line(
     assert lines[-1].startswith("error: ")
     assert message in lines[-1]
     assert sum(line.startswith("error: ") for line in lines) == 1
+
+
+def test_a_name_that_another_job_has_is_refused(aws: Any, few: Path, capsys: Capture) -> None:
+    assert train.main(job(few)) == 0
+    aws.faults["CreateTrainingJob"] = [(400, "ResourceInUse", "Training job names must be unique")]
+    assert train.main([*job(few), "--max-hours", "7"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    said = "the name one is taken by a job with another request (Completed): give another --job-name"
+    assert error.startswith(f"error: {said}")
 
 
 def test_throttling_is_waited_for(aws: Any, few: Path, capsys: Capture) -> None:

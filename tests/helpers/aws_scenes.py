@@ -55,8 +55,12 @@ def an_endpoint(stand_in: StandIn) -> None:
     ):
         stand_in.call(f"Create{call}", {f"{call}Name": "chest-0", "Tags": TAGS, **more})
     stand_in.call("CreateEndpoint", {"EndpointName": "chest", "EndpointConfigName": "chest-0", "Tags": TAGS})
-    target = {"ServiceNamespace": "sagemaker", "ResourceId": "endpoint/chest/variant/main"}
-    stand_in.call("RegisterScalableTarget", target)
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/chest/variant/main",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    stand_in.call("RegisterScalableTarget", {**target, "MinCapacity": 1, "MaxCapacity": 2})
 
 
 def everything(stand_in: StandIn) -> None:

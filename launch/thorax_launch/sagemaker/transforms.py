@@ -187,8 +187,7 @@ def _send(transform: Transform, session: Any) -> None:
         send_once(transform.job, name, settings)
     except BaseException as error:
         left = may_have_started(name).removeprefix("; ")
-        refused = isinstance(error, ThoraxError) and "; nothing was started" in str(error)
-        if refused or not _is_there(transform, client(session, "sagemaker")):
+        if not _is_there(transform, client(session, "sagemaker")):
             delete_model(transform)
             left = _NOTHING
         if isinstance(error, KeyboardInterrupt | Terminated):
