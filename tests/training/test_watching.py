@@ -229,9 +229,9 @@ def test_what_is_missing_or_broken_costs_a_line_and_nothing_else(images, tmp_pat
         **keyless,
     )
     assert done.returncode == 0, done.stderr
-    warnings = [
-        line for line in done.stdout.splitlines() if line.startswith("warning: ") and "waiting for images" not in line
-    ]  # a busy machine
+    others = ("waiting for images", "the patient is not known")  # a busy machine, and names that tell no patient
+    lines = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    warnings = [line for line in lines if not any(other in line for other in others)]
     assert len(warnings) == 2, done.stdout
     assert any(line.startswith("warning: W&B cannot be reached") for line in warnings)
     assert any(line.startswith("warning: MLflow failed") for line in warnings)
