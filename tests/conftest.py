@@ -101,7 +101,7 @@ def clean_environment(**more: str) -> dict[str, str]:
         for k, v in os.environ.items()
         if not k.startswith(("SM_", "SAGEMAKER_")) and k not in ("RANK", "WORLD_SIZE")
     }
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {**kept, "OMP_NUM_THREADS": "1", **more}
 
 
 @pytest.fixture(scope="session")

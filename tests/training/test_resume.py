@@ -21,8 +21,8 @@ from runs import equal, history, wait_for_checkpoints, weights
 SETTINGS = {
     "ema_decay": "0.9",
     "dropout": "0.3",
-    "epochs": "3",
-    "batch_size": "2",
+    "epochs": "2",
+    "batch_size": "4",
     "checkpoint_minutes": "0",
     "augmentation_type": "xray",
 }
@@ -51,7 +51,7 @@ def test_kill_9_at_three_random_moments_changes_no_bit(images: Path, whole: Path
     out = tmp_path / "model"
     chosen = random.Random(5)
     kills = 0
-    for target in sorted(chosen.sample(range(1, 55), 3)):  # 3 epochs of 20 steps
+    for target in sorted(chosen.sample(range(1, 18), 3)):  # 2 epochs of 10 steps
         process = start(images, out)
         wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", target)
         time.sleep(chosen.random() * 0.1)
@@ -73,7 +73,7 @@ def test_a_signal_saves_and_ends_cleanly_and_the_same_command_goes_on(
 ) -> None:
     out = tmp_path / "model"
     process = start(images, out)
-    wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", 23)
+    wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", 12)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == (0 if number == signal.SIGTERM else 130)
