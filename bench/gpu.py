@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -28,18 +26,11 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = [str(ROOT / name) for name in ("bench", "source_dir", "launch")]
 sys.path[:0] = PATHS
+from parts import Part, limited, share  # noqa: E402
+
 if TYPE_CHECKING:
     from gpukit.common import Figures, Kit
     from gpukit.report import Outcome
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part: its name, where its function is (module:function), and its seconds, at most."""
-
-    name: str
-    function: str
-    seconds: float
 
 
 #: In the order of their worth, images first: the others read them. Together they fill the default of --minutes; what one
@@ -107,13 +98,6 @@ def whole(a: argparse.Namespace) -> int:
     return int(not report.good)
 
 
-def share(parts: Sequence[Part], left: float) -> float:
-    """Seconds for the first of the parts that are left: its own and what those before it saved; where too little is
-    left for all, as much less for each."""
-    own, later = parts[0].seconds, sum(part.seconds for part in parts[1:])
-    return left - later * min(1.0, left / (own + later))
-
-
 def add_wheels(wheels: Path, site: Path) -> None:
     """Installs what lies in a folder, without the network, for this run alone."""
     files = sorted(str(file) for file in wheels.glob("*.whl"))
@@ -137,32 +121,15 @@ def run_part(part: Part, a: argparse.Namespace, folder: Path, seconds: float) ->
     else:
         words = [__file__, "--part", part.name, "--folder", str(folder), "--device", a.device]
         words += ["--seconds", f"{seconds - 1:.1f}"]  # it ends by itself, and leaves out what does not fit
-        status, reason = limited([sys.executable, *words], seconds + 2, folder / f"{part.name}.log")
+        status, reason = in_process(words, seconds + 2, folder / f"{part.name}.log")
         if (told := folder / f"{part.name}.outcome").is_file():
             status, reason = json.loads(told.read_text(encoding="utf-8"))
     return Outcome(part.name, status, time.monotonic() - began, reason)
 
 
-def limited(words: list[str], seconds: float, log: Path) -> tuple[str, str]:
-    """Runs a process, at most for so long; all that it started ends with it, servers of a session of their own too."""
-    import psutil
-
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:3] + [p for p in sys.path if "site" in p])}
-    with log.open("w", encoding="utf-8") as out:
-        process = psutil.Popen(words, stdout=out, stderr=out, env=environment, start_new_session=True, cwd=ROOT)
-        below: list[psutil.Process] = []
-        try:
-            code = process.wait(seconds)
-        except psutil.TimeoutExpired:
-            code = None
-            below = process.children(recursive=True)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            for one in below:
-                with suppress(psutil.NoSuchProcess):
-                    one.kill()
-            process.wait()
+def in_process(words: list[str], seconds: float, log: Path) -> tuple[str, str]:
+    """(status, reason) of a process that runs at most for so long."""
+    code = limited([sys.executable, *words], seconds, log)
     last = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()][-4:]
     if code is None:
         return "timed out", f"after {seconds:.0f} s; last: {' / '.join(last)}"
@@ -184,7 +151,7 @@ def tests(a: argparse.Namespace, folder: Path, seconds: float) -> tuple[str, str
         words = ["-m", "pytest", "-q", "-m", mark, "-p", "gpukit.testlog", "-p", "no:cacheprovider", *more]
         words += ["--testlog", str(folder / "tests.jsonl"), "tests/gpu"]
         left = seconds * part - (time.monotonic() - began)
-        outcomes.append(limited([sys.executable, *words], left, folder / f"{name}.log"))
+        outcomes.append(in_process(words, left, folder / f"{name}.log"))
         print((folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-6000:], flush=True)
     return next((one for one in outcomes if one[0] != "passed"), outcomes[0])
 
@@ -227,7 +194,7 @@ def guarded(part: Part, a: argparse.Namespace, folder: Path) -> tuple[str, str]:
 def function_of(part: Part) -> Callable[[Kit], Figures]:
     import importlib
 
-    module, _, name = part.function.partition(":")
+    module, _, name = part.what.partition(":")
     found: Callable[[Kit], Figures] = getattr(importlib.import_module(f"gpukit.{module}"), name)
     return found
 

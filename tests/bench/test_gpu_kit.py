@@ -86,7 +86,7 @@ def test_a_part_that_hangs_ends_with_its_servers_and_keeps_what_it_had_measured(
         "print('server', server.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    status, reason = gpu.limited([sys.executable, "-c", program], 3, tmp_path / "log")
+    status, reason = gpu.in_process(["-c", program], 3, tmp_path / "log")
     assert status == "timed out" and "last: server" in reason
     server = int((tmp_path / "log").read_text().split()[1])
     assert not psutil.pid_exists(server) or psutil.Process(server).status() == psutil.STATUS_ZOMBIE

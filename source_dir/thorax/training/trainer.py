@@ -14,13 +14,13 @@ from torch import nn
 
 from thorax import models
 from thorax.config import TrainingConfig
-from thorax.data.augment import Augmentation, AugmentationRanges
 from thorax.data.loading import Batch
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.tracking.metric_log import line
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
+from thorax.training.augmenting import augmentation
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.ema import MovingAverage
 from thorax.training.inputs import Hardware, Monitoring, TrainingData
@@ -89,7 +89,7 @@ class Trainer:
         self.average = MovingAverage(self.net, config.ema_decay) if config.ema_decay else None
         self.loss = Loss.build(config, data.train.space, data.train, self.device)
         self.targets = torch.from_numpy(data.train.targets)
-        self.augment = Augmentation(AugmentationRanges.named(config.augmentation_type, config.augmentation_strength))
+        self.augment = augmentation(config)
         self.steps_per_epoch = max(1, len(data.train) // self.batch_size)
         self.evaluator = Evaluator(config, data.preprocessing, hardware, self.prepare)
         self.reader = RunReader(config, data, hardware, self.batch_size, self.evaluator)
@@ -301,7 +301,8 @@ class Trainer:
     @torch.no_grad()
     def prepare(self, images: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
         """The network's input, augmented by the images' random draws where there are some."""
-        x = self.preprocessing.tensor(images if draws is None else self.augment(images, draws))
+        random = draws is not None and len(draws) > 0
+        x = self.preprocessing.tensor(self.augment(images, draws) if random else images)
         return x.contiguous(memory_format=self.layout)
 
     def _update(self, loss: torch.Tensor) -> None:
