@@ -14,7 +14,7 @@ import thorax
 from conftest import SCRIPT, TINY, options, run
 from runs import equal, weights
 from thorax.data.loading import BatchRequest
-from thorax.training import compute
+from thorax.training import compute, probe
 from trainers import before_each_batch
 
 SETTINGS = {**TINY, "epochs": 1, "dropout": 0.3, "precision_dtype": "auto"}
@@ -34,6 +34,7 @@ def test_a_run_resumed_where_another_choice_is_better_gives_the_same_bits(
     images, tmp_path, monkeypatch, capsys, signals_as_before
 ):
     monkeypatch.setattr(compute, "WORTH_MEASURING", 1)
+    monkeypatch.setattr(probe, "SHORT_RUN", 0.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     given = {"train": images / "train", "test": images / "test"}
     thorax.train(SETTINGS, **given, output=tmp_path / "first")

@@ -301,9 +301,9 @@ class Trainer:
     @torch.no_grad()
     def prepare(self, images: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
         """The network's input, augmented by the images' random draws where there are some."""
-        random = draws is not None and len(draws) > 0
-        x = self.preprocessing.tensor(self.augment(images, draws) if random else images)
-        return x.contiguous(memory_format=self.layout)
+        if draws is not None and len(draws):
+            images = self.augment(images, draws)
+        return self.preprocessing.tensor(images).contiguous(memory_format=self.layout)
 
     def _update(self, loss: torch.Tensor) -> None:
         """Clips the gradients, moves the weights and their average."""
