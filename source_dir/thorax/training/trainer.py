@@ -24,6 +24,7 @@ from thorax.training.augmenting import augmentation
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.ema import MovingAverage
 from thorax.training.inputs import Hardware, Monitoring, TrainingData
+from thorax.training.kernels import first_step
 from thorax.training.loss_log import LossLog
 from thorax.training.losses import Loss
 from thorax.training.optimizers import build_optimizer, set_rate
@@ -94,7 +95,7 @@ class Trainer:
         self.evaluator = Evaluator(config, data.preprocessing, hardware, self.prepare)
         self.reader = RunReader(config, data, hardware, self.batch_size, self.evaluator)
         self.meter = EpochMeter(time.monotonic())
-        self.last_save = time.monotonic()
+        self.last_save, self.first_step = time.monotonic(), True
         # The context of a step's stage by name: data, copy, augmentation, forward, backward, optimizer or logging.
         self.stage: Callable[[str], AbstractContextManager[Any]] = nullcontext
         if self.observer is not None:
@@ -120,6 +121,8 @@ class Trainer:
         Raises:
             ThoraxError: the loss is not finite, an image cannot be read, memory or disk ran out.
         """
+        if self.config.compile:
+            self._say("compile=true: the first step compiles the network, which may take a minute or more")
         if self.reader.streamed:
             self._say(
                 f"streaming: shards are read in order, {self.config.shuffle_buffer} images wait in memory to be"
@@ -222,7 +225,13 @@ class Trainer:
             if save_due:
                 losses.read()
                 self._save()
+            began = time.monotonic()
             self.train_step(batch, losses, progress)
+            if self.first_step:
+                losses.read()
+                if told := first_step(time.monotonic() - began, c.compile, self.device):
+                    self._say(told)
+                self.first_step = False
         losses.read()
         progress.close()
         return True
