@@ -90,7 +90,9 @@ def whole(a: argparse.Namespace) -> int:
         print("; ".join(f"{name} {value}" for name, value in report.machine.items()), flush=True)
         for k, part in enumerate(parts):
             one = run_part(part, a, folder, share(parts[k:], ends - time.monotonic()))
-            print(f"{one.name}: {one.status} in {one.seconds:.0f} s{': ' + one.reason if one.reason else ''}", flush=True)
+            print(
+                f"{one.name}: {one.status} in {one.seconds:.0f} s{': ' + one.reason if one.reason else ''}", flush=True
+            )
             report.add(one, folder)
             report.write(a.out)
     print(report.text())

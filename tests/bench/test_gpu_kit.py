@@ -122,7 +122,9 @@ def test_tests_are_told_as_they_end(gpu, tmp_path):
     told = {test.name.partition("::")[2]: test for test in report.tests}
     status = {"test_good": "passed", "test_bad": "failed", "test_left_out": "skipped", "test_unprepared": "failed"}
     assert len(report.tests) == 4 and {name: test.status for name, test in told.items()} == status
-    assert told["test_bad"].reason.startswith("AssertionError: not one") and "(test_some.py:4)" in told["test_bad"].reason
+    assert (
+        told["test_bad"].reason.startswith("AssertionError: not one") and "(test_some.py:4)" in told["test_bad"].reason
+    )
     assert "assert 1 == 2" in told["test_bad"].text
     assert "no card" in told["test_left_out"].reason and "no images" in told["test_unprepared"].reason
     assert "1 passed, 2 failed, 1 skipped" in report.text()

@@ -66,14 +66,29 @@ class Shared:
 
 
 def measured(
-    cost: Cost, *, first: float = 0.0, whole: bool = False, short: str = "", most: int = 99, clock: Clock | None = None,
-    batches: float = 1e6
+    cost: Cost,
+    *,
+    first: float = 0.0,
+    whole: bool = False,
+    short: str = "",
+    most: int = 99,
+    clock: Clock | None = None,
+    batches: float = 1e6,
 ) -> Measurement:
     """A choice between float32 and bfloat16 and both layouts, on 32 images of 3 x 128 x 128, for a run of so many such
     batches."""
     clock = clock or Clock()
     targets = (torch.arange(32) % 2).to(torch.float32)[:, None]
-    probe = Probe(Timed(clock, cost, first, most), Loss("bce", None, 0.0, 2.0), (3, 128, 128), targets, CPU, batches * FULL, whole, clock)
+    probe = Probe(
+        Timed(clock, cost, first, most),
+        Loss("bce", None, 0.0, 2.0),
+        (3, 128, 128),
+        targets,
+        CPU,
+        batches * FULL,
+        whole,
+        clock,
+    )
     return probe.measure(Ways(("float32", "bfloat16"), (True, False), (1,), short), 1.0)
 
 

@@ -28,7 +28,10 @@ SETTINGS = {
     "augmentation_type": "xray",
 }
 
-TWO = [sys.executable, *"-m torch.distributed.run --standalone --local-addr 127.0.0.1 --nproc-per-node 2".split()]
+TWO = [
+    sys.executable,
+    *["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,9 @@ def test_a_signal_saves_and_ends_cleanly_and_the_same_command_goes_on(
 
 
 @pytest.fixture
-def again(images: Path, signals_as_before: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def again(
+    images: Path, signals_as_before: None, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Runs train_model.py's main in a bundle's folder; exit code, output and errors."""
 
     def ran(out: Path, **settings: str) -> tuple[int, str, str]:

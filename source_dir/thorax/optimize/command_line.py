@@ -45,9 +45,7 @@ def _say(text: str) -> None:
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     """The command line; `program` is its name in the usage line, by default that of the script."""
     p = bundle_script(
-        __doc__,
-        program,
-        "labelled images that it was not trained on: a third calibrates, the others accept or reject",
+        __doc__, program, "labelled images that it was not trained on: a third calibrates, the others accept or reject"
     )
     p.add_argument(
         "--wheels", type=Path, metavar="DIR", help="OpenVINO's wheels, to go along for an endpoint without a network"

@@ -10,7 +10,6 @@ import torch
 
 from thorax.job import set_if_missing
 
-
 #: Seconds from which on a first step has a line in the log.
 SLOW_STEP = 5.0
 
