@@ -4,8 +4,8 @@
 
 Needs no network and, besides torch and torchvision, few packages; what lacks leaves out the part that needs it. Each
 part is a process with a time limit of its own, so that one that fails or hangs takes no other along; what it had
-measured by then is kept, and both files are written anew after each part. Exit code 0: every part passed or was left out
-for a reason that is told; 1: one failed; 2: there is no GPU.
+measured by then is kept, and both files are written anew after each part. Exit code 0: every part passed or was left
+out for a reason that is told; 1: one failed or ran out of time; 2: there is no GPU.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from gpukit.report import Outcome
 
 
-#: In the order of their worth, images first: the others read them. Together they fill the default of --minutes; what one
-#: saves the next may use. On an H200 images took 18 s, all rows of files 118 s and the first four of step 50 s.
+#: In the order of their worth, images first: the others read them. Together they fill the default of --minutes; what
+#: one saves the next may use. On an H200 images took 18 s, all rows of files 118 s and the first four of step 50 s.
 PARTS = (
     Part("images", "images:run", 30),
     Part("tests", "", 90),

@@ -213,7 +213,7 @@ def plain(model: Path, base: Path, offline: Any, place: tuple[int, int]) -> tupl
 def started(server: tuple[list[str], dict[str, str], int]) -> Iterator[tuple[int, float]]:
     """The server's port, and the seconds from the start of its process to its first answer."""
     command, variables, port = server
-    log = TemporaryFile()
+    log = TemporaryFile()  # noqa: SIM115  closed at the end, below
     began = time.perf_counter()
     process = subprocess.Popen(
         command,

@@ -28,10 +28,12 @@ SETTINGS = {
     "augmentation_type": "xray",
 }
 
-TWO = [
-    sys.executable,
-    *["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"],
-]
+#: Two processes.
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
+
+
+#: Gives exit code, output and errors.
+Again = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +98,8 @@ def test_a_signal_saves_and_ends_cleanly_and_the_same_command_goes_on(
 
 
 @pytest.fixture
-def again(
-    images: Path, signals_as_before: None, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs train_model.py's main in a bundle's folder; exit code, output and errors."""
+def again(images: Path, signals_as_before: None, capsys: pytest.CaptureFixture[str]) -> Again:
+    """Runs train_model.py's main in a bundle's folder, with further settings."""
 
     def ran(out: Path, **settings: str) -> tuple[int, str, str]:
         code = train_model.main(command(images, out, **{**SETTINGS, **settings})[2:])
@@ -108,7 +108,7 @@ def again(
     return ran
 
 
-def test_a_finished_run_started_again_scores_again_and_gives_the_same_bundle(whole: Path, again) -> None:
+def test_a_finished_run_started_again_scores_again_and_gives_the_same_bundle(whole: Path, again: Again) -> None:
     before, described = weights(whole), (whole / "bundle.json").read_text()
     code, told, error = again(whole)
     assert code == 0, error
@@ -117,7 +117,9 @@ def test_a_finished_run_started_again_scores_again_and_gives_the_same_bundle(who
     assert (whole / "bundle.json").read_text() == described
 
 
-def test_a_torn_newest_checkpoint_is_reported_and_the_one_before_it_used(whole: Path, tmp_path: Path, again) -> None:
+def test_a_torn_newest_checkpoint_is_reported_and_the_one_before_it_used(
+    whole: Path, tmp_path: Path, again: Again
+) -> None:
     out = tmp_path / "model"
     checkpoints = shutil.copytree(whole.with_name("model-job") / "checkpoints", tmp_path / "model-job/checkpoints")
     newest = max(checkpoints.glob("checkpoint-*.pt"))
@@ -128,7 +130,7 @@ def test_a_torn_newest_checkpoint_is_reported_and_the_one_before_it_used(whole: 
     assert equal(weights(out), weights(whole))
 
 
-def test_another_configuration_is_refused_with_both_values(whole: Path, again) -> None:
+def test_another_configuration_is_refused_with_both_values(whole: Path, again: Again) -> None:
     code, _, error = again(whole, learning_rate="0.5")
     assert code == 1
     assert "learning_rate=0.001 there, 0.5 here" in error
@@ -136,7 +138,7 @@ def test_another_configuration_is_refused_with_both_values(whole: Path, again) -
     assert (whole / "bundle.json").exists()
 
 
-# -- Several processes ---------------------------------------------------------------------------------------------------
+# -- Several processes ------------------------------------------------------------------------------------------
 
 
 def test_one_process_and_two_give_the_same_loss_curve(images: Path, tmp_path: Path) -> None:

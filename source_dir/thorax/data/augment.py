@@ -179,7 +179,7 @@ def _light(u: torch.Tensor, log_light: float, height: int, width: int) -> torch.
 
 def _move(x: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tensor:
     """Rotation, scale, aspect, shear and shift in one bilinear resampling; what comes from outside is black."""
-    n, h, w = x.shape
+    _, h, w = x.shape
     angle = (2 * u[:, ROTATE] - 1) * math.radians(r.rotation)
     low, high = r.scale
     scale = low + u[:, SCALE] * (high - low)
@@ -232,10 +232,9 @@ def _erase(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
     in_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
     if x.device.type == "cpu":
         for k in (u[:, ERASE] < chance).nonzero().flatten().tolist():
-            (y, high), (z, broad) = (
-                (int(side[k].int().argmax()), int(side[k].sum())) for side in (in_rows, in_columns)
-            )
-            x[k, y : y + high, z : z + broad] = u[k, ERASE_GREY]
+            starts = (int(side[k].int().argmax()) for side in (in_rows, in_columns))
+            sizes = (int(side[k].sum()) for side in (in_rows, in_columns))  # perhaps 0, of a few pixels
+            x[k][tuple(slice(a, a + size) for a, size in zip(starts, sizes, strict=True))] = u[k, ERASE_GREY]
         return x
     inside = in_rows[:, :, None] & in_columns[:, None, :] & (u[:, ERASE] < chance)[:, None, None]
     return torch.where(inside, u[:, ERASE_GREY, None, None].expand_as(x), x)

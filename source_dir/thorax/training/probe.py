@@ -150,7 +150,7 @@ class Probe:
         return Measurement(trial.best, trial.figures(self.clock() - start))
 
     def _size(self, way: Compute, seconds: float) -> tuple[int, int, float]:
-        """Images of a step, how often their sides are halved, so that it takes at most about `seconds`, and its seconds.
+        """Images of a step, how often their sides are halved, so that it takes at most about `seconds`; its seconds.
 
         From small to large by the clock: what a step takes beside its images is not counted once for each of them.
         """
