@@ -124,7 +124,7 @@ def _fused(kit: Kit) -> torch.nn.Module:
 
     side = kit.sizes.side
     net = fuse_batchnorm(Bundle.load(bundle_of(kit)).build_network(), (1, side, side))
-    net = net.to(kit.device, kit.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(kit.device, kit.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net.eval()
 
 
