@@ -19,7 +19,7 @@ from thorax.training.inputs import Hardware, TrainingData
 from thorax.training.probe import Compute
 from trainers import PLAIN, TinyNet, copied, some_images
 
-SLOW = 0.1  #: seconds that a slow step sleeps: far more than the network takes
+SLOW = 0.05  #: seconds that a slow step sleeps: far more than the network takes
 
 
 class SlowNet(nn.Module):
