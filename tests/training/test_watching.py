@@ -46,7 +46,7 @@ LONG = {"epochs": "5", "warmup_epochs": "1", "augmentation_type": "none", "learn
 
 def a_trainer(images: Path, folder: Path, observer: Observer | None = None, **settings: str) -> Trainer:
     """Trains cnn5 on the small images, in this process; validated on the training images."""
-    config = TrainingConfig.parse({**TINY, **settings})
+    config = TrainingConfig.parse({**TINY, "checkpoint_frequency": "1000", **settings})
     listing = read_channel("train", images / "train", "folder")
     train = sample_set("train", listing, label_space(listing, (), None))
     torch.manual_seed(config.seed)
