@@ -2,8 +2,8 @@
 
     python bench/whole.py [--images224 DIR] [--native DIR] [--minutes 9.8] [more options of bench.py]
 
-Each part is a process of its own with a share of the time; one that is stopped has printed what it had measured by
-then, and is named at the end. Exit code 0: all parts ran to their end; 1: one did not.
+Each part is a process of its own with a share of the time; one that is stopped has printed the rows that were
+complete by then, and is named at the end. Exit code 0: all parts ran to their end; 1: one did not.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from parts import Part, limited, share  # noqa: E402
 
 #: Name, command and seconds, which together fill the default of --minutes; seconds are as on two cores without AMX.
 PARTS = (
-    Part("training, reading, labels", "bench.py --seconds 150 --epoch-images 160", 260),
-    Part("scoring", "scoring.py --seconds 25 --count 384", 65),
+    Part("training, reading, labels", "bench.py --seconds 150 --epoch-images 160", 250),
+    Part("scoring", "scoring.py --seconds 25 --count 384", 60),
     Part("serving, ResNet-18", "serving.py --network resnet18 --single 20 --many 64 --seconds 20", 95),
-    Part("serving, ResNet-50", "serving.py --network resnet50 --single 12 --many 32 --seconds 20", 140),
-    Part("observers", "watching.py --steps 20", 28),
+    Part("serving, ResNet-50", "serving.py --network resnet50 --single 12 --many 32 --seconds 20", 135),
+    Part("observers", "watching.py --batch 8 --steps 12", 48),
 )
 
 
