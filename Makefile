@@ -75,13 +75,10 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/hyperparameters.py
 	$(BIN)/mkdocs build
 
+# In 10 minutes.
 bench: $(VENV)/.dev
 	@$(PIP) $(QUIET) -e '.[bench]'
-	$(BIN)/python bench/bench.py $(if $(IMAGES224),--images224 $(IMAGES224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
-	$(BIN)/python bench/scoring.py $(if $(IMAGES224),--images $(IMAGES224))
-	$(BIN)/python bench/serving.py --network resnet18 $(if $(IMAGES224),--images $(IMAGES224))
-	$(BIN)/python bench/serving.py --network resnet50 $(if $(IMAGES224),--images $(IMAGES224))
-	$(BIN)/python bench/watching.py --steps 30
+	$(BIN)/python bench/whole.py $(if $(IMAGES224),--images224 $(IMAGES224)) $(if $(NATIVE),--native $(NATIVE)) $(BENCH)
 
 # The proof on a GPU, in 8 minutes and without network, by the interpreter PYTHON as it is: no .venv is made. GPU_OUT: where
 # gpu.md and gpu.json go; GPU_WHEELS: a folder of wheels that it lacks; GPU: more of bench/gpu.py's options.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -58,38 +59,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
             min(a.epoch_images, 5 * a.batch),
             min(a.native_images, 20),
         )
-    at_start = fair.load()
     torch.set_num_threads(a.threads)
-    with TemporaryDirectory(prefix="bench-") as scratch:
+    a.out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="bench-") as scratch, a.out.open("w", encoding="utf-8") as kept:
+
+        def say(text: str) -> None:  # at once: a run that is stopped has what it had measured by then
+            for file in (sys.stdout, kept):
+                print(text, file=file, flush=True)
+
+        say(f"{about(a)}\n")
         images = prepare(Path(scratch) / "images", a.images224, a.epoch_images, (a.size, a.size), least=a.batch)
         native = prepare(Path(scratch) / "native", a.native, a.native_images, NATIVE)
-        rows = [("What", "Ours", "Peer", "Ratio", "Target", "Note"), ("---",) * 6, *measure(a, images, native)]
-    text = "\n".join([about(a, at_start), "", *(f"| {' | '.join(row)} |" for row in rows), ""])
-    print(text, end="")
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    a.out.write_text(text, encoding="utf-8")
+        head = ("What", "Ours", "Peer", "Ratio", "Target", "Note"), ("---",) * 6
+        for row in chain(head, measure(a, images, native)):
+            say(f"| {' | '.join(row)} |")
+        say(f"\nLoad at the end: {fair.load()}.")
 
 
-def measure(a: argparse.Namespace, images: Path, native: Path) -> list[Row]:
+def measure(a: argparse.Namespace, images: Path, native: Path) -> Iterator[Row]:
     import labels
     import packed
     import reading
     import steps
 
-    return [
-        *steps.measure_step(images, size=a.size, batch=a.batch, limit=a.seconds * 0.35),
-        *steps.measure_epoch(images, size=a.size, batch=a.batch, workers=a.workers, limit=a.seconds * 0.35),
-        reading.measure(native, limit=a.seconds * 0.1),
-        *packed.measure(native, limit=a.seconds * 0.2),
-        *labels.measure(rounds=1 if a.quick else 3, table=a.nih_table),
-    ]
+    yield from steps.measure_step(images, size=a.size, batch=a.batch, limit=a.seconds * 0.35)
+    yield from steps.measure_epoch(images, size=a.size, batch=a.batch, workers=a.workers, limit=a.seconds * 0.35)
+    yield reading.measure(native, limit=a.seconds * 0.1)
+    yield from packed.measure(native, limit=a.seconds * 0.2)
+    yield from labels.measure(rounds=1 if a.quick else 3, table=a.nih_table)
 
 
-def about(a: argparse.Namespace, at_start: str) -> str:
-    """What the figures belong to: the machine and how busy it was, versions, threads, images."""
+def about(a: argparse.Namespace) -> str:
+    """What the figures belong to: the machine and how busy it is, versions, threads, images."""
     given = ("given" if folder else "synthetic" for folder in (a.images224, a.native))
     return (
-        f"{fair.machine()} at the end, {at_start} at the start of the run.\n"
+        f"{fair.machine()} at the start of the run.\n"
         f"torchvision {torchvision.__version__}, Pillow {PIL.__version__}; "
         f"{a.threads} thread(s) and {a.workers} reading worker(s) on each side.\n"
         f"Images: {next(given)} for training, {next(given)} for reading. Medians over rounds, ours and peer in turn; in"

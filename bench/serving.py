@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -213,12 +213,13 @@ def plain(model: Path, base: Path, offline: Any, place: tuple[int, int]) -> tupl
 def started(server: tuple[list[str], dict[str, str], int]) -> Iterator[tuple[int, float]]:
     """The server's port, and the seconds from the start of its process to its first answer."""
     command, variables, port = server
+    log = TemporaryFile()  # noqa: SIM115  closed at the end, below
     began = time.perf_counter()
     process = subprocess.Popen(
         command,
         env={**os.environ, **variables},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
         cwd=variables.get("SAGEMAKER_BASE_DIR"),
         start_new_session=True,
     )
@@ -233,7 +234,9 @@ def started(server: tuple[list[str], dict[str, str], int]) -> Iterator[tuple[int
             if found == [200]:
                 break
             if process.poll() is not None or time.perf_counter() - began > 120:
-                sys.exit(f"error: no answer from {' '.join(command)}")
+                log.seek(0)
+                last = " / ".join(log.read().decode(errors="replace").split("\n")[-4:])
+                sys.exit(f"error: no answer from {' '.join(command)}: {last}")
             time.sleep(0.02)
         yield port, time.perf_counter() - began
     finally:
@@ -244,6 +247,7 @@ def started(server: tuple[list[str], dict[str, str], int]) -> Iterator[tuple[int
             pass
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # TorchServe's Java outlives the script that it was asked by
+        log.close()
 
 
 def _any_image() -> bytes:

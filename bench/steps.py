@@ -34,6 +34,8 @@ from thorax.training.probe import Compute
 from thorax.training.trainer import Trainer
 
 CPU = torch.device("cpu")
+#: Bare steps beside each epoch, and rounds of epochs, at least.
+BARE, LEAST = 4, 3
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def timm_epoch(folder: Path, *, size: int, batch: int, workers: int) -> Callable
 
 def measure_epoch(folder: Path, *, size: int, batch: int, workers: int, limit: float) -> list[Row]:
     """Epoch against epoch over the same images, in about `limit` seconds; network, optimizer, loader and workers are
-    new on both sides. Each round also has bare steps of ours, images in memory and not augmented.
+    new on both sides. Each round also has bare steps of ours, images in memory and not augmented: half before our
+    epoch, half after it, and their mean, as an epoch is the mean of its steps.
     """
     ours: list[float] = []
     theirs: list[float] = []
@@ -196,14 +199,16 @@ def measure_epoch(folder: Path, *, size: int, batch: int, workers: int, limit: f
         alone = setup.trainer("none")
         step = our_step(alone, setup.batch_of(alone))
         step()
-        for _ in rounds(limit):
+        for _ in rounds(limit, least=LEAST):
             trainer = setup.trainer()
+            alone_for = timed(lambda: [step() for _ in range(BARE // 2)])
             trainer.fit()
+            alone_for += timed(lambda: [step() for _ in range(BARE // 2)])
             row = trainer.state.history[-1]
             ours.append(count / row["images_per_second"])
             waits.append(row["data_wait"])
             theirs.append(timed(timm_epoch(folder, size=size, batch=batch, workers=workers)))
-            bare.append(min(timed(step) for _ in range(3)) * count / batch)
+            bare.append(alone_for / (BARE // 2 * 2) * count / batch)
             gc.collect()  # ends timm's workers
     what = f"Training epoch with loading, ResNet-18, {size} px, batch {batch}"
     timms = f"timm {timm.__version__}, its train script's defaults"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ class Sizes:
     different: tuple[int, int] = (4096, 512)
     links: tuple[int, int] = (6, 40)
     batch: int = 256
-    large: tuple[int, tuple[int, ...]] = (896, (16, 64))
+    large: tuple[int, tuple[int, ...]] = (896, (8, 32))
     warm: int = 12
     seconds: float = 4.0
     calls: int = 200
@@ -65,13 +66,15 @@ class Kit:
         device: what is measured.
         sizes: how much.
         folder: for images and bundles; emptied at the end.
-        say: takes whole lines.
+        ends: time.monotonic() at which the part has to be done.
+        problems: what failed, a line each; see `measured`.
     """
 
     device: torch.device
     sizes: Sizes
     folder: Path
-    say: Callable[[str], None] = print
+    ends: float = float("inf")
+    problems: list[str] = field(default_factory=list)
 
     @property
     def precision(self) -> str:
@@ -112,6 +115,52 @@ class Figure:
 Figures = Iterator[Figure]
 
 
+@dataclass(frozen=True)
+class Row:
+    """Figures that are measured together.
+
+    Attributes:
+        table, what: where they stand.
+        seconds: about so long they take on a GPU.
+        make: measures them.
+        side: who is named where there is no figure.
+    """
+
+    table: str
+    what: str
+    seconds: float
+    make: Callable[[], Figures]
+    side: str = "ours"
+
+
+def measured(kit: Kit, rows: Sequence[Row]) -> Figures:
+    """The figures of each row in turn. One that fails, that needs a package, or for which no time is left has a figure
+    without a value that says so, and takes no other along; kit.problems gets those that failed."""
+    for row in rows:
+        why = ""
+        if time.monotonic() + row.seconds > kit.ends:
+            why = f"left out: about {row.seconds:.0f} s, and {max(0.0, kit.ends - time.monotonic()):.0f} s are left"
+        else:
+            try:
+                yield from row.make()
+            except ModuleNotFoundError as error:
+                why = f"left out: {error.name} is not installed"
+            except (Exception, SystemExit) as error:
+                traceback.print_exc()
+                why = f"failed: {reason_of(error)}"
+                kit.problems.append(f"{row.what}: {reason_of(error)}")
+            free()
+        if why:
+            yield Figure(row.table, row.what, row.side, None, note=why)
+
+
+def reason_of(error: BaseException) -> str:
+    """An error with the place where it was raised, in one line."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text} ({Path(where.filename).name}:{where.lineno})"
+
+
 class Window:
     """Counts steps on a clock that starts after `warm` of them and runs for `seconds`, the GPU's work included.
 
@@ -130,7 +179,7 @@ class Window:
         at_end: Callable[[], None] = lambda: None,
         ahead: int = 0,
     ) -> None:
-        self.warm = min(kit.sizes.warm + ahead, most - 1)
+        self.warm = max(1, min(kit.sizes.warm + ahead, most - 1))
         self.kit, self.most, self.at_start, self.at_end = kit, most, at_start, at_end
         self.steps, self.began, self.seconds, self.counted = 0, 0.0, 0.0, 0
 
@@ -155,13 +204,14 @@ class Window:
         return self.counted * batch / max(self.seconds, 1e-9)
 
 
-def repeated(kit: Kit, work: Callable[[], object], seconds_share: float = 1.0) -> Window:
-    """Repeats `work` for a window."""
+def repeated(kit: Kit, work: Callable[[], object], seconds_share: float = 1.0, warm: int | None = None) -> Window:
+    """Repeats `work` for a window, after kit.sizes.warm times (or `warm`, of work that is long)."""
     window = Window(kit)
+    window.warm = min(window.warm, warm or window.warm)
     limit = kit.sizes.seconds * seconds_share
     while not window.step():
         work()
-        if window.began and time.perf_counter() - window.began >= limit and window.steps > kit.sizes.warm + 1:
+        if window.began and time.perf_counter() - window.began >= limit and window.steps > window.warm:
             window.most = window.steps + 1
     return window
 

@@ -53,19 +53,6 @@ def one_step(
     return loss
 
 
-def epochs(kit: Kit, folder: Path, network: str) -> Iterator[tuple[str, Generator[None]]]:
-    """Epochs without end, a None after each step."""
-    yield "torchvision's reference recipe, --amp", torchvision_reference(kit, folder, network)
-    if network != kit.sizes.networks[0]:
-        return
-    try:
-        import timm  # noqa: F401
-    except ImportError:
-        kit.say("timm is not installed: its loop is left out")
-        return
-    yield "timm's parts, --amp --channels-last", timm_loop(kit, folder, network)
-
-
 def torchvision_reference(kit: Kit, folder: Path, network: str) -> Generator[None]:
     """What references/classification does with --amp: Pillow, random resized crops and flips in the workers as
     float32, DataLoader with pinned memory, float16 with a scaler, loss and accuracy read at every step."""
@@ -138,3 +125,10 @@ def timm_loop(kit: Kit, folder: Path, network: str) -> Generator[None]:
             x = x.to(kit.device).contiguous(memory_format=torch.channels_last)
             one_step(kit, net, optimizer, scaler, (x, y.to(kit.device)), torch.bfloat16)
             yield
+
+
+#: Epochs without end, a None after each step.
+EPOCHS: dict[str, Callable[[Kit, Path, str], Generator[None]]] = {
+    "torchvision's reference recipe, --amp": torchvision_reference,
+    "timm's parts, --amp --channels-last": timm_loop,
+}

@@ -8,35 +8,88 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from gpukit.common import Figure
 
-#: A part's time limit and outcome; the exit code is 1 where one is none of these.
+#: The exit code is 1 where a part ended otherwise.
 GOOD = ("passed", "skipped")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a part ended: passed, skipped, failed or timed out; why; and how long it took."""
+    """How a part or a test ended.
+
+    Attributes:
+        status: passed, skipped, failed or timed out.
+        seconds: how long it took.
+        reason: why it did not pass.
+        text: all that is known of a failure.
+    """
 
     name: str
     status: str
     seconds: float
     reason: str = ""
+    text: str = ""
 
 
-@dataclass(frozen=True)
-class Test:
-    """One test: passed, skipped or failed, and why."""
+@dataclass
+class Report:
+    """What gpu.md and gpu.json hold."""
 
-    name: str
-    status: str
-    seconds: float
-    reason: str = ""
+    machine: dict[str, str]
+    parts: list[Outcome] = field(default_factory=list)
+    tests: list[Outcome] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, device: str) -> Report:
+        """Of this machine, without any part."""
+        return cls(machine(device))
+
+    @property
+    def good(self) -> bool:
+        return all(part.status in GOOD for part in self.parts)
+
+    def add(self, part: Outcome, folder: Path) -> None:
+        """Takes a part, and what it left in the folder: figures, or outcomes of tests."""
+        self.parts.append(part)
+        self.figures += [Figure(**values) for values in _lines(folder / f"{part.name}.jsonl") if "table" in values]
+        self.tests += [Outcome(**values) for values in _lines(folder / f"{part.name}.jsonl") if "table" not in values]
+
+    def write(self, out: Path) -> None:
+        """Writes both files."""
+        content = {"command": " ".join(sys.argv), **asdict(self)}
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "gpu.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (out / "gpu.md").write_text(self.text(), encoding="utf-8")
+
+    def text(self) -> str:
+        """gpu.md."""
+        lines = ["# GPU proof", "", *(f"- {name}: {value}" for name, value in self.machine.items())]
+        lines += ["", "| Part | Outcome | Seconds | Why |", "|---|---|---|---|"]
+        lines += [f"| {p.name} | {p.status} | {p.seconds:.0f} | {_cell(p.reason)} |" for p in self.parts]
+        if self.tests:
+            count = {kind: sum(test.status == kind for test in self.tests) for kind in ("passed", "failed", "skipped")}
+            lines += ["", "## Tests", "", ", ".join(f"{n} {kind}" for kind, n in count.items()), ""]
+            lines += [f"- {t.name}: {t.status}: {_cell(t.reason)}" for t in self.tests if t.status != "passed"]
+        for table in dict.fromkeys(figure.table for figure in self.figures):
+            lines += ["", f"## {table}", "", "| What | Side | Figure | Ours / it | Target | Note |", f"|{'---|' * 6}"]
+            lines += [_row(figure, self.figures) for figure in self.figures if figure.table == table]
+        return "\n".join([*lines, ""])
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; the last may be cut off, where its writer was stopped."""
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def machine(device: str) -> dict[str, str]:
@@ -77,60 +130,6 @@ def _driver() -> str:
         return subprocess.run(words, capture_output=True, text=True, timeout=20).stdout.split("\n")[0].strip()
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-
-
-def read_tests(junit: Path) -> list[Test]:
-    """The tests of pytest's --junitxml; none where there is no such file."""
-    if not junit.is_file():
-        return []
-    tests = []
-    for case in ElementTree.parse(junit).getroot().iter("testcase"):
-        status, reason = "passed", ""
-        for child in case:
-            if child.tag in ("failure", "error"):
-                status, reason = "failed", (child.text or child.get("message") or "").strip()
-            elif child.tag == "skipped":
-                status, reason = "skipped", child.get("message") or ""
-        name = f"{(case.get('classname') or '').rpartition('.')[2]}::{case.get('name')}"
-        tests.append(Test(name, status, float(case.get("time") or 0), reason))
-    return tests
-
-
-def write(
-    out: Path, found: dict[str, str], parts: Sequence[Outcome], tests: Sequence[Test], figures: Sequence[Figure]
-) -> None:
-    """Writes both files."""
-    content: dict[str, Any] = {
-        "command": " ".join(sys.argv),
-        "machine": found,
-        "parts": [asdict(part) for part in parts],
-        "tests": [asdict(test) for test in tests],
-        "figures": [asdict(figure) for figure in figures],
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "gpu.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    (out / "gpu.md").write_text(text(found, parts, tests, figures), encoding="utf-8")
-
-
-def text(found: dict[str, str], parts: Sequence[Outcome], tests: Sequence[Test], figures: Sequence[Figure]) -> str:
-    """gpu.md."""
-    lines = ["# GPU proof", "", *(f"- {name}: {value}" for name, value in found.items())]
-    lines += ["", "| Part | Outcome | Seconds | Why |", "|---|---|---|---|"]
-    lines += [f"| {p.name} | {p.status} | {p.seconds:.0f} | {_cell(p.reason)} |" for p in parts]
-    if tests:
-        count = {kind: sum(test.status == kind for test in tests) for kind in ("passed", "failed", "skipped")}
-        lines += ["", "## Tests", "", ", ".join(f"{n} {kind}" for kind, n in count.items()), ""]
-        lines += [f"- {t.name}: {t.status}: {_cell(t.reason)}" for t in tests if t.status != "passed"]
-    for table in dict.fromkeys(figure.table for figure in figures):
-        lines += [
-            "",
-            f"## {table}",
-            "",
-            "| What | Side | Figure | Ours / it | Target | Note |",
-            "|---|---|---|---|---|---|",
-        ]
-        lines += [_row(figure, figures) for figure in figures if figure.table == table]
-    return "\n".join([*lines, ""])
 
 
 def _row(figure: Figure, figures: Sequence[Figure]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from gpukit import images, peers
-from gpukit.common import Figure, Figures, Kit, Window, free, repeated
+from gpukit.common import Figure, Figures, Kit, Row, Window, free, measured, repeated
 from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.augment import DRAWS
@@ -70,24 +71,37 @@ def a_batch(kit: Kit, train: SampleSet, count: int, side: int) -> Batch:
 def step(kit: Kit) -> Figures:
     """From uint8 images in memory to updated weights; peers have theirs ready. compile=true is measured from files."""
     s, train = kit.sizes, images_of(images.small(kit))
-    for network in s.networks:
-        what = f"{network}, {s.side} px, batch {s.batch}"
-        yield _our_step(kit, train, what, network=network)
-        if network == s.networks[0]:
-            yield _our_step(kit, train, what, network=network, augmentation_type="none")
-        if network == s.networks[0]:
-            for name, work in peers.steps(kit, network):
-                rate = repeated(kit, work, 0.5).per_second(s.batch)
-                yield Figure(STEP, what, name, rate, note="its batch lies ready")
-                del work
-                free()
-            large = f"{network}, {s.side} px, batch {2 * s.batch}"
-            yield _our_step(kit, train, large, network=network, batch_size=2 * s.batch)
-            yield _our_step(kit, train, what, network=network, deterministic=True)
+    first = s.networks[0]
+
+    def ours(seconds: float, network: str, **settings: Any) -> Row:
+        batch = settings.get("batch_size", s.batch)
+        what = f"{network}, {s.side} px, batch {batch}"
+        return Row(STEP, what, seconds, lambda: _our_step(kit, train, what, network=network, **settings))
+
+    return measured(
+        kit,
+        [
+            ours(14, first),
+            Row(STEP, f"{first}, peers", 24, lambda: _peer_steps(kit, first)),
+            ours(6, first, augmentation_type="none"),
+            ours(8, first, deterministic=True),
+            ours(16, first, batch_size=2 * s.batch),
+            *(ours(18, network) for network in s.networks[1:]),
+        ],
+    )
 
 
-def _our_step(kit: Kit, train: SampleSet, what: str, **settings: Any) -> Figure:
-    """A row of our step, named by what differs from the defaults."""
+def _peer_steps(kit: Kit, network: str) -> Figures:
+    s = kit.sizes
+    for name, work in peers.steps(kit, network):
+        rate = repeated(kit, work, 0.5).per_second(s.batch)
+        yield Figure(STEP, f"{network}, {s.side} px, batch {s.batch}", name, rate, note="its batch lies ready")
+        del work
+        free()
+
+
+def _our_step(kit: Kit, train: SampleSet, what: str, **settings: Any) -> Figures:
+    """Our step, named by what differs from the defaults."""
     names = [f"{k}={str(v).lower()}" for k, v in settings.items() if k not in ("network", "batch_size")]
     with our_trainer(kit, train, **settings) as trainer:
         batch = a_batch(kit, train, trainer.config.batch_size, kit.sizes.side)
@@ -98,7 +112,7 @@ def _our_step(kit: Kit, train: SampleSet, what: str, **settings: Any) -> Figure:
         first = time.perf_counter() - began
         window = repeated(kit, lambda: trainer.optimize(batch), 0.5)
     note = f"{kit.precision}, channels_last, AdamW; from uint8 images in memory; the first step took {first:.1f} s"
-    return Figure(STEP, what, ", ".join(["ours", *names]), window.per_second(len(batch.indices)), note=note)
+    yield Figure(STEP, what, ", ".join(["ours", *names]), window.per_second(len(batch.indices)), note=note)
 
 
 # -- From files ------------------------------------------------------------------------------------------------------
@@ -144,24 +158,39 @@ def _ahead(kit: Kit) -> int:
 def files(kit: Kit) -> Figures:
     """From JPEG files and from raw shards to updated weights, with each side's own augmentation."""
     s, first = kit.sizes, kit.sizes.networks[0]
-    stored = f"{first} from JPEGs of {s.stored} px"
-    compiled = kit.device.type == "cuda"
-    yield from _our_rows(kit, stored, images.small(kit), first)
-    yield from _our_rows(kit, stored, images.small(kit), first, compile=compiled)
-    for name, epoch in peers.epochs(kit, images.small(kit), first):
-        window = Window(kit, ahead=_ahead(kit))
-        for _ in epoch:
-            if window.step():
-                break
-        note = f"{s.workers + 1} workers, its own augmentation"
-        yield Figure(FILES, stored, name, window.per_second(s.batch), note=note, target="ours >= 2x")
-        epoch.close()
-        free()
-    large = f"{first} from JPEGs of {s.native[1]}x{s.native[0]} px"
-    yield from _our_rows(kit, large, images.native(kit), first)
-    yield from _our_rows(kit, f"{first} from raw shards", images.packed(kit), first)
-    for network in s.networks[1:]:
-        yield from _our_rows(kit, f"{network} from JPEGs of {s.stored} px", images.small(kit), network)
+    stored = f"from JPEGs of {s.stored} px"
+    large = f"from JPEGs of {s.native[1]}x{s.native[0]} px"
+
+    def ours(seconds: float, network: str, source: str, folder: Path, **settings: Any) -> Row:
+        what = f"{network} {source}"
+        return Row(FILES, what, seconds, lambda: _our_rows(kit, what, folder, network, **settings))
+
+    def theirs(seconds: float, name: str) -> Row:
+        what = f"{first} {stored}"
+        return Row(FILES, what, seconds, lambda: _peer_epochs(kit, what, first, name), side=name)
+
+    return measured(
+        kit,
+        [
+            ours(18, first, stored, images.small(kit)),
+            *(theirs(15, name) for name in peers.EPOCHS),
+            ours(12, first, "from raw shards", images.packed(kit)),
+            ours(14, first, large, images.native(kit)),
+            ours(58, first, stored, images.small(kit), compile=kit.device.type == "cuda"),
+            *(ours(20, network, stored, images.small(kit)) for network in s.networks[1:]),
+        ],
+    )
+
+
+def _peer_epochs(kit: Kit, what: str, network: str, name: str) -> Figures:
+    epoch = peers.EPOCHS[name](kit, images.small(kit), network)
+    window = Window(kit, ahead=_ahead(kit))
+    for _ in epoch:
+        if window.step():
+            break
+    epoch.close()
+    note = f"{kit.sizes.workers + 1} workers, its own augmentation"
+    yield Figure(FILES, what, name, window.per_second(kit.sizes.batch), note=note, target="ours >= 2x")
 
 
 def _our_rows(kit: Kit, what: str, folder: Path, network: str, **settings: Any) -> Figures:
@@ -180,29 +209,28 @@ def memory(kit: Kit) -> Figures:
     """Speed and memory of a step on large images, with and without activation checkpointing."""
     train = images_of(images.small(kit))
     side, batches = kit.sizes.large
-    for network in kit.sizes.networks[:1]:
-        for count in batches:
-            for checkpointing in (False, True):
-                what = f"{network}, {side} px, batch {count}"
-                name = "ours, activation_checkpointing=true" if checkpointing else "ours"
-                yield from _large(kit, train, what, name, count, network, checkpointing)
+    network = kit.sizes.networks[0]
+    rows = []
+    for count in batches:  # cuDNN tries its kernels at the first step: the larger the batch, the longer
+        for checkpointing in (False, True):
+            what = f"{network}, {side} px, batch {count}"
+            work = partial(_large, kit, train, what, count, network, checkpointing)
+            rows.append(Row(MEMORY, what, count * (0.3 if checkpointing else 0.7), work))
+    return measured(kit, rows)
 
 
-def _large(kit: Kit, train: SampleSet, what: str, name: str, count: int, network: str, checkpointing: bool) -> Figures:
+def _large(kit: Kit, train: SampleSet, what: str, count: int, network: str, checkpointing: bool) -> Figures:
     side = kit.sizes.large[0]
+    name = "ours, activation_checkpointing=true" if checkpointing else "ours"
     settings = {"batch_size": count, "network": network, "activation_checkpointing": checkpointing, "side": side}
     free()
     try:
         with our_trainer(kit, train, **settings) as trainer:
             batch = a_batch(kit, train, count, side)
             trainer.prepare_epoch()
-            window = _few(kit, lambda: trainer.optimize(batch))
+            window = repeated(kit, lambda: trainer.optimize(batch), 0.2, warm=4)
             peak = torch.cuda.max_memory_allocated(kit.device) / 2**30 if kit.device.type == "cuda" else 0.0
     except torch.OutOfMemoryError as error:
         yield Figure(MEMORY, what, name, None, note=f"out of memory: {str(error).splitlines()[0][:80]}")
         return
     yield Figure(MEMORY, what, name, window.per_second(count), note=f"{peak:.1f} GiB at most")
-
-
-def _few(kit: Kit, work: Callable[[], object]) -> Window:
-    return repeated(kit, work, 0.2)

@@ -6,6 +6,7 @@ import argparse
 import io
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError, deprecated
@@ -20,6 +21,35 @@ def script(document: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+
+
+def bundle_script(document: str | None, program: str | None, data: str) -> argparse.ArgumentParser:
+    """As `script`, of a command about a bundle and labelled images: bundle, data, data_format and labels.
+
+    Args:
+        program: the command's name in the usage line; None: that of the script.
+        data: the help of --data.
+    """
+    p = script(document)
+    p.prog = program or p.prog
+    p.add_argument("bundle", type=Path, help="the model folder of a finished job, or the job's folder")
+    p.add_argument("--data", type=Path, metavar="DIR_OR_TABLE", help=data)
+    p.add_argument(
+        "--data-format", default="auto", metavar="FORMAT", help="format of --data (default: auto, look at it)"
+    )
+    p.add_argument(
+        "--labels",
+        type=comma_list,
+        default=(),
+        metavar="A,B,...",
+        help="names of numbered labels of --data (.lst, RecordIO), in order",
+    )
+    return p
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """The names in `a, b`; empty ones are left out."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 class OldSpelling(argparse.Action):

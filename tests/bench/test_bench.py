@@ -49,7 +49,8 @@ def test_every_row_is_measured_against_its_peer(bench, monkeypatch, tmp_path, ca
     )
     text = out.read_text(encoding="utf-8")
     assert text in capsys.readouterr().out
-    head, _, table = text.partition("\n\n")
+    head, table, end = text.split("\n\n")
+    assert end.startswith("Load at the end: ")
     assert f"torch {torch.__version__}" in head
     assert "1 thread(s) and 0 reading worker(s)" in head
     rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import images
+from thorax.data import augment as augment_module
 from thorax.data.augment import (
     BLUR,
     BLUR_MIX,
@@ -120,6 +121,32 @@ def test_size_may_change_between_calls():
     fresh, used = Augmentation(AugmentationRanges(noise=0.1)), Augmentation(AugmentationRanges(noise=0.1))
     used(IMAGES[:, :20], draws())
     torch.testing.assert_close(used(IMAGES, draws()), fresh(IMAGES, draws()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_that_are_augmented_a_few_at_a_time_are_those_of_all_at_once(name, monkeypatch):
+    """7 images, and 3 of them at once."""
+    seven, u = torch.cat([IMAGES, IMAGES[:3].flip(1)]), draws(7)
+    whole = Augmentation(AugmentationRanges.named(name))(seven, u)
+    monkeypatch.setattr(augment_module, "CACHED", 3 * 40 * 56 + 5)
+    assert torch.equal(Augmentation(AugmentationRanges.named(name))(seven, u), whole)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 56), (33, 7), (1, 5)])
+def test_places_are_those_of_an_affine_grid(height, width):
+    theta = torch.from_numpy(np.random.default_rng(1).normal(size=(4, 2, 3)).astype(np.float32))
+    wanted = torch.nn.functional.affine_grid(theta, [4, 1, height, width], align_corners=False)
+    for k in (0, 1):
+        found = augment_module._places(tuple(theta[:, k].T), height, width)
+        torch.testing.assert_close(found, wanted[..., k], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 9), (1, 1)])
+def test_a_box_may_hold_no_pixel(height, width):
+    ranges = AugmentationRanges(erase_chance=1.0)
+    for seed in range(20):
+        found = Augmentation(ranges)(torch.full((4, height, width), 9, dtype=torch.uint8), draws(seed=seed))
+        assert torch.isfinite(found).all()
 
 
 # --- ranges

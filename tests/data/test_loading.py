@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import images
-from thorax.data.augment import DRAWS, draws_for
+from thorax.data.augment import DRAWS, Augmentation, AugmentationRanges, draws_for
 from thorax.data.images import Preprocessing
 from thorax.data.loading import (
     Batch,
@@ -155,6 +155,17 @@ def test_what_a_batch_holds(good):
     assert (batch.indices.tolist(), batch.global_indices.tolist()) == ([7, 3], [7, 3])
     np.testing.assert_array_equal(batch.images[1].numpy(), SMALL.image(good.samples[3].source))
     np.testing.assert_array_equal(batch.draws.numpy(), [draws_for(5, 2, 7), draws_for(5, 2, 3)])
+
+
+def test_a_reader_that_augments_does_what_its_draws_say_and_leaves_none(good):
+    augment = Augmentation(AugmentationRanges.named("xray"))
+    plain, reader = ImageDataset(good, SMALL, seed=5), ImageDataset(good, SMALL, seed=5, augment=augment)
+    for request in (BatchRequest(np.array([7, 3]), epoch=2), BatchRequest(np.array([1, 3]), view=1)):
+        given, found = plain[request], reader[request]
+        assert torch.equal(found.images, augment(given.images, given.draws))
+        assert found.draws.shape == (0, DRAWS) and torch.equal(found.indices, given.indices)
+    served = BatchRequest(np.array([1, 3]))
+    assert same(plain[served], reader[served])
 
 
 def test_evaluation_draws_nothing_and_shares_nothing_again(good):

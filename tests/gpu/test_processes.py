@@ -28,14 +28,14 @@ def test_kill_9_and_resume_give_the_same_bits(gpu, images, tmp_path):
     """In float16, which has most to restore: the gradient scaler's scale beside weights, momentum and average."""
     precision = "float16" if gpu.type == "cuda" else "float32"
     settings = {**CALM, "network": "resnet18", "deterministic": "true", "precision_dtype": precision, "momentum": "0.9"}
-    settings |= {"epochs": "2", "checkpoint_minutes": "0", "ema_decay": "0.9", "num_workers": "1"}
+    settings |= {"epochs": "3", "checkpoint_minutes": "0", "ema_decay": "0.9", "num_workers": "1"}
     words = {name: command(images, tmp_path / name, **settings) for name in ("whole", "killed")}
     whole, killed = (
         subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment())
         for line in words.values()
     )
     try:
-        wait_for_checkpoints(killed, tmp_path / "killed-job/checkpoints", 7)  # 2 epochs of 5 steps
+        wait_for_checkpoints(killed, tmp_path / "killed-job/checkpoints", 6)  # 3 epochs of 5 steps
         killed.kill()
         killed.communicate()
         done = run(words["killed"])

@@ -49,9 +49,9 @@ def test_a_step_of_short_floats_goes_the_way_of_float32(gpu, make, precision):
     want, true = change_of(make(gpu, **settings))
     assert found == pytest.approx(want, rel=0.02)
     # bfloat16 keeps 8 bits, float16 11. Through 18 layers with batch norm, at random weights, the cosine of bfloat16's
-    # gradient was 0.947 on a CPU.
+    # gradient was 0.947 on a CPU. Rounding makes a change longer, but not along the true one.
     assert float(torch.cosine_similarity(change, true, dim=0)) > (0.85 if precision == "bfloat16" else 0.95)
-    assert float(change.norm()) == pytest.approx(float(true.norm()), rel=0.1)
+    assert float(change @ true / (true @ true)) == pytest.approx(1.0, rel=0.1)
 
 
 def test_float16_has_a_scaler_that_skips_overflowing_steps(cuda, make):

@@ -137,6 +137,7 @@ def a_trainer(
     *,
     validation: SampleSet | None = None,
     precision: str = "float32",
+    workers: int = 0,
     log: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> tuple[Trainer, Record]:
@@ -154,7 +155,7 @@ def a_trainer(
         config,
         copy.deepcopy(net),
         TrainingData(train, validation, preprocessing(config)),
-        Hardware(precision=precision),
+        Hardware(precision=precision, workers=workers),
         Checkpoints(folder, {}, print),
         Monitoring(observer=record, log=log),
     )

@@ -19,7 +19,7 @@ from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.models import build
-from thorax.optimize import acceptance, command_line, optimize_bundle
+from thorax.optimize import acceptance, bundles, command_line, optimize_bundle
 from thorax.serving.app import create_app
 from thorax.serving.bundle import Bundle
 from thorax.serving.bundle_contents import BundleContents
@@ -169,6 +169,7 @@ def test_a_layer_that_does_harm_stays_in_float32(data, tmp_path, lenient):
 
 def test_where_nothing_is_accepted_float32_serves_and_the_figures_are_kept(data, tmp_path, monkeypatch):
     monkeypatch.setitem(acceptance.LIMITS, "largest", 0.0)
+    monkeypatch.setattr(bundles, "FLOAT_LAYERS", (0, 1))
     folder = made(tmp_path / "model")
     files = optimize_bundle(folder, data, say=lambda text: None).files
     assert (files.precision, files.float_layers) == ("float32", ())

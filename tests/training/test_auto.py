@@ -14,7 +14,7 @@ import thorax
 from conftest import SCRIPT, TINY, options, run
 from runs import equal, weights
 from thorax.data.loading import BatchRequest
-from thorax.training import compute
+from thorax.training import compute, probe
 from trainers import before_each_batch
 
 SETTINGS = {**TINY, "epochs": 1, "dropout": 0.3, "precision_dtype": "auto"}
@@ -34,6 +34,7 @@ def test_a_run_resumed_where_another_choice_is_better_gives_the_same_bits(
     images, tmp_path, monkeypatch, capsys, signals_as_before
 ):
     monkeypatch.setattr(compute, "WORTH_MEASURING", 1)
+    monkeypatch.setattr(probe, "SHORT_RUN", 0.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     given = {"train": images / "train", "test": images / "test"}
     thorax.train(SETTINGS, **given, output=tmp_path / "first")
@@ -56,13 +57,24 @@ def test_a_run_resumed_where_another_choice_is_better_gives_the_same_bits(
     assert stored["compute"] == {"precision": "bfloat16", "channels_last": False, "threads": 1}
 
 
+#: train_model.py, where no run is too short to be measured.
+MEASURING = """
+import sys
+from thorax.training import compute, probe
+compute.WORTH_MEASURING, probe.SHORT_RUN = 1, 0.0
+import train_model
+sys.exit(train_model.main(sys.argv[1:]))
+"""
+
+
 def test_processes_compute_in_the_same_way(images, tmp_path):
-    """40 images of 330 px are just worth a measurement."""
-    out = tmp_path / "model"
-    settings = {**TINY, "epochs": "1", "precision_dtype": "auto", "image_shape": "1,330,330", "batch_size": "8"}
+    out, script = tmp_path / "model", tmp_path / "measuring.py"
+    script.write_text(MEASURING)
+    settings = {**TINY, "epochs": "1", "precision_dtype": "auto"}
     here = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
-    launch = [sys.executable, "-m", "torch.distributed.run", *here, str(SCRIPT)]
-    done = run([*launch, "--train", str(images / "train"), "--model-dir", str(out), *options(settings)])
+    launch = [sys.executable, "-m", "torch.distributed.run", *here, str(script)]
+    words = [*launch, "--train", str(images / "train"), "--model-dir", str(out), *options(settings)]
+    done = run(words, PYTHONPATH=str(SCRIPT.parent))
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("precision: ")]
     assert len(lines) == 1 and "measured in" in lines[0] and "of 4 images at" in lines[0]

@@ -19,6 +19,7 @@ pytestmark = [
 def losses(images: Path, out: Path, **settings: str) -> list[float]:
     done = run(command(images, out, **settings))
     assert done.returncode == 0, done.stderr
+    assert ("compile=true compiles the network in it" in done.stdout) == ("compile" in settings)
     with (Path(f"{out}-job") / "output" / "data" / "history.csv").open() as file:
         return [float(row["train_loss"]) for row in csv.DictReader(file)]
 

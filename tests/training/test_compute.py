@@ -13,13 +13,13 @@ from torch import nn
 from runs import equal
 from thorax.config import TrainingConfig
 from thorax.data.parts import preprocessing
-from thorax.training import compute
+from thorax.training import compute, probe
 from thorax.training.compute import CACHE, Memory, choose
 from thorax.training.inputs import Hardware, TrainingData
 from thorax.training.probe import Compute
 from trainers import PLAIN, TinyNet, copied, some_images
 
-SLOW = 0.1  #: seconds that a slow step sleeps: far more than the network takes
+SLOW = 0.05  #: seconds that a slow step sleeps: far more than the network takes
 
 
 class SlowNet(nn.Module):
@@ -50,6 +50,7 @@ def in_bfloat16(_: Any = None) -> bool:
 @pytest.fixture(autouse=True)
 def worth_measuring(monkeypatch):
     monkeypatch.setattr(compute, "WORTH_MEASURING", 1)
+    monkeypatch.setattr(probe, "SHORT_RUN", 0.0)
 
 
 @pytest.fixture
@@ -117,6 +118,13 @@ def test_a_short_run_is_not_measured(data, monkeypatch):
     found, reason = chosen(SlowNet(lambda x: pytest.fail("it was run")), data)
     assert found == Compute("float32", True, 2)
     assert reason == "not measured: a run of 0.1 million pixels is too short"
+
+
+def test_a_run_whose_steps_take_seconds_is_not_measured_and_nothing_is_remembered_of_it(data, monkeypatch, tmp_path):
+    monkeypatch.setattr(probe, "SHORT_RUN", 1000.0)
+    found, reason = chosen(SlowNet(lambda x: not in_bfloat16()), data, Memory(lambda: None, tmp_path))
+    assert found == Compute("float32", True, 2)
+    assert reason.startswith("not measured: the run's steps take about ") and not list(tmp_path.iterdir())
 
 
 # -- What is remembered --------------------------------------------------------------------------------------------

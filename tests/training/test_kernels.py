@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from thorax.training.kernels import gpu_kernels
+from thorax.training.kernels import first_step, gpu_kernels
 
 
 def modes() -> tuple[object, ...]:
@@ -40,3 +40,15 @@ def test_a_gpus_modes_are_set_and_put_back(deterministic, inside, monkeypatch):
         assert modes() == inside
         assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic
     assert modes() == before
+
+
+CPU = torch.device("cpu")
+
+
+def test_a_first_step_has_a_line_where_it_compiles_or_is_slow():
+    assert first_step(4.9, False, CPU) == ""
+    assert first_step(31.25, True, CPU) == "first step: 31.2 s: compile=true compiles the network in it"
+    assert first_step(8.8, False, torch.device("cuda")) == "first step: 8.8 s: cuDNN tries its kernels"
+    told = first_step(45.3, True, torch.device("cuda"))
+    assert told == "first step: 45.3 s: compile=true compiles the network in it and cuDNN tries its kernels"
+    assert first_step(6.0, False, CPU) == "first step: 6.0 s"

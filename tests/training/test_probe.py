@@ -28,14 +28,18 @@ class Clock:
 
 
 class Timed(nn.Module):
-    """A network whose forward pass takes `cost`, and `first` more wherever a way sees a size for the first time."""
+    """A network whose forward pass takes `cost`, and `first` more wherever a way sees a size for the first time; memory
+    holds `most` images."""
 
-    def __init__(self, clock: Clock, cost: Cost, first: float) -> None:
+    def __init__(self, clock: Clock, cost: Cost, first: float, most: int) -> None:
         super().__init__()
         self.linear = nn.Linear(1, 1)
         self.shared = Shared(clock, cost, first)
+        self.most = most
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
         self.shared.run("bfloat16" if torch.is_autocast_enabled("cpu") else "float32", x)
         logits: torch.Tensor = self.linear(x.mean((1, 2, 3)).unsqueeze(1))
         return logits
@@ -61,11 +65,30 @@ class Shared:
         return self
 
 
-def measured(cost: Cost, *, first: float = 0.0, whole: bool = False, short: str = "", images: int = 32) -> Measurement:
-    """A choice between float32 and bfloat16 and both layouts, on images of 3 x 128 x 128."""
-    clock = Clock()
-    targets = (torch.arange(images) % 2).to(torch.float32)[:, None]
-    probe = Probe(Timed(clock, cost, first), Loss("bce", None, 0.0, 2.0), (3, 128, 128), targets, CPU, whole, clock)
+def measured(
+    cost: Cost,
+    *,
+    first: float = 0.0,
+    whole: bool = False,
+    short: str = "",
+    most: int = 99,
+    clock: Clock | None = None,
+    batches: float = 1e6,
+) -> Measurement:
+    """A choice between float32 and bfloat16 and both layouts, on 32 images of 3 x 128 x 128, for a run of so many such
+    batches."""
+    clock = clock or Clock()
+    targets = (torch.arange(32) % 2).to(torch.float32)[:, None]
+    probe = Probe(
+        Timed(clock, cost, first, most),
+        Loss("bce", None, 0.0, 2.0),
+        (3, 128, 128),
+        targets,
+        CPU,
+        batches * FULL,
+        whole,
+        clock,
+    )
     return probe.measure(Ways(("float32", "bfloat16"), (True, False), (1,), short), 1.0)
 
 
@@ -91,6 +114,24 @@ def test_a_step_that_is_too_long_has_fewer_and_then_smaller_images():
 def test_whole_batches_are_not_shrunk():
     found = measured(lambda precision, layout, pixels: 9.0 * pixels / FULL, whole=True)
     assert "on 32 of 32 images at 128 px" in found.figures
+
+
+def test_a_measurement_takes_a_small_share_of_the_run():
+    """Steps of 10 ms: 50 s of them, and 3 s."""
+    clock = Clock()
+    found = measured(lambda precision, layout, pixels: 0.01 * pixels / FULL, batches=5000, clock=clock)
+    assert found.worth and "measured in" in found.figures and clock.now < 2.5
+    clock = Clock()
+    found = measured(lambda precision, layout, pixels: 0.01 * pixels / FULL, batches=300, clock=clock)
+    assert not found.worth and found.compute.precision == "float32" and clock.now < 0.15
+    assert found.figures == "not measured: the run's steps take about 3.0 s"
+
+
+def test_where_memory_does_not_hold_two_networks_there_are_fewer_images():
+    found = measured(lambda precision, layout, pixels: 0.1 if precision == "float32" else 0.05, whole=True, most=11)
+    assert "on 8 of 32 images at 128 px" in found.figures and found.compute.precision == "bfloat16"
+    with pytest.raises(torch.OutOfMemoryError):
+        measured(lambda precision, layout, pixels: 0.1, whole=True, most=0)
 
 
 def test_the_line_tells_all_of_the_time_and_what_of_it_were_first_steps():

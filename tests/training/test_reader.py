@@ -5,12 +5,15 @@ from __future__ import annotations
 from multiprocessing import active_children
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from runs import equal
 from thorax.data.loading import BatchRequest
 from thorax.data.samples import SampleSet
 from thorax.training.state import State
-from trainers import a_trainer, before_each_batch, some_images
+from trainers import a_trainer, before_each_batch, copied, some_images
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +44,19 @@ def test_epochs_and_validation_are_read_in_turn_from_the_step_on_that_is_next(tr
     before_each_batch(monkeypatch, seen.append)
     assert trainer.fit()
     assert [(request.epoch, len(request.places)) for request in seen] == [(1, 8), (None, 4), (2, 8), (2, 8), (None, 4)]
+
+
+def test_readers_augment_on_a_cpu_and_give_the_bits_that_the_trainer_would(train, tmp_path):
+    """In parts of a step, which the trainer would augment one by one; and augmented views of validation."""
+    settings = {"augmentation_type": "xray", "image_shape": (1, 48, 64), "accumulation_steps": 2}
+    reading, seen = a_trainer(train, tmp_path / "reading", workers=1, **settings)
+    alone, wanted = a_trainer(train, tmp_path / "alone", **settings)
+    reading.reader.open(0, 0)
+    batch = next(reading.reader.batches)
+    reading.reader.close()
+    assert batch.images.dtype == torch.float32 and len(batch.draws) == 0
+    assert reading.fit() and alone.fit()
+    assert seen.losses == wanted.losses
+    assert equal(copied(reading.net), copied(alone.net))
+    assert np.array_equal(reading.logits(train, view=1), alone.logits(train, view=1))
+    assert not np.array_equal(reading.logits(train, view=1), reading.logits(train))

@@ -9,23 +9,31 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+import train_model
 from conftest import clean_environment, command, run
 from runs import equal, history, wait_for_checkpoints, weights
 
-#: EMA, dropout (random numbers in the step), two epochs of many steps, checkpoints all the time.
+#: EMA, dropout (random numbers in the step), two epochs of 10 steps, checkpoints all the time.
 SETTINGS = {
     "ema_decay": "0.9",
     "dropout": "0.3",
-    "epochs": "2",
     "batch_size": "4",
     "checkpoint_minutes": "0",
     "augmentation_type": "xray",
 }
+
+#: Two processes.
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
+
+
+#: Gives exit code, output and errors.
+Again = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +55,18 @@ def start(images: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_kill_9_at_three_random_moments_changes_no_bit(images: Path, whole: Path, tmp_path: Path) -> None:
+def test_kill_9_at_two_random_moments_changes_no_bit(images: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     chosen = random.Random(5)
     kills = 0
-    for target in sorted(chosen.sample(range(1, 18), 3)):  # 2 epochs of 10 steps
+    for target in sorted(chosen.sample(range(1, 18), 2)):
         process = start(images, out)
         wait_for_checkpoints(process, tmp_path / "model-job/checkpoints", target)
         time.sleep(chosen.random() * 0.1)
         process.kill()
         kills += process.wait() == -signal.SIGKILL
         process.communicate()
-    assert kills == 3
+    assert kills == 2
     assert not (out / "bundle.json").exists()
     done = run(command(images, out, **SETTINGS))
     assert done.returncode == 0, done.stderr
@@ -86,34 +94,51 @@ def test_a_signal_saves_and_ends_cleanly_and_the_same_command_goes_on(
         assert equal(weights(out), weights(whole))
 
 
-def test_a_finished_run_started_again_scores_again_and_gives_the_same_bundle(images: Path, whole: Path) -> None:
+# -- The same in this process: what an earlier process left is what counts ---------------------------------------------
+
+
+@pytest.fixture
+def again(images: Path, signals_as_before: None, capsys: pytest.CaptureFixture[str]) -> Again:
+    """Runs train_model.py's main in a bundle's folder, with further settings."""
+
+    def ran(out: Path, **settings: str) -> tuple[int, str, str]:
+        code = train_model.main(command(images, out, **{**SETTINGS, **settings})[2:])
+        return code, *capsys.readouterr()
+
+    return ran
+
+
+def test_a_finished_run_started_again_scores_again_and_gives_the_same_bundle(whole: Path, again: Again) -> None:
     before, described = weights(whole), (whole / "bundle.json").read_text()
-    done = run(command(images, whole, **SETTINGS))
-    assert done.returncode == 0, done.stderr
-    assert "resumed from a checkpoint at its end" in done.stdout
+    code, told, error = again(whole)
+    assert code == 0, error
+    assert "resumed from a checkpoint at its end" in told
     assert equal(weights(whole), before)
     assert (whole / "bundle.json").read_text() == described
 
 
 def test_a_torn_newest_checkpoint_is_reported_and_the_one_before_it_used(
-    images: Path, whole: Path, tmp_path: Path
+    whole: Path, tmp_path: Path, again: Again
 ) -> None:
     out = tmp_path / "model"
     checkpoints = shutil.copytree(whole.with_name("model-job") / "checkpoints", tmp_path / "model-job/checkpoints")
     newest = max(checkpoints.glob("checkpoint-*.pt"))
     newest.write_bytes(newest.read_bytes()[:5000])
-    done = run(command(images, out, **SETTINGS))
-    assert done.returncode == 0, done.stderr
-    assert f"{newest} is torn or not a checkpoint; trying the one before it" in done.stdout
+    code, told, error = again(out)
+    assert code == 0, error
+    assert f"{newest} is torn or not a checkpoint; trying the one before it" in told
     assert equal(weights(out), weights(whole))
 
 
-def test_another_configuration_is_refused_with_both_values(images: Path, whole: Path) -> None:
-    done = run(command(images, whole, **{**SETTINGS, "learning_rate": "0.5"}))
-    assert done.returncode == 1
-    assert "learning_rate=0.001 there, 0.5 here" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_another_configuration_is_refused_with_both_values(whole: Path, again: Again) -> None:
+    code, _, error = again(whole, learning_rate="0.5")
+    assert code == 1
+    assert "learning_rate=0.001 there, 0.5 here" in error
+    assert len(error.strip().splitlines()) == 1
     assert (whole / "bundle.json").exists()
+
+
+# -- Several processes ------------------------------------------------------------------------------------------
 
 
 def test_one_process_and_two_give_the_same_loss_curve(images: Path, tmp_path: Path) -> None:
@@ -127,17 +152,7 @@ def test_one_process_and_two_give_the_same_loss_curve(images: Path, tmp_path: Pa
     }
     one, two = tmp_path / "one", tmp_path / "two"
     words = command(images, two, **settings)
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--local-addr",
-        "127.0.0.1",
-        "--nproc-per-node",
-        "2",
-    ]
-    for done in (run(command(images, one, **settings)), run([*launcher, *words[1:]])):
+    for done in (run(command(images, one, **settings)), run([*TWO, *words[1:]])):
         assert done.returncode == 0, done.stderr
     curves = [[[float(v) for v in line.split(",")[1:3]] for line in history(out)[1:]] for out in (one, two)]
     assert len(curves[0]) == 2
@@ -163,17 +178,7 @@ def test_without_synced_batch_norm_all_processes_score_the_network_that_is_kept(
         "ema_decay": "0.5",
     }
     words = command(images, tmp_path / "out", **settings)
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--local-addr",
-        "127.0.0.1",
-        "--nproc-per-node",
-        "2",
-    ]
-    done = run([*launcher, *words[1:]])
+    done = run([*TWO, *words[1:]])
     assert done.returncode == 0, done.stderr
     with (tmp_path / "out-job/output/data/predictions.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["part"] == "validation"]
@@ -201,16 +206,6 @@ def test_processes_with_unequal_shares_of_a_small_set_stay_in_step(images: Path,
         validation=str(images / "test"),
     )
     words[words.index("--test") : words.index("--test") + 2] = []
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--local-addr",
-        "127.0.0.1",
-        "--nproc-per-node",
-        "2",
-    ]
-    done = run([*launcher, *words[1:]])
+    done = run([*TWO, *words[1:]])
     assert done.returncode == 0, done.stderr
     assert "train: 13 images" in done.stdout

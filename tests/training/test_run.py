@@ -13,6 +13,7 @@ import torch
 import thorax
 from conftest import TINY, command, run
 from runs import equal, weights
+from thorax.config import TrainingConfig
 from thorax.data.loading import BatchRequest
 from thorax.errors import ThoraxError
 from trainers import before_each_batch
@@ -28,12 +29,24 @@ def process_state() -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="module")
-def by_command(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of the same run by the command line."""
+def told(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The bundle of the same run by the command line, and what it printed."""
     out = tmp_path_factory.mktemp("command") / "model"
-    done = run(command(images, out, epochs="1", dropout="0.3"))
+    done = run(command(images, out, epochs="1", dropout="0.3", log_seconds="0.1"))
     assert done.returncode == 0, done.stderr
-    return out
+    return out, done.stdout
+
+
+@pytest.fixture
+def by_command(told: tuple[Path, str]) -> Path:
+    return told[0]
+
+
+def test_whole_lines_where_there_is_no_terminal(told: tuple[Path, str]) -> None:
+    assert "\r" not in told[1]
+    (resolved,) = (line for line in told[1].splitlines() if line.startswith("configuration: "))
+    assert TrainingConfig.from_dict(json.loads(resolved.removeprefix("configuration: "))).network == "cnn5"
+    assert told[1].splitlines()[-1].startswith("best epoch 1/1: train_loss=")
 
 
 def test_it_trains_as_the_command_does_and_leaves_the_process_as_it_was(images, tmp_path, by_command, capsys):

@@ -1,9 +1,8 @@
-"""On a terminal a run shows a bar, elsewhere whole lines."""
+"""On a terminal a run shows a bar; elsewhere whole lines, see test_run.py."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import pty
 import struct
@@ -11,8 +10,7 @@ import subprocess
 import termios
 from pathlib import Path
 
-from conftest import clean_environment, command, run
-from thorax.config import TrainingConfig
+from conftest import clean_environment, command
 
 
 def test_a_bar_on_a_terminal(images: Path, tmp_path: Path) -> None:
@@ -38,12 +36,3 @@ def test_a_bar_on_a_terminal(images: Path, tmp_path: Path) -> None:
     assert b"configuration: {" not in seen
     assert b"\r" in seen.replace(b"\r\n", b"\n"), "a bar redraws its line"
     assert b"step/s" in seen or b"s/step" in seen
-
-
-def test_whole_lines_elsewhere(images: Path, tmp_path: Path) -> None:
-    done = run(command(images, tmp_path / "model", epochs="1", batch_size="2", log_seconds="0.1"))
-    assert done.returncode == 0, done.stderr
-    assert "\r" not in done.stdout
-    (resolved,) = (line for line in done.stdout.splitlines() if line.startswith("configuration: "))
-    assert TrainingConfig.from_dict(json.loads(resolved.removeprefix("configuration: "))).network == "cnn5"
-    assert done.stdout.splitlines()[-1].startswith("best epoch 1/1: train_loss=")

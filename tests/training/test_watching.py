@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import train_model
 from conftest import SCRIPT, TINY, command, run
 from thorax import models
 from thorax.config import TrainingConfig
@@ -45,7 +46,7 @@ LONG = {"epochs": "5", "warmup_epochs": "1", "augmentation_type": "none", "learn
 
 def a_trainer(images: Path, folder: Path, observer: Observer | None = None, **settings: str) -> Trainer:
     """Trains cnn5 on the small images, in this process; validated on the training images."""
-    config = TrainingConfig.parse({**TINY, **settings})
+    config = TrainingConfig.parse({**TINY, "checkpoint_frequency": "1000", **settings})
     listing = read_channel("train", images / "train", "folder")
     train = sample_set("train", listing, label_space(listing, (), None))
     torch.manual_seed(config.seed)
@@ -238,10 +239,10 @@ def test_what_is_missing_or_broken_costs_a_line_and_nothing_else(images, tmp_pat
     assert (tmp_path / "model/bundle.json").is_file()
 
 
-def test_debugging_refuses_compile(images, tmp_path):
-    done = run(command(images, tmp_path / "model", debugging="true", compile="true"))
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: debugging=true with compile=true: ") and len(done.stderr.splitlines()) == 1
+def test_debugging_refuses_compile(images, tmp_path, capsys, signals_as_before):
+    assert train_model.main(command(images, tmp_path / "model", debugging="true", compile="true")[2:]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: debugging=true with compile=true: ") and len(error.splitlines()) == 1
 
 
 # -- smdebug, in an environment of its own -----------------------------------------------------------------------------

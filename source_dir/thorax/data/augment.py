@@ -26,6 +26,10 @@ def draws_for(seed: int, epoch: int, image: int) -> np.ndarray:
     return generator.random(DRAWS, dtype=np.float32)
 
 
+#: Pixels that a CPU augments at once, so that what lies between two operations stays in its cache.
+CACHED = 2**18
+
+
 @dataclass(frozen=True)
 class AugmentationRanges:
     """How far augmentation goes. Angles in degrees, shifts and boxes as shares of the image, greys in 0..1."""
@@ -96,10 +100,19 @@ class Augmentation:
         Returns:
             (N, H, W) float32 in 0..255.
         """
+        few = max(1, CACHED // (images.shape[1] * images.shape[2]))
+        if images.device.type != "cpu" or len(images) <= few:
+            return self._together(images, draws)
+        x = torch.empty(images.shape, dtype=torch.float32)
+        for k in range(0, len(images), few):
+            x[k : k + few] = self._together(images[k : k + few], draws[k : k + few])
+        return x
+
+    def _together(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         r, u = self.ranges, draws.to(torch.float32)
         x = _tone(images, u, r) if r.log_gamma or r.log_slope else images.to(torch.float32).div_(255.0)
         if r.log_light:
-            x = x * _light(u, r.log_light, *x.shape[1:])
+            x.mul_(_light(u, r.log_light, *x.shape[1:]))
         if r.flip:
             x = torch.where(u[:, FLIP, None, None] < 0.5, x.flip(-1), x)
         if r.moves:
@@ -129,14 +142,14 @@ class Augmentation:
             self.draw_grain(h, w, x.device)
         assert self._noise is not None
         top, left = (u[:, NOISE_Y] * h).long(), (u[:, NOISE_X] * w).long()
+        strength = u[:, NOISE] * self.ranges.noise
         if x.device.type == "cpu":
-            corners = zip(top.tolist(), left.tolist(), strict=True)
-            grain = torch.stack([self._noise[t : t + h, s : s + w] for t, s in corners])
-        else:  # the CPU does not wait for the numbers
-            rows = top[:, None] + torch.arange(h, device=x.device)
-            columns = left[:, None] + torch.arange(w, device=x.device)
-            grain = self._noise[rows[:, :, None], columns[:, None, :]]
-        return x + grain * (u[:, NOISE] * self.ranges.noise)[:, None, None]
+            for k, (t, s) in enumerate(zip(top.tolist(), left.tolist(), strict=True)):
+                x[k].add_(self._noise[t : t + h, s : s + w] * strength[k])
+            return x
+        rows = top[:, None] + torch.arange(h, device=x.device)  # the CPU does not wait for the numbers
+        columns = left[:, None] + torch.arange(w, device=x.device)
+        return x + self._noise[rows[:, :, None], columns[:, None, :]] * strength[:, None, None]
 
 
 def _tone(images: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tensor:
@@ -166,33 +179,46 @@ def _light(u: torch.Tensor, log_light: float, height: int, width: int) -> torch.
 
 def _move(x: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tensor:
     """Rotation, scale, aspect, shear and shift in one bilinear resampling; what comes from outside is black."""
-    n, h, w = x.shape
+    _, h, w = x.shape
     angle = (2 * u[:, ROTATE] - 1) * math.radians(r.rotation)
     low, high = r.scale
     scale = low + u[:, SCALE] * (high - low)
     aspect = torch.exp((2 * u[:, ASPECT] - 1) * r.log_aspect / 2)
     shear = (2 * u[:, SHEAR] - 1) * r.shear
     cos, sin = torch.cos(angle), torch.sin(angle)
-    # Rows map output to input coordinates in -1..1; w/h keeps a rotation a rotation on images that are not square.
+    # From output to input coordinates in -1..1; w/h keeps a rotation a rotation on images that are not square.
     right, down = (2 * u[:, SHIFT_X] - 1) * 2 * r.shift, (2 * u[:, SHIFT_Y] - 1) * 2 * r.shift
-    across = [cos / (scale * aspect), (-sin + shear * cos) * h / w / (scale * aspect), right]
-    along = [sin * w / h * aspect / scale, (cos + shear * sin) * aspect / scale, down]
-    theta = torch.stack([torch.stack(across, 1), torch.stack(along, 1)], 1)
-    grid = F.affine_grid(theta, [n, 1, h, w], align_corners=False)
+    across = cos / (scale * aspect), (-sin + shear * cos) * h / w / (scale * aspect), right
+    along = sin * w / h * aspect / scale, (cos + shear * sin) * aspect / scale, down
+    grid = torch.stack([_places(weights, h, w) for weights in (across, along)], 3)
     return F.grid_sample(x.unsqueeze(1), grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
 
 
-def _blur(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
-    """A binomial 5x5 blur, (1 4 6 4 1)/16 along both sides, mixed in by a random share on `chance` of the images.
+def _places(weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor], height: int, width: int) -> torch.Tensor:
+    """(N, height, width) of a * x + b * y + c, each (N,), over pixel centres in -1..1: F.affine_grid, far faster."""
+    a, b, c = (weight[:, None] for weight in weights)
+    y, x = ((torch.arange(size, device=c.device) * 2 + 1) / size - 1 for size in (height, width))
+    return (a * x)[:, None, :] + (b * y + c)[:, :, None]
 
-    Sums of slices: far faster on a CPU than a convolution of one channel.
-    """
+
+def _blur(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
+    """A binomial 5x5 blur, (1 4 6 4 1)/16 along both sides, mixed in by a random share on `chance` of the images."""
+    blurred = u[:, BLUR] < chance
+    if x.device.type == "cpu":  # those alone; a GPU would wait for the answer which
+        for k in blurred.nonzero().flatten().tolist():
+            one = x[k : k + 1]
+            one.add_(u[k, BLUR_MIX] * (_soft(one) - one))
+        return x
+    share = torch.where(blurred, u[:, BLUR_MIX], torch.zeros_like(u[:, BLUR]))[:, None, None]
+    return x + share * (_soft(x) - x)
+
+
+def _soft(x: torch.Tensor) -> torch.Tensor:
+    """Sums of slices: far faster on a CPU than a convolution of one channel."""
     h, w = x.shape[-2:]
     p = F.pad(x.unsqueeze(1), (2, 2, 2, 2), mode="replicate").squeeze(1)
     p = (p[:, :h] + p[:, 4:] + 4 * (p[:, 1 : h + 1] + p[:, 3 : h + 3]) + 6 * p[:, 2 : h + 2]) / 16
-    soft = (p[:, :, :w] + p[:, :, 4:] + 4 * (p[:, :, 1 : w + 1] + p[:, :, 3 : w + 3]) + 6 * p[:, :, 2 : w + 2]) / 16
-    share = torch.where(u[:, BLUR] < chance, u[:, BLUR_MIX], torch.zeros_like(u[:, BLUR]))[:, None, None]
-    return x + share * (soft - x)
+    return (p[:, :, :w] + p[:, :, 4:] + 4 * (p[:, :, 1 : w + 1] + p[:, :, 3 : w + 3]) + 6 * p[:, :, 2 : w + 2]) / 16
 
 
 def _erase(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
@@ -204,5 +230,11 @@ def _erase(x: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
     top, left = u[:, ERASE_Y] * (1 - tall), u[:, ERASE_X] * (1 - wide)
     in_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
     in_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    if x.device.type == "cpu":
+        for k in (u[:, ERASE] < chance).nonzero().flatten().tolist():
+            starts = (int(side[k].int().argmax()) for side in (in_rows, in_columns))
+            sizes = (int(side[k].sum()) for side in (in_rows, in_columns))  # perhaps 0, of a few pixels
+            x[k][tuple(slice(a, a + size) for a, size in zip(starts, sizes, strict=True))] = u[k, ERASE_GREY]
+        return x
     inside = in_rows[:, :, None] & in_columns[:, None, :] & (u[:, ERASE] < chance)[:, None, None]
     return torch.where(inside, u[:, ERASE_GREY, None, None].expand_as(x), x)

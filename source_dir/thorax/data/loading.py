@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from thorax.data.augment import DOWN, DRAWS, RIGHT, draws_for
+from thorax.data.augment import DOWN, DRAWS, RIGHT, Augmentation, draws_for
 from thorax.data.columns import ByteRangeColumn
 from thorax.data.images import DecodeError, DecoderMissing, Preprocessing, header
 from thorax.data.samples import SampleSet
@@ -25,8 +25,8 @@ class Batch:
     """One process's images of a step.
 
     Attributes:
-        images: (n, H, W) uint8.
-        draws: (n, DRAWS) float32; empty where nothing is random.
+        images: (n, H, W) uint8, or float32 in 0..255 where the reader augments.
+        draws: (n, DRAWS) float32; empty where nothing is random, or what they are for is done.
         indices: (n,) int64, places in the SampleSet.
         global_indices: (N,) int64, places of the whole global batch, before it was shared out.
         corrupt: places of images that could not be read (only with skip_corrupt); their rows are all black.
@@ -130,7 +130,11 @@ class EvaluationBatches(Sampler[BatchRequest]):
 
 
 class ImageDataset(Dataset[Batch]):
-    """Reads whole batches: index it with a BatchRequest."""
+    """Reads whole batches: index it with a BatchRequest.
+
+    Args:
+        augment: is applied to random images as they are read; None: whoever takes the batch does it, by its draws.
+    """
 
     def __init__(
         self,
@@ -142,8 +146,9 @@ class ImageDataset(Dataset[Batch]):
         rank: int = 0,
         world_size: int = 1,
         skip_corrupt: bool = False,
+        augment: Augmentation | None = None,
     ) -> None:
-        self.samples, self.preprocessing, self.seed = samples, preprocessing, seed
+        self.samples, self.preprocessing, self.seed, self.augment = samples, preprocessing, seed, augment
         self.random_crop, self.rank, self.world_size, self.skip_corrupt = random_crop, rank, world_size, skip_corrupt
 
     def __getitem__(self, request: BatchRequest) -> Batch:
@@ -166,9 +171,12 @@ class ImageDataset(Dataset[Batch]):
                 if not self.skip_corrupt:
                     return _failed(str(error))
                 corrupt.append(int(index))
+        pixels, numbers = torch.from_numpy(images), torch.from_numpy(draws)
+        if self.augment is not None and len(numbers):
+            pixels, numbers = self.augment(pixels, numbers), numbers[:0]
         return Batch(
-            torch.from_numpy(images),
-            torch.from_numpy(draws),
+            pixels,
+            numbers,
             torch.from_numpy(mine.astype(np.int64)),
             torch.from_numpy(request.places.astype(np.int64)),
             tuple(corrupt),
@@ -180,14 +188,21 @@ def _failed(problem: str) -> Batch:
     return Batch(nothing, nothing, nothing, nothing, problem=problem)
 
 
-def loader(images: Dataset[Batch], batches: Iterable[BatchRequest], workers: int, pin: bool = False) -> Iterator[Batch]:
+def loader(
+    images: Dataset[Batch], batches: Iterable[BatchRequest], workers: int, pin: bool = False, ahead: int | None = None
+) -> Iterator[Batch]:
     """Reads `batches` in order with worker processes, which start at once and end with the iterator.
 
     An error in an image arrives as Batch.problem.
 
+    Args:
+        pin: into pinned memory, for a GPU.
+        ahead: batches that each worker reads ahead, all in shared memory; None: 4, and 2 where there are many workers.
+
     Raises:
         ThoraxError: a worker was killed; torch may also say so outside, see `reading`.
     """
+    ahead = (4 if workers <= 4 else 2) if ahead is None else ahead
     with reading():
         source = iter(
             DataLoader(
@@ -196,7 +211,7 @@ def loader(images: Dataset[Batch], batches: Iterable[BatchRequest], workers: int
                 batch_size=None,
                 num_workers=workers,
                 pin_memory=pin,
-                prefetch_factor=(4 if workers <= 4 else 2) if workers else None,  # whole batches: memory for each
+                prefetch_factor=ahead if workers else None,
                 worker_init_fn=_start_worker if workers else None,
             )
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from thorax.console import guarded, script
+from thorax.console import bundle_script, guarded
 
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
@@ -31,9 +31,8 @@ def optimize(args: argparse.Namespace) -> int:
     """Writes the network and prints its figures; nothing is written where it raises ThoraxError."""
     from thorax.optimize import optimize_bundle  # torch takes a second: --help has none
 
-    labels = tuple(name.strip() for name in args.labels.split(",") if name.strip())
     made = optimize_bundle(
-        args.bundle, args.data, data_format=args.data_format, labels=labels, wheels=args.wheels, say=_say
+        args.bundle, args.data, data_format=args.data_format, labels=args.labels, wheels=args.wheels, say=_say
     )
     print(f"{made.table()}\nwrote {made.folder / 'engine'}", flush=True)
     return 0
@@ -45,20 +44,8 @@ def _say(text: str) -> None:
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     """The command line; `program` is its name in the usage line, by default that of the script."""
-    p = script(__doc__)
-    p.prog = program or p.prog
-    p.add_argument("bundle", type=Path, help="the model folder of a finished job, or the job's folder")
-    p.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR_OR_TABLE",
-        help="labelled images that it was not trained on: a third calibrates, the others accept or reject",
-    )
-    p.add_argument(
-        "--data-format", default="auto", metavar="FORMAT", help="format of --data (default: auto, look at it)"
-    )
-    p.add_argument(
-        "--labels", default="", metavar="A,B,...", help="names of numbered labels of --data (.lst, RecordIO), in order"
+    p = bundle_script(
+        __doc__, program, "labelled images that it was not trained on: a third calibrates, the others accept or reject"
     )
     p.add_argument(
         "--wheels", type=Path, metavar="DIR", help="OpenVINO's wheels, to go along for an endpoint without a network"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from thorax.console import guarded, script
+from thorax.console import bundle_script, guarded
 from thorax.errors import ThoraxError
 
 
@@ -38,7 +38,7 @@ def score(args: argparse.Namespace) -> int:
     options = EvaluationOptions(
         data_format=args.data_format,
         data_lst=args.data_lst,
-        labels=tuple(name.strip() for name in args.labels.split(",") if name.strip()),
+        labels=args.labels,
         settings=tuple(args.set),
         predictions=args.predictions,
         compare_with=args.compare,
@@ -67,26 +67,12 @@ def check_files(*files: Path | None) -> None:
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     """The command line; `program` is its name in the usage line, by default that of the script."""
-    p = script(__doc__)
-    p.prog = program or p.prog
-    p.add_argument("bundle", type=Path, help="the model folder of a finished job, or the job's folder")
-    p.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR_OR_TABLE",
-        help="labelled images: a folder as for training, or one table in it",
-    )
-    p.add_argument(
-        "--data-format", default="auto", metavar="FORMAT", help="format of --data (default: auto, look at it)"
-    )
+    p = bundle_script(__doc__, program, "labelled images: a folder as for training, or one table in it")
     p.add_argument(
         "--data-lst",
         type=Path,
         metavar="DIR",
         help="the folder with the .lst of the images of --data (the channel test_lst)",
-    )
-    p.add_argument(
-        "--labels", default="", metavar="A,B,...", help="names of numbered labels of --data (.lst, RecordIO), in order"
     )
     p.add_argument(
         "--set",

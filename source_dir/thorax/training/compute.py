@@ -91,7 +91,7 @@ def _choose(
     if ways.single and saved is None:
         return Chosen(ways.usual, "as asked for")
     kept = None if saved is None else _of_checkpoint(saved, ways, hardware.device)
-    pixels = config.epochs * len(data.train) * config.image_shape[1] * config.image_shape[2]
+    pixels = _pixels(config, data)
     if pixels < WORTH_MEASURING or ways.single:
         why = (
             "as asked for" if ways.single else f"not measured: a run of {pixels / 1e6:.1f} million pixels is too short"
@@ -105,6 +105,11 @@ def _choose(
     return Chosen(
         kept, f"as in the checkpoint, for the same bits; here {found.compute} would be chosen: {found.reason}"
     )
+
+
+def _pixels(config: TrainingConfig, data: TrainingData) -> int:
+    """Of all images that the run will see, each as often as it sees it."""
+    return config.epochs * len(data.train) * config.image_shape[1] * config.image_shape[2]
 
 
 def _of_checkpoint(saved: dict[str, Any], ways: Ways, device: torch.device) -> Compute:
@@ -133,9 +138,10 @@ def _remembered(
     loss = Loss.build(config, data.train.space, data.train, hardware.device)
     targets = torch.from_numpy(data.train.targets[:rows])
     device = hardware.device
-    probe = Probe(net, loss, tuple(config.image_shape), targets, device, whole=device.type == "cuda")
+    pixels = _pixels(config, data)
+    probe = Probe(net, loss, tuple(config.image_shape), targets, device, pixels, whole=device.type == "cuda")
     measured = probe.measure(ways, SECONDS)
-    if file is not None:
+    if file is not None and measured.worth:
         _write(file, key, measured.compute)
     return Chosen(measured.compute, measured.figures)
 

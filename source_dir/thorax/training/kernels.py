@@ -1,4 +1,4 @@
-"""Which kernels a GPU computes with."""
+"""Which kernels a GPU computes with, and what a first step costs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any, cast
 import torch
 
 from thorax.job import set_if_missing
+
+#: Seconds from which on a first step has a line in the log.
+SLOW_STEP = 5.0
 
 
 @contextmanager
@@ -43,3 +46,12 @@ def gpu_kernels(tf32: bool, device: torch.device, deterministic: bool = False) -
         torch.set_float32_matmul_precision(before[2])
         torch.set_deterministic_debug_mode(mode)
         filling.fill_uninitialized_memory = before[3]
+
+
+def first_step(seconds: float, compiled: bool, device: torch.device) -> str:
+    """A line about the run's first step where it is worth one, with what it spends its time on; else nothing."""
+    if not compiled and seconds < SLOW_STEP:
+        return ""
+    on_gpu = " and cuDNN tries its kernels" if device.type == "cuda" else ""
+    why = f"compile=true compiles the network in it{on_gpu}" if compiled else on_gpu.removeprefix(" and ")
+    return f"first step: {seconds:.1f} s" + (f": {why}" if why else "")

@@ -22,6 +22,9 @@ TOLERANCE = 0.02
 _SCALE = 1024.0
 #: The whole measurement has about so many steps.
 _STEPS = 12
+#: The timed steps may take this share of the run's own time; a run of fewer seconds is not measured: beside them each
+#: way has a first step, and what the run could win is not much more.
+SHARE, SHORT_RUN = 0.05, 4.0
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,15 @@ class Ways:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The way that was chosen, and the figures in words."""
+    """The way that was chosen, and the figures in words.
+
+    Attributes:
+        worth: false where the run is too short: it is the usual way, and says nothing of other runs.
+    """
 
     compute: Compute
     figures: str
+    worth: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,7 @@ class Probe:
         shape: (channels, height, width) of an image.
         targets: (n, L) float32 of as many images as the run has in a forward pass.
         device: where it is measured.
+        pixels: of all images that the run will see, each as often as it sees it.
         whole: each step has all images in full size, which a GPU's kernels need to be told apart.
         clock: what the time is read from.
     """
@@ -104,6 +113,7 @@ class Probe:
     shape: tuple[int, ...]
     targets: torch.Tensor
     device: torch.device
+    pixels: float = float("inf")
     whole: bool = False
     clock: Clock = time.perf_counter
 
@@ -114,12 +124,20 @@ class Probe:
         norm statistics, torch's random numbers and its threads are as before.
 
         Args:
-            seconds: about as long as the timed steps may take; they have fewer and smaller images where they would be
-                too long, but for `whole`.
+            seconds: about as long as the timed steps may take, but no more than SHARE of the run; they have fewer and
+                smaller images where they would be too long, but for `whole`.
         """
         start = self.clock()
         with _undisturbed(self.device):
-            rows, halvings = (len(self.targets), 0) if self.whole else self._size(ways.usual, seconds / _STEPS)
+            rows, halvings = len(self.targets), 0
+            if not self.whole:
+                rows, halvings, took = self._size(ways.usual, seconds / _STEPS)
+                height, width = (side >> halvings for side in self.shape[1:])
+                run = took * self.pixels / (rows * height * width)
+                if run < SHORT_RUN:
+                    why = f"not measured: the run's steps take about {run:.1f} s"
+                    return Measurement(ways.usual, why, worth=False)
+                seconds = min(seconds, SHARE * run)
             while True:
                 trial = _Trial(self, ways.usual, rows, halvings)
                 try:
@@ -131,8 +149,8 @@ class Probe:
                     rows //= 2
         return Measurement(trial.best, trial.figures(self.clock() - start))
 
-    def _size(self, way: Compute, seconds: float) -> tuple[int, int]:
-        """Images of a step, and how often their sides are halved, so that a step takes at most about `seconds`.
+    def _size(self, way: Compute, seconds: float) -> tuple[int, int, float]:
+        """Images of a step, how often their sides are halved, so that it takes at most about `seconds`; its seconds.
 
         From small to large by the clock: what a step takes beside its images is not counted once for each of them.
         """
@@ -146,11 +164,11 @@ class Probe:
             took = self._once(way, size)
         while took < seconds / 2 and size != (rows, 0):
             larger = (size[0], size[1] - 1) if size[1] else (min(2 * size[0], rows), 0)
-            took = self._once(way, larger)
-            if took > seconds:
+            longer = self._once(way, larger)
+            if longer > seconds:
                 break
-            size = larger
-        return size
+            size, took = larger, longer
+        return *size, took
 
     def _once(self, way: Compute, size: tuple[int, int]) -> float:
         """Seconds of a step that has run once before."""

@@ -17,6 +17,7 @@ from thorax.data.loading import (
     loader,
 )
 from thorax.data.streaming import StreamedBatches, streams
+from thorax.training.augmenting import by_readers
 from thorax.training.inputs import Hardware, TrainingData
 from thorax.training.validation import Evaluator
 
@@ -50,9 +51,12 @@ class RunReader:
         if self.opened:
             return
         self.opened = True
-        images = _RunDataset(self._training_images(), self.evaluator.dataset(self.data.validation))
+        train = self._training_images()
+        images = _RunDataset(train, self.evaluator.dataset(self.data.validation))
         on_gpu = self.hardware.device.type == "cuda"
-        self.batches = loader(images, self._requests(epoch, step), self.workers, pin=on_gpu)
+        # Augmented images have four times the bytes, and a container may have 64 MB of shared memory.
+        ahead = None if train.augment is None else 2 if self.workers == 1 else 1
+        self.batches = loader(images, self._requests(epoch, step), self.workers, on_gpu, ahead)
 
     def close(self) -> None:
         """Ends the workers."""
@@ -68,6 +72,7 @@ class RunReader:
             rank=process.rank,
             world_size=process.world_size,
             skip_corrupt=c.skip_corrupt,
+            augment=by_readers(c, self.hardware),
         )
 
     def _requests(self, epoch: int, step: int) -> Iterator[BatchRequest]:

@@ -14,16 +14,17 @@ from torch import nn
 
 from thorax import models
 from thorax.config import TrainingConfig
-from thorax.data.augment import Augmentation, AugmentationRanges
 from thorax.data.loading import Batch
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.tracking.metric_log import line
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
+from thorax.training.augmenting import augmentation
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.ema import MovingAverage
 from thorax.training.inputs import Hardware, Monitoring, TrainingData
+from thorax.training.kernels import first_step
 from thorax.training.loss_log import LossLog
 from thorax.training.losses import Loss
 from thorax.training.optimizers import build_optimizer, set_rate
@@ -89,12 +90,12 @@ class Trainer:
         self.average = MovingAverage(self.net, config.ema_decay) if config.ema_decay else None
         self.loss = Loss.build(config, data.train.space, data.train, self.device)
         self.targets = torch.from_numpy(data.train.targets)
-        self.augment = Augmentation(AugmentationRanges.named(config.augmentation_type, config.augmentation_strength))
+        self.augment = augmentation(config)
         self.steps_per_epoch = max(1, len(data.train) // self.batch_size)
         self.evaluator = Evaluator(config, data.preprocessing, hardware, self.prepare)
         self.reader = RunReader(config, data, hardware, self.batch_size, self.evaluator)
         self.meter = EpochMeter(time.monotonic())
-        self.last_save = time.monotonic()
+        self.last_save, self.first_step = time.monotonic(), True
         # The context of a step's stage by name: data, copy, augmentation, forward, backward, optimizer or logging.
         self.stage: Callable[[str], AbstractContextManager[Any]] = nullcontext
         if self.observer is not None:
@@ -120,6 +121,8 @@ class Trainer:
         Raises:
             ThoraxError: the loss is not finite, an image cannot be read, memory or disk ran out.
         """
+        if self.config.compile:
+            self._say("compile=true: the first step compiles the network, which may take a minute or more")
         if self.reader.streamed:
             self._say(
                 f"streaming: shards are read in order, {self.config.shuffle_buffer} images wait in memory to be"
@@ -222,7 +225,13 @@ class Trainer:
             if save_due:
                 losses.read()
                 self._save()
+            began = time.monotonic()
             self.train_step(batch, losses, progress)
+            if self.first_step:
+                losses.read()
+                if told := first_step(time.monotonic() - began, c.compile, self.device):
+                    self._say(told)
+                self.first_step = False
         losses.read()
         progress.close()
         return True
@@ -301,8 +310,9 @@ class Trainer:
     @torch.no_grad()
     def prepare(self, images: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
         """The network's input, augmented by the images' random draws where there are some."""
-        x = self.preprocessing.tensor(images if draws is None else self.augment(images, draws))
-        return x.contiguous(memory_format=self.layout)
+        if draws is not None and len(draws):
+            images = self.augment(images, draws)
+        return self.preprocessing.tensor(images).contiguous(memory_format=self.layout)
 
     def _update(self, loss: torch.Tensor) -> None:
         """Clips the gradients, moves the weights and their average."""

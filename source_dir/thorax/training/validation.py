@@ -16,6 +16,7 @@ from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.evaluation.metrics import epoch_metrics
 from thorax.training import distributed
+from thorax.training.augmenting import by_readers
 from thorax.training.inputs import Hardware
 from thorax.training.losses import Loss, probabilities
 from thorax.training.precision import autocast
@@ -49,7 +50,14 @@ class Evaluator:
     def dataset(self, images: SampleSet, view: int = 0) -> ImageDataset:
         """What reads them."""
         c = self.config
-        return ImageDataset(images, self.preprocessing, seed=c.seed, random_crop=view > 0, skip_corrupt=c.skip_corrupt)
+        return ImageDataset(
+            images,
+            self.preprocessing,
+            seed=c.seed,
+            random_crop=view > 0,
+            skip_corrupt=c.skip_corrupt,
+            augment=by_readers(c, self.hardware),
+        )
 
     @torch.no_grad()
     def logits(
