@@ -78,7 +78,7 @@ def test_a_step_weights_again_and_a_heat_map(name, tmp_path):
     before = [p.clone() for p in net.parameters()]
     loss = nn.functional.binary_cross_entropy_with_logits(net.train()(x), torch.tensor([[0.0, 1], [1, 0]]))
     loss.backward()
-    torch.optim.SGD(net.parameters(), 0.1).step()
+    torch.optim.SGD(net.parameters(), 1e-3).step()
     assert torch.isfinite(loss)
     assert any(not torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
     torch.save(net.state_dict(), tmp_path / "w.pt")
