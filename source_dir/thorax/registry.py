@@ -47,9 +47,11 @@ class Registry(Generic[T]):
             ThoraxError: there is none; the message lists the known names and the nearest one.
         """
         if name not in self._entries:
-            nearest = difflib.get_close_matches(name, self._entries, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise ThoraxError(f"{self.kind} {name} is unknown{hint}; known are {', '.join(self._entries)}")
+            many = len(self._entries) > 20
+            nearest = difflib.get_close_matches(name, self._entries, n=3 if many else 1)
+            hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+            known = f"; {len(self)} are known" if many else f"; known are {', '.join(self._entries)}"
+            raise ThoraxError(f"{self.kind} {name} is unknown{hint}{known}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

@@ -55,6 +55,7 @@ def prepare(job: Job, config: TrainingConfig, device: torch.device, readable: bo
     """
     started, process = time.monotonic(), job.process
     check_machine(config, device=device.type, processes=process.world_size, processes_here=process.local_world_size)
+    models.check(config.network, config.channels, *config.image_size)
     candidates(config.precision_dtype, device)  # raises for what the device lacks
     if config.optimize:
         check_installed("optimize=true")

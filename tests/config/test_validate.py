@@ -17,6 +17,10 @@ REFUSED = [
     ({"image_shape": "224,224"}, ["image_shape=224,224", "channels,height,width"]),
     ({"image_shape": "2,224,224"}, ["image_shape=2,224,224", "choose 1 or 3"]),
     ({"image_shape": "1,31,224"}, ["image_shape=1,31,224", "network=resnet50", "at least 32"]),
+    (
+        {"image_shape": "1,192,224", "network": "vit_b_16"},
+        ["image_shape=1,192,224", "vit_b_16", "224x224 pixels alone"],
+    ),
     ({"image_shape": "3,62,63", "network": "alexnet"}, ["image_shape=3,62,63", "network=alexnet", "at least 63"]),
     ({"image_shape": "1,8193,224"}, ["image_shape=1,8193,224", "at most 8192"]),
     ({"image_shape": "1,224,256", "resize": "255"}, ["image_shape=1,224,256", "resize=255", "256 or more"]),

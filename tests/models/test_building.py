@@ -11,13 +11,13 @@ import torchvision
 from torch import nn
 
 from networks import random_images
-from thorax.models import build, names, spec_of, stages
+from thorax.models import build, spec_of, stages
 
 SIZES = {"alexnet": (63, 70), "cnn5": (32, 40)}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "alexnet", "cnn5", "densenet121"])
 def test_any_network_gives_its_logits(name, channels):
     net = build(name, channels, 5, dropout=0.2).eval()
     with torch.no_grad():

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from networks import random_images
-from thorax.models import build, freeze, names, stages, train_mode
+from thorax.models import build, freeze, stages, train_mode
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", ["resnet18", "resnet101", "alexnet", "cnn5", "densenet121"])
 def test_stages_hold_every_parameter_once_from_input_to_head(name, dropout):
     with torch.device("meta"):
         net = build(name, 1, 4, dropout)

@@ -114,11 +114,13 @@ def test_a_toy_network_is_configured(toy):
 
 
 def test_an_unknown_network_is_refused_with_the_nearest_name():
-    with pytest.raises(ThoraxError, match=r"^network=resnet8 is not one of resnet18, .*; did you mean resnet18\?$"):
+    with pytest.raises(
+        ThoraxError, match=r"^network=resnet8 is not one of the \d+ that are known; did you mean resnet\d+"
+    ):
         TrainingConfig.parse({"network": "resnet8"})
-    with pytest.raises(ThoraxError, match=r"^network=toy is not one of resnet18, .*densenet121$"):
+    with pytest.raises(ThoraxError, match=r"^network=toy is not one of the \d+ that are known$"):
         TrainingConfig.parse({"network": "toy"})
-    with pytest.raises(ThoraxError, match=r"^network densnet121 is unknown; did you mean densenet121\?"):
+    with pytest.raises(ThoraxError, match=r"^network densnet121 is unknown; did you mean densenet121 or "):
         models.build("densnet121", 1, 1)
 
 

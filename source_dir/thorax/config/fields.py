@@ -73,10 +73,15 @@ def about(field: dataclasses.Field[Any]) -> FieldSpec:
     return described
 
 
+#: More choices than these are not written out.
+_MANY = 20
+
+
 def range_text(a: FieldSpec) -> str:
     """The allowed values in words, for the table and for errors."""
     if a.choices:
-        return ", ".join(a.choices)
+        some = list(a.choices)
+        return ", ".join(some if len(some) <= _MANY else [*some[:5], f"... ({len(some)} in all)"])
     if a.low is not None and a.high is not None:
         return f"{'above ' if a.open_low else ''}{plain(a.low)} to {plain(a.high)}"
     if a.low is not None:
@@ -180,9 +185,10 @@ def check(field: dataclasses.Field[Any], name: str, value: Any) -> None:
 
 def _check_choice(a: FieldSpec, name: str, text: str) -> None:
     known = (*a.choices, *(entry for entry in registered(a.registry) if entry not in a.choices))
-    if text not in known:
+    if text not in known and text not in a.choices:  # a registry knows more names than it lists
         if len(known) == 1:
             raise ThoraxError(f"{name}={text} is not offered, only {known[0]}")
-        nearest = difflib.get_close_matches(str(text), known, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise ThoraxError(f"{name}={text} is not one of {', '.join(known)}{hint}")
+        nearest = difflib.get_close_matches(str(text), known, n=3 if len(known) > _MANY else 1, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        offered = f"{len(known)} that are known" if len(known) > _MANY else ", ".join(known)
+        raise ThoraxError(f"{name}={text} is not one of {'the ' if len(known) > _MANY else ''}{offered}{hint}")

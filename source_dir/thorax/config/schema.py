@@ -34,7 +34,8 @@ class Network:
     """The network and the weights that it starts from."""
 
     network: str = parameter(
-        "resnet50", "network to train", choices=MODELS,
+        "resnet50", "network to train: a classification network of torchvision by its name, cnn5, or timm/NAME (with"
+        " timm installed)", choices=MODELS,
         spellings=(Spelling("num_layers", "built-in", _layers), Spelling("arch", "torchvision"),
                    Spelling("model_name", "timm")))
     image_shape: tuple[int, ...] = parameter(

@@ -30,7 +30,11 @@ def check_rules(c: Fields) -> None:
         raise ThoraxError(f"image_shape={_list(c.image_shape)} must be channels,height,width such as 1,224,224")
     if c.channels not in (1, 3):
         raise ThoraxError(f"image_shape={_list(c.image_shape)} has {c.channels} channels; choose 1 or 3")
-    smallest = MODELS[c.network].smallest_side
+    smallest, side = MODELS[c.network].smallest_side, MODELS[c.network].side
+    if side and c.image_size != (side, side):
+        raise ThoraxError(
+            f"image_shape={_list(c.image_shape)} does not fit network={c.network}: it takes {side}x{side} pixels alone"
+        )
     if min(c.image_size) < smallest:
         raise ThoraxError(
             f"image_shape={_list(c.image_shape)} is too small for network={c.network}: at least {smallest} pixels a"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from thorax.models.registry import MODELS, ModelSpec, names, spec_of, stages
 
 if TYPE_CHECKING:
-    from thorax.models.building import build
+    from thorax.models.building import build, check
     from thorax.models.distributed_batchnorm import sync_batchnorm
     from thorax.models.freezing import freeze, train_mode
     from thorax.models.fuse import fuse_batchnorm
@@ -22,6 +22,7 @@ __all__ = [
     "MODELS",
     "ModelSpec",
     "build",
+    "check",
     "find_weights",
     "freeze",
     "fuse_batchnorm",
@@ -37,6 +38,7 @@ __all__ = [
 #: The file of each function that needs torch.
 _FILES = {
     "build": "building",
+    "check": "building",
     "find_weights": "weights",
     "freeze": "freezing",
     "fuse_batchnorm": "fuse",

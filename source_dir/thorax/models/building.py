@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from thorax.models.checkpointing import checkpoint_activations
-from thorax.models.registry import spec_of
+from thorax.models.registry import TIMM, spec_of
 
 
 def build(
@@ -24,7 +24,20 @@ def build(
     """
     spec = spec_of(network)
     net = spec.build(channels, outputs, dropout)
-    net.spec = spec  # type: ignore[assignment]
+    if not hasattr(net, "spec"):
+        net.spec = spec  # type: ignore[assignment]
     if activation_checkpointing:
         checkpoint_activations(spec.checkpointed(net))
     return net
+
+
+def check(network: str, channels: int, height: int, width: int) -> None:
+    """What the configuration cannot know of a network without importing its library; before any data is read.
+
+    Raises:
+        ThoraxError: timm is not installed, has no such network, or the network does not take that size.
+    """
+    if network.startswith(TIMM):
+        from thorax.models import timm_nets
+
+        timm_nets.check(network, channels, height, width)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from thorax.errors import ThoraxError
+from thorax.models.families import FAMILIES
 from thorax.registry import Registry
 
 if TYPE_CHECKING:
@@ -37,13 +38,16 @@ class ModelSpec:
             logits.
         stages: the network's parts from the input to the head, which hold every parameter once; for freezing and
             layer-wise learning rates.
-        feature_map: the module whose output is the last map of features (N, C, h, w), for Grad-CAM.
+        feature_map: the module whose output is the last map of features (N, C, h, w) or (N, h, w, C), or its tokens
+            (N, T, C), for Grad-CAM.
         head: prefix of the head's parameters in a state_dict, such as "fc.".
         head_with_dropout: the prefix where dropout > 0 changes it, such as "fc.1."; empty where it does not.
         checkpointed: the blocks, each of one input, that activation checkpointing computes twice; none by default.
         smallest_side: pixels of the smallest side of an image that is accepted.
+        side: pixels of the only side, height and width, that is accepted; 0 for any.
         published: whether pretrained weights of this layout are published.
         weight_key: a published state_dict's key -> the network's own key.
+        requirement: what a server has to install, as in requirements.txt; empty where torchvision is enough.
     """
 
     name: str
@@ -54,11 +58,27 @@ class ModelSpec:
     head_with_dropout: str = ""
     checkpointed: Callable[[nn.Module], list[nn.Module]] = no_blocks
     smallest_side: int = 32
+    side: int = 0
     published: bool = False
     weight_key: Callable[[str], str] = same_key
+    requirement: str = ""
 
 
-MODELS: Registry[ModelSpec] = Registry("network")
+#: A name that begins so is a network of timm's.
+TIMM = "timm/"
+
+
+class Networks(Registry[ModelSpec]):
+    """The registered networks, and every `timm/NAME`; whether timm has it, `models.check` sees."""
+
+    def __getitem__(self, name: str) -> ModelSpec:
+        return _timm_spec(name) if isinstance(name, str) and name.startswith(TIMM) else super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        return (isinstance(name, str) and name.startswith(TIMM) and len(name) > len(TIMM)) or super().__contains__(name)
+
+
+MODELS = Networks("network")
 
 
 def names() -> tuple[str, ...]:
@@ -114,16 +134,35 @@ def _built_in(name: str, file: str, **facts: Any) -> None:
     MODELS.register(name, ModelSpec(name, _Code(file, "build", (name,)), **code, **facts))
 
 
-for _name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
-    _built_in(_name, "resnet", head="fc.", head_with_dropout="fc.1.", published=True)
-_built_in("alexnet", "alexnet", head="classifier.6.", smallest_side=63, published=True)
+def _of_torchvision() -> None:
+    file = "torchvision_nets"
+    for family in FAMILIES:
+        for name in family.networks:
+            parts: dict[str, Any] = {
+                function: _Code(file, function, (name,)) for function in ("stages", "feature_map", "checkpointed")
+            }
+            facts: dict[str, Any] = {"smallest_side": family.smallest_side, "side": family.side, "published": True}
+            if not family.dropouts:
+                facts["head_with_dropout"] = f"{family.head}.1."
+            if name.startswith("densenet"):
+                facts["weight_key"] = _Code("densenet", "weight_key")
+            spec = ModelSpec(name, _Code(file, "build", (name,)), head=f"{family.head}.", **parts, **facts)
+            MODELS.register(name, spec)
+
+
+def _timm_spec(name: str) -> ModelSpec:
+    file = "timm_nets"
+    return ModelSpec(
+        name,
+        _Code(file, "build", (name,)),
+        stages=_Code(file, "stages"),
+        feature_map=_Code(file, "feature_map"),
+        head="",  # the built network's own entry has it
+        smallest_side=1,  # tried by `models.check`
+        published=True,
+        requirement="timm>=1,<2",
+    )
+
+
+_of_torchvision()
 _built_in("cnn5", "cnn5", head="fc.")
-_built_in(
-    "densenet121",
-    "densenet",
-    head="classifier.",
-    head_with_dropout="classifier.1.",
-    smallest_side=29,
-    published=True,
-    weight_key=_Code("densenet", "weight_key"),
-)

@@ -6,6 +6,7 @@ import re
 import tarfile
 import tempfile
 import zlib
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -94,7 +95,9 @@ def load_weights(net: nn.Module, file: Path) -> list[str]:
         raise ThoraxError(
             f"weights={file} does not fit the network: {differences}; choose the network that the file was saved from"
         )
-    net.load_state_dict(state, strict=False)
+    fitted = OrderedDict(state)
+    fitted._metadata = getattr(own, "_metadata", {})  # type: ignore[attr-defined]  # versions, which MNASNet reads
+    net.load_state_dict(fitted, strict=False)
     return notes
 
 

@@ -18,6 +18,7 @@ from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.evaluation import calibration
 from thorax.files import write_whole
+from thorax.models.registry import spec_of
 from thorax.optimize.acceptance import Figures
 from thorax.optimize.examples import Examples
 from thorax.optimize.quantization import check_installed, layers_by_harm, quantized
@@ -219,7 +220,9 @@ def _write(bundle: Bundle, model: Any, files: EngineFiles, wheels: Path | None) 
             if not (code / "thorax" / "serving" / "engines").is_dir():  # a bundle of before there were engines
                 copy_code(code)
             offline = "--no-index\n--find-links wheels\n" if found else ""
-            write_whole((offline + REQUIREMENT).encode(), code / "requirements.txt", "bundle")
+            needs = spec_of(bundle.network).requirement
+            own = f"{needs}\n" if needs else ""
+            write_whole((offline + REQUIREMENT + own).encode(), code / "requirements.txt", "bundle")
             for wheel in found:
                 (code / "wheels").mkdir(exist_ok=True)
                 shutil.copyfile(wheel, code / "wheels" / wheel.name)

@@ -69,6 +69,8 @@ def write_bundle(
         write_whole(_RAY, stage / RAY, "bundle")
         (stage / CODE).mkdir()
         copy_code(stage / CODE, source_dir)
+        if (spec := getattr(net, "spec", None)) is not None and spec.requirement:
+            write_whole(f"{spec.requirement}\n".encode(), stage / CODE / "requirements.txt", "bundle")
         shutil.rmtree(folder / FOLDER, ignore_errors=True)  # of the weights before
         (folder / DESCRIPTION).unlink(missing_ok=True)
         shutil.rmtree(folder / CODE, ignore_errors=True)
