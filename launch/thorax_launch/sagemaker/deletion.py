@@ -8,7 +8,7 @@ from typing import Any
 
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.errors import not_there, one_line_errors
-from thorax_launch.sagemaker.hosting import errors, scaling_target, wake
+from thorax_launch.sagemaker.autoscaling import errors, scaling_target, wake
 from thorax_launch.settings import AwsSettings
 
 #: How AWS says that a job that is to be stopped has ended.

@@ -13,7 +13,7 @@ from thorax.serving.bundle import Bundle
 from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, clean, dated
 from thorax_launch.options import EndpointOptions
-from thorax_launch.sagemaker import hosting
+from thorax_launch.sagemaker import autoscaling, hosting
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
 from thorax_launch.sagemaker.capacity import Capacity
@@ -100,7 +100,7 @@ def plan(bundle: str, options: EndpointOptions, settings: AwsSettings) -> Deploy
     scaling: list[tuple[str, dict[str, Any]]] = []
     if options.autoscale:
         per_minute = options.autoscale_target or (5.0 if spec.kind == "async" else 600.0)
-        scaling = hosting.autoscaling(spec, *_limits(options.autoscale), per_minute)
+        scaling = autoscaling.autoscaling(spec, *_limits(options.autoscale), per_minute)
     entry = None
     if options.register:
         with description_folder(packed) as folder:
@@ -289,7 +289,7 @@ def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
 
 def _is_scaled(session: Any, endpoint_name: str) -> bool:
     found = client(session, "application-autoscaling").describe_scalable_targets(
-        ServiceNamespace="sagemaker", ResourceIds=[hosting.scaling_target(endpoint_name)["ResourceId"]]
+        ServiceNamespace="sagemaker", ResourceIds=[autoscaling.scaling_target(endpoint_name)["ResourceId"]]
     )
     return bool(found["ScalableTargets"])
 

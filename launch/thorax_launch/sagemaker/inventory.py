@@ -14,10 +14,10 @@ from typing import Any
 
 from thorax_launch.sagemaker import deletion
 from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.autoscaling import wake
 from thorax_launch.sagemaker.cost import Prices
 from thorax_launch.sagemaker.deletion import DeleteCall
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
-from thorax_launch.sagemaker.hosting import wake
 from thorax_launch.sagemaker.kinds import PIPELINE, PROCESSING, SEARCH, TRAINING, TRANSFORM, Kind
 from thorax_launch.sagemaker.requests import MARK
 from thorax_launch.settings import AwsSettings
@@ -231,7 +231,7 @@ class Inventory:
                     yield Thing(f"alarm {wake(name)}", note="its endpoint is gone", end=(deletion.alarm(name),))
 
 
-#: Namespace and metric of an alarm that wakes an asynchronous endpoint; see hosting.autoscaling.
+#: Namespace and metric of an alarm that wakes an asynchronous endpoint; see autoscaling.autoscaling.
 _WAKES = ("AWS/SageMaker", "HasBacklogWithoutCapacity")
 
 
