@@ -6,7 +6,7 @@ Pure functions; nothing here asks AWS. The bundle is a model.tar.gz in S3, as a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thorax.errors import ThoraxError
@@ -20,6 +20,8 @@ from thorax_launch.settings import AwsSettings
 #: Server -> the SDK's name and version of AWS's image: Ray Serve with torch 2.10; the last TorchServe, with torch 2.6.
 SERVERS = {"ray": ("ray-serve", "1.4"), "torchserve": ("pytorch", "2.6")}
 SERVERLESS_MEMORY = (1024, 2048, 3072, 4096, 5120, 6144)
+#: Names of the variants of an endpoint: what answers, and what gets a copy of the requests.
+MAIN, SHADOW = "main", "shadow"
 #: Partitions of AWS without serverless inference.
 _NO_SERVERLESS = ("us-gov-", "us-iso", "cn-")
 #: Megabytes that AWS sends a container at once in a batch transform.
@@ -48,6 +50,9 @@ class HostingSpec:
         startup_minutes, download_minutes: longest time to the first good /ping, and for the bundle; 0: AWS's.
         provisioned: warm copies of a serverless endpoint.
         success_topic, error_topic: ARNs of SNS topics of an asynchronous endpoint.
+        targets: names of the bundles of a multi-model endpoint, whose `bundle` is their folder's address.
+        shadow: s3:// address of a second bundle, which gets a copy of the requests; "" for none.
+        shadow_percent: of the requests.
     """
 
     name: str
@@ -67,6 +72,9 @@ class HostingSpec:
     provisioned: int = 0
     success_topic: str = ""
     error_topic: str = ""
+    targets: tuple[str, ...] = ()
+    shadow: str = ""
+    shadow_percent: int = 100
 
     @property
     def endpoint_name(self) -> str:
@@ -93,9 +101,12 @@ def image(spec: HostingSpec, settings: AwsSettings) -> str:
 
 
 def model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
-    """CreateModel: the bundle in its image. No network is needed at start: the weights are in the bundle."""
+    """CreateModel: the bundle, or the folder of several, in its image. No network is needed at start: the weights are
+    in the bundle.
+    """
     container = {
         "Image": image(spec, settings),
+        "Mode": "MultiModel" if spec.targets else "",
         "ModelDataUrl": spec.bundle,
         "Environment": environment(spec.server, spec.machine, spec.env),
     }
@@ -112,13 +123,18 @@ def model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
     )
 
 
+def shadow_model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
+    """CreateModel of the shadow's bundle, in the same image."""
+    return model(replace(spec, name=shadow_name(spec.name), bundle=spec.shadow), settings, tags)
+
+
 def endpoint_config(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
     """CreateEndpointConfig: real-time, serverless or asynchronous.
 
     Raises:
         ThoraxError: what AWS refuses for that kind.
     """
-    variant: dict[str, Any] = {"VariantName": "main", "ModelName": spec.name}
+    variant: dict[str, Any] = {"VariantName": MAIN, "ModelName": spec.name}
     folder, key = f"{settings.root}/{spec.endpoint_name}", {"KmsKeyId": settings.kms_key} if settings.kms_key else {}
     more: dict[str, Any] = {}
     if spec.kind == "serverless":
@@ -157,9 +173,23 @@ def endpoint_config(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> Aws
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             **key,
         }
+    if spec.shadow:
+        more["ShadowProductionVariants"] = [shadow_variant(variant, spec.shadow_percent)]
     parameters = {"EndpointConfigName": spec.name, "ProductionVariants": [variant], "Tags": tags, **more}
     # by boto3: the SDK's shape of a serverless variant sends a misspelt field
     return AwsRequest.checked("EndpointConfig", parameters, by_boto3=True)
+
+
+def shadow_name(name: str) -> str:
+    """Of the shadow's model, by that of the endpoint's revision."""
+    return f"{name}-{SHADOW}"
+
+
+def shadow_variant(main: dict[str, Any], percent: int) -> dict[str, Any]:
+    """The shadow variant beside `main`, on as many machines of the same type."""
+    share = main["InitialVariantWeight"] * percent / 100
+    name = shadow_name(main["ModelName"])
+    return {**main, "VariantName": SHADOW, "ModelName": name, "InitialVariantWeight": share}
 
 
 def _machines(spec: HostingSpec) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class Inventory:
                 name = listed["EndpointConfigName"]
                 if name in used:
                     config = self._sagemaker.describe_endpoint_config(EndpointConfigName=name)
-                    models |= {variant.get("ModelName") for variant in config["ProductionVariants"]}
+                    models |= set(deletion.models_of(config))
                 elif self._ours(listed["EndpointConfigArn"]):
                     found.append(_left(deletion.configuration(name)))
             for listed in self._pages("list_models", "Models"):
@@ -205,17 +205,15 @@ class Inventory:
             if described is None:
                 continue
             config = self._sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
-            types = {one["VariantName"]: one.get("InstanceType", "") for one in config["ProductionVariants"]}
-            counts = {
-                one["VariantName"]: one.get("CurrentInstanceCount", 1)
-                for one in described.get("ProductionVariants", [])
-            }
+            types = {one["VariantName"]: one.get("InstanceType", "") for one in _variants(config)}
+            counts = {one["VariantName"]: one.get("CurrentInstanceCount", 1) for one in _variants(described)}
             machines = tuple(
                 Machines(kind, counts.get(variant, 1))
                 for variant, kind in types.items()
                 if kind and counts.get(variant, 1)
             )
-            note = "" if machines else "no machine now: billed by request"
+            shadowed = "with a shadow variant" if config.get("ShadowProductionVariants") else ""
+            note = shadowed if machines else "no machine now: billed by request"
             since = described["CreationTime"]
             yield Thing(f"endpoint {name}", described["EndpointStatus"], since, machines, note)
 
@@ -233,6 +231,11 @@ class Inventory:
 
 #: Namespace and metric of an alarm that wakes an asynchronous endpoint; see autoscaling.autoscaling.
 _WAKES = ("AWS/SageMaker", "HasBacklogWithoutCapacity")
+
+
+def _variants(described: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that answer and those that shadow them; both are billed."""
+    return [*described.get("ProductionVariants", []), *described.get("ShadowProductionVariants", [])]
 
 
 def _left(call: DeleteCall) -> Thing:
