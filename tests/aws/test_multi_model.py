@@ -29,6 +29,7 @@ def test_one_model_over_a_folder_of_bundles(offline: Path, light: Path, capsys: 
     calls, said = dry(capsys, *SEVERAL, f"local={light}")
     container = calls["CreateModel"]["PrimaryContainer"]
     assert container["Mode"] == "MultiModel"
+    assert container["Environment"]["TS_ENABLE_MODEL_API"] == "true"  # see tests/contract/test_multi_model.py
     folder = container["ModelDataUrl"]
     assert folder.startswith("s3://films/thorax/bundles/multi-") and folder.endswith("/")
     assert f"bundles adults, children, local in {folder}" in said

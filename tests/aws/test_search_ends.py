@@ -76,7 +76,7 @@ def test_autotune_chooses_what_is_not_set(offline: Path, capsys: Capture) -> Non
     ("tuned", "words", "message"),
     [
         ("{ranges: {lr: {auto: 0.1}}}", [], "tune.ranges.lr is {auto: ...}, which is for autotune"),
-        ("{autotune: true, ranges: {lr: {auto: 90}}}", [], "learning_rate=90"),
+        ("{autotune: true, ranges: {lr: {auto: 90}}}", [], "lr=90 is out of range"),
         (
             "{ranges: {lr: {min: 0.1, max: 1}}}",
             ["--target", "98"],

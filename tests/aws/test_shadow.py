@@ -16,6 +16,7 @@ from thorax_launch.settings import AwsSettings
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--bucket", "films", "--role", ROLE, "--region", "eu-central-1"]
 NEW = "s3://films/thorax/two/output/model.tar.gz"
+SHADOWED = Case("deploy", "", a_shadowed_endpoint)
 Capture = pytest.CaptureFixture[str]
 
 
@@ -112,7 +113,7 @@ def test_the_next_deployment_ends_the_shadow(bench: Bench, capsys: Capture) -> N
 
 
 def test_a_shadow_comes_into_service_as_its_record_says(bench: Bench, capsys: Capture) -> None:
-    a_shadowed_endpoint(bench.stand_in)
+    bench.set_up(SHADOWED)
     bench.stand_in.metrics |= {("main", "Invocations"): [1000.0, 234.0], ("shadow", "Invocations"): [617.0]}
     bench.stand_in.metrics |= {("shadow", "Invocation5XXErrors"): [2.0], ("main", "ModelLatency"): [34_500.0]}
     assert run(bench, "deploy", "shadow:chest --yes PLACE") == 0
@@ -140,7 +141,7 @@ def test_a_shadow_comes_into_service_as_its_record_says(bench: Bench, capsys: Ca
 
 
 def test_a_shadow_that_does_not_answer_stays_a_shadow(bench: Bench, capsys: Capture) -> None:
-    a_shadowed_endpoint(bench.stand_in)
+    bench.set_up(SHADOWED)
     bench.stand_in.answer = b"out of order"
     assert run(bench, "deploy", "shadow:chest --yes PLACE") == 1
     assert "endpoint chest answers as before" in capsys.readouterr().err
@@ -150,7 +151,7 @@ def test_a_shadow_that_does_not_answer_stays_a_shadow(bench: Bench, capsys: Capt
 
 
 def test_from_python(bench: Bench) -> None:
-    a_shadowed_endpoint(bench.stand_in)
+    bench.set_up(SHADOWED)
     Endpoint("chest", AwsSettings(region="eu-central-1", bucket="films", role=ROLE)).promote_shadow(canary=10)
     assert names(bench, "Model") == ["chest-0-shadow"]
 
@@ -168,7 +169,7 @@ def test_from_python(bench: Bench) -> None:
     ],
 )
 def test_promotions_that_are_refused(words: str, message: str, bench: Bench, capsys: Capture) -> None:
-    a_shadowed_endpoint(bench.stand_in)
+    bench.set_up(SHADOWED)
     assert run(bench, "deploy", words) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {message}")
 

@@ -51,15 +51,15 @@ def expected(folder: Path) -> list[float]:
 
 
 @contextmanager
-def running(words: list[str], address: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that answers GET /ping; it and its children are ended."""
-    process = subprocess.Popen([sys.executable, *words], env={**clean_environment(), **variables})
+def running(words: list[str], address: str, folder: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a folder that answers GET /ping; it and its children are ended."""
+    process = subprocess.Popen([sys.executable, *words], env={**clean_environment(), **variables}, cwd=folder)
     try:
         for _ in range(600):
             try:
                 if requests.get(f"{address}/ping", timeout=5).status_code == 200:
                     break
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 assert process.poll() is None
             time.sleep(0.2)
         else:
@@ -91,20 +91,20 @@ def hold(address: str, bundles: dict[str, Path], loaded: str) -> None:
     assert requests.post(f"{address}/models/findings/invoke", PNG, headers=IMAGE, timeout=60).status_code == 200
 
 
-def test_our_app_in_an_image_of_ones_own(bundles: dict[str, Path]) -> None:
+def test_our_app_in_an_image_of_ones_own(bundles: dict[str, Path], tmp_path: Path) -> None:
     port = free_port()
     words = ["-m", "uvicorn", "--factory", "thorax.serving.multi_app:application", "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
-    with running(words, address, PYTHONPATH=str(ROOT / "source_dir"), THORAX_WORKERS="1"):
+    with running(words, address, tmp_path, PYTHONPATH=str(ROOT / "source_dir"), THORAX_WORKERS="1"):
         hold(address, bundles, "409")
 
 
-def test_deploy_local_with_two_bundles(bundles: dict[str, Path]) -> None:
+def test_deploy_local_with_two_bundles(bundles: dict[str, Path], tmp_path: Path) -> None:
     port = free_port()
     words = [str(ROOT / "launch" / "deploy.py"), "--local", "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
     named = [f"{name}={folder}" for name, folder in bundles.items()]
-    with running([*words, *named], address, THORAX_WORKERS="1"):
+    with running([*words, *named], address, tmp_path, THORAX_WORKERS="1"):
         for name, folder in bundles.items():
             client = ServerClient(address, name)
             response = client.send(PNG, "image/png", "application/json", "")
@@ -120,7 +120,7 @@ def test_the_toolkit_of_awss_torchserve_image(bundles: dict[str, Path], tmp_path
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     started = {
-        **environment("torchserve", "ml.m5.large", {}),
+        **environment("torchserve", "ml.m5.large", {}, several=True),
         "SAGEMAKER_MULTI_MODEL": "true",
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "TS_INFERENCE_ADDRESS": address,
@@ -134,5 +134,5 @@ def test_the_toolkit_of_awss_torchserve_image(bundles: dict[str, Path], tmp_path
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
     script = str(ROOT / "launch" / "thorax_launch" / "local" / "serve_torchserve.py")
-    with running([script, str(tmp_path)], address, **started):
+    with running([script, str(tmp_path)], address, tmp_path, **started):
         hold(address, bundles, "409")

@@ -139,13 +139,16 @@ def plan_cost(items: Sequence[Item], prices: Prices | None, why: str) -> str:
     """A line for each part with its most dollars, and their sum; what has no price is named."""
     lines, total, unknown = [], 0.0, []
     for item in items:
-        price = prices.per_hour.get(item.machine) if prices else None
-        if price is None:
-            unknown.append(item.machine)
+        kinds = item.machine.split(",")  # of several AWS takes the first that it has: the dearest is the most
+        missing = [kind for kind in kinds if prices is None or kind not in prices.per_hour]
+        if prices is None or missing:
+            unknown += missing
             cost = f"{item.hours:g} machine hours"
         else:
+            price = max(prices.per_hour[kind] for kind in kinds)
             total += item.hours * price
-            cost = f"${item.hours * price:,.2f} = {item.hours:g} machine hours x ${price:g}"
+            dearest = ", the dearest of them" if len(kinds) > 1 else ""
+            cost = f"${item.hours * price:,.2f} = {item.hours:g} machine hours x ${price:g}{dearest}"
         lines.append(f"{f'{item.name}:':10} {item.words}: {cost}")
     if prices is None:
         return "\n".join([*lines, f"{'in all:':10} {why}"])

@@ -108,7 +108,7 @@ def model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
         "Image": image(spec, settings),
         "Mode": "MultiModel" if spec.targets else "",
         "ModelDataUrl": spec.bundle,
-        "Environment": environment(spec.server, spec.machine, spec.env),
+        "Environment": environment(spec.server, spec.machine, spec.env, bool(spec.targets)),
     }
     return AwsRequest.checked(
         "Model",

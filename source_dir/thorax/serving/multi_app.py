@@ -128,9 +128,9 @@ def application() -> Starlette:
 
 async def ping(request: Request) -> Response:
     """200: the server is up, with or without bundles; one whose model fails is named in the body."""
-    found = _models(request).loaded.items()
-    problems = {name: await asyncio.to_thread(one.service.health_problem) for name, one in list(found)}
-    failing = {name: problem for name, problem in problems.items() if problem}
+    found = dict(_models(request).loaded)
+    problems = await asyncio.gather(*(asyncio.to_thread(one.service.health_problem) for one in found.values()))
+    failing = {name: problem for name, problem in zip(found, problems, strict=True) if problem}
     return JSONResponse({"status": "healthy", **({"failing": failing} if failing else {})})
 
 
