@@ -62,6 +62,7 @@ class LocalSearch:
     Attributes:
         name: of the search, and of its folder.
         folder: study.db and the jobs' folders.
+        out_of_time: whether its time ended while a job ran, which stays unfinished.
     """
 
     def __init__(self, folder: Path, study: optuna.Study, plan: SearchPlan, lock: int) -> None:
@@ -70,7 +71,7 @@ class LocalSearch:
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._job: Toolkit | None = None
-        self._stopped = self._out_of_time = False
+        self._stopped = self.out_of_time = False
         self._error: BaseException | None = None
         self._thread.start()
 
@@ -166,7 +167,7 @@ class LocalSearch:
         return end_reason(self._plan.search, values, maximize, self._hours)
 
     def _how_to_go_on(self) -> str:
-        unfinished = "its unfinished job goes on from its checkpoint with" if self._out_of_time else "it goes on with"
+        unfinished = "its unfinished job goes on from its checkpoint with" if self.out_of_time else "it goes on with"
         return f"{unfinished} the same command and another limit"
 
     @property
@@ -189,7 +190,7 @@ class LocalSearch:
                 timer.cancel()
 
     def _time_is_up(self) -> None:
-        self._out_of_time = True
+        self.out_of_time = True
         if self._job:
             self._job.stop()
 
@@ -224,7 +225,7 @@ class LocalSearch:
                     self._job.stop()
             code = self._job.wait()
         self._study.set_user_attr("seconds", self._hours * 3600 + time.monotonic() - began)
-        if self._stopped or (self._out_of_time and code):
+        if self._stopped or (self.out_of_time and code):
             job.failure.unlink(missing_ok=True)
             return
         trial.set_user_attr("seconds", time.monotonic() - began)

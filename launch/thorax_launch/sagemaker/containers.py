@@ -12,8 +12,8 @@ from thorax_launch.sagemaker.machines import gpu_count
 MB = 2**20
 #: A server holds eight of its largest requests; a batch transform sends up to 100 MB at once.
 _LEAST_LIMIT_MB = 13
-#: The toolkit (2.0.25) switches /models on in a line that it joins with the next one, so that TorchServe (0.12) does not
-#: read it and answers 405; the variable does it.
+#: The toolkit (2.0.25) switches /models on in a line that it joins with the next one, so that TorchServe (0.12) does
+#: not read it and answers 405; the variable does it.
 _MODEL_API = {"TS_ENABLE_MODEL_API": "true"}
 _TORCHSERVE = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
 
