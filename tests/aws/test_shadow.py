@@ -136,6 +136,9 @@ def test_a_shadow_comes_into_service_as_its_record_says(bench: Bench, capsys: Ca
     assert config["DataCaptureConfig"]["InitialSamplingPercentage"] == 10
     assert names(bench, "Model") == ["chest-0-shadow"]
     assert bench.stand_in.things["Endpoint", "chest"]["EndpointConfigName"] == name
+    assert run(bench, "deploy", "shadow:chest --yes PLACE") == 0  # once more: it is done
+    assert "what was its shadow answers" in capsys.readouterr().out
+    assert names(bench, "EndpointConfig") == [name]
     assert run(bench, "delete", "chest --yes") == 0
     assert names(bench, "Model") == []
 

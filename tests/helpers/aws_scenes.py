@@ -166,7 +166,13 @@ def benches(aws: Any, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) 
     import botocore.handlers
     from sagemaker.core.utils.utils import SageMakerClient
 
-    for key in ("new/smoke/answer.out", "images/a.png", "other/b.png", "scores/scores/a.png.out"):
+    for key in (
+        "new/smoke/answer.out",
+        "images/a.png",
+        "other/b.png",
+        "scores/scores/a.png.out",
+        "one/output/model.tar.gz",
+    ):
         aws.client("s3").put_object(Bucket="films", Key=f"thorax/{key}", Body=b"[0.25]")
     aws.calls.clear()
     stand_in = StandIn()

@@ -110,6 +110,8 @@ def promote(args: argparse.Namespace, options: EndpointOptions, settings: AwsSet
     if len(args.bundle) > 1:
         raise ThoraxError(f"{' '.join(args.bundle)}: shadow:ENDPOINT stands alone")
     plan = promotion.plan(args.bundle[0], options, settings, offline=args.dry_run)
+    if plan is None:
+        return 0
     if not aws.agreed(plan.summary(), "bring the shadow into service?", args.yes):
         return 1
     promotion.make(plan, settings)

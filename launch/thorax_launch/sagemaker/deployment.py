@@ -89,7 +89,7 @@ class Deployment:
             first = f"endpoint: {spec.endpoint_name} (multi-model), bundles {', '.join(spec.targets)} in {spec.bundle}"
         variables = self.requests[0].parameters["PrimaryContainer"].get("Environment", {})
         notes = [line for machine in spec.machines if (line := idle_gpus(spec.server, machine, variables))]
-        notes += [line for line in (patch_note(spec.server),) if line]
+        notes += [line for line in (patch_note(spec.server, bool(spec.targets)),) if line]
         notes += [f"copied:   {one.source}  {one.target}" for one in self.copies]
         count = spec.instance_count
         if spec.shadow:

@@ -51,7 +51,8 @@ class Endpoint(Handle):
         """
         self.check_sent()
         name = f"{promotion.PREFIX}{self.name}"
-        promotion.make(promotion.plan(name, chosen(EndpointOptions, options), self.settings), self.settings)
+        if plan := promotion.plan(name, chosen(EndpointOptions, options), self.settings):
+            promotion.make(plan, self.settings)
 
     def delete(self) -> None:
         """Deletes autoscaling, endpoint, configuration and model; S3 keeps its files.

@@ -185,6 +185,11 @@ def shadow_name(name: str) -> str:
     return f"{name}-{SHADOW}"
 
 
+def was_shadow(model: str) -> bool:
+    """Whether a model was made for a shadow variant."""
+    return model.endswith(f"-{SHADOW}")
+
+
 def shadow_variant(main: dict[str, Any], percent: int) -> dict[str, Any]:
     """The shadow variant beside `main`, on as many machines of the same type."""
     share = main["InitialVariantWeight"] * percent / 100
@@ -270,13 +275,18 @@ def transform(place: TransformPlace, settings: AwsSettings, tags: Tags, options:
     )
 
 
-def patch_note(server: str) -> str:
-    """A line about an image that AWS does not mend any more; "" for others."""
+def patch_note(server: str, several: bool = False) -> str:
+    """A line about an image that AWS does not mend any more; "" for others.
+
+    Args:
+        several: it serves several bundles, which --image ray cannot.
+    """
     if server != "torchserve":
         return ""
+    instead = "an image of your own (docs/hosting.md) has neither fault" if several else "take --image ray"
     return (
         "note:     AWS patches its TorchServe images no more (since 2026-06-30), and TorchServe has no maintainers:"
-        " take --image ray"
+        f" {instead}"
     )
 
 

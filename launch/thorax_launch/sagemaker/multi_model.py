@@ -111,9 +111,21 @@ def check(options: EndpointOptions, kind: str, server: str, own_image: bool) -> 
 
 
 def copy_all(copies: Sequence[Copy], session: Any, settings: AwsSettings) -> None:
-    """Copies bundles within S3. Errors are botocore's."""
+    """Copies bundles within S3.
+
+    Raises:
+        ThoraxError: one is not there.
+        botocore's errors: AWS refuses.
+    """
+    from botocore.exceptions import ClientError
+
     encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key} if settings.kms_key else {}
     for one in copies:
         (source_bucket, source_key), (bucket, key) = bucket_and_key(one.source), bucket_and_key(one.target)
         source = {"Bucket": source_bucket, "Key": source_key}
-        client(session, "s3").copy_object(Bucket=bucket, Key=key, CopySource=source, **encryption)
+        try:
+            client(session, "s3").copy_object(Bucket=bucket, Key=key, CopySource=source, **encryption)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+                raise
+            raise ThoraxError(f"there is no bundle at {one.source}") from None

@@ -13,7 +13,7 @@ from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.capacity import Capacity
 from thorax_launch.sagemaker.deployment import apply_update, finish_update
 from thorax_launch.sagemaker.errors import one_line_errors
-from thorax_launch.sagemaker.hosting import HostingSpec
+from thorax_launch.sagemaker.hosting import HostingSpec, was_shadow
 from thorax_launch.sagemaker.requests import AwsRequest, commit, tags
 from thorax_launch.sagemaker.rollouts import Rollout
 from thorax_launch.sagemaker.schema import input_shape
@@ -61,8 +61,8 @@ def check_options(options: EndpointOptions) -> None:
             )
 
 
-def plan(name: str, options: EndpointOptions, settings: AwsSettings, offline: bool = False) -> Promotion:
-    """The promotion of an endpoint's shadow, by its record.
+def plan(name: str, options: EndpointOptions, settings: AwsSettings, offline: bool = False) -> Promotion | None:
+    """The promotion of an endpoint's shadow, by its record; None where it is done already, with a line.
 
     Args:
         name: shadow:ENDPOINT.
@@ -84,6 +84,9 @@ def plan(name: str, options: EndpointOptions, settings: AwsSettings, offline: bo
         if found["EndpointStatus"] != "InService":
             raise ThoraxError(f"endpoint {endpoint} is {found['EndpointStatus']} and cannot be updated now: wait")
         if not config.get("ShadowProductionVariants"):
+            if was_shadow(config["ProductionVariants"][0].get("ModelName", "")):
+                print(f"endpoint {endpoint} has no shadow variant; what was its shadow answers", flush=True)
+                return None
             raise ThoraxError(f"endpoint {endpoint} has no shadow variant; `thorax deploy BUNDLE --shadow` makes one")
         comparison = shadows.comparison(endpoint, session)
     spec = HostingSpec(dated(endpoint), "", endpoint=endpoint)
