@@ -116,13 +116,21 @@ def test_predict_names_its_target(bench: Bench, few: Path, light: Path, capsys: 
     assert bench.run(Case("deploy", words)) == 0
     assert predict.main(["chest", str(few / "train/NORMAL/a.png"), "--target", "adults", "--json"]) == 0
     assert bench.aws.sent("InvokeEndpoint")[-1]["TargetModel"] == "adults.tar.gz"
+    place = f"--bucket films --role {ROLE} --region eu-central-1"
+    words = f"BUNDLE --endpoint chest --target adults --data DATA/train --out OUT/t.csv {place}"
+    assert bench.run(Case("batch", words)) == 0
+    assert {one["TargetModel"] for one in bench.aws.sent("InvokeEndpoint")} == {"adults.tar.gz"}
     assert predict.main([str(light), "a.png", "--target", "adults"]) == 1
     assert f"--target adults: {light} is one bundle; leave it out" in capsys.readouterr().err
 
 
 def test_a_bundle_that_is_not_there_ends_it_before_anything_is_made(bench: Bench, capsys: Capture) -> None:
-    words = f"{SEVERAL[0]} b=s3://films/nowhere/model.tar.gz --endpoint-name chest --image torchserve --yes PLACE"
+    words = (
+        f"{SEVERAL[0]} b=s3://films/thorax/nowhere/model.tar.gz --endpoint-name chest --image torchserve --yes PLACE"
+    )
     assert bench.run(Case("deploy", words)) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: there is no bundle at s3://films/nowhere/model.tar.gz; nothing of it is left")
+    assert error.startswith(
+        "error: there is no bundle at s3://films/thorax/nowhere/model.tar.gz; nothing of it is left"
+    )
     assert not bench.stand_in.things

@@ -68,3 +68,14 @@ def test_the_price_of_the_dearest_of_several_machines(offline: Path, capsys: Cap
     assert "$3.00 = 2 machine hours x $1.5, the dearest of them" in capsys.readouterr().out
     assert cost.main([*words, "ml.g6.xlarge,ml.g4dn.xlarge"]) == 0
     assert "without ml.g4dn.xlarge, which the price table lacks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--endpoint", ""], ["--endpoint", "m5.large"], ["--instance-type", "g5.xlarge"]])
+def test_what_is_no_machine_has_no_price(words: list[str], offline: Path, capsys: Capture) -> None:
+    assert cost.main(["demo", *words]) == 1
+    assert capsys.readouterr().err == f"error: {words[1]!r} is no machine's name; write it as ml.m5.large\n"
+
+
+def test_a_machine_that_no_job_takes_has_no_price(offline: Path, capsys: Capture) -> None:
+    assert cost.main(["demo", "--instance-type", "ml.trn1.2xlarge"]) == 1
+    assert "Trainium needs AWS's Neuron build" in capsys.readouterr().err

@@ -163,6 +163,7 @@ def test_from_python(bench: Bench) -> None:
     ("words", "message"),
     [
         ("shadow:nobody --yes PLACE", "DescribeEndpoint: "),
+        ("shadow: --yes PLACE", "shadow: must be shadow:ENDPOINT"),
         (
             "shadow:chest --yes PLACE --instance-type ml.m5.large",
             "--instance-type with shadow:ENDPOINT: the shadow comes",

@@ -58,11 +58,15 @@ def cost(args: argparse.Namespace) -> int:
     """
     from thorax_launch.recipe import Recipe  # late: --help is instant
     from thorax_launch.sagemaker.cost import SearchScale, plan_cost, plan_items, prices_here
+    from thorax_launch.sagemaker.machines import family, kinds
     from thorax_launch.settings import read_file, resolve
 
     settings = resolve([("flags", {"region": args.region, "prices": args.prices}), read_file(None)]).settings
     recipe = Recipe.load(args.recipe).on(**flags.options_of(args, MachineOptions))
     flags.positive("--endpoint-count", args.endpoint_count)
+    for kind in (*kinds(recipe.instance_type), *kinds(args.endpoint)):
+        if not family(kind):
+            raise ThoraxError(f"{kind!r} is no machine's name; write it as ml.m5.large")
     if args.months < 0:
         raise ThoraxError(f"--months {args.months:g} must be 0 or more")
     scale = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax_launch.names import dated
+from thorax_launch.names import clean, dated
 from thorax_launch.options import EndpointOptions, entries
 from thorax_launch.sagemaker import shadows
 from thorax_launch.sagemaker.account import client, open_session
@@ -73,6 +73,8 @@ def plan(name: str, options: EndpointOptions, settings: AwsSettings, offline: bo
     """
     endpoint = name.removeprefix(PREFIX)
     check_options(options)
+    if not endpoint or clean(endpoint) != endpoint:
+        raise ThoraxError(f"{name} must be shadow:ENDPOINT, such as shadow:chest")
     if offline:
         raise ThoraxError(f"{name} with --dry-run: only AWS knows the shadow; without --yes nothing is done either")
     session = open_session(settings)
