@@ -160,7 +160,8 @@ class Tune:
             raise ThoraxError(f"{origin}: {len(self.ranges)} ranges are more than the 30 that AWS takes")
         other = [name for name, values in self.ranges.items() if values.kind != "categorical"]
         if self.strategy == "grid" and other:
-            raise ThoraxError(f"{origin}: strategy=grid takes choices only, but {other[0]} has none")
+            has = "{auto: ...}" if self.ranges[other[0]].kind == "auto" else "min and max"
+            raise ThoraxError(f"{origin}: strategy=grid takes choices only, but {other[0]} has {has}")
         hinted = [name for name, values in self.ranges.items() if values.kind == "auto"]
         if hinted and not self.autotune:
             raise ThoraxError(
