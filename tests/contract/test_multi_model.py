@@ -45,15 +45,19 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def expected(folder: Path) -> list[float]:
-    """The answer of the bundle in this process."""
-    found: list[float] = json.loads(answer(Classifier.load(folder), RawRequest(PNG, "image/png")).body)
+    """The answer of the bundle in this process, in the precision of the servers: auto may measure another on each."""
+    found: list[float] = json.loads(
+        answer(Classifier.load(folder, precision="float32"), RawRequest(PNG, "image/png")).body
+    )
     return found
 
 
 @contextmanager
 def running(words: list[str], address: str, folder: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a folder that answers GET /ping; it and its children are ended."""
-    process = subprocess.Popen([sys.executable, *words], env={**clean_environment(), **variables}, cwd=folder)
+    process = subprocess.Popen(
+        [sys.executable, *words], env={**clean_environment(THORAX_PRECISION="float32"), **variables}, cwd=folder
+    )
     try:
         for _ in range(600):
             try:
