@@ -69,7 +69,8 @@ class BundleClient:
 class ServerClient:
     """The app at `url`, or any server with POST /invocations."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, target: str = "") -> None:
+        """`target`: name of the bundle to ask, where the server has several."""
         try:
             parts = urllib.parse.urlsplit(url)
             valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -78,17 +79,19 @@ class ServerClient:
         if not valid or not url.isprintable() or " " in url:
             raise ThoraxError(f"{url} is no address of a server; write http://HOST:PORT")
         self.url = url.rstrip("/").removesuffix("/invocations")
-        self.limit = PAYLOAD
+        self.limit, self._path = PAYLOAD, f"models/{target}/invoke" if target else "invocations"
+        about = f"models/{target}" if target else "metadata"
         try:
-            with urllib.request.urlopen(f"{self.url}/metadata", timeout=10) as response:
-                self.limit = int(json.load(response)["limits"]["max_request_bytes"])
+            with urllib.request.urlopen(f"{self.url}/{about}", timeout=10) as response:
+                told = json.load(response)
+                self.limit = int(told.get("metadata", told)["limits"]["max_request_bytes"])
         except (urllib.error.HTTPError, ValueError, KeyError, TypeError):
             pass  # another server, which has no /metadata
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from None
 
     def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
-        address = f"{self.url}/invocations" + (f"?{options}" if options else "")
+        address = f"{self.url}/{self._path}" + (f"?{options}" if options else "")
         request = urllib.request.Request(address, body, {"Content-Type": content_type, "Accept": accept})
         try:
             with urllib.request.urlopen(request, timeout=120) as response:
@@ -111,12 +114,14 @@ class EndpointClient:
 
     limit = PAYLOAD
 
-    def __init__(self, name: str, session: Any = None) -> None:
+    def __init__(self, name: str, session: Any = None, target: str = "") -> None:
+        """`target`: name of the bundle to ask, where the endpoint has several."""
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         self.name, self._session = name, session or boto3
+        self._target = {"TargetModel": f"{target}.tar.gz"} if target else {}
         self._later: AsyncEndpoint | None = None
         self._looks = threading.Lock()  # boto3's sessions make clients for one thread at a time
         try:
@@ -134,7 +139,7 @@ class EndpointClient:
             if later:
                 return later.send(body, content_type, accept, attributes)
             response = self._client.invoke_endpoint(
-                EndpointName=self.name, Body=body, ContentType=content_type, Accept=accept, **attributes
+                EndpointName=self.name, Body=body, ContentType=content_type, Accept=accept, **attributes, **self._target
             )
             return Response(200, response["Body"].read())
         except ClientError as error:
@@ -193,22 +198,25 @@ class S3Client:
             raise ThoraxError(f"bucket {self.bucket}: {error}") from None
 
 
-def client_for(model: str, bucket: str | None = None) -> Client:
+def client_for(model: str, bucket: str | None = None, target: str = "") -> Client:
     """The client of what the user named.
 
     Args:
         model: a bundle's folder, a URL, or the name of an endpoint.
         bucket: for images over the limit.
+        target: name of the bundle, where server or endpoint have several.
 
     Raises:
         ThoraxError: it is none of the three; or there is no response.
     """
     if "://" in model:
-        client: Client = ServerClient(model)
+        client: Client = ServerClient(model, target)
     elif Path(model).is_dir():
+        if target:
+            raise ThoraxError(f"--target {target}: {model} is one bundle; leave it out")
         client = BundleClient(Path(model))
     elif re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", model):
-        client = EndpointClient(model)
+        client = EndpointClient(model, target=target)
     else:
         raise ThoraxError(f"{model} is neither a bundle's folder, nor a URL, nor the name of an endpoint")
     return S3Client(client, bucket) if bucket else client

@@ -229,6 +229,9 @@ class EndpointOptions:
     rolling: int = declared(0, "PERCENT", "update: so many of the machines at a time, each --bake-minutes apart")
     bake_minutes: int = declared(0, "MIN", "between the steps of an update (default: 5)")
     alarm: str = declared("", "NAME,NAME", "CloudWatch alarms that roll an update back (default: one of 5xx answers)")
+    shadow: str = declared(
+        "", "BUNDLE[:PERCENT]", "also send a copy of the requests to that bundle, whose answers nobody gets"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

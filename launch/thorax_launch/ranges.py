@@ -12,6 +12,7 @@ from thorax.config import TrainingConfig
 from thorax.config.parse import canonical, spellings
 from thorax.errors import ThoraxError
 from thorax_launch.hyperparameters import checked, meaning, overridden, text
+from thorax_launch.options import is_number
 
 STRATEGIES = ("bayesian", "random", "hyperband", "grid")
 LARGEST_SEED = 2**31 - 1
@@ -22,11 +23,11 @@ class Range:
     """The values that one hyperparameter may take.
 
     Attributes:
-        kind: continuous, integer or categorical.
+        kind: continuous, integer, categorical, or auto: AWS's Autotune chooses the range around a hint.
         low: smallest value of a continuous or integer range.
         high: largest.
         log: tried evenly over orders of magnitude.
-        choices: texts of a categorical range.
+        choices: texts of a categorical range; of an automatic one the hint alone.
     """
 
     kind: str
@@ -37,16 +38,18 @@ class Range:
 
     @classmethod
     def of(cls, name: str, stored: Any, origin: str) -> Range:
-        """`{min: 0.0001, max: 0.1, scale: log}` or `{choices: [32, 64]}`; whole numbers only where the hyperparameter
-        has them.
+        """`{min: 0.0001, max: 0.1, scale: log}`, `{choices: [32, 64]}` or `{auto: 0.001}`; whole numbers only where the
+        hyperparameter has them.
 
         Raises:
             ThoraxError: anything else.
         """
-        form = "{min: 0.0001, max: 0.1, scale: log} or {choices: [32, 64, 128]}"
+        form = "{min: 0.0001, max: 0.1, scale: log} or {choices: [32, 64, 128]} (with autotune also {auto: 0.001})"
         expected = f"{origin}: tune.ranges.{name} must be {form}"
         if not isinstance(stored, dict):
             raise ThoraxError(expected)
+        if set(stored) == {"auto"}:
+            return cls("auto", choices=(text(name, stored["auto"]),))
         if "choices" in stored:
             choices = stored["choices"]
             if set(stored) != {"choices"} or not isinstance(choices, list) or len(choices) < 2:
@@ -90,6 +93,11 @@ class Tune:
         parallel_jobs: jobs at once, on AWS.
         early_stopping: stop jobs that do worse than the median of the others.
         seed: of the search.
+        total_hours: the search ends after so long; 0: never for that.
+        target: it ends when the objective reaches this; None: never for that.
+        not_improving: it ends after so many jobs in a row that made the best not better by 1 %; 0: never for that.
+        until_converged: on AWS, it ends when AWS finds that it has converged.
+        autotune: on AWS, AWS chooses what is not set: ranges by a hint (`{auto: 0.001}`), early stopping, retries.
     """
 
     ranges: Mapping[str, Range]
@@ -98,6 +106,11 @@ class Tune:
     parallel_jobs: int = 2
     early_stopping: bool = False
     seed: int = 0
+    total_hours: float = 0.0
+    target: float | None = None
+    not_improving: int = 0
+    until_converged: bool = False
+    autotune: bool = False
 
     @classmethod
     def of(cls, stored: Any, origin: str, hyperparameters: Mapping[str, str]) -> Tune:
@@ -139,13 +152,22 @@ class Tune:
                 raise ThoraxError(f"{origin}: {name}={value} must be a whole number above 0")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= LARGEST_SEED:
             raise ThoraxError(f"{origin}: seed={self.seed} of tune must be a whole number from 0 to {LARGEST_SEED}")
-        if not isinstance(self.early_stopping, bool):
-            raise ThoraxError(f"{origin}: early_stopping={self.early_stopping} of tune must be true or false")
+        for name in ("early_stopping", "until_converged", "autotune"):
+            if not isinstance(getattr(self, name), bool):
+                raise ThoraxError(f"{origin}: {name}={getattr(self, name)} of tune must be true or false")
+        self._check_end(origin, hyperparameters)
         if len(self.ranges) > 30:
             raise ThoraxError(f"{origin}: {len(self.ranges)} ranges are more than the 30 that AWS takes")
         other = [name for name, values in self.ranges.items() if values.kind != "categorical"]
         if self.strategy == "grid" and other:
-            raise ThoraxError(f"{origin}: strategy=grid takes choices only, but {other[0]} has min and max")
+            has = "{auto: ...}" if self.ranges[other[0]].kind == "auto" else "min and max"
+            raise ThoraxError(f"{origin}: strategy=grid takes choices only, but {other[0]} has {has}")
+        hinted = [name for name, values in self.ranges.items() if values.kind == "auto"]
+        if hinted and not self.autotune:
+            raise ThoraxError(
+                f"{origin}: tune.ranges.{hinted[0]} is {{auto: ...}}, which is for autotune (autotune: true, or"
+                " --autotune); give it min and max, or choices"
+            )
         if self.strategy == "hyperband" and self.early_stopping:
             raise ThoraxError(f"{origin}: strategy=hyperband stops jobs itself; leave early_stopping out")
         for name, one in self.ranges.items():
@@ -154,6 +176,22 @@ class Tune:
         if len({meaning(name) for name in self.ranges}) < len(self.ranges):
             raise ThoraxError(f"{origin}: tune.ranges has two spellings of one hyperparameter")
         return self
+
+    def _check_end(self, origin: str, hyperparameters: Mapping[str, str]) -> None:
+        """Raises ThoraxError for an end that the search could never come to, or that means nothing."""
+        if not is_number(self.total_hours, whole=False) or not 0 <= self.total_hours < math.inf:
+            raise ThoraxError(
+                f"{origin}: total_hours={self.total_hours} of tune must be a number of hours, 0 for no limit"
+            )
+        if not is_number(self.not_improving, whole=True) or self.not_improving < 0:
+            raise ThoraxError(f"{origin}: not_improving={self.not_improving} of tune must be a whole number of jobs")
+        if self.target is None:
+            return
+        objective = TrainingConfig.parse(dict(hyperparameters)).objective
+        highest = math.inf if objective == "loss" else 1.0
+        if not is_number(self.target, whole=False) or not 0 <= self.target <= highest:
+            span = "0 or above" if objective == "loss" else "0 to 1"
+            raise ThoraxError(f"{origin}: target={self.target} of tune must be a value of {objective}, {span}")
 
     @property
     def total(self) -> int:

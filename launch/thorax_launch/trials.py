@@ -6,12 +6,13 @@ import csv
 import io
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from thorax.errors import ThoraxError
 from thorax.files import write_whole
-from thorax.tracking.metric_log import number
+from thorax.tracking.metric_log import METRICS, number
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Trial:
         parameters: what was tried, name -> text.
         began: when.
         seconds: how long it trained.
+        metrics: SageMaker's name of a metric -> its value at the best epoch, as far as they are known.
     """
 
     name: str
@@ -33,6 +35,12 @@ class Trial:
     parameters: Mapping[str, str]
     began: datetime | None = None
     seconds: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its value counts: it completed, or was stopped early."""
+        return self.status in ("Completed", "Stopped")
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Leaderboard:
         trials: the jobs.
         command: words that train the recipe, without the best values; empty where not known.
         record: words that train a job's own record once more, without its name; take the place of `command`.
+        shown: further metrics that are shown, by SageMaker's name.
     """
 
     name: str
@@ -54,6 +63,7 @@ class Leaderboard:
     trials: tuple[Trial, ...]
     command: tuple[str, ...] = ()
     record: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
 
     @property
     def ranked(self) -> list[Trial]:
@@ -63,7 +73,7 @@ class Leaderboard:
 
     @property
     def best(self) -> Trial | None:
-        done = (t for t in self.ranked if t.value is not None and t.status in ("Completed", "Stopped"))
+        done = (t for t in self.ranked if t.value is not None and t.ended)
         return next(done, None)
 
     @property
@@ -73,14 +83,15 @@ class Leaderboard:
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """(head, a row per job, best first) as texts."""
-        head = ["rank", "job", "status", self.objective, *self.parameters, "began", "minutes"]
+        head = ["rank", "job", "status", self.objective, *self.shown, *self.parameters, "began", "minutes"]
         rows = []
         for rank, trial in enumerate(self.ranked, 1):
             value = "" if trial.value is None else number(trial.value)
             began = f"{trial.began:%Y-%m-%d %H:%M:%S}" if trial.began else ""
             minutes = "" if trial.seconds is None else f"{trial.seconds / 60:.1f}"
             tried = [trial.parameters.get(name, "") for name in self.parameters]
-            rows.append([str(rank), trial.name, trial.status, value, *tried, began, minutes])
+            more = [number(trial.metrics[name]) if name in trial.metrics else "" for name in self.shown]
+            rows.append([str(rank), trial.name, trial.status, value, *more, *tried, began, minutes])
         return head, rows
 
     def print(self) -> None:
@@ -89,7 +100,7 @@ class Leaderboard:
         from rich.table import Table
 
         head, rows = self.rows()
-        done = sum(trial.status in ("Completed", "Stopped") for trial in self.trials)
+        done = sum(trial.ended for trial in self.trials)
         table = Table(title=f"{self.name}: {len(self.trials)} jobs, {done} done", title_justify="left")
         for column in head:
             table.add_column(
@@ -156,6 +167,22 @@ class Leaderboard:
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=110)
         write_whole(picture.getvalue(), file, "plot")
+
+
+def metric_names(text: str) -> tuple[str, ...]:
+    """SageMaker's names of the metrics that --metrics f1,loss names; also validation:f1 and validation_f1.
+
+    Raises:
+        ThoraxError: an unknown one.
+    """
+    found = []
+    for word in filter(None, text.split(",")):
+        known = [name for key, name in METRICS.items() if word in (key, name, name.removeprefix("validation:"))]
+        if not known:
+            short = ", ".join(name.removeprefix("validation:") for name in METRICS.values())
+            raise ThoraxError(f"--metrics {word}: it must be one of {short}")
+        found += known
+    return tuple(dict.fromkeys(found))
 
 
 def _numbers(texts: list[str]) -> list[float]:

@@ -133,3 +133,23 @@ def test_a_folder_becomes_the_table_and_a_second_call_asks_what_is_missing(
     ]
     assert not Path("t.csv.answers").exists()
     assert left(aws) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "flag"),
+    [
+        (["--instance-type", "ml.g5.xlarge"], "--instance-type"),
+        (["--payload-mb", "50"], "--payload-mb"),
+        (["--env", "A=b"], "--env"),
+        (["--image", "ray"], "--image"),
+    ],
+)
+def test_flags_of_a_batch_transform_are_not_passed_over(
+    more: list[str], flag: str, offline: Path, whole: Path, capsys: Capture
+) -> None:
+    words = [str(whole), "--endpoint", "chest", "--data", "x", "--out", "t.csv", "--bucket", BUCKET, "--role", ROLE]
+    assert batch.main([*words, "--region", "eu-central-1", "--dry-run", *more]) == 1
+    assert f"{flag} with --endpoint: that is for a batch transform" in capsys.readouterr().err
+    alone = [str(whole), "--target", "adults", "--data", "x", "--out", "t.csv", "--bucket", BUCKET, "--role", ROLE]
+    assert batch.main([*alone, "--region", "eu-central-1", "--dry-run"]) == 1
+    assert "--target adults is for --endpoint NAME; leave it out" in capsys.readouterr().err

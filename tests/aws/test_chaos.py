@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from aws_scenes import S3_BUNDLE, Bench, Case, an_endpoint, everything, running_job, search_done
+from aws_scenes import S3_BUNDLE, Bench, Case, a_shadowed_endpoint, an_endpoint, everything, running_job, search_done
 from chaos import KINDS
 
 Capture = pytest.CaptureFixture[str]
@@ -19,17 +19,20 @@ Capture = pytest.CaptureFixture[str]
 CASES = [
     Case("train", "demo IMAGES --job-name one --yes PLACE --wait"),
     Case("train again", "--again one --job-name two --yes", running_job),
-    Case("tune", "pneumonia-resnet18 IMAGES --job-name new --yes PLACE --wait"),
+    Case("tune", "pneumonia-resnet18 IMAGES --job-name new --target 0.9 --total-hours 2 --yes PLACE --wait"),
     Case("follow", "one", running_job),
     Case("stop", "one --wait", running_job, None),
     Case("status", "", everything, None),
-    Case("leaderboard", "sweep", search_done),
+    Case("leaderboard", "sweep --metrics f1", search_done),
     Case("leaderboard deploy", "sweep --deploy-best --endpoint-name best --yes PLACE", search_done),
     Case("delete", "chest --yes", an_endpoint),
     Case("delete all", "--all --yes", everything, None),
     Case("deploy", f"{S3_BUNDLE} --endpoint-name new --autoscale 1,2 --yes PLACE"),
     Case("deploy update", f"{S3_BUNDLE} --endpoint-name chest --yes PLACE", an_endpoint),
     Case("deploy async", f"{S3_BUNDLE} --endpoint-name new --async --autoscale 0,2 --yes PLACE"),
+    Case("deploy shadow", f"{S3_BUNDLE} --endpoint-name new --shadow {S3_BUNDLE}:50 --yes PLACE"),
+    Case("deploy promotion", "shadow:chest --yes PLACE", a_shadowed_endpoint),
+    Case("deploy several", f"a={S3_BUNDLE} b={S3_BUNDLE} --endpoint-name new --image torchserve --yes PLACE"),
     Case("pipeline", "pneumonia-resnet18 IMAGES --group chest --job-name line --start --yes PLACE"),
     Case("batch", "BUNDLE --data s3://films/thorax/images --out OUT/table.csv --job-name scores --yes PLACE --wait"),
     Case("predict", "chest DATA/train/NORMAL", an_endpoint),

@@ -58,9 +58,17 @@ def test_what_is_refused(more: list[str], message: str, offline: Path, capsys: C
     assert capsys.readouterr().err.startswith(f"error: {message}")
 
 
-def test_a_search_takes_one_type(offline: Path, capsys: Capture) -> None:
-    assert tune.main([*WORDS, "--dry-run", "--instance-type", "ml.g5.xlarge,ml.g6.xlarge"]) == 1
-    assert "AWS takes one type for the jobs of a search" in capsys.readouterr().err
+def test_a_search_may_name_several_machines(offline: Path, capsys: Capture) -> None:
+    """AWS's HyperParameterTuningResourceConfig: types in the order of preference, and no other machine beside them."""
+    more = ["--instance-type", "ml.g5.xlarge,ml.g6.xlarge", "--volume-gb", "80"]
+    assert tune.main([*WORDS, "--dry-run", *more]) == 0
+    definition = json.loads(capsys.readouterr().out)["TrainingJobDefinition"]
+    each = {"InstanceCount": 1, "VolumeSizeInGB": 80}
+    assert definition["HyperParameterTuningResourceConfig"] == {
+        "AllocationStrategy": "Prioritized",
+        "InstanceConfigs": [{"InstanceType": "ml.g5.xlarge", **each}, {"InstanceType": "ml.g6.xlarge", **each}],
+    }
+    assert "ResourceConfig" not in definition
 
 
 @pytest.mark.parametrize(

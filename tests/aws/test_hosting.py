@@ -13,7 +13,7 @@ from golden import check
 from thorax.errors import ThoraxError
 from thorax_launch.cli import delete
 from thorax_launch.options import TransformOptions
-from thorax_launch.sagemaker import hosting
+from thorax_launch.sagemaker import autoscaling, hosting
 from thorax_launch.sagemaker.hosting import HostingSpec, TransformPlace
 from thorax_launch.sagemaker.requests import tags
 from thorax_launch.settings import AwsSettings
@@ -80,7 +80,7 @@ def test_a_transform_on_local_disks_has_no_key(offline: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["realtime", "async"])
 def test_autoscaling(kind: str, offline: Path) -> None:
-    calls = hosting.autoscaling(replace(SPEC, kind=kind), 1, 4, 60.0)
+    calls = autoscaling.autoscaling(replace(SPEC, kind=kind), 1, 4, 60.0)
     model = boto3.client(
         "application-autoscaling", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
     ).meta.service_model
@@ -94,13 +94,13 @@ def test_autoscaling(kind: str, offline: Path) -> None:
 
 
 def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None:
-    calls = hosting.autoscaling(replace(SPEC, kind="async"), 0, 4, 60.0)
+    calls = autoscaling.autoscaling(replace(SPEC, kind="async"), 0, 4, 60.0)
     import botocore.session
     import botocore.validate
 
     assert calls[:2] == [
         (call, {**arguments, **({"MinCapacity": 0} if "MinCapacity" in arguments else {})})
-        for call, arguments in hosting.autoscaling(replace(SPEC, kind="async"), 1, 4, 60.0)
+        for call, arguments in autoscaling.autoscaling(replace(SPEC, kind="async"), 1, 4, 60.0)
     ]
     for (call, arguments), service, operation in zip(
         calls[2:], ["application-autoscaling", "cloudwatch"], ["PutScalingPolicy", "PutMetricAlarm"], strict=True
@@ -131,9 +131,9 @@ def test_autoscaling_from_zero_wakes_for_a_single_request(offline: Path) -> None
             lambda: hosting.endpoint_config(replace(SPEC, kind="serverless", capture=5), PLAIN, TAGS),
             "--capture: AWS stores no requests",
         ),
-        (lambda: hosting.autoscaling(SPEC, 0, 2, 60.0), "--autoscale 0,2: give lowest,highest with 1 <= lowest"),
+        (lambda: autoscaling.autoscaling(SPEC, 0, 2, 60.0), "--autoscale 0,2: give lowest,highest with 1 <= lowest"),
         (
-            lambda: hosting.autoscaling(replace(SPEC, kind="serverless"), 1, 2, 60.0),
+            lambda: autoscaling.autoscaling(replace(SPEC, kind="serverless"), 1, 2, 60.0),
             "--autoscale with a serverless endpoint",
         ),
         (lambda: transform(PLAIN, concurrent=20, payload_mb=6), "--concurrent 20 x --payload-mb 6 is above the 100 MB"),
@@ -168,7 +168,7 @@ def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
     ):
         request.send(session)
     scaling = session.client("application-autoscaling")
-    for call, arguments in hosting.autoscaling(SPEC, 1, 3, 60.0):
+    for call, arguments in autoscaling.autoscaling(SPEC, 1, 3, 60.0):
         getattr(scaling, call)(**arguments)
     assert delete.main([]) == 0
     assert capsys.readouterr().out == "still running, billed by the hour: endpoint chest (thorax delete chest)\n"

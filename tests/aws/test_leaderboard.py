@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aws_jobs import DONE, PLACE, ROLE, job, states
-from thorax_launch.cli import leaderboard, tune
+from thorax_launch.cli import leaderboard, train, tune
 
 Capture = pytest.CaptureFixture[str]
 
@@ -143,3 +143,94 @@ def test_the_best_is_deployed_with_the_settings_of_its_own_record(
     assert leaderboard.main([*words, "--subnets", "subnet-2", "--endpoint-name", "other"]) == 0
     assert "note: --subnets subnet-2 replaces the job's own, subnet-1" in capsys.readouterr().out
     assert aws.sent("CreateModel")[1]["VpcConfig"] == {**network, "Subnets": ["subnet-2"]}
+
+
+# -- The winner's own record, whole ------------------------------------------------------------------------------------
+
+
+RECORD = {
+    "TrainingJobName": "one-001",
+    "TrainingJobArn": "arn:aws:sagemaker:eu-central-1:123456789012:training-job/one-001",
+    "TuningJobArn": "arn:aws:sagemaker:eu-central-1:123456789012:hyper-parameter-tuning-job/one",
+    "RoleArn": ROLE,
+    "HyperParameters": {
+        "network": '"resnet18"',
+        "epochs": '"7"',  # static: --set epochs=7
+        "learning_rate": "0.001",
+        "sagemaker_program": '"train_model.py"',
+        "sagemaker_submit_directory": '"s3://films/thorax/one/source/0123/sourcedir.tar.gz"',
+        "_tuning_objective_metric": "validation:auc",
+    },
+    "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "FastFile"},
+    "InputDataConfig": [
+        {
+            "ChannelName": name,
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://films/{name}/"}},
+            "ContentType": "application/x-image",
+        }
+        for name in ("train", "validation", "weights")
+    ],
+    "ResourceConfig": {
+        "InstanceType": "ml.g5.2xlarge",
+        "InstanceCount": 2,
+        "VolumeSizeInGB": 80,
+        "KeepAlivePeriodInSeconds": 0,
+    },
+    "StoppingCondition": {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 14400},
+    "EnableManagedSpotTraining": True,
+    "OutputDataConfig": {"S3OutputPath": "s3://films/thorax", "KmsKeyId": "alias/films"},
+    "CheckpointConfig": {"S3Uri": "s3://films/thorax/one/checkpoints/"},
+    "VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]},
+    "EnableNetworkIsolation": True,
+    "EnableInterContainerTrafficEncryption": True,
+    "Environment": {"NCCL_DEBUG": "INFO", "THORAX_CHECKPOINTS": "per-job"},
+}
+
+
+def test_the_winner_is_trained_again_by_its_whole_record(aws: Any, capsys: Capture) -> None:
+    best_of(aws)
+    states(aws, {**DONE, **RECORD})
+    aws.answers["ListTags"] = lambda _: {"Tags": [{"Key": "team", "Value": "chest"}]}
+    assert leaderboard.main(["one"]) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("to train it again: "))
+    words = told.removeprefix("to train it again: thorax train ").split()
+    assert words == ["--again", "one-001"]
+    assert train.main([*words, "--job-name", "new", "--yes"]) == 0, capsys.readouterr().err
+    (sent,) = aws.sent("CreateTrainingJob")
+    gone = {"TrainingJobArn", "TuningJobArn"}
+    other = {"TrainingJobName", "HyperParameters", "CheckpointConfig", "Environment", "ResourceConfig"}
+    for key in RECORD.keys() - gone - other:
+        assert sent[key] == RECORD[key], key
+    assert sent["TrainingJobName"] == "new"
+    own = {key: value for key, value in RECORD["HyperParameters"].items() if key != "_tuning_objective_metric"}
+    assert sent["HyperParameters"] == own
+    assert sent["CheckpointConfig"] == {"S3Uri": "s3://films/thorax/new/checkpoints/"}
+    assert sent["Environment"] == {"NCCL_DEBUG": "INFO"}
+    assert {"InstanceType": "ml.g5.2xlarge", "InstanceCount": 2, "VolumeSizeInGB": 80}.items() <= sent[
+        "ResourceConfig"
+    ].items()
+    assert {"Key": "team", "Value": "chest"} in sent["Tags"]
+    assert not gone & sent.keys()
+
+
+def test_the_settings_file_of_the_search_is_that_of_the_endpoint(
+    aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tags and prices are in no record; what is in the record wins over the file."""
+    monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", lambda *_: None)
+    Path("chest.yaml").write_text(
+        f"bucket: films\nrole: {ROLE}\nregion: eu-central-1\ntags: {{team: chest}}\nkms_key: alias/films\n"
+        "subnets: [subnet-1]\nsecurity_groups: [sg-1]\n"
+    )
+    best_of(aws)
+    isolated = {"EnableNetworkIsolation": True}
+    states(aws, {**DONE, **{key: RECORD[key] for key in ("RoleArn", "VpcConfig", "OutputDataConfig")}, **isolated})
+    images = ["--train", "s3://films/train", "--test", "s3://films/test"]
+    words = ["pneumonia-resnet18", *images, "--job-name", "one", "--settings", "chest.yaml", "--yes"]
+    assert tune.main([*words, "--deploy-best", "--endpoint-name", "chest", "--yes"]) == 0, capsys.readouterr().err
+    (model,), (config,) = aws.sent("CreateModel"), aws.sent("CreateEndpointConfig")
+    assert model["VpcConfig"] == RECORD["VpcConfig"]
+    assert model["EnableNetworkIsolation"] is True
+    assert config["KmsKeyId"] == "alias/films"
+    for sent in (model, config, aws.sent("CreateEndpoint")[0]):
+        assert {"Key": "team", "Value": "chest"} in sent["Tags"]

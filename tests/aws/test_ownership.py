@@ -58,3 +58,24 @@ def test_the_price_of_a_plan(offline: Path, capsys: Capture) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": $")[-1].split(" =")[0] for line in lines[:3]] == ["30.00", "3.00", "146.00"]
     assert "at most $179.00" in lines[3]
+
+
+def test_the_price_of_the_dearest_of_several_machines(offline: Path, capsys: Capture) -> None:
+    prices = "{as_of: 2026-11-01, region: us-east-1, per_hour: {ml.g5.xlarge: 1.5, ml.g6.xlarge: 1.0}}"
+    Path("prices.yaml").write_text(prices)
+    words = ["demo", "--prices", "prices.yaml", "--months", "0", "--max-hours", "2", "--instance-type"]
+    assert cost.main([*words, "ml.g6.xlarge,ml.g5.xlarge"]) == 0
+    assert "$3.00 = 2 machine hours x $1.5, the dearest of them" in capsys.readouterr().out
+    assert cost.main([*words, "ml.g6.xlarge,ml.g4dn.xlarge"]) == 0
+    assert "without ml.g4dn.xlarge, which the price table lacks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--endpoint", ""], ["--endpoint", "m5.large"], ["--instance-type", "g5.xlarge"]])
+def test_what_is_no_machine_has_no_price(words: list[str], offline: Path, capsys: Capture) -> None:
+    assert cost.main(["demo", *words]) == 1
+    assert capsys.readouterr().err == f"error: {words[1]!r} is no machine's name; write it as ml.m5.large\n"
+
+
+def test_a_machine_that_no_job_takes_has_no_price(offline: Path, capsys: Capture) -> None:
+    assert cost.main(["demo", "--instance-type", "ml.trn1.2xlarge"]) == 1
+    assert "Trainium needs AWS's Neuron build" in capsys.readouterr().err

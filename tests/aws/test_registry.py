@@ -95,3 +95,10 @@ def test_only_an_approved_bundle_is_deployed(
     group.update(dict.fromkeys(group, "Rejected"))
     assert deploy.main(["registry:chest", *words]) == 1
     assert "no bundle of group chest is approved" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["chest", "chest/abc", "chest/"])
+def test_a_decision_names_a_version(name: str, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before AWS, or a region, is asked for."""
+    assert registry.main(["approve", name]) == 1
+    assert capsys.readouterr().err == f"error: {name} must be GROUP/VERSION, such as chest/3\n"

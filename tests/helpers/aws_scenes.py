@@ -63,6 +63,29 @@ def an_endpoint(stand_in: StandIn) -> None:
     stand_in.call("RegisterScalableTarget", {**target, "MinCapacity": 1, "MaxCapacity": 2})
 
 
+def a_shadowed_endpoint(stand_in: StandIn) -> None:
+    """Behind it chest-0, and chest-0-shadow in its shadow; it keeps requests, with a key of its own."""
+    machine = {"InstanceType": "ml.m5.xlarge", "InitialInstanceCount": 2, "InitialVariantWeight": 1.0}
+    for name in ("chest-0", "chest-0-shadow"):
+        stand_in.call("CreateModel", {"ModelName": name, "PrimaryContainer": {}, "Tags": TAGS})
+    config = {
+        "EndpointConfigName": "chest-0",
+        "ProductionVariants": [{"VariantName": "main", "ModelName": "chest-0", **machine}],
+        "ShadowProductionVariants": [
+            {"VariantName": "shadow", "ModelName": "chest-0-shadow", **machine, "InitialVariantWeight": 0.5}
+        ],
+        "KmsKeyId": "alias/films",
+        "DataCaptureConfig": {
+            "InitialSamplingPercentage": 10,
+            "DestinationS3Uri": "s3://films/thorax/chest/capture/",
+            "CaptureOptions": [{"CaptureMode": "Input"}],
+        },
+        "Tags": TAGS,
+    }
+    stand_in.call("CreateEndpointConfig", config)
+    stand_in.call("CreateEndpoint", {"EndpointName": "chest", "EndpointConfigName": "chest-0", "Tags": TAGS})
+
+
 def everything(stand_in: StandIn) -> None:
     """One of each kind of thing that is billed, and what is left over."""
     an_endpoint(stand_in)
@@ -143,7 +166,13 @@ def benches(aws: Any, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) 
     import botocore.handlers
     from sagemaker.core.utils.utils import SageMakerClient
 
-    for key in ("new/smoke/answer.out", "images/a.png", "other/b.png", "scores/scores/a.png.out"):
+    for key in (
+        "new/smoke/answer.out",
+        "images/a.png",
+        "other/b.png",
+        "scores/scores/a.png.out",
+        "one/output/model.tar.gz",
+    ):
         aws.client("s3").put_object(Bucket="films", Key=f"thorax/{key}", Body=b"[0.25]")
     aws.calls.clear()
     stand_in = StandIn()
@@ -167,6 +196,8 @@ def benches(aws: Any, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("thorax_launch.sagemaker.smoke_tests.POLL", 0.0)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
     monkeypatch.setattr("thorax_launch.sagemaker.deployment.dated", lambda name: f"{name}-{next(numbers)}")
+    monkeypatch.setattr("thorax_launch.sagemaker.promotion.dated", lambda name: f"{name}-{next(numbers)}")
+    monkeypatch.setattr("thorax_launch.sagemaker.promotion.commit", lambda: "")
     monkeypatch.setattr("thorax_launch.sagemaker.requests.commit", lambda: "")
     yield Bench(aws, stand_in, chaos, folders)
     SageMakerClient.reset()

@@ -74,6 +74,7 @@ _S3 = {
     "HeadBucket": "ListBucket",
     "CreateMultipartUpload": "PutObject",
     "UploadPart": "PutObject",
+    "CopyObject": "PutObject",
     "CompleteMultipartUpload": "PutObject",
 }
 #: Calls of SageMaker -> kind of resource and the parameters that name it, for what the operation's name does not say.
@@ -143,6 +144,8 @@ class Account:
         return (key if key.startswith("arn:") else f"{here}:key/{key}"), {}
 
     def _s3(self, operation: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, str, Context]]:
+        if source := parameters.get("CopySource"):
+            yield "s3:GetObject", f"arn:aws:s3:::{source['Bucket']}/{source['Key']}", {}
         action, bucket = f"s3:{_S3.get(operation, operation)}", f"arn:aws:s3:::{parameters['Bucket']}"
         if "Key" in parameters:
             yield action, f"{bucket}/{parameters['Key']}", {}

@@ -33,6 +33,8 @@ class StandIn:
         looks: how often a running job is described before it ends; None: it never ends.
         ends: the state of a job that has ended.
         answer, verbose: what endpoints answer.
+        not_ready: how many questions to an endpoint find a bundle that is still being loaded.
+        metrics: (variant, CloudWatch's metric) -> values, one a day.
     """
 
     things: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -42,6 +44,8 @@ class StandIn:
     verbose: bytes = (
         b'{"labels": ["A"], "probabilities": [0.25], "predicted": [], "thresholds": [0.5], "decisions": [0]}'
     )
+    not_ready: int = 0
+    metrics: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     _asked: threading.local = field(default_factory=threading.local)
 
     def clear(self) -> None:
@@ -129,6 +133,9 @@ class StandIn:
                 found["ModelArtifacts"] = {"S3ModelArtifacts": f"{place}/{one['TrainingJobName']}/output/model.tar.gz"}
         if resource == "Endpoint":
             found["ProductionVariants"] = [{"VariantName": "main", "CurrentInstanceCount": 1}]
+            config = self.things.get(("EndpointConfig", one["EndpointConfigName"]), {})
+            if config.get("ShadowProductionVariants"):
+                found["ShadowProductionVariants"] = [{"VariantName": "shadow", "CurrentInstanceCount": 1}]
         return found
 
     def _delete(self, resource: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -203,6 +210,9 @@ class StandIn:
 
     def _InvokeEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.thing("Endpoint", asked["EndpointName"])
+        if self.not_ready:
+            self.not_ready -= 1
+            raise failed("ModelNotReadyException", "the model is being loaded", 429)
         answer = self.verbose if "verbose" in asked.get("Accept", "") else self.answer
         return {"Body": io.BytesIO(answer), "ContentType": "application/json"}
 
@@ -292,6 +302,12 @@ class StandIn:
         wanted = asked.get("AlarmNames")
         found = [one for (kind, name), one in self.things.items() if kind == "Alarm" and (not wanted or name in wanted)]
         return {"MetricAlarms": found}
+
+    def _GetMetricStatistics(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A day's point of each metric that `metrics` names by (variant, metric)."""
+        (variant,) = (one["Value"] for one in asked["Dimensions"] if one["Name"] == "VariantName")
+        values = self.metrics.get((variant, asked["MetricName"]), [])
+        return {"Datapoints": [{statistic: value} for value in values for statistic in asked["Statistics"]]}
 
     def _DeleteAlarms(self, asked: dict[str, Any]) -> dict[str, Any]:
         for name in asked["AlarmNames"]:

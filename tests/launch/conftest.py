@@ -12,6 +12,7 @@ import pytest
 import images
 import lambda_stand_ins
 from hosting import tiny_bundle
+from local_search import RECIPE, FakeToolkit, good
 from thorax_launch.clients import BundleClient
 
 
@@ -65,3 +66,15 @@ def site(findings: Path) -> Iterator[Site]:
     with lambda_stand_ins.serving(respond) as address:
         state.address = address
         yield state
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for searches on this machine, whose jobs are made up; see local_search."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("thorax_launch.local.searches.Toolkit", FakeToolkit)
+    monkeypatch.setattr(FakeToolkit, "log", good, raising=False)
+    monkeypatch.setattr("thorax_launch.trials.Leaderboard.write_plot", lambda self, file: None)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "own.yaml").write_text(RECIPE)
+    return tmp_path

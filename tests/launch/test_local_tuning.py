@@ -11,13 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from conftest import ROOT, TINY
+from local_search import RECIPE, FakeToolkit, good, rows, search
 from thorax.errors import ThoraxError
 from thorax_launch import local, trials
 from thorax_launch.cli import leaderboard, tune
@@ -26,71 +25,6 @@ pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[tune]'")
 
 WRITE_PLOT = trials.Leaderboard.write_plot
 Capture = pytest.CaptureFixture[str]
-RECIPE = """
-hyperparameters: {network: cnn5, epochs: 4, batch_size: 8}
-tune:
-  max_jobs: 5
-  ranges:
-    lr: {min: 0.0001, max: 0.1, scale: log}
-    batch_size: {choices: [32, 64, 128]}
-    warmup_epochs: {min: 0, max: 0.5}
-    early_stopping_patience: {min: 1, max: 4}
-"""
-
-
-class FakeToolkit:
-    """In the place of the toolkit: a job whose log is made up from its hyperparameters, by `log`."""
-
-    log: Callable[[dict[str, str]], list[str]]
-    stopped_jobs: ClassVar[list[str]] = []
-
-    def __init__(self, job, program) -> None:
-        self.job, self.stopped = job, False
-
-    def start(self) -> None:
-        (self.job.checkpoints / "checkpoint-1.pt").write_text("much")
-
-    def stop(self) -> None:
-        self.stopped = True
-        self.stopped_jobs.append(self.job.base.name)
-
-    def lines(self):
-        stored = json.loads((self.job.config / "hyperparameters.json").read_text())
-        for line in type(self).log({key: json.loads(text) for key, text in stored.items()}):
-            if not self.stopped:
-                yield line
-
-    def wait(self) -> int:
-        return 130 if self.stopped else 0
-
-
-def good(values: dict[str, str]) -> list[str]:
-    """Best at lr=0.01; better from epoch to epoch."""
-    import math
-
-    best = 0.95 - 0.1 * abs(math.log10(float(values["lr"])) + 2)
-    lines = [f"epoch {i}/4: train_loss=0.5; validation_auc={best - 0.05 * (4 - i):.6f}" for i in range(1, 5)]
-    return ["reading images", *lines, f"best epoch 4/4: validation_loss=0.3; validation_auc={best:.6f}"]
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("thorax_launch.local.searches.Toolkit", FakeToolkit)
-    monkeypatch.setattr(FakeToolkit, "log", good, raising=False)
-    monkeypatch.setattr("thorax_launch.trials.Leaderboard.write_plot", lambda self, file: None)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "own.yaml").write_text(RECIPE)
-    return tmp_path
-
-
-def search(*words: str) -> int:
-    return tune.main(["own.yaml", "--local", "--train", "images", "--job-name", "it", *words])
-
-
-def rows() -> list[dict[str, str]]:
-    with Path("runs/it/leaderboard.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_search_and_its_leaderboard(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from thorax.errors import ThoraxError
 from thorax_launch.cli import flags
 
 
@@ -62,6 +63,8 @@ def on_aws(args: argparse.Namespace) -> int:
 
     settings = aws.settings_of(args)
     options = chosen(TransformOptions, flags.options_of(args, TransformOptions))
+    if args.target and not args.endpoint:
+        raise ThoraxError(f"--target {args.target} is for --endpoint NAME; leave it out")
     if args.endpoint:
         from thorax_launch.cli.endpoint_batch import run
 
@@ -165,6 +168,8 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_engine(p)
     flags.add_transform(p)
-    flags.for_aws(p, p)("--endpoint", default="", metavar="NAME", help="ask this endpoint, with BUNDLE behind it")
+    add = flags.for_aws(p, p)
+    add("--endpoint", default="", metavar="NAME", help="ask this endpoint, with BUNDLE behind it")
+    add("--target", default="", metavar="NAME", help="with --endpoint: BUNDLE's name there, where it has several")
     flags.add_settings(p)
     return p

@@ -36,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--max-jobs", type=int, metavar="N", help="jobs of the search (default: the recipe's)")
     g.add_argument("--parallel-jobs", type=int, metavar="N", help="of these at once (default: the recipe's)")
     g.add_argument(
+        "--total-hours", type=float, metavar="H", help="longest time of the search (default: the recipe's, or none)"
+    )
+    g.add_argument(
         "--endpoint", default="ml.m5.large", metavar="TYPE", help="machine that serves (default: ml.m5.large)"
     )
     g.add_argument("--endpoint-count", type=int, default=1, metavar="N", help="such machines (default: 1)")
@@ -54,22 +57,27 @@ def cost(args: argparse.Namespace) -> int:
         ThoraxError: an unknown recipe, a wrong number, or a price table that cannot be read.
     """
     from thorax_launch.recipe import Recipe  # late: --help is instant
-    from thorax_launch.sagemaker.cost import plan_cost, plan_items, prices_here
+    from thorax_launch.sagemaker.cost import SearchScale, plan_cost, plan_items, prices_here
+    from thorax_launch.sagemaker.machines import family, kinds
     from thorax_launch.settings import read_file, resolve
 
     settings = resolve([("flags", {"region": args.region, "prices": args.prices}), read_file(None)]).settings
     recipe = Recipe.load(args.recipe).on(**flags.options_of(args, MachineOptions))
     flags.positive("--endpoint-count", args.endpoint_count)
+    for kind in (*kinds(recipe.instance_type), *kinds(args.endpoint)):
+        if not family(kind):
+            raise ThoraxError(f"{kind!r} is no machine's name; write it as ml.m5.large")
     if args.months < 0:
         raise ThoraxError(f"--months {args.months:g} must be 0 or more")
-    jobs = parallel = 0
+    scale = None
+    limits = {"max_jobs": args.max_jobs, "parallel_jobs": args.parallel_jobs, "total_hours": args.total_hours}
     if recipe.tune and args.search is not False:
-        limits = {"max_jobs": args.max_jobs, "parallel_jobs": args.parallel_jobs}
         tune, _ = recipe.search(limits, {})
-        jobs, parallel = tune.total, min(tune.parallel_jobs, tune.total)
-    elif args.search or args.max_jobs or args.parallel_jobs:
-        flag = "--search" if args.search else "--max-jobs" if args.max_jobs else "--parallel-jobs"
+        scale = SearchScale(tune.total, min(tune.parallel_jobs, tune.total), tune.total_hours)
+    elif args.search or any(limits.values()):
+        given = next((name for name, value in limits.items() if value), "search")
+        flag = "--search" if args.search else f"--{given.replace('_', '-')}"
         raise ThoraxError(f"{flag}: recipe {recipe.name} has no search here; give it a tune: part, or leave that out")
-    items = plan_items(recipe, jobs, parallel, (args.endpoint, args.endpoint_count), args.months)
+    items = plan_items(recipe, scale, (args.endpoint, args.endpoint_count), args.months)
     print(plan_cost(items, *prices_here(dataclasses.replace(settings, region=args.region or settings.region))))
     return 0

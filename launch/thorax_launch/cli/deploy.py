@@ -17,8 +17,15 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from thorax.errors import ThoraxError
 from thorax_launch.cli import flags
+from thorax_launch.names import named_bundle
+
+if TYPE_CHECKING:
+    from thorax_launch.options import EndpointOptions
+    from thorax_launch.settings import AwsSettings
 
 #: Each is local/serve_NAME.py.
 SERVERS = ("app", "ray", "torchserve")
@@ -35,9 +42,11 @@ def parser() -> argparse.ArgumentParser:
     p = flags.script(__doc__)
     p.add_argument(
         "bundle",
+        nargs="+",
         metavar="BUNDLE",
         help="the model folder of a finished job, its model.tar.gz, s3://.../model.tar.gz, or on AWS"
-        " registry:GROUP[/VERSION], an approved bundle of the model registry",
+        " registry:GROUP[/VERSION], an approved bundle of the model registry; several, each as NAME=BUNDLE, for an"
+        " endpoint of several models; shadow:ENDPOINT brings that endpoint's shadow into service",
     )
     g = p.add_argument_group("on this machine")
     g.add_argument("--local", action="store_true", help="serve on this machine, at 127.0.0.1")
@@ -58,9 +67,14 @@ def local(args: argparse.Namespace) -> int:
     """Serves until it is stopped."""
     flags.check_local(args)
     chosen = {} if args.engine == "auto" else {"engine": args.engine}
-    server = importlib.import_module(f"thorax_launch.local.serve_{args.server}")  # late: --help is instant
+    several = len(args.bundle) > 1 or bool(named_bundle(args.bundle[0])[0])
+    if several and args.server != "app":
+        raise ThoraxError(f"--server {args.server} with several bundles: --server app serves them; leave --server out")
+    kind = "models" if several else args.server
+    server = importlib.import_module(f"thorax_launch.local.serve_{kind}")  # late: --help is instant
+    bundle = args.bundle if several else Path(args.bundle[0])
     try:
-        return int(server.serve(Path(args.bundle), args.port, **chosen))
+        return int(server.serve(bundle, args.port, **chosen))
     except KeyboardInterrupt:  # before the server was up, or after it had answered everything
         return 0
 
@@ -69,11 +83,13 @@ def on_aws(args: argparse.Namespace) -> int:
     """Makes or updates the endpoint."""
     from thorax_launch.cli import aws  # late: --help is instant
     from thorax_launch.options import EndpointOptions, chosen
-    from thorax_launch.sagemaker import deployment, packages
+    from thorax_launch.sagemaker import deployment, packages, promotion
 
     settings = aws.settings_of(args)
-    bundle = packages.resolved(args.bundle, settings, offline=args.dry_run)
-    plan = deployment.plan(bundle, chosen(EndpointOptions, flags.options_of(args, EndpointOptions)), settings)
+    options = chosen(EndpointOptions, flags.options_of(args, EndpointOptions))
+    if any(bundle.startswith(promotion.PREFIX) for bundle in args.bundle):
+        return promote(args, options, settings)
+    plan = deployment.plan(*packages.all_resolved(args.bundle, options, settings, args.dry_run), settings)
     if args.dry_run:
         name = plan.spec.endpoint_name
         note = f"note:     where endpoint {name} exists, UpdateEndpoint takes the place of CreateEndpoint"
@@ -83,4 +99,20 @@ def on_aws(args: argparse.Namespace) -> int:
     if not aws.agreed(plan.summary() + update, "update it?" if before else "start it?", args.yes):
         return 1
     deployment.make(plan, before)
+    return 0
+
+
+def promote(args: argparse.Namespace, options: EndpointOptions, settings: AwsSettings) -> int:
+    """Brings the shadow of an endpoint into service."""
+    from thorax_launch.cli import aws  # late: --help is instant
+    from thorax_launch.sagemaker import promotion
+
+    if len(args.bundle) > 1:
+        raise ThoraxError(f"{' '.join(args.bundle)}: shadow:ENDPOINT stands alone")
+    plan = promotion.plan(args.bundle[0], options, settings, offline=args.dry_run)
+    if plan is None:
+        return 0
+    if not aws.agreed(plan.summary(), "bring the shadow into service?", args.yes):
+        return 1
+    promotion.make(plan, settings)
     return 0

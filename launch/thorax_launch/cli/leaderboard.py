@@ -2,13 +2,14 @@
 
 examples:
     python launch/leaderboard.py pneumonia-resnet18-261121-101500
-    python launch/leaderboard.py sweep --local --csv sweep.csv --plot sweep.png
+    python launch/leaderboard.py sweep --local --metrics f1,loss --csv sweep.csv --plot sweep.png
     python launch/leaderboard.py NAME --deploy-best --endpoint-name chest --instance-type ml.m5.large
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
     p = flags.script(__doc__)
     p.add_argument("name", help="of the search: the tuning job's, or with --local the folder's in --runs")
     flags.add_local(p, "a search on this machine, from its folder in --runs; no account needed")
+    p.add_argument(
+        "--metrics",
+        default="",
+        metavar="NAME,NAME",
+        help="further metrics of each job's best epoch beside the objective, such as f1,loss",
+    )
     p.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
     p.add_argument("--plot", type=Path, metavar="FILE", help="also draw it there, a PNG")
     p.add_argument(
@@ -42,10 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
 def local(args: argparse.Namespace) -> int:
     """The jobs of a search on this machine."""
     from thorax_launch.local.study import load, study_leaderboard  # late: --help is instant
+    from thorax_launch.trials import metric_names
 
     check_files(args)
     flags.check_local(args)
-    board = study_leaderboard(load(args.runs.absolute() / args.name, args.name))
+    shown = metric_names(args.metrics)
+    board = dataclasses.replace(study_leaderboard(load(args.runs.absolute() / args.name, args.name)), shown=shown)
     show(board, args)
     if args.deploy_best is None:
         return 0
@@ -57,12 +66,13 @@ def on_aws(args: argparse.Namespace) -> int:
     from thorax_launch.cli import best_endpoint  # late: --help is instant
     from thorax_launch.sagemaker.account import place
     from thorax_launch.sagemaker.search import TuningJob
+    from thorax_launch.trials import metric_names
 
     check_files(args)
     where = place(args.profile, args.region)
     if args.deploy_best is not None:
         best_endpoint.check(args.deploy_best)
-    board = TuningJob(args.name, where).leaderboard()
+    board = TuningJob(args.name, where).leaderboard(metric_names(args.metrics))
     show(board, args)
     return 0 if args.deploy_best is None else best_endpoint.deploy_job(best(board).name, where, args.deploy_best)
 

@@ -50,7 +50,7 @@ def run_search(search: LocalSearch, plot: Path | None) -> int:
         0, or 130 where it was stopped.
 
     Raises:
-        ThoraxError: every job failed.
+        ThoraxError: every job failed, or none came to its end within the search's time.
     """
     with stopped_by_signals(search):
         code = search.wait()
@@ -69,6 +69,11 @@ def run_search(search: LocalSearch, plot: Path | None) -> int:
         print(
             f"search {search.name} is stopped after {search.done} of {search.total} jobs; to go on: the same command"
             f" with --job-name {search.name}"
+        )
+    elif board.best is None and search.out_of_time:
+        raise ThoraxError(
+            f"no job of search {search.name} came to its end within its time; the same command with --job-name"
+            f" {search.name} and a larger --total-hours goes on"
         )
     elif board.best is None:
         logs = f"{relative(search.folder)}/*/output/train.log"

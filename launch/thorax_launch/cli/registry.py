@@ -49,12 +49,13 @@ def run(args: argparse.Namespace) -> int:
     from thorax_launch.sagemaker.packages import ModelRegistry
 
     account.quiet()
+    named = [] if args.action == "list" else [_named(name) for name in args.names]
     registry = ModelRegistry(account.place(args.profile, args.region))
     if args.action == "list":
         for package in registry.packages(args.names[0]):
             print(f"{package.name:24} {package.created}  {package.status:22} {package.uri}")
         return 0
-    packages = [_package(registry, name) for name in args.names]
+    packages = [registry.package(group, version) for group, version in named]
     if args.action == "compare":
         compare(registry, *packages)
         return 0
@@ -63,11 +64,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _package(registry: ModelRegistry, name: str) -> Package:
+def _named(name: str) -> tuple[str, int]:
+    """(group, version). Raises ThoraxError: it names no version."""
     found = re.fullmatch(r"(?:registry:)?([A-Za-z0-9-]+)/(\d+)", name)
     if not found:
         raise ThoraxError(f"{name} must be GROUP/VERSION, such as chest/3")
-    return registry.package(found[1], int(found[2]))
+    return found[1], int(found[2])
 
 
 def compare(registry: ModelRegistry, first: Package, second: Package) -> None:

@@ -17,6 +17,12 @@ from thorax.files import check_output
 from thorax_launch.cli import flags, leaderboard
 from thorax_launch.invocation import command
 
+#: Flags that replace a value of the recipe's `tune:` part.
+CHANGES = (
+    *("strategy", "max_jobs", "parallel_jobs", "early_stopping", "total_hours", "target", "not_improving"),
+    *("until_converged", "autotune"),
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done or started, 1 an error (the last line says which), 2 a wrong command line, 130 Ctrl-C; with
@@ -45,7 +51,23 @@ def parser() -> argparse.ArgumentParser:
     )
     g.add_argument("--strategy", metavar="NAME", help="bayesian, random, hyperband or grid")
     g.add_argument("--max-jobs", type=int, metavar="N", help="jobs in all")
+    g.add_argument(
+        "--total-hours", type=float, metavar="H", help="end the search after so long, with the jobs that run then"
+    )
+    g.add_argument("--target", type=float, metavar="VALUE", help="end it when the objective reaches that")
+    g.add_argument(
+        "--not-improving",
+        type=int,
+        metavar="N",
+        help="end it after N jobs in a row without a best that is better by 1 percent",
+    )
     add = flags.for_aws(p, g)
+    add(
+        "--until-converged",
+        action=argparse.BooleanOptionalAction,
+        help="on AWS: end it when AWS finds that it has converged",
+    )
+    add("--autotune", action=argparse.BooleanOptionalAction, help="on AWS: let AWS choose what the recipe leaves open")
     add("--parallel-jobs", type=int, metavar="N", help="jobs at once, on AWS (here: one)")
     g.add_argument(
         "--early-stopping",
@@ -137,4 +159,4 @@ def on_aws(args: argparse.Namespace) -> int:
 
 def changes(args: argparse.Namespace) -> dict[str, object]:
     """The flags that replace the recipe's `tune:` values."""
-    return {name: getattr(args, name) for name in ("strategy", "max_jobs", "parallel_jobs", "early_stopping")}
+    return {name: getattr(args, name) for name in CHANGES}

@@ -11,7 +11,8 @@ import shlex
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,6 +23,7 @@ from thorax.errors import ThoraxError
 from thorax_launch import paths
 from thorax_launch.invocation import command
 from thorax_launch.local.channels import Paths, channels_of, check_channels
+from thorax_launch.local.completion import end_reason, remaining_seconds
 from thorax_launch.local.job_directory import JobDirectory
 from thorax_launch.local.jobs import PROGRAM
 from thorax_launch.local.study import TrialLog, storage_url, study_leaderboard, study_of, suggest
@@ -60,6 +62,7 @@ class LocalSearch:
     Attributes:
         name: of the search, and of its folder.
         folder: study.db and the jobs' folders.
+        out_of_time: whether its time ended while a job ran, which stays unfinished.
     """
 
     def __init__(self, folder: Path, study: optuna.Study, plan: SearchPlan, lock: int) -> None:
@@ -68,7 +71,7 @@ class LocalSearch:
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._job: Toolkit | None = None
-        self._stopped = False
+        self._stopped = self.out_of_time = False
         self._error: BaseException | None = None
         self._thread.start()
 
@@ -146,13 +149,50 @@ class LocalSearch:
     def _run(self) -> None:
         try:
             _resume(self._study)
-            while not self._stopped and self.done < self.total:
+            while not self._stopped and self.done < self.total and not (why := self._end_reason()):
                 self._run_trial()
+            if not self._stopped and self.done < self.total:
+                self._lines.put(f"the search ends: {why}; {self._how_to_go_on()}")
         except BaseException as error:  # raised again by `wait`
             self._error = error
         finally:
             os.close(self._lock)
             self._lines.put(None)
+
+    def _end_reason(self) -> str:
+        values = [
+            trial.value for trial in study_leaderboard(self._study).trials if trial.ended and trial.value is not None
+        ]
+        maximize = self._study.direction.name == "MAXIMIZE"
+        return end_reason(self._plan.search, values, maximize, self._hours)
+
+    def _how_to_go_on(self) -> str:
+        unfinished = "its unfinished job goes on from its checkpoint with" if self.out_of_time else "it goes on with"
+        return f"{unfinished} the same command and another limit"
+
+    @property
+    def _hours(self) -> float:
+        """That its jobs have taken, in all the times that it ran."""
+        return float(self._study.user_attrs.get("seconds", 0.0)) / 3600
+
+    @contextmanager
+    def _limit(self) -> Iterator[None]:
+        """Stops the job that runs in it when the search's time is over."""
+        left = remaining_seconds(self._plan.search, self._hours)
+        timer = threading.Timer(left, self._time_is_up) if left is not None else None
+        if timer:
+            timer.daemon = True
+            timer.start()
+        try:
+            yield
+        finally:
+            if timer:
+                timer.cancel()
+
+    def _time_is_up(self) -> None:
+        self.out_of_time = True
+        if self._job:
+            self._job.stop()
 
     def _run_trial(self) -> None:
         """One job. Where it was stopped it stays unfinished in the study, and the next run of the search resumes it."""
@@ -177,13 +217,15 @@ class LocalSearch:
         if self._stopped:
             self._job.stop()
         self._job.start()
-        for line in self._job.lines():
-            if shown := log.read(line):
-                self._lines.put(f"{name}: {shown}")
-            if log.pruned and not self._job.stopped:
-                self._job.stop()
-        code = self._job.wait()
-        if self._stopped:
+        with self._limit():
+            for line in self._job.lines():
+                if shown := log.read(line):
+                    self._lines.put(f"{name}: {shown}")
+                if log.pruned and not self._job.stopped:
+                    self._job.stop()
+            code = self._job.wait()
+        self._study.set_user_attr("seconds", self._hours * 3600 + time.monotonic() - began)
+        if self._stopped or (self.out_of_time and code):
             job.failure.unlink(missing_ok=True)
             return
         trial.set_user_attr("seconds", time.monotonic() - began)
@@ -194,6 +236,7 @@ class LocalSearch:
             self._study.tell(trial, state=TrialState.FAIL)
             self._lines.put(f"{name}: failed: {failure_reason(job)}")
         else:
+            trial.set_user_attr("metrics", log.metrics)
             self._study.tell(trial, log.value)
         shutil.rmtree(job.checkpoints, ignore_errors=True)  # the bundle stays; checkpoints are several times its size
 
@@ -225,7 +268,8 @@ def tune(
         runs: folder of all local jobs.
         job_name: of the search; default: the recipe's name and the time.
         processes: that train one job together.
-        changes: max_jobs, strategy, early_stopping or seed, in place of the recipe's.
+        changes: max_jobs, strategy, early_stopping, seed, total_hours, target or not_improving, in place of the
+            recipe's.
 
     Returns:
         The search, running.
@@ -237,6 +281,7 @@ def tune(
     argument, root = str(recipe) if isinstance(recipe, str) else recipe.name, Path(runs)
     recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
     search, static = recipe.search(changes, hyperparameters or {})
+    _check_ranges(search)
     folder = _folder(root, job_name or f"{dated(recipe.name, LONGEST - len('-tuning'))}-tuning")
     given = {name: Path(path) for name, path in (channels or {}).items()}
     check_channels(given)
@@ -255,6 +300,17 @@ def tune(
     except BaseException:
         os.close(lock)
         raise
+
+
+def _check_ranges(search: Tune) -> None:
+    """Raises ThoraxError for a range that only AWS's Autotune chooses; says what else is AWS's alone."""
+    if hinted := [name for name, values in search.ranges.items() if values.kind == "auto"]:
+        raise ThoraxError(
+            f"tune.ranges.{hinted[0]} is {{auto: ...}}, which AWS's Autotune chooses: for --local give min and max, or"
+            " choices"
+        )
+    if alone := [name for name in ("until_converged", "autotune") if getattr(search, name)]:
+        print(f"note: {' and '.join(alone)} of the recipe's tune: part are AWS's; this search goes without", flush=True)
 
 
 def _folder(runs: Path, name: str) -> Path:

@@ -105,21 +105,24 @@ class TrialLog:
 
     Attributes:
         value: of the objective in the last line, which is the best epoch's; None before that.
+        metrics: SageMaker's name -> value, of that line.
         pruned: whether the study has asked to stop the job early.
     """
 
     def __init__(self, trial: optuna.Trial, key: str) -> None:
         self._trial, self._key = trial, key
         self.value: float | None = None
+        self.metrics: dict[str, float] = {}
         self.pruned = False
 
     def read(self, line: str) -> str | None:
         """Takes a line of the log; returns one to show where it is an epoch's."""
-        value = read(line).get(self._key)
+        found = read(line)
+        value = found.get(self._key)
         if value is None or self.pruned:
             return None
         if _BEST.match(line):
-            self.value = value
+            self.value, self.metrics = value, {METRICS[key]: number for key, number in found.items()}
         elif epoch := _EPOCH.match(line):
             self._trial.report(value, int(epoch[1]))
             self.pruned = bool(self._trial.should_prune())
@@ -146,6 +149,7 @@ def study_leaderboard(study: optuna.Study) -> Leaderboard:
                 trial.user_attrs["parameters"],
                 trial.datetime_start,
                 trial.user_attrs.get("seconds"),
+                trial.user_attrs.get("metrics", {}),
             )
         )
     return Leaderboard(

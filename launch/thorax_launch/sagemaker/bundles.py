@@ -13,7 +13,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import CODE, DESCRIPTION, RAY, WEIGHTS, Bundle
-from thorax_launch.names import clean
+from thorax_launch.names import job_of
 from thorax_launch.sagemaker.package import ARCHIVE, Upload, bucket_and_key, packed, source_files
 from thorax_launch.settings import AwsSettings
 
@@ -53,7 +53,7 @@ def in_s3(where: str, settings: AwsSettings) -> S3Bundle:
     if where.startswith("s3://"):
         if not where.endswith(".tar.gz"):
             raise ThoraxError(f"{where} does not end with .tar.gz; {_HOW}")
-        return S3Bundle(where, (), where, _job_name(where))
+        return S3Bundle(where, (), where, job_of(where))
     path = Path(where)
     if path.is_dir():
         folder = (
@@ -73,7 +73,7 @@ def in_s3(where: str, settings: AwsSettings) -> S3Bundle:
         raise ThoraxError(f"{where} does not exist; {_HOW}")
     prefix = f"{settings.root}/bundles/{digest}/"
     return S3Bundle(
-        prefix + ARCHIVE, (Upload(prefix + ARCHIVE, content, once=prefix),), where, _job_name(str(path.resolve()))
+        prefix + ARCHIVE, (Upload(prefix + ARCHIVE, content, once=prefix),), where, job_of(str(path.resolve()))
     )
 
 
@@ -122,8 +122,3 @@ def _archive(path: Path) -> Iterator[tarfile.TarFile]:
             yield tar
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ThoraxError(f"{path} is no .tar.gz that can be read: {error}; {_HOW}") from None
-
-
-def _job_name(place: str) -> str:
-    parts = [part for part in place.split("/") if part and part not in ("model", "output", ARCHIVE)]
-    return clean(parts[-1] if len(parts) > 2 else "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thorax_launch.sagemaker.account import client
-from thorax_launch.sagemaker.hosting import scaling_target, wake
+from thorax_launch.sagemaker.autoscaling import scaling_target, wake
 from thorax_launch.sagemaker.status import settled
 
 _TARGET = ("ServiceNamespace", "ResourceId", "ScalableDimension", "MinCapacity", "MaxCapacity")

@@ -12,16 +12,20 @@ from thorax_launch.sagemaker.machines import gpu_count
 MB = 2**20
 #: A server holds eight of its largest requests; a batch transform sends up to 100 MB at once.
 _LEAST_LIMIT_MB = 13
+#: The toolkit (2.0.25) switches /models on in a line that it joins with the next one, so that TorchServe (0.12) does
+#: not read it and answers 405; the variable does it.
+_MODEL_API = {"TS_ENABLE_MODEL_API": "true"}
 _TORCHSERVE = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}
 
 
-def environment(server: str, machine: str, given: Mapping[str, str]) -> dict[str, str]:
+def environment(server: str, machine: str, given: Mapping[str, str], several: bool = False) -> dict[str, str]:
     """The variables of a container on that machine: one replica per GPU, then the user's own, which win.
 
     Args:
         server: ray or torchserve, which starts a worker per GPU by itself.
         machine: its type; "" for a serverless endpoint.
         given: the user's variables.
+        several: whether it is a multi-model endpoint's.
 
     Raises:
         ThoraxError: a THORAX_ variable that would stop the server at its start.
@@ -29,7 +33,7 @@ def environment(server: str, machine: str, given: Mapping[str, str]) -> dict[str
     ServerSettings.from_environment(given)
     Replicas.from_environment(given)
     if server == "torchserve":
-        return {**_TORCHSERVE, **given}
+        return {**_TORCHSERVE, **(_MODEL_API if several else {}), **given}
     gpus = (gpu_count(machine) or 0) if machine else 0
     return {**({f"{PREFIX}REPLICAS": str(gpus)} if gpus > 1 else {}), **given}
 

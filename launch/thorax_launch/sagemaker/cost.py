@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,38 @@ def prices_here(settings: AwsSettings) -> tuple[Prices | None, str]:
 
 
 @dataclass(frozen=True)
+class SearchScale:
+    """How much of a recipe's machine is paid for.
+
+    Attributes:
+        jobs: in all.
+        parallel: of these at once.
+        total_hours: after which AWS stops the search with its jobs; 0: it does not.
+    """
+
+    jobs: int = 1
+    parallel: int = 1
+    total_hours: float = 0.0
+
+    def hours(self, recipe: Recipe) -> float:
+        """Of all machines together, at most."""
+        each = recipe.instance_count * (recipe.max_hours + recipe.warm_pool_minutes / 60)
+        limit = self.parallel * recipe.instance_count * self.total_hours or math.inf
+        return min(each * self.jobs, limit)
+
+    @property
+    def words(self) -> str:
+        """The end of a line about machines; "" for one job."""
+        if self.jobs == 1 and not self.total_hours:
+            return ""
+        limit = f", {self.total_hours:g} h in all" if self.total_hours else ""
+        return f"{self.jobs} jobs, {self.parallel} at once{limit}"
+
+
+ONE_JOB = SearchScale()
+
+
+@dataclass(frozen=True)
 class Item:
     """One part of a plan.
 
@@ -73,44 +107,48 @@ class Item:
     hours: float
 
 
-def plan_items(recipe: Recipe, jobs: int, parallel: int, endpoint: tuple[str, int], months: float) -> list[Item]:
-    """The parts of a whole plan: a search where `jobs` is above 0, a training, an endpoint where `months` is above 0.
+def plan_items(recipe: Recipe, scale: SearchScale | None, endpoint: tuple[str, int], months: float) -> list[Item]:
+    """The parts of a whole plan: a search, a training, an endpoint where `months` is above 0.
 
     Args:
         recipe: on its machine.
-        jobs: of the search.
-        parallel: of these at once.
+        scale: of the search; None: there is none.
         endpoint: type and number of its machines.
         months: how long it stands, of 730 hours.
     """
-    each = recipe.instance_count * (recipe.max_hours + recipe.warm_pool_minutes / 60)
     machines = f"{recipe.instance_count} x {recipe.instance_type}{' (spot)' if recipe.spot else ''}"
     long = f"at most {recipe.max_hours:g} h"
     kind, count = endpoint
-    search = Item(
-        "search", f"{jobs} jobs, {parallel} at once, each {machines}, {long}", recipe.instance_type, each * jobs
-    )
-    training = Item("training", f"{machines}, {long}", recipe.instance_type, each)
+    searches = []
+    if scale:
+        without_pool = dataclasses.replace(recipe, warm_pool_minutes=0)
+        words = f"{scale.jobs} jobs, {scale.parallel} at once, each {machines}, {long}"
+        words += f", {scale.total_hours:g} h in all" if scale.total_hours else ""
+        searches = [Item("search", words, recipe.instance_type, scale.hours(without_pool))]
+    training = Item("training", f"{machines}, {long}", recipe.instance_type, ONE_JOB.hours(recipe))
     hosting = Item(
         "endpoint",
         f"{count} x {kind}, {months:g} {'month' if months == 1 else 'months'} of 730 h",
         kind,
         count * months * HOURS_A_MONTH,
     )
-    return [*([search] if jobs else []), training, *([hosting] if months else [])]
+    return [*searches, training, *([hosting] if months else [])]
 
 
 def plan_cost(items: Sequence[Item], prices: Prices | None, why: str) -> str:
     """A line for each part with its most dollars, and their sum; what has no price is named."""
     lines, total, unknown = [], 0.0, []
     for item in items:
-        price = prices.per_hour.get(item.machine) if prices else None
-        if price is None:
-            unknown.append(item.machine)
+        kinds = item.machine.split(",")  # of several AWS takes the first that it has: the dearest is the most
+        missing = [kind for kind in kinds if prices is None or kind not in prices.per_hour]
+        if prices is None or missing:
+            unknown += missing
             cost = f"{item.hours:g} machine hours"
         else:
+            price = max(prices.per_hour[kind] for kind in kinds)
             total += item.hours * price
-            cost = f"${item.hours * price:,.2f} = {item.hours:g} machine hours x ${price:g}"
+            dearest = ", the dearest of them" if len(kinds) > 1 else ""
+            cost = f"${item.hours * price:,.2f} = {item.hours:g} machine hours x ${price:g}{dearest}"
         lines.append(f"{f'{item.name}:':10} {item.words}: {cost}")
     if prices is None:
         return "\n".join([*lines, f"{'in all:':10} {why}"])
@@ -119,7 +157,7 @@ def plan_cost(items: Sequence[Item], prices: Prices | None, why: str) -> str:
     return "\n".join([*lines, end, "not in it: storage, requests, data transfer, Debugger's rule machines"])
 
 
-def job_cost(recipe: Recipe, settings: AwsSettings, jobs: int = 1, parallel: int = 1) -> str:
+def job_cost(recipe: Recipe, settings: AwsSettings, scale: SearchScale = ONE_JOB) -> str:
     """Machines, count, longest time, and with a price table the most that they can cost, in two lines.
 
     The bound is count x hours x price of machines on demand (spot costs less, never more), for all jobs of a search,
@@ -127,13 +165,13 @@ def job_cost(recipe: Recipe, settings: AwsSettings, jobs: int = 1, parallel: int
     """
     if "," in recipe.instance_type:
         kinds = recipe.instance_type.split(",")
-        each = [job_cost(recipe.on(instance_type=kind), settings, jobs, parallel) for kind in kinds]
+        each = [job_cost(recipe.on(instance_type=kind), settings, scale) for kind in kinds]
         return "\nor, where AWS has none of these:\n".join(each)
     machine, prices = recipe.instance_type, load_prices(settings)
     spot = " (spot)" if recipe.spot else ""
     pool = f", then {recipe.warm_pool_minutes} min of warm pool" if recipe.warm_pool_minutes else ""
-    several = f"; {jobs} jobs, {parallel} at once" if jobs > 1 else ""
-    hours = recipe.instance_count * (recipe.max_hours + recipe.warm_pool_minutes / 60) * jobs
+    several = f"; {scale.words}" if scale.words else ""
+    hours = scale.hours(recipe)
     bound = f"{hours:g} machine hours at most"
     if prices is None:
         cost = f"{bound}; give --prices FILE for dollars (launch/prices.example.yaml)"

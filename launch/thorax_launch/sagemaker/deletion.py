@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.autoscaling import errors, scaling_target, wake
 from thorax_launch.sagemaker.errors import not_there, one_line_errors
-from thorax_launch.sagemaker.hosting import errors, scaling_target, wake
 from thorax_launch.settings import AwsSettings
 
 #: How AWS says that a job that is to be stopped has ended.
@@ -44,7 +44,8 @@ def endpoint_parts(name: str, settings: AwsSettings) -> list[DeleteCall]:
     sagemaker = client(session, "sagemaker")
     with one_line_errors(settings):
         config = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
-        variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
+        described = sagemaker.describe_endpoint_config(EndpointConfigName=config)
+        variants = described["ProductionVariants"]
         resources = [scaling_target(name, variant["VariantName"])["ResourceId"] for variant in variants]
         scaled = client(session, "application-autoscaling").describe_scalable_targets(
             ServiceNamespace="sagemaker", ResourceIds=resources
@@ -55,8 +56,14 @@ def endpoint_parts(name: str, settings: AwsSettings) -> list[DeleteCall]:
         *(_alarm(found["AlarmName"]) for found in alarms),
         endpoint(name),
         configuration(config),
-        *(model(variant["ModelName"]) for variant in variants if variant.get("ModelName")),
+        *map(model, models_of(described)),
     ]
+
+
+def models_of(config: dict[str, Any]) -> list[str]:
+    """Names of the models of an endpoint configuration, of its shadow variant too."""
+    variants = [*config.get("ProductionVariants", []), *config.get("ShadowProductionVariants", [])]
+    return [one["ModelName"] for one in variants if one.get("ModelName")]
 
 
 def endpoint(name: str) -> DeleteCall:

@@ -5,26 +5,30 @@ Taken back where any of it fails.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
 from thorax_launch.invocation import command
-from thorax_launch.names import LONGEST, clean, dated
+from thorax_launch.names import LONGEST, clean, dated, named_bundle
 from thorax_launch.options import EndpointOptions
-from thorax_launch.sagemaker import hosting
+from thorax_launch.sagemaker import autoscaling, hosting, multi_model, shadows
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
 from thorax_launch.sagemaker.capacity import Capacity
 from thorax_launch.sagemaker.containers import idle_gpus
 from thorax_launch.sagemaker.cost import hosting_cost
+from thorax_launch.sagemaker.deletion import models_of
 from thorax_launch.sagemaker.errors import failure_reason, if_there, one_line_errors
 from thorax_launch.sagemaker.hosting import SERVERS, HostingSpec, Tags, patch_note
+from thorax_launch.sagemaker.multi_model import Copy
 from thorax_launch.sagemaker.package import Upload
 from thorax_launch.sagemaker.registry import Registration, register, registration
 from thorax_launch.sagemaker.requests import AwsRequest, commit, tags
 from thorax_launch.sagemaker.rollouts import Rollout
+from thorax_launch.sagemaker.shadows import Shadow
 from thorax_launch.sagemaker.smoke_tests import smoke_test
 from thorax_launch.sagemaker.status import settled
 from thorax_launch.sagemaker.submission import file_lines, upload_all
@@ -38,30 +42,40 @@ class Deployment:
 
     Attributes:
         spec: what serves, and how.
-        requests: model, endpoint configuration, endpoint.
+        bundle: what is served; of a multi-model endpoint the folder of its bundles.
+        requests: models, endpoint configuration, endpoint.
         scaling: calls of application-autoscaling, and cloudwatch's put_metric_alarm; may be empty.
         registration: in the model registry, or None.
         rollout: how an update of an endpoint that is there goes.
+        shadow: a second bundle that gets a copy of the requests, or None.
+        copies: of bundles within S3.
     """
 
     spec: HostingSpec
     bundle: S3Bundle
     settings: AwsSettings
-    requests: tuple[AwsRequest, AwsRequest, AwsRequest]
+    requests: tuple[AwsRequest, ...]
     scaling: tuple[tuple[str, dict[str, Any]], ...] = ()
     registration: Registration | None = None
     rollout: Rollout = field(default_factory=Rollout)
+    shadow: Shadow | None = None
+    copies: tuple[Copy, ...] = ()
 
     @property
     def uploads(self) -> tuple[Upload, ...]:
-        return self.bundle.uploads + (self.registration.uploads if self.registration else ())
+        also = (self.shadow.bundle.uploads if self.shadow else ()) + (
+            self.registration.uploads if self.registration else ()
+        )
+        return tuple({upload.uri: upload for upload in self.bundle.uploads + also}.values())
 
     def calls(self) -> dict[str, Any]:
         """Every call by AWS's name, and its parameters; a list of them where it is made twice."""
         entries = (self.registration.request,) if self.registration else ()
-        found: dict[str, Any] = {request.operation: request.parameters for request in self.requests}
-        for name, arguments in self.scaling:
-            operation = "".join(word.capitalize() for word in name.split("_"))
+        scaling = [
+            ("".join(word.capitalize() for word in name.split("_")), arguments) for name, arguments in self.scaling
+        ]
+        found: dict[str, Any] = {}
+        for operation, arguments in [*((one.operation, one.parameters) for one in self.requests), *scaling]:
             found[operation] = [found[operation], arguments] if operation in found else arguments
         if self.rollout.chosen:
             found["UpdateEndpoint"] = self.rollout.update(self.spec, retain=False)
@@ -71,10 +85,20 @@ class Deployment:
         """What would be uploaded, and what the endpoint costs."""
         spec = self.spec
         first = f"endpoint: {spec.endpoint_name} ({spec.kind}), bundle {self.bundle.uri}"
+        if spec.targets:
+            first = f"endpoint: {spec.endpoint_name} (multi-model), bundles {', '.join(spec.targets)} in {spec.bundle}"
         variables = self.requests[0].parameters["PrimaryContainer"].get("Environment", {})
         notes = [line for machine in spec.machines if (line := idle_gpus(spec.server, machine, variables))]
-        notes += [line for line in (patch_note(spec.server),) if line]
-        costs = [hosting_cost(machine, spec.instance_count, self.settings) for machine in spec.machines if spec.machine]
+        notes += [line for line in (patch_note(spec.server, bool(spec.targets)),) if line]
+        notes += [f"copied:   {one.source}  {one.target}" for one in self.copies]
+        count = spec.instance_count
+        if spec.shadow:
+            count *= 2
+            notes.append(
+                f"shadow:   {spec.shadow} gets {spec.shadow_percent} % of the requests, on {spec.instance_count} of the"
+                " machines below"
+            )
+        costs = [hosting_cost(machine, count, self.settings) for machine in spec.machines if spec.machine]
         if not spec.machine:
             costs = [hosting_cost("", 0, self.settings)]
         if spec.provisioned:
@@ -83,34 +107,47 @@ class Deployment:
         return "\n".join([first, *notes, *file_lines(self.uploads), between.join(costs)])
 
 
-def plan(bundle: str, options: EndpointOptions, settings: AwsSettings) -> Deployment:
+def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSettings) -> Deployment:
     """The requests of an endpoint, checked against AWS's model; asks nothing of AWS and sends nothing.
 
     Args:
-        bundle: a folder, a model.tar.gz or its s3:// address.
+        bundle: a folder, a model.tar.gz or its s3:// address; several, or NAME=BUNDLE, for a multi-model endpoint.
 
     Raises:
         ThoraxError: no bundle, a wrong option, or what AWS would refuse, in one line.
     """
     settings, server = with_image(settings, options.image)
-    packed = in_s3(bundle, settings)
+    texts = [bundle] if isinstance(bundle, str) else list(bundle)
+    several = None
+    if len(texts) > 1 or named_bundle(texts[0])[0]:
+        multi_model.check(options, _kind(options), server, bool(settings.serving_image))
+        several = multi_model.bundles(texts, settings)
+    shadows.check(options, _kind(options), bool(several))
+    packed = several.bundle if several else in_s3(texts[0], settings)
+    shadow = Shadow.of(options.shadow, settings) if options.shadow else None
     spec = _spec(packed, options, server)
+    if several:
+        spec = replace(spec, targets=several.names)
+    if shadow:
+        spec = replace(spec, shadow=shadow.bundle.uri, shadow_percent=shadow.percent)
     rollout = Rollout.of(options, spec)
     own_tags = bundle_tags(settings, packed)
     scaling: list[tuple[str, dict[str, Any]]] = []
     if options.autoscale:
         per_minute = options.autoscale_target or (5.0 if spec.kind == "async" else 600.0)
-        scaling = hosting.autoscaling(spec, *_limits(options.autoscale), per_minute)
+        scaling = autoscaling.autoscaling(spec, *_limits(options.autoscale), per_minute)
     entry = None
     if options.register:
         with description_folder(packed) as folder:
             entry = registration(packed, Bundle.load(folder), spec, options.register, settings, own_tags)
     requests = (
         hosting.model(spec, settings, own_tags),
+        *([hosting.shadow_model(spec, settings, own_tags)] if shadow else []),
         hosting.endpoint_config(spec, settings, own_tags),
         hosting.endpoint(spec, own_tags),
     )
-    return Deployment(spec, packed, settings, requests, tuple(scaling), entry, rollout)
+    copies = several.copies if several else ()
+    return Deployment(spec, packed, settings, requests, tuple(scaling), entry, rollout, shadow, copies)
 
 
 def with_image(settings: AwsSettings, image: str) -> tuple[AwsSettings, str]:
@@ -125,8 +162,12 @@ def bundle_tags(settings: AwsSettings, bundle: S3Bundle) -> Tags:
     return tags(settings, commit=commit(), bundle=bundle.digest)
 
 
+def _kind(options: EndpointOptions) -> str:
+    return "serverless" if options.serverless else "async" if options.asynchronous else "realtime"
+
+
 def _spec(bundle: S3Bundle, options: EndpointOptions, server: str) -> HostingSpec:
-    kind = "serverless" if options.serverless else "async" if options.asynchronous else "realtime"
+    kind = _kind(options)
     name = options.endpoint_name or bundle.name
     _check(options, kind, name)
     given = {name: value for name in _SPEC if (value := getattr(options, name))}
@@ -135,7 +176,8 @@ def _spec(bundle: S3Bundle, options: EndpointOptions, server: str) -> HostingSpe
         count = given.setdefault("instance_count", max(1, low))
         if low <= high and not low <= count <= high:
             raise ThoraxError(f"--instance-count {count} is not within --autoscale {options.autoscale}")
-    return HostingSpec(dated(name), bundle.uri, kind, server, endpoint=name, **given)
+    short = name[: LONGEST - 14 - len("-shadow")] if options.shadow else name  # the shadow's model has a longer name
+    return HostingSpec(dated(short), bundle.uri, kind, server, endpoint=name, **given)
 
 
 #: Options that a HostingSpec takes as they are.
@@ -244,6 +286,7 @@ def make(deployment: Deployment, before: str) -> None:
     undo = Undo(spec.endpoint_name, spec.name, before, settings)
     try:
         with one_line_errors(settings):
+            multi_model.copy_all(deployment.copies, session, settings)
             if before:
                 undo.capacity = Capacity.of(spec.endpoint_name, session)
             _make(deployment, session, undo)
@@ -253,7 +296,12 @@ def make(deployment: Deployment, before: str) -> None:
                 print(f"registered: {register(deployment.registration, client(session, 'sagemaker'))}", flush=True)
     except BaseException as error:  # every way out: AWS's errors, the SDK's, Ctrl-C, SIGTERM
         raise undo.taken_back(error) from error
-    if before:
+    finish_update(undo, spec, settings)
+
+
+def finish_update(undo: Undo, spec: HostingSpec, settings: AwsSettings) -> None:
+    """Once the endpoint answers: what it had before is deleted, and the line that says how to end it is printed."""
+    if undo.before:
         undo.forget_old()
     print(
         f"endpoint {spec.endpoint_name} answers in {settings.region}; it costs until deleted: {command('delete')}"
@@ -262,24 +310,52 @@ def make(deployment: Deployment, before: str) -> None:
 
 
 def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
-    """Model, configuration and endpoint; returns once AWS says that it is in service with them."""
-    model, configuration, endpoint = deployment.requests
-    spec, sagemaker = deployment.spec, client(session, "sagemaker")
-    name = spec.endpoint_name
-    undo.model = True
-    model.send(session)
+    """Models, configuration and endpoint; returns once AWS says that it is in service with them."""
+    *models, configuration, endpoint = deployment.requests
+    spec = deployment.spec
+    for model in models:
+        undo.models.append(model.parameters["ModelName"])
+        model.send(session)
     undo.configuration = True
     configuration.send(session)
-    undo.endpoint = True
     if undo.before:
-        for alarm in deployment.rollout.alarms_to_make(spec):
-            client(session, "cloudwatch").put_metric_alarm(**alarm)
-        # the number of machines that autoscaling has come to stays
-        scaled = bool(undo.capacity and undo.capacity.targets)
-        sagemaker.update_endpoint(**deployment.rollout.update(spec, retain=scaled))
-    else:
-        endpoint.send(session)
-    print(f"endpoint {name} is being {'updated' if undo.before else 'made'}; this takes minutes", flush=True)
+        apply_update(deployment.rollout, spec, session, undo)
+        return
+    undo.endpoint = True
+    endpoint.send(session)
+    _until_in_service(spec, client(session, "sagemaker"), "made")
+
+
+def apply_update(rollout: Rollout, spec: HostingSpec, session: Any, undo: Undo) -> None:
+    """Moves an endpoint to the configuration of that name; returns once it is in service with it.
+
+    Args:
+        rollout: how.
+        spec: its name and the configuration's.
+        session: boto3's.
+        undo: learns which models it had, less those that it goes on with.
+
+    Raises:
+        ThoraxError: AWS could not.
+        botocore's errors: AWS refuses.
+    """
+    sagemaker = client(session, "sagemaker")
+    old = if_there(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=undo.before)) or {}
+    new = sagemaker.describe_endpoint_config(EndpointConfigName=spec.name)
+    kept = models_of(new)
+    undo.old_models = tuple(name for name in models_of(old) if name not in kept)
+    undo.endpoint = True
+    for alarm in rollout.alarms_to_make(spec):
+        client(session, "cloudwatch").put_metric_alarm(**alarm)
+    # the number of machines that autoscaling has come to stays
+    scaled = bool(undo.capacity and undo.capacity.targets)
+    sagemaker.update_endpoint(**rollout.update(spec, retain=scaled))
+    _until_in_service(spec, sagemaker, "updated")
+
+
+def _until_in_service(spec: HostingSpec, sagemaker: Any, done: str) -> None:
+    name = spec.endpoint_name
+    print(f"endpoint {name} is being {done}; this takes minutes", flush=True)
     now = settled(sagemaker, name, show=True)
     if now["EndpointStatus"] != "InService" or now["EndpointConfigName"] != spec.name:
         raise ThoraxError(
@@ -289,7 +365,7 @@ def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
 
 def _is_scaled(session: Any, endpoint_name: str) -> bool:
     found = client(session, "application-autoscaling").describe_scalable_targets(
-        ServiceNamespace="sagemaker", ResourceIds=[hosting.scaling_target(endpoint_name)["ResourceId"]]
+        ServiceNamespace="sagemaker", ResourceIds=[autoscaling.scaling_target(endpoint_name)["ResourceId"]]
     )
     return bool(found["ScalableTargets"])
 

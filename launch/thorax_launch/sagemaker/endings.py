@@ -87,9 +87,18 @@ def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str 
     status = ending(kind, described)
     how = ENDINGS.get(status, OTHER)
     words = how.words if status in ENDINGS else f"ended as {status}"
+    if kind is SEARCH and status == "Stopped" and _out_of_time(described):
+        how = ENDINGS["MaxRuntimeExceeded"]
+        words = "was stopped by AWS after its longest time (--total-hours)"
     reason = f": {failure_reason(described)}" if described.get("FailureReason") or status == "Failed" else ""
     line = f"{kind.words} {name} {words}{reason}{more}; {go_on or _how_to_go_on(kind, name, status)}"
     raise JobEndedError(line, name, status, how.code)
+
+
+def _out_of_time(described: dict[str, Any]) -> bool:
+    """Whether a search has used up the time that it was given."""
+    limit = described.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {}).get("MaxRuntimeInSeconds")
+    return bool(limit) and described.get("ConsumedResources", {}).get("RuntimeInSeconds", 0) >= limit
 
 
 def _how_to_go_on(kind: Kind, name: str, status: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from thorax_launch.clients import EndpointClient, predict_all
 from thorax_launch.options import EndpointOptions, chosen
-from thorax_launch.sagemaker import deletion, deployment, packages
+from thorax_launch.sagemaker import deletion, deployment, packages, promotion
 from thorax_launch.sagemaker.account import completed
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
 from thorax_launch.sagemaker.handles import Handle
@@ -27,17 +27,32 @@ class Endpoint(Handle):
 
     resource = "Endpoint"
 
-    def predict(self, images: Iterable[str | Path | bytes]) -> list[dict[str, Any]]:
+    def predict(self, images: Iterable[str | Path | bytes], target: str = "") -> list[dict[str, Any]]:
         """The answer about each image: labels, probabilities, thresholds, decisions, predicted, warnings.
 
         Args:
             images: files, or their content.
+            target: name of the bundle to ask, where the endpoint has several.
 
         Raises:
             ThoraxError: an image cannot be read, the model refuses it (with its reason), or AWS refuses.
         """
         self.check_sent()
-        return predict_all(EndpointClient(self.name, self.session), images)
+        return predict_all(EndpointClient(self.name, self.session, target), images)
+
+    def promote_shadow(self, **options: Any) -> None:
+        """Its shadow variant's bundle answers from now on; returns once it does.
+
+        Args:
+            options: canary, linear, rolling, bake_minutes, alarm.
+
+        Raises:
+            ThoraxError: it has no shadow, or the update failed; it is as before then.
+        """
+        self.check_sent()
+        name = f"{promotion.PREFIX}{self.name}"
+        if plan := promotion.plan(name, chosen(EndpointOptions, options), self.settings):
+            promotion.make(plan, self.settings)
 
     def delete(self) -> None:
         """Deletes autoscaling, endpoint, configuration and model; S3 keeps its files.
@@ -60,7 +75,7 @@ class Endpoint(Handle):
 
 
 def deploy(
-    bundle: str | Path,
+    bundle: str | Path | Sequence[str | Path],
     endpoint_name: str = "",
     *,
     settings: AwsSettings | None = None,
@@ -73,14 +88,15 @@ def deploy(
 
     Args:
         bundle: the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz; or
-            registry:GROUP[/VERSION], an approved bundle of the model registry.
+            registry:GROUP[/VERSION], an approved bundle of the model registry; several, or "NAME=BUNDLE", for a
+            multi-model endpoint, whose bundles are asked by name.
         endpoint_name: default: the name of the bundle's job.
         settings: None: see load_settings; empty region, role and bucket are those of the AWS session.
         dry_run: send nothing and ask nothing of AWS: `.request` is what would be sent, by call.
         options: the flags of `thorax deploy`, with _ for -: instance_type, instance_count, serverless, asynchronous,
             memory_mb, concurrency, capture, autoscale ("1,4"), autoscale_target, register, image,
             ami, env (a mapping), startup_minutes, download_minutes, provisioned, success_topic, error_topic, canary,
-            linear, rolling, bake_minutes, alarm.
+            linear, rolling, bake_minutes, alarm, shadow ("BUNDLE:PERCENT").
 
     Raises:
         ThoraxError: no bundle, what AWS would refuse, or the endpoint does not answer, in one line.
@@ -92,7 +108,8 @@ def deploy(
     """
     wanted = chosen(EndpointOptions, {**options, "endpoint_name": endpoint_name})
     complete = completed(settings, offline=dry_run)
-    plan = deployment.plan(packages.resolved(str(bundle), complete, offline=dry_run), wanted, complete)
+    texts = [str(bundle)] if isinstance(bundle, str | Path) else [str(one) for one in bundle]
+    plan = deployment.plan(*packages.all_resolved(texts, wanted, complete, dry_run), complete)
     if not dry_run:
         deployment.make(plan, deployment.present_configuration(plan))
     return Endpoint(plan.spec.endpoint_name, plan.settings, request=plan.calls(), sent=not dry_run)

@@ -6,7 +6,7 @@ Pure functions; nothing here asks AWS. The bundle is a model.tar.gz in S3, as a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thorax.errors import ThoraxError
@@ -19,9 +19,9 @@ from thorax_launch.settings import AwsSettings
 
 #: Server -> the SDK's name and version of AWS's image: Ray Serve with torch 2.10; the last TorchServe, with torch 2.6.
 SERVERS = {"ray": ("ray-serve", "1.4"), "torchserve": ("pytorch", "2.6")}
-#: Stands in the alarm of `autoscaling` for what AWS answers to the put_scaling_policy before it.
-POLICY_ARN = "PolicyARN of the step scaling policy"
 SERVERLESS_MEMORY = (1024, 2048, 3072, 4096, 5120, 6144)
+#: Names of the variants of an endpoint: what answers, and what gets a copy of the requests.
+MAIN, SHADOW = "main", "shadow"
 #: Partitions of AWS without serverless inference.
 _NO_SERVERLESS = ("us-gov-", "us-iso", "cn-")
 #: Megabytes that AWS sends a container at once in a batch transform.
@@ -50,6 +50,9 @@ class HostingSpec:
         startup_minutes, download_minutes: longest time to the first good /ping, and for the bundle; 0: AWS's.
         provisioned: warm copies of a serverless endpoint.
         success_topic, error_topic: ARNs of SNS topics of an asynchronous endpoint.
+        targets: names of the bundles of a multi-model endpoint, whose `bundle` is their folder's address.
+        shadow: s3:// address of a second bundle, which gets a copy of the requests; "" for none.
+        shadow_percent: of the requests.
     """
 
     name: str
@@ -69,6 +72,9 @@ class HostingSpec:
     provisioned: int = 0
     success_topic: str = ""
     error_topic: str = ""
+    targets: tuple[str, ...] = ()
+    shadow: str = ""
+    shadow_percent: int = 100
 
     @property
     def endpoint_name(self) -> str:
@@ -95,11 +101,14 @@ def image(spec: HostingSpec, settings: AwsSettings) -> str:
 
 
 def model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
-    """CreateModel: the bundle in its image. No network is needed at start: the weights are in the bundle."""
+    """CreateModel: the bundle, or the folder of several, in its image. No network is needed at start: the weights are
+    in the bundle.
+    """
     container = {
         "Image": image(spec, settings),
+        "Mode": "MultiModel" if spec.targets else "",
         "ModelDataUrl": spec.bundle,
-        "Environment": environment(spec.server, spec.machine, spec.env),
+        "Environment": environment(spec.server, spec.machine, spec.env, bool(spec.targets)),
     }
     return AwsRequest.checked(
         "Model",
@@ -114,13 +123,18 @@ def model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
     )
 
 
+def shadow_model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
+    """CreateModel of the shadow's bundle, in the same image."""
+    return model(replace(spec, name=shadow_name(spec.name), bundle=spec.shadow), settings, tags)
+
+
 def endpoint_config(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
     """CreateEndpointConfig: real-time, serverless or asynchronous.
 
     Raises:
         ThoraxError: what AWS refuses for that kind.
     """
-    variant: dict[str, Any] = {"VariantName": "main", "ModelName": spec.name}
+    variant: dict[str, Any] = {"VariantName": MAIN, "ModelName": spec.name}
     folder, key = f"{settings.root}/{spec.endpoint_name}", {"KmsKeyId": settings.kms_key} if settings.kms_key else {}
     more: dict[str, Any] = {}
     if spec.kind == "serverless":
@@ -159,9 +173,28 @@ def endpoint_config(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> Aws
             "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
             **key,
         }
+    if spec.shadow:
+        more["ShadowProductionVariants"] = [shadow_variant(variant, spec.shadow_percent)]
     parameters = {"EndpointConfigName": spec.name, "ProductionVariants": [variant], "Tags": tags, **more}
     # by boto3: the SDK's shape of a serverless variant sends a misspelt field
     return AwsRequest.checked("EndpointConfig", parameters, by_boto3=True)
+
+
+def shadow_name(name: str) -> str:
+    """Of the shadow's model, by that of the endpoint's revision."""
+    return f"{name}-{SHADOW}"
+
+
+def was_shadow(model: str) -> bool:
+    """Whether a model was made for a shadow variant."""
+    return model.endswith(f"-{SHADOW}")
+
+
+def shadow_variant(main: dict[str, Any], percent: int) -> dict[str, Any]:
+    """The shadow variant beside `main`, on as many machines of the same type."""
+    share = main["InitialVariantWeight"] * percent / 100
+    name = shadow_name(main["ModelName"])
+    return {**main, "VariantName": SHADOW, "ModelName": name, "InitialVariantWeight": share}
 
 
 def _machines(spec: HostingSpec) -> dict[str, Any]:
@@ -180,89 +213,6 @@ def endpoint(spec: HostingSpec, tags: Tags) -> AwsRequest:
     """CreateEndpoint with the configuration of that name."""
     parameters = {"EndpointName": spec.endpoint_name, "EndpointConfigName": spec.name, "Tags": tags}
     return AwsRequest.checked("Endpoint", parameters)
-
-
-def autoscaling(spec: HostingSpec, lowest: int, highest: int, per_minute: float) -> list[tuple[str, dict[str, Any]]]:
-    """Calls of boto3's application-autoscaling: from `lowest` to `highest` instances, `per_minute` requests each.
-
-    From 0, tracking alone waits for more than `per_minute` requests; there a second policy and cloudwatch's
-    put_metric_alarm wake the first instance.
-
-    Raises:
-        ThoraxError: serverless endpoints scale by themselves; or the limits make no sense.
-    """
-    if spec.kind == "serverless":
-        raise ThoraxError("--autoscale with a serverless endpoint: it scales by itself; leave it out")
-    least = 0 if spec.kind == "async" else 1
-    if not least <= lowest <= highest:
-        raise ThoraxError(f"--autoscale {lowest},{highest}: give lowest,highest with {least} <= lowest <= highest")
-    target, dimension = scaling_target(spec.endpoint_name), {"Name": "EndpointName", "Value": spec.endpoint_name}
-    if spec.kind == "async":
-        metric: dict[str, Any] = {
-            "CustomizedMetricSpecification": {
-                "MetricName": "ApproximateBacklogSizePerInstance",
-                "Namespace": "AWS/SageMaker",
-                "Statistic": "Average",
-                "Dimensions": [dimension],
-            }
-        }
-    else:
-        metric = {"PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}}
-    tracking = {"TargetValue": per_minute, "ScaleInCooldown": 300, "ScaleOutCooldown": 60, **metric}
-    calls: list[tuple[str, dict[str, Any]]] = [
-        ("register_scalable_target", {**target, "MinCapacity": lowest, "MaxCapacity": highest}),
-        _scaling_policy(target, f"{spec.endpoint_name}-load", "TargetTrackingScaling", tracking),
-    ]
-    if lowest:
-        return calls
-    step = {
-        "AdjustmentType": "ChangeInCapacity",
-        "MetricAggregationType": "Average",
-        "Cooldown": 300,
-        "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
-    }
-    alarm = {
-        "AlarmName": wake(spec.endpoint_name),
-        "Namespace": "AWS/SageMaker",
-        "MetricName": "HasBacklogWithoutCapacity",
-        "Statistic": "Average",
-        "Period": 60,
-        "Dimensions": [dimension],
-        "EvaluationPeriods": 2,
-        "DatapointsToAlarm": 2,
-        "Threshold": 1,
-        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-        "TreatMissingData": "missing",
-        "AlarmActions": [POLICY_ARN],
-    }
-    policy = _scaling_policy(target, wake(spec.endpoint_name), "StepScaling", step)
-    return [*calls, policy, ("put_metric_alarm", alarm)]
-
-
-def _scaling_policy(
-    target: dict[str, str], name: str, kind: str, configuration: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    policy = {**target, "PolicyName": name, "PolicyType": kind, f"{kind}PolicyConfiguration": configuration}
-    return "put_scaling_policy", policy
-
-
-def scaling_target(endpoint: str, variant: str = "main") -> dict[str, str]:
-    """What application-autoscaling calls the machines of an endpoint."""
-    return {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
-        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-    }
-
-
-def wake(endpoint: str) -> str:
-    """Name of the policy that takes an asynchronous endpoint from 0 instances to 1, and of its alarm."""
-    return f"{endpoint}-wake"
-
-
-def errors(endpoint: str) -> str:
-    """Name of the alarm that rolls an update of an endpoint back: its container answers with 5xx."""
-    return f"{endpoint}-errors"
 
 
 @dataclass(frozen=True)
@@ -325,13 +275,18 @@ def transform(place: TransformPlace, settings: AwsSettings, tags: Tags, options:
     )
 
 
-def patch_note(server: str) -> str:
-    """A line about an image that AWS does not mend any more; "" for others."""
+def patch_note(server: str, several: bool = False) -> str:
+    """A line about an image that AWS does not mend any more; "" for others.
+
+    Args:
+        several: it serves several bundles, which --image ray cannot.
+    """
     if server != "torchserve":
         return ""
+    instead = "an image of your own (docs/hosting.md) has neither fault" if several else "take --image ray"
     return (
         "note:     AWS patches its TorchServe images no more (since 2026-06-30), and TorchServe has no maintainers:"
-        " take --image ray"
+        f" {instead}"
     )
 
 

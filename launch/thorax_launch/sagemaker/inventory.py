@@ -14,10 +14,10 @@ from typing import Any
 
 from thorax_launch.sagemaker import deletion
 from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.autoscaling import wake
 from thorax_launch.sagemaker.cost import Prices
 from thorax_launch.sagemaker.deletion import DeleteCall
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
-from thorax_launch.sagemaker.hosting import wake
 from thorax_launch.sagemaker.kinds import PIPELINE, PROCESSING, SEARCH, TRAINING, TRANSFORM, Kind
 from thorax_launch.sagemaker.requests import MARK
 from thorax_launch.settings import AwsSettings
@@ -121,7 +121,7 @@ class Inventory:
                 name = listed["EndpointConfigName"]
                 if name in used:
                     config = self._sagemaker.describe_endpoint_config(EndpointConfigName=name)
-                    models |= {variant.get("ModelName") for variant in config["ProductionVariants"]}
+                    models |= set(deletion.models_of(config))
                 elif self._ours(listed["EndpointConfigArn"]):
                     found.append(_left(deletion.configuration(name)))
             for listed in self._pages("list_models", "Models"):
@@ -205,17 +205,15 @@ class Inventory:
             if described is None:
                 continue
             config = self._sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
-            types = {one["VariantName"]: one.get("InstanceType", "") for one in config["ProductionVariants"]}
-            counts = {
-                one["VariantName"]: one.get("CurrentInstanceCount", 1)
-                for one in described.get("ProductionVariants", [])
-            }
+            types = {one["VariantName"]: one.get("InstanceType", "") for one in _variants(config)}
+            counts = {one["VariantName"]: one.get("CurrentInstanceCount", 1) for one in _variants(described)}
             machines = tuple(
                 Machines(kind, counts.get(variant, 1))
                 for variant, kind in types.items()
                 if kind and counts.get(variant, 1)
             )
-            note = "" if machines else "no machine now: billed by request"
+            shadowed = "with a shadow variant" if config.get("ShadowProductionVariants") else ""
+            note = shadowed if machines else "no machine now: billed by request"
             since = described["CreationTime"]
             yield Thing(f"endpoint {name}", described["EndpointStatus"], since, machines, note)
 
@@ -231,8 +229,13 @@ class Inventory:
                     yield Thing(f"alarm {wake(name)}", note="its endpoint is gone", end=(deletion.alarm(name),))
 
 
-#: Namespace and metric of an alarm that wakes an asynchronous endpoint; see hosting.autoscaling.
+#: Namespace and metric of an alarm that wakes an asynchronous endpoint; see autoscaling.autoscaling.
 _WAKES = ("AWS/SageMaker", "HasBacklogWithoutCapacity")
+
+
+def _variants(described: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that answer and those that shadow them; both are billed."""
+    return [*described.get("ProductionVariants", []), *described.get("ShadowProductionVariants", [])]
 
 
 def _left(call: DeleteCall) -> Thing:

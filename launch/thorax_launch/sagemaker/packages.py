@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch.invocation import command
+from thorax_launch.options import EndpointOptions
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.errors import one_line_errors
 from thorax_launch.sagemaker.smoke_tests import read_object
@@ -167,3 +169,28 @@ def resolved(bundle: str, settings: AwsSettings, offline: bool) -> str:
     package = ModelRegistry(settings).deployable(found[1], int(found[2]) if found[2] else None)
     print(f"registry: {package.name}, {package.status}, {package.uri}", flush=True)
     return package.uri
+
+
+def all_resolved(
+    texts: Sequence[str], options: EndpointOptions, settings: AwsSettings, offline: bool
+) -> tuple[list[str], EndpointOptions]:
+    """Bundles, and an endpoint's options with its shadow, as `resolved` has them; NAME=registry:GROUP too.
+
+    Raises:
+        ThoraxError: see resolved.
+    """
+    found = []
+    for text in texts:
+        name, separator, where = text.partition("=")
+        named = separator and where.startswith("registry:")
+        found.append(f"{name}={resolved(where, settings, offline)}" if named else resolved(text, settings, offline))
+    if not options.shadow.startswith("registry:"):
+        return found, options
+    where, percent = percentage(options.shadow)
+    return found, replace(options, shadow=f"{resolved(where, settings, offline)}:{percent}")
+
+
+def percentage(text: str) -> tuple[str, int]:
+    """(bundle, percentage) of BUNDLE[:PERCENT]; 100 where there is none."""
+    where, _, percent = text.rpartition(":")
+    return (where, int(percent)) if where and percent.isdecimal() else (text, 100)

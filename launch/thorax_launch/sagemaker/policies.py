@@ -63,7 +63,7 @@ def launcher(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]:
         " DescribeScalingPolicies"
     )
     alarm = f"arn:{arn['partition']}:cloudwatch:{arn['region']}:{arn['account']}:alarm"
-    # those of endpoints (hosting.wake, hosting.errors), and those that target tracking makes in the caller's name
+    # those of endpoints (autoscaling.wake, errors), and those that target tracking makes in the caller's name
     alarms = [f"{alarm}:*-wake", f"{alarm}:*-errors", f"{alarm}:TargetTracking-endpoint/*"]
     service = "sagemaker.application-autoscaling.amazonaws.com"
     linked_role = f"arn:{arn['partition']}:iam::{arn['account']}:role/aws-service-role/{service}/*"
@@ -79,7 +79,7 @@ def launcher(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]:
             # else a tag would make somebody else's endpoint one that may be deleted
             _allow("TagWhatIsMade", ["sagemaker:AddTags"], [anything], {"StringLike": {_TAGGING: "Create*"}}),
             _allow("FindWhatRuns", [*lists, *_rights("application-autoscaling", scaling)], ["*"]),
-            _allow("SeeAlarms", ["cloudwatch:DescribeAlarms"], ["*"]),
+            _allow("SeeAlarms", ["cloudwatch:DescribeAlarms", "cloudwatch:GetMetricStatistics"], ["*"]),
             _allow("ScaleEndpoints", _rights("cloudwatch", "PutMetricAlarm DeleteAlarms"), alarms),
             _allow(
                 "LetAutoscalingWork",

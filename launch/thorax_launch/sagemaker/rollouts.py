@@ -10,7 +10,8 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch.options import EndpointOptions
-from thorax_launch.sagemaker.hosting import HostingSpec, errors
+from thorax_launch.sagemaker.autoscaling import errors
+from thorax_launch.sagemaker.hosting import HostingSpec
 from thorax_launch.sagemaker.requests import check_parameters
 
 #: Minutes between the steps of an update.

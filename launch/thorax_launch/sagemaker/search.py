@@ -23,7 +23,10 @@ from thorax_launch.trials import Leaderboard, Trial
 
 #: Characters that AWS takes for the name of a tuning job.
 LONGEST_NAME = 32
-_SEARCH = ("strategy", "max_jobs", "parallel_jobs", "early_stopping")
+_SEARCH = (
+    *("strategy", "max_jobs", "parallel_jobs", "early_stopping", "total_hours", "target", "not_improving"),
+    *("until_converged", "autotune"),
+)
 
 
 class TuningJob(JobHandle):
@@ -44,26 +47,37 @@ class TuningJob(JobHandle):
     def _line(self, job: Description) -> str:
         counts = job.get("TrainingJobStatusCounters", {})
         done, running = counts.get("Completed", 0), counts.get("InProgress", 0)
-        return f"search {self.name}: {job['HyperParameterTuningJobStatus']}, {done} jobs done, {running} running"
+        idle = job.get("TuningJobCompletionDetails", {}).get("NumberOfTrainingJobsObjectiveNotImproving", 0)
+        more = f", the last {idle} not better by 1 %" if idle else ""
+        return f"search {self.name}: {job['HyperParameterTuningJobStatus']}, {done} jobs done, {running} running{more}"
 
     @property
     def kept(self) -> str:
         """What stays when it is stopped, in words."""
         return f"its jobs are stopped too; what they came to: {command('leaderboard')} {self.name}"
 
-    def leaderboard(self) -> Leaderboard:
+    def leaderboard(self, metrics: tuple[str, ...] = ()) -> Leaderboard:
         """Its jobs so far, best first: `.trials`, `.best`, `.print()`, `.write_csv(file)`, `.write_plot(file)`.
+
+        Args:
+            metrics: further ones to show, by SageMaker's name, such as validation:f1; each job is asked about them.
 
         Raises:
             ThoraxError: there is no such search, or AWS refuses.
         """
         job = self.describe()
-        with one_line_errors(self.settings):
-            jobs = _all_jobs(self.sagemaker, self.name)
         goal = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
-        trials = sorted(map(_trial, jobs), key=lambda trial: (trial.began is None, trial.began))
+        with one_line_errors(self.settings):
+            trials = [_trial(found) for found in _all_jobs(self.sagemaker, self.name)]
+        trials.sort(key=lambda trial: (trial.began is None, trial.began))
+        if metrics:  # a summary has the objective alone
+            trials = [self._with_metrics(trial) if trial.value is not None else trial for trial in trials]
         again = (*command("train").split(), "--again")
-        return Leaderboard(self.name, goal["MetricName"], goal["Type"] == "Maximize", tuple(trials), record=again)
+        maximize = goal["Type"] == "Maximize"
+        return Leaderboard(self.name, goal["MetricName"], maximize, tuple(trials), record=again, shown=metrics)
+
+    def _with_metrics(self, trial: Trial) -> Trial:
+        return dataclasses.replace(trial, metrics=TrainingJob(trial.name, self.settings).metrics)
 
     @property
     def best(self) -> TrainingJob:
@@ -94,8 +108,8 @@ def tune(
         settings: as for `train`.
         dry_run: as for `train`.
         hyperparameters: put over the recipe's; none that is searched.
-        options: as for `train`, and strategy, max_jobs, parallel_jobs, early_stopping, warm_start (names of earlier
-            tuning jobs), transfer.
+        options: as for `train`, and strategy, max_jobs, parallel_jobs, early_stopping, total_hours, target,
+            not_improving, until_converged, autotune, warm_start (names of earlier tuning jobs), transfer.
 
     Raises:
         ThoraxError: what AWS or the trainer would refuse, in one line.
@@ -123,6 +137,8 @@ def plan_search(
     given = dict(options)
     limits = {name: given.pop(name, None) for name in _SEARCH}
     warm_start, transfer = tuple(given.pop("warm_start", None) or ()), bool(given.pop("transfer", False))
+    if minutes := given.get("warm_pool_minutes"):
+        raise ThoraxError(f"--warm-pool-minutes {minutes}: {tuning_jobs.WARM}; leave it out")
     found, task = describe_job(recipe, channels, hyperparameters, given, LONGEST_NAME)
     search, static = found.search(limits, hyperparameters)
     return tuning_jobs.plan(

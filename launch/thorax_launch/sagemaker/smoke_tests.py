@@ -19,24 +19,30 @@ POLL, LOOKS = 5.0, 180
 
 
 def smoke_test(spec: HostingSpec, settings: AwsSettings, session: Any) -> None:
-    """Asks the endpoint about an image.
+    """Asks the endpoint about an image; one of several bundles about one each.
 
     Raises:
         ThoraxError: the answer is no list of probabilities, or the model's own error.
         botocore's errors: AWS refuses.
     """
+    for target in spec.targets or ("",):
+        _ask(spec, target, settings, session)
+
+
+def _ask(spec: HostingSpec, target: str, settings: AwsSettings, session: Any) -> None:
+    """One question to an endpoint; `target`: the bundle's name, where it has several."""
     from botocore.exceptions import ClientError
 
     name = spec.endpoint_name
     try:
-        answer = _later(name, settings, session) if spec.kind == "async" else _now(name, session)
+        answer = _later(name, settings, session) if spec.kind == "async" else _now(name, session, target)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ModelError":
             raise
         message = one_line(error.response.get("OriginalMessage", ""))[:500]
         raise ThoraxError(
-            f"endpoint {name} is up, but the model fails: {message}; its log: CloudWatch"
-            f" /aws/sagemaker/Endpoints/{name}"
+            f"endpoint {name} is up, but {f'bundle {target}' if target else 'the model'} fails: {message}; its log:"
+            f" CloudWatch /aws/sagemaker/Endpoints/{name}"
         ) from None
     try:
         found: Any = json.loads(answer)
@@ -46,7 +52,7 @@ def smoke_test(spec: HostingSpec, settings: AwsSettings, session: Any) -> None:
         good = False
     if not good:
         raise ThoraxError(f"endpoint {name} answers an image with {answer[:200]!r}, which are no probabilities")
-    print(f"smoke test: {answer.decode().strip()[:200]}", flush=True)
+    print(f"smoke test{f' of {target}' if target else ''}: {answer.decode().strip()[:200]}", flush=True)
 
 
 def image() -> bytes:
@@ -58,11 +64,21 @@ def image() -> bytes:
     return out.getvalue()
 
 
-def _now(name: str, session: Any) -> bytes:
-    answer = client(session, "sagemaker-runtime").invoke_endpoint(
-        EndpointName=name, Body=image(), ContentType="image/png", Accept="application/json"
-    )
-    return bytes(answer["Body"].read())
+def _now(name: str, session: Any, target: str) -> bytes:
+    from botocore.exceptions import ClientError
+
+    runtime, named = client(session, "sagemaker-runtime"), {"TargetModel": f"{target}.tar.gz"} if target else {}
+    for look in range(LOOKS):
+        try:
+            answer = runtime.invoke_endpoint(
+                EndpointName=name, Body=image(), ContentType="image/png", Accept="application/json", **named
+            )
+            return bytes(answer["Body"].read())
+        except ClientError as error:  # it is brought into the container when it is first asked
+            if error.response["Error"]["Code"] != "ModelNotReadyException" or look == LOOKS - 1:
+                raise
+        time.sleep(POLL)
+    raise AssertionError("the last look raises")
 
 
 def _later(name: str, settings: AwsSettings, session: Any) -> bytes:

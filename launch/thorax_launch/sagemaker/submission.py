@@ -21,6 +21,17 @@ from thorax_launch.settings import AwsSettings
 if TYPE_CHECKING:
     import boto3
 
+#: Members of a request that hold names of the person's own.
+_MAPS = {"HyperParameters", "StaticHyperParameters", "Environment"}
+#: Members of a request that are there only where a person chose them.
+_CHOSEN = {
+    *("VpcConfig", "CheckpointConfig", "DebugRuleConfigurations", "KmsKeyId", "VolumeKmsKeyId", "MaxWaitTimeInSeconds"),
+    *("KeepAlivePeriodInSeconds", "InstancePreferences", "HyperParameterTuningResourceConfig"),
+    *("WarmStartConfig", "Autotune", "TuningJobCompletionCriteria", "TargetObjectiveMetricValue"),
+    *("BestObjectiveNotImproving", "ConvergenceDetected", "MaxRuntimeInSeconds", "MaxNumberOfTrainingJobs"),
+    *("AutoParameters", "IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges"),
+    *("TransformAmiVersion", "DataProcessing"),
+}
 #: Files that a summary names.
 SHOWN = 20
 
@@ -33,7 +44,7 @@ def summary(plan: JobPlan, settings: AwsSettings, shown: int = SHOWN) -> str:
             "note:     AWS closed Debugger to new customers on 2026-07-30; accounts that did not use it before are"
             " refused"
         )
-    return "\n".join([*lines, job_cost(plan.recipe, settings, plan.jobs, plan.parallel)])
+    return "\n".join([*lines, *plan.notes, job_cost(plan.recipe, settings, plan.scale)])
 
 
 def file_lines(uploads: Sequence[Upload], shown: int = SHOWN) -> list[str]:
@@ -123,12 +134,19 @@ def _line(error: Exception, settings: AwsSettings) -> str:
 
 
 def covers(described: Any, sent: Any) -> bool:
-    """Whether a description has all that was sent, tags apart; AWS adds defaults of its own."""
+    """Whether a description has all that was sent, tags apart, and nothing besides that a person chose.
+
+    AWS adds defaults of its own, but none to hyperparameters and environment, and none of _CHOSEN.
+    """
     if isinstance(sent, Mapping):
         members = {key: value for key, value in sent.items() if key != "Tags"}
-        return isinstance(described, Mapping) and all(
-            key in described and covers(described[key], value) for key, value in members.items()
-        )
+        if not isinstance(described, Mapping):
+            return False
+        dropped = [key for key in described.keys() - members.keys() if key in _CHOSEN and described[key]]
+        for key in _MAPS & described.keys():
+            own = {name for name in described[key] or {} if not name.startswith("_tuning")}  # AWS's, of a search's jobs
+            dropped += own - (members.get(key) or {}).keys()
+        return not dropped and all(key in described and covers(described[key], value) for key, value in members.items())
     if isinstance(sent, list | tuple):
         return len(described) == len(sent) and all(map(covers, described, sent))
     return bool(described == sent)

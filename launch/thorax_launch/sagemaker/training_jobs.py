@@ -18,6 +18,7 @@ from thorax_launch.options import LONGEST, request_fields
 from thorax_launch.paths import source_dir
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import debugger
+from thorax_launch.sagemaker.cost import ONE_JOB, SearchScale
 from thorax_launch.sagemaker.machines import aws_image, disk_key, gpu_count, has_gpu, kinds
 from thorax_launch.sagemaker.package import ChannelFiles, Upload, how_to_get_wheels, images, tarball
 from thorax_launch.sagemaker.requests import AwsRequest, commit, ordered, tags, vpc, without_empty
@@ -73,14 +74,14 @@ class Task:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A request, and what must be in S3 before it is sent."""
+    """A request, what must be in S3 before it is sent, how many jobs it starts, and lines for the person to read."""
 
     request: AwsRequest
     uploads: tuple[Upload, ...]
     name: str
     recipe: Recipe
-    jobs: int = 1
-    parallel: int = 1
+    scale: SearchScale = ONE_JOB
+    notes: tuple[str, ...] = ()
 
 
 def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:

@@ -13,6 +13,8 @@ from thorax.tracking.metric_log import METRICS, objective_key
 from thorax_launch.hyperparameters import meaning
 from thorax_launch.ranges import Tune
 from thorax_launch.recipe import Recipe
+from thorax_launch.sagemaker.cost import SearchScale
+from thorax_launch.sagemaker.machines import kinds
 from thorax_launch.sagemaker.requests import AwsRequest, ordered, without_empty
 from thorax_launch.sagemaker.training_jobs import (
     JobPlan,
@@ -30,11 +32,16 @@ from thorax_launch.settings import AwsSettings
 
 #: Tells the trainer to keep its files apart: the jobs of one search share a checkpoint address.
 OWN_CHECKPOINTS = {"THORAX_CHECKPOINTS": "per-job"}
+#: Why a search has no warm pool of ours (API reference of HyperParameterTuningResourceConfig).
+WARM = "AWS's tuning jobs reuse their machines from job to job by themselves, and take no KeepAlivePeriod"
+#: Seconds that AWS lets a search last, and the fewest jobs without a better one, by botocore's model.
+_SECONDS = (120, 15_768_000)
+_FEWEST = 3
 #: Hyperparameters on which the check of a machine depends.
 _CHECKED = ("batch_size", "accumulation_steps", "precision_dtype")
 _ORDER = (
     *("AlgorithmSpecification", "RoleArn", "OutputDataConfig", "StoppingCondition", "StaticHyperParameters"),
-    *("InputDataConfig", "VpcConfig", "ResourceConfig", "EnableNetworkIsolation"),
+    *("InputDataConfig", "VpcConfig", "ResourceConfig", "HyperParameterTuningResourceConfig", "EnableNetworkIsolation"),
     *("EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining", "CheckpointConfig"),
 )
 
@@ -73,13 +80,14 @@ def plan(
         check_processes(recipe, replace(task, hyperparameters={**task.hyperparameters, **changed}))
     source = code(settings, task)
     channels, uploads, digest = data(recipe, settings, task, source)
-    if "," in recipe.instance_type:
-        raise ThoraxError(
-            f"--instance-type {recipe.instance_type}: AWS takes one type for the jobs of a search; name one"
-        )
+    _check_end(tune)
+    notes = _end_notes(tune, objective(task.hyperparameters)[0])
+    if recipe.warm_pool_minutes:
+        notes.append(f"note:     warm_pool_minutes of recipe {recipe.name} is left out: {WARM}")
+        recipe = replace(recipe, warm_pool_minutes=0)
     start = start_hyperparameters(recipe, settings, task, source)
     definition = {
-        **job_fields(recipe, settings, task, own_checkpoints=False),
+        **_machines(recipe, job_fields(recipe, settings, task, own_checkpoints=False)),
         "StaticHyperParameters": encoded({**task.hyperparameters, **start}),
         "InputDataConfig": channels,
         "Environment": {**task.env, **(OWN_CHECKPOINTS if recipe.spot else {})},
@@ -91,10 +99,50 @@ def plan(
             "HyperParameterTuningJobConfig": search_config(tune, task.hyperparameters),
             "TrainingJobDefinition": {name: value for name, value in ordered(definition, _ORDER).items() if value},
             "WarmStartConfig": _warm_start(warm_start, transfer),
+            "Autotune": {"Mode": "Enabled"} if tune.autotune else None,
             "Tags": job_tags(recipe, settings, digest),
         },
     )
-    return JobPlan(request, uploads, task.name, recipe, jobs=tune.total, parallel=tune.parallel_jobs)
+    scale = SearchScale(tune.total, min(tune.parallel_jobs, tune.total), tune.total_hours)
+    return JobPlan(request, uploads, task.name, recipe, scale, tuple(notes))
+
+
+def _machines(recipe: Recipe, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a job, with AWS's way to name several machine types for the jobs of a search."""
+    machines = kinds(recipe.instance_type)
+    if len(machines) == 1:
+        return fields
+    each = {"InstanceCount": recipe.instance_count, "VolumeSizeInGB": recipe.volume_gb}
+    key = fields["ResourceConfig"].get("VolumeKmsKeyId")
+    resources = {
+        "AllocationStrategy": "Prioritized",
+        "InstanceConfigs": [{"InstanceType": machine, **each} for machine in machines],
+        "VolumeKmsKeyId": key,
+    }
+    return {**fields, "ResourceConfig": None, "HyperParameterTuningResourceConfig": without_empty(resources)}
+
+
+def _check_end(tune: Tune) -> None:
+    """Raises ThoraxError for an end of the search that AWS does not take."""
+    low, high = _SECONDS
+    if tune.total_hours and not low <= round(tune.total_hours * 3600) <= high:
+        raise ThoraxError(
+            f"--total-hours {tune.total_hours:g}: AWS takes {low // 60} minutes to {high // 3600:,} hours for a search"
+        )
+    if tune.not_improving and tune.not_improving < _FEWEST:
+        raise ThoraxError(f"--not-improving {tune.not_improving}: AWS takes {_FEWEST} jobs or more")
+
+
+def _end_notes(tune: Tune, metric: str) -> list[str]:
+    """A line that says when the search ends before its last job."""
+    ends = [
+        *([f"after {tune.total_hours:g} h, and its running jobs with it"] if tune.total_hours else []),
+        *([f"when {metric} reaches {tune.target:g}"] if tune.target is not None else []),
+        *([f"after {tune.not_improving} jobs without a best that is 1 % better"] if tune.not_improving else []),
+        *(["when AWS finds that it has converged"] if tune.until_converged else []),
+    ]
+    chosen = ["note:     autotune: AWS chooses what is not set, also ranges within the bounds that it finds"]
+    return [*([f"ends:     {'; '.join(ends)}"] if ends else []), *(chosen if tune.autotune else [])]
 
 
 def objective(hyperparameters: Mapping[str, str]) -> tuple[str, bool]:
@@ -116,15 +164,35 @@ def search_config(tune: Tune, hyperparameters: Mapping[str, str]) -> dict[str, A
             "StrategyConfig": _hyperband(tune, hyperparameters),
             "HyperParameterTuningJobObjective": {"Type": "Maximize" if maximize else "Minimize", "MetricName": metric},
             "ParameterRanges": _ranges(tune),
-            "TrainingJobEarlyStoppingType": "Auto" if tune.early_stopping else "Off",
+            "TrainingJobEarlyStoppingType": _early_stopping(tune),
+            "TuningJobCompletionCriteria": _completion(tune),
             "RandomSeed": tune.seed or None,
         }
     )
 
 
+def _early_stopping(tune: Tune) -> str | None:
+    """None leaves it to Autotune."""
+    return "Auto" if tune.early_stopping else None if tune.autotune else "Off"
+
+
+def _completion(tune: Tune) -> dict[str, Any]:
+    """AWS's TuningJobCompletionCriteria: the search ends at the first of them."""
+    found: dict[str, Any] = {}
+    if tune.target is not None:
+        found["TargetObjectiveMetricValue"] = float(tune.target)
+    if tune.not_improving:
+        found["BestObjectiveNotImproving"] = {"MaxNumberOfTrainingJobsNotImproving": tune.not_improving}
+    if tune.until_converged:
+        found["ConvergenceDetected"] = {"CompleteOnConvergence": "Enabled"}
+    return found
+
+
 def _limits(tune: Tune) -> dict[str, int]:
     """Grid tries every combination; AWS counts them itself."""
     total = {} if tune.strategy == "grid" else {"MaxNumberOfTrainingJobs": tune.max_jobs}
+    if tune.total_hours:
+        total["MaxRuntimeInSeconds"] = round(tune.total_hours * 3600)
     return {"MaxParallelTrainingJobs": min(tune.parallel_jobs, tune.max_jobs), **total}
 
 
@@ -146,6 +214,9 @@ def _ranges(tune: Tune) -> dict[str, list[Any]]:
         {"Name": name, "Values": list(values.choices)}
         for name, values in tune.ranges.items()
         if values.kind == "categorical"
+    ]
+    found["AutoParameters"] = [
+        {"Name": name, "ValueHint": values.choices[0]} for name, values in tune.ranges.items() if values.kind == "auto"
     ]
     return without_empty(found)
 

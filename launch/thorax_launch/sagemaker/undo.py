@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thorax.errors import ThoraxError
 from thorax_launch.invocation import command
@@ -24,7 +24,9 @@ class Undo:
         endpoint_name: of the endpoint.
         revision: name of the new model and configuration.
         before: the configuration that the endpoint had; "" where there was no endpoint.
-        model, configuration, endpoint, scaling, alarm: whether the call that makes it was begun.
+        models: names of models whose making was begun.
+        configuration, endpoint, scaling, alarm: whether the call that makes it was begun.
+        old_models: those of the configuration before, which go once the new ones answer.
         capacity: machines and autoscaling that the endpoint had.
     """
 
@@ -32,12 +34,13 @@ class Undo:
     revision: str
     before: str
     settings: AwsSettings
-    model: bool = False
+    models: list[str] = field(default_factory=list)
     configuration: bool = False
     endpoint: bool = False
     scaling: bool = False
     alarm: bool = False
     capacity: Capacity | None = None
+    old_models: tuple[str, ...] = ()
 
     def taken_back(self, error: BaseException) -> ThoraxError:
         """Takes it back; the error to raise, whose one line says what went wrong and what is left."""
@@ -52,7 +55,7 @@ class Undo:
             with one_line_errors(self.settings):
                 if self.endpoint:
                     self._endpoint()
-            delete_all(self._parts(self.revision), self.settings)
+            delete_all(self._parts(), self.settings)
         except BaseException as error:  # whatever it is, the line must name what may run
             return (
                 f"taking it back failed too ({stopped_by(error)}): endpoint {name} may run and cost; see to it:"
@@ -63,10 +66,12 @@ class Undo:
         )
 
     def forget_old(self) -> None:
-        """After an update: the old configuration and its model, where these scripts made them."""
-        if self.before.startswith(f"{self.endpoint_name}-") and self.before != self.revision:
+        """After an update: the old configuration and its models, where these scripts made them."""
+        own = f"{self.endpoint_name}-"
+        if self.before.startswith(own) and self.before != self.revision:
+            models = [deletion.model(name) for name in self.old_models if name.startswith(own)]
             try:
-                delete_all([deletion.configuration(self.before), deletion.model(self.before)], self.settings)
+                delete_all([deletion.configuration(self.before), *models], self.settings)
             except ThoraxError as error:
                 print(f"note: {error}; {self.before} is left; it costs nothing")
 
@@ -93,8 +98,8 @@ class Undo:
         if self.before and self.capacity:
             self.capacity.restore(open_session(self.settings), autoscaling=self.scaling)
 
-    def _parts(self, revision: str) -> list[DeleteCall]:
+    def _parts(self) -> list[DeleteCall]:
         return [
-            *([deletion.configuration(revision)] if self.configuration else []),
-            *([deletion.model(revision)] if self.model else []),
+            *([deletion.configuration(self.revision)] if self.configuration else []),
+            *map(deletion.model, self.models),
         ]

@@ -65,8 +65,12 @@ async def metrics(request: Request) -> Response:
 
 async def invocations(request: Request) -> Response:
     """The answer to the images in the body."""
-    limiter: RequestLimiter = request.app.state.limiter
-    counters = _service(request).metrics
+    return await respond(request, _service(request), request.app.state.limiter)
+
+
+async def respond(request: Request, service: Service, limiter: RequestLimiter) -> Response:
+    """The answer of one of the server's services to the images in the body."""
+    counters = service.metrics
     began = time.monotonic()
     reply = await limiter.admit(request)
     counters.requests.labels(reply.status).inc()
