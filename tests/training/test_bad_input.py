@@ -107,7 +107,7 @@ def test_corrupt_images_are_skipped_and_counted_where_the_user_says_so(own: Path
     second = cut_short(second)
     done = run(command(own, tmp_path / "model", skip_corrupt="true", epochs="2"))
     assert done.returncode == 0, done.stderr
-    assert "train: 1 images left out (skip_corrupt=true)" in done.stdout
+    assert "train: 1 image left out (skip_corrupt=true)" in done.stdout
     assert "1 images could not be read and were left out (skip_corrupt=true)" in done.stdout
     assert second.name in done.stdout
 
