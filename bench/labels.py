@@ -3,18 +3,16 @@
 python bench/labels.py [--table Data_Entry_2017_v2020.csv.gz] [--published FOLDER]
 
 FOLDER holds the tables of CheXpert (chexpert_train.csv.gz) and PadChest (PADCHEST_*.csv.gz), as in the folder data/ of
-the package torchxrayvision: their rows are read as if all images were there, and CheXpert's first rows with an empty
-file for each image, for what the walk over folders adds.
+the package torchxrayvision: their rows are read as if all images were there, and then with a file of one byte for each.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
+import os
 import sys
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -92,33 +90,42 @@ def measure(*, rounds: int, table: Path | None = None) -> list[Row]:
     ]
 
 
-#: Rows of CheXpert that get a file each.
-WALKED = 20_000
-PUBLISHED = {"chexpert_train.csv.gz": "train.csv.gz", "PADCHEST*.csv.gz": "PADCHEST.csv.gz"}
+#: Table of torchxrayvision -> (its name in the set, the column that names an image, what lies before the name).
+PUBLISHED = {
+    "chexpert_train.csv.gz": ("CheXpert-v1.0-small/train.csv.gz", "Path", ""),
+    "PADCHEST*.csv.gz": ("PADCHEST.csv.gz", "ImageID", "ImageDir"),
+}
 
 
 def measure_published(folder: Path, rounds: int) -> list[Row]:
-    """CPU seconds from the tables to samples, and from CheXpert's first `WALKED` rows with a file for each."""
+    """CPU seconds from a set's tables to samples, without its images and with a file of one byte for each."""
     rows = []
-    for pattern, name in PUBLISHED.items():
+    for pattern, (name, column, parent) in PUBLISHED.items():
         with TemporaryDirectory(prefix="bench-") as scratch:
-            (Path(scratch) / name).symlink_to(next(folder.resolve().glob(pattern)))
-            seconds = [_cpu(lambda: _samples(label_table(Path(scratch)))) for _ in range(rounds)]
-            count = len(read_table(Path(scratch) / name, only=lambda column: column in ("Path", "ImageID")).lines)
-        rows.append(_row(f"{count:,} rows of {pattern}", seconds))
-    with TemporaryDirectory(prefix="bench-") as scratch:
-        root = Path(scratch) / "CheXpert-v1.0-small"
-        root.mkdir()
-        with gzip.open(folder / "chexpert_train.csv.gz", "rt") as table:
-            lines = list(islice(table, WALKED + 1))
-        (root / "train.csv").write_text("".join(lines))
-        for line in lines[1:]:
-            file = Path(scratch) / line.partition(",")[0]
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
-        with_files = [_cpu(lambda: _samples(read_channel("train", Path(scratch)))) for _ in range(rounds)]
-    rows.append(_row(f"{WALKED:,} rows of CheXpert with their files", with_files))
+            table = Path(scratch) / name
+            table.parent.mkdir(exist_ok=True)
+            table.symlink_to(next(folder.resolve().glob(pattern)))
+            places = _touched(Path(scratch), table, column, parent)
+            alone = [_cpu(lambda: _samples(label_table(Path(scratch)))) for _ in range(rounds)]
+            there = [_cpu(lambda: _samples(read_channel("train", Path(scratch)))) for _ in range(rounds)]
+        rows += [_row(f"{places:,} rows of {pattern}", alone), _row(f"{places:,} rows with their files", there)]
     return rows
+
+
+def _touched(root: Path, table: Path, column: str, parent: str) -> int:
+    """Makes a file of one byte for each row; returns how many rows there are."""
+    read = read_table(table, only=lambda name: name in (column, parent)).by_name()
+    folders = read.get(parent, [""] * len(read[column]))
+    made: set[Path] = set()
+    for folder, name in zip(folders, read[column], strict=True):
+        file = root / folder.strip().removesuffix(".0") / name.strip()
+        if file.parent not in made:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made.add(file.parent)
+        handle = os.open(file, os.O_CREAT | os.O_WRONLY)
+        os.write(handle, b".")
+        os.close(handle)
+    return len(read[column])
 
 
 def _samples(listing: Listing) -> SampleSet:

@@ -37,21 +37,15 @@ FILES = {
     "page.js": "page.js",
     "page.css": "page.css",
     "icon.svg": "icon.svg",
+    "kinds.json": "kinds.json",
 }
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".json": "application/json",
 }
-#: What an image begins with -> its content type.
-MAGIC = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"II*\0", "image/tiff"),
-    (b"MM\0*", "image/tiff"),
-)
-KINDS = ("image/jpeg", "image/png", "image/tiff", "application/dicom")
 #: Bytes of an answer that Lambda sends on, with its headers: 6 MB.
 MAX_ANSWER = 6 * 2**20 - 10_000
 #: Lambda takes 6 MB an event, in which an image is base64, a third larger.
@@ -152,7 +146,8 @@ def respond(request: HttpRequest) -> dict[str, Any]:
         return reply(204, "")
     if request.method in ("GET", "HEAD"):
         if request.name == "metadata":
-            return reply(200, json.dumps({"limits": {"max_request_bytes": limit()}, "content_types": list(KINDS)}))
+            types = [kind["content_type"] for kind in kinds()]
+            return reply(200, json.dumps({"limits": {"max_request_bytes": limit()}, "content_types": types}))
         return page(request.name)
     if request.method != "POST":
         raise HttpError(405, f"{request.method} is not taken here; GET the page or POST an image")
@@ -165,10 +160,22 @@ def respond(request: HttpRequest) -> dict[str, Any]:
 def page(name: str) -> dict[str, Any]:
     if name not in FILES:
         raise HttpError(404, "there is nothing here; the page is at /")
-    file = next(folder for folder in PAGES if folder.is_dir()) / FILES[name]
+    file = pages() / FILES[name]
     answer = reply(200, file.read_text(encoding="utf-8"), TYPES[file.suffix])
     answer["headers"] |= {"Cache-Control": "max-age=300", "Content-Security-Policy": "frame-ancestors 'none'"}
     return answer
+
+
+def pages() -> Path:
+    """The folder of the page's files."""
+    return next(folder for folder in PAGES if folder.is_dir())
+
+
+@functools.cache
+def kinds() -> list[dict[str, Any]]:
+    """The kinds of images that an endpoint reads: name, content_type, endings, and marks as [offset, hex bytes]."""
+    found: list[dict[str, Any]] = json.loads((pages() / "kinds.json").read_text(encoding="utf-8"))
+    return found
 
 
 def image_of(request: HttpRequest) -> tuple[bytes, str]:
@@ -191,19 +198,17 @@ def image_of(request: HttpRequest) -> tuple[bytes, str]:
     ):
         image = request.data()
     else:
-        known = "image/jpeg, image/png, image/tiff, application/dicom, a form or JSON"
-        raise HttpError(415, f"content type {content_type[:60]} is not taken; send {known}")
+        known = ", ".join(kind["content_type"] for kind in kinds())
+        raise HttpError(415, f"content type {content_type[:60]} is not taken; send {known}, a form or JSON")
     if len(image) > limit():
         raise too_large()
     if not image:
         raise HttpError(400, "the image is empty")
-    kind = next(
-        (kind for start, kind in MAGIC if image.startswith(start)),
-        "application/dicom" if image[128:132] == b"DICM" else "",
-    )
-    if not kind:
-        raise HttpError(415, "this is not a JPEG, PNG, TIFF or DICOM image")
-    return image, kind
+    for kind in reversed(kinds()):
+        if any(image.startswith(bytes.fromhex(mark), offset) for offset, mark in kind["marks"]):
+            return image, kind["content_type"]
+    *names, last = (kind["name"] for kind in kinds())
+    raise HttpError(415, f"this is not a {', '.join(names)} or {last} image")
 
 
 def form_file(body: bytes, content_type: str) -> bytes:

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -145,26 +146,54 @@ def files_below(folder: Path, skip: Callable[[str], bool] = is_hidden, passed: l
         folder: where to look.
         skip: whether a folder of this name is left out; of files it is always those that begin with a dot.
         passed: takes the paths of the folders that are left out.
+
+    Raises:
+        ThoraxError: a folder cannot be read, so that what it holds would be left out in silence.
     """
     found: list[str] = []
-    seen: set[str] = set()
-    tops = [str(folder)]
-
-    def below(path: str) -> str:
-        return os.path.relpath(path, folder).replace(os.sep, "/")
-
-    for top in tops:
-        for root, folders, files in os.walk(top):
-            if (real := os.path.realpath(root)) in seen:
-                folders.clear()
-                if passed is not None:
-                    passed.append(below(root))
+    passed = [] if passed is None else passed
+    seen: set[str] = set()  # folders, without links in their paths
+    links = [("", os.path.realpath(folder))]
+    for name, real in links:
+        if real in seen:
+            passed.append(name.removesuffix("/"))
+            continue
+        places = [(name, real)]  # of a folder: what its files' names begin with, and where it is
+        while places:
+            prefix, place = places.pop()
+            if place in seen:
+                passed.append(prefix.removesuffix("/"))
                 continue
-            seen.add(real)
-            if passed is not None:
-                passed += [below(os.path.join(root, name)) for name in folders if skip(name)]
-            folders[:] = sorted(name for name in folders if not skip(name))
-            tops += [path for name in folders if os.path.islink(path := os.path.join(root, name))]
-            prefix = "" if (relative := below(root)) == "." else f"{relative}/"
-            found += [prefix + name for name in files if not name.startswith(".")]
+            seen.add(place)
+            folders = []
+            for entry in _entries(place):
+                if _is_folder(entry):
+                    folders.append(entry)
+                elif entry.name[0] != ".":
+                    found.append(prefix + entry.name)
+            if len(folders) > 1:
+                folders.sort(key=attrgetter("name"), reverse=True)
+            for entry in folders:
+                below = prefix + entry.name
+                if skip(entry.name):
+                    passed.append(below)
+                elif entry.is_symlink():
+                    links.append((f"{below}/", os.path.realpath(entry.path)))
+                else:
+                    places.append((f"{below}/", f"{place}/{entry.name}"))
     return found
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        return os.scandir(folder)
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}; make it readable, or move it"
+        raise ThoraxError(f"the folder {folder} {why}") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads round and round
+        return False

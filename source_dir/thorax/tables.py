@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import numpy as np
 
@@ -16,6 +19,10 @@ from thorax.errors import ThoraxError
 from thorax.files import check_output, write_whole
 
 _AT_ONCE = 4096  #: rows that are turned into columns together
+#: The first line of a CSV of some spreadsheets, which names the sign between its columns.
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
+_BREAK = re.compile(r"\r\n|\r|\n")
+_SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 #: Name -> values, all of one length.
 Columns = Mapping[str, Sequence[Any] | np.ndarray]
@@ -25,20 +32,21 @@ Columns = Mapping[str, Sequence[Any] | np.ndarray]
 
 
 class Table(NamedTuple):
-    """A table's texts: file, header as written, columns, and each row's line of the file (Parquet.
+    """A table's texts.
 
-    Its number, from 1).
+    Attributes:
+        file: it was read from.
+        header: names of the columns as written; "" for a column without a name, which has no other place than its own.
+        columns: (N,) texts each.
+        lines: of the file, where each row ends; Parquet: numbers of the rows, from 1.
+        notes: lines for the log: how the file is written, where it is no plain CSV in UTF-8.
     """
 
     file: Path
     header: list[str]
     columns: Sequence[Sequence[str]]
     lines: Sequence[int]
-
-    def one_of(self, names: Sequence[str]) -> Sequence[str] | None:
-        """The first of these columns that is there, whatever its case."""
-        lower = {name.lower(): k for k, name in enumerate(self.header)}
-        return next((self.columns[lower[name]] for name in names if name in lower), None)
+    notes: tuple[str, ...] = ()
 
     def by_name(self) -> dict[str, Sequence[str]]:
         """Column names as written -> texts."""
@@ -57,13 +65,13 @@ def read_table(file: Path, *, ragged: bool = False, only: Callable[[str], bool] 
         only: whether a column of this name is kept; default: all are.
 
     Raises:
-        ThoraxError: no such file, not a table in UTF-8, no rows, a row of another length than the header's (with its
-            line), or
-            pyarrow is missing.
+        ThoraxError: no such file, not a table in UTF-8 or UTF-16, no rows, two columns of one name, a row of another
+            length than the header's or a quote that is not closed (with its line), or pyarrow is missing.
     """
     if not file.is_file():
         raise ThoraxError(f"{file} is not a file")
     table = _read_parquet(file) if _is_parquet(file) else _read_csv(file, ragged, only)
+    _check_header(file, table.header, only)
     kept = [k for k, name in enumerate(table.header) if only is None or only(name)]
     if len(kept) < len(table.header):
         table = table._replace(header=[table.header[k] for k in kept], columns=[table.columns[k] for k in kept])
@@ -74,20 +82,63 @@ def read_header(file: Path) -> list[str]:
     """The column names of a CSV or .csv.gz; [] where it has none that can be read. Parquet is not opened."""
     try:
         with _opened(file) as stream:
-            return [name.strip() for name in next((row for row in csv.reader(stream) if row), [])]
+            return _Dialect.of(stream).header
     except (UnicodeDecodeError, csv.Error, EOFError, OSError):
         return []
 
 
+def _check_header(file: Path, header: Sequence[str], only: Callable[[str], bool] | None) -> None:
+    """Refuses two columns of one name: nobody knows which of them counts."""
+    twice = [name for name, count in Counter(header).items() if name and count > 1 and (only is None or only(name))]
+    if twice:
+        raise ThoraxError(f"{file} has the column {twice[0]} twice; rename one of them, or remove it")
+
+
 def _opened(file: Path) -> TextIO:
-    if file.suffix == ".gz":
-        unpacked = io.BufferedReader(gzip.GzipFile(file), 2**20)  # type: ignore[arg-type]
-        return io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="")
-    return file.open(newline="", encoding="utf-8-sig")
+    stream: BinaryIO = file.open("rb")
+    if file.suffix.lower() == ".gz":
+        stream = io.BufferedReader(gzip.GzipFile(fileobj=stream), 2**20)  # type: ignore[arg-type]
+    first = stream.peek(2)[:2]  # type: ignore[attr-defined]
+    encoding = "utf-16" if first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    return io.TextIOWrapper(stream, encoding=encoding, newline="")
 
 
 def _is_parquet(file: Path) -> bool:
     return file.suffix.lower() == ".parquet"
+
+
+class _Dialect(NamedTuple):
+    """How a CSV is written: its header, the sign between its columns, and the lines before its first row."""
+
+    header: list[str]
+    separator: str
+    lines: int
+
+    @classmethod
+    def of(cls, stream: TextIO) -> _Dialect:
+        """Read from the start of a file. A header of one column that holds semicolons, tabs or bars is cut there."""
+        separator, count = ",", 0
+        for line in iter(stream.readline, ""):
+            count += 1
+            if found := _SEPARATOR_LINE.fullmatch(line.strip()):
+                separator = found[1]
+            elif line.strip():
+                break
+        else:
+            return cls([], separator, count)
+        for other in (separator, ";", "\t", "|"):
+            reader = csv.reader(chain([line], iter(stream.readline, "")), delimiter=other)
+            row, more = next(reader), reader.line_num - 1
+            if more or len(row) > 1:
+                return cls([name.strip() for name in row], other, count + more)
+        return cls([line.strip().strip('"')], separator, count)
+
+    def notes(self, stream: TextIO) -> tuple[str, ...]:
+        """A line where the file is written in another way than with commas in UTF-8."""
+        said = ["in UTF-16"] if stream.encoding == "utf-16" else []
+        if self.separator != ",":
+            said.append(f"with {_SIGNS.get(self.separator, repr(self.separator))} between columns")
+        return (f"the table is read as one {' and '.join(said)}",) if said else ()
 
 
 def _read_csv(file: Path, ragged: bool, only: Callable[[str], bool] | None) -> Table:
@@ -96,31 +147,65 @@ def _read_csv(file: Path, ragged: bool, only: Callable[[str], bool] | None) -> T
     lines: list[int] = []
     try:
         with _opened(file) as stream:
-            reader = csv.reader(stream)
-            header = [name.strip() for name in next((row for row in reader if row), [])]
+            dialect = _Dialect.of(stream)
+            header, notes = dialect.header, dialect.notes(stream)
             columns = [[] for _ in header]
             kept = [k for k, name in enumerate(header) if only is None or only(name)]
-            while some := list(islice(_rows(reader, lines), _AT_ONCE)):
-                for number, row in zip(lines[-len(some) :], some, strict=True):
-                    if len(row) != len(header) and not ragged:
-                        raise ThoraxError(f"{file} line {number} has {len(row)} values, the header has {len(header)}")
+            for rows, numbers in _rows(stream, dialect):
+                if set(map(len, rows)) - {len(header)}:
+                    wrong = next(k for k, row in enumerate(rows) if len(row) != len(header))
+                    if not ragged:
+                        values = f"has {len(rows[wrong])} values, the header has {len(header)}"
+                        raise ThoraxError(f"{file} line {numbers[wrong]} {values}")
+                    rows = [row + [""] * (len(header) - len(row)) for row in rows]
+                across = list(zip(*rows, strict=False))
                 for k in kept:
-                    columns[k] += (
-                        [row[k] if k < len(row) else "" for row in some] if ragged else [row[k] for row in some]
-                    )
+                    columns[k] += across[k]
+                lines += numbers
+                last = rows[-1]
+        if lines and any("\n" in cell or "\r" in cell for cell in last):
+            _check_last(file, dialect, lines[-1] - _breaks(last))
     except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
         raise ThoraxError(f"{file} is not a CSV in UTF-8: {error}; a table is a .csv or .parquet file") from None
     if not lines:
         raise ThoraxError(f"{file} has no rows below its header" if header else f"{file} is empty")
-    return Table(file, header, columns, lines)
+    return Table(file, header, columns, lines, notes)
 
 
-def _rows(reader: Any, lines: list[int]) -> Iterator[list[str]]:
-    """The rows that are not blank; `lines` gets the line that each ends on."""
-    for row in reader:
-        if row:
-            lines.append(reader.line_num)
-            yield row
+def _rows(stream: TextIO, dialect: _Dialect) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+    """Rows with any cell that is not empty, some thousands at a time, and the line that each ends on."""
+    reader, before = csv.reader(stream, delimiter=dialect.separator), dialect.lines
+    while rows := list(islice(reader, _AT_ONCE)):
+        numbers: Sequence[int] = range(before + 1, before + len(rows) + 1)
+        after = dialect.lines + reader.line_num
+        if after - before > len(rows):  # cells of several lines
+            numbers = (before + np.cumsum([1 + _breaks(row) for row in rows])).tolist()
+        if not all(map(any, rows)):
+            numbers = [number for number, row in zip(numbers, rows, strict=True) if any(row)]
+            rows = [row for row in rows if any(row)]
+        before = after
+        if rows:
+            yield rows, numbers
+
+
+def _breaks(row: Sequence[str]) -> int:
+    """Line breaks in the cells of a row."""
+    text = "\0".join(row)
+    return len(_BREAK.findall(text)) if "\n" in text or "\r" in text else 0
+
+
+def _check_last(file: Path, dialect: _Dialect, line: int) -> None:
+    """Refuses a last row, from this line on, that begins with a quote that is not closed: it holds all lines below."""
+    with _opened(file) as stream:
+        text = islice(stream, line - 1, None)
+        try:
+            for _ in csv.reader(text, delimiter=dialect.separator, strict=True):
+                pass
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise ThoraxError(
+                    f"{file} line {line} has a quote that is not closed before the file ends; correct that line"
+                ) from None
 
 
 def _read_parquet(file: Path) -> Table:

@@ -120,7 +120,7 @@ def test_a_folder_becomes_the_table_and_a_second_call_asks_what_is_missing(
     words = [str(whole), "--endpoint", "chest", "--data", str(shelf), "--out", "t.csv", "--bucket", BUCKET]
     words += ["--role", ROLE, "--region", "eu-central-1"]
     assert batch.main(words) == 0
-    assert "1 images could not be read and are left out, e.g. NORMAL/b.png" in capsys.readouterr().out
+    assert "1 image could not be read and is left out, e.g. NORMAL/b.png" in capsys.readouterr().out
     (shelf / "NORMAL/b.png").write_bytes(good)
     assert batch.main(words) == 0
     assert "3 images, 2 answered before" in capsys.readouterr().out

@@ -196,7 +196,7 @@ def test_ids_counted_anew_in_each_channel_are_other_people():
     three = parts([0, 1], [0, 1], [0, 1], [["a", "b"], ["c", "d"], ["a", "d"]])
     warnings = check_parts(three, "channel", cut=True)
     assert len(warnings) == 2
-    assert "1 patient ids are in both train and test; taken for different people (patient_scope=channel)" in warnings[0]
+    assert "1 patient id is in both train and test; taken for different people (patient_scope=channel)" in warnings[0]
 
 
 def test_a_image_in_two_parts_is_refused_whatever_the_scope(tmp_path):
@@ -219,14 +219,14 @@ def test_a_image_in_two_parts_is_refused_whatever_the_scope(tmp_path):
         images.BINARY,
     )
     with pytest.raises(
-        ThoraxError, match=r"1 images are in both train and test, e\.g\. .*/a/x\.png; move each to one part"
+        ThoraxError, match=r"1 image is in both train and test, e\.g\. .*/a/x\.png; move each to one part"
     ):
         check_parts([one, two], "channel", cut=False)
 
 
 def test_a_cut_of_one_channel_never_shares_patients_whatever_the_scope():
     two = parts([0, 1], [0, 1], None, [["a", "b"], ["b", "c"]])
-    with pytest.raises(ThoraxError, match="1 patients are in both train and validation"):
+    with pytest.raises(ThoraxError, match="1 patient is in both train and validation"):
         check_parts(two, "channel", cut=True)
     assert len(check_parts(two, "channel", cut=False)) == 1
 

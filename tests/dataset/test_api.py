@@ -50,7 +50,7 @@ def test_pack_says_what_it_does_and_verify_agrees(channel, tmp_path):
     dataset.pack(dataset.read_images(channel), tmp_path / "out", dataset.PackOptions(shard_images=9), say=lines.append)
     assert lines[0].startswith(f"packed 16 images into 2 shards in {tmp_path / 'out'}")
     dataset.verify(tmp_path / "out", say=lines.append)
-    assert lines[-1] == f"{tmp_path / 'out'}: 3 files are as they were written, 16 images can be decoded"
+    assert lines[-1] == f"{tmp_path / 'out'}: 3 files are as written, 16 images can be decoded"
     assert run("pack", channel, tmp_path / "again", "--shard-images", 9, "--processes", 1) == 0
     written, again = contents(tmp_path / "out"), contents(tmp_path / "again")
     assert {k: v for k, v in written.items() if "plan" not in k} == {k: v for k, v in again.items() if "plan" not in k}

@@ -15,7 +15,7 @@ def test_files_and_patients_that_nobody_knows(tmp_path):
         images.put(tmp_path / name, images.grey(80, 90, seed=k))
     (tmp_path / "A" / "readme.txt").write_text("text")
     found = [finding.message for finding in check(tmp_path).warnings]
-    assert "1 image in folders of masks, no X-rays, left out: B/masks" in found
+    assert "1 image in folders of masks, annotations or thumbnails, is left out: B/masks" in found
     assert "folders passed over: @eaDir (1 image)" in found
     assert "1 file left out (.txt 1): no images" in found
     assert messages(check(tmp_path))["patients-unknown"].startswith("the patient is not known of any of the 3 images")

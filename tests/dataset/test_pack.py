@@ -293,7 +293,7 @@ def test_verify_finds_what_has_changed(channel, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("pack", channel, out, "--processes", 1, "--shard-images", 9) == 0
     assert run("pack", out, "--verify", "--processes", 1) == 0
-    assert "3 files are as they were written, 16 images can be decoded" in capsys.readouterr().out
+    assert "3 files are as written, 16 images can be decoded" in capsys.readouterr().out
     shard = out / "shard-000001.tar"
     data = bytearray(shard.read_bytes())
     data[2000] ^= 1

@@ -19,11 +19,18 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^ *```(?:sh|bash)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 #: What stands in the documents where a user's own values go.
-PLACES = {"RECIPE": "demo", "N": "1", "IMAGE...": "image.png", "check|stats|list|split|pack|coco|nih|upload": "check"}
+PLACES = {
+    "RECIPE": "demo",
+    "N": "1",
+    "H": "1",
+    "IMAGE...": "image.png",
+    "check|stats|list|split|pack|coco|nih|upload": "check",
+}
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of every command line in the page's shell blocks; comments left out, continued lines joined."""
+    """The words of every command line in the page's shell blocks, comments left out, continued lines joined; and of
+    the trainings in its tables."""
     found = []
     for block in FENCE.findall(page.read_text(encoding="utf-8")):
         for text in block.replace("\\\n", " ").splitlines():
@@ -31,7 +38,9 @@ def commands(page: Path) -> list[list[str]]:
                 words = shlex.split(one, comments=True)
                 if words:
                     found.append([PLACES.get(word, word) for word in words])
-    return found
+    rows = (line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
+    texts = (text for line in rows for text in re.findall("`(thorax train [^`]+)`", line))
+    return found + [[PLACES.get(word, word) for word in shlex.split(text)] for text in texts]
 
 
 ALL = [(page.name, words) for page in PAGES for words in commands(page)]

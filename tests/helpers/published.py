@@ -38,17 +38,18 @@ def _put_dicom(file: Path, k: int) -> None:
 
 
 def chexpert(root: Path, train: int = 24, valid: int = 8) -> dict[str, str]:
-    """CheXpert-v1.0-small below `root`, with two images in each patient's first study."""
+    """CheXpert-v1.0-small below `root`: two studies a patient, each with a frontal and a lateral view."""
     base, header = root / "CheXpert-v1.0-small", f"Path,Sex,Age,Frontal/Lateral,AP/PA,{FINDINGS}"
     first = 1
     for part, count in (("train", train), ("valid", valid)):
         lines = [header]
         for k in range(count):
-            view = "view2_lateral" if k % 4 == 3 else "view1_frontal"
-            path = f"{part}/patient{first + k // 2:05d}/study{1 + k % 2}/{view}.jpg"
+            study, view = k // 2, ("view1_frontal", "view2_lateral")[k % 2]
+            path = f"{part}/patient{first + study // 2:05d}/study{1 + study % 2}/{view}.jpg"
             put(base / path, k)
-            about = f"Male,{40 + k},Lateral," if "lateral" in view else f"Female,{40 + k},Frontal,AP"
-            lines.append(f"CheXpert-v1.0-small/{path},{about},{_finding(k)}")
+            sex = "Male" if study // 2 % 2 else "Female"
+            about = f"{sex},{40 + study // 2},{'Lateral,' if k % 2 else 'Frontal,AP'}"
+            lines.append(f"CheXpert-v1.0-small/{path},{about},{_finding(study)}")
         first += count
         table(base / f"{part}.csv", lines)
     return {"labels": "Edema"}
@@ -161,14 +162,19 @@ def nih_sample(root: Path) -> dict[str, str]:
     return {"labels": "Effusion"}
 
 
+FOUR_HEADER = "Image Index,Fracture,Pneumothorax,Airspace opacity,Nodule or mass"
+
+
 def nih_four(root: Path) -> dict[str, str]:
-    """The 4 findings of radiologists: YES and NO."""
-    lines = [f"{NIH_HEADER},Fracture,Pneumothorax,Airspace opacity,Nodule or mass,Set Id"]
-    for k in range(24):
-        name = f"{k + 13:08d}_000.png"
+    """The 4 findings of radiologists: YES and NO, in two tables of parts; beside them what single readers said."""
+    names = [f"{k + 13:08d}_000.png" for k in range(24)]
+    lines = [f"{name},NO,{'YES' if k % 2 else 'NO'},YES,NO" for k, name in enumerate(names)]
+    for k, name in enumerate(names):
         put(root / "images" / name, k)
-        lines.append(f"{name},No Finding,0,{k + 13},60,M,AP,1,1,1,1,NO,{'YES' if k % 2 else 'NO'},YES,NO,val")
-    table(root / "four_findings.csv", lines)
+    folder = root / "four_findings_expert_labels"
+    table(folder / "validation_labels.csv", [FOUR_HEADER, *lines[:16]])
+    table(folder / "test_labels.csv", [FOUR_HEADER, *lines[16:]])
+    table(folder / "individual_readers.csv", [f"Reader ID,{FOUR_HEADER}", *(f"1,{line}" for line in lines)])
     return {"labels": "Pneumothorax", "own_split": "false"}
 
 

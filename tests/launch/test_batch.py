@@ -155,7 +155,7 @@ def test_corrupt_images_are_listed_and_left_out(bundle, classes, tmp_path, capsy
 def test_no_image_can_be_read(bundle, tmp_path, capsys):
     images.put(tmp_path / "data" / "a.png", b"")
     assert score(bundle, tmp_path / "data", tmp_path / "p.csv") == 1
-    assert capsys.readouterr().err == "error: not one of the 1 images could be read\n"
+    assert capsys.readouterr().err == "error: none of 1 image could be read\n"
     assert not (tmp_path / "p.csv").exists()
 
 

@@ -88,7 +88,7 @@ def test_labels_are_mapped_by_a_file_and_by_the_names_of_public_sets(bundle, oth
         "map: Effusion = Pleural Effusion",
         "map: Lung Opacity = Infiltration or Consolidation",
         "map: Mass = nothing: it is not scored",
-        f"map: 1 labels of {other} are not used: Hernia",
+        f"map: 1 label of {other} is not used: Hernia",
     ):
         assert line in out
     common = scored(tmp_path, bundle, "--data", other, "--map", "common")["scores"]["set"]["labels"]

@@ -33,18 +33,18 @@ def scores(tmp_path, *words):
 def test_where_holds_for_scores_too(trained, tmp_path, capsys):
     bundle, images = trained
     got = scores(tmp_path, bundle, "--data", images)
-    assert got["scores"]["set"]["n"] == 24  # of 32: eight are lateral
+    assert got["scores"]["set"]["n"] == 16  # of 32: half of them are lateral
     out = capsys.readouterr().out
     assert "read as in the bundle's training: where=Frontal/Lateral=Frontal" in out
-    assert "24 of 32 rows of train.csv and valid.csv have Frontal/Lateral=Frontal; the others are left out" in out
+    assert "16 of 32 rows of train.csv and valid.csv have Frontal/Lateral=Frontal; the others are left out" in out
     assert "not listed" not in out  # they are counted once
     every = scores(tmp_path, bundle, "--data", images, "--set", "where=")
     assert every["scores"]["set"]["n"] == 32
     assert {row["of"] for row in every["shifts"] if row["what"] == "view"} == {"AP", "LATERAL"}
     lateral = next(row for row in every["shifts"] if (row["what"], row["of"]) == ("view", "LATERAL"))
-    assert (lateral["training"], lateral["here"]) == (0, 0.25)
+    assert (lateral["training"], lateral["here"]) == (0, 0.5)
     ages = next(row for row in every["shifts"] if row["what"] == "age")
-    assert ages["training"] > 40 and ages["here"] == pytest.approx((sum(range(40, 64)) + sum(range(40, 48))) / 32)
+    assert ages["training"] > 40 and ages["here"] == pytest.approx((4 * sum(range(40, 46)) + 4 * (40 + 41)) / 32)
     assert {row["of"] for row in every["shifts"] if row["what"] == "sex"} == {"F", "M"}
 
 
@@ -70,9 +70,11 @@ def test_another_set_is_read_by_its_own_columns(trained, tmp_path, capsys):
 def test_batch_reads_as_the_training_did(trained, tmp_path, capsys):
     words = ["--local", str(trained[0]), "--data", str(trained[1]), "--out", str(tmp_path / "p.csv")]
     assert batch.main([*words, "--workers", "0"]) == 0
-    assert len((tmp_path / "p.csv").read_text().splitlines()) == 25
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 17
+    assert "lateral" not in (tmp_path / "p.csv").read_text()
     assert batch.main([*words, "--workers", "0", "--set", "where=Sex=Male"]) == 0
-    assert len((tmp_path / "p.csv").read_text().splitlines()) == 9
+    text = (tmp_path / "p.csv").read_text()
+    assert len(text.splitlines()) == 17 and text.count("lateral") == 8
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,6 @@ def test_prepare_reads_by_a_recipe_and_by_settings(tmp_path, capsys):
     assert prepare.main([*words, "--recipe", "chexpert"]) == 0
     read = json.loads((tmp_path / "s.json").read_text())
     assert list(read["labels"]) == ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]
-    assert "24 of 32 rows" in capsys.readouterr().out
+    assert "16 of 32 rows" in capsys.readouterr().out
     assert prepare.main([*words, "--recipe", "chexpert", "--set", "where=Frontal/Lateral=Lateral"]) == 0
-    assert "8 of 32 rows" in capsys.readouterr().out
+    assert "16 of 32 rows" in capsys.readouterr().out

@@ -110,7 +110,7 @@ def test_corrupt_images_are_skipped_and_counted_where_the_user_says_so(
     words = command(own, tmp_path / "model", skip_corrupt="true", epochs="1")[2:]
     assert train_model.main(words) == 0
     told = capsys.readouterr().out
-    assert "train: 1 images left out (skip_corrupt=true)" in told
+    assert "train: 1 image left out (skip_corrupt=true)" in told
     assert "1 images could not be read and were left out (skip_corrupt=true)" in told
     assert second.name in told
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from PIL import Image
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in the extra dev")
 CHROMIUM = next(
@@ -126,8 +127,8 @@ def test_several_images_and_a_wrong_one(page, site, shelf):
     choose(page, shelf / "image.png", shelf / "notes.jpeg", shelf / "second.jpeg")
     wrong = card(page, "notes.jpeg").get_by_role("alert")
     wrong.wait_for()
-    assert (
-        wrong.inner_text().strip() == "This is not an image that can be read: choose a JPEG, PNG, TIFF or DICOM file."
+    assert wrong.inner_text().strip() == (
+        "This is not an image that can be read: choose a JPEG, PNG, TIFF, PGM, BMP, GIF, WebP, JPEG 2000 or DICOM file."
     )
     for name in ("image.png", "second.jpeg"):
         card(page, name).get_by_role("meter").first.wait_for()
@@ -136,6 +137,23 @@ def test_several_images_and_a_wrong_one(page, site, shelf):
     assert page.get_by_role("status").inner_text() == "2 images scored"
     page.get_by_role("button", name="Remove all").click()
     assert page.get_by_role("article").count() == 0
+
+
+def test_kinds_of_images_that_browsers_show_and_do_not_show(page, site, shelf, tmp_path):
+    picture = Image.open(shelf / "image.png").convert("L")
+    for kind in ("BMP", "WEBP", "TIFF", "JPEG2000"):
+        picture.save(tmp_path / f"{kind}.x", kind)
+    page.goto(site)
+    choose(page, *(tmp_path / f"{kind}.x" for kind in ("BMP", "WEBP", "TIFF", "JPEG2000")))
+    for kind in ("BMP", "WEBP", "TIFF", "JPEG2000"):
+        card(page, f"{kind}.x").get_by_role("meter").first.wait_for()
+    for kind in ("BMP", "WEBP"):
+        assert card(page, f"{kind}.x").locator(".preview").is_visible()
+    for kind, name in (("TIFF", "TIFF"), ("JPEG2000", "JPEG 2000")):
+        blank = card(page, f"{kind}.x").locator(".blank")
+        assert blank.inner_text() == f"{name}: browsers do not show this kind of image. It is scored all the same."
+    assert page.get_by_text("JPEG, PNG, TIFF, PGM, BMP, GIF, WebP, JPEG 2000 or DICOM, up to").is_visible()
+    assert ".webp" in page.locator("#choose").get_attribute("accept").split(",")
 
 
 def test_what_the_server_refuses_is_shown(page, site, shelf, tmp_path):

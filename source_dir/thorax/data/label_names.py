@@ -26,7 +26,8 @@ SAME = (
     ("Fibrosis", "Pulmonary fibrosis"),  # NIH; PadChest, VinDr
     ("Hernia", "Hiatal hernia"),  # NIH; PadChest
     ("Edema", "Pulmonary edema"),  # NIH, CheXpert, MIMIC, VinDr; PadChest
-    ("Lung Opacity", "Airspace Opacity"),  # CheXpert, VinDr; MIMIC's first release
+    ("Lung Opacity", "Airspace Opacity"),  # CheXpert, VinDr; MIMIC's first release, the 4 findings of NIH's images
+    ("Nodule/Mass", "Nodule or mass"),  # VinDr; the 4 findings of NIH's images
     ("No Finding", "Normal"),  # CheXpert, MIMIC, NIH, VinDr; PadChest, RSNA, Kaggle
 )
 #: The word for SAME alone, instead of a file.

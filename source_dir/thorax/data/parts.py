@@ -13,6 +13,7 @@ from thorax.data.formats import read_channel
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.folders import FEWEST
 from thorax.data.formats.table_options import choices
+from thorax.data.formats.words import are, counted
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
 from thorax.data.samples import Listing, SampleSet, label_space, sample_set
@@ -29,7 +30,7 @@ class Parts:
 
     Attributes:
         split: CSV of id, patient and part of every image; split_hash: its sha256.
-        label_notes: what became of uncertain and soft labels, with counts.
+        label_notes: what became of blank, uncertain and soft labels and of several rows of an image, with counts.
     """
 
     train: SampleSet
@@ -67,26 +68,29 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
             raise ThoraxError(
                 f"channel {name}_lst is given without channel {name}: a list needs its images; give --{name} DIR"
             )
-    listing = _read(job, config, "train", say)
+    names = ("train", *(name for name in ("validation", "test") if name in job.channels))
+    listings = {name: _read(job, config, name, say) for name in names}
+    listing = listings["train"]
     space = label_space(listing, labels_asked(config.labels, listing, choices(config.uncertain)), config.multi_label)
     say(f"task: {space.described()}")
     images = _marked(sample_set("train", listing, space), listing.parts)
     if "train" not in images:
         raise ThoraxError(f"channel train: its images are marked {' and '.join(images)}, none train")
     for name in ("validation", "test"):
-        if name in job.channels:
+        if name in listings:
             if name in images:
-                count = len(images[name])
-                say(f"train: {count} images are marked {name} and are left out, since there is a {name} channel")
-            images[name] = _channel(job, config, name, space, say)
+                n = len(images[name])
+                marked = f"{counted(n, 'image')} {are(n)} marked {name}"
+                say(f"train: {marked} and {are(n)} left out, since there is a {name} channel")
+            images[name] = _channel(listings[name], name, space, say)
     images = {name: _labelled(part, config, say) for name, part in images.items()}
     _compare_counts(config, images["train"], say)
     if cut := "validation" not in images:
         images["train"], images["validation"] = cut_by_patient(images["train"], config.validation_fraction, config.seed)
     elif len(images["validation"]) < FEWEST:
         say(
-            f"warning: validation has {len(images['validation'])} images, too few to choose an epoch or a threshold on;"
-            " without a validation channel it is cut from train by patient"
+            f"warning: validation has {counted(len(images['validation']), 'image')}, too few to choose an epoch or a"
+            " threshold on; without a validation channel it is cut from train by patient"
         )
     images, chosen = settled(images, choices(config.uncertain), config.seed)
     for line in chosen:
@@ -96,10 +100,12 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
         say(f"warning: {warning}")
     for part in parts:
         counts = ", ".join(f"{name} {n}" for name, n in part.class_counts().items())
-        say(f"{part.part}: {len(part)} images of {len(set(part.patients))} patients ({counts})")
+        people = counted(len(set(part.patients)), "patient")
+        say(f"{part.part}: {counted(len(part), 'image')} of {people} ({counts})")
     split, digest = split_table(parts)
     say(f"split: {'validation cut from train by patient, ' if cut else ''}sha256 {digest[:16]}")
-    return Parts(parts[0], parts[1], parts[2] if len(parts) > 2 else None, space, split, digest, tuple(chosen))
+    notes = (*(f"channel {name}: {note}" for name in names for note in listings[name].label_notes), *chosen)
+    return Parts(parts[0], parts[1], parts[2] if len(parts) > 2 else None, space, split, digest, notes)
 
 
 def _read(job: Job, config: TrainingConfig, name: str, say: Callable[[str], None]) -> Listing:
@@ -124,21 +130,21 @@ def _marked(images: SampleSet, marks: Sequence[str] | None) -> dict[str, SampleS
     }
 
 
-def _channel(job: Job, config: TrainingConfig, name: str, space: LabelSpace, say: Callable[[str], None]) -> SampleSet:
+def _channel(listing: Listing, name: str, space: LabelSpace, say: Callable[[str], None]) -> SampleSet:
     """The images of the channel validation or test, of which those marked as another part are left out."""
-    listing = _read(job, config, name, say)
     images = sample_set(name, listing, space)
     missing = [label for label in space.outputs if label not in listing.names]
     if missing and np.isnan(listing.unnamed) and space.task == "multilabel":
-        are = "is" if len(missing) == 1 else "are"
-        say(f"warning: {name}: its images have no value for {', '.join(missing)}, which {are} not scored on them")
+        lacking = f"no value for {', '.join(missing)}, which {are(len(missing))} not scored on them"
+        say(f"warning: {name}: its images have {lacking}")
     marked = _marked(images, listing.parts)
     if name not in marked:
         say(f"warning: {name}: its images are marked {' and '.join(marked)}, none {name}; all {len(images)} are taken")
         return images
     if len(marked) > 1:
         others = " and ".join(part for part in marked if part != name)
-        say(f"{name}: {len(images) - len(marked[name])} images of its channel are marked {others} and are left out")
+        left = len(images) - len(marked[name])
+        say(f"{name}: {counted(left, 'image')} of its channel {are(left)} marked {others} and {are(left)} left out")
     return marked[name]
 
 
@@ -149,7 +155,9 @@ def _labelled(part: SampleSet, config: TrainingConfig, say: Callable[[str], None
     kept = np.flatnonzero((part.targets != 0).any(axis=1))
     if len(kept) == len(part):
         return part
-    say(f"{part.part}: {len(part) - len(kept)} images without any of the labels are left out (keep_unlabelled=false)")
+    left = len(part) - len(kept)
+    without = f"{counted(left, 'image')} without any of the labels {are(left)} left out"
+    say(f"{part.part}: {without} (keep_unlabelled=false)")
     if not len(kept):
         raise ThoraxError(
             f"channel {part.part}: no image has any of {', '.join(part.space.classes)}; check labels, or set"
@@ -166,7 +174,7 @@ def _compare_counts(config: TrainingConfig, images: SampleSet, say: Callable[[st
         )
     if config.num_training_samples and config.num_training_samples != len(images):
         given = f"num_training_samples={config.num_training_samples}"
-        say(f"warning: {given} but the train channel has {len(images)} images")
+        say(f"warning: {given} but the train channel has {counted(len(images), 'image')}")
     if config.top_k and config.top_k >= len(images.space.outputs):
         raise ThoraxError(
             f"top_k={config.top_k} needs more than {config.top_k} exclusive classes, found {len(images.space.outputs)}"
@@ -179,9 +187,9 @@ def _usable(part: SampleSet, config: TrainingConfig, say: Callable[[str], None])
         return part
     first = next(iter(bad.values()))
     if not config.skip_corrupt:
-        more = f" (and {len(bad) - 1} more images)" if len(bad) > 1 else ""
+        more = f" (and {counted(len(bad) - 1, 'more image')})" if len(bad) > 1 else ""
         raise ThoraxError(f"{part.part}: {first}{more}; fix or remove it, or set skip_corrupt=true")
-    say(f"warning: {part.part}: {len(bad)} images left out (skip_corrupt=true), e.g. {first}")
+    say(f"warning: {part.part}: {counted(len(bad), 'image')} left out (skip_corrupt=true), e.g. {first}")
     return part.subset([i for i in range(len(part)) if i not in bad], part.part)
 
 

@@ -13,11 +13,12 @@ from pathlib import Path, PurePath
 from thorax.data.decoders import EXTENSIONS, dicom_patient, format_of
 from thorax.data.decoders.dicom import DICOM
 from thorax.data.decoders.limits import FIRST
+from thorax.data.formats.names import plain_ids
 from thorax.data.recordio import SplitRecord
 from thorax.data.source import ByteRange
 
 #: What a column or an attribute with the patient is called, without blanks, "_" and "-"; the first that is there.
-PATIENT_NAMES = ("patient", "patientid", "patientno", "patientnumber", "subjectid", "subject", "personid", "pid")
+PATIENT_NAMES = ("patient", "patientid", "patientno", "patientnumber", "subjectid", "subject", "personid", "pid", "mrn")
 #: Folders of one patient each, in the sets that have them: CheXpert, MIMIC-CXR, BIDS (BIMCV), and their kin.
 FOLDERS = re.compile(r"(?:patient|subject|person|pat|pid)[ _-]?\d+|sub-[a-z0-9]+|p\d{8}", re.IGNORECASE)
 #: Kaggle "Chest X-Ray Images (Pneumonia)", NIH ChestX-ray14, and names that begin as FOLDERS do. The first group is the
@@ -96,9 +97,10 @@ def unknown_patients(images: Sequence[str], patients: Sequence[str]) -> str:
 
 
 def fill_patients(given: Sequence[str], images: Sequence[str], places: Sequence[str | ByteRange]) -> list[str]:
-    """The patients given; where one is blank, that of `patients_of`."""
+    """The patients given, as `plain_ids` compares them; where one is blank, that of `patients_of`."""
+    given = plain_ids(given)
     if "" not in given:
-        return list(given)
+        return given
     return [patient or found for patient, found in zip(given, patients_of(images, places), strict=True)]
 
 

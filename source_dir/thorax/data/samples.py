@@ -34,7 +34,9 @@ class Listing:
         patients: one id per image.
         exclusive: every image has exactly one of the names (classes), rather than any number (labels).
         parts: train, validation or test for every image, where the channel itself has parts.
-        notes: lines for the log: what was left out and why.
+        notes: lines for the log: what was left out and why, and the label notes.
+        label_notes: those of the notes that say what became of labels (blanks, several rows of an image, names that are
+            one), with counts; a bundle keeps them.
         unnamed: an image's value for a label that is not among the names: 0, absent (formats that list an image's
             labels), or NaN, unknown (a column or category per label).
         uncertain: (N, len(names)) bool, which of the unknown labels are there with a question mark (CheXpert's -1, the
@@ -56,6 +58,7 @@ class Listing:
     uncertain: np.ndarray | None = None
     studies: Sequence[str] | None = None
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    label_notes: tuple[str, ...] = ()
 
     def take(self, rows: np.ndarray) -> Listing:
         """The images at (n,) `rows`, in their order."""

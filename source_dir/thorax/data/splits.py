@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from thorax.data.formats.words import are, counted
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 
@@ -35,8 +36,8 @@ def cut_by_patient(images: SampleSet, fraction: float, seed: int) -> tuple[Sampl
     patients = sorted(set(images.patients))
     if len(patients) < 2:
         raise ThoraxError(
-            f"the train channel has images of {len(patients)} patient only; a validation part needs others (give"
-            " --validation)"
+            f"the train channel has images of {counted(len(patients), 'patient')} only; a validation part needs"
+            " others (give --validation)"
         )
     index = {patient: k for k, patient in enumerate(patients)}
     row = np.array([index[p] for p in images.patients])
@@ -96,19 +97,19 @@ def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> li
             shared = sorted(set(first.patients) & set(second.patients))
             if shared and (patient_scope == "global" or one_channel):
                 raise ThoraxError(
-                    f"{len(shared)} patients are in both {first.part} and {second.part}, e.g."
+                    f"{counted(len(shared), 'patient')} {are(len(shared))} in both {first.part} and {second.part}, e.g."
                     f" {', '.join(shared[:EXAMPLES])}; move each to one part, or, if ids are counted anew in each"
                     " channel (the Kaggle set's file names), set patient_scope=channel"
                 )
             if shared and (same := sorted(_places(first) & _places(second))):
                 raise ThoraxError(
-                    f"{len(same)} images are in both {first.part} and {second.part}, e.g. {', '.join(same[:EXAMPLES])};"
-                    " move each to one part"
+                    f"{counted(len(same), 'image')} {are(len(same))} in both {first.part} and {second.part}, e.g."
+                    f" {', '.join(same[:EXAMPLES])}; move each to one part"
                 )
             if shared:
                 warnings.append(
-                    f"{len(shared)} patient ids are in both {first.part} and {second.part}; taken for different people"
-                    " (patient_scope=channel)"
+                    f"{counted(len(shared), 'patient id')} {are(len(shared))} in both {first.part} and {second.part};"
+                    " taken for different people (patient_scope=channel)"
                 )
     for part in parts:
         for name, count in part.class_counts().items():
@@ -116,8 +117,8 @@ def check_parts(parts: Sequence[SampleSet], patient_scope: str, cut: bool) -> li
                 continue
             if part.part == "train" or (part.part == "validation" and part.space.task != "multilabel"):
                 raise ThoraxError(
-                    f"class {name} has no images in {part.part} ({len(part)} images, {len(set(part.patients))}"
-                    " patients); add some, or leave the class out"
+                    f"class {name} has no images in {part.part} ({counted(len(part), 'image')},"
+                    f" {counted(len(set(part.patients)), 'patient')}); add some, or leave the class out"
                 )
             warnings.append(f"label {name} has no images in {part.part}: its AUC there is undefined")
     return warnings

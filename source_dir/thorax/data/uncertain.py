@@ -88,6 +88,12 @@ def settled(
     return done, notes
 
 
+def scored(part: SampleSet) -> tuple[SampleSet, list[str]]:
+    """Images as they are scored, and lines that count what became of uncertain and soft labels; see `settled`."""
+    parts, notes = settled({part.part: part}, {"": Choice()}, 0)
+    return parts[part.part], notes
+
+
 def _chosen(part: SampleSet, choices: Mapping[str, Choice], seed: int) -> tuple[np.ndarray, list[str]]:
     codes = part.table.coded_labels
     counts = (codes == UNCERTAIN).sum(axis=0)

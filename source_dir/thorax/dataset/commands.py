@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from thorax.data.formats.read_settings import read_options
+from thorax.data.formats.words import counted
 from thorax.data.samples import Listing, SampleSet
 from thorax.data.splits import check_parts, csv_text, split_table
 from thorax.dataset.arguments import PARTS
@@ -95,7 +96,8 @@ def _check(args: argparse.Namespace) -> int:
         write_text(_json(report.to_dict()), args.json, "report")
     if args.html:
         write_text(check_page(report), args.html, "report")
-    counts = f"{len(images)} images: {len(report.errors)} errors, {len(report.warnings)} warnings"
+    problems = f"{counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
+    counts = f"{counted(len(images), 'image')}: {problems}"
     print("; ".join([counts, *(str(file) for file in (args.json, args.html) if file)]))
     return 1 if report.errors else 0
 
@@ -145,7 +147,7 @@ def _show_figures(figures: dict[str, Any]) -> None:
 
     unreadable = f", {figures['unreadable']} not readable" if figures["unreadable"] else ""
     rows = {
-        "images": f"{figures['images']} of {figures['patients']} patients{unreadable}",
+        "images": f"{figures['images']} of {counted(figures['patients'], 'patient')}{unreadable}",
         "mean, std": f"{figures['mean']:.6f}, {figures['std']:.6f} (grey / 255, {figures['pixels']:,} pixels)",
     }
     for name, n in figures["labels"].items():
@@ -177,7 +179,7 @@ def _list(args: argparse.Namespace) -> int:
     listing = _images(args)
     written = write_lists(listing, args.images, Path(args.out.removesuffix(".lst")), args.ratio, args.seed)
     for file, count in written.items():
-        print(f"{file}: {count} images")
+        print(f"{file}: {counted(count, 'image')}")
     numbered = ", ".join(f"{k} {name}" for k, name in enumerate(listing.names))
     what = "classes" if listing.exclusive else "columns"
     print(f"{what}: {numbered}; train with --set labels={','.join(listing.names)}")
@@ -283,8 +285,8 @@ def _read_split(file: Path, ids: Sequence[str]) -> list[str]:
     if lacking := [name for name in ids if part.get(name) not in PARTS]:
         some_names = ", ".join(lacking[:3])
         raise ThoraxError(
-            f"--split {file} has no part (train, validation or test) for {len(lacking)} images, e.g. {some_names};"
-            " split again"
+            f"--split {file} has no part (train, validation or test) for {counted(len(lacking), 'image')}, e.g."
+            f" {some_names}; split again"
         )
     return [part[name] for name in ids]
 
@@ -307,7 +309,7 @@ def _write_table(listing: Listing, args: argparse.Namespace) -> int:
     positives = ", ".join(f"{name} {int(count)}" for name, count in counts)
     marks = list(listing.parts or ())
     parts = "; " + ", ".join(f"{part} {marks.count(part)}" for part in dict.fromkeys(marks)) if marks else ""
-    print(f"{args.out}: {len(listing.ids)} images ({positives}){parts}; paths are relative to {args.images}")
+    print(f"{args.out}: {counted(len(listing.ids), 'image')} ({positives}){parts}; paths are relative to {args.images}")
     return 0
 
 

@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from thorax.data.formats.words import are, counted, has
 from thorax.data.patients import UNKNOWN
 from thorax.dataset import leaks, similar
 from thorax.dataset.inspection import SMALL, ImageInfo
@@ -47,7 +48,8 @@ def find(images: ImageInventory, infos: Sequence[ImageInfo], smallest: int, pati
     yield from _shift(images)
     yield from _leaks(images, infos)
     for note in images.notes:
-        yield Finding("warning", "patients-unknown" if UNKNOWN in note else "format", note)
+        check = "labels" if note in images.label_notes else "patients-unknown" if UNKNOWN in note else "format"
+        yield Finding("warning", check, note)
 
 
 def _names(images: ImageInventory, places: Sequence[int]) -> str:
@@ -63,16 +65,18 @@ def _single(images: ImageInventory, infos: Sequence[ImageInfo], smallest: int) -
     bad = [k for k, info in enumerate(infos) if info.problem]
     if bad:
         more = ", ..." if len(bad) > 1 else ""
-        message = f"{len(bad)} images cannot be read: {infos[bad[0]].problem}{more}"
+        message = f"{counted(len(bad), 'image')} cannot be read: {infos[bad[0]].problem}{more}"
         yield Finding("error", "unreadable", message, [[k] for k in bad])
     readable = [(k, info) for k, info in enumerate(infos) if not info.problem]
     tiny = [k for k, info in readable if min(info.header.width, info.header.height) < smallest]
     if tiny:
-        message = f"{len(tiny)} images have a side below {smallest} pixels: {_names(images, tiny)}"
+        message = (
+            f"{counted(len(tiny), 'image')} {has(len(tiny))} a side below {smallest} pixels: {_names(images, tiny)}"
+        )
         yield Finding("warning", "tiny", message, [[k] for k in tiny])
     flat = [k for k, info in readable if _is_flat(info)]
     if flat:
-        message = f"{len(flat)} images show nothing, one grey everywhere: {_names(images, flat)}"
+        message = f"{counted(len(flat), 'image')} of nothing, one grey everywhere: {_names(images, flat)}"
         yield Finding("error", "constant", message, [[k] for k in flat])
 
 
@@ -124,14 +128,14 @@ def _patients(images: ImageInventory, scope: str) -> Iterator[Finding]:
         if not (shared := sorted(patients[a] & patients[b])):
             continue
         if scope == "channel":
-            message = f"{len(shared)} patient ids are in both {a} and {b}; taken for different people (--patient-scope"
-            yield Finding("warning", "patients", f"{message} channel)")
+            ids = f"{counted(len(shared), 'patient id')} {are(len(shared))} in both {a} and {b}"
+            yield Finding("warning", "patients", f"{ids}; taken for different people (--patient-scope channel)")
             continue
         some = shared[:EXAMPLES]
         rows = enumerate(zip(images.parts, images.patients, strict=True))
         message = (
-            f"{len(shared)} patients are in both {a} and {b}, e.g. {', '.join(some)}; move each to one part, or, if ids"
-            " are counted anew in each part, give --patient-scope channel"
+            f"{counted(len(shared), 'patient')} {are(len(shared))} in both {a} and {b}, e.g. {', '.join(some)}; move"
+            " each to one part, or, if ids are counted anew in each part, give --patient-scope channel"
         )
         yield Finding(
             "error", "patients", message, [[k] for k, (part, who) in rows if part in (a, b) and who in set(some)]
@@ -152,7 +156,7 @@ def _classes(images: ImageInventory) -> Iterator[Finding]:
                 if part == "validation"
                 else "to measure how good a model is"
             )
-            yield Finding("warning", "small-part", f"{part} has {len(targets)} images, too few {use}")
+            yield Finding("warning", "small-part", f"{part} has {counted(len(targets), 'image')}, too few {use}")
 
 
 def _shift(images: ImageInventory) -> Iterator[Finding]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.reading import read_channel
+from thorax.data.formats.words import are, counted
 from thorax.data.samples import Listing
 from thorax.data.source import Source
 from thorax.dataset.reading import asking, check_format, label_columns, some
@@ -29,7 +30,8 @@ class ImageInventory:
         parts, ids, patients, sources: of every image.
         targets: (N, len(names)): 1, 0, or NaN for unknown.
         exclusive: every image has exactly one of the names.
-        notes: what the formats left out, and why.
+        notes: what the formats left out, and why, and the label notes.
+        label_notes: those of the notes that say what became of labels, see Listing.
     """
 
     names: tuple[str, ...]
@@ -40,6 +42,7 @@ class ImageInventory:
     targets: np.ndarray
     exclusive: bool
     notes: list[str]
+    label_notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,8 +75,8 @@ class ImageInventory:
     def take(self, rows: np.ndarray) -> ImageInventory:
         """The images at (n,) `rows`."""
         ids, patients, sources = ([column[k] for k in rows] for column in (self.ids, self.patients, self.sources))
-        return ImageInventory(
-            self.names, self.parts[rows], ids, patients, sources, self.targets[rows], self.exclusive, self.notes
+        return replace(
+            self, parts=self.parts[rows], ids=ids, patients=patients, sources=sources, targets=self.targets[rows]
         )
 
 
@@ -121,7 +124,9 @@ def read_inventory(
         found.ids += list(listing.ids)
         found.patients += list(listing.patients)
         found.sources += list(listing.sources)
-        found.notes += [note if part == WHOLE else f"{part}: {note}" for note in listing.notes]
+        before = "" if part == WHOLE else f"{part}: "
+        found.notes += [before + note for note in listing.notes]
+        found.label_notes += [before + note for note in listing.label_notes]
     found.parts, found.targets = np.array(parts), targets[:, columns]
     return found
 
@@ -142,5 +147,6 @@ def _as_training(part: str, listing: Listing, given: Collection[str]) -> Listing
     if keep.all():
         return listing
     others = " and ".join(sorted(set(marks[~keep].tolist())))
-    note = f"{int((~keep).sum())} images are marked {others} and are left out"
+    left = int((~keep).sum())
+    note = f"{counted(left, 'image')} {are(left)} marked {others} and {are(left)} left out"
     return replace(some(listing, np.flatnonzero(keep)), notes=(*listing.notes, note))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from thorax.data import recordio, shards
+from thorax.data.formats.words import are, counted
 from thorax.data.patients import patient_of, patients_of
 from thorax.data.samples import Listing
 from thorax.data.source import ByteRange
@@ -70,7 +71,7 @@ def pack(
     sums = _finish_shards(listing, out, units) if to_shards else _finish_rec(listing, out, name, units)
     pack_state.finish(out, plan, left_out, sums)
     size = sum((out / file).stat().st_size for file in sums)
-    place = f"{len(units)} shards in {out}" if to_shards else str(out / f"{name}.rec")
+    place = f"{counted(len(units), 'shard')} in {out}" if to_shards else str(out / f"{name}.rec")
     say(f"packed {packed} images into {place}, {size / 1e6:.1f} MB; checksums in {SUMS}")
     if not to_shards:
         _say_what_is_lost(listing, options, say)
@@ -94,7 +95,8 @@ def verify(
             if image.problem:
                 raise ThoraxError(f"{image.problem}; pack it again")
         progress.close()
-        say(f"{part}: {files} files are as they were written, {len(listing.ids)} images can be decoded")
+        written = f"{counted(files, 'file')} {are(files)} as written"
+        say(f"{part}: {written}, {counted(len(listing.ids), 'image')} can be decoded")
 
 
 def _say_what_is_lost(listing: Listing, options: PackOptions, say: Say) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.label_table import label_table
 from thorax.data.formats.reading import read_channel
+from thorax.data.formats.words import are, counted, has
 from thorax.data.samples import Listing
 from thorax.dataset.reading import some, with_labels
 
@@ -39,7 +40,8 @@ def coco_labels(
     listing = with_labels(listing, labels)
     if drop_empty:
         rows = np.flatnonzero(listing.targets.any(axis=1))
-        say(f"note: {len(listing.ids) - len(rows)} images have none of the categories and are left out")
+        left = len(listing.ids) - len(rows)
+        say(f"note: {counted(left, 'image')} {has(left)} none of the categories and {are(left)} left out")
         listing = some(listing, rows)
     return listing
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from thorax.data.formats.words import are, counted
 from thorax.data.samples import Listing, SampleSet
 from thorax.data.splits import cut_by_patient
 from thorax.dataset.reading import whole_set
@@ -58,7 +59,8 @@ def parts_by_test_list(listing: Listing, file: Path, say: Callable[[str], None] 
     unknown = names - set(ends) - set(ends.values())
     if len(unknown) == len(names):
         some = ", ".join(sorted(names)[:3])
-        raise ThoraxError(f"--test-list {file}: none of its {len(names)} images is in the set, e.g. {some}")
+        raise ThoraxError(f"--test-list {file}: none of its {counted(len(names), 'image')} is in the set, e.g. {some}")
     if unknown:
-        say(f"note: {len(unknown)} of the {len(names)} images of {file} are not in the set")
+        images = f"{len(unknown):,} of the {counted(len(names), 'image')} of {file}"
+        say(f"note: {images} {are(len(unknown))} not in the set")
     return ["test" if name in names or ends[name] in names else "train" for name in listing.ids]

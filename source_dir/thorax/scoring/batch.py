@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from thorax.data.formats.words import are, counted
 from thorax.data.patients import patient_of
 from thorax.errors import ThoraxError
 from thorax.evaluation import formatting
@@ -68,7 +69,7 @@ def predict_folder(
         "engine": classifier.engine,
     }
     network, device = classifier.bundle.network, classifier.device
-    print(f"{len(images)} images, {network}; {classifier.choice}", flush=True)
+    print(f"{counted(len(images), 'image')}, {network}; {classifier.choice}", flush=True)
     partial = out.with_name(f"{out.name}.partial")
     default = max(1, cpus - 1) if device == "cuda" else cpus // 4  # fewer than 4 CPUs: the threads take turns
     workers = default if options.workers is None else options.workers
@@ -79,7 +80,7 @@ def predict_folder(
     _list_unreadable({ids[place]: reason for place, reason in sorted(unreadable.items())}, out)
     if not len(kept):
         partial.unlink()
-        raise ThoraxError(f"not one of the {len(images)} images could be read")
+        raise ThoraxError(f"none of {counted(len(images), 'image')} could be read")
     scored = Predictions([ids[k] for k in kept], [patients[k] for k in kept], images.targets[kept], probabilities[kept])
     _write(scored, space, _thresholds(classifier.bundle), out)
     partial.unlink()
@@ -156,7 +157,7 @@ def _thresholds(bundle: Bundle) -> np.ndarray:
 def _write(images: Predictions, space: LabelSpace, thresholds: np.ndarray, out: Path) -> None:
     """Writes the table and, where labels are known, prints the scores."""
     write_table(columns({"": images}, space, thresholds), out, "table of predictions")
-    print(f"{out}: {len(images.ids)} images")
+    print(f"{out}: {counted(len(images.ids), 'image')}")
     if not np.isnan(images.targets).all():
         scores = score(images.targets, images.probabilities, space, thresholds, images.patients)
         print(f"\n{formatting.table({'images': scores}, space)}")
@@ -171,7 +172,8 @@ def _list_unreadable(reasons: dict[str, str], out: Path) -> None:
     write_table({"id": [*reasons], "reason": [*reasons.values()]}, listed, "list of unreadable images")
     some = ", ".join(list(reasons)[:EXAMPLES])
     print(
-        f"warning: {len(reasons)} images could not be read and are left out, e.g. {some}; all of them are in {listed}",
+        f"warning: {counted(len(reasons), 'image')} could not be read and {are(len(reasons))} left out, e.g. {some};"
+        f" all of them are in {listed}",
         flush=True,
     )
 

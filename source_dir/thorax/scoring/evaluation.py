@@ -167,7 +167,7 @@ def run_evaluation(
         temperatures=loaded.temperatures,
         rule=_rule(loaded.configuration),
         curves={name: (part.targets, part.probabilities) for name, part in parts.items()},
-        facts=_facts(loaded, where),
+        facts=_facts(loaded, where, images.label_notes if images is not None else ()),
     )
     shown = parts[report.headline]
     y, p, patients = shown.targets, shown.probabilities, shown.patients
@@ -254,9 +254,10 @@ def _rule(stored: Mapping[str, Any]) -> str:
     return str(ThresholdRule(name, stored.get("target_sensitivity"), stored.get("cost_ratio")))
 
 
-def _facts(bundle: Bundle, where: Path) -> dict[str, dict[str, str]]:
+def _facts(bundle: Bundle, where: Path, label_notes: Sequence[str]) -> dict[str, dict[str, str]]:
     prepared = bundle.preprocessing
-    return {
+    notes = {"Labels": label_notes, "Labels of its training": bundle.split.get("labels", ())}
+    return {section: {str(n): note for n, note in enumerate(lines, 1)} for section, lines in notes.items() if lines} | {
         "What was scored": {
             "bundle": str(bundle.folder.absolute()),
             "images": str(where),

@@ -12,6 +12,7 @@ from thorax.data.formats.channel import Channel, ReadOptions
 from thorax.data.formats.passed_over import notes_of
 from thorax.data.patients import patients_of
 from thorax.data.samples import Sample, SampleSet, sample_set
+from thorax.data.uncertain import scored
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.tracking.progress import say
@@ -44,7 +45,10 @@ def images_to_score(
     listing = read_channel("data", folder, data_format, options)
     for note in listing.notes:
         say(f"note: {folder}: {note}")
-    return sample_set("data", listing, space)
+    samples, lines = scored(sample_set("data", listing, space))
+    for line in lines:
+        say(f"note: {folder}: {line}")
+    return samples
 
 
 def folder_targets(ids: list[str], space: LabelSpace) -> np.ndarray:

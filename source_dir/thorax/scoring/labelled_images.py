@@ -12,10 +12,11 @@ import numpy as np
 
 from thorax.data.formats import read_channel
 from thorax.data.formats.table_options import choices
+from thorax.data.formats.words import are, counted, has
 from thorax.data.images import EXTENSIONS
 from thorax.data.label_names import COMMON, LabelMap, any_of
-from thorax.data.samples import Listing, SampleTable, sample_set
-from thorax.data.uncertain import with_uncertain_classes
+from thorax.data.samples import Listing, SampleSet, SampleTable, coded, sample_set
+from thorax.data.uncertain import scored, with_uncertain_classes
 from thorax.errors import ThoraxError
 from thorax.evaluation.predictions import Predictions
 from thorax.labels import NEGATIVE_NAMES, LabelSpace
@@ -35,6 +36,7 @@ class LabelledImages:
         targets: (N, L) in the bundle's order, NaN for unknown.
         studies: one for each image, "" where unknown; empty: none is known.
         attributes: view, sex and age: (N,) texts, "" where unknown.
+        label_notes: what became of their labels, see Listing, and of which labels they are made.
     """
 
     given: Path
@@ -44,6 +46,7 @@ class LabelledImages:
     targets: np.ndarray
     studies: Sequence[str] = ()
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    label_notes: tuple[str, ...] = ()
 
 
 def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> LabelledImages:
@@ -79,10 +82,7 @@ def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> La
             f"--data {given} has the labels {', '.join(listing.names)}{several}, but the bundle tells apart"
             f" {', '.join(space.classes)}; --map {COMMON}, or --map FILE, says which are the same"
         )
-    samples = sample_set("data", listing, space)
-    sources = [sample.source for sample in samples.samples]
-    images = LabelledImages(given, list(samples.ids), list(samples.patients), sources, samples.targets.copy())
-    images = replace(images, studies=samples.studies, attributes=samples.attributes)
+    images = _images(given, sample_set("data", listing, space), listing.label_notes)
     if not exclusive:
         for name in missing:
             say(f"warning: {given} says nothing of {name}: it is not scored")
@@ -97,29 +97,53 @@ def _mapped(given: Path, listing: Listing, space: LabelSpace, named: str | Path)
     """The images with labels made of others; what is made of what, and what is made of nothing, is printed."""
     told = LabelMap({}) if str(named) == COMMON else LabelMap.read(Path(named))
     made = told.sources(space.outputs, listing.names)
-    for label in space.outputs:
-        say(f"map: {label} = " + (" or ".join(made[label]) if label in made else "nothing: it is not scored"))
+    notes = [
+        f"map: {label} = " + (" or ".join(made[label]) if label in made else "nothing: it is not scored")
+        for label in space.outputs
+    ]
     used = {name for names in made.values() for name in names}
     if left := [name for name in listing.names if name not in used]:
-        say(f"map: {len(left)} labels of {given} are not used: {', '.join(left)}")
+        notes.append(f"map: {counted(len(left), 'label')} of {given} {are(len(left))} not used: {', '.join(left)}")
+    for note in notes:
+        say(note)
     if not made:
         raise ThoraxError(
             f"--map {named}: none of the bundle's labels ({', '.join(space.outputs)}) is made of those of {given}"
             f" ({', '.join(listing.names)})"
         )
     targets = np.full((len(listing.ids), len(space.outputs)), np.nan)
+    unsure = np.zeros(targets.shape, bool)
     for k, label in enumerate(space.outputs):
         if label in made:
             targets[:, k] = any_of(listing, made[label])
+            if listing.uncertain is not None:
+                columns = [listing.names.index(name) for name in made[label]]
+                unsure[:, k] = listing.uncertain[:, columns].any(axis=1) & np.isnan(targets[:, k])
     if space.task == "multiclass":
         one = (targets == 1).sum(axis=1) == 1
         targets = np.where(one[:, None], np.nan_to_num(targets), np.nan)
         if not one.all():
             none = int((~one).sum())
-            say(f"map: {none} of {len(one)} images have none or several of the classes: they are not scored")
-    studies, attributes = listing.studies or (), dict(listing.attributes)
-    sources = [sample.source for sample in SampleTable(listing.ids, listing.sources, targets, listing.patients)]
-    return LabelledImages(given, list(listing.ids), list(listing.patients), sources, targets, studies, attributes)
+            notes.append(
+                f"map: {none:,} of {counted(len(one), 'image')} {has(none)} none or several of the classes: not scored"
+            )
+            say(notes[-1])
+    labels = coded(targets.astype(np.float32), unsure)
+    rows = SampleTable(listing.ids, listing.sources, labels, listing.patients, listing.studies, listing.attributes)
+    return _images(given, SampleSet("data", rows, space), (*listing.label_notes, *notes))
+
+
+def _images(given: Path, samples: SampleSet, label_notes: Sequence[str]) -> LabelledImages:
+    """The samples as they are scored; what became of uncertain and soft labels is printed."""
+    samples, lines = scored(samples)
+    for line in lines:
+        say(f"note: {given}: {line}")
+    sources = [sample.source for sample in samples.samples]
+    studies = samples.studies if samples.table.studies is not None else ()
+    notes = (*label_notes, *lines)
+    return LabelledImages(
+        given, samples.ids, samples.patients, sources, samples.targets, studies, samples.attributes, notes
+    )
 
 
 def with_labels(predicted: Predictions, images: LabelledImages, file: Path) -> Predictions:
@@ -163,8 +187,8 @@ def check_answers(images: Predictions, space: LabelSpace, where: Path) -> None:
         none = classes[0] if len(outputs) < len(classes) else "images without a label"
         held = [name for name, n in zip(outputs, positives, strict=True) if n] or [none]
         raise ThoraxError(
-            f"{where} has images of one class only ({', '.join(held)}, {len(images.ids)} images); scores need both"
-            " answers, add images of the other"
+            f"{where} has images of one class only ({', '.join(held)}, {counted(len(images.ids), 'image')}); scores"
+            " need both answers, add images of the other"
         )
 
 
@@ -178,6 +202,6 @@ def _warn_of_training_images(bundle: Bundle, ids: Sequence[str]) -> None:
     known = sum(name in seen for name in ids)
     if known:
         say(
-            f"warning: {known} of {len(ids)} images have the ids of images that the bundle was trained on or chosen by;"
-            " their scores say little of new images"
+            f"warning: {known:,} of {counted(len(ids), 'image')} {has(known)} the ids of images that the bundle was"
+            " trained on or chosen by; their scores say little of new images"
         )

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
+from thorax.data.decoders import IMAGE_FORMATS
 from thorax.data.images import DecodeError
 from thorax.registry import Registry
 from thorax.serving.request import InferenceRequest, RequestError, ResponseOptions, too_many_images
@@ -167,10 +168,7 @@ def shorten(text: str) -> str:
 
 
 for _name, _what in (
-    ("image/jpeg", "a JPEG file"),
-    ("image/png", "a PNG file"),
-    ("image/tiff", "a TIFF file"),
-    ("application/dicom", "a DICOM file"),
+    *((IMAGE_FORMATS[_format].content_type, f"a {_format} file") for _format in IMAGE_FORMATS),
     ("application/x-image", "a file of any of these formats"),
     ("application/octet-stream", "a file of any of these formats; also where no content type is given"),
     ("image/jpg", "a JPEG file: a wrong name of image/jpeg that is in wide use"),

@@ -105,7 +105,7 @@ def test_images_that_are_not_there(tmp_path):
     root = coco(tmp_path, boxes=[(5, 1, 0), (900, 18, 0)])
     (root / "train2017" / "a.png").unlink()
     assert read(root).ids == ["train2017/b.png"]
-    lacking = "1 of the 2 images of instances_train2017.json are not there and are left out, e.g. a.png"
+    lacking = "1 of the 2 images of instances_train2017.json is not there and is left out, e.g. a.png"
     assert read(root).notes[0] == lacking
     (root / "train2017" / "b.png").unlink()
     assert "none of the 2 images of" in refused(root)

@@ -83,7 +83,7 @@ def covid(*words, classes=("COVID", "Normal")):
             covid("images", "masks"),
             {"COVID": 2, "Normal": 2},
             None,
-            "4 images in folders of masks, no X-rays, left out: COVID/masks, Normal/masks",
+            "4 images in folders of masks, annotations or thumbnails, are left out: COVID/masks, Normal/masks",
             id="masks beside images",
         ),
         pytest.param(
@@ -105,6 +105,13 @@ def covid(*words, classes=("COVID", "Normal")):
             None,
             "2 masks beside their images, left out: benign/a (1)_mask.png, benign/a (1)_mask_1.png",
             id="masks as files",
+        ),
+        pytest.param(
+            ["A/a.png", "A/thumbs/a.png", "B/b.png", "B/leftMask/b.png"],
+            {"A": 1, "B": 1},
+            None,
+            "2 images in folders of masks, annotations or thumbnails, are left out: A/thumbs, B/leftMask",
+            id="thumbnails, and names in one word",
         ),
         pytest.param(["mask/a.png", "no_mask/b.png"], {"mask": 1, "no_mask": 1}, None, "", id="classes called mask"),
         pytest.param(
@@ -169,6 +176,9 @@ def test_what_is_read(tmp_path, names, counts, parts, note):
         (below("one/train", "two/train"), "has folders of parts in its folders, such as two/train"),
         (below("train/train", "test/test"), "test/test is called after a part of a set"),
         (["images/a.png", "masks/a.png"], "images and masks are images and their masks, no classes"),
+        (["CXR_png/a.png", "ManualMask/leftMask/a.png"], "CXR_png and ManualMask are images and their masks, no"),
+        (["A/a.png", "B/b.png", "annotations/a.png"], "annotations would be a class, but is called after pictures"),
+        (below("x/train", "x/x/train"), "one class folder only (x); a classifier needs two or more; did you mean"),
         (below("images", "masks"), "images and masks are images and their masks, no classes"),
         (below("set/train", "set/test"), "one class folder only (set); a classifier needs two or more; did you mean"),
         (["train/a.png", "test/b.png"], "test, train hold images but no class folders; expected train/CLASS/IMAGE"),
@@ -186,9 +196,13 @@ def test_links_are_followed_once(tmp_path):
     images.put(tmp_path / "elsewhere" / "c.png", seed=5)
     os.symlink(tmp_path / "elsewhere", root / "A" / "more")
     os.symlink("..", root / "A" / "loop")
+    os.symlink("../B", root / "A" / "other")
+    os.symlink(tmp_path / "elsewhere" / "c.png", root / "B" / "d.png")
     listing = read(root)
-    assert listing.ids == ["A/a.png", "A/more/c.png", "B/b.png"]
-    assert "A/loop (a link to a folder that is read already)" in listing.notes[0]
+    assert listing.ids == ["A/a.png", "A/more/c.png", "B/b.png", "B/d.png"]
+    for link in ("A/loop", "A/other"):
+        assert f"{link} (a link to a folder that is read already)" in listing.notes[0]
+    os.unlink(root / "A" / "other")
     os.symlink(root / "A", root / "C")
     assert "C is a link to a folder that is read already; remove it" in refused(root)
 

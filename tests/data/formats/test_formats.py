@@ -59,46 +59,10 @@ def test_sub_folders_belong_to_their_class(tmp_path):
     np.testing.assert_array_equal(listing.targets.argmax(axis=1), [0, 0, 1])
 
 
-def test_hidden_and_other_files_are_passed_over(tmp_path):
-    root = images.folders(tmp_path, A=["a.png", ".a.png", "._a.png", ".cache/x.png", "__MACOSX/a.png"], B=["b.png"])
-    images.folders(root, **{".ipynb_checkpoints": ["z.png"], "__MACOSX": ["y.png"]})
-    for name in ("A/Thumbs.db", "A/notes.txt", "README", "A/a.xyz"):
-        (root / name).write_text("not an image")
-    assert read(root).ids == ["A/a.png", "B/b.png"]
-
-
-def test_links_are_followed(tmp_path):
-    real = images.folders(tmp_path / "real", A=["a.png"], B=["b.png", "c.png"])
-    root = tmp_path / "linked"
-    (root / "A").mkdir(parents=True)
-    (root / "A" / "image.png").symlink_to(real / "A" / "a.png")
-    (root / "B").symlink_to(real / "B")
-    listing = read(root)
-    assert listing.ids == ["A/image.png", "B/b.png", "B/c.png"]
-    assert all(path.is_file() for path in listing.sources)
-
-
-def test_a_link_back_does_not_double_images(tmp_path):
-    root = images.folders(tmp_path / "c", A=["a.png"], B=["b.png"])
-    (root / "A" / "again").symlink_to(root / "A")
-    assert read(root).ids == ["A/a.png", "B/b.png"]
-
-
-def test_a_second_name_of_a_folder_does_not_take_its_images(tmp_path):
-    root = images.folders(tmp_path / "c", A=["a.png"], B=["b.png"])
-    (root / "A" / "again").symlink_to(root / "B")
-    assert read(root).ids == ["A/a.png", "B/b.png"]
-
-
 def test_one_class_is_refused(tmp_path):
     assert "has one class folder only (NORMAL); a classifier needs two or more" in refused(
         images.folders(tmp_path, NORMAL=["a.png"])
     )
-
-
-def test_an_empty_class_folder_is_refused(tmp_path):
-    reported = refused(images.folders(tmp_path, A=["a.png"], B=[], C=["c.png"]))
-    assert f"class folder {tmp_path / 'B'} has no images ({kinds()}); fill it" in reported
 
 
 def test_images_without_a_class_folder_are_refused(tmp_path):

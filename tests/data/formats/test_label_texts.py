@@ -27,7 +27,7 @@ def test_a_blank_among_classes_is_unknown(tmp_path, blank):
     text = f"path,label\na.png,Normal\nb.png,{blank}\nc.png,Pneumonia\n"
     listing = read(channel(tmp_path, x__csv=text))
     assert (listing.names, listing.exclusive, listing.ids) == (("Normal", "Pneumonia"), True, ["a.png", "c.png"])
-    assert listing.notes[0].startswith("1 rows have no class (blank, NA) and are left out; multi_label=true")
+    assert listing.notes[0].startswith("1 row has no class (blank, NA) and is left out; multi_label=true")
     several = read(tmp_path, table=TableOptions(multi_label=True))
     assert several.ids == ["a.png", "b.png", "c.png"] and not several.exclusive
 

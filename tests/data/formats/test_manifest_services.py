@@ -41,7 +41,7 @@ def test_lines_that_ground_truth_failed_to_label_are_counted(tmp_path):
 
 
 def test_where_all_failed_there_is_nothing(tmp_path):
-    assert "2 of 2 images are images that Ground Truth failed to label" in refused(
+    assert "all of its 2 lines are images that Ground Truth failed to label" in refused(
         manifest(tmp_path, failed("a.png"), failed("b.png"))
     )
 
@@ -178,7 +178,7 @@ def test_labels_that_are_names(tmp_path, values, names, exclusive, targets):
     np.testing.assert_array_equal(listing.targets, targets)
     notes = " | ".join(listing.notes)
     assert ("taken for one label" in notes) == (values[2] in ("NORMAL", ["mass"]))
-    assert ("1 rows have no class" in notes) == ("NA" in values)
+    assert ("1 row has no class" in notes) == ("NA" in values)
 
 
 def test_spellings_of_one_class_are_refused(tmp_path):

@@ -58,16 +58,16 @@ def test_the_official_lists(tmp_path):
     assert read(root).parts == ["train", "train", "test"]
     (root / "train_val_list.txt").write_text("00000001_000.png\n")
     assert read(root).ids == ["00000001_000.png", "00000020_000.png"]
-    assert read(root).notes == ("1 images are in neither official list and are left out",)
+    assert read(root).notes == ("1 image is in neither official list and is left out",)
     (root / "train_val_list.txt").write_text("00000020_000.png\n")
-    assert "1 images of {} are in both official lists, e.g. 00000020_000.png".format(root) in refused(root)  # noqa: UP032
+    assert "1 image of {} is in both official lists, e.g. 00000020_000.png".format(root) in refused(root)  # noqa: UP032
 
 
 def test_images_of_the_table_that_are_not_there(tmp_path):
     root = nih(tmp_path)
     (root / "images" / "00000001_001.png").unlink()
     assert read(root).ids == ["00000001_000.png", "00000020_000.png"]
-    assert read(root).notes == ("1 of the 3 images of Data_Entry_2017.csv are not there and are left out",)
+    assert read(root).notes == ("1 of the 3 images of Data_Entry_2017.csv is not there and is left out",)
     for image in (root / "images").iterdir():
         image.unlink()
     assert "none of the 3 images of" in refused(root)

@@ -37,13 +37,15 @@ def test_files_are_left_out_by_kind(tmp_path):
     root = channel(tmp_path / "set", ("A/a.png", "B/b.png"))
     for name in ("A/readme.txt", "B/x.txt", "A/notes", "B/Thumbs.db", "A/a.png.bak", "A/a.png~", "cite.xlsx"):
         (root / name).write_bytes(b"\x89PNG\r\n\x1a\n" if "png" in name else b"text")
-    (root / ".hidden").write_text("")
+    for name in (".hidden", "A/._a.png", ".cache/x.png"):
+        images.put(root / name, seed=1)
     os.mkfifo(root / "A" / "pipe")
     listing = read(root)
     assert listing.ids == ["A/a.png", "B/b.png"]
-    assert listing.notes[0].startswith("8 files left out (")
+    assert listing.notes[0] == "folders passed over: .cache (1 image)"
+    assert listing.notes[1].startswith("8 files left out (")
     for kind in (".txt 2", "no ending 2", ".db 1", ".bak 1", ".png~ 1", ".xlsx 1"):
-        assert kind in listing.notes[0]
+        assert kind in listing.notes[1]
 
 
 def test_folders_of_systems_are_no_classes(tmp_path):

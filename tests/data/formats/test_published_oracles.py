@@ -12,9 +12,14 @@ import numpy as np
 import pytest
 
 import published
+from thorax.config import TrainingConfig
+from thorax.config.parse import parse
 from thorax.data.formats.label_table import label_table
 from thorax.data.formats.names import key
-from thorax.data.formats.table_options import TableOptions
+from thorax.data.formats.table_options import TableOptions, choices
+from thorax.data.samples import label_space, sample_set
+from thorax.data.uncertain import labels_asked
+from thorax_launch.recipe import Recipe
 
 xrv = pytest.importorskip("torchxrayvision", reason="the real tables lie in torchxrayvision")
 pandas = pytest.importorskip("pandas")
@@ -164,6 +169,27 @@ def test_nih_relabelled(tmp_path):
     listing = label_table(copied(tmp_path, "google2019_nih-chest-xray-labels.csv.gz", "four_findings.csv.gz"))
     oracle = xrv.datasets.NIH_Google_Dataset(str(tmp_path), views=["PA", "AP"], unique_patients=False)
     same_counts(listing, oracle, FOUR)
+
+
+#: Recipe -> its set's table.
+RECIPES = {
+    "chexpert": ("chexpert_train.csv.gz", "train.csv"),
+    "padchest": ("PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz", "PADCHEST.csv"),
+    "vindr": ("vinbigdata-train.csv.gz", "train.csv"),
+    "nih-sample": ("Data_Entry_2017_v2020.csv.gz", "Data_Entry_2017.csv"),
+    "chestxray14-224": ("Data_Entry_2017_v2020.csv.gz", "Data_Entry_2017.csv"),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_recipes_name_what_the_real_tables_have(tmp_path, name):
+    """Their labels, conditions and format, on the first rows; each label occurs."""
+    first_rows(RECIPES[name][0], tmp_path / RECIPES[name][1], 4_000)
+    config = TrainingConfig(**parse(Recipe.load(name).hyperparameters))
+    listing = label_table(tmp_path, TableOptions.of(config), config.data_format)
+    space = label_space(listing, labels_asked(config.labels, listing, choices(config.uncertain)), config.multi_label)
+    assert len(space.outputs) == (len(config.labels) or 14)
+    assert all(sample_set("train", listing, space).class_counts().values())
 
 
 def test_siim_masks_by_hyperparameters_alone(tmp_path):

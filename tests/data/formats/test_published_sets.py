@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-import re
 from collections import Counter
 
 import numpy as np
@@ -25,6 +25,10 @@ def column(listing, name):
     return listing.targets[:, listing.names.index(name)]
 
 
+#: Set -> a part that is scored, its studies and its patients.
+STUDIES = {"chexpert": ("validation", 4, 2), "mimic_cxr": ("test", 2, 2)}
+
+
 @pytest.mark.parametrize("name", published.SETS)
 def test_each_set_is_found_and_trains(tmp_path, name, capsys):
     data_format, write = published.SETS[name]
@@ -36,9 +40,13 @@ def test_each_set_is_found_and_trains(tmp_path, name, capsys):
     assert result.bundle.is_dir()
     text = capsys.readouterr().out
     assert "task: " in text
-    if name == "mimic_cxr":  # two views a study, 15 studies
-        assert re.search(r"^validation by study \(mean\): \d+ studies of \d+ patients", text, re.MULTILINE), text
-        assert result.metrics["test by study (mean)"]["n"] == 2
+    if name in STUDIES:  # two views a study
+        part, studies, patients = STUDIES[name]
+        title = f"{part} by study (mean)"
+        assert f"\n{title}: {studies} studies of {patients} patients" in text
+        assert result.metrics[part]["n"] == 2 * studies
+        assert (result.metrics[title]["n"], result.metrics[title]["patients"]) == (studies, patients)
+        assert title in result.report.read_text().lower()
 
 
 @pytest.mark.parametrize("parent", [False, True])
@@ -47,19 +55,20 @@ def test_chexpert(tmp_path, parent):
     root = tmp_path if parent else tmp_path / "CheXpert-v1.0-small"
     listing = read(root)
     place = "CheXpert-v1.0-small/" if parent else ""
-    assert listing.ids[1] == f"{place}train/patient00001/study2/view1_frontal.jpg"
-    assert (listing.patients[1], listing.studies[1]) == ("patient00001", "patient00001/study2")
+    assert listing.ids[3] == f"{place}train/patient00001/study2/view2_lateral.jpg"
+    assert (listing.patients[3], listing.studies[3]) == ("patient00001", "patient00001/study2")
     assert Counter(listing.parts) == {"train": 24, "validation": 8}
-    assert len(set(listing.patients)) == 16
-    assert {k: v[3] for k, v in listing.attributes.items()} == {"view": "LATERAL", "sex": "M", "age": "43"}
+    assert (len(set(listing.patients)), len(set(listing.studies))) == (8, 16)
+    assert {k: v[5] for k, v in listing.attributes.items()} == {"view": "LATERAL", "sex": "M", "age": "41"}
     assert listing.attributes["view"][0] == "AP"
     assert len(listing.names) == 13
     edema = column(listing, "Edema")
     assert (np.nansum(edema), (edema == 0).sum(), np.isnan(edema).sum()) == (14, 16, 2)
-    assert np.flatnonzero(listing.uncertain[:, listing.names.index("Edema")]).tolist() == [9, 19]
+    assert np.flatnonzero(listing.uncertain[:, listing.names.index("Edema")]).tolist() == [18, 19]
     assert (column(listing, "Fracture") == 0).sum() == 16  # of images that say No Finding
     assert np.isnan(column(listing, "Support Devices")).all()
-    assert "16 rows say No Finding" in listing.notes[0]
+    assert listing.label_notes[0].startswith("16 rows with No Finding: 192 blank findings of theirs (not Support")
+    assert listing.label_notes[0] in listing.notes
 
 
 def test_chexpert_frontal_images_alone(tmp_path):
@@ -67,7 +76,7 @@ def test_chexpert_frontal_images_alone(tmp_path):
     listing = read(tmp_path, **options(where=("Frontal/Lateral=frontal", "AP/PA=AP", "PA")))
     assert set(listing.attributes["view"]) == {"AP"}
     assert listing.notes[0].startswith(
-        "24 of 32 rows of train.csv and valid.csv have Frontal/Lateral=frontal and AP/PA"
+        "16 of 32 rows of train.csv and valid.csv have Frontal/Lateral=frontal and AP/PA"
     )
     assert "where=Sex=X: " in refused(tmp_path, **options(where=("Sex=X",)))
 
@@ -76,7 +85,7 @@ def test_images_that_are_not_there_are_counted(tmp_path):
     published.chexpert(tmp_path)
     (tmp_path / "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg").unlink()
     assert len(read(tmp_path).ids) == 31
-    assert "1 of the 32 images of train.csv and valid.csv are not there and are left out" in read(tmp_path).notes
+    assert "1 of the 32 images of train.csv and valid.csv is not there and is left out" in read(tmp_path).notes
 
 
 def test_mimic_labels_are_of_studies(tmp_path):
@@ -103,7 +112,7 @@ def test_padchest(tmp_path):
     assert {name: values[0] for name, values in listing.attributes.items()} == {"view": "PA", "sex": "F", "age": "84"}
     notes = " | ".join(listing.notes)
     assert "2 images without a known finding are left out: 1 without a list, 1 whose list holds only unchanged" in notes
-    assert "1 of them are there but empty (0 bytes)" in notes
+    assert "1 image of them is there but empty (0 bytes)" in notes
 
 
 def test_rsna_boxes_and_classes(tmp_path):
@@ -147,7 +156,8 @@ def test_the_sample_of_nih_and_its_copy(tmp_path):
 def test_the_4_findings_beside_the_published_table(tmp_path):
     published.nih_four(tmp_path)
     assert read(tmp_path).names == ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
-    assert set(read(tmp_path).parts) == {"validation"}
+    assert Counter(read(tmp_path).parts) == {"validation": 16, "test": 8}
+    assert read(tmp_path).patients[:2] == ["00000029", "00000030"]
     (tmp_path / "Data_Entry_2017.csv").write_text(
         published.NIH_HEADER + "\n00000013_000.png,Hernia,0,13,60,M,AP,1,1,1,1\n"
     )
@@ -179,4 +189,66 @@ def test_check_and_list_read_a_set(tmp_path, capsys):
     main(["check", str(tmp_path / "set"), "--json", str(tmp_path / "check.json")])
     assert json.loads((tmp_path / "check.json").read_text())["findings"]
     assert main(["list", str(tmp_path / "set"), "--out", str(tmp_path / "lists")]) == 0
-    assert "16 rows say No Finding" in capsys.readouterr().out
+    assert "16 rows with No Finding" in capsys.readouterr().out
+
+
+def edited(root, pattern, old, new):
+    """The set with another text in its one table of this name."""
+    (file,) = root.rglob(pattern)
+    text = gzip.decompress(file.read_bytes()).decode() if file.suffix == ".gz" else file.read_text()
+    assert old in text
+    text = text.replace(old, new, 1)
+    file.write_bytes(gzip.compress(text.encode()) if file.suffix == ".gz" else text.encode())
+
+
+@pytest.mark.parametrize(
+    ("write", "pattern", "old", "new", "note"),
+    [
+        (published.padchest, "PAD*.csv", "['normal']", "\"['normal', 'scoliosis']\"",
+         "1 row with a name for no finding beside labels, such as 'normal|scoliosis': the labels count"),
+        (published.padchest, "PAD*.csv", "'scoliosis'", "'Scoliosis '",
+         "the label 'scoliosis' (11 rows) is also written 'Scoliosis' (1); taken for one label"),
+        (published.nih_sample, "*.csv", "No Finding", "No Finding|Mass",
+         "1 row with a name for no finding beside labels, such as 'No Finding|Mass': the labels count"),
+        (published.chexpert, "train.csv", "AP,1.0,,,,,,", "AP,1.0,,,,,1.0,", "1 row with No Finding and a finding"),
+        (published.vindr_physionet, "*test.csv", ",ILD,", ",,", "image_labels_test.csv has no column ILD"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_said(tmp_path, write, pattern, old, new, note):
+    write(tmp_path)
+    edited(tmp_path, pattern, old, new)
+    assert note in " | ".join(read(tmp_path).label_notes)
+
+
+@pytest.mark.parametrize(
+    ("write", "pattern", "old", "new"),
+    [
+        (published.padchest, "PAD*.csv", ",8398,", ",8398.0,"),
+        (published.padchest, "PAD*.csv", "00_00-1.png,", "00_00-1.png ,"),
+        (published.padchest, "PAD*.csv", "\"['scoliosis', 'pleural effusion']\"", '"scoliosis , pleural effusion"'),
+        (published.padchest, "PAD*.csv", "['scoliosis', 'pleural effusion']", '[""scoliosis"", ""pleural effusion""]'),
+        (published.mimic_cxr, "*metadata*", ",10000032,", ",10000032.0,"),
+        (published.nih_sample, "*.csv", "000.png,", "000.png ,"),
+        (published.nih_sample, "*.csv", ",0,00000013,", ",0,13.0,"),
+        (published.vindr_kaggle, "train.csv", "00000001,", "00000001 ,"),
+        (published.vindr_kaggle, "train.csv", "No finding", "No Finding"),
+        (published.rsna, "*labels.csv", "000000000001,", "000000000001 ,"),
+    ],
+)  # fmt: skip
+def test_blanks_and_signs_that_change_nothing(tmp_path, write, pattern, old, new):
+    write(tmp_path)
+    plain = read(tmp_path)
+    edited(tmp_path, pattern, old, new)
+    again = read(tmp_path)
+    assert (again.ids, again.names, again.patients) == (plain.ids, plain.names, plain.patients)
+    assert (again.parts, again.studies) == (plain.parts, plain.studies)
+    np.testing.assert_array_equal(again.targets, plain.targets)
+
+
+def test_a_table_that_lacks_a_column_of_the_other_is_refused(tmp_path):
+    published.chexpert(tmp_path)
+    edited(tmp_path, "train.csv", "Edema", "Oedema")
+    assert "train.csv has no column Edema" in refused(tmp_path)
+    published.padchest(tmp_path / "padchest")
+    edited(tmp_path / "padchest", "PAD*.csv", "'pleural effusion']", "'pleur")
+    assert "01.02.19.csv line 3: the list of labels" in refused(tmp_path / "padchest")

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from thorax.data.decoders import dicom
 from thorax.data.decoders.dicom import DICOM
+from thorax.data.decoders.dicom_file import WITHOUT_PREAMBLE
 from thorax.data.decoders.limits import (
     FIRST,
     GREY,
@@ -51,6 +52,7 @@ __all__ = [
     "header",
     "is_image",
     "kinds",
+    "page_kinds",
 ]
 
 for _entry in (JPEG, PNG, TIFF, DICOM, PGM, BMP, GIF, WEBP, JPEG_2000):
@@ -103,6 +105,20 @@ def kinds(word: str = "or") -> str:
     """The names of all formats, for errors: "JPEG, PNG ... or DICOM"; DICOM is the last of them."""
     *others, last = sorted(IMAGE_FORMATS, key=DICOM.name.__eq__)
     return f"{', '.join(others)} {word} {last}"
+
+
+def page_kinds() -> list[dict[str, object]]:
+    """What the web page and its Lambda know of each format: name, content type, endings, and the marks at the beginning
+    of a file as (offset, hex bytes). Of several that fit the last one counts. DICOM is the last; its marks are also
+    those of files without a preamble: whether such a file is one, the server finds out."""
+    found: list[dict[str, object]] = []
+    for name in sorted(IMAGE_FORMATS, key=DICOM.name.__eq__):
+        entry = IMAGE_FORMATS[name]
+        marks = [(entry.offset, mark.hex()) for mark in entry.magic]
+        marks += [(0, start.hex()) for start in WITHOUT_PREAMBLE if entry is DICOM]
+        about = {"name": name, "content_type": entry.content_type, "endings": list(entry.endings)}
+        found.append({**about, "marks": marks})
+    return found
 
 
 def format_of(first: bytes) -> ImageFormat | None:

@@ -15,6 +15,8 @@ PREAMBLE = bytes(128) + b"DICM"
 HEADER, REST = 2**22, 2**20
 #: Groups that a data set may begin with: file meta information, and identification.
 _META, _IDENTIFYING = 2, 8
+#: First bytes of files without a preamble; not all that begin so are.
+WITHOUT_PREAMBLE = tuple(struct.pack("<H", group) for group in (_META, _IDENTIFYING))
 _VRS = frozenset(b"AE AS AT CS DA DS DT IS LO LT OB OW PN SH SQ ST TM UC UI UL UN UR US UT".split())
 _LONG = frozenset(b"OB OW SQ UC UN UR UT".split())
 

@@ -12,11 +12,15 @@ from typing import Any
 
 from thorax.data.decoders import is_image
 from thorax.data.formats.table_options import NO_OPTIONS, TableOptions
-from thorax.data.formats.words import EXAMPLES, PARTS, nearest, nearest_file, part_of, shortened
+from thorax.data.formats.words import EXAMPLES, PARTS, counted, nearest, nearest_file, part_of, shortened
 from thorax.errors import ThoraxError
 from thorax.files import files_below, is_foreign
 
 __all__ = ["EXAMPLES", "PARTS", "Channel", "ReadOptions", "nearest", "part_of", "shortened"]
+
+
+#: A channel with more folders than this is no root of a set in a folder of its own.
+_FOLDERS = 30
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,14 @@ class Channel:
         if ending := posixpath.splitext(self.table)[1]:
             files = [name for name in files if name == self.table or not name.endswith(ending)]
         return files
+
+    @cached_property
+    def tables_below(self) -> dict[str, list[str]]:
+        """Folder -> the CSVs in it, by their names; {} where there are more folders than the root of a set has."""
+        if len(self.folders) > _FOLDERS:
+            return {}
+        names = {folder: os.listdir(self.folder / folder) for folder in self.folders}
+        return {folder: sorted(name for name in names[folder] if ".csv" in name.lower()) for folder in names}
 
     def ending(self, *endings: str) -> list[str]:
         """Files of the folder itself with one of these endings."""
@@ -191,4 +203,4 @@ class Channel:
     def inventory(self) -> str:
         """What lies in the folder, in a few words."""
         names = shortened([e.name for e in self._entries], 3)
-        return f"{len(self.files)} files and {len(self.folders)} folders ({names})"
+        return f"{counted(len(self.files), 'file')} and {counted(len(self.folders), 'folder')} ({names})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from thorax.data.formats.names import key
 from thorax.data.formats.places import by_path
 from thorax.data.formats.published import PublishedSet
 from thorax.data.formats.table_labels import TableLabels
+from thorax.data.formats.words import counted
 from thorax.errors import ThoraxError
 
 FINDINGS = (
@@ -58,7 +60,6 @@ class CheXpert(PublishedSet):
                 raise ThoraxError(
                     f"{frame.row(n)}: {paths[n]} is no path of CheXpert, train/patient00001/study1/NAME.jpg"
                 )
-        labels, notes = finding_labels(channel, frame)
         about = attributes_of(frame)
         if (sides := frame.get("Frontal/Lateral")) is not None and (given := frame.get("AP/PA")) is not None:
             both = list(zip(sides, given, strict=True))
@@ -67,12 +68,11 @@ class CheXpert(PublishedSet):
         return LabelledRows(
             frame,
             ["/".join(piece) for piece in pieces],
-            labels,
+            finding_labels(channel, frame),
             [patient for _, patient, _, _ in pieces],
             [f"{patient}/{study}" for _, patient, study, _ in pieces],
             [PARTS[part] for part, _, _, _ in pieces],
             about,
-            notes,
         )
 
     def locate(self, channel: Channel) -> Locate:
@@ -80,24 +80,35 @@ class CheXpert(PublishedSet):
         return lambda rows: (by_path(channel, [base + path for path in rows.images]), [])
 
 
-def finding_labels(channel: Channel, frame: Frame) -> tuple[TableLabels, list[str]]:
-    """The 13 findings, and No Finding where `labels` asks for it; with a line for what No Finding made known.
+def finding_labels(channel: Channel, frame: Frame) -> TableLabels:
+    """The 13 findings, and No Finding where `labels` asks for it; notes count what No Finding made known.
 
     The labeler says No Finding where no finding but Support Devices is positive or uncertain (Irvin et al., "CheXpert",
-    2019): there, blank findings are negative.
+    2019): there, blank findings are negative. Rows that say it beside such a finding are left as they are.
     """
     asked = [NONE] if any(key(name) == key(NONE) for name in channel.options.labels) else []
     names = [*FINDINGS, *asked]
+    for name in [*names, NONE]:
+        if lacking := frame.lacking.get(frame.find(name) or ""):
+            raise ThoraxError(
+                f"{lacking} has no column {name}, which {frame.name} need; its labels would all be unknown"
+            )
     labels = from_columns(names, [frame.need(name) for name in names], frame)
-    none = from_columns([NONE], [frame.need(NONE)], frame).targets[:, 0] == 1
-    fill = np.zeros(labels.targets.shape, bool)
-    for k, name in enumerate(names):
-        fill[:, k] = none & np.isnan(labels.targets[:, k]) & (name not in (NONE, DEVICES))
+    says_none = from_columns([NONE], [frame.need(NONE)], frame).targets[:, 0] == 1
+    findings = [k for k, name in enumerate(names) if name not in (NONE, DEVICES)]
+    found = labels.targets[:, findings] == 1
     if labels.uncertain is not None:
-        fill &= ~labels.uncertain
+        found |= labels.uncertain[:, findings]
+    both = says_none & found.any(axis=1)
+    none = says_none & ~both
+    fill = np.zeros(labels.targets.shape, bool)
+    fill[:, findings] = none[:, None] & np.isnan(labels.targets[:, findings])
     labels.targets[fill] = 0
-    if not fill.any():
-        return labels, []
-    return labels, [
-        f"{none.sum()} rows say No Finding: {fill.sum()} blank findings of theirs (not Support Devices) are negative"
-    ]
+    notes = []
+    if fill.any():
+        blanks = f"{fill.sum():,} blank findings of theirs (not Support Devices)"
+        notes.append(f"{counted(int(none.sum()), 'row')} with No Finding: {blanks} are negative")
+    if both.any():
+        first = frame.row(int(np.flatnonzero(both)[0]))
+        notes.append(f"{counted(int(both.sum()), 'row')} with No Finding and a finding, left as written: {first} ...")
+    return replace(labels, notes=(*labels.notes, *notes))

@@ -16,7 +16,7 @@ from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.names import check_spellings
 from thorax.data.formats.registry import DataFormat
-from thorax.data.formats.words import PARTS, counted, nearest_file
+from thorax.data.formats.words import PARTS, are, counted, nearest_file
 from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
@@ -133,11 +133,13 @@ def _read(channel: Channel, name: str) -> tuple[Listing, dict[int, str]]:
     if not len(there):
         hint = nearest_file(files[0], channel.everything) if files else ""
         raise ThoraxError(
-            f"none of the {len(files)} images of {file} is below {channel.folder}, e.g. {', '.join(files[:2])}{hint}"
+            f"none of the {counted(len(files), 'image')} of {file} is below {channel.folder}, e.g."
+            f" {', '.join(files[:2])}{hint}"
         )
     if lacking := [name for name, place in zip(files, places, strict=True) if not place]:
         notes.append(
-            f"{len(lacking)} of the {len(files)} images of {file.name} are not there and are left out, e.g."
+            f"{len(lacking):,} of the {counted(len(files), 'image')} of {file.name} {are(len(lacking))} not there and"
+            f" {are(len(lacking))} left out, e.g."
             f" {lacking[0]}" + (nearest_file(lacking[0], channel.everything) if "\\" in lacking[0] else "")
         )
     keys = list(dict.fromkeys(key for image in images for key in image))

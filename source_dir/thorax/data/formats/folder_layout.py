@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thorax.data.formats.words import PARTS, counted, part_of_folder, plain_name, shortened
+from thorax.data.formats.words import PARTS, are, counted, part_of_folder, plain_name, shortened
 from thorax.errors import ThoraxError
 from thorax.labels import NEGATIVE_NAMES
 
-#: Folders of segmentations, which are no X-rays.
-_MASKS = re.compile(r"(.* )?(masks?|segmentations?|ground ?truths?|gt)", re.IGNORECASE)
-_IMAGES = frozenset({"image", "images", "img", "imgs", "cxr", "cxrs", "xray", "xrays", "x rays", "pictures"})
+#: Folders of segmentations, which are no X-rays, and of other pictures made of X-rays.
+_MASKS = re.compile(r"(.* )?(masks?|segmentations?|ground ?truths?|gt)")
+_MADE = re.compile(r"(.* )?(annotations?|overlays?|heat ?maps?|thumbs?|thumbnails?|previews?|contours?|bbox(es)?)")
+_IMAGES = re.compile(r"((all )?(images?|imgs?|cxrs?|x ?rays?|pictures?))( (png|jpe?g|dicom|dcm))?")
 #: A segmentation beside its image, as in "a.png" and "a_mask_1.png".
 _MASK_FILE = re.compile(r"(.+?)[ _-]masks?([ _-]?\d+)?", re.IGNORECASE)
 _PART_FIRST = re.compile(rf"({'|'.join(sorted(PARTS, key=len, reverse=True))})[ _-]+(?!set\b|data\b|images\b)", re.I)
@@ -32,12 +33,14 @@ class Layout:
         classes: the class of each.
         parts: the part of each; None: the channel has no folders of parts.
         notes: what is left out, and why.
+        label_notes: names that are one class.
     """
 
     ids: list[str]
     classes: list[str]
     parts: list[str] | None
     notes: list[str]
+    label_notes: tuple[str, ...]
 
 
 def lay_out(folder: Path, images: Sequence[str]) -> Layout:
@@ -75,8 +78,9 @@ def lay_out(folder: Path, images: Sequence[str]) -> Layout:
         )
     if not parts:
         _check_classes(folder, ids)
-    spelled = _spellings(found, [parts[_top(name)] for name in ids] if parts else [], notes)
-    return Layout(ids, [spelled[name] for name in found], [parts[_top(name)] for name in ids] if parts else None, notes)
+    of_image = [parts[_top(name)] for name in ids] if parts else None
+    spelled, label_notes = _spellings(found, of_image or [])
+    return Layout(ids, [spelled[name] for name in found], of_image, notes, label_notes)
 
 
 def parts_of(images: Iterable[str]) -> dict[str, str]:
@@ -132,9 +136,12 @@ def _without_copy(folder: Path, images: list[str], notes: list[str]) -> list[str
 def _without_masks(folder: Path, images: list[str], depth: int, notes: list[str]) -> list[str]:
     """Without segmentations: folders of them in a class folder, and files beside their images."""
     tops = {name.split("/")[depth] for name in images if name.count("/") > depth}
-    masks, pictures = (
-        sorted(t for t in tops if test(plain_name(t))) for test in (_MASKS.fullmatch, _IMAGES.__contains__)
-    )
+    masks, made, pictures = (sorted(t for t in tops if kind.fullmatch(_words(t))) for kind in (_MASKS, _MADE, _IMAGES))
+    if made:
+        raise ThoraxError(
+            f"{folder}: {' and '.join(made)} would be a class, but is called after pictures that are made of X-rays;"
+            " move it away, or name the folder of the classes"
+        )
     if masks and pictures:
         raise ThoraxError(
             f"{folder}: {' and '.join(pictures + masks)} are images and their masks, no classes; name the folder that"
@@ -142,7 +149,7 @@ def _without_masks(folder: Path, images: list[str], depth: int, notes: list[str]
         )
 
     def is_mask(name: str) -> bool:
-        return any(_MASKS.fullmatch(plain_name(word)) for word in name.split("/")[depth + 1 : -1])
+        return any(kind.fullmatch(_words(word)) for word in name.split("/")[depth + 1 : -1] for kind in (_MASKS, _MADE))
 
     stems = {name.rpartition(".")[0] for name in images}
 
@@ -154,12 +161,18 @@ def _without_masks(folder: Path, images: list[str], depth: int, notes: list[str]
     left = [name for name in images if is_mask(name)]
     if left:
         places = sorted({name.rpartition("/")[0] for name in left})
-        notes.append(f"{counted(len(left), 'image')} in folders of masks, no X-rays, left out: {shortened(places, 3)}")
+        where = f"in folders of masks, annotations or thumbnails, {are(len(left))} left out"
+        notes.append(f"{counted(len(left), 'image')} {where}: {shortened(places, 3)}")
     files = [name for name in images if name not in set(left) and beside(name)]
     if files:
         notes.append(f"{counted(len(files), 'mask')} beside their images, left out: {shortened(files, 3)}")
     gone = {*left, *files}
     return [name for name in images if name not in gone]
+
+
+def _words(name: str) -> str:
+    """The plain name of a folder, also of one like "leftMask"."""
+    return plain_name(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
 
 
 def _without_repetition(images: list[str], depth: int, notes: list[str]) -> list[str]:
@@ -206,13 +219,16 @@ def _check_classes(folder: Path, images: list[str]) -> None:
         )
 
 
-def _spellings(found: Sequence[str], parts: Sequence[str], notes: list[str]) -> dict[str, str]:
-    """Class folder -> class: spellings of one name are one class, written as in train, or as on most images."""
+def _spellings(found: Sequence[str], parts: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """(class folder -> class, lines): spellings of one name are one class, written as in train, or as on most
+    images."""
     counts, in_train = Counter(found), {name for name, part in zip(found, parts, strict=False) if part == "train"}
     groups: dict[str, list[str]] = {}
     for name in sorted(counts, key=lambda name: (name not in in_train, -counts[name], name)):
         groups.setdefault(plain_name(name) or name, []).append(name)
-    for first, *others in groups.values():
-        if others:
-            notes.append(f"the class folders {', '.join([first, *others])} are taken for one class, {first}")
-    return {name: group[0] for group in groups.values() for name in group}
+    notes = tuple(
+        f"the class folders {', '.join(group)} are taken for one class, {group[0]}"
+        for group in groups.values()
+        if len(group) > 1
+    )
+    return {name: group[0] for group in groups.values() for name in group}, notes

@@ -14,7 +14,7 @@ from thorax.data.decoders import kinds
 from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.folder_layout import Layout, lay_out, parts_of
 from thorax.data.formats.registry import FORMATS, DataFormat
-from thorax.data.formats.words import part_of_folder
+from thorax.data.formats.words import counted, part_of_folder
 from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
@@ -69,7 +69,11 @@ class Folders(DataFormat):
         parts, few = _large_enough(layout.parts)
         paths = channel.paths(layout.ids)
         patients = patients_of(layout.ids, paths)
-        return Listing(names, layout.ids, FileColumn(paths), targets, patients, True, parts, (*few, *notes))
+        said = layout.label_notes
+        notes = [*few, *said, *notes]
+        return Listing(
+            names, layout.ids, FileColumn(paths), targets, patients, True, parts, tuple(notes), label_notes=said
+        )
 
 
 def _without_images(channel: Channel, layout: Layout) -> list[str]:
@@ -112,7 +116,7 @@ def _first(name: str) -> str:
 def _below(channel: Channel, names: Sequence[str], layout: Layout) -> str:
     """A hint where the set is one folder further down."""
     inner = {name.split("/")[1] for name in layout.ids if name.count("/") > 1}
-    if layout.parts is None and len(names) == 1 and len(inner) > 1:
+    if layout.parts is None and len(names) == 1 and (len(inner) > 1 or any(map(part_of_folder, inner))):
         return f"; did you mean {channel.folder / names[0]}, which has {shortened(sorted(inner))}?"
     return ""
 
@@ -123,7 +127,7 @@ def _large_enough(parts: list[str] | None) -> tuple[list[str] | None, tuple[str,
     if parts is None or not 0 < few < FEWEST or "train" not in parts:
         return parts, ()
     note = (
-        f"the validation folder has {few} images, too few to choose an epoch or a threshold on: they join train, and"
-        " validation is cut from it by patient"
+        f"the validation folder has {counted(few, 'image')}, too few to choose an epoch or a threshold on: they join"
+        " train, and validation is cut from it by patient"
     )
     return ["train" if part == "validation" else part for part in parts], (note,)

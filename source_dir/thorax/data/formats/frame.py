@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from thorax.data.formats.channel import nearest
-from thorax.data.formats.names import key, place_of, same_value
+from thorax.data.formats.names import key, place_of, plain_ids, same_value
+from thorax.data.formats.words import counted, has
 from thorax.errors import ThoraxError
 from thorax.tables import read_table
 
@@ -28,6 +29,7 @@ class Frame:
     ) -> None:
         self.columns, self.files, self.which, self.lines = dict(columns), list(files), which, lines
         self.notes: list[str] = []  #: lines for the log: which rows were left out
+        self.lacking: dict[str, str] = {}  #: column -> a table of several that has it not; it is blank there
 
     @classmethod
     def read(cls, *files: Path, only: Sequence[str] = (), ragged: bool = False) -> Frame:
@@ -41,7 +43,7 @@ class Frame:
             ThoraxError: as `read_table`.
         """
         tables = [read_table(file, ragged=ragged, only=_wanted(only)) for file in files]
-        names = list(dict.fromkeys(name for table in tables for name in table.header))
+        names = list(dict.fromkeys(name for table in tables for name in table.header if name))
         counts = [len(table.lines) for table in tables]
         columns: dict[str, list[str]] = {name: [] for name in names}
         for table, count in zip(tables, counts, strict=True):
@@ -49,7 +51,13 @@ class Frame:
             for name in names:
                 columns[name] += there.get(name) or [""] * count
         lines = np.concatenate([np.asarray(table.lines, np.int64) for table in tables])
-        return cls(columns, files, np.repeat(np.arange(len(files)), counts), lines)
+        frame = cls(columns, files, np.repeat(np.arange(len(files)), counts), lines)
+        frame.lacking = {name: table.file.name for table in tables for name in names if name not in table.header}
+        for table in tables:
+            frame.notes += [f"{table.file.name}: {note}" for note in table.notes]
+            if nameless := table.header.count(""):
+                frame.notes.append(f"{counted(nameless, 'column')} of {table.file.name} without a name: not used")
+        return frame
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -88,12 +96,20 @@ class Frame:
             )
         return column
 
+    def stripped(self, name: str) -> list[str]:
+        """As `need`, of images: without blanks around."""
+        return [text.strip() for text in self.need(name)]
+
+    def ids(self, name: str) -> list[str]:
+        """As `need`, of patients and studies: see `names.plain_ids`."""
+        return plain_ids(self.need(name))
+
     def take(self, rows: np.ndarray) -> Frame:
         """The rows at these (n,) places."""
         places = np.asarray(rows, np.int64).tolist()
         columns = {name: [column[k] for k in places] for name, column in self.columns.items()}
         taken = Frame(columns, self.files, self.which[rows], self.lines[rows])
-        taken.notes = list(self.notes)
+        taken.notes, taken.lacking = list(self.notes), self.lacking
         return taken
 
     def filtered(self, conditions: Sequence[tuple[str, Sequence[str]]]) -> Frame:
@@ -116,7 +132,8 @@ class Frame:
         if not kept.any():
             raise ThoraxError(f"where: no row of {self.files[0]} has {said}")
         frame = self.take(np.flatnonzero(kept))
-        frame.notes.append(f"{kept.sum()} of {len(kept)} rows of {self.name} have {said}; the others are left out")
+        rows = f"{kept.sum():,} of {counted(len(kept), 'row')} of {self.name}"
+        frame.notes.append(f"{rows} {has(len(frame))} {said}; the others are left out")
         return frame
 
     def joined(self, other: Frame, on: Sequence[str]) -> tuple[Frame, int]:
@@ -128,12 +145,12 @@ class Frame:
         Raises:
             ThoraxError: the other has a key twice, with both lines.
         """
-        keys = list(zip(*(other.need(name) for name in on), strict=True))
+        keys = list(zip(*(other.ids(name) for name in on), strict=True))
         place: dict[tuple[str, ...], int] = {}
         for n, values in enumerate(keys):
             if (first := place.setdefault(values, n)) != n:
                 raise ThoraxError(f"{other.row(n)} has {' '.join(values)} a second time, after {other.row(first)}")
-        mine = zip(*(self.need(name) for name in on), strict=True)
+        mine = zip(*(self.ids(name) for name in on), strict=True)
         found = np.fromiter((place.get(values, -1) for values in mine), np.int64, len(self))
         rows = np.flatnonzero(found >= 0)
         frame, more = self.take(rows), other.take(found[rows])

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from thorax.data.formats.frame import Frame
-from thorax.data.formats.names import check_spellings
+from thorax.data.formats.names import BLANK, check_spellings
 from thorax.data.formats.table_labels import TableLabels
+from thorax.data.formats.words import counted, has
 from thorax.errors import ThoraxError
 
-#: Cells that say nothing.
-BLANK = frozenset({"", "na", "n/a", "nan", "none", "null", "nil", "-", "<na>"})
 _MEANINGS = (
     (1.0, "1 true yes y t positive pos present"),
     (0.0, "0 false no n f negative neg absent"),
@@ -22,7 +21,10 @@ _MEANINGS = (
 _WORDS = {word: value for value, words in _MEANINGS for word in words.split()}
 #: Run lengths of a mask: pairs of start and length.
 _MASK = re.compile(r"\d+(\s+\d+)+")
-_HELP = "write 1, 0, -1 for uncertain, or blank for unknown (true/false, yes/no, positive/negative too)"
+_HELP = (
+    "write 1, 0, -1 for uncertain, or blank for unknown (true/false, yes/no, positive/negative too); label_columns"
+    " names the columns that are labels"
+)
 
 
 def from_columns(names: Sequence[str], columns: Sequence[Sequence[str]], frame: Frame) -> TableLabels:
@@ -45,11 +47,11 @@ def from_columns(names: Sequence[str], columns: Sequence[Sequence[str]], frame: 
         if masks := {text for text in meanings if _is_mask(text)}:
             meanings |= dict.fromkeys(masks, 1.0) | {text: 0.0 for text in meanings if text.strip() == "-1"}
             rows = sum(text in masks for text in column)
-            notes.append(f"{name}: {rows} rows with run lengths of a mask have the label; -1 is none")
+            notes.append(f"{name}: {counted(rows, 'row')} with run lengths of a mask {has(rows)} the label; -1 is none")
         if None in meanings.values():
             n = next(n for n, text in enumerate(column) if meanings[text] is None)
             raise ThoraxError(f"{frame.row(n)}: {name}={column[n]!r} is not a label value; {_HELP}")
-        targets[:, k] = [meanings[text] for text in column]
+        targets[:, k] = np.fromiter(map(meanings.__getitem__, column), np.float32, len(column))
         uncertain[:, k] = targets[:, k] == -1
     targets[uncertain] = np.nan
     return TableLabels(tuple(names), targets, False, uncertain if uncertain.any() else None, tuple(notes))

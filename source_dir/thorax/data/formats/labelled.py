@@ -14,7 +14,9 @@ from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel
 from thorax.data.formats.frame import Frame
 from thorax.data.formats.merging import check_same, merged
+from thorax.data.formats.names import plain_ids
 from thorax.data.formats.table_labels import TableLabels
+from thorax.data.formats.words import are, counted
 from thorax.data.patients import fill_patients
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
@@ -84,23 +86,26 @@ def listing_of(channel: Channel, rows: LabelledRows, locate: Locate, readers: st
         ThoraxError: rows of one image that differ, no image is there, or two names of one file; with lines.
     """
     options = channel.options.table
-    rows, notes = _one_row_each(rows, options.readers if options.readers != "auto" else readers)
+    rows, merges = _one_row_each(rows, options.readers if options.readers != "auto" else readers)
     places, located = locate(rows)
+    notes: list[str] = []
     there = np.array([k for k, place in enumerate(places) if place], np.int64)
     if not len(there):
         raise ThoraxError(
-            f"none of the {len(places)} images of {rows.frame.name} is below {channel.folder}; the first is"
+            f"none of the {counted(len(places), 'image')} of {rows.frame.name} is below {channel.folder}; the first is"
             f" {rows.images[0]}"
         )
     if lacking := len(places) - len(there):
-        notes.append(f"{lacking} of the {len(places)} images of {rows.frame.name} are not there and are left out")
+        images = f"{lacking:,} of the {counted(len(places), 'image')} of {rows.frame.name}"
+        notes.append(f"{images} {are(lacking)} not there and {are(lacking)} left out")
         rows, places = rows.take(there), [places[k] for k in there]
     rows, places = _with_class(rows, places)
     _check_places(places, rows)
     paths = channel.paths(places)
     ids = list(rows.images) if rows.ids else places
     labels, blanks = _blanks(rows.labels, options.blank)
-    given = rows.patients if rows.patients is not None else [""] * len(ids)
+    label_notes = (*labels.notes, *merges, *blanks)
+    given = plain_ids(rows.patients) if rows.patients is not None else [""] * len(ids)
     patients = [person or name for person, name in zip(given, ids, strict=True)]
     if channel.options.images and not rows.anonymous:
         patients = fill_patients(given, ids, paths)
@@ -112,11 +117,12 @@ def listing_of(channel: Channel, rows: LabelledRows, locate: Locate, readers: st
         patients,
         labels.exclusive,
         rows.parts,
-        (*rows.notes, *labels.notes, *notes, *located, *blanks),
+        (*rows.notes, *label_notes, *notes, *located),
         rows.unnamed,
         labels.uncertain,
         rows.studies,
         rows.attributes,
+        label_notes,
     )
 
 
@@ -155,13 +161,15 @@ def _check_places(places: Sequence[str], rows: LabelledRows) -> None:
 
 
 def _blanks(labels: TableLabels, blank: str) -> tuple[TableLabels, list[str]]:
-    """With blank=negative the unknown values that are not uncertain become 0, and a line counts them."""
-    if blank != "negative":
+    """Values of label columns that are blank become 0 with blank=negative and stay unknown else; a line counts them."""
+    if labels.of_texts:
         return labels, []
     unknown = np.isnan(labels.targets)
     if labels.uncertain is not None:
         unknown &= ~labels.uncertain
     counts = ", ".join(f"{name} {n}" for name, n in zip(labels.names, unknown.sum(axis=0), strict=True) if n)
-    return replace(labels, targets=np.where(unknown, np.float32(0), labels.targets)), [
-        f"blank=negative: blank values become 0 ({counts or 'there are none'})"
-    ]
+    if blank == "negative":
+        known = replace(labels, targets=np.where(unknown, np.float32(0), labels.targets))
+        return known, [f"blank=negative: blank values become 0 ({counts or 'there are none'})"]
+    line = f"blank=unknown: blank values are unknown, blank=negative makes them 0 ({counts})"
+    return labels, [line] if counts else []

@@ -66,11 +66,11 @@ class Manifest(DataFormat):
                     )
         refs = [_place(channel, str(row[image]), f"{file} line {line}") for line, row in zip(lines, rows, strict=True)]
         places = channel.locate(refs, file, lines)
-        uncertain = None
+        uncertain, label_notes = None, tuple[str, ...]()
         if len(labels) == 1 and are_texts([row[labels[0]] for row in rows]):
             found = text_labels([row[labels[0]] for row in rows], channel.options)
             kept = np.flatnonzero(~np.isnan(found.targets).any(axis=1) | (not found.exclusive))
-            found, notes = found.take(kept), [*notes, *found.notes]
+            found, label_notes = found.take(kept), found.notes
             names, targets, exclusive, uncertain = found.names, found.targets, found.exclusive, found.uncertain
             rows, places = [rows[n] for n in kept], [places[n] for n in kept]
         elif len(labels) > 1:
@@ -89,9 +89,10 @@ class Manifest(DataFormat):
             targets,
             patients,
             exclusive,
-            notes=tuple(notes),
+            notes=(*label_notes, *notes),
             unnamed=0.0,
             uncertain=uncertain,
+            label_notes=label_notes,
         )
 
 
@@ -127,8 +128,8 @@ def _without_failed(
     n = next(n for n, reason in enumerate(reasons) if reason)
     text = f"Ground Truth failed to label, e.g. line {lines[n]}: {' '.join(reasons[n].split())[:120]}"
     if not kept:
-        raise ThoraxError(f"{file}: {len(rows)} of {len(rows)} images are images that {text}")
-    note = f"{len(rows) - len(kept)} of {len(rows)} lines left out, which {text}"
+        raise ThoraxError(f"{file}: all of its {counted(len(rows), 'line')} are images that {text}")
+    note = f"{len(rows) - len(kept):,} of {counted(len(rows), 'line')} left out, which {text}"
     return [lines[n] for n in kept], [rows[n] for n in kept], [note]
 
 
@@ -139,7 +140,7 @@ def _with_any(
     kept = [n for n, row in enumerate(rows) if any(label in row for label in labels)]
     if lacking := len(rows) - len(kept):
         line = next(line for line, row in zip(lines, rows, strict=True) if not any(name in row for name in labels))
-        notes.append(f"{lacking} of {len(rows)} lines without any label left out, e.g. line {line}")
+        notes.append(f"{lacking:,} of {counted(len(rows), 'line')} without any label left out, e.g. line {line}")
     return [lines[n] for n in kept], [rows[n] for n in kept]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from thorax.data.formats.frame import Frame
 from thorax.data.formats.table_labels import TableLabels
+from thorax.data.formats.words import counted, has
 from thorax.errors import ThoraxError
 
 _RULES = {
@@ -35,19 +36,21 @@ def merged(
     Raises:
         ThoraxError: rows of one image differ, with rule auto or exclusive classes; names both lines.
     """
+    if len(set(images)) == len(images):
+        return np.arange(len(images)), labels, []
     index: dict[str, int] = {}
     image = np.fromiter((index.setdefault(name, len(index)) for name in images), np.int64, len(images))
     count = len(index)
-    if count == len(images):
-        return np.arange(count), labels, []
     order = np.argsort(image, kind="stable")
     starts = np.searchsorted(image[order], np.arange(count))
     first = order[starts]
     differ = _differing(labels, image, first)
     several = int((np.bincount(image) > 1).sum())
-    counted = f"{several} images have several rows ({len(images)} rows of {count} images)"
+    rows = (
+        f"{counted(several, 'image')} {has(several)} several rows ({len(images):,} rows of {counted(count, 'image')})"
+    )
     if not differ.any():
-        return first, labels.take(first), [f"{counted}, which say the same of each: taken once"]
+        return first, labels.take(first), [f"{rows}, which say the same of each: taken once"]
     if rule == "auto" or labels.exclusive:
         n = int(np.flatnonzero(differ)[0])
         advice = "correct one of them" if labels.exclusive else "set readers=any, majority or mean to merge them"
@@ -55,7 +58,8 @@ def merged(
             f"{frame.row(n)} has {images[n]} a second time, with other labels than {frame.row(int(first[image[n]]))};"
             f" {advice}"
         )
-    note = f"{counted}, merged by readers={rule}: {_RULES[rule]}"
+    unlike = len(set(image[differ].tolist()))
+    note = f"{rows}, which differ for {unlike:,}; merged by readers={rule}: {_RULES[rule]}"
     return first, _by_rule(labels, order, starts, rule), [note]
 
 

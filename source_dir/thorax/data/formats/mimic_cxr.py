@@ -12,6 +12,7 @@ from thorax.data.formats.frame import Frame
 from thorax.data.formats.labelled import LabelledRows, Locate
 from thorax.data.formats.places import by_path
 from thorax.data.formats.published import PublishedSet
+from thorax.data.formats.words import are, counted
 from thorax.errors import ThoraxError
 
 STUDY = ("subject_id", "study_id")
@@ -48,18 +49,19 @@ class MimicCxr(PublishedSet):
         count = len(frame)
         frame, lacking = frame.joined(Frame.read(labels), STUDY)
         if lacking:
-            frame.notes.append(f"{lacking} of the {count} images are of studies that {labels.name} has not: left out")
+            images = f"{lacking:,} of the {counted(count, 'image')} {are(lacking)}"
+            frame.notes.append(f"{images} of studies that {labels.name} has not: left out")
         if found["chexpert"] and found["negbio"]:
             frame.notes.append(f"labels are those of {labels.name}; {found['negbio'].name} is not used")
         if found["split"] is not None:
             frame, lacking = frame.joined(Frame.read(found["split"], only=("dicom_id", "split")), ("dicom_id",))
             if lacking:
-                frame.notes.append(f"{lacking} images are not in {found['split'].name}: left out")
+                frame.notes.append(f"{counted(lacking, 'image')} {are(lacking)} not in {found['split'].name}: left out")
         return frame
 
     def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
-        subjects, studies, names = (frame.need(name) for name in (*STUDY, "dicom_id"))
-        labels, notes = finding_labels(channel, frame)
+        subjects, studies, names = (frame.ids(name) for name in (*STUDY, "dicom_id"))
+        labels = finding_labels(channel, frame)
         split = frame.get("split")
         return LabelledRows(
             frame,
@@ -69,7 +71,6 @@ class MimicCxr(PublishedSet):
             [f"p{p}/s{s}" for p, s in zip(subjects, studies, strict=True)],
             None if split is None else [part_of(word, f"{frame.row(n)}: the split") for n, word in enumerate(split)],
             attributes_of(frame),
-            notes,
         )
 
     def locate(self, channel: Channel) -> Locate:

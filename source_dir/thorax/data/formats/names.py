@@ -6,20 +6,43 @@ A hyperparameter cannot hold a space on its way through SageMaker's shell, so `P
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from thorax.errors import ThoraxError
 
+#: Texts that say nothing.
+BLANK = frozenset({"", "na", "n/a", "nan", "none", "null", "nil", "-", "<na>", "nat"})
+#: Words for a patient whom nobody knows; taken for an id, they would make all such images one patient's.
+_NOBODY = BLANK | {"unknown", "anonymous", "anonymized", "anonymised", "anon", "?"}
 _BETWEEN = re.compile(r"[\s_/()\[\]{}'\"#]+|(?<=\w)-(?=\w)")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?")
+_WHOLE = re.compile(r"([-+]?\d+)\.0+")
 
 
 @lru_cache(maxsize=100_000)
 def key(name: str) -> str:
     """What names that mean the same have in common: "Pleural_Thickening " and "pleural thickening" give one key."""
-    plain = name.strip()
-    return plain if _NUMBER.fullmatch(plain) else _BETWEEN.sub("", plain).casefold()
+    plain = unicodedata.normalize("NFC", name).strip()
+    if _NUMBER.fullmatch(plain):
+        return whole(plain)
+    return _BETWEEN.sub("", plain).casefold()
+
+
+def whole(text: str) -> str:
+    """ "7" for "7.0", as tables write whole numbers in a column that has gaps; any other text as it is."""
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found else text
+
+
+def plain_ids(column: Iterable[str]) -> list[str]:
+    """Ids of patients or studies as they compare: without blanks around, "7" for "7.0" ("007" stays), and "" for words
+    that say nothing (nan, unknown)."""
+    texts = list(column)
+    known = {text: whole(text.strip()) for text in set(texts)}
+    known |= {text: "" for text, plain in known.items() if plain.casefold() in _NOBODY}
+    return [known[text] for text in texts]
 
 
 def same_value(one: str, other: str) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Sequence, Set
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from typing import ClassVar
 
 import numpy as np
@@ -18,12 +19,13 @@ from thorax.data.formats.attributes import attributes_of
 from thorax.data.formats.channel import EXAMPLES, PARTS, Channel, nearest
 from thorax.data.formats.frame import Frame
 from thorax.data.formats.label_cells import from_columns
-from thorax.data.formats.label_texts import label_lists
+from thorax.data.formats.label_texts import contradictions, label_lists
 from thorax.data.formats.labelled import LabelledRows, Locate
 from thorax.data.formats.names import key
 from thorax.data.formats.places import by_name
 from thorax.data.formats.published import PublishedSet
 from thorax.data.formats.table_labels import TableLabels
+from thorax.data.formats.words import are, counted
 from thorax.errors import ThoraxError
 
 _NAMES = (
@@ -58,10 +60,14 @@ class Nih(PublishedSet):
         published = [name for name in found if _PUBLISHED.fullmatch(name.rpartition("/")[2])]
         asked = {key(name) for name in channel.options.table.label_columns} & {key(name) for name in FOUR}
         relabelled = [name for name in found if name not in published]
+        if asked and not relabelled:
+            relabelled = [name for name in self.below(channel) if not _PUBLISHED.fullmatch(name.rpartition("/")[2])]
         return relabelled if relabelled and (asked or not published) else published
 
     def knows(self, header: Set[str]) -> bool:
         four = header >= {key(name) for name in FOUR} and bool(header & {"imageindex", "imageid"})
+        if "readerid" in header:  # of each reader alone, beside the tables that have what they agreed on
+            return False
         return four or header >= {"imageindex", "patientid"}
 
     def frame(self, channel: Channel) -> Frame:
@@ -75,8 +81,10 @@ class Nih(PublishedSet):
     def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
         if not _PUBLISHED.fullmatch(frame.files[0].name):
             return _relabelled(frame)
-        images, findings, people = (frame.need(name) for name in COLUMNS)
-        labels = TableLabels(LABELS, _targets(frame, findings), False)
+        images, findings, people = frame.stripped(COLUMNS[0]), frame.need(COLUMNS[1]), frame.ids(COLUMNS[2])
+        lists = label_lists(findings, frame)
+        notes = contradictions(lists, Counter(findings))
+        labels = TableLabels(LABELS, _targets(frame, findings, lists), False, notes=tuple(notes))
         rows = LabelledRows(frame, images, labels, _patients(frame, people), unnamed=0.0, ids=True)
         rows.attributes = attributes_of(frame)
         parts = _parts(channel, images)
@@ -86,7 +94,8 @@ class Nih(PublishedSet):
         if len(kept) == len(parts):
             return rows
         rows = rows.take(kept)
-        rows.notes = [f"{len(parts) - len(kept)} images are in neither official list and are left out"]
+        left = len(parts) - len(kept)
+        rows.notes = [f"{counted(left, 'image')} {are(left)} in neither official list and {are(left)} left out"]
         return rows
 
     def locate(self, channel: Channel) -> Locate:
@@ -95,9 +104,10 @@ class Nih(PublishedSet):
 
 def _relabelled(frame: Frame) -> LabelledRows:
     """YES and NO of the 4 findings; parts by the column Set Id, or by the tables' names."""
-    images = frame.get("Image Index", "Image ID") or []
+    images = frame.stripped(frame.find("Image Index", "Image ID") or "Image Index")
     labels = from_columns(FOUR, [frame.need(name) for name in FOUR], frame)
-    people, marks = frame.get("Patient ID"), frame.get("Set Id")
+    people = frame.ids("Patient ID") if frame.find("Patient ID") else None
+    marks = frame.get("Set Id")
     words = marks if marks is not None else [re.split(r"[_.]", frame.files[k].name.lower())[0] for k in frame.which]
     parts = [PARTS.get(word.strip().lower(), "") for word in words]
     patients = _patients(frame, people) if people is not None else None
@@ -106,16 +116,16 @@ def _relabelled(frame: Frame) -> LabelledRows:
 
 
 def _patients(frame: Frame, people: Sequence[str]) -> list[str]:
-    if unknown := [n for n, person in enumerate(people) if not person.strip()]:
+    if unknown := [n for n, person in enumerate(people) if not person]:
         raise ThoraxError(f"{frame.row(unknown[0])} has no Patient ID")
-    return [person.strip().zfill(8) for person in people]
+    return [person.zfill(8) for person in people]
 
 
-def _targets(frame: Frame, findings: Sequence[str]) -> np.ndarray:
+def _targets(frame: Frame, findings: Sequence[str], lists: Mapping[str, Sequence[str]]) -> np.ndarray:
     """(N, 14) float32 of 0 and 1."""
     index = {key(name): k for k, name in enumerate(LABELS)}
     rows: dict[str, np.ndarray] = {}
-    for text, names in label_lists(findings).items():
+    for text, names in lists.items():
         rows[text] = np.zeros(len(LABELS), np.float32)
         for label in names or [""]:
             if key(label) in index:
@@ -138,8 +148,8 @@ def _parts(channel: Channel, images: Sequence[str]) -> list[str] | None:
         return None
     if both := sorted(lists.get("train", set()) & lists.get("test", set())):
         raise ThoraxError(
-            f"{len(both)} images of {channel.folder} are in both official lists, e.g. {', '.join(both[:EXAMPLES])};"
-            " leave each in one"
+            f"{counted(len(both), 'image')} of {channel.folder} {are(len(both))} in both official lists, e.g."
+            f" {', '.join(both[:EXAMPLES])}; leave each in one"
         )
     if len(lists) == 1:
         (part,) = lists

@@ -13,11 +13,12 @@ import numpy as np
 from thorax.data.formats.attributes import attributes_of
 from thorax.data.formats.channel import Channel
 from thorax.data.formats.frame import Frame
-from thorax.data.formats.label_cells import BLANK
 from thorax.data.formats.label_texts import from_texts, label_lists
 from thorax.data.formats.labelled import LabelledRows, Locate
+from thorax.data.formats.names import BLANK
 from thorax.data.formats.places import by_name
 from thorax.data.formats.published import PublishedSet
+from thorax.data.formats.words import are, counted
 
 NORMAL = "normal"
 #: Words of the list that tell of the report or the image, and of no finding.
@@ -46,19 +47,20 @@ class PadChest(PublishedSet):
         """Rows without a known finding are left out: no list, or one that holds remarks only."""
         lists = frame.need("Labels")
         no_finding_known = {*REMARKS, *BLANK}
-        found = label_lists(lists)
+        found = label_lists(lists, frame, commas=True)
         items = {text: [name for name in found[text] if name not in no_finding_known] for text in found}
         kept = np.array([n for n, text in enumerate(lists) if items[text]], np.int64)
         notes = _left_out(lists, items)
         frame = frame.take(kept) if len(kept) < len(frame) else frame
-        texts = {text: "|".join(name for name in names if name != NORMAL) for text, names in items.items()}
-        labels = replace(from_texts([texts[text] for text in frame.need("Labels")], "negative", True), notes=())
-        patients, studies = frame.need("PatientID"), frame.need("StudyID")
+        texts = {text: "|".join(names) for text, names in items.items()}
+        labels = from_texts([texts[text] for text in frame.need("Labels")], "negative", True, absent=(NORMAL,))
+        labels = replace(labels, notes=(*notes, *labels.notes))
+        patients, studies = frame.ids("PatientID"), frame.ids("StudyID")
         about = attributes_of(frame)
         if (births := frame.get("PatientBirth")) and (dates := frame.get("StudyDate_DICOM")):
             about["age"] = [_age(date, birth) for date, birth in zip(dates, births, strict=True)]
-        names = [f"{p}/{s}" for p, s in zip(patients, studies, strict=True)]
-        return LabelledRows(frame, frame.need("ImageID"), labels, patients, names, None, about, notes, unnamed=0.0)
+        names = [f"{p}/{s}" if p and s else s for p, s in zip(patients, studies, strict=True)]
+        return LabelledRows(frame, frame.stripped("ImageID"), labels, patients, names, None, about, unnamed=0.0)
 
     def locate(self, channel: Channel) -> Locate:
         def find(rows: LabelledRows) -> tuple[list[str], list[str]]:
@@ -67,7 +69,10 @@ class PadChest(PublishedSet):
             empty = [k for k in there if not os.stat(f"{channel.folder}/{places[k]}").st_size]
             for k in empty:
                 places[k] = ""
-            return places, [*notes, *([f"{len(empty)} of them are there but empty (0 bytes)"] if empty else [])]
+            if empty:
+                line = f"{counted(len(empty), 'image')} of them {are(len(empty))} there but empty (0 bytes)"
+                notes = [*notes, line]
+            return places, notes
 
         return find
 
@@ -77,8 +82,9 @@ def _left_out(lists: Sequence[str], items: dict[str, list[str]]) -> list[str]:
     blank = sum(text.strip().casefold() in BLANK for text in without)
     if not without:
         return []
-    said = f"{len(without) - blank} whose list holds only {', '.join(REMARKS)} or nothing"
-    return [f"{len(without)} images without a known finding are left out: {blank} without a list, {said}"]
+    said = f"{len(without) - blank:,} whose list holds only {', '.join(REMARKS)} or nothing"
+    images = f"{counted(len(without), 'image')} without a known finding {are(len(without))} left out"
+    return [f"{images}: {blank:,} without a list, {said}"]
 
 
 def _age(date: str, birth: str) -> str:

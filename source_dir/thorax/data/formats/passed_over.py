@@ -10,6 +10,7 @@ from pathlib import Path
 from thorax.data.decoders import EXTENSIONS
 from thorax.data.formats.channel import Channel
 from thorax.data.formats.words import counted, shortened
+from thorax.errors import ThoraxError
 from thorax.files import files_below, is_foreign
 
 #: Kinds of files that a line names.
@@ -63,5 +64,8 @@ def _folders(channel: Channel) -> str:
 
 
 def _images_in(folder: Path) -> int:
-    names = files_below(folder, lambda name: False)
+    try:
+        names = files_below(folder, lambda name: False)
+    except ThoraxError:  # many folders of systems are locked
+        return 0
     return sum(posixpath.splitext(name)[1].lower() in EXTENSIONS for name in names)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from thorax.data.decoders import EXTENSIONS
 from thorax.data.formats.channel import Channel
+from thorax.data.formats.words import are, counted
 from thorax.errors import ThoraxError
 
 
@@ -15,6 +16,9 @@ def by_path(channel: Channel, paths: Sequence[str], endings: Sequence[str] = (""
     if not channel.options.images:
         return [path + endings[0] for path in paths]
     there = channel.everything
+    if len(endings) == 1:
+        places = [path + endings[0] for path in paths] if endings[0] else paths
+        return [place if place in there else "" for place in places]
     return [next((path + end for end in endings if path + end in there), "") for path in paths]
 
 
@@ -50,5 +54,6 @@ def by_name(channel: Channel, names: Sequence[str], *, stems: bool = False) -> t
                 raise ThoraxError(f"{name} is there as {first} and as {path} in {channel.folder}; leave one of them")
             one, two = sorted(posixpath.dirname(place) or "." for place in (first, path))
             raise ThoraxError(f"{name} is in {one} and in {two} of {channel.folder}; leave one of them")
-    notes = [f"{copies} images are there a second time in a copy of the set, which is passed over"] if copies else []
+    there = f"{counted(copies, 'image')} {are(copies)} there a second time in a copy of the set, which is passed over"
+    notes = [there] if copies else []
     return [places.get(name, "") for name in names], notes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 from abc import abstractmethod
@@ -19,9 +18,6 @@ from thorax.data.formats.names import key
 from thorax.data.formats.registry import DataFormat
 from thorax.data.samples import Listing
 from thorax.tables import read_header
-
-#: A channel with more folders than this is no root of a set in a folder of its own.
-_FOLDERS = 30
 
 
 class PublishedSet(DataFormat):
@@ -42,20 +38,19 @@ class PublishedSet(DataFormat):
 
     def files(self, channel: Channel) -> list[str]:
         """The set's tables, relative to the channel: in its folder, else in one folder below it."""
-        if found := [name for name in channel.files if self._is_table(channel.folder / name)]:
-            return found
-        if len(channel.folders) > _FOLDERS:
-            return []
-        for folder in channel.folders:
-            names = sorted(os.listdir(channel.folder / folder))
-            if found := [f"{folder}/{name}" for name in names if self._is_table(channel.folder / folder / name)]:
-                return found
-        return []
+        return self._tables(channel, "", channel.files) or self.below(channel)
+
+    def below(self, channel: Channel) -> list[str]:
+        """The set's tables in the first folder of the channel that has any."""
+        found = (self._tables(channel, f"{folder}/", names) for folder, names in channel.tables_below.items())
+        return next((names for names in found if names), [])
+
+    def _tables(self, channel: Channel, folder: str, names: Sequence[str]) -> list[str]:
+        called = (name for name in names if self.table.fullmatch(name))
+        return [folder + name for name in called if self._is_table(channel.folder / folder / name)]
 
     def _is_table(self, path: Path) -> bool:
-        if not self.table.fullmatch(path.name) or not path.is_file():
-            return False
-        return self.knows({key(name) for name in _header(path, path.stat().st_mtime_ns)})
+        return path.is_file() and self.knows({key(name) for name in _header(path, path.stat().st_mtime_ns)})
 
     def knows(self, header: Set[str]) -> bool:
         """Whether a table with these columns (see `names.key`) is the set's."""
@@ -78,7 +73,12 @@ class PublishedSet(DataFormat):
 
     def _explain(self, channel: Channel, named: Sequence[str]) -> None:
         """Images that the tables name and that are in no sample were left out with a line of the set's own."""
-        if rest := channel.everything - channel.used - channel.explained if channel.options.images else ():
+        if not channel.options.images:
+            return
+        known = frozenset(EXTENSIONS)
+        others = channel.everything - channel.used - channel.explained
+        rest = [path for path in others if posixpath.splitext(path)[1].lower() in known]
+        if rest:
             used = {self.image_key(path) for path in channel.used}
             without = {self.image_key(name) for name in named} - used
             channel.explained.update(path for path in rest if self.image_key(path) in without)

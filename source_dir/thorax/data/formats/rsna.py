@@ -40,10 +40,10 @@ class Rsna(PublishedSet):
         if asked == ["class"]:
             file = channel.folder / self.base(channel) / CLASSES_FILE
             frame, unnamed = Frame.read(file), 0.0
-            labels = from_texts(frame.need("class"))
+            labels = from_texts(frame.need("class"), frame=frame)
         else:
             labels = from_columns(["Pneumonia"], [frame.need("Target")], frame)
-        ids = frame.need("patientId")
+        ids = frame.stripped("patientId")
         return LabelledRows(frame, ids, labels, unnamed=unnamed, anonymous=True)  # a patientId for each image
 
     def locate(self, channel: Channel) -> Locate:

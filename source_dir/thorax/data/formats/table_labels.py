@@ -16,7 +16,8 @@ class TableLabels:
         targets: (N, L) float32: 1, 0, NaN unknown, between 0 and 1 soft.
         exclusive: each row has exactly one of the names, or it is all NaN: then it has none.
         uncertain: (N, L) bool, which of the unknown ones are there with a question mark; None: none.
-        notes: what was made of texts that are no plain label.
+        notes: lines for the log and the bundle: what was made of cells and texts that are no plain label.
+        of_texts: they are of a text of labels a row, in which blanks mean what `notes` say.
     """
 
     names: tuple[str, ...]
@@ -24,6 +25,7 @@ class TableLabels:
     exclusive: bool = False
     uncertain: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    of_texts: bool = False
 
     def take(self, rows: np.ndarray) -> TableLabels:
         """Those of the rows at (n,) places."""

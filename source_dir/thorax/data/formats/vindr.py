@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,10 +16,11 @@ from thorax.data.formats.channel import Channel
 from thorax.data.formats.frame import Frame
 from thorax.data.formats.label_cells import from_columns
 from thorax.data.formats.labelled import LabelledRows, Locate
-from thorax.data.formats.names import key
+from thorax.data.formats.names import check_spellings, key
 from thorax.data.formats.places import by_name
 from thorax.data.formats.published import PublishedSet
 from thorax.data.formats.table_labels import TableLabels
+from thorax.errors import ThoraxError
 
 NONE = "No finding"
 #: What the table of the test images calls otherwise.
@@ -47,7 +49,7 @@ class VinDr(PublishedSet):
         else:
             frame, labels = _of_columns(frame)
             parts = [("test" if "test" in frame.files[k].name.lower() else "train") for k in frame.which]
-        return LabelledRows(frame, frame.need("image_id"), labels, parts=parts, anonymous=True)
+        return LabelledRows(frame, frame.stripped("image_id"), labels, parts=parts, anonymous=True)
 
     def locate(self, channel: Channel) -> Locate:
         return lambda rows: by_name(channel, rows.images, stems=True)
@@ -55,13 +57,16 @@ class VinDr(PublishedSet):
 
 def _of_boxes(frame: Frame) -> tuple[Frame, TableLabels]:
     """One row for each image and reader, with the classes that the reader drew a box of."""
-    classes = frame.need("class_name")
-    names = sorted({name.strip() for name in classes} - {NONE})
+    classes = frame.stripped("class_name")
+    if "" in classes:
+        raise ThoraxError(f"{frame.row(classes.index(''))} has no class_name; write {NONE} where nothing was found")
+    names = sorted({name for name in classes if key(name) != key(NONE)})
+    check_spellings(names, frame.name)
     column = {name: k for k, name in enumerate(names)}
     place: dict[tuple[str, str], int] = {}
-    read = zip(frame.need("image_id"), frame.need("rad_id"), strict=True)
+    read = zip(frame.stripped("image_id"), frame.stripped("rad_id"), strict=True)
     row = np.array([place.setdefault(pair, len(place)) for pair in read], np.int64)
-    found = np.array([column.get(name.strip(), -1) for name in classes], np.int64)
+    found = np.array([column.get(name, -1) for name in classes], np.int64)
     targets = np.zeros((len(place), len(names)), np.float32)
     targets[row[found >= 0], found[found >= 0]] = 1
     _, first = np.unique(row, return_index=True)
@@ -79,4 +84,10 @@ def _of_columns(frame: Frame) -> tuple[Frame, TableLabels]:
             merged[name] = list(texts)
         else:
             merged[first] = [a or b for a, b in zip(merged[first], texts, strict=True)]
-    return frame, from_columns(list(merged), list(merged.values()), frame)
+    labels = from_columns(list(merged), list(merged.values()), frame)
+    notes = [
+        f"{frame.lacking[name]} has no column {name}: it is unknown there"
+        for name in merged
+        if name in frame.lacking and key(name) not in map(key, (*_OTHER_NAMES, *_OTHER_NAMES.values()))
+    ]
+    return frame, replace(labels, notes=(*labels.notes, *notes))

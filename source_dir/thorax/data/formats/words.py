@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import posixpath
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 
 from thorax.errors import ThoraxError
@@ -50,9 +51,19 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+def are(count: int) -> str:
+    """ "is" of one, "are" of any other number."""
+    return "is" if count == 1 else "are"
+
+
+def has(count: int) -> str:
+    """ "has" of one, "have" of any other number."""
+    return "has" if count == 1 else "have"
+
+
 def plain_name(name: str) -> str:
     """What spellings of one name have in common: small letters, and one blank for blanks, "_" and "-"."""
-    return " ".join(re.split(r"[\s_-]+", name.lower())).strip()
+    return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFC", name).lower())).strip()
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

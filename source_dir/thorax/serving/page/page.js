@@ -3,12 +3,13 @@
 const API = document.querySelector("meta[name=thorax-api]").content || ".";
 const AT_ONCE = 3; // images on their way at a time; the server makes batches of them
 const TRIES = 4; // for a server that is busy
-const KINDS = { jpg: "image/jpeg", jpeg: "image/jpeg", png: "image/png", tif: "image/tiff", tiff: "image/tiff", dcm: "application/dicom" };
 const $ = (selector, root = document) => root.querySelector(selector);
 const percent = (p) => (p > 0 && p < 0.001 ? "<0.1 %" : `${(100 * p).toFixed(1)} %`);
 const megabytes = (n) => `${(n / 1e6).toFixed(1)} MB`;
 
 let server = {}; // the reply of GET metadata
+let kinds = []; // of kinds.json: the kinds of images that are read; empty: the server decides
+let kindsLoaded; // a promise
 const waiting = []; // cards
 let busy = 0;
 
@@ -22,6 +23,21 @@ class PageError extends Error {
 
 // -- The server ---------------------------------------------------------------------------------------------------------
 
+/** Reads which kinds of images there are, for the file chooser and the words below it. */
+async function loadKinds() {
+  kinds = await fetch("kinds.json").then((answer) => (answer.ok ? answer.json() : [])).catch(() => []);
+  $("#choose").accept = kinds.flatMap((kind) => [kind.content_type, ...kind.endings]).join(",");
+  showLimits();
+}
+
+/** "JPEG, PNG ... or DICOM". */
+const namesOfKinds = () => kinds.map((kind) => kind.name).join(", ").replace(/, ([^,]*)$/, " or $1");
+
+function showLimits() {
+  const size = sizeLimit() < Infinity ? `up to ${megabytes(sizeLimit())} each` : "";
+  $("#limits").textContent = `${[namesOfKinds(), size].filter(Boolean).join(", ") || "Any number of images"}; several at once if you like`;
+}
+
 /** Asks the server for its labels and limits. */
 async function loadMetadata() {
   try {
@@ -32,7 +48,7 @@ async function loadMetadata() {
     const labels = (server.task === "multilabel" ? server.labels : server.classes) ?? [];
     const named = labels.length > 4 ? `${labels.length} labels` : labels.join(server.task === "multilabel" ? ", " : " or ");
     $("#model").textContent = [server.network, named].filter(Boolean).join(" · ") || "Chest X-ray classifier";
-    if (sizeLimit() < Infinity) $("#limits").textContent = `JPEG, PNG, TIFF or DICOM, up to ${megabytes(sizeLimit())} each; several at once if you like`;
+    showLimits();
   } catch (error) {
     showMessage($("#server"), error instanceof PageError ? error.message : "The server does not answer. Is it running? Images that you add now can be sent again later.");
   }
@@ -72,16 +88,20 @@ async function predict({ body, kind }, query = "", showProgress = () => {}) {
 
 // -- One image -----------------------------------------------------------------------------------------------------------
 
-/** The content type of an image by its first bytes, whatever its name. */
+/** The kind of an image by its first bytes, whatever its name; undefined for none of those that are known. */
+async function kindOf(file) {
+  await kindsLoaded;
+  const bytes = new Uint8Array(await file.slice(0, 160).arrayBuffer());
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [...kinds].reverse().find((kind) => kind.marks.some(([offset, mark]) => hex.startsWith(mark, 2 * offset)));
+}
+
+/** The content type of an image. */
 async function contentTypeOf(file) {
-  const bytes = new Uint8Array(await file.slice(0, 132).arrayBuffer());
-  const starts = (...codes) => codes.every((code, i) => bytes[i] === code);
-  if (starts(0xff, 0xd8, 0xff)) return KINDS.jpeg;
-  if (starts(0x89, 0x50, 0x4e, 0x47)) return KINDS.png;
-  if (starts(0x49, 0x49, 0x2a, 0) || starts(0x4d, 0x4d, 0, 0x2a)) return KINDS.tiff;
-  if (String.fromCharCode(...bytes.slice(128)) === "DICM") return KINDS.dcm;
   if (!file.size) throw new PageError("This file is empty.");
-  throw new PageError("This is not an image that can be read: choose a JPEG, PNG, TIFF or DICOM file.");
+  const kind = await kindOf(file);
+  if (!kind && kinds.length) throw new PageError(`This is not an image that can be read: choose a ${namesOfKinds()} file.`);
+  return kind?.content_type ?? "application/octet-stream";
 }
 
 /** The image to upload: the file, or where it is over the server's limit a smaller JPEG. */
@@ -94,8 +114,8 @@ async function fitToLimit(file, kind) {
     const scale = Math.min(1, side / Math.max(picture.width, picture.height));
     const canvas = Object.assign(document.createElement("canvas"), { width: Math.round(scale * picture.width), height: Math.round(scale * picture.height) });
     canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
-    const body = await new Promise((resolve) => canvas.toBlob(resolve, KINDS.jpeg, 0.92));
-    if (body && body.size <= limit) return { body, kind: KINDS.jpeg, note: `${large} It was sent smaller: ${canvas.width} × ${canvas.height} pixels.` };
+    const body = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
+    if (body && body.size <= limit) return { body, kind: "image/jpeg", note: `${large} It was sent smaller: ${canvas.width} × ${canvas.height} pixels.` };
   }
   throw new PageError(`${large} Save it smaller and try again.`);
 }
@@ -123,6 +143,10 @@ class ImageCard {
     this.url = URL.createObjectURL(this.file);
     const image = this.find(".preview");
     image.onload = () => { image.hidden = false; this.find(".blank").hidden = true; };
+    image.onerror = async () => {
+      const kind = await kindOf(this.file).catch(() => undefined);
+      if (kind) this.find(".blank").textContent = `${kind.name}: browsers do not show this kind of image. It is scored all the same.`;
+    };
     image.alt = `Image ${this.file.name}`;
     image.src = this.url;
   }
@@ -305,5 +329,6 @@ addEventListener("drop", (event) => {
   $("#drop").classList.remove("over");
   add(event.dataTransfer.files);
 });
+kindsLoaded = loadKinds();
 addEventListener("paste", (event) => { if (event.clipboardData.files.length) add(event.clipboardData.files); });
 loadMetadata();
