@@ -29,7 +29,7 @@ from thorax.serving.bundle_contents import BundleContents
 from thorax.serving.bundle_writer import write_bundle
 from thorax.tables import write_table
 from thorax.tracking.history import write_history
-from thorax.tracking.metric_log import METRICS, line, objective_key
+from thorax.tracking.metric_log import METRICS, epoch_line, line, objective_key
 from thorax.training.probe import Compute
 from thorax.training.trainer import Trainer
 
@@ -116,8 +116,7 @@ def score(config: TrainingConfig, parts: Parts, outputs: Outputs) -> Scores:
         ThoraxError: no image of a part could be read.
     """
     space, known, served = parts.space, parts.validation.targets, outputs.logits["validation"]
-    fitted = config.calibration == "temperature"
-    temperatures = calibration.fit(known, served, space.task) if fitted else np.ones(len(space.outputs))
+    temperatures = calibration.temperatures_for(config.calibration, known, served, space.task)
     rule = thresholds.ThresholdRule(config.threshold_rule, config.target_sensitivity, config.cost_ratio)
     chosen = thresholds.choose(known, [served, *outputs.augmented], space.task, temperatures, rule)
     scores = Scores(outputs.best, temperatures, rule, chosen, {}, {}, {})
@@ -137,7 +136,6 @@ def score(config: TrainingConfig, parts: Parts, outputs: Outputs) -> Scores:
                     chosen,
                     rows.patients,
                     resamples=config.bootstrap_samples,
-                    seed=config.seed,
                     unit="image" if rows is images else "study",
                 )
     return scores
@@ -238,4 +236,19 @@ def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str
         values = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy")}
         lines.append(line("test", {name: value for name, value in values.items() if value is not None}))
     row = {k: v for k, v in result.history[scores.best].items() if k.startswith(("train", "validation"))}
-    return [*lines, line(f"best epoch {scores.best + 1}/{len(result.history)}", row)]
+    head = f"best epoch {scores.best + 1}/{len(result.history)}"
+    return [*lines, epoch_line(head, row, exclusive=parts.space.task == "multiclass")]
+
+
+def precision_note(precision: str, result: TrainingResult, scores: Scores) -> str:
+    """How far the run's precision moved its best epoch's AUC from that of the scores; "" for float32."""
+    epoch, scored = (
+        result.history[scores.best].get("validation_auc", np.nan),
+        scores.by_part["validation"]["macro"]["auc"]["value"],
+    )
+    if precision == "float32" or scored is None or not np.isfinite(epoch):
+        return ""
+    return (
+        f"note: epochs are scored in {precision}, the table in float32: the AUC on validation is {epoch:.4f} and"
+        f" {scored:.4f}, a difference of {abs(epoch - scored):.4f}"
+    )

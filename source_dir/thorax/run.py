@@ -25,7 +25,7 @@ from thorax.data.loading import mean_std, reading
 from thorax.data.parts import Parts, preprocessing, read_parts
 from thorax.errors import ThoraxError
 from thorax.job import Job
-from thorax.result import Facts, Outputs, TrainingResult, last_lines, save_result, score
+from thorax.result import Facts, Outputs, TrainingResult, last_lines, precision_note, save_result, score
 from thorax.run_setup import RunContext, prepare
 from thorax.serving.bundle import Bundle
 from thorax.tracking.factory import build_observer
@@ -294,6 +294,8 @@ def save(
     result = save_result(run.job, run.config, data.parts, scores, facts, source_dir)
     if run.config.optimize:
         optimize_result(run, data)
+    if note := precision_note(run.hardware.precision, result, scores):
+        run.say(note)
     for text in last_lines(result, data.parts, scores):
         run.say(text)
     return result

@@ -17,6 +17,7 @@ from thorax.errors import ThoraxError
 from thorax.job import Job
 from thorax.optimize.quantization import check_installed
 from thorax.serving.bundle_writer import check_folder
+from thorax.text import counted
 from thorax.tracking.progress import say
 from thorax.training.inputs import Hardware
 from thorax.training.precision import candidates
@@ -70,8 +71,8 @@ def prepare(job: Job, config: TrainingConfig, device: torch.device, readable: bo
     run = RunContext(job, config, hardware, stop, weights, started)
     log_configuration(run, readable)
     run.say(
-        f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {device.type},"
-        f" {threads} thread(s), {workers} reading worker(s), torch {torch.__version__}"
+        f"machine: {counted(process.world_size, 'process', 'processes')} on {counted(len(job.hosts), 'host')},"
+        f" {device.type}, {counted(threads, 'thread')}, {counted(workers, 'reading worker')}, torch {torch.__version__}"
     )
     return run
 

@@ -284,6 +284,6 @@ def test_smdebug_saves_what_its_configuration_says_and_the_rules_tell_the_runs_a
     rules = {line.split()[1] for line in judged.stdout.splitlines() if line.startswith("finding: ")}
     assert rules == expected if name != "exploding" else expected <= rules
     if name == "good":
-        assert judged.stdout.strip().endswith("25 saved steps, no finding(s)")
+        assert judged.stdout.strip().endswith("25 saved steps, no findings")
         worker = tmp_path / "model-job/output/data/debugger/worker_0.jsonl"
         assert judge_folder([str(worker)]) == 0

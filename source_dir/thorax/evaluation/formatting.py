@@ -14,21 +14,23 @@ UNDEFINED = "-"  # plain ASCII: a log may not take more
 def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace) -> str:
     """The scores as plain text, a block of lines per part, such as
 
-    test: 1,200 images of 410 patients, accuracy 0.941 [0.930, 0.952]
+    test: 1,200 images of 410 patients, accuracy 0.941 [0.930, 0.952], balanced accuracy 0.912 [0.893, 0.930]
     label        known  positives  threshold  AUC                   F1 ...
     Pneumonia    1,200        300      0.412  0.987 [0.979, 0.994]  ...
     """
     metrics = _columns()
     blocks = []
     for part, result in scores.items():
-        rows = [["label", "known", "positives", "threshold", *(METRICS[metric].title for metric in metrics)]]
+        cut = labels.task != "multiclass"  # the most probable class needs no threshold
+        heads = ["label", "known", "positives", *(["threshold"] if cut else [])]
+        rows = [[*heads, *(METRICS[metric].title for metric in metrics)]]
         for name in labels.outputs:
             entry = result["labels"][name]
-            counts = [f"{entry['n']:,}", f"{entry['positives']:,}", number(entry["threshold"])]
+            counts = [f"{entry['n']:,}", f"{entry['positives']:,}", *([number(entry["threshold"])] if cut else [])]
             rows.append([name, *counts, *cells(entry, metrics, "label" if len(labels.outputs) > 1 else None)])
         if len(labels.outputs) > 1:
-            rows.append(["macro", "", "", "", *cells(result["macro"], metrics, "macro")])
-        lines = [f"{part}: {rows_of(result)}, accuracy {cell(result['accuracy'])}", *_aligned(rows, {1, 2, 3})]
+            rows.append(["macro", *[""] * (len(heads) - 1), *cells(result["macro"], metrics, "macro")])
+        lines = [f"{part}: {rows_of(result)}, {overall(result)}", *_aligned(rows, {1, 2, 3} if cut else {1, 2})]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -37,6 +39,13 @@ def rows_of(result: Mapping[str, Any]) -> str:
     """What was scored: "1,200 images of 410 patients", or studies."""
     units = "studies" if result.get("unit") == "study" else "images"
     return f"{result['n']:,} {units} of {result['patients']:,} patients"
+
+
+def overall(result: Mapping[str, Any]) -> str:
+    """Accuracy and balanced accuracy over all labels: "accuracy 0.941 [0.930, 0.952], balanced accuracy 0.912"."""
+    balanced = result["macro"].get("balanced_accuracy")
+    told = "" if balanced is None else f", balanced accuracy {cell(balanced)}"
+    return f"accuracy {cell(result['accuracy'])}{told}"
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> str:
@@ -87,6 +96,12 @@ def span(metric: Mapping[str, float | None]) -> str:
 def cell(metric: Mapping[str, float | None]) -> str:
     """Value and interval: "0.987 [0.979, 0.994]"."""
     return f"{number(metric['value'])} {span(metric)}".rstrip()
+
+
+def percent(metric: Mapping[str, float | None]) -> str:
+    """A share and its interval in per cent: "94.1 % [93.0, 95.2]"."""
+    value, low, high = (None if (v := metric[key]) is None else f"{100 * v:.1f}" for key in ("value", "low", "high"))
+    return UNDEFINED if value is None else f"{value} %" if low is None else f"{value} % [{low}, {high}]"
 
 
 def difference(entry: Mapping[str, float | None]) -> str:

@@ -90,10 +90,11 @@ class Report:
     @cached_property
     def plots(self) -> dict[str, bytes]:
         """{file name: PNG}: roc, pr and reliability where there are curves, history where there is one."""
-        found = {"history.png": plots.history_plot(self.history)} if self.history else {}
+        exclusive = self.labels.task == "multiclass"
+        found = {"history.png": plots.history_plot(self.history, cut=not exclusive)} if self.history else {}
         if self.curves:
             ordered = {part: self.curves[part] for part in (self.headline, *self.curves)}
-            cut = [entry["threshold"] for entry in self.scores[self.headline]["labels"].values()]
+            cut = [] if exclusive else [entry["threshold"] for entry in self.scores[self.headline]["labels"].values()]
             found |= {
                 "roc.png": plots.roc_plot(ordered, self.labels, cut),
                 "pr.png": plots.pr_plot(ordered, self.labels, cut),
@@ -160,7 +161,7 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for name in ("number", "span", "cell", "difference", "shown", "rows_of"):
+        for name in ("number", "span", "cell", "percent", "difference", "shown", "rows_of"):
             environment.filters[name] = getattr(formatting, name)
         environment.filters["picture"] = _picture
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}

@@ -20,6 +20,7 @@ from thorax.scoring.folder_images import folder_targets, images_to_score
 from thorax.scoring.options import BatchOptions
 from thorax.scoring.reading import reading_as_trained
 from thorax.scoring.resumable import score_all
+from thorax.scoring.served import COMPARED, served_difference
 from thorax.scoring.transform_outputs import read_out_files
 from thorax.serving.bundle import DESCRIPTION, WEIGHTS, Bundle
 from thorax.serving.classifier import Classifier
@@ -74,6 +75,8 @@ def predict_folder(
     workers = default if options.workers is None else options.workers
     how = replace(options, batch=batch, workers=workers, threads=1 if device == "cuda" else options.threads or cpus)
     probabilities, unreadable = score_all(classifier, images, partial, identity, how)
+    if line := served_difference(classifier, [sample.source for sample in images.samples[:COMPARED]]):
+        print(f"note: {line}; --precision float32 gives the digits of `thorax evaluate`", flush=True)
     kept = np.flatnonzero(~np.isnan(probabilities).any(axis=1))
     ids, patients = images.ids, images.patients
     _list_unreadable({ids[place]: reason for place, reason in sorted(unreadable.items())}, out)

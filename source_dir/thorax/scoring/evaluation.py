@@ -26,6 +26,7 @@ from thorax.files import write_whole
 from thorax.labels import LabelSpace
 from thorax.scoring.labelled_images import LabelledImages, check_answers, read_labelled, with_labels
 from thorax.scoring.options import EvaluationOptions
+from thorax.scoring.served import exact, served_difference
 from thorax.scoring.subgroup_columns import columns_of, table_of
 from thorax.serving.bundle import DESCRIPTION, Bundle
 from thorax.serving.classifier import Classifier
@@ -223,14 +224,16 @@ def _check(data: Path | None, options: EvaluationOptions) -> None:
 
 
 def _scored(bundle: Bundle, images: LabelledImages) -> Predictions:
-    """The network's probabilities of all images."""
-    classifier = Classifier(bundle)
+    """The network's probabilities of all images, in float32 whatever serves the bundle: scores of two machines agree."""
+    classifier = exact(bundle)
     progress = Progress("images", -(-len(images.ids) // BATCH), 0, True, 30.0)
     rows = []
     for start in range(0, len(images.ids), BATCH):
         rows.append(classifier.predict(images.sources[start : start + BATCH]))
         progress.step()
     progress.close()
+    if line := served_difference(Classifier(bundle), images.sources, classifier):
+        say(f"note: scores are computed in float32; serving this bundle here, {line}")
     return Predictions(images.ids, images.patients, images.targets, np.concatenate(rows), images.studies)
 
 

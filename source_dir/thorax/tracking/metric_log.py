@@ -62,6 +62,16 @@ def line(head: str, values: Mapping[str, float]) -> str:
     return f"{head}: {'; '.join(texts)}"
 
 
+def epoch_line(head: str, row: Mapping[str, float], *, exclusive: bool) -> str:
+    """The line of an epoch's row of the history; which of its metrics are those of decisions at 0.5 is said at the end.
+
+    Args:
+        exclusive: of exclusive classes the most probable one is decided for, without any cut.
+    """
+    cut = "" if exclusive else " (f1, accuracy, balanced_accuracy at 0.5)"
+    return line(head, {key: value for key, value in row.items() if key != "epoch"}) + cut
+
+
 def read(text: str) -> dict[str, float]:
     """The last value of every metric in a log, as SageMaker would take it."""
     found = {key: re.findall(regex(key), text) for key in METRICS}

@@ -18,7 +18,7 @@ from thorax.data.augment import Augmentation, AugmentationRanges
 from thorax.data.loading import Batch
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
-from thorax.tracking.metric_log import line
+from thorax.tracking.metric_log import epoch_line
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
 from thorax.training.checkpoints import Checkpoints
@@ -334,13 +334,14 @@ class Trainer:
         row: dict[str, float] = {
             "epoch": s.epoch + 1,
             "train_loss": s.mean_loss,
-            **validation_metrics(logits, self.validation_images, self.loss, c.top_k),
+            **validation_metrics(logits, self.validation_images, self.loss, c),
             "learning_rate": rate(c, s.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch),
             "images_per_second": self.meter.images / seconds,
             "data_wait": self.meter.waited / seconds,
         }
         s.history.append(row)
-        self._say(line(f"epoch {s.epoch + 1}/{c.epochs}", {k: v for k, v in row.items() if k != "epoch"}))
+        exclusive = self.validation_images.space.task == "multiclass"
+        self._say(epoch_line(f"epoch {s.epoch + 1}/{c.epochs}", row, exclusive=exclusive))
         if self.observer is not None:
             self.observer.epoch(row, s.global_step)
         self._advise(row)
@@ -381,8 +382,11 @@ class Trainer:
         return self.evaluator.logits(self.eval_model, self.validation_images, ahead=self.reader.batches)
 
     def logits(self, images: SampleSet, view: int = 0) -> np.ndarray:
-        """(N, L) float32 logits of every image of the part by the scored network, see Evaluator.logits."""
-        return self.evaluator.logits(self.eval_model, images, view)
+        """(N, L) float32 logits of every image of the part by the scored network, see Evaluator.logits.
+
+        Images as served are computed in float32, as `thorax evaluate` does; augmented views in the run's precision.
+        """
+        return self.evaluator.logits(self.eval_model, images, view, precision=None if view else "float32")
 
     def _say(self, text: str) -> None:
         if self.process.is_main:
