@@ -176,7 +176,7 @@ def write_report(config: TrainingConfig, parts: Parts, scores: Scores, facts: Fa
             },
             "Configuration": {k: json.dumps(v) if not isinstance(v, str) else v for k, v in config.to_dict().items()},
         },
-        mistakes=[(predicted.ids[m.image], m) for m in drawn],
+        mistakes=mistakes.distinct([(predicted.ids[m.image], m) for m in drawn]),
         findings=observer.findings() if observer else (),
     ).write(folder)
 

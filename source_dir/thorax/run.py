@@ -30,6 +30,7 @@ from thorax.run_setup import RunContext, prepare
 from thorax.serving.bundle import Bundle
 from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
+from thorax.tracking.progress import busy
 from thorax.training import distributed, memory
 from thorax.training.checkpoints import Checkpoints, latest_compute, latest_grey
 from thorax.training.compute import Memory, choose
@@ -135,7 +136,8 @@ def _run(
     job: Job, config: TrainingConfig, device: torch.device, source_dir: Path | None, readable: bool
 ) -> TrainingResult:
     run = prepare(job, config, device, readable)
-    data = load(run)
+    with busy("reading the images' list", job.process.is_main):
+        data = load(run)
     net = build(run, data)
     run = settle(run, data, net)
     with observed(run) as observation:
@@ -213,7 +215,8 @@ def settle(run: RunContext, data: LoadedData, net: nn.Module) -> RunContext:
         ThoraxError: the checkpoint's precision needs a GPU.
     """
     memory_of = Memory(partial(latest_compute, run.job.checkpoint_dir), run.job.cache_dir)
-    hardware, reason = choose(run.config, net, data.training, run.hardware, memory_of)
+    with busy("measuring precision and threads", run.job.process.is_main):
+        hardware, reason = choose(run.config, net, data.training, run.hardware, memory_of)
     torch.set_num_threads(hardware.threads)
     run.say(f"precision: {Compute.of(hardware)}: {reason}")
     return replace(run, hardware=hardware, compute=reason)
@@ -245,7 +248,7 @@ def trainer_of(run: RunContext, data: LoadedData, net: nn.Module, observer: Obse
         data.training,
         run.hardware,
         Checkpoints(run.job.checkpoint_dir, identity, run.say),
-        Monitoring(run.stop, observer),
+        Monitoring(run.stop, observer, run.say),
     )
 
 
@@ -280,7 +283,8 @@ def save(
     Raises:
         ThoraxError: no image of a part could be read, or the disk is full.
     """
-    scores = score(run.config, data.parts, outputs)
+    with busy("scoring"):
+        scores = score(run.config, data.parts, outputs)
     machine = {
         "precision": run.hardware.precision,
         "layout": "channels_last" if run.hardware.channels_last else "contiguous",
@@ -291,7 +295,8 @@ def save(
         "minutes since the last start": f"{(time.monotonic() - run.started) / 60:.1f}",
     }
     facts = Facts(trainer, machine)
-    result = save_result(run.job, run.config, data.parts, scores, facts, source_dir)
+    with busy("writing report and bundle"):
+        result = save_result(run.job, run.config, data.parts, scores, facts, source_dir)
     if run.config.optimize:
         optimize_result(run, data)
     if note := precision_note(run.hardware.precision, result, scores):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,10 +23,11 @@ from thorax.errors import ThoraxError
 from thorax_launch import paths
 from thorax_launch.invocation import command
 from thorax_launch.local.channels import Paths, channels_of, check_channels
+from thorax_launch.local.display import Display
 from thorax_launch.local.job_directory import JobDirectory
 from thorax_launch.local.jobs import PROGRAM
 from thorax_launch.local.study import TrialLog, storage_url, study_leaderboard, study_of, suggest
-from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, failure_reason, next_line, show
+from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, failure_reason, next_line
 from thorax_launch.names import LONGEST, dated
 from thorax_launch.ranges import Tune
 from thorax_launch.recipe import Recipe
@@ -68,6 +70,7 @@ class LocalSearch:
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._job: Toolkit | None = None
+        self._directory: JobDirectory | None = None
         self._stopped = False
         self._error: BaseException | None = None
         self._thread.start()
@@ -109,9 +112,10 @@ class LocalSearch:
         Raises:
             ThoraxError: a job could not be started.
         """
-        while (line := next_line(self._lines)) is not None:
-            if not quiet:
-                show(line)
+        with Display(self._progress, self._job_name) if not quiet else nullcontext() as display:
+            while (line := next_line(self._lines)) is not None:
+                if display is not None:
+                    display.show(line)
         self._lines.put(None)  # for the next caller
         self._thread.join()  # its last line is out: it is ending
         if self._error:
@@ -143,6 +147,13 @@ class LocalSearch:
         """The folder of a job's bundle."""
         return self.folder / trial.name / "model"
 
+    def _progress(self) -> Path | None:
+        """Where the job that runs keeps its progress."""
+        return self._directory.progress if self._directory else None
+
+    def _job_name(self) -> str:
+        return f"{self._directory.base.name}:" if self._directory else ""
+
     def _run(self) -> None:
         try:
             _resume(self._study)
@@ -172,6 +183,7 @@ class LocalSearch:
             program=PROGRAM,
             processes=plan.processes,
         )
+        self._directory = job
         began, log = time.monotonic(), TrialLog(trial, self._study.user_attrs["key"])
         self._job = Toolkit(job, PROGRAM)
         if self._stopped:

@@ -88,7 +88,7 @@ def verify(
     for part in parts or [folder]:
         files = pack_state.check_sums(part)
         listing = read_images(part, data_format, labels, say)
-        progress = Progress(f"decoding {part}", len(listing.ids), 0, True, 30.0, "image")
+        progress = Progress(f"decoding {part}", len(listing.ids))
         for image in in_order(Encoding(), enumerate(listing.sources), processes):
             progress.step()
             if image.problem:
@@ -124,7 +124,7 @@ def _pack_units(
     if any(unit and unit.images for unit in found):
         say(f"going on: {sum(map(bool, found))} of {len(found)} parts are there")
     todo = [k for k, unit in enumerate(found) if unit is None]
-    progress = Progress(f"packing {out}", count, count - sum(len(ranges[k]) for k in todo), True, 30.0, "image")
+    progress = Progress(f"packing {out}", count, start=count - sum(len(ranges[k]) for k in todo))
     units = {k: unit for k, unit in enumerate(found) if unit is not None}
     try:
         encoding = Encoding(options.size, options.encode, options.quality)

@@ -22,7 +22,8 @@ from thorax.scoring.reading import reading_as_trained
 from thorax.scoring.resumable import score_all
 from thorax.scoring.served import COMPARED, served_difference
 from thorax.scoring.transform_outputs import read_out_files
-from thorax.serving.bundle import DESCRIPTION, WEIGHTS, Bundle
+from thorax.serving.bundle import WEIGHTS, Bundle
+from thorax.serving.bundle_place import DESCRIPTION
 from thorax.serving.classifier import Classifier
 from thorax.serving.engines.devices import SCORED, default_batch
 from thorax.tables import check_table, write_table
@@ -53,15 +54,15 @@ def predict_folder(
     Raises:
         ThoraxError: wrong input, not one image could be read, or another run writes the same table.
     """
-    folder, data, out, options = Path(bundle), Path(data), Path(out), options or BatchOptions()
+    data, out, options = Path(data), Path(out), options or BatchOptions()
     check_table(out, "--out")
     batch = options.batch or default_batch(SCORED)
-    classifier = Classifier.load(folder, engine=options.engine, precision=options.precision, threads=1, batch=batch)
+    classifier = Classifier.load(bundle, engine=options.engine, precision=options.precision, threads=1, batch=batch)
     space = classifier.bundle.space
     images = images_to_score(data, space, data_format, reading_as_trained(classifier.bundle, options.settings))
     cpus = free_cpus()
     identity = {
-        "bundle": _fingerprint(folder),
+        "bundle": _fingerprint(classifier.bundle.folder),
         "images": images.digest(),
         "data": str(data.resolve()),
         "batch": batch,

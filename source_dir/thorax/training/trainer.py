@@ -205,8 +205,16 @@ class Trainer:
     def _train_epoch(self) -> bool:
         """Makes the steps that are left of the epoch; False if a signal stopped it."""
         c, s = self.config, self.state
-        title = f"epoch {s.epoch + 1}/{c.epochs}"
-        progress = Progress(title, self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds)
+        epoch_images = self.steps_per_epoch * self.batch_size
+        progress = Progress(
+            title=f"epoch {s.epoch + 1}/{c.epochs}",
+            total=epoch_images,
+            start=s.step * self.batch_size,
+            shown=self.process.is_main,
+            every=c.log_seconds,
+            best=s.described_best(c),
+            after=(c.epochs - s.epoch - 1) * epoch_images,
+        )
         losses = LossLog(s, self.hardware, self.observer)
         self.meter, self.last_save = EpochMeter(time.monotonic()), time.monotonic()
         self.reader.open(s.epoch, s.step)
@@ -251,7 +259,7 @@ class Trainer:
             self.state.step += 1
             self.state.global_step += 1
             self.meter.images += len(batch.global_indices)
-            progress.step(losses.latest)
+            progress.step(losses.latest, self.batch_size)
             if self.observer is not None:
                 self.observer.step(self.state.global_step, losses.latest, lr)
 
@@ -340,12 +348,13 @@ class Trainer:
             "data_wait": self.meter.waited / seconds,
         }
         s.history.append(row)
-        exclusive = self.validation_images.space.task == "multiclass"
-        self._say(epoch_line(f"epoch {s.epoch + 1}/{c.epochs}", row, exclusive=exclusive))
+        best, head = s.is_best(row, c), f"epoch {s.epoch + 1}/{c.epochs}"
+        exclusive, seconds = self.validation_images.space.task == "multiclass", time.monotonic() - self.meter.started
+        self._say(epoch_line(head, row, exclusive=exclusive, seconds=seconds, best=best))
         if self.observer is not None:
             self.observer.epoch(row, s.global_step)
         self._advise(row)
-        if s.is_best(row, c) and self.process.is_main:
+        if best and self.process.is_main:
             self.checkpoints.save_best({"epoch": s.epoch, "model": self.eval_model.state_dict()})
         if s.next_epoch(c):
             self._say(f"stopped early: {c.objective} has not improved for {s.bad_epochs} epochs")

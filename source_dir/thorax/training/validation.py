@@ -16,6 +16,7 @@ from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.evaluation import calibration
 from thorax.evaluation.metrics import epoch_metrics
+from thorax.tracking.progress import Progress
 from thorax.training import distributed
 from thorax.training.inputs import Hardware
 from thorax.training.losses import Loss
@@ -78,16 +79,24 @@ class Evaluator:
         if ahead is None:
             ahead = loader(self.dataset(images, view), requests, self.hardware.workers, pin=device.type == "cuda")
         indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(images.space.outputs)), np.float32)]
-        for batch in islice(ahead, len(requests)):
-            if batch.problem:
-                raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
-            x = self.prepare(batch.images.to(device, non_blocking=True), batch.draws.to(device) if view else None)
-            with autocast(precision or self.hardware.precision, device):
-                z = net(x).float().cpu().numpy()
-            z[np.isin(batch.indices.numpy(), batch.corrupt)] = np.nan
-            self.corrupt.update(images.samples[i].id for i in batch.corrupt)
-            indices.append(batch.indices.numpy())
-            rows.append(z)
+        progress = Progress(
+            f"scoring {images.part}" + (f", augmented view {view}" if view else ""),
+            len(images),
+            shown=process.is_main,
+            every=self.config.log_seconds,
+        )
+        with progress:
+            for batch in islice(ahead, len(requests)):
+                if batch.problem:
+                    raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
+                x = self.prepare(batch.images.to(device, non_blocking=True), batch.draws.to(device) if view else None)
+                with autocast(precision or self.hardware.precision, device):
+                    z = net(x).float().cpu().numpy()
+                z[np.isin(batch.indices.numpy(), batch.corrupt)] = np.nan
+                self.corrupt.update(images.samples[i].id for i in batch.corrupt)
+                indices.append(batch.indices.numpy())
+                rows.append(z)
+                progress.step(count=len(batch.indices) * process.world_size)
         return distributed.gather(np.concatenate(indices), np.concatenate(rows), len(images), process)
 
 
