@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from thorax.files import write_whole
+from thorax.text import counted
 from thorax.tracking.metric_log import number
 
 
@@ -84,27 +87,52 @@ class Leaderboard:
         return head, rows
 
     def print(self) -> None:
-        """The table, then the command that trains the best once more."""
-        from rich.console import Console
-        from rich.table import Table
+        """The table, then the best job and the command that trains it once more.
 
-        head, rows = self.rows()
+        On a narrow terminal columns are left out that the CSV has (began, minutes, status), and where that is not
+        enough each job has lines of its own; no word is broken.
+        """
+        from rich.console import Console
+
         done = sum(trial.status in ("Completed", "Stopped") for trial in self.trials)
-        table = Table(title=f"{self.name}: {len(self.trials)} jobs, {done} done", title_justify="left")
-        for column in head:
-            table.add_column(
-                column, justify="left" if column in ("job", "status", "began") else "right", overflow="fold"
-            )
-        for row in rows:
-            table.add_row(*row)
         console = Console(markup=False, highlight=False)
         if not console.is_terminal:  # a pipe or a file: as wide as the table needs
             console = Console(markup=False, highlight=False, width=240)
-        console.print(table)
+        console.print(f"{self.name}: {counted(len(self.trials), 'job')}, {done} done", soft_wrap=True)
+        for left_out in ((), ("began",), ("began", "minutes"), ("began", "minutes", "status")):
+            table = self._table(left_out)
+            if console.measure(table).maximum <= console.width:
+                console.print(table)
+                break
+        else:
+            self._print_blocks(console)
         if self.best:
             print(f"best: {self.best.name}, {self.objective} {number(self.best.value or 0.0)}")
             if self.command or self.record:
                 print(f"to train it again: {self.best_command()}")
+
+    def _table(self, left_out: Sequence[str]) -> Any:
+        from rich.table import Table
+
+        head, rows = self.rows()
+        shown = [k for k, name in enumerate(head) if name not in left_out]
+        table = Table()
+        for k in shown:
+            left = head[k] in ("job", "status", "began")
+            table.add_column(head[k], justify="left" if left else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(row[k] for k in shown))
+        return table
+
+    def _print_blocks(self, console: Any) -> None:
+        """A block for each job: rank, name and value, then its parameters, as many to a line as fit."""
+        head, rows = self.rows()
+        for row in rows:
+            values = dict(zip(head, row, strict=True))
+            console.print(f"{values['rank']}. {values['job']}  {values[self.objective] or values['status']}")
+            tried = [f"{name}={values[name]}" for name in self.parameters]
+            for line in textwrap.wrap("  ".join(tried), max(20, console.width - 3), break_long_words=False):
+                console.print(f"   {line}")
 
     def best_command(self) -> str:
         """The command line that trains the best once more: by its own record, or the recipe with its values.

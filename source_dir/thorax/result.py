@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from thorax.config import TrainingConfig
+from thorax.console import columns as columns_of_terminal
 from thorax.data.out_of_distribution import typical_images
 from thorax.data.parts import Parts
 from thorax.data.samples import SampleSet
@@ -230,7 +231,7 @@ def save_result(
 
 def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str]:
     """The log's end: the table of scores, where the files are, and the metrics that SageMaker and a tuner read."""
-    lines = [formatting.table(scores.by_part, parts.space), f"bundle: {result.bundle}", f"report: {result.report}"]
+    lines = [formatting.table(scores.by_part, parts.space, columns_of_terminal()), f"bundle: {result.bundle}", f"report: {result.report}"]
     if "test" in scores.by_part:
         macro = scores.by_part["test"]["macro"]
         values = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -228,7 +229,8 @@ def _environment(job: JobDirectory) -> dict[str, str]:
         "PIP_QUIET": "1",  # the toolkit installs requirements.txt; here they are met already
     }
     if sys.stdout.isatty():
-        clean = {HOW: f"file:{job.progress}", **clean}  # the launcher draws the bar, but where the user says otherwise
+        wide = {"COLUMNS": str(shutil.get_terminal_size().columns)}  # so that tables fit
+        clean = wide | {HOW: f"file:{job.progress}"} | clean  # the launcher draws the bar; the user may say otherwise
     return {**clean, **own}
 
 

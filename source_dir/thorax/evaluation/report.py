@@ -24,6 +24,11 @@ from thorax.evaluation.mistakes import Mistake
 from thorax.evaluation.plots import Curves
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
+from thorax.text import counted
+
+
+#: Parts of a data set; any other name is what a person called the images.
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -163,11 +168,12 @@ class Report:
         )
         for name in ("number", "span", "cell", "percent", "difference", "shown", "rows_of"):
             environment.filters[name] = getattr(formatting, name)
-        environment.filters["picture"] = _picture
+        environment.filters["picture"], environment.filters["counted"] = _picture, counted
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
         shown = {name: METRICS[name] for name in METRICS if METRICS[name].in_report}
         return environment.get_template("report.html.jinja").render(
             report=self,
+            where=f"the {self.headline} set" if self.headline in PARTS else f"“{self.headline}”",
             labels=self.labels,
             scores=scores,
             result=scores[self.headline],

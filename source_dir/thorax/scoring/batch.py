@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from thorax.console import columns as terminal_columns
 from thorax.data.patients import patient_of
 from thorax.errors import ThoraxError
 from thorax.evaluation import formatting
@@ -163,7 +164,7 @@ def _write(images: Predictions, space: LabelSpace, thresholds: np.ndarray, out: 
     print(f"{out}: {len(images.ids)} images")
     if not np.isnan(images.targets).all():
         scores = score(images.targets, images.probabilities, space, thresholds, images.patients)
-        print(f"\n{formatting.table({'images': scores}, space)}")
+        print(f"\n{formatting.table({'images': scores}, space, terminal_columns())}")
 
 
 def _list_unreadable(reasons: dict[str, str], out: Path) -> None:

@@ -71,13 +71,13 @@ class Evaluation:
         """The difference in AUC to the other bundle; see `thorax.evaluation.comparison.compare`."""
         return self.report.comparison
 
-    def table(self) -> str:
-        """Scores, comparison and subgroups as plain text."""
-        blocks = [formatting.table(self.report.scores, self.report.labels)]
+    def table(self, width: int | None = None) -> str:
+        """Scores, comparison and subgroups as plain text; `width` as for `formatting.table`."""
+        blocks = [formatting.table(self.report.scores, self.report.labels, width)]
         if self.comparison:
             first, second = self.report.compared
             table = formatting.comparison_table(self.comparison)
-            blocks.append(f"{second} against {first}, difference in AUC:\n{table}")
+            blocks.append(f"A is {first}\nB is {second}\n{table}")
         if any(row["training"] is not None for row in self.report.shifts):
             blocks.append(formatting.shift_table(self.report.shifts))
         if self.subgroups:
