@@ -231,7 +231,11 @@ def save_result(
 
 def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str]:
     """The log's end: the table of scores, where the files are, and the metrics that SageMaker and a tuner read."""
-    lines = [formatting.table(scores.by_part, parts.space, columns_of_terminal()), f"bundle: {result.bundle}", f"report: {result.report}"]
+    lines = [
+        formatting.table(scores.by_part, parts.space, columns_of_terminal()),
+        f"bundle: {result.bundle}",
+        f"report: {result.report}",
+    ]
     if "test" in scores.by_part:
         macro = scores.by_part["test"]["macro"]
         values = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy")}

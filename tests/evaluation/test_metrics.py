@@ -251,7 +251,9 @@ def test_the_decisions_of_exclusive_classes_are_those_of_argmax():
         entry = got["labels"][name]
         assert entry["f1"]["value"] == pytest.approx(sk.f1_score(named == k, decided == k))
         # a class's own row is that class against the rest
-        assert entry["balanced_accuracy"]["value"] == pytest.approx(sk.balanced_accuracy_score(named == k, decided == k))
+        assert entry["balanced_accuracy"]["value"] == pytest.approx(
+            sk.balanced_accuracy_score(named == k, decided == k)
+        )
         assert entry["threshold"] is None
     assert got["matrix"] == sk.confusion_matrix(named, decided).tolist()
 

@@ -130,7 +130,7 @@ def test_the_page_stands_alone_and_runs_nothing(full):
 def test_a_report_with_everything_says_everything(full):
     page = (full / "report.html").read_text(encoding="utf-8")
     text = Page(page).text
-    assert "one, and the other, the <other>" in text and "sex: F" in text and "sex: M" in text
+    assert "A is one, B is the <other>" in text and "sex: F" in text and "sex: M" in text
     assert f"called no x , is {HOSTILE}" in text and "a/b.png" in text and "0.010" in text
     assert "overfit , step 40: the loss on validation <rises>" in text
     assert "Train Test images 1,200 50 Mass 7 3" in text
@@ -268,8 +268,8 @@ def test_the_confusion_of_classes(tmp_path):
 def test_comparison_and_subgroups_in_a_log():
     entry = {"first": 0.9, "second": 0.88, "difference": -0.02, "low": -0.031, "high": 0.0009, "p": 0.0499}
     assert comparison_table({"macro": entry, "labels": {"PNEUMONIA": entry}}).splitlines() == [
-        "label        AUC  AUC of the other  difference               p",
-        "PNEUMONIA  0.900             0.880  -0.020 [-0.031, +0.001]  0.050",
+        "label      AUC of A  AUC of B  B minus A                p",
+        "PNEUMONIA     0.900     0.880  -0.020 [-0.031, +0.001]  0.050",
     ]
     assert len(comparison_table({"macro": entry, "labels": {"A": entry, "B": dict.fromkeys(entry)}}).splitlines()) == 4
     assert difference(dict.fromkeys(entry)) == "-" and difference({**entry, "low": None}) == "-0.020"

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-import thorax
 from conftest import TINY, write_images
+from thorax.config import TrainingConfig
+from thorax.job import Job
+from thorax.run import run_job
 from thorax.scoring import EvaluationOptions, run_evaluation
+from thorax.training.stopping import signals_restored
 from thorax_launch import steps
 from thorax_launch.cli import batch, evaluate
 
@@ -23,7 +26,7 @@ CLASSES = {"binary": ("NORMAL", "PNEUMONIA"), "multiclass": ("bacterial", "norma
 
 def printed(text: str, part: str) -> dict[str, str]:
     """The overall numbers that a printed table has of a part."""
-    block = re.search(rf"^{part}: .*?(?=\n\n|\Z)", text, re.MULTILINE | re.DOTALL)[0].splitlines()
+    block = re.search(rf"^{part}: [^\n]*accuracy .*?(?=\n\n|\Z)", text, re.MULTILINE | re.DOTALL)[0].splitlines()
     found = dict(re.findall(r"(balanced accuracy|(?<!balanced )accuracy) (\d\.\d{3} \[[^]]*\])", block[0]))
     last = next(line for line in reversed(block) if re.search(r"\d\.\d{3} \[", line))
     return found | {"auc": re.search(r"\d\.\d{3} \[[^]]*\]", last)[0]}
@@ -45,11 +48,20 @@ def trained(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     for part, count, seed in (("train", 20, 1), ("test", 9, 2)):
         write_images(root / "images" / part, count, seed, CLASSES[request.param])
-    settings = {**TINY, "epochs": 3, "learning_rate": 0.0003, "bootstrap_samples": 1000}
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        result = thorax.train(settings, train=root / "images/train", test=root / "images/test", output=root / "job")
+        mislabel(root / "images" / part, CLASSES[request.param], every=4)
+    config = TrainingConfig.of({**TINY, "epochs": 3, "learning_rate": 0.001, "bootstrap_samples": 1000})
+    job = Job.below(root / "job", {part: root / "images" / part for part in ("train", "test")})
+    with contextlib.redirect_stdout(io.StringIO()) as out, signals_restored():
+        result = run_job(job, config, readable=False)
     assert result.metrics["labels"]["task"] == request.param
     return request.param, root / "images", result, out.getvalue()
+
+
+def mislabel(folder, classes, every) -> None:
+    """Moves every so manieth image to the next class: scores are not perfect then."""
+    for name, other in zip(classes, (*classes[1:], classes[0]), strict=True):
+        for image in sorted((folder / name).glob("[12]" + name + "*"))[::every]:
+            image.rename(folder / other / image.name)
 
 
 def predictions(result) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,7 +87,7 @@ def test_the_scores_are_those_of_scikit_learn(trained):
 
 
 def test_every_door_shows_the_same_digits(trained, tmp_path, capsys):
-    task, images, result, log = trained
+    _, images, result, log = trained
     bundle, want = result.bundle, shown(result.metrics["test"])
 
     assert printed(log, "test") == want
@@ -96,7 +108,7 @@ def test_every_door_shows_the_same_digits(trained, tmp_path, capsys):
     assert shown(run_evaluation(bundle, None, table).scores["test"]) == want
 
     out = tmp_path / "batch.csv"
-    words = [str(bundle), "--data", str(images / "test"), "--out", str(out), "--precision", "float32"]
+    words = ["--local", str(bundle), "--data", str(images / "test"), "--out", str(out), "--precision", "float32"]
     assert batch.main([*words, "--workers", "0"]) == 0
     assert printed(capsys.readouterr().out, "images") == want
     again = run_evaluation(bundle, images / "test", EvaluationOptions(predictions=out))
@@ -120,12 +132,12 @@ def test_an_epoch_line_has_the_digits_of_the_table_or_says_its_cut(trained):
             assert float(values["f1"]) == pytest.approx(validation["macro"]["f1"]["value"], abs=1e-6)
             assert "0.5)" not in text
         else:
-            assert text.endswith("(f1, accuracy, balanced_accuracy at 0.5)")
+            assert "f1, accuracy, balanced_accuracy at 0.5)" in text
 
 
 def test_what_a_lower_precision_moves_is_said_with_its_size(trained, tmp_path, capsys):
     _, images, result, _ = trained
-    words = [str(result.bundle), "--data", str(images / "test"), "--out", str(tmp_path / "batch.csv")]
+    words = ["--local", str(result.bundle), "--data", str(images / "test"), "--out", str(tmp_path / "batch.csv")]
     assert batch.main([*words, "--precision", "bfloat16", "--workers", "0"]) == 0
     (note,) = re.findall(r"^note: torch bfloat16 moves .*$", capsys.readouterr().out, re.MULTILINE)
     assert re.fullmatch(

@@ -1,4 +1,4 @@
-"""Progress of long work: whole lines, JSON lines, a file for a launcher, and how the log's lines are shown to people."""
+"""Progress of long work: whole lines, JSON lines, a file for a launcher; and the log as it is shown to people."""
 
 from __future__ import annotations
 

@@ -42,9 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 def script(document: str | None) -> argparse.ArgumentParser:
     """The parser of a command whose help is its module's docstring."""
-    return _Parser(
-        description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    return _Parser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
 
 def positive(flag: str, value: int | None) -> int | None:
@@ -143,7 +141,9 @@ def add_channels(p: argparse.ArgumentParser) -> None:
     g.add_argument("--test", metavar="PATH", help="images to score the best epoch on")
     g.add_argument("--weights", metavar="PATH", help="weights to start from, a torchvision state_dict")
     g.add_argument(
-        "--model", metavar="PATH", help="an earlier job, its bundle or model.tar.gz to go on from (incremental training)"
+        "--model",
+        metavar="PATH",
+        help="an earlier job, its bundle or model.tar.gz to go on from (incremental training)",
     )
     g.add_argument(
         "--channel",
@@ -205,7 +205,7 @@ def add_local(
 
 
 def job_in(runs: Path, name: str) -> tuple[Path, str]:
-    """(the folder of all local jobs, the job's or search's name) of what a person writes: NAME, or the path RUNS/NAME."""
+    """(the folder of all local jobs, the job's or search's name) of what a person writes: NAME or RUNS/NAME."""
     place = Path(name)
     return (place.parent, place.name) if len(place.parts) > 1 else (runs, name)
 

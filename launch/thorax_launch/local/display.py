@@ -47,6 +47,8 @@ class Lines:
 
     def read(self, line: str) -> str | None:
         """The line as it is shown; None where it is not."""
+        if line.startswith(f"warning: {self.log} "):  # the launcher's own
+            return line
         if self.held or line.startswith(_ERROR):
             self.held.append(line)
             return None

@@ -104,7 +104,9 @@ class JobDirectory:
 
     def keep(self) -> Callable[[], None]:
         """Remembers what `lay_out` changes; calling the result puts it back."""
-        texts = {path: path.read_bytes() for path in self.config.glob("*.json")}
+        success = self.failure.with_name("success")
+        files = [*self.config.glob("*.json"), *([success] if success.is_file() else [])]
+        texts = {path: path.read_bytes() for path in files}
         data = self.base / "input" / "data"
         links = {path: path.readlink() for path in sorted(data.rglob("*")) if path.is_symlink()}
 

@@ -69,7 +69,9 @@ class LocalJob:
             return "InProgress"
         if self._toolkit.stopped:
             return "Stopped"
-        if self._refused is not None or self.directory.failure.exists():  # the toolkit takes some failures of gloo for a success
+        if (
+            self._refused is not None or self.directory.failure.exists()
+        ):  # the toolkit takes some failures of gloo for a success
             return "Failed"
         code = self._toolkit.wait()
         if code == 0:  # without a new bundle the script stopped at a checkpoint

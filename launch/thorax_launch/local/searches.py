@@ -12,9 +12,9 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 

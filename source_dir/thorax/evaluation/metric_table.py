@@ -116,19 +116,10 @@ def _calibration_error(entries: Entries) -> Array:
 
 for _name, _metric in {
     "auc": Metric(
-        "AUC",
-        "ranking",
-        lambda entries: entries.ranking.point[0],
-        lambda r: r.areas[0],
-        table_order=0,
-        by_group=True,
+        "AUC", "ranking", lambda entries: entries.ranking.point[0], lambda r: r.areas[0], table_order=0, by_group=True
     ),
     "average_precision": Metric(
-        "Average precision",
-        "ranking",
-        lambda entries: entries.ranking.point[1],
-        lambda r: r.areas[1],
-        table_order=None,
+        "Average precision", "ranking", lambda entries: entries.ranking.point[1], lambda r: r.areas[1], table_order=None
     ),
     "sensitivity": decision("Sensitivity", sensitivity, table_order=2, by_group=True),
     "specificity": decision("Specificity", specificity, table_order=3, by_group=True),

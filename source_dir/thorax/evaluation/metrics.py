@@ -152,9 +152,7 @@ def _checked(targets: Array, probabilities: Array, task: Task) -> tuple[Array, A
 
 def _columns(targets: Array, probabilities: Array, decisions: Array, owner: Array) -> list[Entries]:
     """The known entries of each label."""
-    return [
-        Entries.known(targets[:, i], probabilities[:, i], decisions[:, i], owner) for i in range(targets.shape[1])
-    ]
+    return [Entries.known(targets[:, i], probabilities[:, i], decisions[:, i], owner) for i in range(targets.shape[1])]
 
 
 def _answers(targets: Array, probabilities: Array, decisions: Array, task: Task) -> Array:

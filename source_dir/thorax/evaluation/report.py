@@ -26,7 +26,6 @@ from thorax.files import write_whole
 from thorax.labels import LabelSpace
 from thorax.text import counted
 
-
 #: Parts of a data set; any other name is what a person called the images.
 PARTS = ("train", "validation", "test")
 

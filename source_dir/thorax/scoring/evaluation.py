@@ -216,7 +216,7 @@ def _check(data: Path | None, options: EvaluationOptions) -> None:
 
 
 def _scored(bundle: Bundle, images: LabelledImages) -> Predictions:
-    """The network's probabilities of all images, in float32 whatever serves the bundle: scores of two machines agree."""
+    """The network's probabilities of all images, in float32 whatever serves the bundle, so that machines agree."""
     classifier = exact(bundle)
     rows = []
     with Progress("scoring", len(images.ids)) as progress:

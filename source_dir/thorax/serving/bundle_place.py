@@ -32,5 +32,7 @@ def bundle_place(given: str | Path, runs: str | Path = "runs") -> Path:
                 f" (`thorax leaderboard {place.name} --local` shows which is the best)"
             )
         if (place / "input" / "config").is_dir() and (place / "checkpoints").is_dir():
-            raise ThoraxError(f"job {place} has no bundle: it did not come to its end; the command that began it goes on")
+            raise ThoraxError(
+                f"job {place} has no bundle: it did not come to its end; the command that began it goes on"
+            )
     return path

@@ -63,7 +63,9 @@ def line(head: str, values: Mapping[str, float]) -> str:
     return f"{head}: {'; '.join(texts)}"
 
 
-def epoch_line(head: str, row: Mapping[str, float], *, exclusive: bool, seconds: float = 0.0, best: bool = False) -> str:
+def epoch_line(
+    head: str, row: Mapping[str, float], *, exclusive: bool, seconds: float = 0.0, best: bool = False
+) -> str:
     """The line of an epoch's row of the history; at its end stand its seconds, which of its metrics are those of
     decisions at 0.5, and a star where it is the best so far.
 

@@ -39,6 +39,7 @@ class State:
         best: the best result so far, as text.
         after: units of the work that follows this one.
         note: anything else.
+        counts: whether a bar names the numbers; an epoch's has more to say.
     """
 
     title: str
@@ -50,6 +51,7 @@ class State:
     best: str = ""
     after: int = 0
     note: str = ""
+    counts: bool = True
 
     @property
     def facts(self) -> list[str]:
@@ -77,6 +79,7 @@ class State:
     def json(self) -> str:
         """One line of JSON: {"progress": title, "done", "total", "unit", "rate", "loss", "best", "seconds_left"}."""
         values = asdict(self)
+        del values["counts"], values["note"]
         values = {"progress": values.pop("title"), **values, "seconds_left": self.seconds_left(0)}
         values["seconds_left_in_all"] = self.seconds_left(self.after)
         return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()})
@@ -95,8 +98,8 @@ class Bar:
 
         if self._bar is None or (state.title, state.total) != (self._title, self._bar.total or 0):
             self.clear()
-            counts = "" if state.loss is not None or state.after else " {n_fmt}/{total_fmt}"
-            shape = f"{{desc}} {{percentage:3.0f}}%|{{bar:8}}|{counts}{{postfix}}" if state.total else "{desc}{postfix}"
+            done = "{n_fmt}/{total_fmt}" if state.counts else "{percentage:.0f}%"
+            shape = f"{{desc}} |{{bar:8}}| {done}{{postfix}}" if state.total else "{desc}{postfix}"
             self._title = state.title
             self._bar = tqdm(
                 total=state.total or None, desc=state.title, leave=False, dynamic_ncols=True, bar_format=shape
@@ -207,6 +210,7 @@ class Progress:
         every: seconds between lines where there is no terminal.
         best: the best result so far, as text.
         after: units of the work that follows, for the time that is left in all.
+        counts: see State.
     """
 
     title: str
@@ -217,6 +221,7 @@ class Progress:
     every: float = 30.0
     best: str = ""
     after: int = 0
+    counts: bool = True
 
     def __post_init__(self) -> None:
         self.done = self.start
@@ -265,7 +270,8 @@ class Progress:
         since, before = self._seen[0]
         rate = (self.done - before) / (now - since) if self.done > before and now > since else None
         done = min(self.done, self.total) if self.total else self.done
-        self._sink.show(State(self.title, done, self.total, self.unit, rate, self.loss, self.best, self.after))
+        texts = {"best": self.best, "counts": self.counts}
+        self._sink.show(State(self.title, done, self.total, self.unit, rate, self.loss, after=self.after, **texts))
 
 
 @contextmanager

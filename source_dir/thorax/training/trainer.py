@@ -214,6 +214,7 @@ class Trainer:
             every=c.log_seconds,
             best=s.described_best(c),
             after=(c.epochs - s.epoch - 1) * epoch_images,
+            counts=False,
         )
         losses = LossLog(s, self.hardware, self.observer)
         self.meter, self.last_save = EpochMeter(time.monotonic()), time.monotonic()

@@ -189,7 +189,9 @@ class PoorInitialisation(HealthRule):
                 f" ({self.baseline:.3f}); check weights and preprocessing"
             )
         if zero := [name for name in self.sizes if r.weights.get(name) == 0.0]:
-            return f"{zero[0]} is all zeros at the start, so what lies before it learns nothing; start from other weights"
+            return (
+                f"{zero[0]} is all zeros at the start, so what lies before it learns nothing; start from other weights"
+            )
         rms = {
             name: r.gradients[name] / math.sqrt(size)
             for name, size in self.sizes.items()
