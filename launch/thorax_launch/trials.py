@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from typing import Any
 from thorax.files import write_whole
 from thorax.text import counted
 from thorax.tracking.metric_log import number
+
+#: Values that range over this factor are drawn and weighed by their logarithm.
+FAR = 50
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Leaderboard:
         trials: the jobs.
         command: words that train the recipe, without the best values; empty where not known.
         record: words that train a job's own record once more, without its name; take the place of `command`.
+        bundles: the folder that holds the jobs' folders; empty where they are not on this machine.
     """
 
     name: str
@@ -57,6 +62,26 @@ class Leaderboard:
     trials: tuple[Trial, ...]
     command: tuple[str, ...] = ()
     record: tuple[str, ...] = ()
+    bundles: str = ""
+
+    def importance(self) -> dict[str, float]:
+        """Hyperparameter -> how much of the objective's variance over the jobs it explains, the most important first;
+        they sum to 1. Empty below 8 jobs with a value, where it would be chance.
+
+        That of a random forest over the jobs (Breiman, "Random forests", 2001: mean decrease in impurity), on the
+        logarithm of parameters that range over a factor of 50 and more.
+        """
+        valued = [trial for trial in self.trials if trial.value is not None]
+        names = [name for name in self.parameters if len({t.parameters.get(name) for t in valued}) > 1]
+        if len(valued) < 8 or not names or len({t.value for t in valued}) < 2:
+            return {}
+        from sklearn.ensemble import RandomForestRegressor
+
+        columns = [_column([trial.parameters.get(name, "") for trial in valued]) for name in names]
+        forest = RandomForestRegressor(200, random_state=0, min_samples_leaf=2)
+        forest.fit(list(zip(*columns, strict=True)), [trial.value for trial in valued])
+        found = sorted(zip(names, forest.feature_importances_.tolist(), strict=True), key=lambda pair: -pair[1])
+        return dict(found)
 
     @property
     def ranked(self) -> list[Trial]:
@@ -108,6 +133,10 @@ class Leaderboard:
             self._print_blocks(console)
         if self.best:
             print(f"best: {self.best.name}, {self.objective} {number(self.best.value or 0.0)}")
+            if self.bundles:
+                print(f"its bundle: {self.bundles}/{self.best.name}/model")
+            if found := self.importance():
+                print("importance: " + ", ".join(f"{name} {share:.0%}" for name, share in found.items()))
             if self.command or self.record:
                 print(f"to train it again: {self.best_command()}")
 
@@ -158,6 +187,7 @@ class Leaderboard:
     def write_plot(self, file: Path) -> None:
         """The objective job after job, and against each hyperparameter, as a PNG; nothing where no job has a value."""
         from matplotlib.figure import Figure  # not pyplot, which would change a notebook's backend
+        from matplotlib.ticker import MaxNLocator
 
         valued = [(i, trial, trial.value) for i, trial in enumerate(self.trials, 1) if trial.value is not None]
         if not valued:
@@ -170,12 +200,13 @@ class Leaderboard:
         axes[0, 0].plot([i for i, _, _ in valued], values, "o", label="job")
         axes[0, 0].step([i for i, _, _ in valued], so_far, where="post", label="best so far")
         axes[0, 0].set(xlabel="job, in the order in which they began", ylabel=self.objective)
+        axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes[0, 0].legend()
         for axis, name in zip(axes[0, 1:], names, strict=True):
             texts = [trial.parameters.get(name, "") for _, trial, _ in valued]
             numbers = _numbers(texts)
             axis.plot(numbers or texts, values, "o")
-            if numbers and min(numbers) > 0 and max(numbers) / min(numbers) >= 50:
+            if numbers and min(numbers) > 0 and max(numbers) / min(numbers) >= FAR:
                 axis.set_xscale("log")
             elif numbers and len(set(numbers)) <= 6:
                 axis.set_xticks(sorted(set(numbers)))
@@ -184,6 +215,15 @@ class Leaderboard:
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=110)
         write_whole(picture.getvalue(), file, "plot")
+
+
+def _column(texts: list[str]) -> list[float]:
+    """Numbers (their logarithms where they range far), or the places of texts in their sorted list."""
+    numbers = _numbers(texts)
+    if not numbers:
+        return [float(sorted(set(texts)).index(text)) for text in texts]
+    far = min(numbers) > 0 and max(numbers) / min(numbers) >= FAR
+    return [math.log(value) for value in numbers] if far else numbers
 
 
 def _numbers(texts: list[str]) -> list[float]:

@@ -17,6 +17,8 @@ COMMANDS = {
     "train": "train a recipe, here or on SageMaker",
     "tune": "search hyperparameters, here or on SageMaker",
     "leaderboard": "the jobs of a search, best first",
+    "runs": "all runs on this machine: when, how good, how long",
+    "open": "the report of a run on this machine, in the browser",
     "cost": "the price of a recipe's search, training and endpoint, before any of it",
     "status": "what runs on SageMaker, since when, and what it cost so far",
     "follow": "the log and the end of what runs on SageMaker",
@@ -62,7 +64,7 @@ def run(name: str, arguments: list[str] | None = None) -> int:
     Returns:
         Its exit code.
     """
-    module = importlib.import_module(f"thorax_launch.cli.{name}")
+    module = importlib.import_module(f"thorax_launch.cli.{name.replace('-', '_')}")
     module.__doc__ = examples(module.__doc__ or "")
     try:
         return int(module.main(arguments))

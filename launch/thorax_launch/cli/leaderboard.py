@@ -46,7 +46,8 @@ def local(args: argparse.Namespace) -> int:
     check_files(args)
     flags.check_local(args)
     args.runs, args.name = flags.job_in(args.runs, args.name)
-    board = study_leaderboard(load(args.runs.absolute() / args.name, args.name))
+    folder = args.runs.absolute() / args.name
+    board = study_leaderboard(load(folder, args.name), folder)
     show(board, args)
     if args.deploy_best is None:
         return 0

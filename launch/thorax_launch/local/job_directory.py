@@ -88,6 +88,11 @@ class JobDirectory:
         return self.base / "output" / ".progress.json"
 
     @property
+    def recipe(self) -> Path:
+        """The recipe's name."""
+        return self.base / "input" / "recipe"
+
+    @property
     def finished(self) -> bool:
         """Whether a run came to its end here."""
         return (self.bundle / "bundle.json").is_file() and (self.data / "metrics.json").is_file()

@@ -205,6 +205,7 @@ def train(
         check_same(directory, merged)
         put_back = directory.keep() if directory.finished else None
     directory.lay_out(merged, folders, source_dir=paths.source_dir(), program=PROGRAM, processes=processes)
+    directory.recipe.write_text(f"{recipe.name}\n", encoding="utf-8")
     toolkit = Toolkit(directory, PROGRAM)
     toolkit.start()
     return LocalJob(directory, toolkit, resumed=resumed, recipe=recipe.hyperparameters, put_back=put_back)

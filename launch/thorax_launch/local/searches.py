@@ -136,7 +136,7 @@ class LocalSearch:
 
     def leaderboard(self) -> Leaderboard:
         """The jobs so far; `.ranked` has the best first, `.print()` shows them."""
-        return study_leaderboard(self._study)
+        return study_leaderboard(self._study, self.folder)
 
     @property
     def best(self) -> Trial | None:

@@ -57,7 +57,9 @@ def _narrow(result: Mapping[str, Any], labels: LabelSpace) -> list[str]:
     entries: list[tuple[str, Any, Row | None]] = [
         (name, result["labels"][name], "label" if several else None) for name in labels.outputs
     ]
-    for name, entry, row in [*entries, *([("macro", result["macro"], "macro")] if several else [])]:
+    if several:
+        entries.append(("macro", result["macro"], "macro"))
+    for name, entry, row in entries:
         found = [cell.partition(" [") for cell in cells(entry, metrics, row)]
         below = f"  {entry['positives']:,}/{entry['n']:,}" if "n" in entry else ""
         if entry.get("threshold") is not None:

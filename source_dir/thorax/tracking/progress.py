@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, Self, TypeVar
 
 from thorax.job import environment
@@ -270,8 +270,8 @@ class Progress:
         since, before = self._seen[0]
         rate = (self.done - before) / (now - since) if self.done > before and now > since else None
         done = min(self.done, self.total) if self.total else self.done
-        texts = {"best": self.best, "counts": self.counts}
-        self._sink.show(State(self.title, done, self.total, self.unit, rate, self.loss, after=self.after, **texts))
+        state = State(self.title, done, self.total, self.unit, rate, self.loss, self.best, self.after)
+        self._sink.show(replace(state, counts=self.counts))
 
 
 @contextmanager
