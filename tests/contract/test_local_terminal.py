@@ -114,7 +114,7 @@ def test_the_configuration_says_what_is_not_the_recipes(place: Path) -> None:
         env={**os.environ, "THORAX_PROGRESS": "json"},
     )
     head, row = (line for line in done.stdout.splitlines() if line.startswith(("configuration:", "  epochs")))
-    assert head.startswith("configuration: ") and "differ from the recipe or defaults" in head
+    assert head == "configuration: unlike recipe or defaults (all 2: runs/table/output/train.log)"
     assert re.fullmatch(r"  epochs +2 +recipe \d+, default 30", row)
     progress = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"progress"')]
     assert progress and {row["progress"] for row in progress} == {"epoch 1/2", "epoch 2/2"}

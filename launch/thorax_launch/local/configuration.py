@@ -36,9 +36,8 @@ def readable(line: str, log: Path, recipe: Mapping[str, str] | None = None) -> s
             rows.append((name, _text(value), f"{origin}default {_text(defaults.get(name))}"))
     widths = [max((len(row[k]) for row in rows), default=0) for k in (0, 1)]
     table = [f"  {name:{widths[0]}}  {value:{widths[1]}}  {other}" for name, value, other in rows]
-    what = "recipe or defaults" if recipe else "defaults"
-    verb = "differs" if len(rows) == 1 else "differ"
-    head = f"configuration: {len(rows)} of {len(resolved)} values {verb} from the {what}; all are in {relative(log)}"
+    what = "recipe or defaults" if recipe else "the defaults"
+    head = f"configuration: unlike {what} (all {len(resolved)}: {relative(log)})"
     return "\n".join([head, *table])
 
 

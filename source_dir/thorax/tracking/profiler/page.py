@@ -20,13 +20,13 @@ body { margin: 0 auto; max-width: 60rem; padding: 2rem 1rem; background: var(--g
 h1 { font-size: 1.6rem; margin: 0 0 .4rem }
 h2 { font-size: 1.15rem; margin: 2rem 0 .6rem }
 p { margin: 0 0 .7rem; overflow-wrap: anywhere }
-.stage { display: grid; grid-template-columns: 7rem 1fr 8rem; gap: .2rem .8rem; align-items: center; margin: .35rem 0 }
+.stage { display: grid; grid-template-columns: 7rem 1fr 9rem; gap: .2rem .8rem; align-items: center; margin: .35rem 0 }
 .stage b { font-weight: 600 }
 .stage small { grid-column: 2 / -1; color: var(--soft); margin-top: -.2rem }
 .bar { height: 1.1rem; background: var(--wash); border-radius: 3px }
 .bar i { display: block; height: 100%; min-width: 1px; border-radius: 3px; background: var(--bar) }
 .most .bar i { background: var(--most) }
-.number { text-align: right; font-variant-numeric: tabular-nums }
+.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 .soft { color: var(--soft) }
 pre { overflow-x: auto; padding: .8rem; background: var(--wash); border-radius: 6px; font-size: 12px }
 @media (max-width: 600px) { .stage { grid-template-columns: 5.4rem 1fr 6.6rem } }

@@ -14,6 +14,7 @@ import torch
 
 from thorax.config import TrainingConfig
 from thorax.files import write_whole
+from thorax.job import set_if_missing
 from thorax.tracking.observers import Observer
 from thorax.tracking.profiler.page import profile_page
 from thorax.tracking.profiler.summary import Timing, summary_page
@@ -94,6 +95,7 @@ class Profiler(Observer):
         self.tracing = self.profile is not None and self.done >= self.trace_at
 
     def _start_trace(self) -> None:
+        set_if_missing("KINETO_LOG_LEVEL", "99")  # without a GPU its tracer says so as an error
         profiler = torch.profiler
         activities = [profiler.ProfilerActivity.CPU]
         if self.device.type == "cuda":
