@@ -126,7 +126,7 @@ class Leaderboard:
         console.print(f"{self.name}: {counted(len(self.trials), 'job')}, {done} done", soft_wrap=True)
         for left_out in ((), ("began",), ("began", "minutes"), ("began", "minutes", "status")):
             table = self._table(left_out)
-            if console.measure(table).maximum <= console.width:
+            if wide(console, table) <= console.width:
                 console.print(table)
                 break
         else:
@@ -215,6 +215,11 @@ class Leaderboard:
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=110)
         write_whole(picture.getvalue(), file, "plot")
+
+
+def wide(console: Any, table: Any) -> int:
+    """Columns that a rich table takes where nothing is cut."""
+    return int(console.measure(table, options=console.options.update(max_width=10_000)).maximum)
 
 
 def _column(texts: list[str]) -> list[float]:

@@ -34,6 +34,9 @@ from thorax.tracking.metric_log import METRICS, epoch_line, line, objective_key
 from thorax.training.probe import Compute
 from thorax.training.trainer import Trainer
 
+#: A picture of training images as the network sees them, in the run's output.
+BATCH = "batch.png"
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -177,9 +180,14 @@ def write_report(config: TrainingConfig, parts: Parts, scores: Scores, facts: Fa
             },
             "Configuration": {k: json.dumps(v) if not isinstance(v, str) else v for k, v in config.to_dict().items()},
         },
+        batch=_read(folder / BATCH),
         mistakes=mistakes.distinct([(predicted.ids[m.image], m) for m in drawn]),
         findings=observer.findings() if observer else (),
     ).write(folder)
+
+
+def _read(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
 
 
 def _row(row: Mapping[str, float]) -> dict[str, Any]:

@@ -24,8 +24,10 @@ from thorax.data.images import Preprocessing
 from thorax.data.loading import mean_std, reading
 from thorax.data.parts import Parts, preprocessing, read_parts
 from thorax.errors import ThoraxError
+from thorax.evaluation.batch_picture import batch_picture
+from thorax.files import write_whole
 from thorax.job import Job
-from thorax.result import Facts, Outputs, TrainingResult, last_lines, precision_note, save_result, score
+from thorax.result import BATCH, Facts, Outputs, TrainingResult, last_lines, precision_note, save_result, score
 from thorax.run_setup import RunContext, prepare
 from thorax.serving.bundle import Bundle
 from thorax.tracking.factory import build_observer
@@ -40,6 +42,9 @@ from thorax.training.losses import class_weights
 from thorax.training.probe import Compute
 from thorax.training.stopping import signals_restored
 from thorax.training.trainer import Trainer
+
+#: Training images in the picture of a batch.
+SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ def _run(
     run = settle(run, data, net)
     with observed(run) as observation:
         trainer = trainer_of(run, data, net, observation.observer)
+        show_batch(run, trainer)
         if not fit(run, trainer):
             observation.outcome = "stopped"
             return TrainingResult.of(job, stop_reason=run.stop.reason)
@@ -250,6 +256,26 @@ def trainer_of(run: RunContext, data: LoadedData, net: nn.Module, observer: Obse
         Checkpoints(run.job.checkpoint_dir, identity, run.say),
         Monitoring(run.stop, observer, run.say),
     )
+
+
+def show_batch(run: RunContext, trainer: Trainer) -> None:
+    """Writes batch.png: some training images as the network sees them, augmented, with their labels; so that a mistake
+    in either is seen before hours are spent. An image that cannot be read is left to the training."""
+    if not run.job.process.is_main:
+        return
+    device = run.hardware.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        batch = trainer.reader.first(SHOWN)
+        if batch.problem or not len(batch.images):
+            return
+        x = trainer.prepare(batch.images.to(device), batch.draws.to(device))[:, 0].float().cpu().numpy()
+    space, targets = trainer.train_images.space, trainer.train_images.targets[batch.indices.numpy()]
+    labels = [
+        ", ".join(name for name, y in zip(space.outputs, row, strict=True) if y > 0.5)
+        or (space.classes[0] if space.task == "binary" else "-")
+        for row in targets
+    ]
+    write_whole(batch_picture(x, labels), run.job.output_dir / BATCH, "picture of a batch")
 
 
 def fit(run: RunContext, trainer: Trainer) -> bool:

@@ -33,6 +33,7 @@ def show(runs: Path, as_json: bool) -> int:
 
     from thorax_launch.local.runs import all_runs
     from thorax_launch.paths import relative
+    from thorax_launch.trials import wide
 
     found = all_runs(runs)
     if as_json:
@@ -60,7 +61,7 @@ def show(runs: Path, as_json: bool) -> int:
             table.add_column(name, justify="right" if name in ("minutes", "AUC") else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(row[name] for name in shown))
-        if console.measure(table).maximum <= console.width:
+        if wide(console, table) <= console.width:
             break
     if rows:
         console.print(table)

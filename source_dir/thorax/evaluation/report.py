@@ -50,6 +50,7 @@ class Report:
         comparison: result of `comparison.compare`, and the names of both bundles.
         groups: result of `subgroups.subgroups`, of the headline's part.
         shifts: what differs from the training data, see `population.shifts`.
+        batch: a PNG of training images as the network sees them; empty: none.
         findings: of the observers of the training (tracking.observers): {"rule", "step", "message"} each.
     """
 
@@ -68,6 +69,7 @@ class Report:
     groups: Sequence[Mapping[str, Any]] = ()
     shifts: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[Mapping[str, Any]] = ()
+    batch: bytes = b""
 
     @property
     def headline(self) -> str:

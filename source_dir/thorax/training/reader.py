@@ -54,6 +54,11 @@ class RunReader:
         on_gpu = self.hardware.device.type == "cuda"
         self.batches = loader(images, self._requests(epoch, step), self.workers, pin=on_gpu)
 
+    def first(self, count: int) -> Batch:
+        """The first images of the run's first epoch, at most `count`, as training reads them."""
+        order = epoch_order(len(self.data.train), self.config.seed, 0, self.weights)[:count]
+        return self._training_images()[next(iter(TrainingBatches(order, len(order), 0, 0)))]
+
     def close(self) -> None:
         """Ends the workers."""
         self.batches, self.opened = iter(()), False
