@@ -63,7 +63,7 @@ def test_all_runs_the_newest_first(here: Path, capsys: pytest.CaptureFixture[str
     assert all(text in good for text in ("finished", "1.5", "0.912 test", "runs/good/model"))
     assert lines[-1] == "4 runs in runs; `thorax open JOB` shows the report of one"
     assert runs.main(["--json"]) == 0
-    assert [row["name"] for row in json.loads(capsys.readouterr().out)][0] == "good"
+    assert next(row["name"] for row in json.loads(capsys.readouterr().out)) == "good"
 
 
 def test_a_report_is_opened_by_name_path_or_bundle(here: Path, monkeypatch, capsys) -> None:

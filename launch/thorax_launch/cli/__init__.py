@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train a recipe, here or on SageMaker",
     "tune": "search hyperparameters, here or on SageMaker",
     "leaderboard": "the jobs of a search, best first",
+    "recipe": "list recipes, write one by five questions, a schema for editors",
     "runs": "all runs on this machine: when, how good, how long",
     "open": "the report of a run on this machine, in the browser",
     "cost": "the price of a recipe's search, training and endpoint, before any of it",
