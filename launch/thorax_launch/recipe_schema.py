@@ -62,7 +62,7 @@ def hyperparameters() -> dict[str, Any]:
 
 
 def _typed(kind: str, text: str, default: Any, choices: Any) -> dict[str, Any]:
-    described = {"description": text} if text else {}
+    described: dict[str, Any] = {"description": text} if text else {}
     plain = default if isinstance(default, bool | int | float | str) else None
     described |= {"default": plain} if plain not in (None, "") else {}
     if choices:

@@ -181,7 +181,7 @@ def test_where_nothing_is_on_nothing_is_loaded_and_a_step_calls_nothing(images, 
     trainer = a_trainer(images, tmp_path, epochs="1")
     trainer.fit()
     batch = ImageDataset(trainer.train_images, trainer.preprocessing)[BatchRequest(np.arange(8), epoch=0)]
-    losses, progress = LossLog(trainer.state, trainer.hardware, None), Progress("", 1, 0, False, 1e9)
+    losses, progress = LossLog(trainer.state, trainer.hardware, None), Progress("", 1, shown=False)
     called = set()
     sys.setprofile(lambda frame, event, argument: called.add(frame.f_code.co_filename) if event == "call" else None)
     try:

@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "train on synthetic images here, and serve the result",
     "prepare": "check, split, pack and upload images",
     "train": "train a recipe, here or on SageMaker",
+    "lr-find": "find a learning rate in a hundred steps, here",
     "tune": "search hyperparameters, here or on SageMaker",
     "leaderboard": "the jobs of a search, best first",
     "recipe": "list recipes, write one by five questions, a schema for editors",

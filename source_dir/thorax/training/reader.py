@@ -54,6 +54,11 @@ class RunReader:
         on_gpu = self.hardware.device.type == "cuda"
         self.batches = loader(images, self._requests(epoch, step), self.workers, pin=on_gpu)
 
+    def training(self, epochs: int) -> Iterator[Batch]:
+        """The training batches of so many epochs, without those of validation."""
+        requests = (request for epoch in range(epochs) for request in self._epoch(epoch, 0))
+        return loader(self._training_images(), requests, self.workers, pin=self.hardware.device.type == "cuda")
+
     def first(self, count: int) -> Batch:
         """The first images of the run's first epoch, at most `count`, as training reads them."""
         order = epoch_order(len(self.data.train), self.config.seed, 0, self.weights)[:count]
