@@ -37,7 +37,7 @@ class HealthMonitor(Observer):
         self.folder = job.output_dir / "debugger"
         self.epochs, self.going_on = config.epochs, False
         self.hook: SmdebugHook | None = None
-        self.saved = 0
+        self.saved = self.at = 0
         self.earlier: list[HealthRecord] = []
 
     def attach(self, trainer: TrainerView) -> None:
@@ -104,9 +104,12 @@ class HealthMonitor(Observer):
             self.rules.add(ExplodingTensor.name, step, f"the loss is not finite; {ExplodingTensor.ADVICE}")
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
+        self.at = step
         self.rules.epoch(row, step)
 
     def close(self, outcome: str) -> None:
+        if outcome == "finished":
+            self.rules.end(self.at)
         self.recorder.close()
         if self.hook is not None:
             self.hook.close()

@@ -30,9 +30,13 @@ class HealthRule:
         """Judges a row of the history."""
         return None
 
+    def end(self) -> str | None:
+        """Judges the whole run at its end."""
+        return None
+
 
 class LossNotDecreasing(HealthRule):
-    """The last 10 saved losses are not below the first 10, at the ends of 3 epochs in a row.
+    """The last 10 saved losses are not below the first 10, at the ends of 3 epochs in a row or at the run's end.
 
     That is: their median is lower by less than 1 %, or in under 72 of the 100 pairs of a first and a last loss the last
     one is lower (Wilcoxon's rank-sum test, 5 %). Judged from 20 saved losses on; one epoch may be noise, or warm-up. A
@@ -60,8 +64,12 @@ class LossNotDecreasing(HealthRule):
         falls = now <= 0.99 * before and sum(a > b for a in self.first for b in self.last) >= self.PAIRS
         low = self.baseline is not None and now < self.LOW * self.baseline
         self.times = 0 if falls or low else self.times + 1
-        if self.times < (self.PATIENCE if row else 1):  # without a history all is over
-            return None
+        return self._message(before, now) if self.times >= self.PATIENCE else None
+
+    def end(self) -> str | None:
+        return self._message(median(self.first), median(self.last)) if self.times else None
+
+    def _message(self, before: float, now: float) -> str:
         return (
             f"the training loss does not fall: {before:.4f} in the first {self.WINDOW} saved steps, {now:.4f} in the"
             f" last {self.WINDOW}; raise or lower learning_rate, check the labels"
@@ -234,6 +242,9 @@ class Rules:
     def epoch(self, row: Mapping[str, float], step: int) -> None:
         self._apply(step, lambda rule: rule.epoch(row))
 
+    def end(self, step: int) -> None:
+        self._apply(step, lambda rule: rule.end())
+
     def _apply(self, step: int, judged: Callable[[HealthRule], str | None]) -> None:
         for rule in list(self.rules):
             if message := judged(rule):
@@ -285,6 +296,7 @@ def judge(
     last = records[-1].step if records else 0
     for row in history or [{}]:
         rules.epoch(row, last)
+    rules.end(last)
     return rules.findings
 
 
