@@ -289,3 +289,33 @@ def test_table_has_a_block_for_each_part_and_a_macro_line(report):
     assert validation.startswith("validation: 50 images") and test.startswith("test: 50 images")
     assert test.splitlines()[-1].startswith("macro")
     assert len(test.splitlines()) == 7
+
+
+@pytest.mark.parametrize("width", [120, 80, 60])
+def test_a_table_fits_the_terminal_and_loses_no_number(report, width):
+    scores, _ = report
+    wide, narrow = table(scores, LABELS), table(scores, LABELS, width)
+    lines = [line for line in narrow.splitlines() if HOSTILE not in line and not line.startswith("label")]
+    assert max(map(len, wide.splitlines())) > 120
+    assert max(map(len, lines)) <= max(width, 95)  # one label alone has 29 letters
+    mass = scores["test"]["labels"]["Mass"]
+    block = narrow.split("\n\n")[1]
+    for value in (mass["auc"]["value"], mass["auc"]["low"], mass["sensitivity"]["high"], mass["threshold"]):
+        assert f"{value:.3f}" in block
+    assert f"{mass['positives']}/{mass['n']} at 0.500" in block
+
+
+def test_a_narrow_table_by_hand():
+    metric = entry(0.9, 0.85, 0.95)
+    metrics = dict.fromkeys(("auc", "f1", "sensitivity", "specificity", "balanced_accuracy"), metric)
+    result = {"n": 1200, "patients": 1, "accuracy": metric, "macro": metrics}
+    result["labels"] = {"PNEUMONIA": {"n": 1200, "positives": 300, "threshold": 0.4125, **metrics}}
+    shown = table({"test": result}, LabelSpace(("NORMAL", "PNEUMONIA"), "binary"), 80)
+    assert shown.splitlines() == [
+        "test: 1,200 images of 1 patient:",
+        "  accuracy 0.900 [0.850, 0.950]",
+        "  balanced accuracy 0.900 [0.850, 0.950]",
+        "label                 AUC          F1           Sensitivity  Specificity",
+        "PNEUMONIA             0.900        0.900        0.900        0.900",
+        "  300/1,200 at 0.412  0.850-0.950  0.850-0.950  0.850-0.950  0.850-0.950",
+    ]
