@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import math
@@ -28,6 +29,8 @@ from thorax.training.stopping import signals_restored
 LOWEST, HIGHEST, KEPT = 1e-6, 1.0, 0.9
 #: It ends where the smoothed loss is so many times its lowest; and it takes so many steps at least to say anything.
 TOO_HIGH, FEWEST = 4.0, 20
+#: The loss has fallen where it is below this share of its first values.
+FELL = 0.9
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,14 @@ class RateCurve:
         (Smith, "Cyclical learning rates for training neural networks", 2017).
 
         Raises:
-            ThoraxError: there are too few steps, or the loss never fell.
+            ThoraxError: there are too few steps, or the loss did not fall by a tenth.
         """
         lowest = int(np.argmin(self.losses))
-        if len(self.losses) < FEWEST or lowest < 3:
+        first = min(self.losses[: max(3, len(self.losses) // 10)], default=0.0)
+        if len(self.losses) < FEWEST or not self.losses[lowest] < FELL * first:
             raise ThoraxError(
-                f"the loss did not fall over {len(self.losses)} steps; check images and labels, or give more --steps"
+                f"the loss did not clearly fall over {len(self.losses)} steps; give more --steps or a larger"
+                " batch_size, check images and labels"
             )
         slopes = np.gradient(np.asarray(self.losses[: lowest + 1]), np.log(self.rates[: lowest + 1]))
         return float(self.rates[int(np.argmin(slopes))])
@@ -70,9 +75,10 @@ class RateCurve:
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         axes.plot(self.rates, self.losses)
-        axes.axvline(self.steepest, linestyle="--", label=f"suggested: {self.steepest:.2g}")
         axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
-        axes.legend(frameon=False)
+        with contextlib.suppress(ThoraxError):  # the curve shows that there is nothing to suggest
+            axes.axvline(self.steepest, linestyle="--", label=f"suggested: {self.steepest:.2g}")
+            axes.legend(frameon=False)
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=110)
         return out.getvalue()

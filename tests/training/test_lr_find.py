@@ -24,7 +24,7 @@ def test_the_steepest_point_of_a_known_curve():
 
 
 def test_a_loss_that_never_falls_is_said():
-    with pytest.raises(ThoraxError, match="the loss did not fall over 50 steps"):
+    with pytest.raises(ThoraxError, match="the loss did not clearly fall over 50 steps"):
         _ = RateCurve(np.geomspace(1e-6, 1, 50).tolist(), np.linspace(1, 2, 50).tolist()).steepest
 
 

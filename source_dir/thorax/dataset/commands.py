@@ -29,6 +29,7 @@ from thorax.dataset.splitting import parts_by_test_list, split
 from thorax.dataset.writing import write_listing, write_lists, write_text
 from thorax.errors import ThoraxError
 from thorax.files import check_output
+from thorax.text import counted
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,7 +96,7 @@ def _check(args: argparse.Namespace) -> int:
         write_text(_json(report.to_dict()), args.json, "report")
     if args.html:
         write_text(check_page(report), args.html, "report")
-    counts = f"{len(images)} images: {len(report.errors)} errors, {len(report.warnings)} warnings"
+    counts = f"{counted(len(images), 'image')}: {counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
     print("; ".join([counts, *(str(file) for file in (args.json, args.html) if file)]))
     return 1 if report.errors else 0
 
