@@ -96,7 +96,8 @@ def _check(args: argparse.Namespace) -> int:
         write_text(_json(report.to_dict()), args.json, "report")
     if args.html:
         write_text(check_page(report), args.html, "report")
-    counts = f"{counted(len(images), 'image')}: {counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
+    found = f"{counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
+    counts = f"{counted(len(images), 'image')}: {found}"
     print("; ".join([counts, *(str(file) for file in (args.json, args.html) if file)]))
     return 1 if report.errors else 0
 
