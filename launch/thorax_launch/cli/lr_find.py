@@ -1,8 +1,8 @@
 """Find a learning rate for a recipe and images here: a plot and a suggestion, in a hundred steps.
 
 examples:
-    python launch/lr_find.py demo
-    python launch/lr_find.py pneumonia-resnet18 --train IMAGES/train --set batch_size=64
+    python launch/lr-find.py demo
+    python launch/lr-find.py pneumonia-resnet18 --train IMAGES/train --set batch_size=64
 """
 
 from __future__ import annotations
