@@ -66,7 +66,7 @@ class Side:
         if self.observer is not None:
             self.observer.start(0, 10_000)
         self.losses = LossLog(self.trainer.state, self.trainer.hardware, self.observer)
-        self.progress = Progress("", 1, 0, False, 1e9)
+        self.progress = Progress("", 1, shown=False)
         self.batch = ImageDataset(samples, self.trainer.preprocessing)[BatchRequest(np.arange(batch), epoch=0)]
 
     def step(self) -> float:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from thorax.errors import ThoraxError
+from thorax.serving.bundle_place import bundle_place
 from thorax_launch.async_endpoint import AsyncEndpoint
 from thorax_launch.responses import Response, error_response
 
@@ -197,7 +198,7 @@ def client_for(model: str, bucket: str | None = None, target: str = "") -> Clien
     """The client of what the user named.
 
     Args:
-        model: a bundle's folder, a URL, or the name of an endpoint.
+        model: a bundle (its folder or archive, its job's folder or name), a URL, or the name of an endpoint.
         bucket: for images over the limit.
         target: name of the bundle, where server or endpoint have several.
 
@@ -206,10 +207,10 @@ def client_for(model: str, bucket: str | None = None, target: str = "") -> Clien
     """
     if "://" in model:
         client: Client = ServerClient(model, target)
-    elif Path(model).is_dir():
+    elif (place := bundle_place(model)).exists():
         if target:
             raise ThoraxError(f"--target {target}: {model} is one bundle; leave it out")
-        client = BundleClient(Path(model))
+        client = BundleClient(place)
     elif re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", model):
         client = EndpointClient(model, target=target)
     else:

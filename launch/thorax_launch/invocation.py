@@ -20,4 +20,4 @@ def command(name: str) -> str:
 
 def examples(document: str) -> str:
     """The document, its `python launch/NAME.py` as the user started this process."""
-    return re.sub(r"python launch/(\w+)\.py", lambda found: command(found[1]), document)
+    return re.sub(r"python launch/([\w-]+)\.py", lambda found: command(found[1]), document)

@@ -147,7 +147,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     few = len(labels) <= COLUMNS
     cells: Callable[[dict[str, Any]], list[str]] = _every_label if few else _most_probable
     cuts = rows[0]["thresholds"]  # none for three or more exclusive classes
-    heads = [f"{label} (cut {cuts[label]:.3f})" if label in cuts else label for label in labels]
+    heads = [f"{label} (threshold {cuts[label]:.3f})" if label in cuts else label for label in labels]
     table = Table("image", "predicted", *map(escape, heads if few else ["most probable"]))
     warned, mapped = (any(row.get(extra) for row in rows) for extra in ("warnings", "heat_maps"))
     if warned:
@@ -157,7 +157,13 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         predicted = row["predicted"] if isinstance(row["predicted"], str) else ", ".join(row["predicted"]) or "-"
         notes = ["; ".join(row.get("warnings", []))] if warned else []
-        maps = ["\n".join(row.get("heat_maps", {}).values())] if mapped else []
+        empty = row.get("empty_heat_maps", [])
+        maps = [
+            "\n".join(
+                f"{path} (empty: no region speaks for it)" if label in empty else path
+                for label, path in row.get("heat_maps", {}).items()
+            )
+        ] * mapped
         table.add_row(escape(row["image"]), escape(predicted), *cells(row), *map(escape, notes), *map(escape, maps))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 

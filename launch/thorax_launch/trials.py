@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shlex
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
+from thorax.text import counted
 from thorax.tracking.metric_log import METRICS, number
+
+#: Values that range over this factor are drawn and weighed by their logarithm.
+FAR = 50
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Leaderboard:
         command: words that train the recipe, without the best values; empty where not known.
         record: words that train a job's own record once more, without its name; take the place of `command`.
         shown: further metrics that are shown, by SageMaker's name.
+        bundles: the folder that holds the jobs' folders; empty where they are not on this machine.
     """
 
     name: str
@@ -64,6 +72,26 @@ class Leaderboard:
     command: tuple[str, ...] = ()
     record: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
+    bundles: str = ""
+
+    def importance(self) -> dict[str, float]:
+        """Hyperparameter -> how much of the objective's variance over the jobs it explains, the most important first;
+        they sum to 1. Empty below 8 jobs with a value, where it would be chance.
+
+        That of a random forest over the jobs (Breiman, "Random forests", 2001: mean decrease in impurity), on the
+        logarithm of parameters that range over a factor of 50 and more.
+        """
+        valued = [trial for trial in self.trials if trial.value is not None]
+        names = [name for name in self.parameters if len({t.parameters.get(name) for t in valued}) > 1]
+        if len(valued) < 8 or not names or len({t.value for t in valued}) < 2:
+            return {}
+        from sklearn.ensemble import RandomForestRegressor
+
+        columns = [_column([trial.parameters.get(name, "") for trial in valued]) for name in names]
+        forest = RandomForestRegressor(200, random_state=0, min_samples_leaf=2)
+        forest.fit(list(zip(*columns, strict=True)), [trial.value for trial in valued])
+        found = sorted(zip(names, forest.feature_importances_.tolist(), strict=True), key=lambda pair: -pair[1])
+        return dict(found)
 
     @property
     def ranked(self) -> list[Trial]:
@@ -95,27 +123,56 @@ class Leaderboard:
         return head, rows
 
     def print(self) -> None:
-        """The table, then the command that trains the best once more."""
-        from rich.console import Console
-        from rich.table import Table
+        """The table, then the best job and the command that trains it once more.
 
-        head, rows = self.rows()
+        On a narrow terminal columns are left out that the CSV has (began, minutes, status), and where that is not
+        enough each job has lines of its own; no word is broken.
+        """
+        from rich.console import Console
+
         done = sum(trial.ended for trial in self.trials)
-        table = Table(title=f"{self.name}: {len(self.trials)} jobs, {done} done", title_justify="left")
-        for column in head:
-            table.add_column(
-                column, justify="left" if column in ("job", "status", "began") else "right", overflow="fold"
-            )
-        for row in rows:
-            table.add_row(*row)
         console = Console(markup=False, highlight=False)
         if not console.is_terminal:  # a pipe or a file: as wide as the table needs
             console = Console(markup=False, highlight=False, width=240)
-        console.print(table)
+        console.print(f"{self.name}: {counted(len(self.trials), 'job')}, {done} done", soft_wrap=True)
+        for left_out in ((), ("began",), ("began", "minutes"), ("began", "minutes", "status")):
+            table = self._table(left_out)
+            if wide(console, table) <= console.width:
+                console.print(table)
+                break
+        else:
+            self._print_blocks(console)
         if self.best:
             print(f"best: {self.best.name}, {self.objective} {number(self.best.value or 0.0)}")
+            if self.bundles:
+                print(f"its bundle: {self.bundles}/{self.best.name}/model")
+            if found := self.importance():
+                print("importance: " + ", ".join(f"{name} {share:.0%}" for name, share in found.items()))
             if self.command or self.record:
                 print(f"to train it again: {self.best_command()}")
+
+    def _table(self, left_out: Sequence[str]) -> Any:
+        from rich.table import Table
+
+        head, rows = self.rows()
+        shown = [k for k, name in enumerate(head) if name not in left_out]
+        table = Table()
+        for k in shown:
+            left = head[k] in ("job", "status", "began")
+            table.add_column(head[k], justify="left" if left else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(row[k] for k in shown))
+        return table
+
+    def _print_blocks(self, console: Any) -> None:
+        """A block for each job: rank, name and value, then its parameters, as many to a line as fit."""
+        head, rows = self.rows()
+        for row in rows:
+            values = dict(zip(head, row, strict=True))
+            console.print(f"{values['rank']}. {values['job']}  {values[self.objective] or values['status']}")
+            tried = [f"{name}={values[name]}" for name in self.parameters]
+            for line in textwrap.wrap("  ".join(tried), max(20, console.width - 3), break_long_words=False):
+                console.print(f"   {line}")
 
     def best_command(self) -> str:
         """The command line that trains the best once more: by its own record, or the recipe with its values.
@@ -141,6 +198,7 @@ class Leaderboard:
     def write_plot(self, file: Path) -> None:
         """The objective job after job, and against each hyperparameter, as a PNG; nothing where no job has a value."""
         from matplotlib.figure import Figure  # not pyplot, which would change a notebook's backend
+        from matplotlib.ticker import MaxNLocator
 
         valued = [(i, trial, trial.value) for i, trial in enumerate(self.trials, 1) if trial.value is not None]
         if not valued:
@@ -153,12 +211,13 @@ class Leaderboard:
         axes[0, 0].plot([i for i, _, _ in valued], values, "o", label="job")
         axes[0, 0].step([i for i, _, _ in valued], so_far, where="post", label="best so far")
         axes[0, 0].set(xlabel="job, in the order in which they began", ylabel=self.objective)
+        axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes[0, 0].legend()
         for axis, name in zip(axes[0, 1:], names, strict=True):
             texts = [trial.parameters.get(name, "") for _, trial, _ in valued]
             numbers = _numbers(texts)
             axis.plot(numbers or texts, values, "o")
-            if numbers and min(numbers) > 0 and max(numbers) / min(numbers) >= 50:
+            if numbers and min(numbers) > 0 and max(numbers) / min(numbers) >= FAR:
                 axis.set_xscale("log")
             elif numbers and len(set(numbers)) <= 6:
                 axis.set_xticks(sorted(set(numbers)))
@@ -183,6 +242,20 @@ def metric_names(text: str) -> tuple[str, ...]:
             raise ThoraxError(f"--metrics {word}: it must be one of {short}")
         found += known
     return tuple(dict.fromkeys(found))
+
+
+def wide(console: Any, table: Any) -> int:
+    """Columns that a rich table takes where nothing is cut."""
+    return int(console.measure(table, options=console.options.update(max_width=10_000)).maximum)
+
+
+def _column(texts: list[str]) -> list[float]:
+    """Numbers (their logarithms where they range far), or the places of texts in their sorted list."""
+    numbers = _numbers(texts)
+    if not numbers:
+        return [float(sorted(set(texts)).index(text)) for text in texts]
+    far = min(numbers) > 0 and max(numbers) / min(numbers) >= FAR
+    return [math.log(value) for value in numbers] if far else numbers
 
 
 def _numbers(texts: list[str]) -> list[float]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError, deprecated
+from thorax.job import environment
 
 
 class CommandDone(Exception):  # noqa: N818  no error
@@ -70,6 +72,12 @@ class OldSpelling(argparse.Action):
     ) -> None:
         deprecated(str(option_string), self.new)
         setattr(namespace, self.dest, values if self.value is None else self.value)
+
+
+def columns() -> int | None:
+    """Columns of the terminal that a person reads; None for a file or a pipe, but where COLUMNS says otherwise."""
+    terminal = shutil.get_terminal_size((0, 0))  # heeds COLUMNS
+    return terminal.columns if terminal.columns and (sys.stdout.isatty() or environment().get("COLUMNS")) else None
 
 
 def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:

@@ -47,6 +47,24 @@ def positive_of(first: str, second: str) -> int:
     return int(not is_negative(second, first) or is_negative(first, second))
 
 
+def decide(probabilities: np.ndarray, thresholds: np.ndarray | float, task: Task) -> np.ndarray:
+    """Which labels are found: the one rule of epochs, scores, tables and servers.
+
+    Args:
+        probabilities: (..., L) in 0..1.
+        thresholds: (L,), or one for all; unused for multiclass.
+        task: see LabelSpace.
+
+    Returns:
+        (..., L) bool. Multiclass: the most probable one; else those at or above their thresholds, compared as float64.
+    """
+    import numpy as np  # late: a mistake in a hyperparameter is reported before numpy is imported
+
+    if task == "multiclass":
+        return np.asarray(np.arange(probabilities.shape[-1]) == probabilities.argmax(-1)[..., None])
+    return np.asarray(probabilities.astype(np.float64) >= thresholds)
+
+
 @dataclass(frozen=True)
 class LabelSpace:
     """Class names and the task.
@@ -109,21 +127,8 @@ class LabelSpace:
         return f"multilabel, an image may have any of {', '.join(self.classes)}"
 
     def decisions(self, probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-        """Which labels are found: the one rule of scores, tables and servers.
-
-        Args:
-            probabilities: (..., L) in 0..1.
-            thresholds: (L,); unused for multiclass.
-
-        Returns:
-            (..., L) bool. Multiclass: the most probable one; else those at or above their thresholds, compared as
-            float64.
-        """
-        import numpy as np  # late: a mistake in a hyperparameter is reported before numpy is imported
-
-        if self.task == "multiclass":
-            return np.asarray(np.arange(probabilities.shape[-1]) == probabilities.argmax(-1)[..., None])
-        return np.asarray(probabilities.astype(np.float64) >= thresholds)
+        """Which labels are found, see `decide`."""
+        return decide(probabilities, thresholds, self.task)
 
     def to_dict(self) -> dict[str, Any]:
         return {"classes": list(self.classes), "task": self.task}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from thorax.config import TrainingConfig
+from thorax.console import columns as columns_of_terminal
 from thorax.data.out_of_distribution import typical_images
 from thorax.data.parts import Parts
 from thorax.data.samples import SampleSet
@@ -29,9 +30,12 @@ from thorax.serving.bundle_contents import BundleContents
 from thorax.serving.bundle_writer import write_bundle
 from thorax.tables import write_table
 from thorax.tracking.history import write_history
-from thorax.tracking.metric_log import METRICS, line, objective_key
+from thorax.tracking.metric_log import METRICS, epoch_line, line, objective_key
 from thorax.training.probe import Compute
 from thorax.training.trainer import Trainer
+
+#: A picture of training images as the network sees them, in the run's output.
+BATCH = "batch.png"
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,7 @@ def score(config: TrainingConfig, parts: Parts, outputs: Outputs) -> Scores:
         ThoraxError: no image of a part could be read.
     """
     space, known, served = parts.space, parts.validation.targets, outputs.logits["validation"]
-    fitted = config.calibration == "temperature"
-    temperatures = calibration.fit(known, served, space.task) if fitted else np.ones(len(space.outputs))
+    temperatures = calibration.temperatures_for(config.calibration, known, served, space.task)
     rule = thresholds.ThresholdRule(config.threshold_rule, config.target_sensitivity, config.cost_ratio)
     chosen = thresholds.choose(known, [served, *outputs.augmented], space.task, temperatures, rule)
     scores = Scores(outputs.best, temperatures, rule, chosen, {}, {}, {})
@@ -137,7 +140,6 @@ def score(config: TrainingConfig, parts: Parts, outputs: Outputs) -> Scores:
                     chosen,
                     rows.patients,
                     resamples=config.bootstrap_samples,
-                    seed=config.seed,
                     unit="image" if rows is images else "study",
                 )
     return scores
@@ -178,9 +180,14 @@ def write_report(config: TrainingConfig, parts: Parts, scores: Scores, facts: Fa
             },
             "Configuration": {k: json.dumps(v) if not isinstance(v, str) else v for k, v in config.to_dict().items()},
         },
-        mistakes=[(predicted.ids[m.image], m) for m in drawn],
+        batch=_read(folder / BATCH),
+        mistakes=mistakes.distinct([(predicted.ids[m.image], m) for m in drawn]),
         findings=observer.findings() if observer else (),
     ).write(folder)
+
+
+def _read(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
 
 
 def _row(row: Mapping[str, float]) -> dict[str, Any]:
@@ -232,10 +239,29 @@ def save_result(
 
 def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str]:
     """The log's end: the table of scores, where the files are, and the metrics that SageMaker and a tuner read."""
-    lines = [formatting.table(scores.by_part, parts.space), f"bundle: {result.bundle}", f"report: {result.report}"]
+    lines = [
+        formatting.table(scores.by_part, parts.space, columns_of_terminal()),
+        f"bundle: {result.bundle}",
+        f"report: {result.report}",
+    ]
     if "test" in scores.by_part:
         macro = scores.by_part["test"]["macro"]
         values = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy")}
         lines.append(line("test", {name: value for name, value in values.items() if value is not None}))
     row = {k: v for k, v in result.history[scores.best].items() if k.startswith(("train", "validation"))}
-    return [*lines, line(f"best epoch {scores.best + 1}/{len(result.history)}", row)]
+    head = f"best epoch {scores.best + 1}/{len(result.history)}"
+    return [*lines, epoch_line(head, row, exclusive=parts.space.task == "multiclass")]
+
+
+def precision_note(precision: str, result: TrainingResult, scores: Scores) -> str:
+    """How far the run's precision moved its best epoch's AUC from that of the scores; "" for float32."""
+    epoch, scored = (
+        result.history[scores.best].get("validation_auc", np.nan),
+        scores.by_part["validation"]["macro"]["auc"]["value"],
+    )
+    if precision == "float32" or scored is None or not np.isfinite(epoch):
+        return ""
+    return (
+        f"note: epochs are scored in {precision}, the table in float32: the AUC on validation is {epoch:.4f} and"
+        f" {scored:.4f}, a difference of {abs(epoch - scored):.4f}"
+    )

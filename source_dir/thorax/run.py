@@ -24,12 +24,15 @@ from thorax.data.images import Preprocessing
 from thorax.data.loading import mean_std, reading
 from thorax.data.parts import Parts, preprocessing, read_parts
 from thorax.errors import ThoraxError
+from thorax.evaluation.batch_picture import batch_picture
+from thorax.files import write_whole
 from thorax.job import Job
-from thorax.result import Facts, Outputs, TrainingResult, last_lines, save_result, score
+from thorax.result import BATCH, Facts, Outputs, TrainingResult, last_lines, precision_note, save_result, score
 from thorax.run_setup import RunContext, prepare
 from thorax.serving.bundle import Bundle
 from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
+from thorax.tracking.progress import busy
 from thorax.training import distributed, memory
 from thorax.training.checkpoints import Checkpoints, latest_compute, latest_grey
 from thorax.training.compute import Memory, choose
@@ -39,6 +42,9 @@ from thorax.training.losses import class_weights
 from thorax.training.probe import Compute
 from thorax.training.stopping import signals_restored
 from thorax.training.trainer import Trainer
+
+#: Training images in the picture of a batch.
+SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -135,11 +141,13 @@ def _run(
     job: Job, config: TrainingConfig, device: torch.device, source_dir: Path | None, readable: bool
 ) -> TrainingResult:
     run = prepare(job, config, device, readable)
-    data = load(run)
+    with busy("reading the images' list", job.process.is_main):
+        data = load(run)
     net = build(run, data)
     run = settle(run, data, net)
     with observed(run) as observation:
         trainer = trainer_of(run, data, net, observation.observer)
+        show_batch(run, trainer)
         if not fit(run, trainer):
             observation.outcome = "stopped"
             return TrainingResult.of(job, stop_reason=run.stop.reason)
@@ -213,7 +221,8 @@ def settle(run: RunContext, data: LoadedData, net: nn.Module) -> RunContext:
         ThoraxError: the checkpoint's precision needs a GPU.
     """
     memory_of = Memory(partial(latest_compute, run.job.checkpoint_dir), run.job.cache_dir)
-    hardware, reason = choose(run.config, net, data.training, run.hardware, memory_of)
+    with busy("measuring precision and threads", run.job.process.is_main):
+        hardware, reason = choose(run.config, net, data.training, run.hardware, memory_of)
     torch.set_num_threads(hardware.threads)
     run.say(f"precision: {Compute.of(hardware)}: {reason}")
     return replace(run, hardware=hardware, compute=reason)
@@ -245,8 +254,28 @@ def trainer_of(run: RunContext, data: LoadedData, net: nn.Module, observer: Obse
         data.training,
         run.hardware,
         Checkpoints(run.job.checkpoint_dir, identity, run.say),
-        Monitoring(run.stop, observer),
+        Monitoring(run.stop, observer, run.say),
     )
+
+
+def show_batch(run: RunContext, trainer: Trainer) -> None:
+    """Writes batch.png: some training images as the network sees them, augmented, with their labels; so that a mistake
+    in either is seen before hours are spent. An image that cannot be read is left to the training."""
+    if not run.job.process.is_main:
+        return
+    device = run.hardware.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        batch = trainer.reader.first(SHOWN)
+        if batch.problem or not len(batch.images):
+            return
+        x = trainer.prepare(batch.images.to(device), batch.draws.to(device))[:, 0].float().cpu().numpy()
+    space, targets = trainer.train_images.space, trainer.train_images.targets[batch.indices.numpy()]
+    labels = [
+        ", ".join(name for name, y in zip(space.outputs, row, strict=True) if y > 0.5)
+        or (space.classes[0] if space.task == "binary" else "-")
+        for row in targets
+    ]
+    write_whole(batch_picture(x, labels), run.job.output_dir / BATCH, "picture of a batch")
 
 
 def fit(run: RunContext, trainer: Trainer) -> bool:
@@ -280,7 +309,8 @@ def save(
     Raises:
         ThoraxError: no image of a part could be read, or the disk is full.
     """
-    scores = score(run.config, data.parts, outputs)
+    with busy("scoring"):
+        scores = score(run.config, data.parts, outputs)
     machine = {
         "precision": run.hardware.precision,
         "layout": "channels_last" if run.hardware.channels_last else "contiguous",
@@ -291,9 +321,12 @@ def save(
         "minutes since the last start": f"{(time.monotonic() - run.started) / 60:.1f}",
     }
     facts = Facts(trainer, machine)
-    result = save_result(run.job, run.config, data.parts, scores, facts, source_dir)
+    with busy("writing report and bundle"):
+        result = save_result(run.job, run.config, data.parts, scores, facts, source_dir)
     if run.config.optimize:
         optimize_result(run, data)
+    if note := precision_note(run.hardware.precision, result, scores):
+        run.say(note)
     for text in last_lines(result, data.parts, scores):
         run.say(text)
     return result

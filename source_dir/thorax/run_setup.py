@@ -17,6 +17,8 @@ from thorax.errors import ThoraxError
 from thorax.job import Job
 from thorax.optimize.quantization import check_installed
 from thorax.serving.bundle_writer import check_folder
+from thorax.text import counted
+from thorax.tracking import metric_log
 from thorax.tracking.progress import say
 from thorax.training.inputs import Hardware
 from thorax.training.precision import candidates
@@ -30,6 +32,8 @@ class RunContext:
     Attributes:
         weights: the file that the network starts from, if any.
         started: time.monotonic() at the run's start.
+        readable: whether lines are for a person at a terminal or in a notebook, and not for a log that is read by
+            regexes.
         compute: why the precision, layout and threads of `hardware` are what they are; empty until they are settled.
     """
 
@@ -39,12 +43,14 @@ class RunContext:
     stop: Stop
     weights: Path | None
     started: float
+    readable: bool = False
     compute: str = ""
 
     def say(self, text: str) -> None:
         """Logs a line, in the main process."""
-        if self.job.process.is_main:
-            say(text)
+        shown = metric_log.readable(text) if self.readable else text
+        if self.job.process.is_main and shown is not None:
+            say(shown)
 
 
 def prepare(job: Job, config: TrainingConfig, device: torch.device, readable: bool) -> RunContext:
@@ -68,11 +74,11 @@ def prepare(job: Job, config: TrainingConfig, device: torch.device, readable: bo
     hardware = Hardware(device, workers=workers, threads=threads, process=process)
     torch.set_num_threads(hardware.threads)
     torch.manual_seed(config.seed)
-    run = RunContext(job, config, hardware, stop, weights, started)
-    log_configuration(run, readable)
+    run = RunContext(job, config, hardware, stop, weights, started, readable)
+    log_configuration(run)
     run.say(
-        f"machine: {process.world_size} process(es) on {len(job.hosts)} host(s), {device.type},"
-        f" {threads} thread(s), {workers} reading worker(s), torch {torch.__version__}"
+        f"machine: {counted(process.world_size, 'process', 'processes')} on {counted(len(job.hosts), 'host')},"
+        f" {device.type}, {counted(threads, 'thread')}, {counted(workers, 'reading worker')}, torch {torch.__version__}"
     )
     return run
 
@@ -96,9 +102,9 @@ def workers_and_threads(config: TrainingConfig, job: Job, device: torch.device) 
     return workers if config.num_workers is None else config.num_workers, config.threads or share
 
 
-def log_configuration(run: RunContext, readable: bool) -> None:
+def log_configuration(run: RunContext) -> None:
     """The configuration as one JSON line, or as a table of what differs from the defaults; then its warnings."""
-    if readable:
+    if run.readable:
         rows = [(name, shown(value), shown(default)) for name, value, default in config_differences(run.config)]
         width = max((len(name) for name, _, _ in rows), default=0)
         run.say("configuration: " + ("as the defaults" if not rows else "differs from the defaults in"))

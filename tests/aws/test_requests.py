@@ -234,6 +234,8 @@ def test_the_image_fits_the_machine(
 
 def test_a_dry_run_lists_the_files(offline: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["demo", "--train", str(images / "train"), *PLACE, "--dry-run"]) == 0
+    few = capsys.readouterr().err
+    assert train.main(["demo", "--train", str(images / "train"), *PLACE, "--dry-run", "--full"]) == 0
     shown = capsys.readouterr()
     files = list((images / "train").rglob("*.png"))
     for file in files:
@@ -244,7 +246,9 @@ def test_a_dry_run_lists_the_files(offline: Path, images: Path, capsys: pytest.C
             )
             == 1
         )
-    assert f"upload:   {len(files) + 1} files" in shown.err
+    assert f"upload:   {len(files) + 1} files ({len(files)} images), " in shown.err
+    assert "more file" in few and few.count("s3://") < shown.err.count("s3://")
+    assert "makes:    bundles and reports below s3://" in few and few.endswith("dry run:  nothing was sent\n")
     uri = json.loads(shown.out)["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"]
     assert f"{uri}NORMAL/" in shown.err
     assert list(offline.iterdir()) == []

@@ -168,7 +168,7 @@ def test_two_machines_train_together(toolkit: str, aws: Any, images: Path, tmp_p
         lay_out(aws, request, base, host, hosts)
     logs = start(bases, str(old_toolkit()) if toolkit else "", alone=True)
     check_result(request, bases[0], logs[0])
-    assert "machine: 2 process(es) on 2 host(s)" in logs[0]
+    assert "machine: 2 processes on 2 hosts" in logs[0]
     assert "machine:" not in logs[1]  # the first machine alone speaks and writes
     assert not list((bases[1] / "model").iterdir())
 

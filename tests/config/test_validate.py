@@ -73,11 +73,11 @@ WITHOUT_EFFECT = [
     ),
     (
         {"warmup_epochs": "2.5", "epochs": "2"},
-        "warmup_epochs=2.5 with epochs=2: the part after half of the run has no effect",
+        "warmup_epochs=2.5 with epochs=2 is taken as 1: warm-up ends with half of the run",
     ),
     (
         {"warmup_epochs": "2", "epochs": "1"},
-        "warmup_epochs=2 with epochs=1: the part after half of the run has no effect",
+        "warmup_epochs=2 with epochs=1 is taken as 0.5: warm-up ends with half of the run",
     ),
     ({"resize": "256", "fit": "pad"}, "resize=256 with fit=pad has no effect: only fit=crop resizes first"),
     (

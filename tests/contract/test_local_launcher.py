@@ -441,9 +441,7 @@ def test_the_configuration_is_a_table_on_the_terminal(tmp_path: Path) -> None:
     defaults = TrainingConfig().to_dict()
     line = json.dumps({**defaults, "epochs": 3, "labels": ["A", "B"], "use_weighted_loss": True})
     head, *rows = readable(f"configuration: {line}", tmp_path / "train.log").splitlines()
-    assert head == (
-        f"configuration: 3 of {len(defaults)} values differ from the defaults; all are in {tmp_path / 'train.log'}"
-    )
+    assert head == f"configuration: unlike the defaults (all {len(defaults)}: {tmp_path / 'train.log'})"
     assert sorted(row.split() for row in rows) == [
         ["epochs", "3", "default", "30"],
         ["labels", "A,B", "default", "none"],

@@ -241,14 +241,35 @@ def test_masking_is_the_same_as_dropping_the_images_of_that_label():
     assert got["accuracy"]["value"] == pytest.approx(right.mean())
 
 
-def test_multiclass_is_one_against_the_rest_and_argmax_over_all():
+def test_the_decisions_of_exclusive_classes_are_those_of_argmax():
     targets, probabilities = some_classes()
-    got = score(targets, probabilities, THREE, [0.5, 0.5, 0.5], range(60), resamples=50)
-    assert got["accuracy"]["value"] == pytest.approx((targets.argmax(axis=1) == probabilities.argmax(axis=1)).mean())
+    got = score(targets, probabilities, THREE, [0.9, 0.1, 0.5], range(60), resamples=50)
+    named, decided = targets.argmax(axis=1), probabilities.argmax(axis=1)
+    assert got["accuracy"]["value"] == pytest.approx(sk.accuracy_score(named, decided))
     assert got["accuracy"]["low"] < got["accuracy"]["value"] < got["accuracy"]["high"]
-    expected = sk.f1_score(targets[:, 2], probabilities[:, 2] >= 0.5)
-    assert got["labels"]["viral"]["f1"]["value"] == pytest.approx(expected)
-    assert got["matrix"] == sk.confusion_matrix(targets.argmax(axis=1), probabilities.argmax(axis=1)).tolist()
+    for k, name in enumerate(THREE.outputs):
+        entry = got["labels"][name]
+        assert entry["f1"]["value"] == pytest.approx(sk.f1_score(named == k, decided == k))
+        # a class's own row is that class against the rest
+        assert entry["balanced_accuracy"]["value"] == pytest.approx(
+            sk.balanced_accuracy_score(named == k, decided == k)
+        )
+        assert entry["threshold"] is None
+    assert got["matrix"] == sk.confusion_matrix(named, decided).tolist()
+
+
+def test_the_balanced_accuracy_of_classes_is_the_mean_recall_and_a_guess_is_a_third():
+    random = np.random.default_rng(4)
+    named = random.integers(0, 3, 600)
+    guesses = random.dirichlet(np.ones(3), 600).astype(np.float32)
+    got = score(np.eye(3)[named], guesses, THREE, [0.3, 0.3, 0.3], range(600), resamples=200)
+    entry = got["macro"]["balanced_accuracy"]
+    assert entry["value"] == pytest.approx(sk.balanced_accuracy_score(named, guesses.argmax(axis=1)))
+    assert entry["low"] < 1 / 3 < entry["high"] < 0.45
+    epoch = epoch_metrics(np.eye(3)[named], guesses, "multiclass")
+    assert (epoch["balanced_accuracy"], epoch["auc"], epoch["f1"]) == pytest.approx(
+        tuple(got["macro"][name]["value"] for name in ("balanced_accuracy", "auc", "f1")), abs=1e-12
+    )
 
 
 def test_every_metric_has_an_interval_around_it_and_goes_through_json():

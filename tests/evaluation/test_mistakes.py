@@ -11,7 +11,7 @@ from PIL import Image
 
 import images
 from thorax.data.images import Preprocessing
-from thorax.evaluation.mistakes import SIDE, draw, worst
+from thorax.evaluation.mistakes import SIDE, distinct, draw, worst
 from thorax.labels import LabelSpace
 from thorax.models import build
 
@@ -68,3 +68,16 @@ def test_a_picture_of_the_image_and_its_heat_map_or_none(tmp_path):
     left, right = (np.asarray(picture.crop(box), float) for box in ((0, 0, 156, SIDE), (168, 0, 324, SIDE)))
     assert np.ptp(left, axis=2).mean() < 3 < np.ptp(right, axis=2).max()  # grey, and coloured where there is heat
     assert draw(mistake, tmp_path / "gone.png", net, prepared, torch.device("cpu")) == mistake
+
+
+def test_the_same_pixels_are_shown_once_and_an_empty_map_is_said(tmp_path):
+    torch.manual_seed(0)
+    net, prepared = build("cnn5", 1, 1, 0.0).eval(), Preprocessing(32, 32)
+    found = worst(np.ones((3, 1)), np.full((3, 1), 0.1, np.float32), np.array([0.5]), images.BINARY)
+    files = [images.data(images.grey(seed=k)) for k in (0, 0, 1)]
+    drawn = [(f"{m.image}.png", draw(m, files[m.image], net, prepared, torch.device("cpu"))) for m in found]
+    assert [name for name, _ in distinct(drawn)] == ["0.png", "2.png"]
+    said = {drawn[0][1].empty}
+    net.fc.weight.data.neg_()  # what spoke against the label speaks for it, and the other way round
+    said.add(draw(found[0], files[0], net, prepared, torch.device("cpu")).empty)
+    assert said == {True, False}

@@ -130,7 +130,7 @@ def test_the_page_stands_alone_and_runs_nothing(full):
 def test_a_report_with_everything_says_everything(full):
     page = (full / "report.html").read_text(encoding="utf-8")
     text = Page(page).text
-    assert "one, and the other, the <other>" in text and "sex: F" in text and "sex: M" in text
+    assert "A is one, B is the <other>" in text and "sex: F" in text and "sex: M" in text
     assert f"called no x , is {HOSTILE}" in text and "a/b.png" in text and "0.010" in text
     assert "overfit , step 40: the loss on validation <rises>" in text
     assert "Train Test images 1,200 50 Mass 7 3" in text
@@ -268,8 +268,8 @@ def test_the_confusion_of_classes(tmp_path):
 def test_comparison_and_subgroups_in_a_log():
     entry = {"first": 0.9, "second": 0.88, "difference": -0.02, "low": -0.031, "high": 0.0009, "p": 0.0499}
     assert comparison_table({"macro": entry, "labels": {"PNEUMONIA": entry}}).splitlines() == [
-        "label        AUC  AUC of the other  difference               p",
-        "PNEUMONIA  0.900             0.880  -0.020 [-0.031, +0.001]  0.050",
+        "label      AUC of A  AUC of B  B minus A                p",
+        "PNEUMONIA     0.900     0.880  -0.020 [-0.031, +0.001]  0.050",
     ]
     assert len(comparison_table({"macro": entry, "labels": {"A": entry, "B": dict.fromkeys(entry)}}).splitlines()) == 4
     assert difference(dict.fromkeys(entry)) == "-" and difference({**entry, "low": None}) == "-0.020"
@@ -289,3 +289,33 @@ def test_table_has_a_block_for_each_part_and_a_macro_line(report):
     assert validation.startswith("validation: 50 images") and test.startswith("test: 50 images")
     assert test.splitlines()[-1].startswith("macro")
     assert len(test.splitlines()) == 7
+
+
+@pytest.mark.parametrize("width", [120, 80, 60])
+def test_a_table_fits_the_terminal_and_loses_no_number(report, width):
+    scores, _ = report
+    wide, narrow = table(scores, LABELS), table(scores, LABELS, width)
+    lines = [line for line in narrow.splitlines() if HOSTILE not in line and not line.startswith("label")]
+    assert max(map(len, wide.splitlines())) > 120
+    assert max(map(len, lines)) <= max(width, 95)  # one label alone has 29 letters
+    mass = scores["test"]["labels"]["Mass"]
+    block = narrow.split("\n\n")[1]
+    for value in (mass["auc"]["value"], mass["auc"]["low"], mass["sensitivity"]["high"], mass["threshold"]):
+        assert f"{value:.3f}" in block
+    assert f"{mass['positives']}/{mass['n']} at 0.500" in block
+
+
+def test_a_narrow_table_by_hand():
+    metric = entry(0.9, 0.85, 0.95)
+    metrics = dict.fromkeys(("auc", "f1", "sensitivity", "specificity", "balanced_accuracy"), metric)
+    result = {"n": 1200, "patients": 1, "accuracy": metric, "macro": metrics}
+    result["labels"] = {"PNEUMONIA": {"n": 1200, "positives": 300, "threshold": 0.4125, **metrics}}
+    shown = table({"test": result}, LabelSpace(("NORMAL", "PNEUMONIA"), "binary"), 80)
+    assert shown.splitlines() == [
+        "test: 1,200 images of 1 patient:",
+        "  accuracy 0.900 [0.850, 0.950]",
+        "  balanced accuracy 0.900 [0.850, 0.950]",
+        "label                 AUC          F1           Sensitivity  Specificity",
+        "PNEUMONIA             0.900        0.900        0.900        0.900",
+        "  300/1,200 at 0.412  0.850-0.950  0.850-0.950  0.850-0.950  0.850-0.950",
+    ]

@@ -44,7 +44,7 @@ def test_the_demo_ends_with_the_app_and_three_commands(bundle, tmp_path, capsys)
         signal.signal(signal.SIGTERM, before)
     shown = capsys.readouterr().out
     address = re.search(r"POST (http://127\.0\.0\.1:\d+/)invocations", shown)[1]
-    assert all(text in shown for text in ("b.png", "PNEUMONIA (cut 0.500)", f"web page: {address}   no terminal"))
+    assert all(text in shown for text in ("b.png", "PNEUMONIA (threshold 0.500)", f"web page: {address}   no terminal"))
     assert [line.split("  ")[-1].strip() for line in shown.splitlines()[-3:]] == [
         f"thorax deploy --local {bundle}",
         f"thorax predict {bundle} {tmp_path / 'PNEUMONIA' / 'b.png'} --explain maps",

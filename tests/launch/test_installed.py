@@ -168,7 +168,7 @@ def test_the_base_packages_answer_about_an_image(bundle: Path, tmp_path: Path) -
     images.put(tmp_path / "a.png", seed=1)
     done = without_extras("predict", bundle, "a.png", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "PNEUMONIA (cut 0.500)" in done.stdout
+    assert "PNEUMONIA (threshold 0.500)" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_linked_folders_are_searched(findings, shelf, capsys):
 def test_a_table(findings, shelf, capsys):
     assert predict.main([str(findings), str(shelf)]) == 0
     table = capsys.readouterr().out
-    for text in ("a.png", "sub/b.jpeg", "Effusion (cut 0.400)", "Nodule (cut 0.600)"):
+    for text in ("a.png", "sub/b.jpeg", "Effusion (threshold 0.400)", "Nodule (threshold 0.600)"):
         assert text in table
     row = Classifier.load(findings, threads=1).predict([shelf / "a.png"])[0]
     assert all(f"{p:.3f}" in table for p in row)

@@ -141,7 +141,7 @@ def test_two_bundles_on_the_same_images(bundle, images, tmp_path, capsys):
         for each in (bundle, other)
     ]
     assert [got["comparison"]["macro"][which] for which in ("first", "second")] == pytest.approx(alone, abs=1e-9)
-    assert got["comparison"]["first"] == str(bundle) and "difference in AUC" in capsys.readouterr().out
+    assert got["comparison"]["first"] == str(bundle) and "B minus A" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -326,7 +326,12 @@ def test_the_function_gives_what_the_command_writes(bundle, images, tmp_path):
     assert sorted(found.predictions.ids) == ids
     assert found.predictions.probabilities.shape == found.predictions.targets.shape == (16, 1)
     first, comparison, groups = found.table().split("\n\n")
-    assert first.startswith("test: 16 images") and "difference in AUC" in comparison and "view: PA" in groups
+    assert (
+        first.startswith("test: 16 images")
+        and comparison.startswith("A is ")
+        and "B minus A" in comparison
+        and "view: PA" in groups
+    )
 
 
 def test_the_function_takes_a_loaded_bundle_and_a_notebook_shows_the_report(bundle, images, tmp_path):

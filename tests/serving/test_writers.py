@@ -19,6 +19,7 @@ from thorax.data.decoders import kinds
 from thorax.labels import LabelSpace
 from thorax.serving.accept import choose_writer
 from thorax.serving.classifier import Classifier
+from thorax.serving.heat_map import HeatMap
 from thorax.serving.pipeline import answer
 from thorax.serving.request import RawRequest, RequestError, ResponseOptions
 from thorax.serving.writers import CSV, JSON, LINES, NPY, PNG, VERBOSE, WRITERS
@@ -217,3 +218,13 @@ def test_of_three_classes_the_most_probable_one_is_predicted_without_thresholds(
 def test_labels_of_any_alphabet(tmp_path):
     classifier = Classifier.load(tiny_bundle(tmp_path / "model", LabelSpace(("Ödem", "肺炎"), "multilabel")))
     assert json.loads(one(classifier, VERBOSE).body)["labels"] == ["Ödem", "肺炎"]
+
+
+def test_an_empty_heat_map_is_named(classifier, monkeypatch):
+    answer = json.loads(one(classifier, "application/json", explain=True).body)
+    assert "empty_heat_maps" not in answer or set(answer["empty_heat_maps"]) < set(answer["heat_maps"])
+    nothing = lambda image, label: HeatMap(label, np.zeros(image.shape, np.float32), image)  # noqa: E731
+    monkeypatch.setattr(classifier, "heat_map", nothing)
+    answer = json.loads(one(classifier, "application/json", explain=True).body)
+    assert answer["empty_heat_maps"] == list(answer["heat_maps"]) == list(classifier.labels)
+    assert "no region speaks for it" in repr(nothing(np.zeros((2, 2), np.uint8), "Mass"))

@@ -76,6 +76,7 @@ def test_each_fault_is_found_where_it_happens(rule, step, faulty):
         {"loss": lambda k: 12.0 if k == 2 else 0.7 * math.exp(-k / 20)},  # one step without warm-up
         {"loss": lambda k: 0.7 * math.exp(-k), "gradient": lambda k: 0.1 * math.exp(-k)},  # all is learned
         {"steps": 15, "loss": lambda k: 0.69},  # too few to judge
+        {"loss": lambda k: 0.05 + 0.01 * math.sin(7 * k)},  # low from the first step: it starts from a good network
     ],
 )
 def test_what_is_harmless_is_not_found(harmless):
@@ -83,12 +84,51 @@ def test_what_is_harmless_is_not_found(harmless):
 
 
 def test_overfitting_is_found_from_the_history_and_a_plateau_is_not():
-    worse = [{"train_loss": 1 / k, "validation_loss": 0.5 + abs(k - 4) / 8} for k in range(1, 12)]
+    worse = [{"epoch": k, "train_loss": 1 / k, "validation_loss": 0.5 + abs(k - 4) / 8} for k in range(1, 12)]
     assert found(run(), worse)["overfit"]["message"].startswith(
-        "for 3 epochs the validation loss (0.8750, best 0.5000)"
+        "the validation loss was lowest in epoch 4 (0.5000) and has been over 1.1 times that for 3 epochs (now 0.8750),"
+        " while the training loss fell from 0.2500 to 0.1429; "
     )
     assert found(run(), [{**row, "validation_loss": min(row["validation_loss"], 0.54)} for row in worse]) == {}
     assert found(run(), [{"train_loss": 0.1 * k, "validation_loss": 0.1 * k} for k in range(1, 12)]) == {}
+
+
+def test_a_bias_that_starts_at_zero_may_grow():
+    records = [
+        HealthRecord(r.step, r.loss, r.gradients, {**r.weights, "conv.bias": 0.05 * (r.step - 1)}) for r in run()
+    ]
+    assert found(records) == {}
+
+
+def losses(*validation, train=lambda k: 1 / k):
+    """A history with these validation losses and a training loss that falls."""
+    return [{"epoch": k, "train_loss": train(k), "validation_loss": v} for k, v in enumerate(validation, 1)]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        losses(0.9, 2.05, 2.09, 1.13),  # it has just fallen
+        losses(0.69, 3.0, 2.5, 2.0, 1.5, 1.0, 0.8),  # batch statistics that settle
+        losses(0.6, 0.7, 0.65, 0.68, 0.62, 0.66, 0.61),  # noise around one value
+        losses(0.6, 0.9, 0.9, 0.9, 0.9, train=lambda k: 0.5 + k / 10),  # the training loss grows too: no overfitting
+        losses(0.6, math.nan, 0.55),
+    ],
+    ids=["fallen", "settling", "noise", "diverging", "undefined"],
+)
+def test_a_validation_loss_that_comes_down_has_not_grown(history):
+    assert "overfit" not in found(run(), history)
+
+
+def test_one_noisy_epoch_and_a_warm_up_are_no_finding():
+    """The first 30 saved steps are warm-up at a tiny rate; afterwards the loss falls."""
+    records = run(steps=90, loss=lambda k: 0.69 + 0.02 * math.sin(5 * k) - 0.004 * max(0, k - 30))
+    rules = Rules(SHAPES, 0.693)
+    for record in records:
+        rules.record(record)
+        if record.step % 15 == 0:
+            rules.epoch(HEALTHY[0], record.step)
+    assert rules.findings == []
 
 
 def test_a_rule_reports_once_and_as_it_happens():
@@ -113,6 +153,15 @@ def test_a_rule_reports_once_and_as_it_happens():
 def test_class_imbalance_names_the_rarest_label(counts, named):
     message = class_imbalance(counts)
     assert (message is None) if named is None else message.startswith(f"{named} is on")
+
+
+def test_of_many_exclusive_classes_the_largest_and_the_smallest_are_compared():
+    """Fifteen classes of 20 images each are one to fourteen, and no finding."""
+    even = {f"c{k}": (20, 280) for k in range(15)}
+    assert class_imbalance(even, exclusive=True) is None
+    assert class_imbalance({**even, "c3": (1, 299), "c4": (1500, 280)}, exclusive=True) == (
+        "c4 has 1,500 images for training and c3 1; use_weighted_loss=true or balanced_sampler=true makes up for it"
+    )
 
 
 # -- Records -----------------------------------------------------------------------------------------------------------
@@ -195,7 +244,7 @@ def test_the_old_module_name_works_with_one_line(tmp_path):
         command = [sys.executable, "-m", module, str(tmp_path / "worker_0.jsonl")]
         answers.append(subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}))
     new, old = answers
-    assert (new.returncode, new.stdout, new.stderr) == (0, "40 saved steps, no finding(s)\n", "")
+    assert (new.returncode, new.stdout, new.stderr) == (0, "40 saved steps, no findings\n", "")
     assert (old.returncode, old.stdout) == (0, new.stdout)
     assert old.stderr == (
         "warning: python -m thorax.tracking.debugger is deprecated; write python -m thorax.tracking.health\n"

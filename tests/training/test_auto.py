@@ -41,7 +41,7 @@ def test_a_run_resumed_where_another_choice_is_better_gives_the_same_bits(
     choose_instead(precision="bfloat16", channels_last=False)
     capsys.readouterr()
     whole = thorax.train(SETTINGS, **given, output=tmp_path / "whole")
-    assert f"precision: bfloat16, contiguous, 1 thread(s): remembered in {remembered()}" in capsys.readouterr().out
+    assert f"precision: bfloat16, contiguous, 1 thread: remembered in {remembered()}" in capsys.readouterr().out
 
     seen: list[BatchRequest] = []
     before_each_batch(monkeypatch, lambda request: seen.append(request))
@@ -50,7 +50,7 @@ def test_a_run_resumed_where_another_choice_is_better_gives_the_same_bits(
     choose_instead(precision="float32", channels_last=True)
     capsys.readouterr()
     resumed = thorax.train(SETTINGS, **given, output=tmp_path / "stopped")
-    said = "precision: bfloat16, contiguous, 1 thread(s): as in the checkpoint, for the same bits; here float32,"
+    said = "precision: bfloat16, contiguous, 1 thread: as in the checkpoint, for the same bits; here float32,"
     assert said in capsys.readouterr().out
     assert equal(weights(resumed.bundle), weights(whole.bundle))
     stored = json.loads((resumed.bundle / "bundle.json").read_text())

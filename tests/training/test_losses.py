@@ -16,7 +16,7 @@ from thorax.config import TrainingConfig
 from thorax.config.schema import Optimisation
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.training.losses import LOSSES, Loss, class_weights, probabilities
+from thorax.training.losses import LOSSES, Loss, class_weights
 
 NAN = float("nan")
 CPU = torch.device("cpu")
@@ -286,21 +286,6 @@ def test_built_with_weights():
     )
     assert built.weights.tolist() == [1.25, 3.0]
     assert (built.name, built.focal_gamma) == ("focal", 1.0)
-
-
-# --- probabilities
-
-
-def test_probabilities():
-    logits = torch.tensor([[0.0, 2.0, -1.0]], dtype=torch.bfloat16)
-    for task, want in (
-        ("multilabel", torch.sigmoid(logits.float())),
-        ("binary", torch.sigmoid(logits.float())),
-        ("multiclass", torch.softmax(logits.float(), 1)),
-    ):
-        got = probabilities(logits, task)
-        assert got.dtype == torch.float32
-        torch.testing.assert_close(got, want)
 
 
 def test_the_configuration_names_each_entry():

@@ -31,8 +31,9 @@ def test_a_bar_on_a_terminal(images: Path, tmp_path: Path) -> None:
         pass
     os.close(ours)
     assert process.wait() == 0
-    assert b"epoch 1/1:" in seen
+    assert b"\repoch 1/1 |" in seen
+    assert b"\r\nbest: epoch 1 of 1  loss " in seen
     assert b"configuration: differs from the defaults in\r\n  network            cnn5  (default: resnet50)\r\n" in seen
     assert b"configuration: {" not in seen
     assert b"\r" in seen.replace(b"\r\n", b"\n"), "a bar redraws its line"
-    assert b"step/s" in seen or b"s/step" in seen
+    assert b" images/s, loss " in seen and b" left" in seen

@@ -182,7 +182,7 @@ def test_where_nothing_is_on_nothing_is_loaded_and_a_step_calls_nothing(images, 
     trainer = a_trainer(images, tmp_path, epochs="1")
     trainer.fit()
     batch = ImageDataset(trainer.train_images, trainer.preprocessing)[BatchRequest(np.arange(8), epoch=0)]
-    losses, progress = LossLog(trainer.state, trainer.hardware, None), Progress("", 1, 0, False, 1e9)
+    losses, progress = LossLog(trainer.state, trainer.hardware, None), Progress("", 1, shown=False)
     called = set()
     sys.setprofile(lambda frame, event, argument: called.add(frame.f_code.co_filename) if event == "call" else None)
     try:
@@ -285,6 +285,6 @@ def test_smdebug_saves_what_its_configuration_says_and_the_rules_tell_the_runs_a
     rules = {line.split()[1] for line in judged.stdout.splitlines() if line.startswith("finding: ")}
     assert rules == expected if name != "exploding" else expected <= rules
     if name == "good":
-        assert judged.stdout.strip().endswith("25 saved steps, no finding(s)")
+        assert judged.stdout.strip().endswith("25 saved steps, no findings")
         worker = tmp_path / "model-job/output/data/debugger/worker_0.jsonl"
         assert judge_folder([str(worker)]) == 0

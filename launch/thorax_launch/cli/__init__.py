@@ -15,8 +15,12 @@ COMMANDS = {
     "demo": "train on synthetic images here, and serve the result",
     "prepare": "check, split, pack and upload images",
     "train": "train a recipe, here or on SageMaker",
+    "lr-find": "find a learning rate in a hundred steps, here",
     "tune": "search hyperparameters, here or on SageMaker",
     "leaderboard": "the jobs of a search, best first",
+    "recipe": "list recipes, write one by five questions, a schema for editors",
+    "runs": "all runs on this machine: when, how good, how long",
+    "open": "the report of a run on this machine, in the browser",
     "cost": "the price of a recipe's search, training and endpoint, before any of it",
     "status": "what runs on SageMaker, since when, and what it cost so far",
     "follow": "the log and the end of what runs on SageMaker",
@@ -62,7 +66,7 @@ def run(name: str, arguments: list[str] | None = None) -> int:
     Returns:
         Its exit code.
     """
-    module = importlib.import_module(f"thorax_launch.cli.{name}")
+    module = importlib.import_module(f"thorax_launch.cli.{name.replace('-', '_')}")
     module.__doc__ = examples(module.__doc__ or "")
     try:
         return int(module.main(arguments))

@@ -12,7 +12,7 @@ from thorax_launch.cli import flags
 from thorax_launch.hyperparameters import from_settings
 from thorax_launch.options import MachineOptions, entries
 from thorax_launch.sagemaker import account
-from thorax_launch.sagemaker.submission import submit, summary
+from thorax_launch.sagemaker.submission import SHOWN, submit, summary
 from thorax_launch.sagemaker.training_jobs import JobPlan
 from thorax_launch.settings import DEFAULTS, AwsSettings, Resolved, pairs, read_file
 
@@ -26,7 +26,12 @@ def resolved(args: Namespace, some_region: str = account.SOME_REGION) -> Resolve
     given = {name: getattr(args, name, None) for name in DEFAULTS} | {"tags": pairs("--tag", args.tags)}
     offline = args.dry_run or args.explain_settings
     sources = [("flags", given), read_file(args.settings)]
-    found = account.resolved(sources, offline=offline, some_region=some_region)
+    try:
+        found = account.resolved(sources, offline=offline, some_region=some_region)
+    except ThoraxError as error:
+        if str(error) != account.NO_REGION or not hasattr(args, "local"):
+            raise
+        raise ThoraxError(f"{error}; or add --local to run on this machine, without AWS") from None
     if found.origins.get("region") == account.STAND_IN and not args.explain_settings:
         region = found.settings.region
         print(f"note: no region is set; {region} stands for it: give --region", file=sys.stderr)
@@ -69,7 +74,7 @@ def begin(plan: JobPlan, settings: AwsSettings, args: Namespace) -> bool:
         flags.CommandDone: after --dry-run.
     """
     if args.dry_run:
-        show(plan.request.parameters, summary(plan, settings, len(plan.uploads)))
+        show(plan.request.parameters, summary(plan, settings, len(plan.uploads) if args.full else SHOWN), args)
     if not agreed(summary(plan, settings), "start it?", args.yes):
         return False
     if submit(plan, settings):
@@ -77,14 +82,22 @@ def begin(plan: JobPlan, settings: AwsSettings, args: Namespace) -> bool:
     return True
 
 
-def show(calls: Any, words: str) -> None:
-    """--dry-run: the exact requests as JSON on standard output; files and cost on standard error.
+def show(calls: Any, words: str, args: Namespace) -> None:
+    """--dry-run: a summary, and with --json or into a file or pipe the exact requests as JSON on standard output.
+
+    Args:
+        calls: what would be sent.
+        words: what it would make, upload and cost.
+        args: has json.
 
     Raises:
         flags.CommandDone: always.
     """
-    print(json.dumps(calls, indent=2))
-    print(words, file=sys.stderr)
+    as_json = args.json or not sys.stdout.isatty()
+    more = "" if as_json else "; --json shows the exact requests, --full every file"
+    print(f"{words}\ndry run:  nothing was sent{more}", file=sys.stderr if as_json else sys.stdout, flush=True)
+    if as_json:
+        print(json.dumps(calls, indent=2))
     raise flags.CommandDone
 
 

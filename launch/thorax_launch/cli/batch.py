@@ -71,7 +71,7 @@ def on_aws(args: argparse.Namespace) -> int:
         return run(args, settings)
     planned = transforms.plan(args.bundle, args.data, options, settings)
     if args.dry_run:
-        aws.show(planned.calls(), planned.summary())
+        aws.show(planned.calls(), planned.summary(), args)
     if not aws.agreed(planned.summary(), "start it?", args.yes):
         return 1
     labels = Path(args.data) if Path(args.data).is_dir() else None

@@ -93,7 +93,7 @@ def on_aws(args: argparse.Namespace) -> int:
     if args.dry_run:
         name = plan.spec.endpoint_name
         note = f"note:     where endpoint {name} exists, UpdateEndpoint takes the place of CreateEndpoint"
-        aws.show(plan.calls(), f"{plan.summary()}\n{note}")
+        aws.show(plan.calls(), f"{plan.summary()}\n{note}", args)
     before = deployment.present_configuration(plan)
     update = f"\nupdate:   it answers with {before} until then" if before else ""
     if not aws.agreed(plan.summary() + update, "update it?" if before else "start it?", args.yes):

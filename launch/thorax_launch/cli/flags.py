@@ -7,11 +7,12 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from thorax.console import CommandDone, guarded, script
+from thorax.console import CommandDone, guarded
 from thorax.errors import ThoraxError
 from thorax.job import CHANNELS as KNOWN_CHANNELS
+from thorax.serving.bundle_place import bundle_place
 from thorax_launch.invocation import command
 from thorax_launch.options import EndpointOptions, MachineOptions, TransformOptions, entries
 from thorax_launch.settings import AwsSettings, pairs
@@ -22,6 +23,26 @@ __all__ = ["CommandDone", "guarded", "script"]  # re-exported: the commands take
 _ENDING = ("SIGTERM", "SIGHUP")
 #: Channels with a flag of their own; --channel names any other.
 CHANNELS = ("train", "validation", "test", "weights", "model")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says of an unknown flag that is a hyperparameter's name how the hyperparameter is given."""
+
+    def error(self, message: str) -> NoReturn:
+        words = message.partition("unrecognized arguments: ")[2].split()
+        if words and words[0].startswith("--") and "--set" in self._option_string_actions:
+            from thorax.config.parse import canonical, spellings  # late: --help is instant
+
+            name, _, value = words[0].partition("=")
+            if canonical(name) in spellings():
+                following = words[1] if len(words) > 1 and not words[1].startswith("-") else "VALUE"
+                message += f"; {canonical(name)} is a hyperparameter: --set {canonical(name)}={value or following}"
+        super().error(message)
+
+
+def script(document: str | None) -> argparse.ArgumentParser:
+    """The parser of a command whose help is its module's docstring."""
+    return _Parser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
 
 def positive(flag: str, value: int | None) -> int | None:
@@ -120,7 +141,9 @@ def add_channels(p: argparse.ArgumentParser) -> None:
     g.add_argument("--test", metavar="PATH", help="images to score the best epoch on")
     g.add_argument("--weights", metavar="PATH", help="weights to start from, a torchvision state_dict")
     g.add_argument(
-        "--model", metavar="PATH", help="an earlier job's model.tar.gz or bundle to go on from (incremental training)"
+        "--model",
+        metavar="PATH",
+        help="an earlier job, its bundle or model.tar.gz to go on from (incremental training)",
     )
     g.add_argument(
         "--channel",
@@ -149,6 +172,9 @@ def channels(args: argparse.Namespace) -> dict[str, str]:
         if name in found:
             raise ThoraxError(f"channel {name} is given twice, {found[name]} and {path}; give it once")
         found[name] = path
+    for name in ("weights", "model"):
+        if name in found and "://" not in found[name]:
+            found[name] = str(bundle_place(found[name]))
     return found
 
 
@@ -178,6 +204,12 @@ def add_local(
     )
 
 
+def job_in(runs: Path, name: str) -> tuple[Path, str]:
+    """(the folder of all local jobs, the job's or search's name) of what a person writes: NAME or RUNS/NAME."""
+    place = Path(name)
+    return (place.parent, place.name) if len(place.parts) > 1 else (runs, name)
+
+
 def add_machine(p: argparse.ArgumentParser) -> None:
     """What machine a job gets on AWS; each flag replaces the recipe's value."""
     add = for_aws(p, p.add_argument_group("machine on AWS (defaults: the recipe's)"))
@@ -197,8 +229,12 @@ def add_engine(p: Any) -> None:
     )
 
 
-def add_settings(p: argparse.ArgumentParser) -> None:
-    """Where on AWS: flags over thorax.yaml over the SDK's config.yaml over the session."""
+def add_settings(p: argparse.ArgumentParser, dry_run: bool = True) -> None:
+    """Where on AWS: flags over thorax.yaml over the SDK's config.yaml over the session; and what asks before it sends.
+
+    Args:
+        dry_run: whether the command sends anything, so that --dry-run and --yes say something.
+    """
     group = p.add_argument_group("account (flags > thorax.yaml > SageMaker SDK config.yaml > AWS session)")
     add = for_aws(p, group)
     add(
@@ -209,11 +245,15 @@ def add_settings(p: argparse.ArgumentParser) -> None:
     )
     add_options(add, AwsSettings)
     add("--explain-settings", action="store_true", help="show every setting and where it comes from, and end")
+    if not dry_run:
+        return
     add(
         "--dry-run",
         action="store_true",
-        help="print the request and the files to upload, and end; no network, no credentials",
+        help="say what would be made, uploaded and paid at most, and end; no network, no credentials",
     )
+    add("--json", action="store_true", help="with --dry-run: the exact requests as JSON (so too into a file or a pipe)")
+    add("--full", action="store_true", help="with --dry-run: name every file to upload")
     add("--yes", action="store_true", help="start without asking")
 
 

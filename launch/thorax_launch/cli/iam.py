@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="S3_ADDRESS",
         help="images that lie in another place, which may be read there; may be repeated",
     )
-    flags.add_settings(p)
+    flags.add_settings(p, dry_run=False)
     args = p.parse_args(arguments)
     args.dry_run = True
 

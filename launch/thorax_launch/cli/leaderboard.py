@@ -54,7 +54,9 @@ def local(args: argparse.Namespace) -> int:
     check_files(args)
     flags.check_local(args)
     shown = metric_names(args.metrics)
-    board = dataclasses.replace(study_leaderboard(load(args.runs.absolute() / args.name, args.name)), shown=shown)
+    args.runs, args.name = flags.job_in(args.runs, args.name)
+    folder = args.runs.absolute() / args.name
+    board = dataclasses.replace(study_leaderboard(load(folder, args.name), folder), shown=shown)
     show(board, args)
     if args.deploy_best is None:
         return 0

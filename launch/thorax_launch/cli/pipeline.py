@@ -86,7 +86,7 @@ def on_aws(args: argparse.Namespace) -> int:
     steps = chosen(StepOptions, flags.options_of(args, StepOptions))
     plan = pipelines.plan(recipe, settings, task, args.group, steps)
     if args.dry_run:
-        aws.show(plan.definition, plan.summary())
+        aws.show(plan.definition, plan.summary(), args)
     if not aws.agreed(plan.summary(), "make and start it?" if args.start else "make it?", args.yes):
         return 1
     pipelines.submit_pipeline(plan, start=args.start)

@@ -135,6 +135,8 @@ def _from_record(args: argparse.Namespace) -> tuple[JobPlan, AwsSettings]:
             "wait",
             "yes",
             "dry_run",
+            "json",
+            "full",
             "settings",
             "profile",
             "region",

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,9 @@ class JobDirectory:
         Raises:
             ThoraxError: SageMaker would refuse the name, or the folder holds something that is not a job.
         """
+        place = Path(name)
+        if len(place.parts) > 1 and place.parent.absolute() == runs.absolute():  # runs/NAME
+            name = place.name
         if not NAME.fullmatch(name):
             raise ThoraxError(
                 f"--job-name {name} must be 1 to 63 letters, digits and hyphens, no hyphen first or last, as SageMaker"
@@ -79,6 +82,51 @@ class JobDirectory:
     def failure(self) -> Path:
         return self.base / "output" / "failure"
 
+    @property
+    def progress(self) -> Path:
+        """How far the run is, for a bar; only while it runs under a terminal."""
+        return self.base / "output" / ".progress.json"
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe's name."""
+        return self.base / "input" / "recipe"
+
+    @property
+    def finished(self) -> bool:
+        """Whether a run came to its end here."""
+        return (self.bundle / "bundle.json").is_file() and (self.data / "metrics.json").is_file()
+
+    @property
+    def hyperparameters(self) -> dict[str, str]:
+        """Those that the job was last laid out with, the platform's own left out; empty where they cannot be read."""
+        try:
+            stored = json.loads((self.config / "hyperparameters.json").read_text(encoding="utf-8"))
+            values = {name: json.loads(text) for name, text in stored.items() if not name.startswith("sagemaker_")}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+        return {name: str(value) for name, value in values.items()}
+
+    def keep(self) -> Callable[[], None]:
+        """Remembers what `lay_out` changes; calling the result puts it back."""
+        success = self.failure.with_name("success")
+        files = [*self.config.glob("*.json"), *([success] if success.is_file() else [])]
+        texts = {path: path.read_bytes() for path in files}
+        data = self.base / "input" / "data"
+        links = {path: path.readlink() for path in sorted(data.rglob("*")) if path.is_symlink()}
+
+        def put_back() -> None:
+            for path, text in texts.items():
+                path.write_bytes(text)
+            for old in data.iterdir():
+                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+            for path, target in links.items():
+                path.parent.mkdir(exist_ok=True)
+                path.symlink_to(target)
+            self.failure.unlink(missing_ok=True)
+
+        return put_back
+
     def lay_out(
         self,
         hyperparameters: Mapping[str, str],
@@ -111,7 +159,7 @@ class JobDirectory:
         try:
             for folder in (self.config, self.base / "input" / "data", self.bundle, self.data, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
-            for stale in (self.failure, self.failure.with_name("success")):
+            for stale in (self.failure, self.failure.with_name("success"), self.progress):
                 stale.unlink(missing_ok=True)
             # The toolkit copies source_dir only where there is no code yet.
             shutil.rmtree(self.base / "code", ignore_errors=True)

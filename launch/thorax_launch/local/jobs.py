@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax_launch import paths
 from thorax_launch.local.channels import Paths, channels_of
-from thorax_launch.local.configuration import readable
+from thorax_launch.local.display import Display, Lines
 from thorax_launch.local.job_directory import JobDirectory
-from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, failure_reason, show
+from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, failure_reason
 from thorax_launch.names import dated
 from thorax_launch.recipe import Recipe
 
@@ -28,9 +29,23 @@ class LocalJob:
         resumed: whether the folder holds an earlier run, from whose checkpoint this one goes on.
     """
 
-    def __init__(self, directory: JobDirectory, toolkit: Toolkit, *, resumed: bool) -> None:
+    def __init__(
+        self,
+        directory: JobDirectory,
+        toolkit: Toolkit,
+        *,
+        resumed: bool,
+        recipe: Mapping[str, str],
+        put_back: Callable[[], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            recipe: the recipe's hyperparameters, for the table of what differs.
+            put_back: of a folder whose job was finished: makes it as it was, where this run is refused.
+        """
         self.directory, self.resumed, self.name = directory, resumed, directory.base.name
-        self._toolkit = toolkit
+        self._toolkit, self._recipe, self._put_back = toolkit, recipe, put_back
+        self._refused: str | None = None
 
     def __repr__(self) -> str:
         return f"<LocalJob {self.name} {self.status} in {self.directory.base}>"
@@ -54,7 +69,9 @@ class LocalJob:
             return "InProgress"
         if self._toolkit.stopped:
             return "Stopped"
-        if self.directory.failure.exists():  # the toolkit takes some failures of gloo for a success
+        if (
+            self._refused is not None or self.directory.failure.exists()
+        ):  # the toolkit takes some failures of gloo for a success
             return "Failed"
         code = self._toolkit.wait()
         if code == 0:  # without a new bundle the script stopped at a checkpoint
@@ -68,13 +85,26 @@ class LocalJob:
         Returns:
             0: it is done (or stopped by itself at a checkpoint); 130: it was stopped; else it failed, see `failure`.
         """
-        for line in self._toolkit.lines():
-            if not quiet:
-                show(readable(line, self.log))
-        code = self._toolkit.wait()
+        if quiet:
+            code = self._toolkit.wait()
+        else:
+            with Display(lambda: self.directory.progress) as display:
+                lines = Lines(self.log, self._recipe, display.live)
+                for line in self._toolkit.lines():
+                    if (shown := lines.read(line)) is not None:
+                        display.show(shown)
+                code = self._toolkit.wait()
+                if not code and not self.directory.failure.exists():
+                    for line in lines.held:
+                        display.show(line)
+        self.directory.progress.unlink(missing_ok=True)
         if code == INTERRUPTED:
             self.directory.failure.unlink(missing_ok=True)  # the toolkit calls it a failure
-        return code or int(self.directory.failure.exists())
+        elif self._put_back is not None and self.status == "Failed":
+            self._refused = failure_reason(self.directory)
+            self._put_back()
+            self._put_back = None
+        return code or int(self._refused is not None or self.directory.failure.exists())
 
     def stop(self) -> None:
         """Stops the run as Ctrl-C does, and returns at once: it saves a checkpoint, from which `train` with the same
@@ -88,7 +118,7 @@ class LocalJob:
     @property
     def failure(self) -> str | None:
         """Why it failed, in one line; None where it did not."""
-        return failure_reason(self.directory) if self.status == "Failed" else None
+        return self._refused or (failure_reason(self.directory) if self.status == "Failed" else None)
 
     @property
     def bundle(self) -> Path:
@@ -170,7 +200,35 @@ def train(
     directory = JobDirectory.named(Path(runs), job_name or dated(recipe.name))
     folders = channels_of(recipe, Path(runs), channels or {})
     resumed = directory.exists
+    put_back = None
+    if resumed:
+        check_same(directory, merged)
+        put_back = directory.keep() if directory.finished else None
     directory.lay_out(merged, folders, source_dir=paths.source_dir(), program=PROGRAM, processes=processes)
+    directory.recipe.write_text(f"{recipe.name}\n", encoding="utf-8")
     toolkit = Toolkit(directory, PROGRAM)
     toolkit.start()
-    return LocalJob(directory, toolkit, resumed=resumed)
+    return LocalJob(directory, toolkit, resumed=resumed, recipe=recipe.hyperparameters, put_back=put_back)
+
+
+def check_same(directory: JobDirectory, hyperparameters: Mapping[str, str]) -> None:
+    """Refuses another run in a job's folder before anything in it is touched.
+
+    Raises:
+        ThoraxError: the folder's job was trained, or began to be, with values that give another result.
+    """
+    if not directory.finished and not any(directory.checkpoints.glob("checkpoint-*.pt")):
+        return
+    try:
+        before = TrainingConfig.parse(directory.hyperparameters).identity()
+    except ThoraxError:  # another version's: the trainer compares checkpoints
+        return
+    now = TrainingConfig.parse(dict(hyperparameters)).identity()
+    other = [f"{name}={before.get(name)}, now {now[name]}" for name in now if before.get(name) != now[name]]
+    if other:
+        is_what = "is finished" if directory.finished else "has begun"
+        more = f"; and {len(other) - 3} more" if len(other) > 3 else ""
+        raise ThoraxError(
+            f"job {directory.base.name} {is_what} with {'; '.join(other[:3])}{more}; it is left as it was: choose"
+            " another --job-name, or the same values"
+        )

@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,10 +24,11 @@ from thorax_launch import paths
 from thorax_launch.invocation import command
 from thorax_launch.local.channels import Paths, channels_of, check_channels
 from thorax_launch.local.completion import end_reason, remaining_seconds
+from thorax_launch.local.display import Display
 from thorax_launch.local.job_directory import JobDirectory
 from thorax_launch.local.jobs import PROGRAM
 from thorax_launch.local.study import TrialLog, storage_url, study_leaderboard, study_of, suggest
-from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, failure_reason, next_line, show
+from thorax_launch.local.toolkit import INTERRUPTED, Toolkit, failure_reason, next_line
 from thorax_launch.names import LONGEST, dated
 from thorax_launch.ranges import Tune
 from thorax_launch.recipe import Recipe
@@ -71,6 +72,7 @@ class LocalSearch:
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._job: Toolkit | None = None
+        self._directory: JobDirectory | None = None
         self._stopped = self.out_of_time = False
         self._error: BaseException | None = None
         self._thread.start()
@@ -112,9 +114,10 @@ class LocalSearch:
         Raises:
             ThoraxError: a job could not be started.
         """
-        while (line := next_line(self._lines)) is not None:
-            if not quiet:
-                show(line)
+        with Display(self._progress, self._job_name) if not quiet else nullcontext() as display:
+            while (line := next_line(self._lines)) is not None:
+                if display is not None:
+                    display.show(line)
         self._lines.put(None)  # for the next caller
         self._thread.join()  # its last line is out: it is ending
         if self._error:
@@ -135,7 +138,7 @@ class LocalSearch:
 
     def leaderboard(self) -> Leaderboard:
         """The jobs so far; `.ranked` has the best first, `.print()` shows them."""
-        return study_leaderboard(self._study)
+        return study_leaderboard(self._study, self.folder)
 
     @property
     def best(self) -> Trial | None:
@@ -145,6 +148,13 @@ class LocalSearch:
     def bundle(self, trial: Trial) -> Path:
         """The folder of a job's bundle."""
         return self.folder / trial.name / "model"
+
+    def _progress(self) -> Path | None:
+        """Where the job that runs keeps its progress."""
+        return self._directory.progress if self._directory else None
+
+    def _job_name(self) -> str:
+        return f"{self._directory.base.name}:" if self._directory else ""
 
     def _run(self) -> None:
         try:
@@ -212,6 +222,7 @@ class LocalSearch:
             program=PROGRAM,
             processes=plan.processes,
         )
+        self._directory = job
         began, log = time.monotonic(), TrialLog(trial, self._study.user_attrs["key"])
         self._job = Toolkit(job, PROGRAM)
         if self._stopped:

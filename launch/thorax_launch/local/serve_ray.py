@@ -37,11 +37,11 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print
 
     if find_spec("ray") is None:
         raise ThoraxError(f"--server ray needs Ray Serve: {install('ray')}")
-    Bundle.load(bundle)
+    loaded = Bundle.load(bundle)
     with listen(host, port) as socket:
         port = socket.getsockname()[1]
     show(f"serving {bundle} at http://{host}:{port}/ under Ray Serve, in half a minute")
-    folder = bundle.resolve()
+    folder = loaded.folder.resolve()
     environment = as_environment(settings) | {
         "PYTHONPATH": os.pathsep.join([str(folder), str(folder / "code")]),
         "RAY_USAGE_STATS_ENABLED": "0",

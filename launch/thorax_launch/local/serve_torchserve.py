@@ -56,12 +56,12 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print
         )
     if missing := [package for module, package in NEEDED.items() if find_spec(module) is None]:
         raise ThoraxError(f"--server torchserve needs {', '.join(missing)}: {install('torchserve')}")
-    Bundle.load(bundle)
+    loaded = Bundle.load(bundle)
     with listen(host, port) as socket:
         port = socket.getsockname()[1]
     workers = settings.pop("workers", 0) or 1
     with TemporaryDirectory(prefix="torchserve-") as base:
-        (Path(base) / "model").symlink_to(bundle.resolve())
+        (Path(base) / "model").symlink_to(loaded.folder.resolve())
         show(f"serving {bundle} at http://127.0.0.1:{port}/ under TorchServe, in ten seconds")
         started = as_environment(settings) | environment(base, port, workers)
         return run([sys.executable, str(Path(__file__).resolve()), base], started, Path(base))

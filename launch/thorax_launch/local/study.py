@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax.tracking.metric_log import METRICS, objective_key, read
+from thorax_launch.paths import relative
 from thorax_launch.ranges import Range, Tune
 from thorax_launch.trials import Leaderboard, Trial
 
@@ -130,8 +131,12 @@ class TrialLog:
         return None
 
 
-def study_leaderboard(study: optuna.Study) -> Leaderboard:
-    """The jobs of a study; those that were resumed under a later number are left out."""
+def study_leaderboard(study: optuna.Study, folder: Path | None = None) -> Leaderboard:
+    """The jobs of a study; those that were resumed under a later number are left out.
+
+    Args:
+        folder: of the search, which holds the jobs' bundles.
+    """
     key = study.user_attrs["key"]
     found = []
     for trial in study.get_trials(deepcopy=False):
@@ -158,6 +163,7 @@ def study_leaderboard(study: optuna.Study) -> Leaderboard:
         study.direction.name == "MAXIMIZE",
         tuple(found),
         tuple(study.user_attrs.get("command", ())),
+        bundles=relative(folder) if folder else "",
     )
 
 

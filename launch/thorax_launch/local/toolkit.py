@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from types import FrameType
 from typing import IO, Protocol
 
 from thorax.errors import ThoraxError
+from thorax.tracking.progress import HOW
 from thorax_launch.extras import install
 from thorax_launch.local import processes
 from thorax_launch.local.job_directory import JobDirectory
@@ -167,7 +169,11 @@ def stopped_by_signals(run: Stoppable) -> Iterator[None]:
 def show(line: str) -> None:
     """Prints a line; where stdout is closed the run and its log go on."""
     try:
-        print(line, flush=True)
+        if sys.stdout.isatty() and (bars := sys.modules.get("tqdm")):  # a bar may be there: the line goes above it
+            bars.tqdm.write(line)
+            sys.stdout.flush()
+        else:
+            print(line, flush=True)
     except (BrokenPipeError, ValueError):
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
@@ -222,6 +228,9 @@ def _environment(job: JobDirectory) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_QUIET": "1",  # the toolkit installs requirements.txt; here they are met already
     }
+    if sys.stdout.isatty():
+        wide = {"COLUMNS": str(shutil.get_terminal_size().columns)}  # so that tables fit
+        clean = wide | {HOW: f"file:{job.progress}"} | clean  # the launcher draws the bar; the user may say otherwise
     return {**clean, **own}
 
 

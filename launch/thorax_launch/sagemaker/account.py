@@ -75,7 +75,7 @@ def resolved(sources: Sources, *, offline: bool, some_region: str = SOME_REGION,
     if not region and offline:
         region, source = some_region, STAND_IN
     if not region:
-        raise ThoraxError(f"{NO_REGION}; or add --local to run on this machine, without AWS")
+        raise ThoraxError(NO_REGION)
     known = dataclasses.replace(known, region=region)
     role, account = (_stand_in(known.role), "") if offline else _asked(session, known)
     account = account or role.split(":")[4]

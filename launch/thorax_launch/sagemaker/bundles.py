@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax.serving.bundle import CODE, DESCRIPTION, RAY, WEIGHTS, Bundle
+from thorax.serving.bundle import CODE, RAY, WEIGHTS, Bundle
+from thorax.serving.bundle_place import DESCRIPTION, bundle_place
 from thorax_launch.names import job_of
 from thorax_launch.sagemaker.package import ARCHIVE, Upload, bucket_and_key, packed, source_files
 from thorax_launch.settings import AwsSettings
@@ -54,13 +55,10 @@ def in_s3(where: str, settings: AwsSettings) -> S3Bundle:
         if not where.endswith(".tar.gz"):
             raise ThoraxError(f"{where} does not end with .tar.gz; {_HOW}")
         return S3Bundle(where, (), where, job_of(where))
-    path = Path(where)
+    path = bundle_place(where)
     if path.is_dir():
-        folder = (
-            path / "model" if not (path / DESCRIPTION).exists() and (path / "model" / DESCRIPTION).exists() else path
-        )
-        Bundle.load(folder)
-        content: bytes | Path = packed(_complete(source_files(folder), where), level=1)  # weights do not get smaller
+        Bundle.load(path)
+        content: bytes | Path = packed(_complete(source_files(path), where), level=1)  # weights do not get smaller
         assert isinstance(content, bytes)
         digest = hashlib.sha256(content).hexdigest()[:16]
     elif path.is_file():
@@ -87,9 +85,9 @@ def description_folder(bundle: S3Bundle, s3: Any = None) -> Iterator[Path]:
     Raises:
         ThoraxError: it cannot be read.
     """
-    path = Path(bundle.where)
+    path = bundle_place(bundle.where)
     if path.is_dir():
-        yield path if (path / DESCRIPTION).exists() else path / "model"
+        yield path
         return
     with tempfile.TemporaryDirectory() as folder:
         if bundle.where.startswith("s3://"):

@@ -83,7 +83,7 @@ def upload(
     """
     with one_line(bucket, "listing it"):
         present = dict(_listed(s3, bucket, prefix))
-    progress = Progress(f"uploading to s3://{bucket}", len(files), 0, True, 30.0, "file")
+    progress = Progress(f"uploading to s3://{bucket}", len(files), "file")
     sizes: list[int] = []
     with ThreadPoolExecutor(threads) as pool:
         waiting = [pool.submit(_send, s3, bucket, key, path, present.get(key), kms_key) for key, path in files.items()]

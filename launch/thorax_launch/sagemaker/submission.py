@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thorax.data.images import EXTENSIONS
 from thorax.errors import ThoraxError
+from thorax.text import counted
+from thorax.tracking.progress import Progress
 from thorax_launch.invocation import command
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.cost import job_cost
@@ -38,7 +42,14 @@ SHOWN = 20
 
 def summary(plan: JobPlan, settings: AwsSettings, shown: int = SHOWN) -> str:
     """What would be uploaded where, and what it can cost."""
-    lines = [f"{plan.request.operation}: {plan.name}", *file_lines(plan.uploads, shown)]
+    parameters = plan.request.parameters
+    definition = parameters.get("TrainingJobDefinition", parameters)
+    made = definition.get("OutputDataConfig", {}).get("S3OutputPath", "")
+    lines = [
+        f"{plan.request.operation}: {plan.name}",
+        *([f"makes:    bundles and reports below {made}"] if made else []),
+        *file_lines(plan.uploads, shown),
+    ]
     if plan.request.parameters.get("DebugHookConfig"):
         lines.append(
             "note:     AWS closed Debugger to new customers on 2026-07-30; accounts that did not use it before are"
@@ -51,17 +62,19 @@ def file_lines(uploads: Sequence[Upload], shown: int = SHOWN) -> list[str]:
     """A line for each upload, the first `shown` of them by name."""
     lines = [f"{file.size:>14,}  {file.uri}" for file in uploads[:shown]]
     if len(uploads) > shown:
-        lines.append(f"{sum(file.size for file in uploads[shown:]):>14,}  in {len(uploads) - shown} more files")
-    return [f"upload:   {len(uploads)} files, {sum(file.size for file in uploads):,} bytes", *lines]
+        more = counted(len(uploads) - shown, "more file")
+        lines.append(f"{sum(file.size for file in uploads[shown:]):>14,}  in {more}")
+    images = sum(Path(file.uri).suffix.lower() in EXTENSIONS for file in uploads)
+    of_them = f" ({counted(images, 'image')})" if images else ""
+    total = sum(file.size for file in uploads)
+    return [f"upload:   {counted(len(uploads), 'file')}{of_them}, {total:,} bytes", *lines]
 
 
 def upload_all(uploads: Sequence[Upload], session: boto3.Session, settings: AwsSettings) -> None:
     """Uploads, under a bar on a terminal. Raises ThoraxError: AWS refuses."""
-    from tqdm import tqdm
-
     with one_line_errors(settings):
         done = upload(client(session, "s3"), uploads, settings.kms_key)
-        for _ in tqdm(done, "uploading", len(uploads), unit="file", disable=None):
+        for _ in Progress("uploading", len(uploads), "file").each(done):
             pass
 
 

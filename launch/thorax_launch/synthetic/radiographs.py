@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from thorax.errors import ThoraxError
+from thorax.tracking.progress import Progress
 from thorax_launch.synthetic.radiograph import FINDINGS, Anatomy, draw_radiograph
 
 #: Goes up whenever the same parameters give other images, so that an old set on disk is not taken for a new one.
@@ -141,7 +142,7 @@ def _draw(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
     (partial / MARKER).write_text(json.dumps({"asked": asked, "counts": None}))
     rng = np.random.Generator(np.random.Philox(key=[seed, 2**33]))
     plan = list((_plan_folders if kind == "folders" else _plan_table)(rng, images))
-    for image in plan:
+    for image in Progress("drawing synthetic X-rays", len(plan), every=10.0).each(plan):
         image.save(partial, seed)
     parts = {part: [image for image in plan if image.part == part] for part in ("train", "test")}
     if kind == "table":

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from thorax.data.patients import patient_of
 from thorax.data.recordio import Writer, pack
+from thorax.tracking.progress import Progress
 from thorax_launch.synthetic.radiographs import drawing, write_folders
 
 #: What a scene may show, in the order of the .lst's columns.
@@ -65,7 +66,7 @@ def _draw(root: Path, scenes: int, seed: int) -> None:
         for folder in (part, f"{part}_lst"):
             (root / folder).mkdir()
         rows = []
-        for index in range(count):
+        for index in Progress(f"drawing synthetic scenes ({part})", count, "scene", every=10.0).each(range(count)):
             shown = rng.random(len(OBJECTS)) < 0.3
             shown[index % len(OBJECTS)] |= not shown.any()
             name = f"{part}{index:05d}.jpg"

@@ -92,8 +92,8 @@ def without_effect(c: Fields) -> list[str]:
         found.append(f"lr_scheduler_step={_list(late)} beyond epochs={c.epochs} has no effect: the run ends before")
     if c.warmup_epochs > max(c.epochs / 2, 1):
         found.append(
-            f"warmup_epochs={plain(c.warmup_epochs)} with epochs={c.epochs}: the part after half of the run has no"
-            " effect"
+            f"warmup_epochs={plain(c.warmup_epochs)} with epochs={c.epochs} is taken as {plain(c.epochs / 2)}: warm-up"
+            " ends with half of the run"
         )
     if c.early_stopping and c.early_stopping_min_epochs > c.epochs:
         found.append(

@@ -13,7 +13,6 @@ from thorax.data.formats import read_channel
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.folders import FEWEST
 from thorax.data.formats.table_options import choices
-from thorax.data.formats.words import are, counted
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
 from thorax.data.samples import Listing, SampleSet, label_space, sample_set
@@ -22,6 +21,7 @@ from thorax.data.uncertain import labels_asked, settled, with_uncertain_classes
 from thorax.errors import ThoraxError
 from thorax.job import Job
 from thorax.labels import LabelSpace
+from thorax.text import are, counted
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from thorax.data.formats.words import are, counted
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 
 EXAMPLES = 5
 

@@ -18,6 +18,7 @@ from thorax.data.decoders import decode
 from thorax.dataset.findings import Finding, find
 from thorax.dataset.inspection import ImageInfo, inspect_all, inspect_image
 from thorax.dataset.inventory import ImageInventory, read_inventory
+from thorax.text import counted
 
 #: Groups of images that the page shows of each finding, images of each group, and the side of a thumbnail in pixels.
 GROUPS, IMAGES, SIDE = 12, 6, 128
@@ -136,10 +137,11 @@ def check_page(report: CheckReport) -> str:
         {"finding": f, "shown": [shown(group) for group in f.images[:GROUPS]], "more": max(0, len(f.images) - GROUPS)}
         for f in report.findings
     ]
-    template = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    ).get_template("check.html.jinja")
-    return template.render(
+    )
+    environment.filters["counted"] = counted
+    return environment.get_template("check.html.jinja").render(
         summary=report.parts(),
         sections=sections,
         images=len(images),

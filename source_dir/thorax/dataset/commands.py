@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from thorax.data.formats.read_settings import read_options
-from thorax.data.formats.words import counted
 from thorax.data.samples import Listing, SampleSet
 from thorax.data.splits import check_parts, csv_text, split_table
 from thorax.dataset.arguments import PARTS
@@ -30,6 +29,7 @@ from thorax.dataset.splitting import parts_by_test_list, split
 from thorax.dataset.writing import write_listing, write_lists, write_text
 from thorax.errors import ThoraxError
 from thorax.files import check_output
+from thorax.text import counted
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,8 +96,8 @@ def _check(args: argparse.Namespace) -> int:
         write_text(_json(report.to_dict()), args.json, "report")
     if args.html:
         write_text(check_page(report), args.html, "report")
-    problems = f"{counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
-    counts = f"{counted(len(images), 'image')}: {problems}"
+    found = f"{counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
+    counts = f"{counted(len(images), 'image')}: {found}"
     print("; ".join([counts, *(str(file) for file in (args.json, args.html) if file)]))
     return 1 if report.errors else 0
 

@@ -9,11 +9,11 @@ from itertools import combinations
 
 import numpy as np
 
-from thorax.data.formats.words import are, counted, has
 from thorax.data.patients import UNKNOWN
 from thorax.dataset import leaks, similar
 from thorax.dataset.inspection import SMALL, ImageInfo
 from thorax.dataset.inventory import WHOLE, ImageInventory
+from thorax.text import are, counted, has
 
 EXAMPLES = 3
 #: Images that a part needs, for an epoch or a threshold to be chosen on it.

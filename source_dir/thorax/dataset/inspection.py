@@ -69,7 +69,7 @@ def inspect_all(work: Callable[[Source], ImageInfo], sources: Sequence[Source], 
     Raises:
         ThoraxError: see in_order.
     """
-    progress = Progress("reading", len(sources), 0, shown=True, every=10, unit="image")
+    progress = Progress("reading", len(sources), every=10.0)
     try:
         for info in in_order(work, sources, processes):
             yield info

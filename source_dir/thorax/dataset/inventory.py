@@ -10,11 +10,11 @@ import numpy as np
 
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.reading import read_channel
-from thorax.data.formats.words import are, counted
 from thorax.data.samples import Listing
 from thorax.data.source import Source
 from thorax.dataset.reading import asking, check_format, label_columns, some
 from thorax.labels import positive_of
+from thorax.text import are, counted
 
 PARTS = ("train", "validation", "test")
 #: The one part of a set without parts.

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from thorax.data import recordio, shards
-from thorax.data.formats.words import are, counted
 from thorax.data.patients import patient_of, patients_of
 from thorax.data.samples import Listing
 from thorax.data.source import ByteRange
@@ -25,6 +24,7 @@ from thorax.dataset.reading import read_images, some
 from thorax.dataset.writing import numbers_of, numbers_text, write_text
 from thorax.errors import ThoraxError
 from thorax.files import open_whole
+from thorax.text import are, counted
 from thorax.tracking.progress import Progress
 
 Say = Callable[[str], None]
@@ -89,7 +89,7 @@ def verify(
     for part in parts or [folder]:
         files = pack_state.check_sums(part)
         listing = read_images(part, data_format, labels, say)
-        progress = Progress(f"decoding {part}", len(listing.ids), 0, True, 30.0, "image")
+        progress = Progress(f"decoding {part}", len(listing.ids))
         for image in in_order(Encoding(), enumerate(listing.sources), processes):
             progress.step()
             if image.problem:
@@ -126,7 +126,7 @@ def _pack_units(
     if any(unit and unit.images for unit in found):
         say(f"going on: {sum(map(bool, found))} of {len(found)} parts are there")
     todo = [k for k, unit in enumerate(found) if unit is None]
-    progress = Progress(f"packing {out}", count, count - sum(len(ranges[k]) for k in todo), True, 30.0, "image")
+    progress = Progress(f"packing {out}", count, start=count - sum(len(ranges[k]) for k in todo))
     units = {k: unit for k, unit in enumerate(found) if unit is not None}
     try:
         encoding = Encoding(options.size, options.encode, options.quality)

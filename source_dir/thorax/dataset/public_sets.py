@@ -10,9 +10,9 @@ import numpy as np
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.label_table import label_table
 from thorax.data.formats.reading import read_channel
-from thorax.data.formats.words import are, counted, has
 from thorax.data.samples import Listing
 from thorax.dataset.reading import some, with_labels
+from thorax.text import are, counted, has
 
 
 def coco_labels(

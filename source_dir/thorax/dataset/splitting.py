@@ -7,11 +7,11 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from thorax.data.formats.words import are, counted
 from thorax.data.samples import Listing, SampleSet
 from thorax.data.splits import cut_by_patient
 from thorax.dataset.reading import whole_set
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 
 
 def split(listing: Listing, validation: float = 0.15, test: float = 0.15, seed: int = 0) -> list[SampleSet]:

@@ -45,6 +45,14 @@ def fit(targets: Array, logits: Array, task: Task) -> Array:
     )
 
 
+def temperatures_for(rule: str, targets: Array, logits: Array, task: Task) -> Array:
+    """(L,) temperatures by the hyperparameter `calibration`: those of `fit`, or 1 where it is "none" or a logit is
+    infinite."""
+    if rule != "temperature" or np.isinf(logits).any():
+        return np.ones(targets.shape[1])
+    return fit(targets, logits, task)
+
+
 def described(temperatures: Array, space: LabelSpace) -> dict[str, dict[str, float]]:
     """As a bundle stores them: {output: {"temperature": t}}; exclusive classes all have the same."""
     return {name: {"temperature": float(t)} for name, t in zip(space.outputs, temperatures, strict=True)}

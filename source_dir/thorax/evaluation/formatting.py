@@ -7,41 +7,84 @@ from typing import Any
 
 from thorax.evaluation.metric_table import METRICS, Row
 from thorax.labels import LabelSpace
+from thorax.text import counted
 
 UNDEFINED = "-"  # plain ASCII: a log may not take more
 
 
-def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace) -> str:
+def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace, width: int | None = None) -> str:
     """The scores as plain text, a block of lines per part, such as
 
-    test: 1,200 images of 410 patients, accuracy 0.941 [0.930, 0.952]
+    test: 1,200 images of 410 patients, accuracy 0.941 [0.930, 0.952], balanced accuracy 0.912 [0.893, 0.930]
     label        known  positives  threshold  AUC                   F1 ...
     Pneumonia    1,200        300      0.412  0.987 [0.979, 0.994]  ...
+
+    Args:
+        width: columns of the terminal; where a line would be longer, counts and intervals go below the values.
     """
-    metrics = _columns()
     blocks = []
     for part, result in scores.items():
-        rows = [["label", "known", "positives", "threshold", *(METRICS[metric].title for metric in metrics)]]
-        for name in labels.outputs:
-            entry = result["labels"][name]
-            counts = [f"{entry['n']:,}", f"{entry['positives']:,}", number(entry["threshold"])]
-            rows.append([name, *counts, *cells(entry, metrics, "label" if len(labels.outputs) > 1 else None)])
-        if len(labels.outputs) > 1:
-            rows.append(["macro", "", "", "", *cells(result["macro"], metrics, "macro")])
-        lines = [f"{part}: {rows_of(result)}, accuracy {cell(result['accuracy'])}", *_aligned(rows, {1, 2, 3})]
+        lines = _wide(result, labels)
+        head = [f"{part}: {rows_of(result)}", overall(result)]
+        if width is None or max(map(len, [", ".join(head), *lines])) <= width:
+            lines = [", ".join(head), *lines]
+        else:
+            lines = [f"{head[0]}:", *(f"  {text}" for text in head[1].split(", balanced")[:1])]
+            lines += [f"  balanced{text}" for text in head[1].split(", balanced")[1:]] + _narrow(result, labels)
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
 
+def _wide(result: Mapping[str, Any], labels: LabelSpace) -> list[str]:
+    """A line for each label, and the macro mean."""
+    metrics, several = _columns(), len(labels.outputs) > 1
+    cut = labels.task != "multiclass"  # the most probable class needs no threshold
+    heads = ["label", "known", "positives", *(["threshold"] if cut else [])]
+    rows = [[*heads, *(METRICS[metric].title for metric in metrics)]]
+    for name in labels.outputs:
+        entry = result["labels"][name]
+        counts = [f"{entry['n']:,}", f"{entry['positives']:,}", *([number(entry["threshold"])] if cut else [])]
+        rows.append([name, *counts, *cells(entry, metrics, "label" if several else None)])
+    if several:
+        rows.append(["macro", *[""] * (len(heads) - 1), *cells(result["macro"], metrics, "macro")])
+    return _aligned(rows, {1, 2, 3} if cut else {1, 2})
+
+
+def _narrow(result: Mapping[str, Any], labels: LabelSpace) -> list[str]:
+    """Two lines for each label: its values; its positives, known images and threshold, and the intervals."""
+    metrics, several = _columns(), len(labels.outputs) > 1
+    rows = [["label", *(METRICS[metric].title for metric in metrics)]]
+    entries: list[tuple[str, Any, Row | None]] = [
+        (name, result["labels"][name], "label" if several else None) for name in labels.outputs
+    ]
+    if several:
+        entries.append(("macro", result["macro"], "macro"))
+    for name, entry, row in entries:
+        found = [cell.partition(" [") for cell in cells(entry, metrics, row)]
+        below = f"  {entry['positives']:,}/{entry['n']:,}" if "n" in entry else ""
+        if entry.get("threshold") is not None:
+            below += f" at {number(entry['threshold'])}"
+        rows.append([name, *(value for value, _, _ in found)])
+        rows.append([below, *(span.rstrip("]").replace(", ", "-") for _, _, span in found)])
+    return _aligned([row for row in rows if any(row)], set())
+
+
 def rows_of(result: Mapping[str, Any]) -> str:
     """What was scored: "1,200 images of 410 patients", or studies."""
-    units = "studies" if result.get("unit") == "study" else "images"
-    return f"{result['n']:,} {units} of {result['patients']:,} patients"
+    units = counted(result["n"], *(("study", "studies") if result.get("unit") == "study" else ("image",)))
+    return f"{units} of {counted(result['patients'], 'patient')}"
+
+
+def overall(result: Mapping[str, Any]) -> str:
+    """Accuracy and balanced accuracy over all labels: "accuracy 0.941 [0.930, 0.952], balanced accuracy 0.912"."""
+    balanced = result["macro"].get("balanced_accuracy")
+    told = "" if balanced is None else f", balanced accuracy {cell(balanced)}"
+    return f"accuracy {cell(result['accuracy'])}{told}"
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> str:
-    """The differences in AUC as plain text: a line per label, then macro."""
-    rows = [["label", "AUC", "AUC of the other", "difference", "p"]]
+    """The differences in AUC of bundles A and B as plain text: a line per label, then macro."""
+    rows = [["label", "AUC of A", "AUC of B", "B minus A", "p"]]
     named = {**comparison["labels"], **({"macro": comparison["macro"]} if len(comparison["labels"]) > 1 else {})}
     for name, entry in named.items():
         rows.append([name, number(entry["first"]), number(entry["second"]), difference(entry), number(entry["p"])])
@@ -87,6 +130,12 @@ def span(metric: Mapping[str, float | None]) -> str:
 def cell(metric: Mapping[str, float | None]) -> str:
     """Value and interval: "0.987 [0.979, 0.994]"."""
     return f"{number(metric['value'])} {span(metric)}".rstrip()
+
+
+def percent(metric: Mapping[str, float | None]) -> str:
+    """A share and its interval in per cent: "94.1 % [93.0, 95.2]"."""
+    value, low, high = (None if (v := metric[key]) is None else f"{100 * v:.1f}" for key in ("value", "low", "high"))
+    return UNDEFINED if value is None else f"{value} %" if low is None else f"{value} % [{low}, {high}]"
 
 
 def difference(entry: Mapping[str, float | None]) -> str:

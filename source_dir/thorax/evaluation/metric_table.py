@@ -7,15 +7,16 @@ A metric of your own is one call, before anything is scored:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from thorax.evaluation.arrays import Array, ratio
+from thorax.evaluation.arrays import Array, mean_defined, ratio
 from thorax.evaluation.binning import calibration_error, gaps
 from thorax.evaluation.entries import Counts, Entries, Resamples
+from thorax.labels import Task
 from thorax.registry import Registry
 
 #: What a metric looks at: the order of images, the probabilities themselves, or the decisions at the threshold.
@@ -82,20 +83,23 @@ def f1(c: Counts) -> Array:
 
 
 def balanced_accuracy(c: Counts) -> Array:
-    """The mean of sensitivity and specificity; NaN without positives or without negatives."""
+    """The mean of sensitivity and specificity; NaN without positives or without negatives.
+
+    Of one of several exclusive classes that is the class against the rest; over all classes see `macro_means`.
+    """
     return (sensitivity(c) + specificity(c)) / 2
 
 
-def _auc(entries: Entries) -> float:
-    from sklearn.metrics import roc_auc_score
+def macro_means(values: Mapping[str, Array], task: Task) -> dict[str, Array]:
+    """{metric: (...)} means over the labels where a metric is defined, from {metric: (..., L)}.
 
-    return roc_auc_score(entries.positive, entries.probability) if entries.ranking.defined else np.nan
-
-
-def _average_precision(entries: Entries) -> float:
-    from sklearn.metrics import average_precision_score
-
-    return average_precision_score(entries.positive, entries.probability) if entries.ranking.defined else np.nan
+    The balanced accuracy of exclusive classes is the mean of their recalls, as scikit-learn's balanced_accuracy_score
+    has it, and not the mean of each class against the rest: with three classes chance is 1/3 and not 1/2.
+    """
+    means = {metric: mean_defined(of_labels) for metric, of_labels in values.items()}
+    if task == "multiclass":
+        means["balanced_accuracy"] = means["sensitivity"]
+    return means
 
 
 def _brier(entries: Entries) -> float:
@@ -111,9 +115,11 @@ def _calibration_error(entries: Entries) -> Array:
 
 
 for _name, _metric in {
-    "auc": Metric("AUC", "ranking", _auc, lambda r: r.areas[0], table_order=0, by_group=True),
+    "auc": Metric(
+        "AUC", "ranking", lambda entries: entries.ranking.point[0], lambda r: r.areas[0], table_order=0, by_group=True
+    ),
     "average_precision": Metric(
-        "Average precision", "ranking", _average_precision, lambda r: r.areas[1], table_order=None
+        "Average precision", "ranking", lambda entries: entries.ranking.point[1], lambda r: r.areas[1], table_order=None
     ),
     "sensitivity": decision("Sensitivity", sensitivity, table_order=2, by_group=True),
     "specificity": decision("Specificity", specificity, table_order=3, by_group=True),

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from thorax.errors import ThoraxError
-from thorax.evaluation.arrays import Array, check_arrays, mean_defined, ratio
-from thorax.evaluation.entries import Counts, Entries, confusion
+from thorax.evaluation.arrays import Array, check_arrays, ratio
+from thorax.evaluation.entries import Entries, confusion
 from thorax.evaluation.intervals import bootstrap, interval
-from thorax.evaluation.metric_table import METRICS, balanced_accuracy, f1, sensitivity
-from thorax.evaluation.ranking import Ranking
-from thorax.labels import LabelSpace, Task
+from thorax.evaluation.metric_table import METRICS, macro_means
+from thorax.labels import LabelSpace, Task, decide
+
+#: What an epoch's numbers are made of.
+_EPOCH = ("auc", "f1", "sensitivity", "balanced_accuracy")
 
 
 def epoch_metrics(targets: Array, probabilities: Array, task: Task, *, top_k: int | None = None) -> dict[str, float]:
-    """The numbers logged after each epoch; the same as scikit-learn's, without its cost.
+    """The numbers logged after each epoch, by the functions of `score`; its thresholds are not known yet.
 
     Args:
         targets: (N, L) in {0, 1, NaN = unknown}; binary has L = 1, multiclass is one-hot.
@@ -33,38 +35,31 @@ def epoch_metrics(targets: Array, probabilities: Array, task: Task, *, top_k: in
         auc: macro over labels with a known positive and a known negative.
         f1: macro, without labels that have no positive, true or predicted.
         accuracy: mean over known entries; of argmax for multiclass.
-        balanced_accuracy: macro mean of sensitivity and specificity; macro recall of argmax for multiclass.
+        balanced_accuracy: macro mean of sensitivity and specificity; mean recall of argmax for multiclass.
         top_k: only if asked for. NaN stands for what cannot be computed.
 
     Raises:
         ThoraxError: arrays that cannot be scored (see `check_arrays`), or top_k below 1.
     """
-    targets, probabilities = check_arrays(targets, probabilities, task)
-    ones = np.ones((1, len(targets)), dtype=np.int32)
-    rankings = [Ranking(targets[:, i], probabilities[:, i]) for i in range(targets.shape[1])]
-    areas = [ranking.areas(ones)[0][0] for ranking in rankings if ranking.defined]
-    if task == "multiclass":
-        known = ~np.isnan(targets.sum(axis=1))
-        targets, probabilities = targets[known], probabilities[known]
-        decisions = probabilities.argmax(axis=1)[:, None] == np.arange(targets.shape[1])
-    else:
-        decisions = probabilities >= 0.5
-
-    counts = Counts(*(entries.sum(axis=0) for entries in confusion(targets, decisions)))
+    targets, probabilities = _checked(targets, probabilities, task)
+    decisions = decide(probabilities, 0.5, task)
+    columns = _columns(targets, probabilities, decisions, np.arange(len(targets)))
+    points = {name: np.array([METRICS[name].point(entries) for entries in columns]) for name in _EPOCH}
+    means = macro_means(points, task)
     correct, counted = _answers(targets, probabilities, decisions, task).sum(axis=0)
-    recall = sensitivity(counts) if task == "multiclass" else balanced_accuracy(counts)
     result = {
-        "auc": float(np.mean(areas)) if areas else float("nan"),
-        "f1": float(mean_defined(f1(counts))),
+        "auc": float(means["auc"]),
+        "f1": float(means["f1"]),
         "accuracy": float(ratio(correct, counted)),
-        "balanced_accuracy": float(mean_defined(recall)),
+        "balanced_accuracy": float(means["balanced_accuracy"]),
     }
     if top_k is not None and task == "multiclass":
         if top_k < 1:
             raise ThoraxError(f"top_k={top_k} must be 1 or more")
-        likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
-        hits = np.take_along_axis(targets, likeliest, axis=1).sum()
-        result["top_k"] = float(ratio(hits, np.asarray(len(targets))))
+        known = ~np.isnan(targets[:, 0])
+        likeliest = np.argsort(-probabilities[known], axis=1, kind="stable")[:, :top_k]
+        hits = np.take_along_axis(targets[known], likeliest, axis=1).sum()
+        result["top_k"] = float(ratio(hits, np.asarray(known.sum())))
     return result
 
 
@@ -85,7 +80,8 @@ def score(
         targets: (N, L) in {0, 1, NaN = unknown}, one column per `labels.outputs`.
         probabilities: (N, L) in [0, 1].
         labels: names and task.
-        thresholds: (L,) an image is called positive where probability >= threshold, compared as float64.
+        thresholds: (L,) an image is called positive where probability >= threshold, compared as float64; unused for
+            multiclass.
         patients: (N,) the patient of each image.
         resamples: bootstrap resamples of patients; 0 gives no intervals.
         seed: the same seed gives the same intervals.
@@ -95,15 +91,16 @@ def score(
         What json.dumps takes, None for what is undefined, and {"value", "low", "high"} for each metric of METRICS:
         {"n": rows, "unit", "patients": distinct, "accuracy": overall, "macro": {metric: ...}, "micro": {metric: ...},
         "labels": {output: {"n": known images, "positives", "prevalence", "threshold", "confusion", metric: ...}}}.
-        Overall accuracy is over known entries at the thresholds; for multiclass it is that of argmax, the labels are
-        scored one against the rest, and "matrix" has the (L, L) images of each true class (row) by argmax. Macro is the
-        mean over the labels where the metric is defined, in each resample as well; micro pools all known entries.
+        Overall accuracy is over known entries at the thresholds. Multiclass: all decisions are those of argmax, and
+        "threshold" is None; each label's entry is that class against the rest; "matrix" has the (L, L) images of each
+        true class (row) by argmax. Macro is the mean over the labels where the metric is defined (balanced accuracy:
+        see `macro_means`), in each resample as well; micro pools all known entries.
         Resamples in which a metric is undefined are left out of its interval; one patient alone gives none.
 
     Raises:
         ThoraxError: arrays that cannot be scored, or counts of labels, thresholds or patients that do not fit.
     """
-    targets, probabilities = check_arrays(targets, probabilities, labels.task)
+    targets, probabilities = _checked(targets, probabilities, labels.task)
     cutoffs = np.asarray(thresholds, dtype=np.float64)
     images, columns = targets.shape
     if columns != len(labels.outputs):
@@ -116,21 +113,20 @@ def score(
         raise ThoraxError(f"there are {len(patients)} patients for {images} images; give one for each image")
 
     names, owner = np.unique([str(patient) for patient in patients], return_inverse=True)
-    decisions = probabilities.astype(np.float64) >= cutoffs
+    decisions = decide(probabilities, cutoffs, labels.task)
     answers = _answers(targets, probabilities, decisions, labels.task)
     drawn = bootstrap(
         targets, probabilities, decisions, answers, owner, resamples=resamples if len(names) > 1 else 0, seed=seed
     )
 
+    entries = [_points(column) for column in _columns(targets, probabilities, decisions, owner)]
     by_label = {}
-    for i, name in enumerate(labels.outputs):
-        entry = _points(Entries.known(targets[:, i], probabilities[:, i], decisions[:, i], owner))
+    for i, (name, entry) in enumerate(zip(labels.outputs, entries, strict=True)):
         resampled = {metric: values[:, i] for metric, values in drawn.labels.items()}
-        by_label[name] = entry | _intervals(entry, resampled) | {"threshold": float(cutoffs[i])}
-    macro = {}
-    for metric in METRICS:
-        points = [entry[metric]["value"] for entry in by_label.values() if entry[metric]["value"] is not None]
-        macro[metric] = float(np.mean(points)) if points else None
+        cut = None if labels.task == "multiclass" else float(cutoffs[i])
+        by_label[name] = entry | _intervals(entry, resampled) | {"threshold": cut}
+    points = {metric: np.array([entry[metric] for entry in entries], dtype=np.float64) for metric in METRICS}
+    macro = {metric: _defined(value) for metric, value in macro_means(points, labels.task).items()}
     micro = _points(Entries.known(targets, probabilities, decisions, owner))
     correct, counted = answers.sum(axis=0)
     accuracy = float(correct / counted) if counted else None
@@ -139,11 +135,24 @@ def score(
         "unit": unit,
         "patients": len(names),
         "accuracy": _with_interval(accuracy, drawn.overall),
-        "macro": _intervals(macro, {metric: mean_defined(values) for metric, values in drawn.labels.items()}),
+        "macro": _intervals(macro, macro_means(drawn.labels, labels.task)),
         "micro": _intervals(micro, drawn.micro),
         "labels": by_label,
         **({"matrix": _matrix(targets, probabilities)} if labels.task == "multiclass" else {}),
     }
+
+
+def _checked(targets: Array, probabilities: Array, task: Task) -> tuple[Array, Array]:
+    """The two if they can be scored; of exclusive classes an image is known as a whole or not at all."""
+    targets, probabilities = check_arrays(targets, probabilities, task)
+    if task == "multiclass":
+        targets = np.where(np.isnan(targets).any(axis=1, keepdims=True), np.nan, targets)
+    return targets, probabilities
+
+
+def _columns(targets: Array, probabilities: Array, decisions: Array, owner: Array) -> list[Entries]:
+    """The known entries of each label."""
+    return [Entries.known(targets[:, i], probabilities[:, i], decisions[:, i], owner) for i in range(targets.shape[1])]
 
 
 def _answers(targets: Array, probabilities: Array, decisions: Array, task: Task) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ class Mistake:
         called, truth: the answer and the label, as text.
         probability: of the output.
         picture: a JPEG of the image and, beside it, the same image under its heat map; empty where it cannot be drawn.
+        empty: whether the heat map is: no region raised the probability.
+        pixels: a hash of the image as the network sees it; "" before it is drawn.
     """
 
     image: int
@@ -39,6 +42,8 @@ class Mistake:
     truth: str
     probability: float
     picture: bytes = b""
+    empty: bool = False
+    pixels: str = ""
 
 
 def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelSpace, count: int = 12) -> list[Mistake]:
@@ -110,7 +115,20 @@ def draw(
     x = preprocessing.tensor(torch.from_numpy(image.copy())[None].to(device))
     x = x.contiguous(memory_format=torch.channels_last)
     heat = heat_maps(net, x, torch.tensor([mistake.output]))[0].cpu().numpy()
-    return replace(mistake, picture=_side_by_side(image, heat))
+    return replace(
+        mistake,
+        picture=_side_by_side(image, heat),
+        empty=not heat.any(),
+        pixels=hashlib.sha256(image.tobytes()).hexdigest(),
+    )
+
+
+def distinct(drawn: Sequence[tuple[str, Mistake]]) -> list[tuple[str, Mistake]]:
+    """(id, mistake) of each image once: of files with the same pixels the first, which is the worst."""
+    once: dict[str, tuple[str, Mistake]] = {}
+    for name, mistake in drawn:
+        once.setdefault(mistake.pixels or name, (name, mistake))
+    return [*once.values()]
 
 
 def _side_by_side(image: Array, heat: Array) -> bytes:

@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from thorax.evaluation.arrays import Array
 from thorax.evaluation.calibration import reliability
+from thorax.evaluation.ranking import Ranking
 from thorax.labels import LabelSpace
 
 BLUE, ORANGE, GREEN, GREY = "#1f5f99", "#d1662a", "#3b8a5a", "#8a929a"
@@ -33,13 +34,17 @@ def best_epoch(history: Sequence[Mapping[str, Any]]) -> Any:
     return max(scored, key=lambda row: float(row["auc"]))["epoch"] if scored else None
 
 
-def history_plot(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """A PNG of the losses and of validation AUC and F1 over the epochs, the best one marked."""
+def history_plot(history: Sequence[Mapping[str, Any]], cut: bool = True) -> bytes:
+    """A PNG of the losses and of validation AUC and F1 over the epochs, the best one marked.
+
+    Args:
+        cut: whether F1 is that of decisions at 0.5, and not of the most probable class.
+    """
     figure = Figure(figsize=(10.4, 3.4), layout="constrained")
     loss, quality = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     _lines(loss, epochs, history, {"train_loss": ("train", GREY), "validation_loss": ("validation", BLUE)})
-    _lines(quality, epochs, history, {"auc": ("AUC", BLUE), "f1": ("F1 at 0.5", ORANGE)})
+    _lines(quality, epochs, history, {"auc": ("AUC", BLUE), "f1": ("F1 at 0.5" if cut else "F1", ORANGE)})
     loss.set_title("Loss")
     quality.set_title("Validation AUC and F1")
     best = best_epoch(history)
@@ -64,7 +69,7 @@ def roc_plot(curves: Curves, labels: LabelSpace, thresholds: Sequence[float] = (
         if threshold is not None:
             called = p.astype(np.float64) >= threshold
             axes.plot(called[~y].mean(), called[y].mean(), color=colour, **DOT)
-        return drawn, f"{roc_auc_score(y, p):.3f}"
+        return drawn, f"{Ranking(y, p).point[0]:.3f}"
 
     return _panels(curves, labels, thresholds, line, "AUC", ("1 - specificity", "sensitivity"), chance=True)
 
@@ -81,7 +86,7 @@ def pr_plot(curves: Curves, labels: LabelSpace, thresholds: Sequence[float] = ()
         called = p.astype(np.float64) >= threshold if threshold is not None else np.zeros(len(y), bool)
         if called.any():
             axes.plot(called[y].mean(), y[called].mean(), color=colour, **DOT)
-        return drawn, f"{average_precision_score(y, p):.3f}"
+        return drawn, f"{Ranking(y, p).point[1]:.3f}"
 
     return _panels(
         curves, labels, thresholds, line, "Average precision", ("recall (sensitivity)", "precision (PPV)"), chance=False

@@ -54,6 +54,15 @@ class Ranking:
         parts = [self._areas(weights[start : start + rows], owner) for start in range(0, len(weights), rows)]
         return np.concatenate([auc for auc, _ in parts]), np.concatenate([precision for _, precision in parts])
 
+    @property
+    def point(self) -> tuple[float, float]:
+        """AUC and average precision of the images as they are; NaN without a positive or without a negative image."""
+        if not self.defined:
+            return float("nan"), float("nan")
+        every = np.ones((1, int(self.order.max()) + 1), dtype=np.int64)
+        auc, precision = self.areas(every)
+        return float(auc[0]), float(precision[0])
+
     def _areas(self, weights: Array, owner: Array | None) -> tuple[Array, Array]:
         every = _running_sum(weights, self.order if owner is None else owner[self.order])
         true = _running_sum(weights, self.positives if owner is None else owner[self.positives])

@@ -24,6 +24,10 @@ from thorax.evaluation.mistakes import Mistake
 from thorax.evaluation.plots import Curves
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
+from thorax.text import counted
+
+#: Parts of a data set; any other name is what a person called the images.
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Report:
         comparison: result of `comparison.compare`, and the names of both bundles.
         groups: result of `subgroups.subgroups`, of the headline's part.
         shifts: what differs from the training data, see `population.shifts`.
+        batch: a PNG of training images as the network sees them; empty: none.
         findings: of the observers of the training (tracking.observers): {"rule", "step", "message"} each.
     """
 
@@ -64,6 +69,7 @@ class Report:
     groups: Sequence[Mapping[str, Any]] = ()
     shifts: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[Mapping[str, Any]] = ()
+    batch: bytes = b""
 
     @property
     def headline(self) -> str:
@@ -90,10 +96,11 @@ class Report:
     @cached_property
     def plots(self) -> dict[str, bytes]:
         """{file name: PNG}: roc, pr and reliability where there are curves, history where there is one."""
-        found = {"history.png": plots.history_plot(self.history)} if self.history else {}
+        exclusive = self.labels.task == "multiclass"
+        found = {"history.png": plots.history_plot(self.history, cut=not exclusive)} if self.history else {}
         if self.curves:
             ordered = {part: self.curves[part] for part in (self.headline, *self.curves)}
-            cut = [entry["threshold"] for entry in self.scores[self.headline]["labels"].values()]
+            cut = [] if exclusive else [entry["threshold"] for entry in self.scores[self.headline]["labels"].values()]
             found |= {
                 "roc.png": plots.roc_plot(ordered, self.labels, cut),
                 "pr.png": plots.pr_plot(ordered, self.labels, cut),
@@ -160,13 +167,14 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        for name in ("number", "span", "cell", "difference", "shown", "rows_of"):
+        for name in ("number", "span", "cell", "percent", "difference", "shown", "rows_of"):
             environment.filters[name] = getattr(formatting, name)
-        environment.filters["picture"] = _picture
+        environment.filters["picture"], environment.filters["counted"] = _picture, counted
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
         shown = {name: METRICS[name] for name in METRICS if METRICS[name].in_report}
         return environment.get_template("report.html.jinja").render(
             report=self,
+            where=f"the {self.headline} set" if self.headline in PARTS else f"“{self.headline}”",
             labels=self.labels,
             scores=scores,
             result=scores[self.headline],

@@ -22,7 +22,8 @@ from thorax.models.registry import spec_of
 from thorax.optimize.acceptance import Figures
 from thorax.optimize.examples import Examples
 from thorax.optimize.quantization import check_installed, layers_by_harm, quantized
-from thorax.serving.bundle import CODE, DESCRIPTION, Bundle
+from thorax.serving.bundle import CODE, Bundle
+from thorax.serving.bundle_place import DESCRIPTION
 from thorax.serving.bundle_writer import copy_code
 from thorax.serving.engines.choice import images_per_second
 from thorax.serving.engines.engine import EngineRequest

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thorax.data.formats.words import are, counted
+from thorax.console import columns as terminal_columns
 from thorax.data.patients import patient_of
 from thorax.errors import ThoraxError
 from thorax.evaluation import formatting
@@ -21,11 +21,14 @@ from thorax.scoring.folder_images import folder_targets, images_to_score
 from thorax.scoring.options import BatchOptions
 from thorax.scoring.reading import reading_as_trained
 from thorax.scoring.resumable import score_all
+from thorax.scoring.served import COMPARED, served_difference
 from thorax.scoring.transform_outputs import read_out_files
-from thorax.serving.bundle import DESCRIPTION, WEIGHTS, Bundle
+from thorax.serving.bundle import WEIGHTS, Bundle
+from thorax.serving.bundle_place import DESCRIPTION
 from thorax.serving.classifier import Classifier
 from thorax.serving.engines.devices import SCORED, default_batch
 from thorax.tables import check_table, write_table
+from thorax.text import are, counted
 
 EXAMPLES = 5
 
@@ -53,15 +56,15 @@ def predict_folder(
     Raises:
         ThoraxError: wrong input, not one image could be read, or another run writes the same table.
     """
-    folder, data, out, options = Path(bundle), Path(data), Path(out), options or BatchOptions()
+    data, out, options = Path(data), Path(out), options or BatchOptions()
     check_table(out, "--out")
     batch = options.batch or default_batch(SCORED)
-    classifier = Classifier.load(folder, engine=options.engine, precision=options.precision, threads=1, batch=batch)
+    classifier = Classifier.load(bundle, engine=options.engine, precision=options.precision, threads=1, batch=batch)
     space = classifier.bundle.space
     images = images_to_score(data, space, data_format, reading_as_trained(classifier.bundle, options.settings))
     cpus = free_cpus()
     identity = {
-        "bundle": _fingerprint(folder),
+        "bundle": _fingerprint(classifier.bundle.folder),
         "images": images.digest(),
         "data": str(data.resolve()),
         "batch": batch,
@@ -75,6 +78,8 @@ def predict_folder(
     workers = default if options.workers is None else options.workers
     how = replace(options, batch=batch, workers=workers, threads=1 if device == "cuda" else options.threads or cpus)
     probabilities, unreadable = score_all(classifier, images, partial, identity, how)
+    if line := served_difference(classifier, [sample.source for sample in images.samples[:COMPARED]]):
+        print(f"note: {line}; --precision float32 gives the digits of `thorax evaluate`", flush=True)
     kept = np.flatnonzero(~np.isnan(probabilities).any(axis=1))
     ids, patients = images.ids, images.patients
     _list_unreadable({ids[place]: reason for place, reason in sorted(unreadable.items())}, out)
@@ -160,7 +165,7 @@ def _write(images: Predictions, space: LabelSpace, thresholds: np.ndarray, out: 
     print(f"{out}: {counted(len(images.ids), 'image')}")
     if not np.isnan(images.targets).all():
         scores = score(images.targets, images.probabilities, space, thresholds, images.patients)
-        print(f"\n{formatting.table({'images': scores}, space)}")
+        print(f"\n{formatting.table({'images': scores}, space, terminal_columns())}")
 
 
 def _list_unreadable(reasons: dict[str, str], out: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from thorax.console import bundle_script, guarded
+from thorax.console import bundle_script, columns, guarded
 from thorax.errors import ThoraxError
 
 
@@ -49,7 +49,7 @@ def score(args: argparse.Namespace) -> int:
         resamples=args.resamples,
     )
     evaluation = run_evaluation(args.bundle, args.data, options)
-    print(evaluation.table(), flush=True)
+    print(evaluation.table(columns()), flush=True)
     for file, write in ((args.json, evaluation.write_json), (args.html, evaluation.write_report)):
         if file is not None:
             write(file)

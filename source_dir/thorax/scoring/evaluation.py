@@ -26,8 +26,9 @@ from thorax.files import write_whole
 from thorax.labels import LabelSpace
 from thorax.scoring.labelled_images import LabelledImages, check_answers, read_labelled, with_labels
 from thorax.scoring.options import EvaluationOptions
+from thorax.scoring.served import exact, served_difference
 from thorax.scoring.subgroup_columns import columns_of, table_of
-from thorax.serving.bundle import DESCRIPTION, Bundle
+from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
 from thorax.tracking.progress import Progress, say
 
@@ -70,13 +71,13 @@ class Evaluation:
         """The difference in AUC to the other bundle; see `thorax.evaluation.comparison.compare`."""
         return self.report.comparison
 
-    def table(self) -> str:
-        """Scores, comparison and subgroups as plain text."""
-        blocks = [formatting.table(self.report.scores, self.report.labels)]
+    def table(self, width: int | None = None) -> str:
+        """Scores, comparison and subgroups as plain text; `width` as for `formatting.table`."""
+        blocks = [formatting.table(self.report.scores, self.report.labels, width)]
         if self.comparison:
             first, second = self.report.compared
             table = formatting.comparison_table(self.comparison)
-            blocks.append(f"{second} against {first}, difference in AUC:\n{table}")
+            blocks.append(f"A is {first}\nB is {second}\n{table}")
         if any(row["training"] is not None for row in self.report.shifts):
             blocks.append(formatting.shift_table(self.report.shifts))
         if self.subgroups:
@@ -101,7 +102,7 @@ class Evaluation:
         sources = dict(zip(self.images.ids, self.images.sources, strict=True))
         net, prepared, cpu = self.bundle.build_network(), self.bundle.preprocessing, torch.device("cpu")
         drawn = [(name, mistakes.draw(m, sources[name], net, prepared, cpu)) for name, m in self.report.mistakes]
-        return replace(self.report, mistakes=drawn)
+        return replace(self.report, mistakes=mistakes.distinct(drawn))
 
 
 def evaluate(
@@ -190,16 +191,8 @@ def run_evaluation(
 
 
 def load_bundle(bundle: str | Path | Bundle) -> Bundle:
-    """The bundle itself, or the one in a folder, or in its folder `model` where a job's folder is named.
-
-    Raises:
-        ThoraxError: see Bundle.load.
-    """
-    if isinstance(bundle, Bundle):
-        return bundle
-    folder = Path(bundle)
-    inside = folder / "model"
-    return Bundle.load(inside if not (folder / DESCRIPTION).exists() and (inside / DESCRIPTION).exists() else folder)
+    """The bundle itself, or the one that is named; raises ThoraxError as Bundle.load does."""
+    return bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
 
 
 def _check(data: Path | None, options: EvaluationOptions) -> None:
@@ -223,14 +216,15 @@ def _check(data: Path | None, options: EvaluationOptions) -> None:
 
 
 def _scored(bundle: Bundle, images: LabelledImages) -> Predictions:
-    """The network's probabilities of all images."""
-    classifier = Classifier(bundle)
-    progress = Progress("images", -(-len(images.ids) // BATCH), 0, True, 30.0)
+    """The network's probabilities of all images, in float32 whatever serves the bundle, so that machines agree."""
+    classifier = exact(bundle)
     rows = []
-    for start in range(0, len(images.ids), BATCH):
-        rows.append(classifier.predict(images.sources[start : start + BATCH]))
-        progress.step()
-    progress.close()
+    with Progress("scoring", len(images.ids)) as progress:
+        for start in range(0, len(images.ids), BATCH):
+            rows.append(classifier.predict(images.sources[start : start + BATCH]))
+            progress.step(count=len(rows[-1]))
+    if line := served_difference(Classifier(bundle), images.sources, classifier):
+        say(f"note: scores are computed in float32; serving this bundle here, {line}")
     return Predictions(images.ids, images.patients, images.targets, np.concatenate(rows), images.studies)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from thorax.data.formats import read_channel
 from thorax.data.formats.table_options import choices
-from thorax.data.formats.words import are, counted, has
 from thorax.data.images import EXTENSIONS
 from thorax.data.label_names import COMMON, LabelMap, any_of
 from thorax.data.samples import Listing, SampleSet, SampleTable, coded, sample_set
@@ -23,6 +22,7 @@ from thorax.labels import NEGATIVE_NAMES, LabelSpace
 from thorax.scoring.options import EvaluationOptions
 from thorax.scoring.reading import reading_as_trained
 from thorax.serving.bundle import SPLIT, Bundle
+from thorax.text import are, counted, has
 from thorax.tracking.progress import say
 
 

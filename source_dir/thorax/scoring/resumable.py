@@ -48,7 +48,7 @@ def score_all(
         size = options.batch or classifier.batch
         starts = range(0, len(images), size)
         left = [np.arange(start, min(start + size, len(images))) for start in starts][len(done.batches) :]
-        progress = Progress("images", len(images), len(images) - sum(map(len, left)), shown=True, every=15.0)
+        progress = Progress("scoring", len(images), start=len(images) - sum(map(len, left)), every=15.0)
         reader = ImageDataset(images, classifier.bundle.preprocessing, skip_corrupt=True)
         requests = [BatchRequest(places) for places in left]
         loaded = loader(reader, requests, (options.workers or 0) if left else 0)
@@ -59,8 +59,7 @@ def score_all(
             done.add(places, rows, reasons)
             result[places] = rows
             unreadable |= reasons
-            for _ in places:
-                progress.step()
+            progress.step(count=len(places))
         progress.close()
     return result, unreadable
 

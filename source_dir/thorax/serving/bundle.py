@@ -25,12 +25,13 @@ from thorax.labels import LabelSpace
 from thorax.serving.bundle_archive import unpack
 from thorax.serving.bundle_card import card
 from thorax.serving.bundle_contents import VERSION, BundleContents
+from thorax.serving.bundle_place import DESCRIPTION, bundle_place
 from thorax.serving.engines.engine_files import EngineFiles, digest_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-WEIGHTS, DESCRIPTION, SPLIT, CODE, RAY = ("model.pt", "bundle.json", "split.csv", "code", "config.yaml")
+WEIGHTS, SPLIT, CODE, RAY = ("model.pt", "split.csv", "code", "config.yaml")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -51,10 +52,13 @@ class Bundle(BundleContents):
     def load(cls, place: str | Path) -> Bundle:
         """The bundle in a folder, or in a model.tar.gz, which is unpacked into a temporary folder.
 
+        Args:
+            place: also a job's folder, or the name of a job below runs/; see `bundle_place`.
+
         Raises:
             ThoraxError: there is no bundle, a damaged one, or one of a newer version.
         """
-        place = Path(place)
+        place = bundle_place(place)
         if not place.is_file():
             return cls._read(place)
         folder = unpack(place)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.serving.bundle_contents import BundleContents
+from thorax.text import counted
 
 _METRICS = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "f1": "F1"}
 
@@ -24,7 +25,7 @@ def card(bundle: BundleContents, folder: Path) -> str:
 def _facts(bundle: BundleContents) -> Iterator[tuple[str, str]]:
     images = bundle.preprocessing
     yield "Network", bundle.network
-    yield "Images", f"{images.height} x {images.width} pixels, {images.channels} channel(s), fit {images.fit}"
+    yield "Images", f"{images.height} x {images.width} pixels, {counted(images.channels, 'channel')}, fit {images.fit}"
     yield "Task", f"{bundle.space.task}: {', '.join(bundle.space.classes)}"
     yield "Made with", ", ".join(f"{name} {version}" for name, version in bundle.versions.items())
 

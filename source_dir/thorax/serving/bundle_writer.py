@@ -12,8 +12,9 @@ from torch import nn
 
 from thorax.errors import ThoraxError
 from thorax.files import source_file, write_whole
-from thorax.serving.bundle import CODE, DESCRIPTION, RAY, SPLIT, WEIGHTS
+from thorax.serving.bundle import CODE, RAY, SPLIT, WEIGHTS
 from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_place import DESCRIPTION
 from thorax.serving.engines.engine_files import FOLDER
 
 STAGE = ".partial"

@@ -20,7 +20,7 @@ from thorax.serving.engines.choice import choose
 from thorax.serving.engines.devices import SERVED, default_batch
 from thorax.serving.engines.engine import EngineRequest
 from thorax.serving.heat_map import HeatMap
-from thorax.serving.image_inputs import ImageInput, as_file
+from thorax.serving.image_inputs import ImageInput, as_file, listed
 from thorax.serving.reference_images import reference_images
 
 if TYPE_CHECKING:
@@ -159,8 +159,9 @@ class Classifier:
         """Calibrated probabilities of the labels.
 
         Args:
-            images: any number of paths, bytes of files, PIL images or arrays: (H, W) or (H, W, 3) uint8, (H, W) uint16,
-                or (H, W) float in 0..1.
+            images: any number of paths, folders (of which all images are taken, sorted), bytes of files, PIL images,
+                DICOM datasets, arrays or tensors: (H, W) or (H, W, 3) uint8, (H, W) uint16, or (H, W) float in 0..1;
+                tensors also (1, H, W) and (3, H, W); or one folder.
 
         Returns:
             (N, L) float32 in 0..1, a row an image and a column a label of `labels`.
@@ -193,8 +194,7 @@ class Classifier:
         Examples:
             >>> [row for row in classifier.predict_each(paths) if not isinstance(row, DecodeError)]
         """
-        if isinstance(images, str | bytes) or not hasattr(images, "__len__"):
-            raise ThoraxError(f"{type(images).__name__} is no list of images; give a list, also of one image")
+        images = listed(images)
         names = names or [""] * len(images)
 
         def predict_part(k: int) -> list[np.ndarray | DecodeError]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HeatMap:
     """Where in an image the network saw a label. A notebook shows it as a picture.
 
@@ -17,6 +17,7 @@ class HeatMap:
         label: the label.
         map: (height, width) float32 in 0..1, of the prepared image's size.
         image: (height, width) uint8, the prepared image below it.
+        empty: whether no region speaks for the label, so that the map is 0 everywhere.
 
     Examples:
         >>> heat_map = classifier.explain("image.png", "Effusion")
@@ -26,6 +27,14 @@ class HeatMap:
     label: str
     map: np.ndarray
     image: np.ndarray
+
+    @property
+    def empty(self) -> bool:
+        return not self.map.any()
+
+    def __repr__(self) -> str:
+        told = "empty: no region speaks for it" if self.empty else f"{self.map.shape[0]}x{self.map.shape[1]}"
+        return f"HeatMap({self.label}, {told})"
 
     def png(self) -> bytes:
         """The map in colour over the image, as the bytes of a PNG: the hotter, the less of the image is seen."""

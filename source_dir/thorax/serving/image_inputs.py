@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from thorax.data.images import DecodeError
+from thorax.errors import ThoraxError
 
-#: The path of an image, the bytes of a file, an array as `array_to_png` takes it, or a PIL image.
-ImageInput = str | Path | bytes | np.ndarray | Image.Image
+#: The path of an image, the bytes of a file, an array as `array_to_png` takes it, a PIL image, a torch.Tensor in the
+#: same types and ranges (also with channels first), or a pydicom.Dataset.
+ImageInput = Any
 #: Modes of PIL images that a PNG holds as they are. Other colours become RGB.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
@@ -20,13 +24,99 @@ def as_file(image: ImageInput) -> Path | bytes:
     """The image as a path or as the bytes of a file, so that every form goes the same way from here on.
 
     Raises:
-        DecodeError: an array or a PIL image of which no image can be made.
+        DecodeError: nothing that an image can be made of.
     """
+    if isinstance(image, str | Path):
+        return Path(image)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
     if isinstance(image, np.ndarray):
         return array_to_png(image)
     if isinstance(image, Image.Image):
         return pil_to_png(image)
-    return Path(image) if isinstance(image, str) else image
+    if hasattr(image, "detach") and hasattr(image, "cpu"):
+        return array_to_png(_of_tensor(image))
+    if hasattr(image, "file_meta") or hasattr(image, "PixelData"):
+        return dicom_to_bytes(image)
+    raise DecodeError(
+        f"{type(image).__name__} is no image; give a path, bytes, an array, a PIL image, a torch.Tensor or a"
+        " pydicom.Dataset"
+    )
+
+
+def listed(images: Any) -> list[ImageInput]:
+    """The images that a caller gives as a list (any sequence, or a tensor or array of several), with each folder among
+    them replaced by the images below it, sorted; a folder alone is a list too.
+
+    Raises:
+        ThoraxError: it is a single image, or a folder holds none.
+    """
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        images = [images]
+    several = getattr(images, "ndim", 0) == 4 or (
+        hasattr(images, "__len__")
+        and hasattr(images, "__getitem__")
+        and not isinstance(images, str | bytes | bytearray | memoryview)
+        and not (hasattr(images, "ndim") and images.ndim == 2)
+        and not hasattr(images, "file_meta")
+        and not hasattr(images, "PixelData")
+    )
+    if not several:
+        raise ThoraxError(f"{type(images).__name__} is no list of images; give a list, also of one image")
+    found: list[ImageInput] = []
+    for image in images:
+        if isinstance(image, str | Path) and Path(image).is_dir():
+            found += images_below(Path(image))
+        else:
+            found.append(image)
+    return found
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The images in a folder and below it, sorted by their paths there, as `thorax batch` reads them.
+
+    Raises:
+        ThoraxError: there are none.
+    """
+    from thorax.data.formats.channel import Channel, ReadOptions  # late: servers have no tables to read
+
+    names = sorted(Channel(folder, ReadOptions()).images)
+    if not names:
+        raise ThoraxError(f"{folder} holds no images")
+    return [folder / name for name in names]
+
+
+def dicom_to_bytes(dataset: Any) -> bytes:
+    """A pydicom.Dataset as the bytes of a DICOM file.
+
+    Raises:
+        DecodeError: it has no pixels, or cannot be written.
+    """
+    if not hasattr(dataset, "PixelData"):
+        raise DecodeError("a DICOM dataset without PixelData is no image")
+    out = io.BytesIO()
+    try:
+        import pydicom
+
+        if getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None) is None:
+            dataset = copy.copy(dataset)
+            dataset.file_meta = pydicom.dataset.FileMetaDataset()
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        pydicom.dcmwrite(out, dataset, enforce_file_format=False)
+    except Exception as error:  # pydicom raises what it likes over a dataset that somebody made
+        raise DecodeError(f"the DICOM dataset cannot be written: {' '.join(str(error).split())}") from None
+    return out.getvalue()
+
+
+def _of_tensor(image: Any) -> np.ndarray:
+    """A tensor's numbers as an array: (H, W), or (H, W, 3) for (3, H, W)."""
+    array = image.detach().cpu()
+    array = array.float().numpy() if str(array.dtype) in ("torch.bfloat16", "torch.float16") else array.numpy()
+    if array.ndim == 3 and array.shape[0] == 1:
+        return np.asarray(array[0])
+    if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
+        return np.ascontiguousarray(array.transpose(1, 2, 0))
+    return np.asarray(array)
 
 
 def array_to_png(image: np.ndarray) -> bytes:

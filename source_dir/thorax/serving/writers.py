@@ -18,6 +18,7 @@ import numpy as np
 
 from thorax.data.images import DecodeError
 from thorax.registry import Registry
+from thorax.serving.heat_map import HeatMap
 from thorax.serving.request import RequestError
 from thorax.serving.response import Prediction, dump_json
 
@@ -118,22 +119,26 @@ def write_png(prediction: Prediction) -> bytes:
             400, f"{PNG} is the heat map of one image, the request has {count}; ask for {JSON} with explain=true"
         )
     label = prediction.request.options.label or prediction.classifier.labels[int(row.argmax())]
-    return _heat_map(prediction, image, label)
+    return _heat_map(prediction, image, label).png()
 
 
 def _heat_maps(prediction: Prediction, image: np.ndarray) -> dict[str, Any]:
-    """{"heat_maps": {label: PNG in base64}} where heat maps are asked for, else nothing."""
+    """{"heat_maps": {label: PNG in base64}} where heat maps are asked for, else nothing; with "empty_heat_maps", the
+    labels for which no region speaks, where there are any."""
     options = prediction.request.options
     if not options.explain:
         return {}
     labels = [options.label] if options.label else prediction.classifier.labels
-    return {"heat_maps": {label: base64.b64encode(_heat_map(prediction, image, label)).decode() for label in labels}}
+    maps = {label: _heat_map(prediction, image, label) for label in labels}
+    empty = [label for label, heat_map in maps.items() if heat_map.empty]
+    pictures = {label: base64.b64encode(heat_map.png()).decode() for label, heat_map in maps.items()}
+    return {"heat_maps": pictures} | ({"empty_heat_maps": empty} if empty else {})
 
 
-def _heat_map(prediction: Prediction, image: np.ndarray, label: str) -> bytes:
+def _heat_map(prediction: Prediction, image: np.ndarray, label: str) -> HeatMap:
     if label not in prediction.classifier.labels:
         raise RequestError(400, f"label {label[:100]} is not one of {', '.join(prediction.classifier.labels)}")
-    return prediction.classifier.heat_map(image, label).png()
+    return prediction.classifier.heat_map(image, label)
 
 
 def _rounded(row: np.ndarray) -> list[float]:

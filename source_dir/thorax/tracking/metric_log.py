@@ -26,6 +26,7 @@ METRICS = {
     "data_wait": "train:data_wait",
 }
 _NUMBER = r"(-?[0-9]+\.[0-9]+)"
+_EPOCH = re.compile(r"^(?P<best>best )?epoch (?P<epoch>\d+)/(?P<epochs>\d+): (?=\w+=)")
 
 
 def regex(key: str) -> str:
@@ -60,6 +61,41 @@ def line(head: str, values: Mapping[str, float]) -> str:
         if math.isfinite(value):
             texts.append(f"{key}={number(value, 9 if key == 'learning_rate' else 6)}")
     return f"{head}: {'; '.join(texts)}"
+
+
+def epoch_line(
+    head: str, row: Mapping[str, float], *, exclusive: bool, seconds: float = 0.0, best: bool = False
+) -> str:
+    """The line of an epoch's row of the history; at its end stand its seconds, which of its metrics are those of
+    decisions at 0.5, and a star where it is the best so far.
+
+    Args:
+        exclusive: of exclusive classes the most probable one is decided for, without any cut.
+        seconds: of the epoch with its validation; 0: left out.
+    """
+    notes = [f"{seconds:.1f} s"] * bool(seconds) + ["f1, accuracy, balanced_accuracy at 0.5"] * (not exclusive)
+    told = f" ({'; '.join(notes)})" if notes else ""
+    return f"{line(head, {key: value for key, value in row.items() if key != 'epoch'})}{told}{' *' * best}"
+
+
+def readable(text: str) -> str | None:
+    """A line of the log as a person reads it: those with metrics are short, with three digits; None where the printed
+    table says the same; any other line as it is."""
+    if text.startswith("test: test_"):
+        return None
+    if not (found := _EPOCH.match(text)):
+        return text
+    values, cut = read(text), " at 0.5" if "at 0.5)" in text else ""
+    loss = [values[key] for key in ("train_loss", "validation_loss") if key in values]
+    words = [f"loss {' / '.join(f'{value:.3f}' for value in loss)}"] if loss else []
+    for key, name, note in (("auc", "AUC", ""), ("balanced_accuracy", "bal. acc.", cut)):
+        if (value := values.get(f"validation_{key}")) is not None:
+            words.append(f"{name} {value:.3f}{note}")
+    if seconds := re.search(r"\((\d+\.\d) s\b", text):
+        words.append(f"{float(seconds[1]):.{0 if float(seconds[1]) >= 10 else 1}f} s")
+    epoch, epochs = found["epoch"], found["epochs"]
+    head = f"best: epoch {epoch} of {epochs}" if found["best"] else f"epoch {epoch:>{len(epochs)}}/{epochs}"
+    return f"{head}  {'  '.join(words)}{'  *' if text.endswith(' *') else ''}"
 
 
 def read(text: str) -> dict[str, float]:

@@ -23,12 +23,14 @@ class TrainerView(Protocol):
         device: the torch.device that it is on.
         train_images: the training set (data.samples.SampleSet).
         loss: the training loss (training.losses.Loss).
+        state: where the run is (training.state.State); as in its checkpoint only when `start` is called.
     """
 
     net: Any
     device: Any
     train_images: Any
     loss: Any
+    state: Any
 
 
 class Observer:

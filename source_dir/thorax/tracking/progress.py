@@ -1,51 +1,306 @@
-"""Progress of an epoch: a bar on a terminal, a whole line every few seconds otherwise; only from the main process."""
+"""Progress of long work: a live bar on a terminal, a whole line every few seconds elsewhere, JSON lines on request.
+
+The environment variable THORAX_PROGRESS says how: bar, lines, json (an object a line), or file:PATH, where the latest
+state is kept for a launcher that shows a bar of its own. Only the main process of a run shows anything.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
+
+from thorax.job import environment
+from thorax.text import counted, duration
+
+#: The name of the environment variable.
+HOW = "THORAX_PROGRESS"
+#: Seconds over which the rate is measured, and between two drawings of a bar.
+WINDOW, REDRAW = 15.0, 0.1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class State:
+    """How far some work is.
+
+    Attributes:
+        title: such as "epoch 3/16".
+        done, total: units; a total of 0 is not known.
+        unit: what is counted, such as image.
+        rate: units per second; None: not known yet.
+        loss: the latest.
+        best: the best result so far, as text.
+        after: units of the work that follows this one.
+        note: anything else.
+        counts: whether a bar names the numbers; an epoch's has more to say.
+    """
+
+    title: str
+    done: int = 0
+    total: int = 0
+    unit: str = "image"
+    rate: float | None = None
+    loss: float | None = None
+    best: str = ""
+    after: int = 0
+    note: str = ""
+    counts: bool = True
+
+    @property
+    def facts(self) -> list[str]:
+        """Rate, loss, time left and the best so far, those that are known, as texts."""
+        found = []
+        if self.rate is not None:
+            found.append(f"{self.rate:.{0 if self.rate >= 100 else 1}f} {self.unit}s/s")
+        if self.loss is not None:
+            found.append(f"loss {self.loss:.3f}")
+        if (left := self.seconds_left(0)) is not None:
+            found.append(f"{duration(left)} left")
+        if self.after and (in_all := self.seconds_left(self.after)) is not None:
+            found.append(f"{duration(in_all)} in all")
+        return [*found, *([f"best {self.best}"] if self.best else []), *([self.note] if self.note else [])]
+
+    def seconds_left(self, after: int) -> float | None:
+        """Until this work and `after` more units are done; None where it is not known."""
+        return (max(0, self.total - self.done) + after) / self.rate if self.total and self.rate else None
+
+    def line(self) -> str:
+        """One whole line: "epoch 3/16: image 1,920/4,684, 31.2 images/s, loss 0.412, 1 min 29 s left"."""
+        where = f"{self.unit} {self.done:,}/{self.total:,}" if self.total else counted(self.done, self.unit)
+        return f"{self.title}: {', '.join([where, *self.facts])}"
+
+    def json(self) -> str:
+        """One line of JSON: {"progress": title, "done", "total", "unit", "rate", "loss", "best", "seconds_left"}."""
+        values = asdict(self)
+        del values["counts"], values["note"]
+        values = {"progress": values.pop("title"), **values, "seconds_left": self.seconds_left(0)}
+        values["seconds_left_in_all"] = self.seconds_left(self.after)
+        return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()})
+
+
+class Bar:
+    """A live line on a terminal, below the lines that are printed."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._title = ""
+
+    def show(self, state: State) -> None:
+        """Draws the state."""
+        from tqdm import tqdm
+
+        if self._bar is None or (state.title, state.total) != (self._title, self._bar.total or 0):
+            self.clear()
+            done = "{n_fmt}/{total_fmt}" if state.counts else "{percentage:.0f}%"
+            shape = f"{{desc}} |{{bar:8}}| {done}{{postfix}}" if state.total else "{desc}{postfix}"
+            self._title = state.title
+            self._bar = tqdm(
+                total=state.total or None, desc=state.title, leave=False, dynamic_ncols=True, bar_format=shape
+            )
+        self._bar.n = min(state.done, state.total) if state.total else state.done
+        self._bar.set_postfix_str(", ".join(state.facts), refresh=False)
+        self._bar.refresh()
+
+    def write(self, text: str) -> None:
+        """Prints whole lines above the live one."""
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            self._bar.write(text)
+            sys.stdout.flush()
+
+    def clear(self) -> None:
+        """Takes the live line away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Sink(Protocol):
+    """Where progress goes; `every` is the least time between two states, in seconds."""
+
+    every: float
+
+    def show(self, state: State) -> None: ...
+    def close(self) -> None: ...
+
+
+class _BarSink:
+    every = REDRAW
+
+    def __init__(self) -> None:
+        _bars.append(Bar())
+        self.bar = _bars[-1]
+
+    def show(self, state: State) -> None:
+        self.bar.show(state)
+
+    def close(self) -> None:
+        self.bar.clear()
+        if self.bar in _bars:
+            _bars.remove(self.bar)
+
+
+class _LineSink:
+    def __init__(self, every: float, as_json: bool = False) -> None:
+        self.every, self.as_json = every, as_json
+
+    def show(self, state: State) -> None:
+        say(state.json() if self.as_json else state.line())
+
+    def close(self) -> None:
+        pass
+
+
+class _FileSink:
+    """The latest state in a file, and whole lines for the log now and then."""
+
+    every = 0.2
+
+    def __init__(self, file: str, lines: _LineSink) -> None:
+        self.file, self.lines, self.told = file, lines, time.monotonic()
+
+    def show(self, state: State) -> None:
+        self._write(json.dumps(asdict(state)))
+        if state.total and time.monotonic() - self.told > self.lines.every:
+            self.told = time.monotonic()
+            self.lines.show(state)
+
+    def close(self) -> None:
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        try:
+            with open(f"{self.file}.new", "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(f"{self.file}.new", self.file)
+        except OSError:  # a full disk: the bar stands still, the work goes on
+            pass
+
+
+#: Bars that are shown now; lines are printed above the latest one.
+_bars: list[Bar] = []
 
 
 def say(text: str) -> None:
     """One whole line on standard output, at once."""
-    print(text, flush=True)
+    if _bars:
+        _bars[-1].write(text)
+    else:
+        print(text, flush=True)
 
 
+@dataclass
 class Progress:
-    """Counts steps of an epoch, or images of any other work.
+    """Counts units of some work, and shows how far it is.
 
     Args:
         title: such as "epoch 3/16".
-        steps: how many there are.
+        total: how many there are; 0: not known.
+        unit: what is counted.
         start: how many are done (after a resume).
         shown: whether this process shows it.
         every: seconds between lines where there is no terminal.
-        unit: what is counted.
+        best: the best result so far, as text.
+        after: units of the work that follows, for the time that is left in all.
+        counts: see State.
     """
 
-    def __init__(self, title: str, steps: int, start: int, shown: bool, every: float, unit: str = "step") -> None:
-        self.title, self.steps, self.done, self.every, self.unit = title, steps, start, every, unit
-        self.shown, self.last = shown, time.monotonic()
-        self.bar: Any = None
-        if shown and sys.stdout.isatty():
-            from tqdm import tqdm
+    title: str
+    total: int
+    unit: str = "image"
+    start: int = 0
+    shown: bool = True
+    every: float = 30.0
+    best: str = ""
+    after: int = 0
+    counts: bool = True
 
-            self.bar = tqdm(total=steps, initial=start, desc=title, leave=False, unit=unit, dynamic_ncols=True)
+    def __post_init__(self) -> None:
+        self.done = self.start
+        self.loss: float | None = None
+        self._sink: Sink | None = _sink(self.every) if self.shown else None
+        self._last = time.monotonic()
+        self._seen = deque([(self._last, self.start)])
+        if self._sink is not None and not isinstance(self._sink, _LineSink):
+            self._show(self._last)
 
-    def step(self, loss: float | None = None) -> None:
-        self.done += 1
-        if self.bar is not None:
-            self.bar.update()
-            if loss is not None:
-                self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-        elif self.shown and time.monotonic() - self.last > self.every and self.done < self.steps:
-            self.last = time.monotonic()
-            say(
-                f"{self.title}: {self.unit} {self.done}/{self.steps}"
-                + (f", loss {loss:.4f}" if loss is not None else "")
-            )
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def step(self, loss: float | None = None, count: int = 1) -> None:
+        """`count` units are done."""
+        self.done += count
+        self.loss = loss
+        if self._sink is None:
+            return
+        now = time.monotonic()
+        if now - self._last > self._sink.every and (self.done < self.total or not self.total):
+            self._show(now)
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, each counted once it is done; closed at the end."""
+        with self:
+            for item in items:
+                yield item
+                self.step()
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        """Takes the bar away."""
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+
+    def _show(self, now: float) -> None:
+        assert self._sink is not None
+        self._last = now
+        self._seen.append((now, self.done))
+        while len(self._seen) > 2 and now - self._seen[1][0] > WINDOW:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        rate = (self.done - before) / (now - since) if self.done > before and now > since else None
+        done = min(self.done, self.total) if self.total else self.done
+        state = State(self.title, done, self.total, self.unit, rate, self.loss, self.best, self.after)
+        self._sink.show(replace(state, counts=self.counts))
+
+
+@contextmanager
+def busy(title: str, shown: bool = True) -> Iterator[None]:
+    """Says on a terminal what is being done while its length is not known; elsewhere it says nothing."""
+    sink = _sink(0.0) if shown else None
+    if sink is not None and not isinstance(sink, _LineSink):
+        sink.show(State(title))
+    try:
+        yield
+    finally:
+        if sink is not None:
+            sink.close()
+
+
+def _sink(every: float) -> Sink:
+    how = environment().get(HOW, "")
+    if how.startswith("file:"):
+        return _FileSink(how.removeprefix("file:"), _LineSink(every))
+    if how == "json":
+        return _LineSink(every, as_json=True)
+    if (how == "bar" or (how != "lines" and sys.stdout.isatty())) and _has_tqdm():
+        return _BarSink()
+    return _LineSink(every)
+
+
+def _has_tqdm() -> bool:
+    try:
+        import tqdm  # noqa: F401
+    except ImportError:
+        return False
+    return True

@@ -139,8 +139,3 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, smoothed: torch.
 LOSSES.register("bce", LossSpec(_bce))
 LOSSES.register("cross_entropy", LossSpec(_cross_entropy, per_image=True))
 LOSSES.register("focal", LossSpec(_focal))
-
-
-def probabilities(logits: torch.Tensor, task: str) -> torch.Tensor:
-    """(N, L) float32 in 0..1: softmax for exclusive classes, else sigmoid of each logit."""
-    return logits.float().softmax(dim=1) if task == "multiclass" else logits.float().sigmoid()

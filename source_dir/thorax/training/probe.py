@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from thorax.models.timing import MARGIN, Clock, best_times, fastest, timed
+from thorax.text import counted
 from thorax.training.inputs import Hardware
 from thorax.training.losses import Loss
 from thorax.training.precision import autocast
@@ -47,7 +48,7 @@ class Compute:
 
     @property
     def words(self) -> tuple[str, ...]:
-        return self.precision, "channels_last" if self.channels_last else "contiguous", f"{self.threads} thread(s)"
+        return self.precision, "channels_last" if self.channels_last else "contiguous", counted(self.threads, "thread")
 
     def __str__(self) -> str:
         return ", ".join(self.words)

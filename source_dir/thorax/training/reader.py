@@ -58,6 +58,16 @@ class RunReader:
         ahead = None if train.augment is None else 2 if self.workers == 1 else 1
         self.batches = loader(images, self._requests(epoch, step), self.workers, on_gpu, ahead)
 
+    def training(self, epochs: int) -> Iterator[Batch]:
+        """The training batches of so many epochs, without those of validation."""
+        requests = (request for epoch in range(epochs) for request in self._epoch(epoch, 0))
+        return loader(self._training_images(), requests, self.workers, pin=self.hardware.device.type == "cuda")
+
+    def first(self, count: int) -> Batch:
+        """The first images of the run's first epoch, at most `count`, as training reads them."""
+        order = epoch_order(len(self.data.train), self.config.seed, 0, self.weights)[:count]
+        return self._training_images()[next(iter(TrainingBatches(order, len(order), 0, 0)))]
+
     def close(self) -> None:
         """Ends the workers."""
         self.batches, self.opened = iter(()), False

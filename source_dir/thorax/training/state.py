@@ -56,6 +56,14 @@ class State:
             return True
         return False
 
+    def described_best(self, config: TrainingConfig) -> str:
+        """The best objective so far, such as "auc 0.912 (epoch 2)"; "" before the first epoch's end."""
+        if self.best_epoch < 0 or not math.isfinite(self.best_value):
+            return ""
+        value = abs(self.best_value) if config.objective == "loss" else self.best_value
+        name = {"auc": "AUC", "f1": "F1"}.get(config.objective, config.objective.replace("_", " "))
+        return f"{name} {value:.3f} (epoch {self.best_epoch + 1})"
+
     def next_epoch(self, config: TrainingConfig) -> bool:
         """Goes to the next epoch, or to the end of the run. Returns whether that end is an early one."""
         self.epoch, self.step, self.loss_sum, self.loss_count = self.epoch + 1, 0, 0.0, 0

@@ -17,7 +17,7 @@ from thorax.config import TrainingConfig
 from thorax.data.loading import Batch
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
-from thorax.tracking.metric_log import line
+from thorax.tracking.metric_log import epoch_line
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
 from thorax.training.augmenting import augmentation
@@ -208,8 +208,17 @@ class Trainer:
     def _train_epoch(self) -> bool:
         """Makes the steps that are left of the epoch; False if a signal stopped it."""
         c, s = self.config, self.state
-        title = f"epoch {s.epoch + 1}/{c.epochs}"
-        progress = Progress(title, self.steps_per_epoch, s.step, self.process.is_main, c.log_seconds)
+        epoch_images = self.steps_per_epoch * self.batch_size
+        progress = Progress(
+            title=f"epoch {s.epoch + 1}/{c.epochs}",
+            total=epoch_images,
+            start=s.step * self.batch_size,
+            shown=self.process.is_main,
+            every=c.log_seconds,
+            best=s.described_best(c),
+            after=(c.epochs - s.epoch - 1) * epoch_images,
+            counts=False,
+        )
         losses = LossLog(s, self.hardware, self.observer)
         self.meter, self.last_save = EpochMeter(time.monotonic()), time.monotonic()
         self.reader.open(s.epoch, s.step)
@@ -260,7 +269,7 @@ class Trainer:
             self.state.step += 1
             self.state.global_step += 1
             self.meter.images += len(batch.global_indices)
-            progress.step(losses.latest)
+            progress.step(losses.latest, self.batch_size)
             if self.observer is not None:
                 self.observer.step(self.state.global_step, losses.latest, lr)
 
@@ -344,17 +353,19 @@ class Trainer:
         row: dict[str, float] = {
             "epoch": s.epoch + 1,
             "train_loss": s.mean_loss,
-            **validation_metrics(logits, self.validation_images, self.loss, c.top_k),
+            **validation_metrics(logits, self.validation_images, self.loss, c),
             "learning_rate": rate(c, s.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch),
             "images_per_second": self.meter.images / seconds,
             "data_wait": self.meter.waited / seconds,
         }
         s.history.append(row)
-        self._say(line(f"epoch {s.epoch + 1}/{c.epochs}", {k: v for k, v in row.items() if k != "epoch"}))
+        best, head = s.is_best(row, c), f"epoch {s.epoch + 1}/{c.epochs}"
+        exclusive, seconds = self.validation_images.space.task == "multiclass", time.monotonic() - self.meter.started
+        self._say(epoch_line(head, row, exclusive=exclusive, seconds=seconds, best=best))
         if self.observer is not None:
             self.observer.epoch(row, s.global_step)
         self._advise(row)
-        if s.is_best(row, c) and self.process.is_main:
+        if best and self.process.is_main:
             self.checkpoints.save_best({"epoch": s.epoch, "model": self.eval_model.state_dict()})
         if s.next_epoch(c):
             self._say(f"stopped early: {c.objective} has not improved for {s.bad_epochs} epochs")
@@ -391,8 +402,11 @@ class Trainer:
         return self.evaluator.logits(self.eval_model, self.validation_images, ahead=self.reader.batches)
 
     def logits(self, images: SampleSet, view: int = 0) -> np.ndarray:
-        """(N, L) float32 logits of every image of the part by the scored network, see Evaluator.logits."""
-        return self.evaluator.logits(self.eval_model, images, view)
+        """(N, L) float32 logits of every image of the part by the scored network, see Evaluator.logits.
+
+        Images as served are computed in float32, as `thorax evaluate` does; augmented views in the run's precision.
+        """
+        return self.evaluator.logits(self.eval_model, images, view, precision=None if view else "float32")
 
     def _say(self, text: str) -> None:
         if self.process.is_main:

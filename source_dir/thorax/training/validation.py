@@ -14,11 +14,13 @@ from thorax.data.images import Preprocessing
 from thorax.data.loading import Batch, EvaluationBatches, ImageDataset, loader
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
+from thorax.evaluation import calibration
 from thorax.evaluation.metrics import epoch_metrics
+from thorax.tracking.progress import Progress
 from thorax.training import distributed
 from thorax.training.augmenting import by_readers
 from thorax.training.inputs import Hardware
-from thorax.training.losses import Loss, probabilities
+from thorax.training.losses import Loss
 from thorax.training.precision import autocast
 
 #: Images (n, H, W) uint8 on the device and their random draws, or None as served -> the network's input.
@@ -61,7 +63,12 @@ class Evaluator:
 
     @torch.no_grad()
     def logits(
-        self, net: nn.Module, images: SampleSet, view: int = 0, ahead: Iterator[Batch] | None = None
+        self,
+        net: nn.Module,
+        images: SampleSet,
+        view: int = 0,
+        ahead: Iterator[Batch] | None = None,
+        precision: str | None = None,
     ) -> np.ndarray:
         """(N, L) float32 logits of every image of the part, in its order, in every process; each image scored once.
 
@@ -70,6 +77,7 @@ class Evaluator:
 
         Args:
             ahead: gives the batches of `requests` where they are being read already; so many are taken.
+            precision: of the arithmetic; default: the run's.
 
         Raises:
             ThoraxError: an image cannot be read.
@@ -79,34 +87,46 @@ class Evaluator:
         if ahead is None:
             ahead = loader(self.dataset(images, view), requests, self.hardware.workers, pin=device.type == "cuda")
         indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(images.space.outputs)), np.float32)]
-        for batch in islice(ahead, len(requests)):
-            if batch.problem:
-                raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
-            x = self.prepare(batch.images.to(device, non_blocking=True), batch.draws.to(device) if view else None)
-            with autocast(self.hardware.precision, device):
-                z = net(x).float().cpu().numpy()
-            z[np.isin(batch.indices.numpy(), batch.corrupt)] = np.nan
-            self.corrupt.update(images.samples[i].id for i in batch.corrupt)
-            indices.append(batch.indices.numpy())
-            rows.append(z)
+        progress = Progress(
+            f"scoring {images.part}" + (f", augmented view {view}" if view else ""),
+            len(images),
+            shown=process.is_main,
+            every=self.config.log_seconds,
+        )
+        with progress:
+            for batch in islice(ahead, len(requests)):
+                if batch.problem:
+                    raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
+                x = self.prepare(batch.images.to(device, non_blocking=True), batch.draws.to(device) if view else None)
+                with autocast(precision or self.hardware.precision, device):
+                    z = net(x).float().cpu().numpy()
+                z[np.isin(batch.indices.numpy(), batch.corrupt)] = np.nan
+                self.corrupt.update(images.samples[i].id for i in batch.corrupt)
+                indices.append(batch.indices.numpy())
+                rows.append(z)
+                progress.step(count=len(batch.indices) * process.world_size)
         return distributed.gather(np.concatenate(indices), np.concatenate(rows), len(images), process)
 
 
-def validation_metrics(logits: np.ndarray, images: SampleSet, loss: Loss, top_k: int | None) -> dict[str, float]:
+def validation_metrics(logits: np.ndarray, images: SampleSet, loss: Loss, config: TrainingConfig) -> dict[str, float]:
     """Loss and metrics of an epoch as `validation_...`, over the images that have finite logits.
+
+    The metrics are those of calibrated probabilities, as the bundle of this epoch would give them: the temperature of
+    exclusive classes changes how one class ranks against the rest.
 
     Args:
         logits: (N, L) float32; a row with a NaN does not count.
         images: the N images.
         loss: the run's; label smoothing is left out.
-        top_k: also the top-k accuracy.
+        config: top_k, and how probabilities are calibrated.
     """
     scored = ~np.isnan(logits).any(axis=1)
-    z, targets = torch.from_numpy(logits[scored]), torch.from_numpy(images.targets[scored])
+    z, targets, task = logits[scored], images.targets[scored], images.space.task
     weights = None if loss.weights is None else loss.weights.cpu()
     criterion = Loss(loss.name, weights, 0.0, loss.focal_gamma)
-    mean = float(criterion.sum(z, targets)) / max(criterion.count(targets), 1)
-    metrics = epoch_metrics(
-        targets.numpy(), probabilities(z, images.space.task).numpy(), images.space.task, top_k=top_k or None
-    )
+    known = torch.from_numpy(targets)
+    mean = float(criterion.sum(torch.from_numpy(z), known)) / max(criterion.count(known), 1)
+    temperatures = calibration.temperatures_for(config.calibration, targets, z, task)
+    p = calibration.probabilities(z, task, temperatures)
+    metrics = epoch_metrics(targets, p, task, top_k=config.top_k or None)
     return {"validation_loss": mean, **{f"validation_{key}": float(value) for key, value in metrics.items()}}

@@ -12,9 +12,10 @@ from typing import Any
 
 from thorax.data.decoders import is_image
 from thorax.data.formats.table_options import NO_OPTIONS, TableOptions
-from thorax.data.formats.words import EXAMPLES, PARTS, counted, nearest, nearest_file, part_of, shortened
+from thorax.data.formats.words import EXAMPLES, PARTS, nearest, nearest_file, part_of, shortened
 from thorax.errors import ThoraxError
 from thorax.files import files_below, is_foreign
+from thorax.text import counted
 
 __all__ = ["EXAMPLES", "PARTS", "Channel", "ReadOptions", "nearest", "part_of", "shortened"]
 

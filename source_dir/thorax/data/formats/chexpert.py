@@ -17,8 +17,8 @@ from thorax.data.formats.names import key
 from thorax.data.formats.places import by_path
 from thorax.data.formats.published import PublishedSet
 from thorax.data.formats.table_labels import TableLabels
-from thorax.data.formats.words import counted
 from thorax.errors import ThoraxError
+from thorax.text import counted
 
 FINDINGS = (
     "Enlarged Cardiomediastinum",

@@ -16,10 +16,11 @@ from thorax.data.columns import FileColumn
 from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.names import check_spellings
 from thorax.data.formats.registry import DataFormat
-from thorax.data.formats.words import PARTS, are, counted, nearest_file
+from thorax.data.formats.words import PARTS, nearest_file
 from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 
 #: Files of COCO's annotations that hold no boxes, or not those of all categories.
 _OTHERS = re.compile(r"(captions|person_keypoints|stuff|panoptic|image_info)_.*", re.IGNORECASE)

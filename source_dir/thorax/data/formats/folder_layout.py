@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thorax.data.formats.words import PARTS, are, counted, part_of_folder, plain_name, shortened
+from thorax.data.formats.words import PARTS, part_of_folder, plain_name, shortened
 from thorax.errors import ThoraxError
 from thorax.labels import NEGATIVE_NAMES
+from thorax.text import are, counted
 
 #: Folders of segmentations, which are no X-rays, and of other pictures made of X-rays.
 _MASKS = re.compile(r"(.* )?(masks?|segmentations?|ground ?truths?|gt)")

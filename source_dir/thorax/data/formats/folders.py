@@ -14,10 +14,11 @@ from thorax.data.decoders import kinds
 from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.folder_layout import Layout, lay_out, parts_of
 from thorax.data.formats.registry import FORMATS, DataFormat
-from thorax.data.formats.words import counted, part_of_folder
+from thorax.data.formats.words import part_of_folder
 from thorax.data.patients import patients_of
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
+from thorax.text import counted
 
 #: A validation folder with fewer images than this cannot choose an epoch or a threshold: it joins train.
 FEWEST = 50

@@ -9,9 +9,9 @@ import numpy as np
 
 from thorax.data.formats.channel import nearest
 from thorax.data.formats.names import key, place_of, plain_ids, same_value
-from thorax.data.formats.words import counted, has
 from thorax.errors import ThoraxError
 from thorax.tables import read_table
+from thorax.text import counted, has
 
 
 class Frame:

@@ -10,8 +10,8 @@ import numpy as np
 from thorax.data.formats.frame import Frame
 from thorax.data.formats.names import BLANK, check_spellings
 from thorax.data.formats.table_labels import TableLabels
-from thorax.data.formats.words import counted, has
 from thorax.errors import ThoraxError
+from thorax.text import counted, has
 
 _MEANINGS = (
     (1.0, "1 true yes y t positive pos present"),

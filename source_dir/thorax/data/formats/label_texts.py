@@ -11,9 +11,9 @@ import numpy as np
 from thorax.data.formats.frame import Frame
 from thorax.data.formats.names import BLANK, key
 from thorax.data.formats.table_labels import TableLabels
-from thorax.data.formats.words import are, counted, has
 from thorax.errors import ThoraxError
 from thorax.labels import NEGATIVE_NAMES, is_negative
+from thorax.text import are, counted, has
 
 #: Between labels of a text; a comma too where the texts show that it is meant so, see `_is_list_of`.
 _SEPARATORS, _WITH_COMMA = re.compile("[|;]"), re.compile("[|;,]")

@@ -16,10 +16,10 @@ from thorax.data.formats.frame import Frame
 from thorax.data.formats.merging import check_same, merged
 from thorax.data.formats.names import plain_ids
 from thorax.data.formats.table_labels import TableLabels
-from thorax.data.formats.words import are, counted
 from thorax.data.patients import fill_patients
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 
 
 @dataclass

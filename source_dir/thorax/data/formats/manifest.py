@@ -28,10 +28,10 @@ from thorax.data.formats.manifest_labels import (
 )
 from thorax.data.formats.registry import DataFormat
 from thorax.data.formats.table import LABELS_COLUMNS
-from thorax.data.formats.words import counted
 from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
+from thorax.text import counted
 
 IMAGE = "source-ref"
 #: Type of an attribute of Ground Truth that says whether another one is right.

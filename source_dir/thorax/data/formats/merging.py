@@ -9,8 +9,8 @@ import numpy as np
 
 from thorax.data.formats.frame import Frame
 from thorax.data.formats.table_labels import TableLabels
-from thorax.data.formats.words import counted, has
 from thorax.errors import ThoraxError
+from thorax.text import counted, has
 
 _RULES = {
     "any": "a label counts where any of its rows has it",

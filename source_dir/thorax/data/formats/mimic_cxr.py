@@ -12,8 +12,8 @@ from thorax.data.formats.frame import Frame
 from thorax.data.formats.labelled import LabelledRows, Locate
 from thorax.data.formats.places import by_path
 from thorax.data.formats.published import PublishedSet
-from thorax.data.formats.words import are, counted
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 
 STUDY = ("subject_id", "study_id")
 

@@ -25,8 +25,8 @@ from thorax.data.formats.names import key
 from thorax.data.formats.places import by_name
 from thorax.data.formats.published import PublishedSet
 from thorax.data.formats.table_labels import TableLabels
-from thorax.data.formats.words import are, counted
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 
 _NAMES = (
     "Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia "

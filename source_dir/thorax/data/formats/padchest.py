@@ -18,7 +18,7 @@ from thorax.data.formats.labelled import LabelledRows, Locate
 from thorax.data.formats.names import BLANK
 from thorax.data.formats.places import by_name
 from thorax.data.formats.published import PublishedSet
-from thorax.data.formats.words import are, counted
+from thorax.text import are, counted
 
 NORMAL = "normal"
 #: Words of the list that tell of the report or the image, and of no finding.

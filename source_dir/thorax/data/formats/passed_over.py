@@ -9,9 +9,10 @@ from pathlib import Path
 
 from thorax.data.decoders import EXTENSIONS
 from thorax.data.formats.channel import Channel
-from thorax.data.formats.words import counted, shortened
+from thorax.data.formats.words import shortened
 from thorax.errors import ThoraxError
 from thorax.files import files_below, is_foreign
+from thorax.text import counted
 
 #: Kinds of files that a line names.
 _KINDS = 6

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from thorax.data.decoders import EXTENSIONS
 from thorax.data.formats.channel import Channel
-from thorax.data.formats.words import are, counted
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 
 
 def by_path(channel: Channel, paths: Sequence[str], endings: Sequence[str] = ("",)) -> list[str]:

@@ -18,13 +18,13 @@ from thorax.data.columns import ByteRangeColumn
 from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.label_values import Labels
 from thorax.data.formats.registry import IMAGES, DataFormat
-from thorax.data.formats.words import counted
 from thorax.data.images import EXTENSIONS
 from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.data.shards import INDEX, Member, members, read_index
 from thorax.data.source import ByteRange
 from thorax.errors import ThoraxError
+from thorax.text import counted
 
 #: Bytes that a .json or .cls may have; an image is never read while the shards are listed.
 LARGEST_TEXT = 1 << 20

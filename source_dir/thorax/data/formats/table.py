@@ -25,10 +25,10 @@ from thorax.data.formats.published_sets import ALL
 from thorax.data.formats.registry import IMAGES, DataFormat
 from thorax.data.formats.table_labels import TableLabels
 from thorax.data.formats.table_options import TableOptions
-from thorax.data.formats.words import counted
 from thorax.data.patients import PATIENT_NAMES
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
+from thorax.text import counted
 
 PATH_COLUMNS = ("path", "file", "image", "filename", "image_path", "file_path", "file_name")
 STUDY_COLUMNS = ("study", "study_id")

@@ -46,21 +46,6 @@ def part_of_folder(name: str) -> str:
     return PARTS.get(plain) or PARTS.get(_SUFFIX.sub("", plain), "")
 
 
-def counted(count: int, noun: str) -> str:
-    """ "1 image", "2 images"."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def are(count: int) -> str:
-    """ "is" of one, "are" of any other number."""
-    return "is" if count == 1 else "are"
-
-
-def has(count: int) -> str:
-    """ "has" of one, "have" of any other number."""
-    return "has" if count == 1 else "have"
-
-
 def plain_name(name: str) -> str:
     """What spellings of one name have in common: small letters, and one blank for blanks, "_" and "-"."""
     return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFC", name).lower())).strip()

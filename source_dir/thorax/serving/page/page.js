@@ -222,14 +222,18 @@ class ImageCard {
   async showHeat(on) {
     const toggle = this.find(".toggle"), image = this.find(".heat"), label = this.find("select").value;
     toggle.ariaPressed = String(on);
-    image.hidden = this.find(".scale").hidden = true;
+    image.hidden = this.find(".scale").hidden = this.find(".empty").hidden = true;
     const turn = (this.turn = (this.turn ?? 0) + 1); // of several clicks the last one counts
     toggle.textContent = on ? "Heat map …" : "Heat map";
     if (!on) return;
     try {
-      this.heat[label] ??= (await predict(this.upload, `?${new URLSearchParams({ explain: true, label })}`)).heat_maps[label];
+      this.heat[label] ??= await predict(this.upload, `?${new URLSearchParams({ explain: true, label })}`);
       if (turn !== this.turn) return;
-      image.src = `data:image/png;base64,${this.heat[label]}`;
+      const empty = this.heat[label].empty_heat_maps?.includes(label);
+      this.find(".empty").textContent = `No region speaks for ${label}: the heat map is empty.`;
+      this.find(".empty").hidden = !empty;
+      if (empty) return;
+      image.src = `data:image/png;base64,${this.heat[label].heat_maps[label]}`;
       await image.decode();
       image.alt = `Heat map of ${label}: image ${this.file.name}, coloured where the network looked`;
       this.layOver(image);

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from thorax.errors import ThoraxError
+from thorax.text import counted
 from thorax.tracking.health.records import read
 from thorax.tracking.health.rules import judge
 from thorax.tracking.health.smdebug_hook import read_trial
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     findings = judge(shapes, records, history)
     for finding in findings:
         print(f"finding: {finding['rule']} at step {finding['step']}: {finding['message']}")
-    print(f"{len(records)} saved steps, {len(findings) or 'no'} finding(s)")
+    print(f"{counted(len(records), 'saved step')}, {counted(len(findings), 'finding') if findings else 'no findings'}")
     return 1 if findings else 0
 
 

@@ -12,7 +12,8 @@ import torch
 from thorax.config import TrainingConfig
 from thorax.files import write_whole
 from thorax.job import Job
-from thorax.tracking.health.records import Recorder, measure, shapes
+from thorax.text import counted
+from thorax.tracking.health.records import HealthRecord, Recorder, measure, read, shapes
 from thorax.tracking.health.rules import ExplodingTensor, Rules, class_imbalance
 from thorax.tracking.health.smdebug_hook import SmdebugHook
 from thorax.tracking.observers import Finding, Observer, TrainerView, one_line
@@ -34,18 +35,23 @@ class HealthMonitor(Observer):
         self.interval = config.debug_save_interval
         self.balanced = config.use_weighted_loss or config.balanced_sampler
         self.folder = job.output_dir / "debugger"
+        self.epochs, self.going_on = config.epochs, False
         self.hook: SmdebugHook | None = None
-        self.saved = 0
+        self.saved = self.at = 0
+        self.earlier: list[HealthRecord] = []
 
     def attach(self, trainer: TrainerView) -> None:
-        images, parameters = trainer.train_images, shapes(trainer.net)
-        self.recorder = Recorder(self.folder / f"worker_{self.job.process.rank}.jsonl", parameters)
+        images, parameters, self.trainer = trainer.train_images, shapes(trainer.net), trainer
+        file = self.folder / f"worker_{self.job.process.rank}.jsonl"
+        self.earlier = read(file)[1] if file.exists() else []
+        self.recorder = Recorder(file, parameters)
         self.rules = Rules(parameters, _baseline_loss(trainer), self._report)
         counts = {
             name: (int((y == 1).sum()), int((y == 0).sum()))
             for name, y in zip(images.space.outputs, images.targets.T, strict=True)
         }
-        if not self.balanced and (message := class_imbalance(counts)):
+        exclusive = images.space.task == "multiclass"
+        if not self.balanced and (message := class_imbalance(counts, exclusive=exclusive)):
             self.rules.add("class_imbalance", 0, message)
         if self.job.debug_hook_file is not None:
             self._start_smdebug(trainer.net)
@@ -63,8 +69,21 @@ class HealthMonitor(Observer):
     def start(self, step: int, steps: int) -> None:
         self.interval = self.interval or max(1, steps // 500)
         self.first = step + 1
+        self._judge_again(step, steps // self.epochs)
         if self.hook is not None:
             self.hook.start(step)
+
+    def _judge_again(self, step: int, steps_per_epoch: int) -> None:
+        """A run that goes on is judged from its beginning: what was found is kept, and not told a second time."""
+        self.going_on = True
+        ends = {(k + 1) * steps_per_epoch: row for k, row in enumerate(self.trainer.state.history)}
+        records = {record.step: record for record in self.earlier if record.step <= step}
+        for at in sorted({*ends, *records}):
+            if at in records:
+                self.rules.record(records[at])
+            if at in ends:
+                self.rules.epoch(ends[at], at)
+        self.earlier, self.going_on = [], False
 
     def gradients(self, step: int, loss: Any, net: Any) -> None:
         if step == self.first or step % (self.interval or 1) == 0:
@@ -85,22 +104,25 @@ class HealthMonitor(Observer):
             self.rules.add(ExplodingTensor.name, step, f"the loss is not finite; {ExplodingTensor.ADVICE}")
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
+        self.at = step
         self.rules.epoch(row, step)
 
     def close(self, outcome: str) -> None:
+        if outcome == "finished":
+            self.rules.end(self.at)
         self.recorder.close()
         if self.hook is not None:
             self.hook.close()
         if self.job.process.is_main:
             self._write()
-            count = len(self.rules.findings) or "no"
-            self.say(f"debugging: {self.saved} steps saved in {self.folder}, {count} finding(s)")
+            found = counted(len(self.rules.findings), "finding") if self.rules.findings else "no findings"
+            self.say(f"debugging: {counted(self.saved, 'step')} saved in {self.folder}, {found}")
 
     def findings(self) -> list[Finding]:
         return list(self.rules.findings)
 
     def _report(self, finding: Finding) -> None:
-        if self.job.process.is_main:
+        if self.job.process.is_main and not self.going_on:
             self.say(f"finding: {finding['rule']} at step {finding['step']}: {finding['message']}")
             self._write()
 
@@ -110,6 +132,6 @@ class HealthMonitor(Observer):
 
 
 def _baseline_loss(trainer: TrainerView) -> float:
-    """The training loss of zero logits, with the run's own weights and smoothing."""
+    """The training loss of guessing: of logits of 0, with the run's own weights and smoothing."""
     targets = torch.from_numpy(trainer.train_images.targets).to(trainer.device)
     return float(trainer.loss.sum(torch.zeros_like(targets), targets).item() / max(trainer.loss.count(targets), 1))

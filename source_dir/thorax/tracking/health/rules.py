@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
+from thorax.text import counted
 from thorax.tracking.health.records import HealthRecord
 from thorax.tracking.observers import Finding
 
@@ -29,20 +30,26 @@ class HealthRule:
         """Judges a row of the history."""
         return None
 
+    def end(self) -> str | None:
+        """Judges the whole run at its end."""
+        return None
+
 
 class LossNotDecreasing(HealthRule):
-    """The last 10 saved losses are not below the first 10.
+    """The last 10 saved losses are not below the first 10, at the ends of 3 epochs in a row or at the run's end.
 
     That is: their median is lower by less than 1 %, or in under 72 of the 100 pairs of a first and a last loss the last
-    one is lower (Wilcoxon's rank-sum test, 5 %). Judged at the ends of epochs, from 20 saved losses on.
+    one is lower (Wilcoxon's rank-sum test, 5 %). Judged from 20 saved losses on; one epoch may be noise, or warm-up. A
+    loss below half of that of guessing is low already: a run that starts from a good network has little to gain.
     """
 
     name = "loss_not_decreasing"
-    WINDOW, PAIRS = 10, 72
+    WINDOW, PAIRS, PATIENCE, LOW = 10, 72, 3, 0.5
 
-    def __init__(self) -> None:
+    def __init__(self, baseline: float | None) -> None:
         self.first: list[float] = []
         self.last: deque[float] = deque(maxlen=self.WINDOW)
+        self.baseline, self.times = baseline, 0
 
     def record(self, r: HealthRecord) -> str | None:
         if math.isfinite(r.loss):
@@ -54,11 +61,18 @@ class LossNotDecreasing(HealthRule):
         if len(self.last) < self.WINDOW:
             return None
         before, now = median(self.first), median(self.last)
-        if now <= 0.99 * before and sum(a > b for a in self.first for b in self.last) >= self.PAIRS:
-            return None
+        falls = now <= 0.99 * before and sum(a > b for a in self.first for b in self.last) >= self.PAIRS
+        low = self.baseline is not None and now < self.LOW * self.baseline
+        self.times = 0 if falls or low else self.times + 1
+        return self._message(before, now) if self.times >= self.PATIENCE else None
+
+    def end(self) -> str | None:
+        return self._message(median(self.first), median(self.last)) if self.times else None
+
+    def _message(self, before: float, now: float) -> str:
         return (
-            f"the loss does not decrease: {before:.4f} over the first {self.WINDOW} saved steps, {now:.4f} over the"
-            " last; raise or lower learning_rate, check the labels"
+            f"the training loss does not fall: {before:.4f} in the first {self.WINDOW} saved steps, {now:.4f} in the"
+            f" last {self.WINDOW}; raise or lower learning_rate, check the labels"
         )
 
 
@@ -94,13 +108,15 @@ class ExplodingTensor(HealthRule):
     """A value is not finite, or grows far beyond its first value.
 
     That is: the loss or a weight is not finite; gradients are not finite in 3 saved steps in a row (once is usual with
-    float16); a weight's norm is 100 times its first one; the loss is over 10 times its first one for 3 saved steps.
+    float16); a parameter's norm is 100 times its first one and its root mean square above 1 (a bias that starts at 0
+    grows without harm); the loss is over 10 times its first one for 3 saved steps.
     """
 
     name = "exploding_tensor"
     ADVICE = "lower learning_rate, or set clip_grad_norm=1"
 
-    def __init__(self) -> None:
+    def __init__(self, shapes: Shapes) -> None:
+        self.sizes = {name: math.prod(shape) for name, shape in shapes.items()}
         self.first: HealthRecord | None = None
         self.times, self.high = 0, 0
 
@@ -115,8 +131,9 @@ class ExplodingTensor(HealthRule):
         if self.times >= 3:
             return f"the gradient is not finite; {self.ADVICE}"
         for name, norm in r.weights.items():
-            if norm > 100 * max(self.first.weights.get(name, norm), 0.01):
-                return f"the norm of {name} grew from {self.first.weights[name]:.3g} to {norm:.3g}; {self.ADVICE}"
+            first, least = self.first.weights.get(name, norm), math.sqrt(self.sizes.get(name, 1))
+            if norm > 100 * first and norm > least:
+                return f"the norm of {name} grew from {first:.3g} to {norm:.3g}; {self.ADVICE}"
         if self.high >= 3:
             return f"the loss grew from {self.first.loss:.3g} to {r.loss:.3g}; {self.ADVICE}"
         return None
@@ -127,33 +144,42 @@ class ExplodingTensor(HealthRule):
 
 
 class Overfit(HealthRule):
-    """For 3 epochs the validation loss is over 1.1 times its best, while the training loss is lower than then."""
+    """For 3 epochs the validation loss is over 1.1 times its lowest, and does not come down again, while the training
+    loss is lower than then.
+
+    A fall by more than a twentieth begins the count anew: a validation loss that comes down is no finding, however high
+    it is still.
+    """
 
     name = "overfit"
-    RATIO, PATIENCE = 1.1, 3
+    RATIO, PATIENCE, FALL = 1.1, 3, 0.95
 
     def __init__(self) -> None:
-        self.best, self.train, self.times = math.inf, math.inf, 0
+        self.best, self.train, self.times, self.before, self.at = math.inf, math.inf, 0, math.inf, 0
 
     def epoch(self, row: Mapping[str, float]) -> str | None:
         validation, train = row.get("validation_loss", math.nan), row.get("train_loss", math.nan)
+        before, self.before = self.before, validation
         if validation < self.best:
-            self.best, self.train, self.times = validation, train, 0
+            self.best, self.train, self.times, self.at = validation, train, 0, int(row.get("epoch", 0))
             return None
-        self.times = self.times + 1 if validation > self.RATIO * self.best and train < self.train else 0
+        over = validation > self.RATIO * self.best and train < self.train
+        self.times = 0 if not over else 1 if validation < self.FALL * before else self.times + 1
         if self.times < self.PATIENCE:
             return None
+        when = f" in epoch {self.at}" if self.at else ""
         return (
-            f"for {self.PATIENCE} epochs the validation loss ({validation:.4f}, best {self.best:.4f}) has grown while"
-            " the training loss fell; more augmentation_strength, weight_decay or dropout, or early_stopping=true"
+            f"the validation loss was lowest{when} ({self.best:.4f}) and has been over {self.RATIO} times that for"
+            f" {self.PATIENCE} epochs (now {validation:.4f}), while the training loss fell from {self.train:.4f} to"
+            f" {train:.4f}; more augmentation_strength, weight_decay or dropout, or early_stopping=true"
         )
 
 
 class PoorInitialisation(HealthRule):
     """The run's first step shows bad starting weights.
 
-    That is: the loss is over 3 times that of a constant probability of one half; a weight is all zeros; or the root
-    mean squares of two weights' gradients differ by a factor over 100,000.
+    That is: the loss is over 3 times that of guessing (logits of 0); a weight is all zeros; or the root mean
+    squares of two weights' gradients differ by a factor over 100,000.
     """
 
     name = "poor_initialisation"
@@ -167,11 +193,13 @@ class PoorInitialisation(HealthRule):
             return None
         if self.baseline and r.loss > self.LOSS * self.baseline:
             return (
-                f"the first loss is {r.loss:.3f}, {r.loss / self.baseline:.1f} times that of predicting one half for"
-                " every label; check weights and preprocessing"
+                f"the first loss is {r.loss:.3f}, {r.loss / self.baseline:.1f} times that of guessing"
+                f" ({self.baseline:.3f}); check weights and preprocessing"
             )
         if zero := [name for name in self.sizes if r.weights.get(name) == 0.0]:
-            return f"{zero[0]} is all zeros at the start, so all its channels learn the same; start from other weights"
+            return (
+                f"{zero[0]} is all zeros at the start, so what lies before it learns nothing; start from other weights"
+            )
         rms = {
             name: r.gradients[name] / math.sqrt(size)
             for name, size in self.sizes.items()
@@ -191,7 +219,7 @@ class Rules:
 
     Args:
         shapes: parameter -> shape.
-        baseline: training loss of a constant probability of one half; None: unknown.
+        baseline: training loss of guessing, which is that of logits of 0; None: unknown.
         report: gets each finding as it is made.
     """
 
@@ -200,9 +228,9 @@ class Rules:
     ) -> None:
         self.rules: list[HealthRule] = [
             PoorInitialisation(shapes, baseline),
-            ExplodingTensor(),
+            ExplodingTensor(shapes),
             VanishingGradient(shapes),
-            LossNotDecreasing(),
+            LossNotDecreasing(baseline),
             Overfit(),
         ]
         self.findings: list[Finding] = []
@@ -213,6 +241,9 @@ class Rules:
 
     def epoch(self, row: Mapping[str, float], step: int) -> None:
         self._apply(step, lambda rule: rule.epoch(row))
+
+    def end(self, step: int) -> None:
+        self._apply(step, lambda rule: rule.end())
 
     def _apply(self, step: int, judged: Callable[[HealthRule], str | None]) -> None:
         for rule in list(self.rules):
@@ -225,22 +256,28 @@ class Rules:
         self.report(self.findings[-1])
 
 
-def class_imbalance(counts: Mapping[str, tuple[int, int]], ratio: float = 10.0) -> str | None:
-    """A message where a class has over `ratio` images without it for each image with it, or the other way round.
+def class_imbalance(counts: Mapping[str, tuple[int, int]], ratio: float = 10.0, exclusive: bool = False) -> str | None:
+    """A message where a label has over `ratio` images without it for each image with it, or the other way round; of
+    exclusive classes, where the largest has over `ratio` times the images of the smallest.
 
     Args:
-        counts: class -> (images that have it, images known not to).
+        counts: label -> (images that have it, images known not to).
+        exclusive: each image has one of three or more classes.
     """
+    advice = "use_weighted_loss=true or balanced_sampler=true makes up for it"
+    if exclusive:
+        most, least = (pick(counts, key=lambda name: counts[name][0]) for pick in (max, min))
+        if counts[most][0] <= ratio * counts[least][0]:
+            return None
+        return f"{most} has {counted(counts[most][0], 'image')} for training and {least} {counts[least][0]:,}; {advice}"
     rare = {name: (yes, no) for name, (yes, no) in counts.items() if max(yes, no) > ratio * min(yes, no)}
     if not rare:
         return None
     name = max(rare, key=lambda label: max(rare[label]) / max(min(rare[label]), 1))
     yes, no = rare[name]
-    more = f" ({len(rare)} of {len(counts)} labels are over {ratio:.0f} to 1)" if len(counts) > 1 else ""
-    return (
-        f"{name} is on {yes} training images and not on {no}{more}; use_weighted_loss=true or balanced_sampler=true"
-        " weighs it up"
-    )
+    verb = "is" if len(rare) == 1 else "are"
+    more = f" ({len(rare)} of {len(counts)} labels {verb} over {ratio:.0f} to 1)" if len(counts) > 1 else ""
+    return f"{name} is on {yes:,} of {counted(yes + no, 'image')} for training{more}; {advice}"
 
 
 def judge(
@@ -259,6 +296,7 @@ def judge(
     last = records[-1].step if records else 0
     for row in history or [{}]:
         rules.epoch(row, last)
+    rules.end(last)
     return rules.findings
 
 

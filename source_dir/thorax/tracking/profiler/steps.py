@@ -14,7 +14,9 @@ import torch
 
 from thorax.config import TrainingConfig
 from thorax.files import write_whole
+from thorax.job import set_if_missing
 from thorax.tracking.observers import Observer
+from thorax.tracking.profiler.page import profile_page
 from thorax.tracking.profiler.summary import Timing, summary_page
 
 #: Steps that are timed stage by stage, at the end of the wait.
@@ -25,7 +27,7 @@ class Profiler(Observer):
     """Observes the first steps after a start. In steps that are neither timed nor traced it costs a comparison a stage.
 
     Args:
-        folder: steps.pt.trace.json.gz (Perfetto, TensorBoard's profiler plugin) and summary.md go here.
+        folder: steps.pt.trace.json.gz (Perfetto, TensorBoard's profiler plugin), profile.html and summary.md go here.
         config: profiler_schedule is steps to wait, to warm up, to trace; the wait is shortened in a shorter run.
         device: of the network.
         workers: processes that read images.
@@ -93,6 +95,7 @@ class Profiler(Observer):
         self.tracing = self.profile is not None and self.done >= self.trace_at
 
     def _start_trace(self) -> None:
+        set_if_missing("KINETO_LOG_LEVEL", "99")  # without a GPU its tracer says so as an error
         profiler = torch.profiler
         activities = [profiler.ProfilerActivity.CPU]
         if self.device.type == "cuda":
@@ -132,7 +135,7 @@ class Profiler(Observer):
         self._stop_trace()
         self._write()
         text = self.facts().get("profiler", "warning: too few steps were made to time them; lower profiler_schedule")
-        self.say(f"profiler: {text}; more in {self.folder / 'summary.md'}")
+        self.say(f"profiler: {text}; more in {self.folder / 'profile.html'}")
 
     def facts(self) -> dict[str, str]:
         timing = self._measured()
@@ -145,5 +148,6 @@ class Profiler(Observer):
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        page = summary_page(self._measured(), self.config, self.operators, self.waits)
-        write_whole(page.encode(), self.folder / "summary.md", "profiler's summary")
+        for name, page in (("summary.md", summary_page), ("profile.html", profile_page)):
+            text = page(self._measured(), self.config, self.operators, self.waits)
+            write_whole(text.encode(), self.folder / name, "profiler's page")

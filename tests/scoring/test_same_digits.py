@@ -1,0 +1,147 @@
+"""One number has one meaning: a bundle's scores are the same digits wherever they are shown, and scikit-learn's."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from conftest import TINY, write_images
+from thorax.config import TrainingConfig
+from thorax.job import Job
+from thorax.run import run_job
+from thorax.scoring import EvaluationOptions, run_evaluation
+from thorax.training.stopping import signals_restored
+from thorax_launch import steps
+from thorax_launch.cli import batch, evaluate
+
+CLASSES = {"binary": ("NORMAL", "PNEUMONIA"), "multiclass": ("bacterial", "normal", "viral")}
+
+
+def printed(text: str, part: str) -> dict[str, str]:
+    """The overall numbers that a printed table has of a part."""
+    block = re.search(rf"^{part}: [^\n]*accuracy .*?(?=\n\n|\Z)", text, re.MULTILINE | re.DOTALL)[0].splitlines()
+    found = dict(re.findall(r"(balanced accuracy|(?<!balanced )accuracy) (\d\.\d{3} \[[^]]*\])", block[0]))
+    last = next(line for line in reversed(block) if re.search(r"\d\.\d{3} \[", line))
+    return found | {"auc": re.search(r"\d\.\d{3} \[[^]]*\]", last)[0]}
+
+
+def shown(score: dict) -> dict[str, str]:
+    """The same numbers of a score, as they are shown."""
+    values = {
+        "accuracy": score["accuracy"],
+        "balanced accuracy": score["macro"]["balanced_accuracy"],
+        "auc": score["macro"]["auc"],
+    }
+    return {name: f"{v['value']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for name, v in values.items()}
+
+
+@pytest.fixture(scope="module", params=[*CLASSES])
+def trained(request, tmp_path_factory):
+    """(task, images, the run's result, what it printed)."""
+    root = tmp_path_factory.mktemp(request.param)
+    for part, count, seed in (("train", 20, 1), ("test", 9, 2)):
+        write_images(root / "images" / part, count, seed, CLASSES[request.param])
+        mislabel(root / "images" / part, CLASSES[request.param], every=4)
+    config = TrainingConfig.of({**TINY, "epochs": 3, "learning_rate": 0.001, "bootstrap_samples": 1000})
+    job = Job.below(root / "job", {part: root / "images" / part for part in ("train", "test")})
+    with contextlib.redirect_stdout(io.StringIO()) as out, signals_restored():
+        result = run_job(job, config, readable=False)
+    assert result.metrics["labels"]["task"] == request.param
+    return request.param, root / "images", result, out.getvalue()
+
+
+def mislabel(folder, classes, every) -> None:
+    """Moves every so manieth image to the next class: scores are not perfect then."""
+    for name, other in zip(classes, (*classes[1:], classes[0]), strict=True):
+        for image in sorted((folder / name).glob("[12]" + name + "*"))[::every]:
+            image.rename(folder / other / image.name)
+
+
+def predictions(result) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, L) targets, probabilities and decisions of the test images in the run's predictions.csv."""
+    with (result.report.parent / "predictions.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["part"] == "test"]
+    return tuple(
+        np.array([[float(row[name]) for name in row if name.startswith(f"{kind}:")] for row in rows])
+        for kind in ("target", "probability", "decision")
+    )
+
+
+def test_the_scores_are_those_of_scikit_learn(trained):
+    task, _, result, _ = trained
+    y, p, decided = predictions(result)
+    got = result.metrics["test"]
+    truth, answer = (a.argmax(axis=1) if task == "multiclass" else a[:, 0] for a in (y, decided))
+    assert got["macro"]["balanced_accuracy"]["value"] == pytest.approx(sk.balanced_accuracy_score(truth, answer))
+    assert got["accuracy"]["value"] == pytest.approx(sk.accuracy_score(truth, answer))
+    assert got["macro"]["auc"]["value"] == pytest.approx(sk.roc_auc_score(y, p))
+    average = "macro" if task == "multiclass" else "binary"
+    assert got["macro"]["f1"]["value"] == pytest.approx(sk.f1_score(truth, answer, average=average))
+
+
+def test_every_door_shows_the_same_digits(trained, tmp_path, capsys):
+    _, images, result, log = trained
+    bundle, want = result.bundle, shown(result.metrics["test"])
+
+    assert printed(log, "test") == want
+    page = re.sub(r"<[^>]+>", " ", result.report.read_text(encoding="utf-8"))
+    assert re.search(rf"Balanced accuracy\s+{re.escape(want['balanced accuracy'].split()[0])}", page)
+    assert re.search(rf"AUC\s+{re.escape(want['auc'].split()[0])}", page)
+    assert shown(json.loads(result.report.with_name("report.json").read_text())["scores"]["test"]) == want
+
+    for words in (
+        [str(bundle), "--data", str(images / "test")],
+        steps.evaluate({**TINY}, bundle, {"train": images / "train", "test": images / "test"}),  # as a pipeline does
+    ):
+        assert evaluate.main([*words, "--json", str(tmp_path / "scores.json")]) == 0
+        assert printed(capsys.readouterr().out, "test") == want
+        assert shown(json.loads((tmp_path / "scores.json").read_text())["scores"]["test"]) == want
+
+    table = EvaluationOptions(predictions=result.report.parent / "predictions.csv")
+    assert shown(run_evaluation(bundle, None, table).scores["test"]) == want
+
+    out = tmp_path / "batch.csv"
+    words = ["--local", str(bundle), "--data", str(images / "test"), "--out", str(out), "--precision", "float32"]
+    assert batch.main([*words, "--workers", "0"]) == 0
+    assert printed(capsys.readouterr().out, "images") == want
+    again = run_evaluation(bundle, images / "test", EvaluationOptions(predictions=out))
+    assert shown(again.scores["predictions"]) == want
+
+
+def test_an_epoch_line_has_the_digits_of_the_table_or_says_its_cut(trained):
+    """The AUC is the same; decisions of exclusive classes too, those at 0.5 are named so."""
+    task, _, result, log = trained
+    best = result.metrics["best_epoch"]
+    (line,) = re.findall(rf"^epoch {best}/3: .*$", log, re.MULTILINE)
+    *_, last = log.splitlines()
+    validation = result.metrics["validation"]
+    for text in (line, last):
+        values = dict(re.findall(r"validation_(\w+)=(-?\d+\.\d+)", text))
+        assert float(values["auc"]) == pytest.approx(validation["macro"]["auc"]["value"], abs=1e-6)
+        if task == "multiclass":
+            assert float(values["balanced_accuracy"]) == pytest.approx(
+                validation["macro"]["balanced_accuracy"]["value"], abs=1e-6
+            )
+            assert float(values["f1"]) == pytest.approx(validation["macro"]["f1"]["value"], abs=1e-6)
+            assert "0.5)" not in text
+        else:
+            assert "f1, accuracy, balanced_accuracy at 0.5)" in text
+
+
+def test_what_a_lower_precision_moves_is_said_with_its_size(trained, tmp_path, capsys):
+    _, images, result, _ = trained
+    words = ["--local", str(result.bundle), "--data", str(images / "test"), "--out", str(tmp_path / "batch.csv")]
+    assert batch.main([*words, "--precision", "bfloat16", "--workers", "0"]) == 0
+    (note,) = re.findall(r"^note: torch bfloat16 moves .*$", capsys.readouterr().out, re.MULTILINE)
+    assert re.fullmatch(
+        r"note: torch bfloat16 moves a probability of the first \d+ images by 0\.\d{4} at most, against float32;"
+        r" --precision float32 gives the digits of `thorax evaluate`",
+        note,
+    )
