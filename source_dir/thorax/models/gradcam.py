@@ -75,7 +75,7 @@ def as_map(features: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         for patch in range(1, min(height, width) + 1):
             h, w = height // patch, width // patch
             if height % patch == width % patch == 0 and 0 <= (more := tokens - h * w) <= _MORE_TOKENS:
-                return features[:, more:].transpose(1, 2).unflatten(2, (h, w))
+                return features[:, more:].transpose(1, 2).reshape(len(features), -1, h, w)
     raise ThoraxError(
         f"features of the shape {tuple(features.shape)} are no map of an image of {height}x{width} pixels"
     )
