@@ -15,7 +15,7 @@ from chaos import KINDS
 
 Capture = pytest.CaptureFixture[str]
 
-
+PACKED = "s3://films/thorax/packed"
 CASES = [
     Case("train", "demo IMAGES --job-name one --yes PLACE --wait"),
     Case("train again", "--again one --job-name two --yes", running_job),
@@ -32,6 +32,8 @@ CASES = [
     Case("deploy async", f"{S3_BUNDLE} --endpoint-name new --async --autoscale 0,2 --yes PLACE"),
     Case("pipeline", "pneumonia-resnet18 IMAGES --group chest --job-name line --start --yes PLACE"),
     Case("batch", "BUNDLE --data s3://films/thorax/images --out OUT/table.csv --job-name scores --yes PLACE --wait"),
+    Case("prepare", "check s3://films/thorax/images --instances 2 --job-name look --yes PLACE --wait"),
+    Case("prepare pack", f"pack s3://films/thorax/images {PACKED} --instances 2 --job-name packing --yes PLACE --wait"),
     Case("predict", "chest DATA/train/NORMAL", an_endpoint),
 ]
 #: Every STEP-th call has one kind of error, in turn; in `slow` every call has every kind.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from thorax.errors import ThoraxError
+from thorax_launch.options import MachineOptions
 from thorax_launch.recipe import Recipe
 from thorax_launch.settings import AwsSettings
 
@@ -119,7 +120,7 @@ def plan_cost(items: Sequence[Item], prices: Prices | None, why: str) -> str:
     return "\n".join([*lines, end, "not in it: storage, requests, data transfer, Debugger's rule machines"])
 
 
-def job_cost(recipe: Recipe, settings: AwsSettings, jobs: int = 1, parallel: int = 1) -> str:
+def job_cost(recipe: MachineOptions, settings: AwsSettings, jobs: int = 1, parallel: int = 1) -> str:
     """Machines, count, longest time, and with a price table the most that they can cost, in two lines.
 
     The bound is count x hours x price of machines on demand (spot costs less, never more), for all jobs of a search,
@@ -127,7 +128,7 @@ def job_cost(recipe: Recipe, settings: AwsSettings, jobs: int = 1, parallel: int
     """
     if "," in recipe.instance_type:
         kinds = recipe.instance_type.split(",")
-        each = [job_cost(recipe.on(instance_type=kind), settings, jobs, parallel) for kind in kinds]
+        each = [job_cost(replace(recipe, instance_type=kind), settings, jobs, parallel) for kind in kinds]
         return "\nor, where AWS has none of these:\n".join(each)
     machine, prices = recipe.instance_type, load_prices(settings)
     spot = " (spot)" if recipe.spot else ""

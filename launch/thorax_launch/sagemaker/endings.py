@@ -13,6 +13,8 @@ from thorax_launch.invocation import command
 from thorax_launch.sagemaker.errors import failure_reason
 from thorax_launch.sagemaker.kinds import PIPELINE, SEARCH, TRAINING, TRANSFORM, Kind
 
+#: Variable in the containers of `thorax prepare`: what --resume takes.
+PREPARES = "THORAX_PREPARE"
 #: Exit code of a command whose job goes on, but cannot be watched any more.
 GOES_ON = 9
 
@@ -87,12 +89,17 @@ def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str 
     status = ending(kind, described)
     how = ENDINGS.get(status, OTHER)
     words = how.words if status in ENDINGS else f"ended as {status}"
-    reason = f": {failure_reason(described)}" if described.get("FailureReason") or status == "Failed" else ""
-    line = f"{kind.words} {name} {words}{reason}{more}; {go_on or _how_to_go_on(kind, name, status)}"
+    told = described.get("FailureReason") or described.get("ExitMessage") or status == "Failed"
+    reason = f": {failure_reason(described)}" if told else ""
+    prepares = described.get("Environment", {}).get(PREPARES, "")
+    line = f"{kind.words} {name} {words}{reason}{more}; {go_on or _how_to_go_on(kind, name, status, prepares)}"
     raise JobEndedError(line, name, status, how.code)
 
 
-def _how_to_go_on(kind: Kind, name: str, status: str) -> str:
+def _how_to_go_on(kind: Kind, name: str, status: str, prepares: str = "") -> str:
+    """The end of a line. `prepares`: see PREPARES."""
+    if prepares:
+        return f"what is done stays; to do the rest: the `{command('prepare')}` that started it with --resume {prepares}"
     if kind is TRAINING:
         again = f"{command('train')} --resume {name}"
         if status == "MaxRuntimeExceeded":

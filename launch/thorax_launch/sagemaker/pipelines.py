@@ -25,14 +25,14 @@ from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.cost import job_cost
 from thorax_launch.sagemaker.definitions import check_definition
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
-from thorax_launch.sagemaker.machines import aws_image, disk_key
+from thorax_launch.sagemaker.machines import disk_key
 from thorax_launch.sagemaker.package import Upload, packed, source_files
+from thorax_launch.sagemaker.processing import BASE, START, application, network, s3_input
 from thorax_launch.sagemaker.requests import check_parameters, without_empty
 from thorax_launch.sagemaker.submission import file_lines, upload_all
 from thorax_launch.sagemaker.training_jobs import Task
 from thorax_launch.settings import AwsSettings
 
-BASE = "/opt/ml/processing"
 BEST = "BestAuc"
 #: An AUC by chance: what a bundle must be above where none is registered.
 CHANCE = 0.5
@@ -52,12 +52,6 @@ RETRIES = [
         "MaxAttempts": 4,
     },
 ]
-#: A processing step's container has nothing but the training image: the code comes with the step.
-START = f"""set -euo pipefail
-cd $(mktemp -d)
-tar xzf {BASE}/tools/sourcedir.tar.gz
-pip install -q -r requirements.txt 'rich>=13,<16'
-"""
 
 
 @dataclass(frozen=True)
@@ -280,16 +274,10 @@ class _Processing:
             "VolumeSizeInGB": options.step_volume_gb,
             "VolumeKmsKeyId": disk_key(settings, kind),
         }
-        image = settings.training_image or aws_image("pytorch", training_jobs.TORCH, kind, settings.region, "training")
-        network = {
-            "EnableInterContainerTrafficEncryption": settings.encrypt_traffic,
-            "EnableNetworkIsolation": False,
-            "VpcConfig": self.request.get("VpcConfig"),
-        }
         return {
-            "AppSpecification": {"ImageUri": image, "ContainerEntrypoint": ["/bin/bash", f"{BASE}/tools/{script}"]},
+            "AppSpecification": application(script, kind, settings),
             "RoleArn": settings.role,
-            "ProcessingInputs": [_input(name, uri) for name, uri in {"tools": self.tools, **inputs}.items()],
+            "ProcessingInputs": [s3_input(name, uri) for name, uri in {"tools": self.tools, **inputs}.items()],
             "ProcessingOutputConfig": without_empty(
                 {
                     "Outputs": [
@@ -303,14 +291,9 @@ class _Processing:
             ),
             "ProcessingResources": {"ClusterConfig": without_empty(machine)},
             "StoppingCondition": {"MaxRuntimeInSeconds": round(options.step_hours * 3600)},
-            "NetworkConfig": without_empty(network),
+            "NetworkConfig": network(settings),
             "Tags": self.request["Tags"],
         }
-
-
-def _input(name: str, uri: Any) -> dict[str, Any]:
-    place = {"S3Uri": uri, "LocalPath": f"{BASE}/{name}", "S3DataType": "S3Prefix", "S3InputMode": "File"}
-    return {"InputName": name, "S3Input": place}
 
 
 def _of_this_run(settings: AwsSettings, name: str, *parts: str) -> dict[str, Any]:
