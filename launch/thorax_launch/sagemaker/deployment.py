@@ -13,7 +13,7 @@ from thorax.serving.bundle import Bundle
 from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, clean, dated
 from thorax_launch.options import EndpointOptions
-from thorax_launch.sagemaker import hosting
+from thorax_launch.sagemaker import alarms, hosting
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
 from thorax_launch.sagemaker.capacity import Capacity
@@ -195,8 +195,8 @@ def present_configuration(deployment: Deployment) -> str:
             return ""
         if found["EndpointStatus"] not in ("InService", "UpdateRollbackFailed"):
             raise ThoraxError(
-                f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or `python"
-                f" launch/delete.py {name}`"
+                f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or"
+                f" `{command('delete')} {name}`"
             )
         _check_machine(deployment.spec, session, str(found["EndpointConfigName"]), settings.region)
     return str(found["EndpointConfigName"])
@@ -240,8 +240,10 @@ def make(deployment: Deployment, before: str) -> None:
     """
     settings, spec = deployment.settings, deployment.spec
     session = open_session(settings)
+    with one_line_errors(settings):
+        known = {alarm for alarm in _alarms(deployment, before) if alarms.there(alarm, session)}
     upload_all(deployment.uploads, session, settings)
-    undo = Undo(spec.endpoint_name, spec.name, before, settings)
+    undo = Undo(spec.endpoint_name, spec.name, before, settings, had_errors_alarm=hosting.errors(spec.endpoint_name) in known)
     try:
         with one_line_errors(settings):
             if before:
@@ -261,6 +263,13 @@ def make(deployment: Deployment, before: str) -> None:
     )
 
 
+def _alarms(deployment: Deployment, before: str) -> list[str]:
+    """Names of the alarms that it makes."""
+    made = deployment.rollout.alarms_to_make(deployment.spec) if before else []
+    made += [arguments for call, arguments in deployment.scaling if call == "put_metric_alarm"]
+    return [alarm["AlarmName"] for alarm in made]
+
+
 def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
     """Model, configuration and endpoint; returns once AWS says that it is in service with them."""
     model, configuration, endpoint = deployment.requests
@@ -273,6 +282,7 @@ def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
     undo.endpoint = True
     if undo.before:
         for alarm in deployment.rollout.alarms_to_make(spec):
+            undo.errors_alarm = not undo.had_errors_alarm
             client(session, "cloudwatch").put_metric_alarm(**alarm)
         # the number of machines that autoscaling has come to stays
         scaled = bool(undo.capacity and undo.capacity.targets)

@@ -18,6 +18,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch import steps as commands
+from thorax_launch.invocation import command
 from thorax_launch.options import StepOptions
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import hosting, training_jobs
@@ -99,7 +100,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
     if settings.network_isolation:
         raise ThoraxError(
             "--network-isolation: the steps that check and evaluate install packages; leave it out, or train with"
-            " launch/train.py"
+            f" `{command('train')}`"
         )
     if "," in recipe.instance_type:
         raise ThoraxError(f"--instance-type {recipe.instance_type}: a pipeline takes one type, a parameter of its runs")

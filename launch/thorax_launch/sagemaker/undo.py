@@ -12,6 +12,7 @@ from thorax_launch.sagemaker.capacity import Capacity
 from thorax_launch.sagemaker.deletion import DeleteCall, delete_all
 from thorax_launch.sagemaker.endings import StoppedError, Terminated, stopped_by
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
+from thorax_launch.sagemaker.hosting import errors
 from thorax_launch.sagemaker.status import settled
 from thorax_launch.settings import AwsSettings
 
@@ -25,6 +26,8 @@ class Undo:
         revision: name of the new model and configuration.
         before: the configuration that the endpoint had; "" where there was no endpoint.
         model, configuration, endpoint, scaling, alarm: whether the call that makes it was begun.
+        had_errors_alarm: whether the endpoint had the alarm that rolls updates back.
+        errors_alarm: whether the call that makes that alarm anew was begun.
         capacity: machines and autoscaling that the endpoint had.
     """
 
@@ -37,6 +40,8 @@ class Undo:
     endpoint: bool = False
     scaling: bool = False
     alarm: bool = False
+    had_errors_alarm: bool = False
+    errors_alarm: bool = False
     capacity: Capacity | None = None
 
     def taken_back(self, error: BaseException) -> ThoraxError:
@@ -94,7 +99,9 @@ class Undo:
             self.capacity.restore(open_session(self.settings), autoscaling=self.scaling)
 
     def _parts(self, revision: str) -> list[DeleteCall]:
+        own = [deletion.named_alarm(errors(self.endpoint_name))] if self.errors_alarm else []
         return [
+            *own,
             *([deletion.configuration(revision)] if self.configuration else []),
             *([deletion.model(revision)] if self.model else []),
         ]
