@@ -1,4 +1,4 @@
-"""docs/aws.md's tables of ends, held against what the commands do: each row is brought about, and what it leaves seen."""
+"""docs/aws.md's tables of ends, held against what the commands do: each row is brought about and looked at."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from test_chaos import PACKED
 
 from aws_scenes import S3_BUNDLE, Bench, Case, an_endpoint, everything, running_job, search_done
-from test_chaos import PACKED
 from thorax_launch.sagemaker.endings import ENDINGS, GOES_ON, OTHER, Terminated
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "aws.md"
@@ -113,7 +113,15 @@ STEPS = [
     ),
 ]
 #: Kinds that are seen: what is billed, and what is left over.
-SEEN = ("TrainingJob", "HyperParameterTuningJob", "TransformJob", "ProcessingJob", "Endpoint", "EndpointConfig", "Model")
+SEEN = (
+    "TrainingJob",
+    "HyperParameterTuningJob",
+    "TransformJob",
+    "ProcessingJob",
+    "Endpoint",
+    "EndpointConfig",
+    "Model",
+)
 
 
 def test_each_row_is_tried_and_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""The role that jobs and endpoints run as: what SageMaker does with it is allowed, by the printed policy, and no more."""
+"""The role that jobs and endpoints run as: the printed policy allows what SageMaker does with it, and no more."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def requests(found: Any) -> Iterator[dict[str, Any]]:
 
 
 def _with_values(value: Any, known: dict[str, Any]) -> Any:
-    """Without references: parameters have their defaults, what an earlier step made lies below the pipeline's folder."""
+    """Without references: parameters have their defaults, what a step made lies below the pipeline's folder."""
     if isinstance(value, list):
         return [_with_values(one, known) for one in value]
     if not isinstance(value, dict):
@@ -95,7 +95,11 @@ def test_what_the_machines_of_prepare_do_themselves_is_allowed(offline: Path, ca
         ("s3:GetObject", f"{films}/thorax/look/units/check/unit-000000.npz", {}),
         ("s3:PutObject", f"{films}/thorax/look/units/result.json", {}),
         ("s3:PutObject", f"{films}/thorax/packed/shard-000000.tar", {}),
-        ("kms:GenerateDataKey", "arn:aws:kms:eu-central-1:123456789012:key/1", {"kms:ResourceAliases": ["alias/films"]}),
+        (
+            "kms:GenerateDataKey",
+            "arn:aws:kms:eu-central-1:123456789012:key/1",
+            {"kms:ResourceAliases": ["alias/films"]},
+        ),
     ):
         assert allowed(document, action, resource, context), (action, resource)
 

@@ -54,11 +54,7 @@ def test_the_request(offline: Path, capsys: Capture) -> None:
         "ProcessingInputs": [
             {
                 "InputName": "tools",
-                "S3Input": {
-                    "LocalPath": "/opt/ml/processing/tools",
-                    "S3DataType": "S3Prefix",
-                    "S3InputMode": "File",
-                },
+                "S3Input": {"LocalPath": "/opt/ml/processing/tools", "S3DataType": "S3Prefix", "S3InputMode": "File"},
             },
             {
                 "InputName": "plan",
@@ -109,7 +105,10 @@ def test_the_request(offline: Path, capsys: Capture) -> None:
         ("check --instances 2 https://films/a", "https://films/a must be a folder or s3://BUCKET/PREFIX"),
         ("check --instances 2 nowhere", "nowhere does not exist"),
         ("pack --instances 2 s3://films/a", "OUT (none): with --instances what is packed goes to S3"),
-        ("pack --instances 2 s3://films/a s3://other/b", "OUT s3://other/b: with --instances what is packed goes to S3"),
+        (
+            "pack --instances 2 s3://films/a s3://other/b",
+            "OUT s3://other/b: with --instances what is packed goes to S3",
+        ),
         ("pack --instances 2 s3://films/a s3://films/thorax/b --to rec", "--to rec is one file"),
         ("pack --instances 2 s3://films/a s3://films/thorax/b --verify", "--verify reads a packed folder"),
         ("pack --instances 2 s3://films/a s3://films/thorax/b --size 4", "--size 4 is out of range"),
@@ -160,18 +159,26 @@ def test_out_must_be_empty_and_a_name_is_taken_once(aws: Any, capsys: Capture) -
     )
 
 
-def state(aws: Any, *states: dict[str, Any]) -> None:
+def state(aws: Any, *states: dict[str, Any] | None) -> None:
+    """What AWS says of the job, look after look; the last stays. None: there is no such job yet."""
     waiting = list(states)
-    aws.answers["DescribeProcessingJob"] = lambda asked: {
-        **asked,
-        "CreationTime": 0,
-        "Environment": {"THORAX_PREPARE": "look"},
-        **(waiting.pop(0) if len(waiting) > 1 else waiting[0]),
-    }
+
+    def describe(asked: dict[str, Any]) -> dict[str, Any]:
+        found = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        if found is None:
+            raise failed("ValidationException", "Could not find requested job")
+        return {**asked, "CreationTime": 0, "Environment": {"THORAX_PREPARE": "look"}, **found}
+
+    aws.answers["DescribeProcessingJob"] = describe
 
 
 ENDS = [
-    ("Failed", {"FailureReason": "AlgorithmError", "ExitMessage": "machine 2 of 2: no disk"}, 3, "machine 2 of 2: no disk"),
+    (
+        "Failed",
+        {"FailureReason": "AlgorithmError", "ExitMessage": "machine 2 of 2: no disk"},
+        3,
+        "machine 2 of 2: no disk",
+    ),
     ("Stopped", {}, 4, "was stopped before its end"),
     ("Stopped", {"ExitMessage": ""}, 4, "was stopped before its end"),
 ]
@@ -183,14 +190,13 @@ def test_every_end_says_how_to_go_on(
 ) -> None:
     put(aws, "images/A/a.png", "images/B/b.png")
     words = ["check", FILMS, "--instances", "2", *PLACE, "--yes", "--job-name", "look", "--wait"]
-    there = [{"ProcessingJobStatus": "InProgress"}, {"ProcessingJobStatus": word, **more}]
-    aws.faults["DescribeProcessingJob"] = [(400, "ValidationException", "Could not find requested job"), None]
+    there = [None, {"ProcessingJobStatus": "InProgress"}, {"ProcessingJobStatus": word, **more}]
     state(aws, *there)
     assert prepare.main(words) == code
     (error,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("error: ")]
     assert line in error
     assert "with --resume look" in error
-    state(aws, there[1])
+    state(aws, there[-1])
     assert follow.main(["look", "--kind", "processing"]) == code
     assert "the `thorax prepare` that started it with --resume look" in capsys.readouterr().err
 

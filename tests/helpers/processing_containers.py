@@ -15,24 +15,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
-
 OPT = "/opt/ml"
 SECONDS = 120
 
 
-def run_job(request: Mapping[str, Any], endpoint: str, root: Path, machines: int = 0) -> list[subprocess.CompletedProcess[str]]:
+def run_job(request: Mapping[str, Any], s3: Any, root: Path) -> list[subprocess.CompletedProcess[str]]:
     """Runs all machines at once; what each printed and its exit code.
 
     Args:
         request: of CreateProcessingJob.
-        endpoint: of S3.
+        s3: a client of the server that the machines ask too.
         root: a folder for the machines' folders.
-        machines: only the first so many of them; 0: all.
     """
     count = request["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
     hosts = [f"algo-{k + 1}" for k in range(count)]
-    started = [_start(request, endpoint, root / host, host, hosts) for host in hosts[: machines or count]]
+    started = [_start(request, s3, root / host, hosts) for host in hosts]
     ended = []
     for process in started:
         out, err = process.communicate(timeout=SECONDS)
@@ -40,8 +37,7 @@ def run_job(request: Mapping[str, Any], endpoint: str, root: Path, machines: int
     return ended
 
 
-def _start(request: Mapping[str, Any], endpoint: str, folder: Path, host: str, hosts: list[str]) -> subprocess.Popen[str]:
-    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="eu-central-1")
+def _start(request: Mapping[str, Any], s3: Any, folder: Path, hosts: list[str]) -> subprocess.Popen[str]:
     for one in request["ProcessingInputs"]:
         place = one["S3Input"]
         assert (place["S3DataType"], place["S3InputMode"]) == ("S3Prefix", "File")
@@ -52,10 +48,12 @@ def _start(request: Mapping[str, Any], endpoint: str, folder: Path, host: str, h
                 file = folder / place["LocalPath"].removeprefix(f"{OPT}/") / found["Key"].removeprefix(prefix)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 content = s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
-                file.write_bytes(content.replace(OPT.encode(), str(folder).encode()) if file.suffix == ".sh" else content)
+                file.write_bytes(
+                    content.replace(OPT.encode(), str(folder).encode()) if file.suffix == ".sh" else content
+                )
     config = folder / "config" / "resourceconfig.json"
     config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(json.dumps({"current_host": host, "hosts": hosts[::-1]}))
+    config.write_text(json.dumps({"current_host": folder.name, "hosts": hosts[::-1]}))
     pip = folder / "bin" / "pip"  # all packages are there
     pip.parent.mkdir(exist_ok=True)
     pip.write_text("#!/bin/sh\nexit 0\n")
@@ -66,11 +64,13 @@ def _start(request: Mapping[str, Any], endpoint: str, folder: Path, host: str, h
         "PATH": f"{pip.parent}:{Path(sys.executable).parent}:/usr/bin:/bin",
         "TMPDIR": str(folder),
         "HOME": str(folder),
-        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT_URL": s3.meta.endpoint_url,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "OMP_NUM_THREADS": "1",
         **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE")},
         **request.get("Environment", {}),
     }
-    return subprocess.Popen(words, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        words, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )

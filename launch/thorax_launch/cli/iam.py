@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
             print("note: no role is set; the twelve zeros stand for your account: give --role ARN", file=sys.stderr)
         settings = resolved.settings
         if args.topic and args.policy != "execution":
-            raise ThoraxError("--topic is for the policy execution: endpoints tell topics in the role's name; leave it out")
+            raise ThoraxError(
+                "--topic is for the policy execution: endpoints tell topics in the role's name; leave it out"
+            )
         if args.policy == "trust":
             document = policies.trust(settings)
         elif args.policy == "execution":

@@ -86,7 +86,9 @@ def _checked(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
         if args.verify:
             raise ThoraxError("--verify reads a packed folder of this machine; leave --instances out")
         if args.to != "shards":
-            raise ThoraxError(f"--to {args.to} is one file, which one machine writes; leave --instances out, or pack shards")
+            raise ThoraxError(
+                f"--to {args.to} is one file, which one machine writes; leave --instances out, or pack shards"
+            )
         commands.pack_options(args)
         return {"images": args.images, "out": args.out, "split": args.split}, given
     folders, lists = commands.parts_of(args)

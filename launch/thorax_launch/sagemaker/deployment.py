@@ -243,7 +243,9 @@ def make(deployment: Deployment, before: str) -> None:
     with one_line_errors(settings):
         known = {alarm for alarm in _alarms(deployment, before) if alarms.there(alarm, session)}
     upload_all(deployment.uploads, session, settings)
-    undo = Undo(spec.endpoint_name, spec.name, before, settings, had_errors_alarm=hosting.errors(spec.endpoint_name) in known)
+    undo = Undo(
+        spec.endpoint_name, spec.name, before, settings, had_errors_alarm=hosting.errors(spec.endpoint_name) in known
+    )
     try:
         with one_line_errors(settings):
             if before:

@@ -99,7 +99,9 @@ def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str 
 def _how_to_go_on(kind: Kind, name: str, status: str, prepares: str = "") -> str:
     """The end of a line. `prepares`: see PREPARES."""
     if prepares:
-        return f"what is done stays; to do the rest: the `{command('prepare')}` that started it with --resume {prepares}"
+        return (
+            f"what is done stays; to do the rest: the `{command('prepare')}` that started it with --resume {prepares}"
+        )
     if kind is TRAINING:
         again = f"{command('train')} --resume {name}"
         if status == "MaxRuntimeExceeded":

@@ -124,6 +124,10 @@ def planned(
     if "," in options.instance_type:
         raise ThoraxError(f"--instance-type {options.instance_type}: a processing job takes one type; name one")
     check_family(options.instance_type)
+    if options.max_hours < 1 / 60:
+        raise ThoraxError(
+            f"--max-hours {options.max_hours:g} is less than a minute, in which no job even starts; give more"
+        )
     sources, uploads = _sources(places, settings)
     first = next(iter(sources.values())).rstrip("/").rpartition("/")[2]
     name = options.job_name or dated(options.resume or f"{command}-{first}")
@@ -131,7 +135,9 @@ def planned(
         raise ThoraxError(f"--job-name {name} is what --resume names; choose another name for the new job")
     batch = options.resume or name
     root = f"{settings.root}/{batch}"
-    plan = ClusterPlan(command, dict(flags), sources, _out(places, settings), f"{root}/units/", kms_key=settings.kms_key)
+    plan = ClusterPlan(
+        command, dict(flags), sources, _out(places, settings), f"{root}/units/", kms_key=settings.kms_key
+    )
     code = {"sourcedir.tar.gz": packed(source_files(source_dir())), "prepare.sh": _SCRIPT.encode()}
     digest = hashlib.sha256(repr(sorted(code.items())).encode()).hexdigest()[:16]
     tools = f"{root}/tools/{digest}/"  # by content: a job that is about to start keeps its own

@@ -78,7 +78,12 @@ def prepared(job: ClusterJob, folder: Path) -> ClusterJob:
     known = {"processes": free_cpus(), **job.plan.options, **places, "split": split if split.is_file() else None}
     print(f"{job.machine}: {sum(map(len, objects.values()))} objects are listed", flush=True)
     return ClusterJob(
-        job.name, job.plan, job.machine, job.store, Skeletons([*skeletons.values()]), argparse.Namespace(**known),
+        job.name,
+        job.plan,
+        job.machine,
+        job.store,
+        Skeletons([*skeletons.values()]),
+        argparse.Namespace(**known),
         job.work,
     )
 

@@ -36,9 +36,7 @@ def facts_from_bytes(data: bytes) -> tuple[list[ImageInfo], np.ndarray]:
         small, has_small, greys = stored["small"], stored["has_small"], stored["greys"]
     at = np.cumsum(has_small) - 1
     infos = [
-        ImageInfo(
-            row["problem"], Header(**row["header"]), row["sha256"], small[at[k]] if has_small[k] else None
-        )
+        ImageInfo(row["problem"], Header(**row["header"]), row["sha256"], small[at[k]] if has_small[k] else None)
         for k, row in enumerate(rows)
     ]
     return infos, greys

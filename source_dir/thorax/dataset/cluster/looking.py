@@ -52,9 +52,7 @@ def _named(images: ImageInventory, job: ClusterJob) -> ImageInventory:
     return replace(images, notes=[job.skeletons.named(note) for note in images.notes])
 
 
-def _facts(
-    job: ClusterJob, stage: str, work: Callable[[Source], ImageInfo], images: ImageInventory
-) -> Found | None:
+def _facts(job: ClusterJob, stage: str, work: Callable[[Source], ImageInfo], images: ImageInventory) -> Found | None:
     """What all images are, in their order, and the sum of their grey levels; None on machines other than the first."""
     places = unit_places(len(images), job.plan.unit)
     names = [f"unit-{k:06d}.npz" for k in range(len(places))]

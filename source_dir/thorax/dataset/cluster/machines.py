@@ -29,7 +29,9 @@ class Machine:
             hosts = sorted(stored["hosts"])
             return cls(hosts.index(stored["current_host"]), len(hosts))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ThoraxError(f"{file} does not say which machine this is, as SageMaker Processing does: {error!r}") from None
+            raise ThoraxError(
+                f"{file} does not say which machine this is, as SageMaker Processing does: {error!r}"
+            ) from None
 
     @property
     def first(self) -> bool:
@@ -37,7 +39,7 @@ class Machine:
         return self.rank == 0
 
     def share(self, units: Iterable[int]) -> list[int]:
-        """Those of the units that are its own: every N-th, so that a list sorted by size or patient is shared evenly."""
+        """Those of the units that are its own: every N-th, so that a list in order of size is shared evenly."""
         return [unit for unit in units if unit % self.world == self.rank]
 
     def __str__(self) -> str:

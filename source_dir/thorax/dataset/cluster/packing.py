@@ -14,14 +14,7 @@ from thorax.dataset.cluster.sharing import ClusterJob
 from thorax.dataset.commands import by_part, images_of, pack_options
 from thorax.dataset.encoding import Encoding
 from thorax.dataset.pack_state import SUMS, PackOptions, Unit
-from thorax.dataset.packing import (
-    count_left_out,
-    finish_shards,
-    in_packing_order,
-    readable,
-    unit_places,
-    write_unit,
-)
+from thorax.dataset.packing import count_left_out, finish_shards, in_packing_order, readable, unit_places, write_unit
 from thorax.dataset.processes import in_order
 
 
@@ -29,8 +22,7 @@ def pack_share(job: ClusterJob) -> dict[str, Any] | None:
     """Packs this machine's shards; the lines for the user, None on machines other than the first."""
     options = pack_options(job.args)
     parts = {
-        part: in_packing_order(images, options)
-        for part, images in by_part(images_of(job.args), job.args.split).items()
+        part: in_packing_order(images, options) for part, images in by_part(images_of(job.args), job.args.split).items()
     }
     for part, listing in parts.items():
         _pack_units(job, part, listing, options)

@@ -85,7 +85,9 @@ class ClusterJob:
                 which = sorted(failed)[0]
                 raise ThoraxError(self.store.read(f"{self.plan.state}{FAILED}{self.name}/{which}").decode())
             if time.monotonic() - since > PATIENCE:
-                raise ThoraxError(f"the other machines have finished no unit of {stage} for {PATIENCE / 60:.0f} minutes")
+                raise ThoraxError(
+                    f"the other machines have finished no unit of {stage} for {PATIENCE / 60:.0f} minutes"
+                )
             time.sleep(pause)
             pause = min(1.5 * pause, MOST_POLL)
 
@@ -97,4 +99,6 @@ class ClusterJob:
 def _path(source: Source) -> Path:
     if isinstance(source, Path):
         return source
-    raise ThoraxError(f"{source}: several machines share images that are objects of their own, not parts of larger ones")
+    raise ThoraxError(
+        f"{source}: several machines share images that are objects of their own, not parts of larger ones"
+    )

@@ -20,7 +20,7 @@ from thorax.dataset.cluster.store import THREADS, Store
 
 _WHOLE, _HEADER, _EMPTY = "whole", "header", "empty"
 #: Endings of files that a data format opens.
-TABLES = frozenset(".csv .tsv .json .jsonl .parquet .lst .manifest .txt .gz".split())
+TABLES = frozenset([".csv", ".tsv", ".json", ".jsonl", ".parquet", ".lst", ".manifest", ".txt", ".gz"])
 
 
 class Skeleton:
