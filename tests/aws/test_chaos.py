@@ -10,12 +10,11 @@ from collections import Counter
 
 import pytest
 
-from aws_scenes import S3_BUNDLE, Bench, Case, an_endpoint, everything, running_job, search_done
+from aws_scenes import PACKED, S3_BUNDLE, Bench, Case, an_endpoint, everything, running_job, search_done
 from chaos import KINDS
 
 Capture = pytest.CaptureFixture[str]
 
-PACKED = "s3://films/thorax/packed"
 CASES = [
     Case("train", "demo IMAGES --job-name one --yes PLACE --wait"),
     Case("train again", "--again one --job-name two --yes", running_job),

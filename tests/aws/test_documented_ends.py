@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from test_chaos import PACKED
 
-from aws_scenes import S3_BUNDLE, Bench, Case, an_endpoint, everything, running_job, search_done
+from aws_scenes import PACKED, S3_BUNDLE, Bench, Case, an_endpoint, everything, running_job, search_done
 from thorax_launch.sagemaker.endings import ENDINGS, GOES_ON, OTHER, Terminated
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "aws.md"
@@ -51,7 +50,7 @@ class Step:
     Attributes:
         row: command and step, as the table has them.
         case: the command.
-        call: AWS's operation at which it fails: the last of that name in a clean run.
+        call: AWS's operation at which it fails: the last of that name in a clean run, of several looks the middle one.
         how: see chaos.Chaos.
         left: kinds of things that are there afterwards and were not before.
         line: what the error says.
@@ -76,8 +75,8 @@ PIPELINE = Case("pipeline", "pneumonia-resnet18 IMAGES --group chest --job-name 
 JOB, SEARCH = frozenset({"TrainingJob"}), frozenset({"HyperParameterTuningJob"})
 TRANSFORM, PROCESSING = frozenset({"TransformJob", "Model"}), frozenset({"ProcessingJob"})
 STEPS = [
-    Step(("train, tune", "uploading"), TRAIN, "PutObject", "validation"),
-    Step(("train, tune", "uploading"), TUNE, "PutObject", "reset"),
+    Step(("train, tune", "uploading"), TRAIN, "ListObjectsV2", "validation"),
+    Step(("train, tune", "uploading"), TUNE, "ListObjectsV2", "reset"),
     Step(("train, tune", "sending"), TRAIN, "CreateTrainingJob", "validation", line="nothing was started"),
     Step(("train, tune", "sending"), TRAIN, "CreateTrainingJob", "expired", line="nothing was started"),
     Step(("train, tune", "sending"), TUNE, "CreateHyperParameterTuningJob", "validation", line="nothing was started"),
@@ -130,11 +129,13 @@ def test_each_row_is_tried_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step.row[0]}-{step.row[1]}-{step.call}-{step.how}")
 def test_what_a_command_leaves(step: Step, bench: Bench, capsys: Capture) -> None:
-    bench.set_up(step.case)
-    assert bench.run(step.case) == 0, capsys.readouterr().err
+    for _ in range(2):  # the second finds its uploads in S3, as the one that fails does
+        bench.set_up(step.case)
+        assert bench.run(step.case) == 0, capsys.readouterr().err
     called = bench.chaos.names
     assert step.call in called, called
-    at = len(called) - 1 - called[::-1].index(step.call)
+    places = [k for k, name in enumerate(called) if name == step.call]
+    at = places[len(places) // 2 if step.row[1] == "waiting" else -1]
     bench.set_up(step.case)
     before = set(bench.stand_in.things)
     capsys.readouterr()

@@ -63,7 +63,7 @@ def _with_values(value: Any, known: dict[str, Any]) -> Any:
     if not isinstance(value, dict):
         return value
     if "Get" in value:
-        return known.get(value["Get"], "s3://films/thorax/run/output/model.tar.gz")
+        return known.get(value["Get"], BUNDLE if "ModelArtifacts" in value["Get"] else "value")
     if "Std:Join" in value:
         parts = value["Std:Join"]["Values"]
         return "/".join(part if isinstance(part, str) else "run" for part in parts)

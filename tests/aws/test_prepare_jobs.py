@@ -149,8 +149,9 @@ def test_out_must_be_empty_and_a_name_is_taken_once(aws: Any, capsys: Capture) -
     assert "s3://films/thorax/packed/ is not empty (old.tar ...)" in refused(capsys, *words)
     words[2] = "s3://films/thorax/new"
     assert prepare.main([*words, "--job-name", "one"]) == 0
-    in_use = failed("ResourceInUse", "Job name must be unique", 400)
-    aws.faults["CreateProcessingJob"] = [(400, in_use.response["Error"]["Code"], "Job name must be unique")]
+    (sent,) = aws.sent("CreateProcessingJob")
+    aws.answers["DescribeProcessingJob"] = lambda _: {**sent, "ProcessingJobStatus": "InProgress"}
+    aws.faults["CreateProcessingJob"] = [(400, "ResourceInUse", "Job name must be unique")]
     assert prepare.main([*words, "--job-name", "one"]) == 0
     assert "from this very request: none is started twice" in capsys.readouterr().out
     put(aws, "images/A/late.png")

@@ -15,6 +15,7 @@ from chaos import Chaos
 from sagemaker_stand_in import StandIn
 
 PLACE = ["--bucket", "films", "--role", "arn:aws:iam::123456789012:role/thorax-execution"]
+PACKED = "s3://films/thorax/packed"
 S3_BUNDLE = "s3://films/thorax/one/output/model.tar.gz"
 IMAGES = ["--train", "s3://films/train", "--test", "s3://films/test"]
 TAGS = [{"Key": "thorax:made-by", "Value": "thorax"}]

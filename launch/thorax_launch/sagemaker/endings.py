@@ -67,8 +67,7 @@ def ended(kind: Kind, described: dict[str, Any]) -> bool:
 def ending(kind: Kind, described: dict[str, Any]) -> str:
     """AWS's most exact word for the end: the training job's SecondaryStatus where that says more."""
     exact = str(described.get("SecondaryStatus", ""))
-    state = kind.state(described)
-    return exact if state != kind.good and exact in ENDINGS else state
+    return exact if exact in ENDINGS else kind.state(described)
 
 
 def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str = "", go_on: str = "") -> None:
@@ -84,9 +83,8 @@ def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str 
     Raises:
         JobEndedError: it ended in any other way; the line says which, why, and how to go on.
     """
-    if kind.state(described) == kind.good:
+    if (status := ending(kind, described)) == kind.good:
         return
-    status = ending(kind, described)
     how = ENDINGS.get(status, OTHER)
     words = how.words if status in ENDINGS else f"ended as {status}"
     told = described.get("FailureReason") or described.get("ExitMessage") or status == "Failed"

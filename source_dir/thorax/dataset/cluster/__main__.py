@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--work", type=Path, default=Path("/opt/ml/processing/work"), metavar="DIR", help="for its files")
     p.add_argument("--message", type=Path, default=Path("/opt/ml/output/message"), metavar="FILE", help="exit message")
     args = p.parse_args(arguments)
-    named = str
+    named: Callable[[str], str] = str
     try:
         plan, machine = ClusterPlan.read(args.plan), Machine.read(args.config)
         store = Store(plan.kms_key)

@@ -67,5 +67,5 @@ def _facts(job: ClusterJob, stage: str, work: Callable[[Source], ImageInfo], ima
         return None
     job.wait_for(stage, names)
     found = [facts_from_bytes(job.load(stage, name)) for name in names]
-    greys = np.sum([grey for _, grey in found], axis=0, dtype=np.int64)
+    greys: np.ndarray = np.stack([grey for _, grey in found]).sum(axis=0)
     return [info for infos, _ in found for info in infos], greys
