@@ -61,7 +61,7 @@ def on_aws(work: Callable[[], int]) -> int:
     except (ThoraxError, CommandDone, ModuleNotFoundError):
         raise
     except Exception as error:
-        raise ThoraxError(unexpected(error)) from error
+        raise ThoraxError(f"{unexpected(error)}; what runs: {command('status')}") from error
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)

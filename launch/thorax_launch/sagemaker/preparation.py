@@ -347,12 +347,15 @@ def result(prepared: Preparation, files: Mapping[str, Path | None]) -> dict[str,
     """
     settings, state = prepared.settings, prepared.plan.state
     s3 = client(open_session(settings), "s3")
-    with one_line_errors(settings):
-        stored = read_object(s3, f"{state}{RESULT}")
-        if stored is None:
-            raise ThoraxError(f"processing job {prepared.name} left no {state}{RESULT}; {prepared.again()}")
-        for name, file in files.items():
-            if file is not None:
-                s3.download_file(*bucket_and_key(f"{state}{name}"), str(file))
+    try:
+        with one_line_errors(settings):
+            stored = read_object(s3, f"{state}{RESULT}")
+            if stored is None:
+                raise ThoraxError(f"processing job {prepared.name} left no {state}{RESULT}")
+            for name, file in files.items():
+                if file is not None:
+                    s3.download_file(*bucket_and_key(f"{state}{name}"), str(file))
+    except ThoraxError as error:
+        raise ThoraxError(f"{error}; {prepared.again()}") from None
     found: dict[str, Any] = json.loads(stored)
     return found

@@ -12,7 +12,7 @@ from thorax_launch.sagemaker.capacity import Capacity
 from thorax_launch.sagemaker.deletion import DeleteCall, delete_all
 from thorax_launch.sagemaker.endings import StoppedError, Terminated, stopped_by
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
-from thorax_launch.sagemaker.hosting import errors
+from thorax_launch.sagemaker.hosting import errors, wake
 from thorax_launch.sagemaker.status import settled
 from thorax_launch.settings import AwsSettings
 
@@ -60,12 +60,17 @@ class Undo:
             delete_all(self._parts(self.revision), self.settings)
         except BaseException as error:  # whatever it is, the line must name what may run
             return (
-                f"taking it back failed too ({stopped_by(error)}): endpoint {name} may run and cost; see to it:"
-                f" {command('delete')} {name}"
+                f"taking it back failed too ({stopped_by(error)}): endpoint {name}{self._alarms()} may run and cost;"
+                f" see to it: {command('delete')} {name}"
             )
         return (
             f"endpoint {name} answers as before" if self.before else "nothing of it is left on AWS but the bundle in S3"
         )
+
+    def _alarms(self) -> str:
+        """The alarms that may be left, as words of a line."""
+        made = ((self.errors_alarm, errors), (self.alarm, wake))
+        return "".join(f" and alarm {name(self.endpoint_name)}" for begun, name in made if begun)
 
     def forget_old(self) -> None:
         """After an update: the old configuration and its model, where these scripts made them."""
