@@ -90,7 +90,7 @@ def test_the_request(offline: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("check s3://films/images", "s3://films/images is no folder of this machine: give `thorax prepare` --instances N"),
+        ("check s3://films/images", "is no folder of this machine: give `thorax prepare` --instances N"),
         ("check images --wait", "--wait is for machines on AWS: give --instances N too"),
         ("check images --instance-type ml.m5.large", "--instance-type is for machines on AWS"),
         ("list s3://films/images --out x", "s3://films/images is no folder of this machine: copy it here"),

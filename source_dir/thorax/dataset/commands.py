@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     """
     for name in ("images", *PARTS, *(f"{part}_lst" for part in PARTS), "out"):
         if isinstance(where := getattr(args, name, None), str) and "://" in where:
-            more = "give `thorax prepare` --instances N for machines that work there, or " if args.command in SHARED else ""
+            more = "give `thorax prepare` --instances N for machines that work there, or "
+            more = more if args.command in SHARED else ""
             raise ThoraxError(f"{where} is no folder of this machine: {more}copy it here (aws s3 sync {where} DIR)")
     return COMMANDS[args.command](args)
 
