@@ -259,3 +259,15 @@ class TransformOptions:
     ami: str = declared("", **AMI)
     env: Mapping[str, str] = declared({}, **ENV)
     resume: str = declared("", "JOB", "an earlier batch transform of these images: fetch its answers, send the rest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """The machines that prepare images in S3 together."""
+
+    instances: int = declared(0, "N", "machines that share the images", positive=True)
+    instance_type: str = declared("ml.m5.xlarge", "TYPE", "default: ml.m5.xlarge")
+    volume_gb: int = declared(50, "GB", "disk per machine, for the images of one unit (default: 50)", positive=True)
+    max_hours: float = declared(12.0, "H", "the job is stopped after this long (default: 12)")
+    job_name: str = declared("", "NAME", "default: the command, the images and the time")
+    resume: str = declared("", "NAME", "an earlier job of this command: fetch what it found, or do what is missing")

@@ -223,6 +223,23 @@ def bench(aws: Any, light: Path, few: Path, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.fixture
+def written_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Aws]:
+    """An account that a server on this machine stands for; calls of clients that are made from now on are written down,
+    and were those that the launcher's policy grants."""
+    import botocore.handlers
+
+    alone(monkeypatch, tmp_path)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    account = Aws()
+    hooks = [("provide-client-params", account.write_down), *botocore.handlers.BUILTIN_HANDLERS]
+    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", hooks)
+    yield account
+    assert_allowed(account.calls)
+
+
+@pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No account at all: every call to AWS is an error. The empty working folder."""
     import botocore.endpoint

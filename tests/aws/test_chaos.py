@@ -10,11 +10,20 @@ from collections import Counter
 
 import pytest
 
-from aws_scenes import S3_BUNDLE, Bench, Case, a_shadowed_endpoint, an_endpoint, everything, running_job, search_done
+from aws_scenes import (
+    PACKED,
+    S3_BUNDLE,
+    Bench,
+    Case,
+    a_shadowed_endpoint,
+    an_endpoint,
+    everything,
+    running_job,
+    search_done,
+)
 from chaos import KINDS
 
 Capture = pytest.CaptureFixture[str]
-
 
 CASES = [
     Case("train", "demo IMAGES --job-name one --yes PLACE --wait"),
@@ -35,6 +44,8 @@ CASES = [
     Case("deploy several", f"a={S3_BUNDLE} b={S3_BUNDLE} --endpoint-name new --image torchserve --yes PLACE"),
     Case("pipeline", "pneumonia-resnet18 IMAGES --group chest --job-name line --start --yes PLACE"),
     Case("batch", "BUNDLE --data s3://films/thorax/images --out OUT/table.csv --job-name scores --yes PLACE --wait"),
+    Case("prepare", "check s3://films/thorax/images --instances 2 --job-name look --yes PLACE --wait"),
+    Case("prepare pack", f"pack s3://films/thorax/images {PACKED} --instances 2 --job-name packing --yes PLACE --wait"),
     Case("predict", "chest DATA/train/NORMAL", an_endpoint),
 ]
 #: Every STEP-th call has one kind of error, in turn; in `slow` every call has every kind.

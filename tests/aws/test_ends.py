@@ -28,7 +28,7 @@ ENDS = [
     ("training", "Failed", {"FailureReason": "AlgorithmError: no"}, 3, "job one failed: AlgorithmError: no"),
     ("training", "Stopped", {"SecondaryStatus": "Stopped"}, 4, "job one was stopped before its end"),
     ("training", "Stopped", {"SecondaryStatus": "MaxRuntimeExceeded"}, 5, "--resume one --max-hours H"),
-    ("training", "Completed", {"SecondaryStatus": "MaxRuntimeExceeded"}, 0, ""),
+    ("training", "Completed", {"SecondaryStatus": "MaxRuntimeExceeded"}, 5, "its bundle is half trained"),
     ("training", "Stopped", {"SecondaryStatus": "MaxWaitTimeExceeded"}, 6, "no spot machines within --max-wait-hours"),
     ("training", "Stopped", {"SecondaryStatus": "Interrupted"}, 7, "AWS took its spot machines back"),
     ("training", "Deleting", {}, 8, "job one ended as Deleting"),

@@ -185,6 +185,7 @@ def test_every_gpu_has_a_replica(offline: Path, light: Path, capsys: Capture) ->
         return found
 
     assert environment("--instance-type", "ml.g5.12xlarge") == {"THORAX_REPLICAS": "4"}
+    assert environment("--instance-type", "ml.g6e.48xlarge") == {"THORAX_REPLICAS": "8"}  # not in the SDK's table
     assert environment("--instance-type", "ml.g5.xlarge") == environment() == {}
     assert environment("--env", "THORAX_MAX_BATCH=8", "--env", "A=b") == {"THORAX_MAX_BATCH": "8", "A": "b"}
     few = ["--instance-type", "ml.g5.12xlarge", "--env", "THORAX_REPLICAS=2"]

@@ -54,6 +54,22 @@ def test_a_small_machine_checks_and_evaluates(offline: Path, capsys: Capture) ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "line"),
+    [
+        ("--step-instance-type", "ml.trn1.2xlarge", "--step-instance-type ml.trn1.2xlarge: Trainium needs"),
+        ("--step-instance-type", "ml.m5.large,ml.m5.xlarge", "a step takes one type"),
+        ("--step-hours", "0", "--step-hours 0 is less than a minute"),
+        ("--step-hours", "0.001", "--step-hours 0.001 is less than a minute"),
+    ],
+)
+def test_a_machine_or_a_time_that_no_step_can_have(
+    flag: str, value: str, line: str, offline: Path, capsys: Capture
+) -> None:
+    assert pipeline.main(["pneumonia-resnet18", *IMAGES, *PLACE, "--dry-run", flag, value]) == 1
+    assert line in capsys.readouterr().err
+
+
 def test_a_check_may_be_kept_for_the_next_run(offline: Path, capsys: Capture) -> None:
     prepare, train, evaluate = dry(capsys, "--cache-days", "7")["Steps"][:3]
     assert prepare["CacheConfig"] == {"Enabled": True, "ExpireAfter": "P7D"}

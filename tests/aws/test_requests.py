@@ -156,6 +156,8 @@ def test_the_metrics_are_the_trainers(offline: Path, capsys: pytest.CaptureFixtu
         (["--instance-count", "2"], "true"),
         (["--instance-type", "ml.g5.12xlarge"], "true"),
         (["--instance-type", "ml.g6.12xlarge"], "true"),
+        (["--instance-type", "ml.g6.8xlarge"], None),
+        (["--instance-type", "ml.p5.4xlarge"], None),
         (["--instance-type", "ml.g5.xlarge"], None),
         (["--processes", "2"], "true"),
         (["--instance-type", "ml.g5.12xlarge", "--processes", "1"], None),

@@ -2,76 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from thorax.config import TrainingConfig, config_differences
-from thorax.config.fields import FALSE, TRUE, about, kind, plain
+from config_texts import FIELDS, TRANSLATED, given_texts, message, texts, values
+from thorax.config import TrainingConfig
+from thorax.config.fields import about, kind, plain
 from thorax.config.parse import parse, spellings
 from thorax.errors import ThoraxError
-
-FIELDS = {field.name: field for field in dataclasses.fields(TrainingConfig)}
-#: Spellings with other values than the field's; they have tests of their own.
-TRANSLATED = {"num_layers", "amp"}
-PLAIN = sorted(set(spellings()) - TRANSLATED)
-LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,8}[A-Za-z0-9]", fullmatch=True).filter(
-    lambda name: name not in ("null", "None", "none")
-)
-
-
-def values(field):
-    """Values that a field takes."""
-    a, type_ = about(field), kind(field)
-    if a.choices:
-        return st.sampled_from(list(a.choices))
-    if type_ == "bool":
-        return st.booleans()
-    if type_ == "float":
-        return st.floats(a.low, a.high, exclude_min=a.open_low, allow_infinity=False)
-    whole = st.integers(int(a.low or 0), int(10**6 if a.high is None else a.high))
-    some = {"min_size": 1 if field.default else 0, "max_size": 4}
-    return {
-        "int": whole,
-        "tuple[int, ...]": st.lists(whole, **some).map(tuple),
-        "tuple[str, ...]": st.lists(LABEL, **some).map(tuple),
-        "str": LABEL,
-    }[type_]
-
-
-def texts(value):
-    """Every text that means a value."""
-    if isinstance(value, bool):
-        return list(TRUE if value else FALSE)
-    if isinstance(value, tuple) and not value:
-        return ["", "[]", "null"]
-    if isinstance(value, tuple):
-        ints = [" ".join(map(str, value)), str(value)] if isinstance(value[0], int) else []
-        return [",".join(map(str, value)), ", ".join(map(str, value)), str(list(value)), json.dumps(value), *ints]
-    if isinstance(value, float):
-        return [repr(value), f" {value!r} ", f"{value:.17e}"]
-    return [str(value), f"{value}.0"] if isinstance(value, int) else [value]
-
-
-@st.composite
-def given_texts(draw, names=PLAIN):
-    """(spelling, text, field name, value) of one hyperparameter."""
-    name = draw(st.sampled_from(names))
-    field = spellings()[name][0]
-    value = draw(values(field))
-    return name, draw(st.sampled_from(texts(value))), field.name, value
-
-
-def message(texts):
-    with pytest.raises(ThoraxError) as caught:
-        TrainingConfig.parse(texts)
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
-
 
 # -- Spellings
 # ----------------------------------------------------------------------------------------------------------
@@ -330,89 +271,3 @@ def test_the_platforms_own_keys_are_left_alone(name):
 )
 def test_names_that_only_look_like_the_platforms_are_unknown(name):
     assert "unknown hyperparameter" in message({name: "1"})
-
-
-# -- The whole configuration
-# --------------------------------------------------------------------------------------------
-
-
-def test_it_cannot_be_changed():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        TrainingConfig().epochs = 3
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(given_texts([name for name in PLAIN if name != "image_shape"]), max_size=4))
-def test_a_configuration_survives_json(some):
-    try:
-        config = TrainingConfig(**{field: value for _, _, field, value in some})
-    except ThoraxError:
-        assume(False)
-    stored = json.loads(json.dumps(config.to_dict()))
-    assert list(stored) == list(FIELDS)
-    assert TrainingConfig.from_dict(stored) == config
-
-
-def test_what_was_given_in_python_is_checked_as_texts_are():
-    with pytest.raises(ThoraxError, match="optimizer=lion is not one of"):
-        TrainingConfig(optimizer="lion")
-    with pytest.raises(ThoraxError, match="epochs=0 is out of range"):
-        TrainingConfig.from_dict({**TrainingConfig().to_dict(), "epochs": 0})
-
-
-@pytest.mark.parametrize(
-    ("settings_", "scheduler", "fit"),
-    [
-        ({}, "cosine", "stretch"),
-        ({"lr_scheduler_step": "10,20"}, "step", "stretch"),
-        ({"lr_scheduler": "constant", "resize": "256"}, "constant", "crop"),
-        ({"augmentation_type": "crop_color"}, "cosine", "crop"),
-        ({"fit": "pad"}, "cosine", "pad"),
-    ],
-)
-def test_what_auto_stands_for(settings_, scheduler, fit):
-    config = TrainingConfig.parse(settings_)
-    assert (config.resolved_scheduler, config.resolved_fit) == (scheduler, fit)
-
-
-@pytest.mark.parametrize(
-    ("texts_", "hint"),
-    [
-        ({"optimizer": "adanw"}, "did you mean adamw?"),
-        ({"loss": "cross-entropy"}, "did you mean cross_entropy?"),
-        ({"lr_scheduler": "cosin"}, "did you mean cosine?"),
-    ],
-)
-def test_an_unknown_choice_is_answered_with_the_nearest_one(texts_, hint):
-    assert message(texts_).endswith(hint)
-
-
-def test_python_values_are_taken_in_any_spelling():
-    config = TrainingConfig.of(
-        {"lr": 1e-5, "image_shape": [3, 96, 96], "use_weighted_loss": True, "labels": ("A", "B"), "top_k": None}
-    )
-    assert config == TrainingConfig(
-        learning_rate=1e-5, image_shape=(3, 96, 96), use_weighted_loss=True, labels=("A", "B")
-    )
-
-
-def test_the_differences_from_the_defaults_are_named_in_order():
-    assert config_differences(TrainingConfig()) == []
-    config = TrainingConfig(epochs=3, network="cnn5", lr_scheduler_step=(1,))
-    assert config_differences(config) == [
-        ("network", "cnn5", "resnet50"),
-        ("epochs", 3, 30),
-        ("lr_scheduler_step", (1,), ()),
-    ]
-
-
-def test_what_tells_two_runs_apart_leaves_out_what_changes_no_result():
-    usual, other = TrainingConfig(), TrainingConfig(num_workers=2, tensorboard=True, log_seconds=1.0)
-    assert usual.identity() == other.identity()
-    assert usual.identity() != TrainingConfig(seed=1).identity()
-    assert usual.identity()["normalization"] == "film", "stored in the words of bundle format 1"
-
-
-def test_image_shape_is_channels_height_width():
-    config = TrainingConfig.parse({"image_shape": "3,112,160", "network": "cnn5"})
-    assert (config.channels, config.image_size) == (3, (112, 160))

@@ -280,7 +280,7 @@ def test_like_hashes_alone_are_no_near_pair():
 
 
 def test_near_pairs_across_blocks(monkeypatch):
-    monkeypatch.setattr(similar, "_ROWS", 3)
+    monkeypatch.setattr(similar, "_PAIRS", 30)  # three rows of ten
     small = np.stack([chest(k % 7, 32, 32) for k in range(10)])
     assert {pair[:2] for pair in similar.near_pairs(small)} == {(0, 7), (1, 8), (2, 9)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
@@ -26,19 +26,22 @@ class Chaos:
             timeout (done, but no answer), lost (done, no answer, and asked once more, as botocore's own retry does);
             bug (an error that nobody foresaw), Ctrl-C, or a signal by its name, which this process gets.
         count: calls so far.
+        names: AWS's names of these calls.
     """
 
     stand_in: StandIn
     at: int = -1
     kind: str = ""
     count: int = 0
+    names: list[str] = field(default_factory=list)
 
     def begin(self, at: int = -1, kind: str = "") -> None:
-        self.at, self.kind, self.count = at, kind, 0
+        self.at, self.kind, self.count, self.names = at, kind, 0, []
 
     def before(self, model: Any, **more: Any) -> Any:
         """before-call"""
         number, self.count = self.count, self.count + 1
+        self.names.append(model.name)
         hit = number == self.at or (self.kind == "expired" and 0 <= self.at <= number)
         if hit and self.kind == "throttle":
             return _refused("ThrottlingException", "Rate exceeded")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
 import os
@@ -23,40 +22,9 @@ import images
 from thorax.data.images import DecodeError, Preprocessing
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.models import build
 from thorax.serving.bundle import Bundle
-from thorax.serving.bundle_contents import BundleContents
-from thorax.serving.bundle_writer import check_folder, write_bundle
 from thorax.serving.classifier import Classifier
-
-ROOT = Path(__file__).resolve().parents[2]
-THREE = LabelSpace(("bacterial", "normal", "viral"), "multiclass")
-PREPARED = Preprocessing(32, 40)
-THREE_CHANNELS = replace(PREPARED, channels=3)
-FACTS = {
-    "configuration": {"network": "cnn5", "epochs": 2},
-    "split": {"sha256": "ab" * 32},
-    "metrics": {"validation": {"auc": 0.9}},
-}
-SPLIT = "id,patient,part\nf0,p0,train\n"
-
-
-def network(outputs: int, dropout: float = 0.0, name: str = "cnn5", channels: int = 1) -> torch.nn.Module:
-    torch.manual_seed(outputs)
-    net = build(name, channels, outputs, dropout)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2)
-    return net.eval()
-
-
-def write(
-    folder: Path, net: torch.nn.Module, space: LabelSpace = images.BINARY, prepared: Preprocessing = PREPARED, **more
-) -> None:
-    values = {"network": "cnn5", "thresholds": dict.fromkeys(space.outputs, 0.4), **FACTS, **more}
-    contents = BundleContents(space=space, preprocessing=prepared, **values)
-    write_bundle(folder, net, contents, SPLIT, ROOT / "source_dir")
+from written_bundles import FACTS, PREPARED, SPLIT, THREE, network, refused, write
 
 
 @pytest.fixture(scope="module")
@@ -81,21 +49,10 @@ def copied(bundle, tmp_path) -> Path:
     return tmp_path
 
 
-def described(folder: Path, **changes) -> None:
-    """Changes fields of bundle.json; None removes one."""
-    stored = json.loads((folder / "bundle.json").read_text())
-    for key, value in changes.items():
-        stored[key] = value
-        if value is None:
-            del stored[key]
-    (folder / "bundle.json").write_text(json.dumps(stored))
-
-
-def refused(folder: Path) -> str:
-    with pytest.raises(ThoraxError) as caught:
-        Classifier.load(folder)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+@pytest.fixture
+def small() -> torch.nn.Module:
+    """Not a network that could be served, but quick to write."""
+    return torch.nn.Linear(2, 1)
 
 
 # --- what is written
@@ -270,159 +227,6 @@ def test_what_a_bundle_looks_like(tmp_path, small):
     assert "<b>" not in html and "Test, 120 images" in html and "Validation" not in html
     write(tmp_path, small)  # metrics of another form, as in FACTS
     assert "cnn5" in Bundle.load(tmp_path)._repr_html_()
-
-
-# --- no bundle, half a bundle, a damaged one
-
-
-def test_a_folder_that_is_no_bundle(tmp_path):
-    assert "is not a bundle: it has no bundle.json; name the model folder of a finished job" in refused(tmp_path)
-    assert "is not a bundle" in refused(tmp_path / "gone")
-
-
-def test_without_its_description_it_is_no_bundle(copied):
-    """bundle.json is written last of all: a run killed before has left none."""
-    (copied / "bundle.json").unlink()
-    assert "is not a bundle" in refused(copied)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"version": 1}', '{"version": "one"}', "\x00\x01"])
-def test_a_damaged_description(copied, text):
-    (copied / "bundle.json").write_text(text)
-    assert "bundle.json is damaged" in refused(copied)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"network": None},
-        {"network": "cnn5"},
-        {"network": {"name": "cnn5"}},
-        {"labels": None},
-        {"labels": ["a", "b"]},
-        {"preprocessing": {"height": 3}},
-        {"preprocessing": {**PREPARED.to_dict(), "rotate": 9}},
-        {"thresholds": None},
-        {"metrics": None},
-        {"split": None},
-    ],
-)
-def test_a_description_with_other_fields(copied, changes):
-    described(copied, **changes)
-    assert "bundle.json is damaged" in refused(copied)
-
-
-def test_a_preprocessing_that_was_changed_by_hand(copied):
-    described(copied, preprocessing={**PREPARED.to_dict(), "normalization": "fixed"})
-    assert "bundle.json is damaged (its preprocessing was changed by hand)" in refused(copied)
-
-
-def test_a_newer_version_says_so(copied):
-    described(copied, version=2)
-    assert "has version 2, this program reads up to 1; update it" in refused(copied)
-
-
-def test_a_network_that_is_not_known(copied):
-    described(copied, network={"name": "resnet19", "dropout": 0.0})
-    assert "resnet19" in refused(copied)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"labels": images.FINDINGS.to_dict()},
-        {"preprocessing": THREE_CHANNELS.to_dict(), "preprocessing_fingerprint": THREE_CHANNELS.fingerprint()},
-    ],
-    ids=["more labels", "more channels"],
-)
-def test_weights_of_other_labels_or_channels_are_not_adapted(copied, changes):
-    """What fine-tuning allows, a server must not: it would answer with a head that was never trained."""
-    described(copied, **changes)
-    assert "model.pt does not fit" in refused(copied)
-
-
-def test_weights_of_another_network(copied):
-    described(copied, network={"name": "resnet18", "dropout": 0.0})
-    assert "does not fit the network" in refused(copied)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 torn"])
-def test_missing_or_torn_weights(copied, content):
-    (copied / "model.pt").unlink()
-    if content is not None:
-        (copied / "model.pt").write_bytes(content)
-    assert f"{copied / 'model.pt'} is not a state_dict" in refused(copied)
-
-
-# --- written whole or not at all
-
-
-@pytest.fixture
-def small() -> torch.nn.Module:
-    """Not a network that could be served, but quick to write."""
-    return torch.nn.Linear(2, 1)
-
-
-def test_a_full_disk_leaves_no_bundle(tmp_path, monkeypatch, small):
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ThoraxError, match=r"bundle cannot be saved in .*No space left on device.*free some space"):
-        write(tmp_path / "model", small)
-    assert list((tmp_path / "model").iterdir()) == []
-
-
-def test_a_failed_save_leaves_the_bundle_before_it(tmp_path, monkeypatch, small):
-    write(tmp_path / "model", small)
-    before = {p: p.read_bytes() for p in (tmp_path / "model").rglob("*") if p.is_file()}
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(shutil, "copytree", fail)
-    with pytest.raises(ThoraxError, match=r"the bundle cannot be saved in .*Input/output error"):
-        write(tmp_path / "model", torch.nn.Linear(3, 1))
-    assert {p: p.read_bytes() for p in (tmp_path / "model").rglob("*") if p.is_file()} == before
-
-
-def test_what_is_in_the_way_leaves_no_description(tmp_path, small):
-    (tmp_path / "model" / "model.pt").mkdir(parents=True)
-    (tmp_path / "model" / "bundle.json").write_text("{}")
-    with pytest.raises(ThoraxError, match="the bundle cannot be saved in"):
-        write(tmp_path / "model", small)
-    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.pt"]
-
-
-def test_a_model_directory_that_is_a_file(tmp_path, small):
-    (tmp_path / "model").write_text("")
-    with pytest.raises(ThoraxError, match="the bundle cannot be saved in"):
-        write(tmp_path / "model", small)
-
-
-def test_files_of_another_kind_are_not_overwritten(tmp_path, bundle):
-    (tmp_path / "notes.txt").write_text("stay")
-    check_folder(tmp_path)
-    check_folder(bundle)
-    check_folder(tmp_path / "not there yet")
-    (tmp_path / "code").mkdir()
-    (tmp_path / "config.yaml").write_text("mine")
-    with pytest.raises(
-        ThoraxError, match=r"--model-dir .* holds code, config\.yaml but is no bundle, and they would be overwritten"
-    ):
-        check_folder(tmp_path)
-    (tmp_path / ".partial").mkdir()  # a run was killed while it saved: they are its own
-    check_folder(tmp_path)
-
-
-def test_a_bundle_is_replaced_and_leftovers_are_cleared(tmp_path, small):
-    write(tmp_path / "model", small)
-    (tmp_path / "model" / "code" / "stale.py").touch()
-    (tmp_path / "model" / ".partial" / "code").mkdir(parents=True)
-    write(tmp_path / "model", small, thresholds={"PNEUMONIA": 0.7})
-    assert Bundle.load(tmp_path / "model").thresholds == {"PNEUMONIA": 0.7}
-    assert not (tmp_path / "model" / "code" / "stale.py").exists()
-    assert not (tmp_path / "model" / ".partial").exists()
 
 
 # --- the bundle's own code is enough

@@ -88,13 +88,15 @@ def show(calls: Any, words: str, args: Namespace) -> None:
     Args:
         calls: what would be sent.
         words: what it would make, upload and cost.
-        args: has json.
+        args: has json where the command has that flag for this; else the requests go into files and pipes alone.
 
     Raises:
         flags.CommandDone: always.
     """
-    as_json = args.json or not sys.stdout.isatty()
-    more = "" if as_json else "; --json shows the exact requests, --full every file"
+    own = getattr(args, "json", None)
+    as_json = own is True or not sys.stdout.isatty()
+    how = "; --json shows the exact requests, --full every file" if own is False else "; a pipe gets the exact requests"
+    more = "" if as_json else how
     print(f"{words}\ndry run:  nothing was sent{more}", file=sys.stderr if as_json else sys.stdout, flush=True)
     if as_json:
         print(json.dumps(calls, indent=2))

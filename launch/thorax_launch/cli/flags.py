@@ -82,7 +82,7 @@ def on_aws(work: Callable[[], int]) -> int:
     except (ThoraxError, CommandDone, ModuleNotFoundError):
         raise
     except Exception as error:
-        raise ThoraxError(unexpected(error)) from error
+        raise ThoraxError(f"{unexpected(error)}; what runs: {command('status')}") from error
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
@@ -229,11 +229,12 @@ def add_engine(p: Any) -> None:
     )
 
 
-def add_settings(p: argparse.ArgumentParser, dry_run: bool = True) -> None:
+def add_settings(p: argparse.ArgumentParser, dry_run: bool = True, json: bool = True) -> None:
     """Where on AWS: flags over thorax.yaml over the SDK's config.yaml over the session; and what asks before it sends.
 
     Args:
         dry_run: whether the command sends anything, so that --dry-run and --yes say something.
+        json: whether --json and --full say how --dry-run is shown; not where the command has a --json of its own.
     """
     group = p.add_argument_group("account (flags > thorax.yaml > SageMaker SDK config.yaml > AWS session)")
     add = for_aws(p, group)
@@ -252,8 +253,10 @@ def add_settings(p: argparse.ArgumentParser, dry_run: bool = True) -> None:
         action="store_true",
         help="say what would be made, uploaded and paid at most, and end; no network, no credentials",
     )
-    add("--json", action="store_true", help="with --dry-run: the exact requests as JSON (so too into a file or a pipe)")
-    add("--full", action="store_true", help="with --dry-run: name every file to upload")
+    if json:
+        words = "with --dry-run: the exact requests as JSON (so too into a file or a pipe)"
+        add("--json", action="store_true", help=words)
+        add("--full", action="store_true", help="with --dry-run: name every file to upload")
     add("--yes", action="store_true", help="start without asking")
 
 

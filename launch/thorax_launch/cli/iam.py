@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 
+from thorax.errors import ThoraxError
 from thorax_launch.cli import flags
 
 
@@ -29,6 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="S3_ADDRESS",
         help="images that lie in another place, which may be read there; may be repeated",
     )
+    p.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="ARN",
+        help="execution: an SNS topic of --success-topic or --error-topic; may be repeated",
+    )
     flags.add_settings(p, dry_run=False)
     args = p.parse_args(arguments)
     args.dry_run = True
@@ -41,10 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
         if "stand-in" in resolved.origins["role"]:
             print("note: no role is set; the twelve zeros stand for your account: give --role ARN", file=sys.stderr)
         settings = resolved.settings
+        if args.topic and args.policy != "execution":
+            raise ThoraxError(
+                "--topic is for the policy execution: endpoints tell topics in the role's name; leave it out"
+            )
         if args.policy == "trust":
             document = policies.trust(settings)
+        elif args.policy == "execution":
+            document = policies.execution(settings, args.read, args.topic)
         else:
-            document = getattr(policies, args.policy)(settings, args.read)
+            document = policies.launcher(settings, args.read)
         print(json.dumps(document, indent=2))
         return 0
 

@@ -75,7 +75,7 @@ def on_aws(args: argparse.Namespace) -> int:
     from thorax_launch.cli import aws  # late: --help is instant
     from thorax_launch.names import clean
     from thorax_launch.recipe import Recipe
-    from thorax_launch.sagemaker import pipelines
+    from thorax_launch.sagemaker import pipeline_runs, pipelines
     from thorax_launch.sagemaker.jobs import describe_job
 
     settings = aws.settings_of(args)
@@ -89,5 +89,5 @@ def on_aws(args: argparse.Namespace) -> int:
         aws.show(plan.definition, plan.summary(), args)
     if not aws.agreed(plan.summary(), "make and start it?" if args.start else "make it?", args.yes):
         return 1
-    pipelines.submit_pipeline(plan, start=args.start)
+    pipeline_runs.submit_pipeline(plan, start=args.start)
     return 0

@@ -5,6 +5,7 @@ examples:
     python launch/prepare.py split images/ --out split.csv --test 0.15
     python launch/prepare.py pack images/ packed/ --to shards --size 256 --split split.csv
     python launch/prepare.py upload packed/ s3://bucket/images --dry-run
+    python launch/prepare.py check s3://bucket/images --instances 8 --wait --json check.json
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import argparse
 
 from thorax.dataset.__main__ import STOPPED, run
 from thorax.dataset.arguments import add_command, parser
-from thorax_launch.cli.flags import guarded
+from thorax.dataset.cluster.plan import COMMANDS as SHARED
+from thorax_launch.cli import prepare_on_aws
+from thorax_launch.cli.flags import guarded, on_aws
 from thorax_launch.hyperparameters import meaning
 from thorax_launch.sagemaker import uploads
 
@@ -29,8 +32,18 @@ def main(arguments: list[str] | None = None) -> int:
         commands.choices[name].add_argument(
             "--recipe", metavar="NAME", help="read the images as this recipe (or YAML file) has training read them"
         )
+    for name in SHARED:
+        prepare_on_aws.add_arguments(commands.choices[name])
     args = p.parse_args(arguments)
-    return guarded(lambda: uploads.run(args) if args.command == "upload" else run(_as_recipe(args)), STOPPED)
+    if getattr(args, "instances", None) is not None:
+        return guarded(lambda: on_aws(lambda: prepare_on_aws.run(_as_recipe(args))))
+    return guarded(lambda: uploads.run(args) if args.command == "upload" else _here(_as_recipe(args)), STOPPED)
+
+
+def _here(args: argparse.Namespace) -> int:
+    if args.command in SHARED:
+        prepare_on_aws.check_here(args)
+    return run(args)
 
 
 def _as_recipe(args: argparse.Namespace) -> argparse.Namespace:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from thorax.errors import ThoraxError
+from thorax_launch.options import MachineOptions
 from thorax_launch.recipe import Recipe
 from thorax_launch.settings import AwsSettings
 
@@ -72,7 +73,7 @@ class SearchScale:
     parallel: int = 1
     total_hours: float = 0.0
 
-    def hours(self, recipe: Recipe) -> float:
+    def hours(self, recipe: MachineOptions) -> float:
         """Of all machines together, at most."""
         each = recipe.instance_count * (recipe.max_hours + recipe.warm_pool_minutes / 60)
         limit = self.parallel * recipe.instance_count * self.total_hours or math.inf
@@ -157,7 +158,7 @@ def plan_cost(items: Sequence[Item], prices: Prices | None, why: str) -> str:
     return "\n".join([*lines, end, "not in it: storage, requests, data transfer, Debugger's rule machines"])
 
 
-def job_cost(recipe: Recipe, settings: AwsSettings, scale: SearchScale = ONE_JOB) -> str:
+def job_cost(recipe: MachineOptions, settings: AwsSettings, scale: SearchScale = ONE_JOB) -> str:
     """Machines, count, longest time, and with a price table the most that they can cost, in two lines.
 
     The bound is count x hours x price of machines on demand (spot costs less, never more), for all jobs of a search,
@@ -165,7 +166,7 @@ def job_cost(recipe: Recipe, settings: AwsSettings, scale: SearchScale = ONE_JOB
     """
     if "," in recipe.instance_type:
         kinds = recipe.instance_type.split(",")
-        each = [job_cost(recipe.on(instance_type=kind), settings, scale) for kind in kinds]
+        each = [job_cost(dataclasses.replace(recipe, instance_type=kind), settings, scale) for kind in kinds]
         return "\nor, where AWS has none of these:\n".join(each)
     machine, prices = recipe.instance_type, load_prices(settings)
     spot = " (spot)" if recipe.spot else ""

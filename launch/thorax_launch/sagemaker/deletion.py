@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.alarms import endpoint_of
 from thorax_launch.sagemaker.autoscaling import errors, scaling_target, wake
 from thorax_launch.sagemaker.errors import not_there, one_line_errors
 from thorax_launch.settings import AwsSettings
@@ -53,7 +54,7 @@ def endpoint_parts(name: str, settings: AwsSettings) -> list[DeleteCall]:
         alarms = client(session, "cloudwatch").describe_alarms(AlarmNames=[wake(name), errors(name)])["MetricAlarms"]
     return [
         *(scaling(name, target["ResourceId"].rpartition("/")[2]) for target in scaled),
-        *(_alarm(found["AlarmName"]) for found in alarms),
+        *(named_alarm(found["AlarmName"]) for found in alarms if endpoint_of(found) == name),
         endpoint(name),
         configuration(config),
         *map(model, models_of(described)),
@@ -90,10 +91,11 @@ def alarm(endpoint_name: str) -> DeleteCall:
 
     AWS deletes the alarms that it makes for scaling policies, not this one of ours.
     """
-    return _alarm(wake(endpoint_name))
+    return named_alarm(wake(endpoint_name))
 
 
-def _alarm(name: str) -> DeleteCall:
+def named_alarm(name: str) -> DeleteCall:
+    """Any alarm."""
     return DeleteCall(f"alarm {name}", "cloudwatch", "delete_alarms", {"AlarmNames": [name]})
 
 

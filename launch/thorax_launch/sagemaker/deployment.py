@@ -14,7 +14,7 @@ from thorax.serving.bundle import Bundle
 from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, clean, dated, named_bundle
 from thorax_launch.options import EndpointOptions
-from thorax_launch.sagemaker import autoscaling, hosting, multi_model, shadows
+from thorax_launch.sagemaker import alarms, autoscaling, hosting, multi_model, shadows
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
 from thorax_launch.sagemaker.capacity import Capacity
@@ -237,8 +237,8 @@ def present_configuration(deployment: Deployment) -> str:
             return ""
         if found["EndpointStatus"] not in ("InService", "UpdateRollbackFailed"):
             raise ThoraxError(
-                f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or `python"
-                f" launch/delete.py {name}`"
+                f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or"
+                f" `{command('delete')} {name}`"
             )
         _check_machine(deployment.spec, session, str(found["EndpointConfigName"]), settings.region)
     return str(found["EndpointConfigName"])
@@ -282,8 +282,16 @@ def make(deployment: Deployment, before: str) -> None:
     """
     settings, spec = deployment.settings, deployment.spec
     session = open_session(settings)
+    with one_line_errors(settings):
+        known = {alarm for alarm in _alarms(deployment, before) if alarms.there(alarm, session)}
     upload_all(deployment.uploads, session, settings)
-    undo = Undo(spec.endpoint_name, spec.name, before, settings)
+    undo = Undo(
+        spec.endpoint_name,
+        spec.name,
+        before,
+        settings,
+        had_errors_alarm=autoscaling.errors(spec.endpoint_name) in known,
+    )
     try:
         with one_line_errors(settings):
             multi_model.copy_all(deployment.copies, session, settings)
@@ -307,6 +315,13 @@ def finish_update(undo: Undo, spec: HostingSpec, settings: AwsSettings) -> None:
         f"endpoint {spec.endpoint_name} answers in {settings.region}; it costs until deleted: {command('delete')}"
         f" {spec.endpoint_name}"
     )
+
+
+def _alarms(deployment: Deployment, before: str) -> list[str]:
+    """Names of the alarms that it makes."""
+    made = deployment.rollout.alarms_to_make(deployment.spec) if before else []
+    made += [arguments for call, arguments in deployment.scaling if call == "put_metric_alarm"]
+    return [alarm["AlarmName"] for alarm in made]
 
 
 def _make(deployment: Deployment, session: Any, undo: Undo) -> None:
@@ -346,6 +361,7 @@ def apply_update(rollout: Rollout, spec: HostingSpec, session: Any, undo: Undo) 
     undo.old_models = tuple(name for name in models_of(old) if name not in kept)
     undo.endpoint = True
     for alarm in rollout.alarms_to_make(spec):
+        undo.errors_alarm = not undo.had_errors_alarm
         client(session, "cloudwatch").put_metric_alarm(**alarm)
     # the number of machines that autoscaling has come to stays
     scaled = bool(undo.capacity and undo.capacity.targets)

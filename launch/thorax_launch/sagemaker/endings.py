@@ -13,6 +13,8 @@ from thorax_launch.invocation import command
 from thorax_launch.sagemaker.errors import failure_reason
 from thorax_launch.sagemaker.kinds import PIPELINE, SEARCH, TRAINING, TRANSFORM, Kind
 
+#: Variable in the containers of `thorax prepare`: what --resume takes.
+PREPARES = "THORAX_PREPARE"
 #: Exit code of a command whose job goes on, but cannot be watched any more.
 GOES_ON = 9
 
@@ -65,8 +67,7 @@ def ended(kind: Kind, described: dict[str, Any]) -> bool:
 def ending(kind: Kind, described: dict[str, Any]) -> str:
     """AWS's most exact word for the end: the training job's SecondaryStatus where that says more."""
     exact = str(described.get("SecondaryStatus", ""))
-    state = kind.state(described)
-    return exact if state != kind.good and exact in ENDINGS else state
+    return exact if exact in ENDINGS else kind.state(described)
 
 
 def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str = "", go_on: str = "") -> None:
@@ -82,16 +83,17 @@ def check_completed(kind: Kind, name: str, described: dict[str, Any], more: str 
     Raises:
         JobEndedError: it ended in any other way; the line says which, why, and how to go on.
     """
-    if kind.state(described) == kind.good:
+    if (status := ending(kind, described)) == kind.good:
         return
-    status = ending(kind, described)
     how = ENDINGS.get(status, OTHER)
     words = how.words if status in ENDINGS else f"ended as {status}"
     if kind is SEARCH and status == "Stopped" and _out_of_time(described):
         how = ENDINGS["MaxRuntimeExceeded"]
         words = "was stopped by AWS after its longest time (--total-hours)"
-    reason = f": {failure_reason(described)}" if described.get("FailureReason") or status == "Failed" else ""
-    line = f"{kind.words} {name} {words}{reason}{more}; {go_on or _how_to_go_on(kind, name, status)}"
+    told = described.get("FailureReason") or described.get("ExitMessage") or status == "Failed"
+    reason = f": {failure_reason(described)}" if told else ""
+    prepares = described.get("Environment", {}).get(PREPARES, "")
+    line = f"{kind.words} {name} {words}{reason}{more}; {go_on or _how_to_go_on(kind, name, status, prepares)}"
     raise JobEndedError(line, name, status, how.code)
 
 
@@ -101,7 +103,12 @@ def _out_of_time(described: dict[str, Any]) -> bool:
     return bool(limit) and described.get("ConsumedResources", {}).get("RuntimeInSeconds", 0) >= limit
 
 
-def _how_to_go_on(kind: Kind, name: str, status: str) -> str:
+def _how_to_go_on(kind: Kind, name: str, status: str, prepares: str = "") -> str:
+    """The end of a line. `prepares`: see PREPARES."""
+    if prepares:
+        return (
+            f"what is done stays; to do the rest: the `{command('prepare')}` that started it with --resume {prepares}"
+        )
     if kind is TRAINING:
         again = f"{command('train')} --resume {name}"
         if status == "MaxRuntimeExceeded":

@@ -43,8 +43,9 @@ def one_line(text: Any) -> str:
 
 
 def failure_reason(described: Mapping[str, Any]) -> str:
-    """Why a job or endpoint failed, as its description says it."""
-    return one_line(described.get("FailureReason", "no reason given"))
+    """Why a job or endpoint failed, as its description says it; of a processing job also its own last words."""
+    words = [one_line(described[key]) for key in ("FailureReason", "ExitMessage") if described.get(key)]
+    return ": ".join(words) or "no reason given"
 
 
 def if_there(call: Callable[[], Any]) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 
 from thorax_launch.sagemaker import deletion
 from thorax_launch.sagemaker.account import client, open_session
-from thorax_launch.sagemaker.autoscaling import wake
+from thorax_launch.sagemaker.alarms import endpoint_of
+from thorax_launch.sagemaker.autoscaling import errors, wake
 from thorax_launch.sagemaker.cost import Prices
 from thorax_launch.sagemaker.deletion import DeleteCall
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
@@ -137,7 +138,10 @@ class Inventory:
         """
         revision = re.compile(rf"\S+ {re.escape(endpoint)}(-[\d-]+)?")
         alarms = [
-            call for thing in self._alarms_in_one_line() for call in thing.end if call == deletion.alarm(endpoint)
+            call
+            for thing in self._alarms_in_one_line()
+            for call in thing.end
+            if call.arguments["AlarmNames"][0] in (wake(endpoint), errors(endpoint))
         ]
         left = [call for thing in self.left_over() for call in thing.end]
         return [*alarms, *(call for call in left if revision.fullmatch(call.what.removeprefix("endpoint ")))]
@@ -218,19 +222,12 @@ class Inventory:
             yield Thing(f"endpoint {name}", described["EndpointStatus"], since, machines, note)
 
     def _alarms(self) -> Iterator[Thing]:
-        """The alarms that wake asynchronous endpoints (about $0.10 a month), where the endpoint is gone."""
+        """The alarms of endpoints (about $0.10 a month each), where the endpoint is gone."""
         for page in self._cloudwatch.get_paginator("describe_alarms").paginate():
             for alarm in page["MetricAlarms"]:
-                endpoints = [one["Value"] for one in alarm.get("Dimensions", []) if one["Name"] == "EndpointName"]
-                if (alarm.get("Namespace"), alarm.get("MetricName")) != _WAKES or not endpoints:
-                    continue
-                (name,) = endpoints
-                if alarm["AlarmName"] == wake(name) and if_there(partial(self._endpoint, name)) is None:
-                    yield Thing(f"alarm {wake(name)}", note="its endpoint is gone", end=(deletion.alarm(name),))
-
-
-#: Namespace and metric of an alarm that wakes an asynchronous endpoint; see autoscaling.autoscaling.
-_WAKES = ("AWS/SageMaker", "HasBacklogWithoutCapacity")
+                endpoint, name = endpoint_of(alarm), alarm["AlarmName"]
+                if endpoint and if_there(partial(self._endpoint, endpoint)) is None:
+                    yield Thing(f"alarm {name}", note="its endpoint is gone", end=(deletion.named_alarm(name),))
 
 
 def _variants(described: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,13 +19,32 @@ _UNSUPPORTED = {
 }
 
 
+#: GPUs of machines that the SDK's table lacks, by family and size: EC2's instance types, "Accelerated computing".
+_OF_G6 = {
+    "xlarge": 1,
+    "2xlarge": 1,
+    "4xlarge": 1,
+    "8xlarge": 1,
+    "12xlarge": 4,
+    "16xlarge": 1,
+    "24xlarge": 4,
+    "48xlarge": 8,
+}
+_GPUS = {
+    "g6": _OF_G6,
+    "g6e": _OF_G6,
+    "p5": {"4xlarge": 1, "48xlarge": 8},
+    **{name: {"48xlarge": 8} for name in ("p5e", "p5en", "p6-b200", "p6-b300")},
+}
+
+
 def family(instance_type: str) -> str:
     """g5 of ml.g5.xlarge; "" where it is no machine's name."""
     parts = instance_type.split(".")
     return parts[1] if len(parts) == 3 and parts[0] == "ml" else ""
 
 
-def check_family(instance_type: str) -> None:
+def check_family(instance_type: str, flag: str = "--instance-type") -> None:
     """Refuses machines on which the images' torch does not run.
 
     Raises:
@@ -37,7 +56,7 @@ def check_family(instance_type: str) -> None:
         reason = "it has an ARM processor (Graviton), for which AWS has no image of this torch"
     if reason:
         raise ThoraxError(
-            f"--instance-type {instance_type}: {reason}; take a GPU machine such as ml.g5.xlarge or ml.g6.xlarge, or a"
+            f"{flag} {instance_type}: {reason}; take a GPU machine such as ml.g5.xlarge or ml.g6.xlarge, or a"
             " CPU machine such as ml.m5.xlarge"
         )
 
@@ -65,7 +84,7 @@ def has_gpu(instance_type: str) -> bool:
 
 
 def gpu_count(instance_type: str) -> int | None:
-    """By the SDK's table; None for a GPU machine that is not in it, which is taken to have several.
+    """By the SDK's table and ours; None for a GPU machine that is in neither, which is taken to have several.
 
     Torchrun also starts one process.
     """
@@ -74,7 +93,8 @@ def gpu_count(instance_type: str) -> int | None:
     if not has_gpu(instance_type):
         return 0
     table: dict[str, dict[str, int]] = instance_types_gpu_info.retrieve("us-east-1") or {}
-    return table.get(instance_type, {}).get("Count", 1 if instance_type.endswith(".xlarge") else None)
+    known = _GPUS.get(family(instance_type), {}).get(instance_type.rpartition(".")[2])
+    return table.get(instance_type, {}).get("Count", 1 if instance_type.endswith(".xlarge") else known)
 
 
 def aws_image(framework: str, version: str, instance_type: str, region: str, scope: str) -> str:

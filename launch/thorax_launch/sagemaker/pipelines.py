@@ -18,21 +18,20 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch import steps as commands
+from thorax_launch.invocation import command
 from thorax_launch.options import StepOptions
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import hosting, training_jobs
-from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.cost import job_cost
 from thorax_launch.sagemaker.definitions import check_definition
-from thorax_launch.sagemaker.errors import if_there, one_line_errors
-from thorax_launch.sagemaker.machines import aws_image, disk_key
+from thorax_launch.sagemaker.machines import check_family, disk_key
 from thorax_launch.sagemaker.package import Upload, packed, source_files
+from thorax_launch.sagemaker.processing import BASE, START, application, network, s3_input
 from thorax_launch.sagemaker.requests import check_parameters, without_empty
-from thorax_launch.sagemaker.submission import file_lines, upload_all
+from thorax_launch.sagemaker.submission import file_lines
 from thorax_launch.sagemaker.training_jobs import Task
 from thorax_launch.settings import AwsSettings
 
-BASE = "/opt/ml/processing"
 BEST = "BestAuc"
 #: An AUC by chance: what a bundle must be above where none is registered.
 CHANCE = 0.5
@@ -52,12 +51,6 @@ RETRIES = [
         "MaxAttempts": 4,
     },
 ]
-#: A processing step's container has nothing but the training image: the code comes with the step.
-START = f"""set -euo pipefail
-cd $(mktemp -d)
-tar xzf {BASE}/tools/sourcedir.tar.gz
-pip install -q -r requirements.txt 'rich>=13,<16'
-"""
 
 
 @dataclass(frozen=True)
@@ -105,10 +98,12 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
     if settings.network_isolation:
         raise ThoraxError(
             "--network-isolation: the steps that check and evaluate install packages; leave it out, or train with"
-            " launch/train.py"
+            f" `{command('train')}`"
         )
     if "," in recipe.instance_type:
         raise ThoraxError(f"--instance-type {recipe.instance_type}: a pipeline takes one type, a parameter of its runs")
+    options = steps or StepOptions()
+    _check_steps(options)
     train = training_jobs.plan(recipe, settings, task)
     request = dict(train.request.parameters)
     del request["TrainingJobName"]
@@ -117,7 +112,6 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
     files = {"sourcedir.tar.gz": packed(source_files(task.source_dir)), **_scripts(request, task)}
     digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
     tools = f"{settings.root}/{task.name}/tools/{digest}/"  # by content: a run that is on its way keeps its own
-    options = steps or StepOptions()
     processing = _Processing(task.name, options, settings, tools, request)
     made_steps = _steps(request, processing, task, group)
     parameters = [{"Name": BEST, "Type": "Float", "DefaultValue": CHANCE}, *_parameters(request, options)]
@@ -143,6 +137,18 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
     made = Pipeline(task.name, group, definition, uploads, settings, request["Tags"], costs)
     check_parameters("CreatePipeline", made.request())
     return made
+
+
+def _check_steps(options: StepOptions) -> None:
+    """Raises ThoraxError for a machine or a time that the steps cannot have."""
+    kind = options.step_instance_type
+    check_family(kind, "--step-instance-type")
+    if "," in kind:
+        raise ThoraxError(f"--step-instance-type {kind}: a step takes one type, a parameter of the pipeline's runs")
+    if options.step_hours < 1 / 60:
+        raise ThoraxError(
+            f"--step-hours {options.step_hours:g} is less than a minute, in which no step even starts; give more"
+        )
 
 
 def _parameters(request: Mapping[str, Any], options: StepOptions) -> list[dict[str, Any]]:
@@ -280,16 +286,10 @@ class _Processing:
             "VolumeSizeInGB": options.step_volume_gb,
             "VolumeKmsKeyId": disk_key(settings, kind),
         }
-        image = settings.training_image or aws_image("pytorch", training_jobs.TORCH, kind, settings.region, "training")
-        network = {
-            "EnableInterContainerTrafficEncryption": settings.encrypt_traffic,
-            "EnableNetworkIsolation": False,
-            "VpcConfig": self.request.get("VpcConfig"),
-        }
         return {
-            "AppSpecification": {"ImageUri": image, "ContainerEntrypoint": ["/bin/bash", f"{BASE}/tools/{script}"]},
+            "AppSpecification": application(script, kind, settings),
             "RoleArn": settings.role,
-            "ProcessingInputs": [_input(name, uri) for name, uri in {"tools": self.tools, **inputs}.items()],
+            "ProcessingInputs": [s3_input(name, uri) for name, uri in {"tools": self.tools, **inputs}.items()],
             "ProcessingOutputConfig": without_empty(
                 {
                     "Outputs": [
@@ -303,14 +303,9 @@ class _Processing:
             ),
             "ProcessingResources": {"ClusterConfig": without_empty(machine)},
             "StoppingCondition": {"MaxRuntimeInSeconds": round(options.step_hours * 3600)},
-            "NetworkConfig": without_empty(network),
+            "NetworkConfig": network(settings),
             "Tags": self.request["Tags"],
         }
-
-
-def _input(name: str, uri: Any) -> dict[str, Any]:
-    place = {"S3Uri": uri, "LocalPath": f"{BASE}/{name}", "S3DataType": "S3Prefix", "S3InputMode": "File"}
-    return {"InputName": name, "S3Input": place}
 
 
 def _of_this_run(settings: AwsSettings, name: str, *parts: str) -> dict[str, Any]:
@@ -330,44 +325,3 @@ def _package(
     made["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] = _of_this_run(settings, name, "scores", "scores.json")
     made["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] = model
     return {**made, "CustomerMetadataProperties": {"auc": {"Std:Join": {"On": "", "Values": [auc]}}}}
-
-
-def submit_pipeline(pipeline: Pipeline, *, start: bool) -> None:
-    """Uploads, makes the pipeline or replaces its definition, and starts it. Raises ThoraxError: AWS refuses."""
-    from botocore.exceptions import ClientError
-
-    session = open_session(pipeline.settings)
-    upload_all(pipeline.uploads, session, pipeline.settings)
-    sagemaker, request = client(session, "sagemaker"), pipeline.request()
-    with one_line_errors(pipeline.settings):
-        try:
-            sagemaker.create_pipeline(**request)
-        except ClientError as error:
-            if "already exists" not in str(error):
-                raise
-            changed = {key: request[key] for key in ("PipelineName", "PipelineDefinition", "RoleArn")}
-            sagemaker.update_pipeline(**changed)
-        print(f"Pipeline {pipeline.name} is there; it costs nothing until it is started", flush=True)
-        if start:
-            best = best_so_far(sagemaker, pipeline.group)
-            made = sagemaker.start_pipeline_execution(
-                PipelineName=pipeline.name, PipelineParameters=[{"Name": BEST, "Value": f"{best:.6f}"}]
-            )
-            print(f"started: {made['PipelineExecutionArn']}; registers where the test AUC is above {best:.6f}")
-
-
-def best_so_far(sagemaker: Any, group: str) -> float:
-    """The highest AUC that a pipeline has registered in the group and that was not rejected; 0.5 where there is none.
-
-    A group that does not exist is made.
-    """
-    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
-    listed = if_there(lambda: [package for page in pages for package in page["ModelPackageSummaryList"]])
-    if listed is None:
-        sagemaker.create_model_package_group(ModelPackageGroupName=group)
-    best = CHANCE
-    for package in listed or []:
-        found = sagemaker.describe_model_package(ModelPackageName=package["ModelPackageArn"])
-        if found.get("ModelApprovalStatus") != "Rejected":
-            best = max(best, float(found.get("CustomerMetadataProperties", {}).get("auc", CHANCE)))
-    return best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def launcher(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]:
     jobs = (
         "ListTags CreateTrainingJob DescribeTrainingJob CreateHyperParameterTuningJob"
         " DescribeHyperParameterTuningJob ListTrainingJobsForHyperParameterTuningJob CreateTransformJob"
-        " DescribeTransformJob DescribeProcessingJob"
+        " DescribeTransformJob CreateProcessingJob DescribeProcessingJob"
     )
     # AWS knows no narrower resource for these
     lists = _rights("sagemaker", "ListEndpoints ListTrainingJobs ListHyperParameterTuningJobs ListModels")
@@ -95,15 +96,19 @@ def launcher(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]:
     )
 
 
-def execution(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]:
+def execution(settings: AwsSettings, read: Sequence[str] = (), topics: Sequence[str] = ()) -> dict[str, Any]:
     """The policy of the role that jobs and endpoints run as.
 
     Args:
         read: s3:// addresses of images that lie elsewhere.
+        topics: ARNs of the SNS topics that asynchronous endpoints tell of their answers.
 
     Raises:
-        ThoraxError: one of them is no address.
+        ThoraxError: one of them is no address, or no topic.
     """
+    for topic in topics:
+        if not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w.-]+", topic):
+            raise ThoraxError(f"--topic {topic} must be the ARN of an SNS topic, arn:aws:sns:REGION:ACCOUNT:NAME")
     arn = _arns(settings)
     steps = (
         "AddTags CreateTrainingJob DescribeTrainingJob StopTrainingJob CreateProcessingJob DescribeProcessingJob"
@@ -128,6 +133,7 @@ def execution(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]
             _allow("RunPipelineSteps", _rights("sagemaker", steps), named),
             _pass_role("GiveItselfToSteps", settings),
             *([_allow("JoinTheNetwork", _rights("ec2", network), ["*"])] if settings.subnets else []),
+            *([_allow("TellTopics", ["sns:Publish"], list(topics))] if topics else []),
             *_elsewhere(read, arn["partition"]),
             *_keys(settings),
         ]

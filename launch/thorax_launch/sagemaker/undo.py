@@ -8,6 +8,7 @@ from thorax.errors import ThoraxError
 from thorax_launch.invocation import command
 from thorax_launch.sagemaker import deletion
 from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.autoscaling import errors, wake
 from thorax_launch.sagemaker.capacity import Capacity
 from thorax_launch.sagemaker.deletion import DeleteCall, delete_all
 from thorax_launch.sagemaker.endings import StoppedError, Terminated, stopped_by
@@ -27,6 +28,8 @@ class Undo:
         models: names of models whose making was begun.
         configuration, endpoint, scaling, alarm: whether the call that makes it was begun.
         old_models: those of the configuration before, which go once the new ones answer.
+        had_errors_alarm: whether the endpoint had the alarm that rolls updates back.
+        errors_alarm: whether the call that makes that alarm anew was begun.
         capacity: machines and autoscaling that the endpoint had.
     """
 
@@ -39,6 +42,8 @@ class Undo:
     endpoint: bool = False
     scaling: bool = False
     alarm: bool = False
+    had_errors_alarm: bool = False
+    errors_alarm: bool = False
     capacity: Capacity | None = None
     old_models: tuple[str, ...] = ()
 
@@ -58,12 +63,17 @@ class Undo:
             delete_all(self._parts(), self.settings)
         except BaseException as error:  # whatever it is, the line must name what may run
             return (
-                f"taking it back failed too ({stopped_by(error)}): endpoint {name} may run and cost; see to it:"
-                f" {command('delete')} {name}"
+                f"taking it back failed too ({stopped_by(error)}): endpoint {name}{self._alarms()} may run and cost;"
+                f" see to it: {command('delete')} {name}"
             )
         return (
             f"endpoint {name} answers as before" if self.before else "nothing of it is left on AWS but the bundle in S3"
         )
+
+    def _alarms(self) -> str:
+        """The alarms that may be left, as words of a line."""
+        made = ((self.errors_alarm, errors), (self.alarm, wake))
+        return "".join(f" and alarm {name(self.endpoint_name)}" for begun, name in made if begun)
 
     def forget_old(self) -> None:
         """After an update: the old configuration and its models, where these scripts made them."""
@@ -99,7 +109,9 @@ class Undo:
             self.capacity.restore(open_session(self.settings), autoscaling=self.scaling)
 
     def _parts(self) -> list[DeleteCall]:
+        own = [deletion.named_alarm(errors(self.endpoint_name))] if self.errors_alarm else []
         return [
+            *own,
             *([deletion.configuration(self.revision)] if self.configuration else []),
             *map(deletion.model, self.models),
         ]

@@ -32,6 +32,11 @@ def add_command(commands: Any, name: str, help: str, document: str | None) -> ar
     return added
 
 
+def place(text: str) -> Path | str:
+    """A folder; an s3:// address stays as it is."""
+    return text if "://" in text else Path(text)
+
+
 # -- Flags that commands share -----------------------------------------------------------------------------------------
 
 
@@ -48,16 +53,16 @@ def _add_format(p: argparse.ArgumentParser) -> None:
 
 
 def _add_source(p: argparse.ArgumentParser) -> None:
-    _add(p, "images", "IMAGES", "folder with images in any format that training takes", type=Path)
+    _add(p, "images", "IMAGES", "folder with images in any format that training takes", type=place)
     _add_format(p)
 
 
 def _add_parts(p: argparse.ArgumentParser) -> None:
     text = "folder with images in any format that training takes, perhaps with parts of its own"
-    _add(p, "images", "IMAGES", text, type=Path, nargs="?")
+    _add(p, "images", "IMAGES", text, type=place, nargs="?")
     for part in PARTS:
-        _add(p, f"--{part}", "DIR", f"the channel {part} (instead of IMAGES)", type=Path)
-        _add(p, f"--{part}-lst", "DIR", f"the channel {part}_lst: the .lst of the images of --{part}", type=Path)
+        _add(p, f"--{part}", "DIR", f"the channel {part} (instead of IMAGES)", type=place)
+        _add(p, f"--{part}-lst", "DIR", f"the channel {part}_lst: the .lst of the images of --{part}", type=place)
     _add_format(p)
     _add_processes(p, "processes that read images (default: the CPUs)")
 
@@ -170,7 +175,7 @@ examples:
 
 def _pack(p: argparse.ArgumentParser) -> None:
     _add_source(p)
-    _add(p, "out", "OUT", "folder to write to, empty or of an unfinished run", type=Path, nargs="?")
+    _add(p, "out", "OUT", "folder to write to, empty or of an unfinished run", type=place, nargs="?")
     p.add_argument(
         "--to", choices=("shards", "rec"), default="shards", help="tar shards (default) or one RecordIO file"
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from thorax.data.decoders import decode
+from thorax.data.decoders import DecodeError, decode
 from thorax.dataset.findings import Finding, find
 from thorax.dataset.inspection import ImageInfo, inspect_all, inspect_image
 from thorax.dataset.inventory import ImageInventory, read_inventory
@@ -111,6 +111,16 @@ def check(
     """
     inventory = images if isinstance(images, ImageInventory) else read_inventory(images)
     infos = list(inspect_all(inspect_image, inventory.sources, processes))
+    return check_of(inventory, infos, smallest, patient_scope)
+
+
+def check_of(inventory: ImageInventory, infos: list[ImageInfo], smallest: int, patient_scope: str) -> CheckReport:
+    """The report on images that were read; see `check`.
+
+    Args:
+        inventory: the images.
+        infos: what each of them is.
+    """
     findings = sorted(find(inventory, infos, smallest, patient_scope), key=lambda finding: finding.level != "error")
     return CheckReport(inventory, infos, findings)
 
@@ -156,16 +166,21 @@ def _about(report: CheckReport, k: int) -> str:
 
 
 def _thumbnail(report: CheckReport, k: int) -> str:
-    """A PNG as base64; "" for an image that cannot be read."""
+    """A PNG as base64; "" for an image that cannot be read. Of one that is on another machine its small version."""
     info = report.infos[k]
     if info.problem:
         return ""
     scale = SIDE / max(info.header.width, info.header.height)
-    image = decode(
-        report.images.sources[k],
-        report.images.ids[k],
-        lambda width, height: (max(1, round(width * scale)), max(1, round(height * scale))),
-    )
+
+    def scaled(width: int, height: int) -> tuple[int, int]:
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    try:
+        picture = Image.fromarray(decode(report.images.sources[k], report.images.ids[k], scaled))
+    except DecodeError:
+        if info.small is None:
+            return ""
+        picture = Image.fromarray(info.small).resize(scaled(info.header.width, info.header.height))
     out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG", optimize=True)
+    picture.save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from thorax.data.formats.read_settings import read_options
 from thorax.data.samples import Listing, SampleSet
 from thorax.data.splits import check_parts, csv_text, split_table
 from thorax.dataset.arguments import PARTS
-from thorax.dataset.checking import CheckReport, check, check_page
+from thorax.dataset.checking import check, check_page
+from thorax.dataset.cluster.plan import COMMANDS as SHARED
 from thorax.dataset.inventory import ImageInventory, read_inventory
 from thorax.dataset.pack_state import PackOptions
 from thorax.dataset.packing import pack, verify
@@ -38,13 +39,30 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ThoraxError: a mistake in the arguments or in the images.
     """
+    for name in ("images", *PARTS, *(f"{part}_lst" for part in PARTS), "out"):
+        if isinstance(where := getattr(args, name, None), str) and "://" in where:
+            more = "give `thorax prepare` --instances N for machines that work there, or "
+            more = more if args.command in SHARED else ""
+            raise ThoraxError(f"{where} is no folder of this machine: {more}copy it here (aws s3 sync {where} DIR)")
     return COMMANDS[args.command](args)
 
 
-def _inventory(args: argparse.Namespace) -> ImageInventory:
+def inventory_of(args: argparse.Namespace) -> ImageInventory:
     """The images of IMAGES, or of --train, --validation and --test."""
     if args.processes < 1:
         raise ThoraxError(f"--processes {args.processes} is out of range; choose 1 or more")
+    folders, lists = parts_of(args)
+    return read_inventory(
+        folders or args.images, args.data_format, label_names(args.labels), lists, read_options(args.set)
+    )
+
+
+def parts_of(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(part -> place of its images, part -> place of its .lst); both are empty where IMAGES is given.
+
+    Raises:
+        ThoraxError: neither is given, or both, or a list has no images.
+    """
     folders = {part: folder for part in PARTS if (folder := getattr(args, part))}
     if bool(args.images) == bool(folders):
         raise ThoraxError("give either IMAGES, a folder, or --train DIR with perhaps --validation DIR and --test DIR")
@@ -52,16 +70,16 @@ def _inventory(args: argparse.Namespace) -> ImageInventory:
     for part, folder in lists.items():
         if part not in folders:
             raise ThoraxError(f"--{part}-lst {folder} without --{part}: a list needs its images; give --{part} DIR")
-    return read_inventory(
-        folders or args.images, args.data_format, label_names(args.labels), lists, read_options(args.set)
-    )
+    return folders, lists
 
 
-def _images(args: argparse.Namespace) -> Listing:
+def images_of(args: argparse.Namespace) -> Listing:
+    """The images of IMAGES."""
     return read_images(args.images, args.data_format, label_names(args.labels), options=read_options(args.set))
 
 
-def _check_outputs(args: argparse.Namespace, *names: str) -> None:
+def check_outputs(args: argparse.Namespace, *names: str) -> None:
+    """Raises ThoraxError for the first of these flags whose file could not be written."""
     for name in names:
         if file := getattr(args, name):
             check_output(file, f"--{name}")
@@ -73,7 +91,8 @@ def _check_seed(flag: str, seed: int | None) -> None:
         raise ThoraxError(f"{flag} {seed} is out of range; choose 0 or more")
 
 
-def _json(value: Any) -> str:
+def json_text(value: Any) -> str:
+    """As files that the commands write."""
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -88,22 +107,30 @@ def _console() -> Any:
 
 
 def _check(args: argparse.Namespace) -> int:
-    images = _inventory(args)
-    _check_outputs(args, "json", "html")
+    images = inventory_of(args)
+    check_outputs(args, "json", "html")
     report = check(images, args.smallest, args.patient_scope, args.processes)
-    _show_report(report)
+    found = report.to_dict()
+    show_report(found)
     if args.json:
-        write_text(_json(report.to_dict()), args.json, "report")
+        write_text(json_text(found), args.json, "report")
     if args.html:
         write_text(check_page(report), args.html, "report")
-    found = f"{counted(len(report.errors), 'error')}, {counted(len(report.warnings), 'warning')}"
-    counts = f"{counted(len(images), 'image')}: {found}"
-    print("; ".join([counts, *(str(file) for file in (args.json, args.html) if file)]))
-    return 1 if report.errors else 0
+    return end_check(found, (args.json, args.html))
 
 
-def _show_report(report: CheckReport) -> None:
-    """Prints what the set holds, and the findings."""
+def end_check(report: Mapping[str, Any], files: Sequence[Path | None]) -> int:
+    """Prints the last line of a check; its exit code. `files`: what was written."""
+    levels = [finding["level"] for finding in report["findings"]]
+    images = sum(row["images"] for row in report["parts"])
+    found = f"{counted(levels.count('error'), 'error')}, {counted(levels.count('warning'), 'warning')}"
+    counts = f"{counted(images, 'image')}: {found}"
+    print("; ".join([counts, *(str(file) for file in files if file)]))
+    return 1 if "error" in levels else 0
+
+
+def show_report(report: Mapping[str, Any]) -> None:
+    """Prints what the set holds, and the findings: what CheckReport.to_dict gives."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -111,37 +138,38 @@ def _show_report(report: CheckReport) -> None:
         return escape("\n".join(f"{n} {name}" for name, n in list(counts.items())[:most]))
 
     table = Table("part", "images", "patients", "labels", "kinds", "sizes", title_justify="left")
-    for row in report.parts():
+    for row in report["parts"]:
         sizes = " to ".join(dict.fromkeys(f"{s[0]}x{s[1]}" for s in (row["smallest"], row["largest"]) if s))
         counts = lines(row["labels"], 15), lines(row["kinds"], 6)
         table.add_row(row["part"], str(row["images"]), str(row["patients"]), *counts, sizes)
     _console().print(table)
-    if report.findings:
+    if report["findings"]:
         table = Table("", "check", "finding")
-        for finding in report.findings:
-            colour = "red" if finding.level == "error" else "yellow"
-            table.add_row(f"[{colour}]{finding.level}[/]", finding.check, escape(finding.message))
+        for finding in report["findings"]:
+            colour = "red" if finding["level"] == "error" else "yellow"
+            table.add_row(f"[{colour}]{finding['level']}[/]", finding["check"], escape(finding["message"]))
         _console().print(table)
 
 
 def _stats(args: argparse.Namespace) -> int:
-    images = _inventory(args)
+    images = inventory_of(args)
     for note in images.notes:
         print(f"note: {note}")
-    _check_outputs(args, "json", "png")
+    check_outputs(args, "json", "png")
     found = stats(images, args.processes)
     figures = found.to_dict()
-    _show_figures(figures)
+    show_figures(figures)
     for problem in found.problems[:3]:
         print(f"warning: left out: {problem}")
     if args.json:
-        write_text(_json(figures), args.json, "figures")
+        write_text(json_text(figures), args.json, "figures")
     if args.png:
         draw_stats(found, args.png)
     return 0
 
 
-def _show_figures(figures: dict[str, Any]) -> None:
+def show_figures(figures: Mapping[str, Any]) -> None:
+    """Prints what Stats.to_dict gives."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -176,7 +204,7 @@ def _list(args: argparse.Namespace) -> int:
             f"--out {args.out} is a folder; write how the lists in it are to be named, such as"
             f" {Path(args.out) / 'NAME'}"
         )
-    listing = _images(args)
+    listing = images_of(args)
     written = write_lists(listing, args.images, Path(args.out.removesuffix(".lst")), args.ratio, args.seed)
     for file, count in written.items():
         print(f"{file}: {counted(count, 'image')}")
@@ -193,8 +221,8 @@ def _split(args: argparse.Namespace) -> int:
     _check_seed("--seed", args.seed)
     if args.out.suffix.lower() == ".parquet":
         raise ThoraxError(f"--out {args.out}: a split is written as CSV; name it {args.out.with_suffix('.csv')}")
-    listing = _images(args)
-    _check_outputs(args, "out")
+    listing = images_of(args)
+    check_outputs(args, "out")
     if args.test_list:
         listing = dataclasses.replace(listing, parts=parts_by_test_list(listing, args.test_list))
     elif args.anew:
@@ -223,9 +251,10 @@ def _pack(args: argparse.Namespace) -> int:
             raise ThoraxError(f"--verify checks one packed folder and writes nothing; leave {args.out} out")
         verify(args.images, args.data_format, label_names(args.labels), args.processes)
         return 0
-    options = _pack_options(args)
-    listing = _images(args)
-    for part, images in _by_part(listing, args.split).items():
+    options = pack_options(args)
+    _check_out(args)
+    listing = images_of(args)
+    for part, images in by_part(listing, args.split).items():
         name = part or args.images.resolve().name
 
         def say(line: str, part: str = part) -> None:
@@ -235,10 +264,8 @@ def _pack(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pack_options(args: argparse.Namespace) -> PackOptions:
+def pack_options(args: argparse.Namespace) -> PackOptions:
     """Raises ThoraxError for values out of range and flags that do not go together."""
-    if args.out is None:
-        raise ThoraxError("OUT is missing: the folder to write to")
     for name, low, high in (("quality", 1, 100), ("shard_images", 1, 10**9), ("processes", 1, 1024)):
         value = getattr(args, name)
         if not low <= value <= high:
@@ -249,8 +276,6 @@ def _pack_options(args: argparse.Namespace) -> PackOptions:
             f"--size {args.size} is out of range; write the short side, such as 256, or WIDTHxHEIGHT, such as 256x256"
             " (8 to 8192)"
         )
-    if args.out.resolve() == args.images.resolve() or args.images.resolve() in args.out.resolve().parents:
-        raise ThoraxError(f"{args.out} lies in the folder that is packed; choose one outside of {args.images}")
     encode = args.encode or ("jpeg" if args.size else "keep")
     if args.size and encode == "keep":
         raise ThoraxError(
@@ -259,7 +284,15 @@ def _pack_options(args: argparse.Namespace) -> PackOptions:
     return PackOptions(args.to, args.size, encode, args.quality, args.shard_images, args.shuffle, args.skip_corrupt)
 
 
-def _by_part(listing: Listing, split: Path | None) -> dict[str, Listing]:
+def _check_out(args: argparse.Namespace) -> None:
+    """Raises ThoraxError for a folder that cannot be packed into."""
+    if args.out is None:
+        raise ThoraxError("OUT is missing: the folder to write to")
+    if args.out.resolve() == args.images.resolve() or args.images.resolve() in args.out.resolve().parents:
+        raise ThoraxError(f"{args.out} lies in the folder that is packed; choose one outside of {args.images}")
+
+
+def by_part(listing: Listing, split: Path | None) -> dict[str, Listing]:
     """Images by part; "" where there are no parts."""
     marks = listing.parts if split is None else _read_split(split, listing.ids)
     if marks is None:

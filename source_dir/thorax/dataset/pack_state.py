@@ -24,7 +24,7 @@ from thorax.errors import ThoraxError
 VERSION = 1
 SUMS = "SHA256SUMS"
 STATE = ".pack"
-_PLAN = f".{SUMS}.plan"
+PLAN = f".{SUMS}.plan"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def is_done(out: Path, plan: dict[str, Any], options: PackOptions) -> bool:
         ThoraxError: it holds something else, lacks images that were left out, or is damaged.
     """
     make_folder(out)
-    stored = [out / _PLAN, out / STATE / "plan.json"]
+    stored = [out / PLAN, out / STATE / "plan.json"]
     theirs = next((json.loads(file.read_text(encoding="utf-8")) for file in stored if file.is_file()), None)
     left_out = theirs.pop("left_out", 0) if theirs else 0
     if theirs is not None and theirs != plan:
@@ -146,7 +146,7 @@ def finished_unit(out: Path, k: int, images: int, options: PackOptions) -> Unit 
 def finish(out: Path, plan: dict[str, Any], left_out: int, sums: Mapping[str, str]) -> None:
     """Writes the checksums (file -> sha256) and the plan, and removes what was kept to go on."""
     write_text("".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())), out / SUMS, "checksums")
-    write_text(json.dumps({**plan, "left_out": left_out}, indent=1), out / _PLAN, "plan")
+    write_text(json.dumps({**plan, "left_out": left_out}, indent=1), out / PLAN, "plan")
     shutil.rmtree(out / STATE)
 
 

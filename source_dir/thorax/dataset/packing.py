@@ -52,8 +52,7 @@ def pack(
         ThoraxError: `out` holds something else, an image cannot be read, the disk is full.
     """
     options = options or PackOptions()
-    if options.shuffle is not None:
-        listing = some(listing, np.random.default_rng(options.shuffle).permutation(len(listing.ids)))
+    listing = in_packing_order(listing, options)
     plan = pack_state.plan_of(listing, name, options)
     if pack_state.is_done(out, plan, options):
         say(f"{out} is packed already, from the same images with the same options: nothing to do")
@@ -61,20 +60,40 @@ def pack(
     corrupt: list[str] = []
     units = _pack_units(listing, out, options, processes, corrupt, say)
     packed = sum(len(unit.images) for unit in units)
-    if not packed:
-        raise ThoraxError(f"no image could be read, e.g. {corrupt[0] if corrupt else listing.ids[0]}")
-    left_out = len(listing.ids) - packed
-    if left_out:
-        example = f", e.g. {corrupt[0]}" if corrupt else ""
-        say(f"warning: {left_out} images could not be read and were left out (--skip-corrupt){example}")
+    left_out = count_left_out(listing, units, corrupt, say)
     to_shards = options.to == "shards"
-    sums = _finish_shards(listing, out, units) if to_shards else _finish_rec(listing, out, name, units)
+    sums = finish_shards(listing, out, units) if to_shards else _finish_rec(listing, out, name, units)
     pack_state.finish(out, plan, left_out, sums)
     size = sum((out / file).stat().st_size for file in sums)
     place = f"{counted(len(units), 'shard')} in {out}" if to_shards else str(out / f"{name}.rec")
     say(f"packed {packed} images into {place}, {size / 1e6:.1f} MB; checksums in {SUMS}")
     if not to_shards:
         _say_what_is_lost(listing, options, say)
+
+
+def in_packing_order(listing: Listing, options: PackOptions) -> Listing:
+    """The images in the order in which they are packed."""
+    if options.shuffle is None:
+        return listing
+    return some(listing, np.random.default_rng(options.shuffle).permutation(len(listing.ids)))
+
+
+def count_left_out(listing: Listing, units: Sequence[Unit], corrupt: Sequence[str], say: Say) -> int:
+    """How many images could not be read; says so.
+
+    Args:
+        corrupt: why, of some of them.
+
+    Raises:
+        ThoraxError: none could.
+    """
+    packed = sum(len(unit.images) for unit in units)
+    if not packed:
+        raise ThoraxError(f"no image could be read, e.g. {corrupt[0] if corrupt else listing.ids[0]}")
+    if left_out := len(listing.ids) - packed:
+        example = f", e.g. {corrupt[0]}" if corrupt else ""
+        say(f"warning: {left_out} images could not be read and were left out (--skip-corrupt){example}")
+    return left_out
 
 
 def verify(
@@ -119,9 +138,7 @@ def _pack_units(
     listing: Listing, out: Path, options: PackOptions, processes: int, corrupt: list[str], say: Say
 ) -> list[Unit]:
     """All units, of which those that lack are written; why images were left out is added to `corrupt`."""
-    count = len(listing.ids)
-    starts = range(0, count, options.shard_images)
-    ranges = [range(start, min(start + options.shard_images, count)) for start in starts]
+    count, ranges = len(listing.ids), unit_places(len(listing.ids), options.shard_images)
     found = [pack_state.finished_unit(out, k, len(places), options) for k, places in enumerate(ranges)]
     if any(unit and unit.images for unit in found):
         say(f"going on: {sum(map(bool, found))} of {len(found)} parts are there")
@@ -133,17 +150,28 @@ def _pack_units(
         sources = ((place, listing.sources[place]) for k in todo for place in ranges[k])
         images = in_order(encoding, sources, processes)
         for k in todo:
-            good = _good(islice(images, len(ranges[k])), options, corrupt, progress)
-            units[k] = _write_unit(out, k, listing, good, options)
+            good = readable(islice(images, len(ranges[k])), options, corrupt, progress.step)
+            units[k] = write_unit(out, k, listing, good, options)
     finally:
         progress.close()
     return [units[k] for k in sorted(units)]
 
 
-def _good(images: Iterable[Encoded], options: PackOptions, corrupt: list[str], progress: Progress) -> Iterator[Encoded]:
-    """The images that could be read."""
+def unit_places(images: int, size: int) -> list[range]:
+    """The places in the listing of each unit's images."""
+    return [range(start, min(start + size, images)) for start in range(0, images, size)]
+
+
+def readable(
+    images: Iterable[Encoded], options: PackOptions, corrupt: list[str], step: Callable[[], None]
+) -> Iterator[Encoded]:
+    """The images that could be read; why others could not is added to `corrupt`, and `step` is called for each.
+
+    Raises:
+        ThoraxError: one could not, without skip_corrupt.
+    """
     for image in images:
-        progress.step()
+        step()
         if not image.problem:
             yield image
             continue
@@ -154,7 +182,8 @@ def _good(images: Iterable[Encoded], options: PackOptions, corrupt: list[str], p
         corrupt.append(image.problem)
 
 
-def _write_unit(out: Path, k: int, listing: Listing, images: Iterable[Encoded], options: PackOptions) -> Unit:
+def write_unit(out: Path, k: int, listing: Listing, images: Iterable[Encoded], options: PackOptions) -> Unit:
+    """Writes unit k of the listing, and notes that it is done."""
     file = pack_state.unit_file(out, k, options)
     kept: list[int] = []
 
@@ -197,7 +226,7 @@ def _record_label(listing: Listing, place: int) -> float | list[float]:
 # -- The end -----------------------------------------------------------------------------------------------------------
 
 
-def _finish_shards(listing: Listing, out: Path, units: list[Unit]) -> dict[str, str]:
+def finish_shards(listing: Listing, out: Path, units: list[Unit]) -> dict[str, str]:
     """Writes the index; returns the sha256 of every file."""
     names = [f"shard-{k:06d}.tar" for k in range(len(units))]
     kept = some(listing, np.array([place for unit in units for place in unit.images], np.int64))

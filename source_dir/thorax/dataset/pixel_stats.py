@@ -86,11 +86,27 @@ def stats(images: Path | Mapping[str, Path] | ImageInventory, processes: int = 1
     Raises:
         ThoraxError: see read_inventory; or no image can be read.
     """
-    inventory = images if isinstance(images, ImageInventory) else read_inventory(images)
-    if "train" in inventory.parts:
-        inventory = inventory.take(np.flatnonzero(inventory.parts == "train"))
+    inventory = training_part(images if isinstance(images, ImageInventory) else read_inventory(images))
     infos = list(inspect_all(count_greys, inventory.sources, processes))
-    greys = np.stack([info.greys for info in infos if info.greys is not None]).sum(axis=0)
+    return stats_of(inventory, infos, np.stack([info.greys for info in infos if info.greys is not None]).sum(axis=0))
+
+
+def training_part(inventory: ImageInventory) -> ImageInventory:
+    """The images that are counted: those of train, or all where there is no such part."""
+    return inventory.take(np.flatnonzero(inventory.parts == "train")) if "train" in inventory.parts else inventory
+
+
+def stats_of(inventory: ImageInventory, infos: list[ImageInfo], greys: np.ndarray) -> Stats:
+    """Statistics of images that were read.
+
+    Args:
+        inventory: the images.
+        infos: what each of them is.
+        greys: (256,) how many pixels of all of them have each grey level.
+
+    Raises:
+        ThoraxError: no image can be read.
+    """
     found = Stats(inventory, infos, greys)
     if len(found.problems) == len(infos):
         raise ThoraxError(f"no image could be read; the first: {found.problems[0]}")

@@ -10,7 +10,8 @@ import numpy as np
 
 #: Bits of 63 in which candidates may differ, and the correlation of the small images from which they count as the same.
 MOST_BITS, LEAST_CORRELATION = 8, 0.98
-_ROWS = 512
+#: Pairs that are compared at once: half a gigabyte.
+_PAIRS = 2**26
 
 
 def hashes(images: np.ndarray) -> np.ndarray:
@@ -35,8 +36,9 @@ def near_pairs(images: np.ndarray) -> list[tuple[int, int, float]]:
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
     found: list[tuple[int, int, float]] = []
-    for start in range(0, len(codes), _ROWS):
-        rows, later = codes[start : start + _ROWS], codes[start:]
+    step = max(1, min(512, _PAIRS // len(codes)))
+    for start in range(0, len(codes), step):
+        rows, later = codes[start : start + step], codes[start:]
         a, b = np.nonzero(_bits(rows[:, None] ^ later[None]) <= MOST_BITS)
         a, b = a[b > a] + start, b[b > a] + start
         alike = np.einsum("ij,ij->i", flat[a], flat[b])

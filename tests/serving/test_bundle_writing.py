@@ -1,0 +1,106 @@
+"""A bundle is written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from thorax.errors import ThoraxError
+from thorax.serving.bundle import Bundle
+from thorax.serving.bundle_writer import check_folder
+from written_bundles import network, write
+
+
+@pytest.fixture(scope="module")
+def net() -> torch.nn.Module:
+    return network(1)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, net) -> Path:
+    """A bundle that tests must not change."""
+    folder = tmp_path_factory.mktemp("bundle") / "model"
+    write(folder, net)
+    return folder
+
+
+@pytest.fixture
+def copied(bundle, tmp_path) -> Path:
+    """The bundle without its code, to be damaged; the weights are a link."""
+    for name in ("bundle.json", "split.csv"):
+        shutil.copy(bundle / name, tmp_path / name)
+    (tmp_path / "model.pt").symlink_to(bundle / "model.pt")
+    return tmp_path
+
+
+@pytest.fixture
+def small() -> torch.nn.Module:
+    """Not a network that could be served, but quick to write."""
+    return torch.nn.Linear(2, 1)
+
+
+def test_a_full_disk_leaves_no_bundle(tmp_path, monkeypatch, small):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ThoraxError, match=r"bundle cannot be saved in .*No space left on device.*free some space"):
+        write(tmp_path / "model", small)
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_failed_save_leaves_the_bundle_before_it(tmp_path, monkeypatch, small):
+    write(tmp_path / "model", small)
+    before = {p: p.read_bytes() for p in (tmp_path / "model").rglob("*") if p.is_file()}
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(shutil, "copytree", fail)
+    with pytest.raises(ThoraxError, match=r"the bundle cannot be saved in .*Input/output error"):
+        write(tmp_path / "model", torch.nn.Linear(3, 1))
+    assert {p: p.read_bytes() for p in (tmp_path / "model").rglob("*") if p.is_file()} == before
+
+
+def test_what_is_in_the_way_leaves_no_description(tmp_path, small):
+    (tmp_path / "model" / "model.pt").mkdir(parents=True)
+    (tmp_path / "model" / "bundle.json").write_text("{}")
+    with pytest.raises(ThoraxError, match="the bundle cannot be saved in"):
+        write(tmp_path / "model", small)
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.pt"]
+
+
+def test_a_model_directory_that_is_a_file(tmp_path, small):
+    (tmp_path / "model").write_text("")
+    with pytest.raises(ThoraxError, match="the bundle cannot be saved in"):
+        write(tmp_path / "model", small)
+
+
+def test_files_of_another_kind_are_not_overwritten(tmp_path, bundle):
+    (tmp_path / "notes.txt").write_text("stay")
+    check_folder(tmp_path)
+    check_folder(bundle)
+    check_folder(tmp_path / "not there yet")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "config.yaml").write_text("mine")
+    with pytest.raises(
+        ThoraxError, match=r"--model-dir .* holds code, config\.yaml but is no bundle, and they would be overwritten"
+    ):
+        check_folder(tmp_path)
+    (tmp_path / ".partial").mkdir()  # a run was killed while it saved: they are its own
+    check_folder(tmp_path)
+
+
+def test_a_bundle_is_replaced_and_leftovers_are_cleared(tmp_path, small):
+    write(tmp_path / "model", small)
+    (tmp_path / "model" / "code" / "stale.py").touch()
+    (tmp_path / "model" / ".partial" / "code").mkdir(parents=True)
+    write(tmp_path / "model", small, thresholds={"PNEUMONIA": 0.7})
+    assert Bundle.load(tmp_path / "model").thresholds == {"PNEUMONIA": 0.7}
+    assert not (tmp_path / "model" / "code" / "stale.py").exists()
+    assert not (tmp_path / "model" / ".partial").exists()
