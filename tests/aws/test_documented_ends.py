@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from aws_scenes import PACKED, S3_BUNDLE, Bench, Case, an_endpoint, everything, running_job, search_done
+from aws_scenes import (
+    PACKED,
+    S3_BUNDLE,
+    Bench,
+    Case,
+    a_shadowed_endpoint,
+    an_endpoint,
+    everything,
+    running_job,
+    search_done,
+)
 from thorax_launch.sagemaker.endings import ENDINGS, GOES_ON, OTHER, Terminated
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "aws.md"
@@ -86,6 +96,13 @@ STEPS = [
     Step(("deploy", "anything before the endpoint answers"), DEPLOY, "InvokeEndpoint", "bug"),
     Step(("deploy", "anything before the endpoint answers"), UPDATE, "UpdateEndpoint", "validation", line="as before"),
     Step(("deploy", "taking it back"), DEPLOY, "InvokeEndpoint", "expired", line="thorax delete new"),
+    Step(
+        ("deploy shadow:NAME", "anything before the shadow's bundle answers"),
+        Case("deploy promotion", "shadow:chest --yes PLACE", a_shadowed_endpoint),
+        "UpdateEndpoint",
+        "validation",
+        line="as before",
+    ),
     Step(("batch", "uploading"), BATCH, "PutObject", "validation"),
     Step(("batch", "sending"), BATCH, "CreateTransformJob", "validation", line="nothing was started"),
     Step(("batch", "waiting"), BATCH, "DescribeTransformJob", "expired", TRANSFORM, "--resume scores"),

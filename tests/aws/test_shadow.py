@@ -62,7 +62,7 @@ def test_a_long_name_leaves_room_for_the_shadows(offline: Path, capsys: Capture)
 def test_a_folder_is_a_shadow_too(offline: Path, light: Path, capsys: Capture) -> None:
     calls, said = dry(capsys, "--shadow", f"{light}:5")
     assert calls["CreateModel"][1]["PrimaryContainer"]["ModelDataUrl"].startswith("s3://films/thorax/bundles/")
-    assert "upload:   1 files" in said
+    assert "upload:   1 file" in said
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def check(options: EndpointOptions, kind: str, several: bool) -> None:
     if ways := [name for name in ("canary", "linear", "rolling") if getattr(options, name)]:
         raise ThoraxError(
             f"--shadow with --{ways[0]}: choose one; with a shadow the new bundle gets no answers to give, and"
-            f" `thorax deploy shadow:NAME --{ways[0]} ...` brings it into service"
+            f" `thorax deploy shadow:NAME` with --{ways[0]} brings it into service"
         )
 
 
