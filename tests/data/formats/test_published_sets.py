@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -86,6 +87,28 @@ def test_images_that_are_not_there_are_counted(tmp_path):
     (tmp_path / "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg").unlink()
     assert len(read(tmp_path).ids) == 31
     assert "1 of the 32 images of train.csv and valid.csv is not there and is left out" in read(tmp_path).notes
+
+
+def test_chexpert_of_full_size_lies_in_batches(tmp_path):
+    """Tables and valid/ in one folder, the patients of train/ in three more."""
+    published.chexpert(tmp_path)
+    small, tables = tmp_path / "CheXpert-v1.0-small", tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)"
+    before = read(tmp_path)
+    for k, patient in enumerate(sorted((small / "train").iterdir())):
+        batch = tmp_path / f"CheXpert-v1.0 batch {2 + k % 3} (train {1 + k % 3})"
+        batch.mkdir(exist_ok=True)
+        patient.rename(batch / patient.name)
+    (small / "train").rmdir()
+    small.rename(tables)
+    listing = read(tmp_path)
+    assert listing.ids[0] == "CheXpert-v1.0 batch 2 (train 1)/patient00001/study1/view1_frontal.jpg"
+    assert Counter(listing.parts) == {"train": 24, "validation": 8}
+    np.testing.assert_array_equal(listing.targets, before.targets)
+    assert (listing.patients, listing.studies) == (before.patients, before.studies)
+    assert not [note for note in listing.notes if "not there" in note or "left out" in note]
+    copy = tmp_path / "CheXpert-v1.0 batch 3 (train 2)/patient00001"
+    copytree(tmp_path / "CheXpert-v1.0 batch 2 (train 1)/patient00001", copy)
+    assert "is there as CheXpert-v1.0 batch 2 (train 1)/patient00001/study" in refused(tmp_path)
 
 
 def test_mimic_labels_are_of_studies(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import replace
 from typing import ClassVar
 
@@ -39,7 +40,11 @@ NONE, DEVICES = "No Finding", "Support Devices"
 
 
 class CheXpert(PublishedSet):
-    """train.csv and valid.csv, in the set's root or the folder above it."""
+    """train.csv and valid.csv, in the set's root or the folder above it.
+
+    The set of full size comes in several folders ("CheXpert-v1.0 batch 2 (train 1)/patient00001/...") beside that of the
+    tables: there, images are found by patient, study and name.
+    """
 
     name = "chexpert"
     help = "CheXpert as published: train.csv, valid.csv and the folders train/, valid/"
@@ -49,8 +54,8 @@ class CheXpert(PublishedSet):
     image_column: ClassVar = "Path"
 
     def image_key(self, path: str) -> str:
-        """From the part on: names of files repeat."""
-        return "/".join(path.strip().split("/")[-4:])
+        """From the patient on: names of files repeat, and no patient is in two parts."""
+        return _end(path)
 
     def rows(self, channel: Channel, frame: Frame) -> LabelledRows:
         paths = frame.need("Path")
@@ -77,7 +82,36 @@ class CheXpert(PublishedSet):
 
     def locate(self, channel: Channel) -> Locate:
         base = self.base(channel)
-        return lambda rows: (by_path(channel, [base + path for path in rows.images]), [])
+
+        def places(rows: LabelledRows) -> tuple[list[str], list[str]]:
+            found = by_path(channel, [base + path for path in rows.images])
+            if not all(found):
+                lost = [k for k, place in enumerate(found) if not place]
+                batches = _in_batches(channel, {_end(rows.images[k]) for k in lost})
+                for k in lost:
+                    found[k] = batches.get(_end(rows.images[k]), "")
+            return found, []
+
+        return places
+
+
+def _end(path: str) -> str:
+    """patient00001/study1/NAME of a path."""
+    return "/".join(path.strip().split("/")[-3:])
+
+
+def _in_batches(channel: Channel, wanted: Set[str]) -> dict[str, str]:
+    """Place of each of these images in a folder that is no part: BATCH/patient00001/study1/NAME.
+
+    Raises:
+        ThoraxError: one is in two folders.
+    """
+    found: dict[str, str] = {}
+    for place in channel.everything:
+        if (end := _end(place)) in wanted and (other := found.setdefault(end, place)) != place:
+            one, two = sorted((other, place))
+            raise ThoraxError(f"{end} is there as {one} and as {two} in {channel.folder}; leave one of them")
+    return found
 
 
 def finding_labels(channel: Channel, frame: Frame) -> TableLabels:
