@@ -42,7 +42,7 @@ NONE, DEVICES = "No Finding", "Support Devices"
 class CheXpert(PublishedSet):
     """train.csv and valid.csv, in the set's root or the folder above it.
 
-    The set of full size comes in several folders ("CheXpert-v1.0 batch 2 (train 1)/patient00001/...") beside that of the
+    The set of full size comes in folders such as "CheXpert-v1.0 batch 2 (train 1)/patient00001/" beside that of the
     tables: there, images are found by patient, study and name.
     """
 
