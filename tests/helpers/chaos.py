@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +55,9 @@ class Chaos:
         if hit and self.kind == "bug":
             raise RuntimeError("nobody foresaw\nthis")
         if hit and self.kind == "Ctrl-C":
-            raise KeyboardInterrupt
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)  # from a thread of a download; the main thread gets it
         if hit and self.kind.startswith("SIG"):
             os.kill(os.getpid(), getattr(signal, self.kind))
         if hit and self.kind == "lost":

@@ -32,10 +32,12 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
+#: One precision on every machine, whatever is the fastest there.
+HOW = ("--workers", "0", "--batch", "4", "--precision", "float32")
+
+
 def score(bundle: Path, data: Path, out: Path, *more: str) -> int:
-    return batch.main(
-        ["--local", str(bundle), "--data", str(data), "--out", str(out), "--workers", "0", "--batch", "4", *more]
-    )
+    return batch.main(["--local", str(bundle), "--data", str(data), "--out", str(out), *HOW, *more])
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_the_table_and_the_scores(bundle, classes, tmp_path, capsys):
     out = tmp_path / "out" / "p.csv"
     assert score(bundle, classes, out) == 0
     table = rows(out)
-    classifier = Classifier.load(bundle, threads=1)
+    classifier = Classifier.load(bundle, threads=1, precision="float32")
     assert list(table[0]) == ["id", "patient", "probability:PNEUMONIA", "decision:PNEUMONIA", "target:PNEUMONIA"]
     assert [row["id"] for row in table] == [
         path.relative_to(classes).as_posix() for path in sorted(classes.glob("*/*"))
@@ -176,18 +178,7 @@ machine.free_cpus = lambda: 1
 quick = Classifier.score
 Classifier.score = lambda self, images: (time.sleep(0.02), quick(self, images))[1]
 batch.main(sys.argv[1:])"""
-    words = [
-        "--local",
-        str(bundle),
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path / "p.csv"),
-        "--workers",
-        "0",
-        "--batch",
-        "4",
-    ]
+    words = ["--local", str(bundle), "--data", str(data), "--out", str(tmp_path / "p.csv"), *HOW]
     process = subprocess.Popen(
         [sys.executable, "-c", slow, *words],
         env=clean_environment(),

@@ -42,6 +42,12 @@ def shown(score: dict) -> dict[str, str]:
     return {name: f"{v['value']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for name, v in values.items()}
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    """Whole lines, however wide: pytest's workers have COLUMNS=80."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="module", params=[*CLASSES])
 def trained(request, tmp_path_factory):
     """(task, images, the run's result, what it printed)."""
@@ -51,7 +57,8 @@ def trained(request, tmp_path_factory):
         mislabel(root / "images" / part, CLASSES[request.param], every=4)
     config = TrainingConfig.of({**TINY, "epochs": 3, "learning_rate": 0.001, "bootstrap_samples": 1000})
     job = Job.below(root / "job", {part: root / "images" / part for part in ("train", "test")})
-    with contextlib.redirect_stdout(io.StringIO()) as out, signals_restored():
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out, signals_restored():
+        patch.delenv("COLUMNS", raising=False)  # whole lines, however wide
         result = run_job(job, config, readable=False)
     assert result.metrics["labels"]["task"] == request.param
     return request.param, root / "images", result, out.getvalue()

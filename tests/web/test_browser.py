@@ -95,9 +95,13 @@ def test_an_image_is_scored_and_explained(page, site, app, shelf):
 
     toggle = image.get_by_role("button", name="Heat map")
     toggle.click()
-    image.get_by_label("Label of the heat map").select_option("Mass")
-    heat = image.get_by_role("img", name=re.compile("Heat map of Mass"))
+    choice = image.get_by_label("Label of the heat map")
+    choice.select_option("Mass")  # of which this network's map is empty
+    image.get_by_text("No region speaks for Mass: the heat map is empty.").wait_for()
+    choice.select_option("Nodule")
+    heat = image.get_by_role("img", name=re.compile("Heat map of Nodule"))
     heat.wait_for()
+    assert not image.get_by_text("No region speaks").is_visible()
     assert heat.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 32]
     assert heat.get_attribute("src").startswith("data:image/png;base64,")
     assert toggle.get_attribute("aria-pressed") == "true"
@@ -114,12 +118,13 @@ def test_of_two_wishes_for_a_heat_map_the_last_one_counts(page, app, shelf):
     labels = image.locator("option").all_inner_texts()
     page.route(f"**/invocations?*label={labels[0]}", lambda route: held.append(route))
     image.get_by_role("button", name="Heat map").click()
-    image.get_by_label("Label of the heat map").select_option(labels[2])
-    image.get_by_role("img", name=f"Heat map of {labels[2]}").wait_for()
+    wanted = next(label for label in labels[1:] if label != "Mass")  # whose map is empty
+    image.get_by_label("Label of the heat map").select_option(wanted)
+    image.get_by_role("img", name=f"Heat map of {wanted}").wait_for()
     with page.expect_response(f"**/invocations?*label={labels[0]}"):
         held[0].continue_()
     page.wait_for_timeout(300)
-    assert image.get_by_role("img", name=f"Heat map of {labels[2]}").is_visible()
+    assert image.get_by_role("img", name=f"Heat map of {wanted}").is_visible()
 
 
 def test_several_images_and_a_wrong_one(page, site, shelf):
