@@ -128,7 +128,7 @@ def test_train_and_deploy(installed: Path, images: Path, tmp_path: Path) -> None
     server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment)
     assert server.stdout
     try:
-        address = re.search(r"http://\S+", server.stdout.readline())
+        address = next((found for line in server.stdout if (found := re.search(r"http://\S+", line))), None)
         assert address
         (image, *_) = sorted((images / "test").rglob("*.png"))
         done = thorax(installed, "predict", address[0], image, cwd=tmp_path)
