@@ -21,11 +21,11 @@ from parts import Part, limited, share  # noqa: E402
 
 #: Name, command and seconds, which together fill the default of --minutes; seconds are as on two cores without AMX.
 PARTS = (
-    Part("training, reading, labels", "bench.py --seconds 150 --epoch-images 160", 250),
-    Part("scoring", "scoring.py --seconds 25 --count 384", 60),
-    Part("serving, ResNet-18", "serving.py --network resnet18 --single 20 --many 64 --seconds 20", 95),
-    Part("serving, ResNet-50", "serving.py --network resnet50 --single 12 --many 32 --seconds 20", 135),
-    Part("observers", "watching.py --batch 8 --steps 12", 48),
+    Part("training, reading, labels", "bench.py --seconds 80 --epoch-images 160", 256),
+    Part("scoring", "scoring.py --seconds 15 --count 128", 75),
+    Part("serving, ResNet-18", "serving.py --network resnet18 --single 20 --many 64 --seconds 20", 85),
+    Part("serving, ResNet-50", "serving.py --network resnet50 --single 12 --many 32 --seconds 20", 115),
+    Part("observers", "watching.py --batch 8 --steps 12", 57),
 )
 
 
