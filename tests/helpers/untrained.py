@@ -16,8 +16,8 @@ from thorax.serving.bundle_writer import write_bundle
 SOURCE = Path(__file__).resolve().parents[2] / "source_dir"
 
 
-def untrained(folder: Path, space: LabelSpace = make.BINARY, seed: int = 0) -> Path:
-    """Writes it to `folder`, and returns that."""
+def untrained(folder: Path, space: LabelSpace = make.BINARY, seed: int = 0, split: str = "id,patient,part\n") -> Path:
+    """Writes it to `folder` with this split.csv, and returns the folder."""
     torch.manual_seed(seed)
     net = build("cnn5", 1, len(space.outputs), 0.0).eval()
     contents = BundleContents(
@@ -28,5 +28,5 @@ def untrained(folder: Path, space: LabelSpace = make.BINARY, seed: int = 0) -> P
         configuration={"threshold_rule": "youden"},
         split={"sha256": "ab"},
     )
-    write_bundle(folder, net, contents, "id,patient,part\n", SOURCE)
+    write_bundle(folder, net, contents, split, SOURCE)
     return folder

@@ -12,37 +12,22 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import images as make
 from conftest import command, run
-from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.models import build
 from thorax.scoring import EvaluationOptions, run_evaluation
 from thorax.scoring import evaluate as evaluate_bundle
 from thorax.serving.bundle import Bundle
-from thorax.serving.bundle_contents import BundleContents
-from thorax.serving.bundle_writer import write_bundle
 from thorax_launch.cli import evaluate
+from untrained import untrained
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(folder, space=make.BINARY, seed=0):
-    torch.manual_seed(seed)
-    net = build("cnn5", 1, len(space.outputs), 0.0).eval()
-    contents = BundleContents(
-        network="cnn5",
-        space=space,
-        preprocessing=Preprocessing(32, 32),
-        thresholds=dict.fromkeys(space.outputs, 0.5),
-        configuration={"threshold_rule": "youden"},
-        split={"sha256": "ab"},
-    )
-    write_bundle(folder, net, contents, "id,patient,part\nNORMAL/none.png,p,train\n", ROOT / "source_dir")
-    return folder
+    return untrained(folder, space, seed, "id,patient,part\nNORMAL/none.png,p,train\n")
 
 
 @pytest.fixture(scope="module")

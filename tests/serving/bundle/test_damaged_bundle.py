@@ -2,36 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
-import torch
 
 import images
-from written_bundles import PREPARED, THREE_CHANNELS, described, network, refused, write
-
-
-@pytest.fixture(scope="module")
-def net() -> torch.nn.Module:
-    return network(1)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory, net) -> Path:
-    """A bundle that tests must not change."""
-    folder = tmp_path_factory.mktemp("bundle") / "model"
-    write(folder, net)
-    return folder
-
-
-@pytest.fixture
-def copied(bundle, tmp_path) -> Path:
-    """The bundle without its code, to be damaged; the weights are a link."""
-    for name in ("bundle.json", "split.csv"):
-        shutil.copy(bundle / name, tmp_path / name)
-    (tmp_path / "model.pt").symlink_to(bundle / "model.pt")
-    return tmp_path
+from written_bundles import PREPARED, THREE_CHANNELS, described, refused
 
 
 def test_a_folder_that_is_no_bundle(tmp_path):

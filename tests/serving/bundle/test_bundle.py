@@ -6,7 +6,6 @@ import gc
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -25,35 +24,6 @@ from thorax.labels import LabelSpace
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
 from written_bundles import FACTS, PREPARED, SPLIT, THREE, network, refused, write
-
-
-@pytest.fixture(scope="module")
-def net() -> torch.nn.Module:
-    return network(1)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory, net) -> Path:
-    """A bundle that tests must not change."""
-    folder = tmp_path_factory.mktemp("bundle") / "model"
-    write(folder, net)
-    return folder
-
-
-@pytest.fixture
-def copied(bundle, tmp_path) -> Path:
-    """The bundle without its code, to be damaged; the weights are a link."""
-    for name in ("bundle.json", "split.csv"):
-        shutil.copy(bundle / name, tmp_path / name)
-    (tmp_path / "model.pt").symlink_to(bundle / "model.pt")
-    return tmp_path
-
-
-@pytest.fixture
-def small() -> torch.nn.Module:
-    """Not a network that could be served, but quick to write."""
-    return torch.nn.Linear(2, 1)
-
 
 # --- what is written
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,35 +12,7 @@ import torch
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
 from thorax.serving.bundle_writer import check_folder
-from written_bundles import network, write
-
-
-@pytest.fixture(scope="module")
-def net() -> torch.nn.Module:
-    return network(1)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory, net) -> Path:
-    """A bundle that tests must not change."""
-    folder = tmp_path_factory.mktemp("bundle") / "model"
-    write(folder, net)
-    return folder
-
-
-@pytest.fixture
-def copied(bundle, tmp_path) -> Path:
-    """The bundle without its code, to be damaged; the weights are a link."""
-    for name in ("bundle.json", "split.csv"):
-        shutil.copy(bundle / name, tmp_path / name)
-    (tmp_path / "model.pt").symlink_to(bundle / "model.pt")
-    return tmp_path
-
-
-@pytest.fixture
-def small() -> torch.nn.Module:
-    """Not a network that could be served, but quick to write."""
-    return torch.nn.Linear(2, 1)
+from written_bundles import write
 
 
 def test_a_full_disk_leaves_no_bundle(tmp_path, monkeypatch, small):
