@@ -3,21 +3,18 @@ finished job that another run does not spoil."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from contract.tiny import REPO, processes_naming
+from terminal import on_terminal
 
 #: A stand-in for train_model.py, which shows progress as the trainer does; `seed` says how it ends.
 SCRIPT = """
@@ -64,21 +61,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert list(processes_naming(str(folder))) == []
 
 
-def on_terminal(place: Path, *words: str, **environment: str) -> tuple[int, str]:
-    """(exit code, all that a terminal of 100 columns got)."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = [sys.executable, "driver.py", *words]
-    process = subprocess.Popen(command, cwd=place, stdout=theirs, stderr=theirs, env={**os.environ, **environment})
-    os.close(theirs)
-    seen = b""
-    try:
-        while block := os.read(ours, 4096):
-            seen += block
-    except OSError:  # the terminal is gone when the process ends
-        pass
-    os.close(ours)
-    return process.wait(), seen.decode()
+def launched(place: Path, *words: str, **environment: str) -> tuple[int, str]:
+    """(exit code, all that a terminal got)."""
+    return on_terminal([sys.executable, "driver.py", *words], {**os.environ, **environment}, place)
 
 
 def left_standing(seen: str) -> list[str]:
@@ -88,7 +73,7 @@ def left_standing(seen: str) -> list[str]:
 
 
 def test_a_bar_through_launcher_and_toolkit_and_short_lines(place: Path) -> None:
-    code, seen = on_terminal(place, "--job-name", "bar", "--set", "seed=7")
+    code, seen = launched(place, "--job-name", "bar", "--set", "seed=7")
     assert code == 0, seen
     drawn = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", seen)
     assert re.search(r"\rstarting, \d+ s", drawn)
@@ -121,7 +106,7 @@ def test_the_configuration_says_what_is_not_the_recipes(place: Path) -> None:
 
 
 def test_an_error_is_the_last_line_and_there_once(place: Path) -> None:
-    code, seen = on_terminal(place, "--job-name", "fails", "--set", "seed=3")
+    code, seen = launched(place, "--job-name", "fails", "--set", "seed=3")
     lines = left_standing(seen)
     assert code == 1
     assert lines[-1] == "error: there is no memory left; lower batch_size"
