@@ -58,7 +58,7 @@ def test_every_row_is_measured_against_its_peer(bench, monkeypatch, tmp_path, ca
     assert [row[0].split(",")[0] for row in rows] == [
         *["Training step"] * 3,
         "Training epoch with loading",
-        "Our epoch's speed",
+        "Our second epoch's speed",
         "Share of our epoch spent waiting for images",
         "Reading 4 native-size JPEGs to 256 px",
         *["RecordIO"] * 4,
