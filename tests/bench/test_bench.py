@@ -59,7 +59,7 @@ def test_every_row_is_measured_against_its_peer(bench, monkeypatch, tmp_path, ca
         *["Training step"] * 3,
         "Training epoch with loading",
         "Our second epoch's speed",
-        "Share of our epoch spent waiting for images",
+        "Share of our first epoch spent waiting for images",
         "Reading 4 native-size JPEGs to 256 px",
         *["RecordIO"] * 4,
         *["Shards"] * 4,
