@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
@@ -107,6 +110,38 @@ def open_whole(file: Path, what: str, needed: int | None = None) -> Iterator[Bin
     except BaseException:
         _remove(partial)
         raise
+
+
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits; "" where it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def damaged_part(file: Path, suffix: str = "") -> str:
+    """The first part of a zip archive, such as torch.save writes, whose bytes do not give its CRC-32; "" where all do.
+
+    Args:
+        file: the archive; torch itself does not compare them.
+        suffix: looks only at parts whose name ends so.
+
+    Raises:
+        zipfile.BadZipFile: it is no such archive, or its directory is damaged.
+        OSError: it cannot be read.
+    """
+    with zipfile.ZipFile(file) as archive:
+        for part in archive.infolist():
+            if part.filename.endswith(suffix):
+                try:
+                    with archive.open(part) as stream:
+                        while stream.read(1 << 20):
+                            pass
+                except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error):
+                    return part.filename
+    return ""
 
 
 def source_file(name: str) -> Path:

@@ -20,9 +20,11 @@ from torch import nn
 from thorax import models
 from thorax.config import TrainingConfig
 from thorax.data.decoders import GREY
+from thorax.data.image_bytes import digest_of_images
 from thorax.data.images import Preprocessing
 from thorax.data.loading import mean_std, reading
 from thorax.data.parts import Parts, preprocessing, read_parts
+from thorax.data.streaming import streams
 from thorax.errors import ThoraxError
 from thorax.evaluation.batch_picture import batch_picture
 from thorax.files import write_whole
@@ -34,7 +36,7 @@ from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
 from thorax.tracking.progress import busy
 from thorax.training import distributed, memory
-from thorax.training.checkpoints import Checkpoints, latest_compute, latest_grey
+from thorax.training.checkpoints import IMAGES, Checkpoints, latest_compute, latest_grey
 from thorax.training.compute import Memory, choose
 from thorax.training.inputs import Monitoring, TrainingData
 from thorax.training.kernels import gpu_kernels
@@ -246,6 +248,11 @@ def trainer_of(run: RunContext, data: LoadedData, net: nn.Module, observer: Obse
         "processes": run.job.process.world_size,
         "precision": run.hardware.precision,
     }
+    if not streams(
+        run.config.streaming, run.config.balanced_sampler, data.parts.train
+    ):  # what is streamed is read once
+        with busy("looking at the bytes of the images", run.job.process.is_main):
+            identity[IMAGES] = distributed.from_main(partial(digest_of_images, data.parts.all), run.job.process)
     if (grey := data.preprocessing.grey) > 1:  # earlier checkpoints have no entry
         identity["grey"] = grey
     return Trainer(

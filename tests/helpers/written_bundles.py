@@ -15,6 +15,7 @@ from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.models import build
 from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_hashes import sealed
 from thorax.serving.bundle_writer import write_bundle
 from thorax.serving.classifier import Classifier
 
@@ -49,13 +50,13 @@ def write(
 
 
 def described(folder: Path, **changes) -> None:
-    """Changes fields of bundle.json; None removes one."""
+    """Changes fields of bundle.json, which is sealed again; None removes one."""
     stored = json.loads((folder / "bundle.json").read_text())
     for key, value in changes.items():
         stored[key] = value
         if value is None:
             del stored[key]
-    (folder / "bundle.json").write_text(json.dumps(stored))
+    (folder / "bundle.json").write_text(json.dumps(sealed(stored)))
 
 
 def refused(folder: Path) -> str:

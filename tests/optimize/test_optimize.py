@@ -20,6 +20,7 @@ from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.models import build
 from thorax.optimize import acceptance, bundles, command_line, optimize_bundle
+from thorax.serving import bundle_verify
 from thorax.serving.app import create_app
 from thorax.serving.bundle import Bundle
 from thorax.serving.bundle_contents import BundleContents
@@ -27,6 +28,7 @@ from thorax.serving.bundle_writer import write_bundle
 from thorax.serving.classifier import Classifier
 from thorax.serving.service import Service
 from thorax.serving.settings import ServerSettings
+from written_bundles import described
 
 pytest.importorskip("nncf", reason="nncf is in the extra optimize")
 SPACE = LabelSpace(("NORMAL", "PNEUMONIA"), "binary")
@@ -118,8 +120,8 @@ def test_files_that_do_not_fit_are_not_served(int8, data, tmp_path, harm):
             file.write(b"\0\1\2\3")
     else:
         stored = json.loads((folder / "bundle.json").read_text())
-        stored["engine"] |= {"weights": "0" * 12} if harm == "stale" else {"expected": [[0.9]] * 4}
-        (folder / "bundle.json").write_text(json.dumps(stored))
+        changes = {"weights": "0" * 12} if harm == "stale" else {"expected": [[0.9]] * 4}
+        described(folder, engine=stored["engine"] | changes)
     classifier = Classifier.load(folder)
     assert classifier.engine == "torch"
     assert "not openvino: " in str(classifier.choice)
@@ -154,6 +156,7 @@ def test_a_layer_that_does_harm_stays_in_float32(data, tmp_path, lenient):
     weights["features.4.0.weight"][:, ::8] /= 1000
     weights["fc.weight"] *= 40
     torch.save(weights, folder / "model.pt")
+    bundle_verify.seal(folder)
     told: list[str] = []
     files = optimize_bundle(folder, data, say=told.append).files
     assert "int8: AUC" in told[1] and "not accepted: " in told[1]

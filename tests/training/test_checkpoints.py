@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import re
 
 import pytest
 import torch
@@ -87,6 +89,37 @@ def test_a_torn_file_is_passed_over_with_a_line(kept, lines, tmp_path, share):
     newest.write_bytes(content[: int(len(content) * share)])
     assert kept.load_latest()["state"]["global_step"] == 1
     assert lines == [f"warning: {newest} is torn or not a checkpoint; trying the one before it"]
+
+
+def test_a_flipped_bit_is_never_resumed(kept, lines, tmp_path):
+    """Whichever bit of a checkpoint flips, what is loaded is what was saved, or the one before it."""
+    kept.save(1, state(1))
+    kept.save(2, state(2))
+    newest = tmp_path / "checkpoint-000000002.pt"
+    content = newest.read_bytes()
+    passed_over = 0
+    for position in random.Random(0).sample(range(len(content)), 300):
+        newest.write_bytes(content[:position] + bytes([content[position] ^ 64]) + content[position + 1 :])
+        lines.clear()
+        got = kept.load_latest()
+        step = got["state"]["global_step"]
+        assert torch.equal(got["model"]["w"], torch.arange(6.0) * step)
+        assert torch.equal(got["random"], torch.get_rng_state())
+        assert len(lines) == (step == 1)
+        assert step == 2 or str(newest) in lines[0]
+        passed_over += step == 1
+    assert passed_over > 200, "the rest are bytes of padding"
+
+
+def test_a_run_of_zeros_in_the_tensors_is_told(kept, lines, tmp_path):
+    kept.save(1, state(1))
+    kept.save(2, {**state(2), "model": {"w": torch.full((5000,), 0.5)}})
+    newest = tmp_path / "checkpoint-000000002.pt"
+    content = newest.read_bytes()
+    start = content.index(torch.full((5000,), 0.5).numpy().tobytes())
+    newest.write_bytes(content[: start + 4096] + bytes(4096) + content[start + 8192 :])
+    assert kept.load_latest()["state"]["global_step"] == 1
+    assert re.search(r"its part \S+/data/\d+ has another checksum", lines[0])
 
 
 def test_all_torn_is_a_new_start(kept, lines, tmp_path):

@@ -130,6 +130,22 @@ def test_a_torn_newest_checkpoint_is_reported_and_the_one_before_it_used(
     assert equal(weights(out), weights(whole))
 
 
+def test_images_that_were_overwritten_are_told(images: Path, whole: Path, tmp_path: Path, again: Again) -> None:
+    """One image has the pixels of another now, under its old name, size and label."""
+    out = tmp_path / "model"
+    shutil.copytree(whole.with_name("model-job") / "checkpoints", tmp_path / "model-job/checkpoints")
+    changed = shutil.copytree(images, tmp_path / "images")
+    code, told, error = again(out, train=str(changed / "train"), test=str(changed / "test"))
+    assert code == 0, error
+    assert "resumed from a checkpoint at its end" in told, "the same bytes in another place are the same images"
+    first, second = sorted((changed / "train").glob("*/*"))[:2]
+    shutil.copy(second, first)
+    code, _, error = again(out, train=str(changed / "train"), test=str(changed / "test"))
+    assert code == 1
+    assert "the images are not those that checkpoint" in error
+    assert "some have other bytes now; bring them back, or choose another job name" in error
+
+
 def test_another_configuration_is_refused_with_both_values(whole: Path, again: Again) -> None:
     code, _, error = again(whole, learning_rate="0.5")
     assert code == 1

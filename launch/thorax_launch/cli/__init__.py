@@ -27,6 +27,7 @@ COMMANDS = {
     "stop": "stop what runs on SageMaker",
     "evaluate": "score a bundle on labelled images",
     "optimize": "write a faster int8 network into a bundle",
+    "verify": "is a bundle as it was written: hashes and signature",
     "deploy": "serve a bundle, here or as an endpoint",
     "predict": "images to a bundle, a server or an endpoint",
     "batch": "score a folder of images, here or as a batch transform",

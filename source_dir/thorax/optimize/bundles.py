@@ -17,17 +17,18 @@ import numpy as np
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.evaluation import calibration
-from thorax.files import write_whole
+from thorax.files import digest_of, write_whole
 from thorax.models.registry import spec_of
 from thorax.optimize.acceptance import Figures
 from thorax.optimize.examples import Examples
 from thorax.optimize.quantization import check_installed, layers_by_harm, quantized
 from thorax.serving.bundle import CODE, Bundle
+from thorax.serving.bundle_hashes import FILES, hashes_of, sealed
 from thorax.serving.bundle_place import DESCRIPTION
 from thorax.serving.bundle_writer import copy_code
 from thorax.serving.engines.choice import images_per_second
 from thorax.serving.engines.engine import EngineRequest
-from thorax.serving.engines.engine_files import FOLDER, EngineFiles, digest_of
+from thorax.serving.engines.engine_files import FOLDER, EngineFiles
 from thorax.serving.engines.openvino_engine import OpenVinoEngine, converted
 from thorax.serving.engines.torch_engine import TorchEngine, candidates
 from thorax.serving.reference_images import reference_images
@@ -231,6 +232,8 @@ def _write(bundle: Bundle, model: Any, files: EngineFiles, wheels: Path | None) 
         stage.replace(folder)
         files = replace(files, files=hashes)
         stored = json.loads((bundle.folder / DESCRIPTION).read_text(encoding="utf-8")) | {"engine": files.to_dict()}
+        if bundle.files:
+            stored = sealed({**stored, FILES: bundle.files | hashes_of(bundle.folder, (CODE,))})
         write_whole(json.dumps(stored, indent=1).encode(), bundle.folder / DESCRIPTION, "bundle")
     except OSError as error:
         raise ThoraxError(f"{bundle.folder} cannot be written: {error.strerror or error}; free some space") from None

@@ -21,12 +21,16 @@ from typing import TYPE_CHECKING
 from thorax import models
 from thorax.data.images import Preprocessing
 from thorax.errors import ThoraxError
+from thorax.files import digest_of
+from thorax.job import environment
 from thorax.labels import LabelSpace
 from thorax.serving.bundle_archive import unpack
 from thorax.serving.bundle_card import card
 from thorax.serving.bundle_contents import VERSION, BundleContents
+from thorax.serving.bundle_hashes import FILES, changed, check_seal
 from thorax.serving.bundle_place import DESCRIPTION, bundle_place
-from thorax.serving.engines.engine_files import EngineFiles, digest_of
+from thorax.serving.bundle_signature import KEY, checked_key
+from thorax.serving.engines.engine_files import EngineFiles
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,6 +83,7 @@ class Bundle(BundleContents):
                 raise ThoraxError(
                     f"{file} has version {stored['version']}, this program reads up to {VERSION}; update it"
                 )
+            check_seal(stored)
             preprocessing = Preprocessing.from_dict(stored["preprocessing"])
             if preprocessing.fingerprint() != stored["preprocessing_fingerprint"]:
                 raise ValueError("its preprocessing was changed by hand")
@@ -98,6 +103,7 @@ class Bundle(BundleContents):
                 training_data=stored.get("training_data"),
                 versions=stored["versions"],
                 engine=EngineFiles.from_dict(stored.get("engine")),
+                files=dict(stored.get(FILES, {})),
             )
             bundle.temperatures  # noqa: B018  raises where the calibration has another form
             return bundle
@@ -108,17 +114,42 @@ class Bundle(BundleContents):
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ThoraxError(f"{file} is damaged ({error}); take the bundle from the job again") from None
 
-    @cached_property
+    def check(self) -> None:
+        """Compares the files that answers come from, weights and split table, with their hashes in bundle.json; where
+        the variable THORAX_BUNDLE_KEY holds a key, also the bundle with its signature, and the code.
+
+        Raises:
+            ThoraxError: one is damaged, or the signature is missing or of another key.
+        """
+        if key := environment().get(KEY):
+            from thorax.serving import bundle_verify
+
+            if differences := bundle_verify.wrong(self, checked_key(key.strip().encode(), KEY)):
+                raise ThoraxError(
+                    f"{self.folder} is not served, because {KEY} asks for its signature: {differences[0]}"
+                )
+        for name in (WEIGHTS, SPLIT):
+            if wanted := self.files.get(name):
+                found = self._weights_digest if name == WEIGHTS else digest_of(self.folder / name)
+                if wrong := changed(name, wanted, found):
+                    raise ThoraxError(f"{self.folder}: {wrong}; take the bundle from the job again")
+
+    @property
     def version(self) -> str:
         """The first twelve hexadecimal digits of the SHA-256 of the weights; "" where they cannot be read."""
-        return digest_of(self.folder / WEIGHTS)[:12]
+        return self._weights_digest[:12]
+
+    @cached_property
+    def _weights_digest(self) -> str:
+        return digest_of(self.folder / WEIGHTS)
 
     def build_network(self) -> nn.Module:
         """The network with the bundle's weights, on the CPU, in evaluation mode.
 
         Raises:
-            ThoraxError: the weights are missing or do not fit.
+            ThoraxError: the weights are missing or damaged, or do not fit.
         """
+        self.check()
         net = models.build(self.network, self.preprocessing.channels, len(self.labels), self.dropout)
         # What is adapted is right for fine-tuning; here it would be another network.
         if adapted := models.load_weights(net, self.folder / WEIGHTS):

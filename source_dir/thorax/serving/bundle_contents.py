@@ -13,6 +13,7 @@ import thorax
 from thorax.data.images import Preprocessing
 from thorax.evaluation.calibration import temperatures_of
 from thorax.labels import LabelSpace
+from thorax.serving.bundle_hashes import FILES, sealed
 from thorax.serving.engines.engine_files import EngineFiles
 
 VERSION = 1
@@ -51,6 +52,7 @@ class BundleContents:
         training_data: prevalence, view, sex and age of the training images (evaluation.population.describe), or None.
         versions: of the packages that made the bundle.
         engine: files of an optimized network, or None.
+        files: SHA-256 of the bundle's other files by their paths, as they were written; empty in older bundles.
     """
 
     network: str
@@ -67,6 +69,7 @@ class BundleContents:
     training_data: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=_versions)
     engine: EngineFiles | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,8 +82,8 @@ class BundleContents:
         return temperatures_of(self.calibration or {}, self.space)
 
     def to_dict(self) -> dict[str, Any]:
-        """What is stored as bundle.json."""
-        return {
+        """What is stored as bundle.json, sealed where the hashes of the files are known."""
+        described = {
             "version": VERSION,
             "network": {"name": self.network, "dropout": self.dropout},
             "labels": self.space.to_dict(),
@@ -97,3 +100,4 @@ class BundleContents:
             "versions": self.versions,
             **({"engine": self.engine.to_dict()} if self.engine else {}),
         }
+        return sealed({**described, FILES: self.files}) if self.files else described

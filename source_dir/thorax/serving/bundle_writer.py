@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from thorax.errors import ThoraxError
 from thorax.files import source_file, write_whole
 from thorax.serving.bundle import CODE, RAY, SPLIT, WEIGHTS
 from thorax.serving.bundle_contents import BundleContents
+from thorax.serving.bundle_hashes import hashes_of
 from thorax.serving.bundle_place import DESCRIPTION
 from thorax.serving.engines.engine_files import FOLDER
 
@@ -77,6 +79,7 @@ def write_bundle(
         shutil.rmtree(folder / CODE, ignore_errors=True)
         for part in (WEIGHTS, SPLIT, RAY, CODE):
             (stage / part).replace(folder / part)
+        contents = replace(contents, files=hashes_of(folder, (WEIGHTS, SPLIT, RAY, CODE)))
         write_whole(json.dumps(contents.to_dict(), indent=1).encode(), folder / DESCRIPTION, "bundle")
     except (OSError, shutil.Error) as error:
         raise ThoraxError(

@@ -84,6 +84,7 @@ class Classifier:
             else {name: float(bundle.thresholds.get(name, 0.5)) for name in self.labels}
         )
         self.detector = OutOfDistributionDetector.from_dict(bundle.typical_images)
+        bundle.check()
         self.version = bundle.version
         self._decoding = threading.BoundedSemaphore(free_cpus() + 1)  # more at once would only take more memory
         self._explaining = threading.Lock()

@@ -103,7 +103,7 @@ class ServerSettings:
 #: Former name of a setting -> its name now.
 FORMER = {"max_films": "max_images"}
 #: Variables with the same prefix that are no ServerSettings: places, Replicas, the tests.
-OTHER_VARIABLES = ("bundle", "cache", "replicas", "max_replicas", "cpus", "gpus", "realdata")
+OTHER_VARIABLES = ("bundle", "bundle_key", "cache", "replicas", "max_replicas", "cpus", "gpus", "realdata")
 
 
 def bundle_folder(default: Path, environment: Mapping[str, str] | None = None) -> Path:

@@ -15,12 +15,14 @@ import torch
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
-from thorax.files import write_whole
+from thorax.files import damaged_part, write_whole
 
 FORMAT = "thorax-checkpoint"
 VERSION = 2
 KEPT = 2
 BEST = "best.pt"
+#: Of a checkpoint's identity: the digest of its images' bytes (data/image_bytes.py); streamed ones have none.
+IMAGES = "images"
 _NAME = re.compile(r"^checkpoint-(\d{9})\.pt$")
 
 
@@ -117,12 +119,18 @@ class Checkpoints:
         now = self.identity
         newer = {name: value for name, value in TrainingConfig().identity().items() if name in now}
         saved = newer | saved  # a hyperparameter that the checkpoint's version did not have is at its default there
-        other = [f"{k}={saved.get(k)} there, {now.get(k)} here" for k in {**now, **saved} if saved.get(k) != now.get(k)]
+        keys = [key for key in {**now, **saved} if key != IMAGES]
+        other = [f"{k}={saved.get(k)} there, {now.get(k)} here" for k in keys if saved.get(k) != now.get(k)]
         if other:
             named = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")
             raise ThoraxError(
                 f"checkpoint {file} is from another run ({named}); choose another job name or --checkpoint-dir, or"
                 " remove it"
+            )
+        if IMAGES in now and now[IMAGES] != saved.get(IMAGES, now[IMAGES]):  # earlier checkpoints have none
+            raise ThoraxError(
+                f"the images are not those that checkpoint {file} was trained on: some have other bytes now; bring them"
+                " back, or choose another job name or --checkpoint-dir to train anew on these"
             )
 
 
@@ -132,13 +140,17 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read(file: Path, mmap: bool = False) -> dict[str, Any]:
-    """The content of a checkpoint; raises ValueError with the reason where the file is not one."""
+    """The content of a checkpoint, once its bytes give the checksums in it; raises ValueError with the reason where the
+    file is not one. With mmap, the checksums of its structure alone are compared: the tensors are not read."""
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+        part = damaged_part(file, "data.pkl" if mmap else "")
+        state = {} if part else torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise ValueError("does not exist") from None
     except Exception:
         raise ValueError("is torn or not a checkpoint") from None
+    if part:
+        raise ValueError(f"is damaged: its part {part} has another checksum than when it was written")
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError("is a foreign file, not a checkpoint of this program")
     if state.get("version") != VERSION:

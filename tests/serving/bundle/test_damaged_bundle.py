@@ -79,9 +79,13 @@ def test_weights_of_another_network(copied):
     assert "does not fit the network" in refused(copied)
 
 
+@pytest.mark.parametrize("hashes", [True, False], ids=["hashes", "an earlier bundle"])
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 torn"])
-def test_missing_or_torn_weights(copied, content):
+def test_missing_or_torn_weights(copied, content, hashes):
+    if not hashes:
+        described(copied, files_sha256={})
     (copied / "model.pt").unlink()
     if content is not None:
         (copied / "model.pt").write_bytes(content)
-    assert f"{copied / 'model.pt'} is not a state_dict" in refused(copied)
+    torn = "model.pt is missing or cannot be read" if content is None else "model.pt is damaged"
+    assert (torn if hashes else f"{copied / 'model.pt'} is not a state_dict") in refused(copied)

@@ -18,6 +18,7 @@ from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
 from thorax.serving.engines import choice
 from thorax.serving.engines.engine import ENGINES, EngineSpec
+from written_bundles import described
 
 PNGS = [images.data(images.grey(seed=k)) for k in range(5)]
 
@@ -110,10 +111,8 @@ def test_numpy_prepares_as_torch_does():
 def test_without_openvino_a_bundle_is_served_by_torch_and_the_name_says_what_to_install(tmp_path):
     """In a process in which OpenVINO cannot be imported."""
     bundle = tiny_bundle(tmp_path / "model")
-    stored = json.loads((bundle / "bundle.json").read_text())
     made = {"name": "openvino", "precision": "int8", "files": {}, "weights": "", "expected": [], "figures": {}}
-    stored["engine"] = made | {"float_layers": []}
-    (bundle / "bundle.json").write_text(json.dumps(stored))
+    described(bundle, engine=made | {"float_layers": []})
     program = f"""
 import sys
 sys.modules["openvino"] = None

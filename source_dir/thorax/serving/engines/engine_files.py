@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from thorax.errors import ThoraxError
+from thorax.files import digest_of
 
 FOLDER = "engine"
 
@@ -80,12 +80,3 @@ class EngineFiles:
         """The largest difference to `expected`; infinite for another shape."""
         expected = np.array(self.expected, np.float32)
         return float(np.abs(expected - probabilities).max()) if expected.shape == probabilities.shape else float("inf")
-
-
-def digest_of(file: Path) -> str:
-    """SHA-256 of a file; "" where it cannot be read."""
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return ""
