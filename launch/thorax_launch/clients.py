@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from thorax.errors import ThoraxError
+from thorax.job import environment
 from thorax.serving.bundle_place import bundle_place
 from thorax_launch.async_endpoint import AsyncEndpoint
 from thorax_launch.responses import Response, error_response
@@ -68,6 +69,7 @@ class ServerClient:
     def __init__(self, url: str, target: str = "") -> None:
         """`target`: name of the bundle to ask, where the server has several."""
         try:
+            url, token = _without_token(url)
             parts = urllib.parse.urlsplit(url)
             valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:  # the port is not a number
@@ -76,9 +78,11 @@ class ServerClient:
             raise ThoraxError(f"{url} is no address of a server; write http://HOST:PORT")
         self.url = url.rstrip("/").removesuffix("/invocations")
         self.limit, self._path = PAYLOAD, f"models/{target}/invoke" if target else "invocations"
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         about = f"models/{target}" if target else "metadata"
         try:
-            with urllib.request.urlopen(f"{self.url}/{about}", timeout=10) as response:
+            asked = urllib.request.Request(f"{self.url}/{about}", headers=self._headers)
+            with urllib.request.urlopen(asked, timeout=10) as response:
                 told = json.load(response)
                 self.limit = int(told.get("metadata", told)["limits"]["max_request_bytes"])
         except (urllib.error.HTTPError, ValueError, KeyError, TypeError):
@@ -88,7 +92,8 @@ class ServerClient:
 
     def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
         address = f"{self.url}/{self._path}" + (f"?{options}" if options else "")
-        request = urllib.request.Request(address, body, {"Content-Type": content_type, "Accept": accept})
+        headers = {"Content-Type": content_type, "Accept": accept, **self._headers}
+        request = urllib.request.Request(address, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=120) as response:
                 return Response(response.status, response.read())
@@ -100,6 +105,12 @@ class ServerClient:
 
     def _unreachable(self, error: Exception) -> ThoraxError:
         return ThoraxError(f"{self.url} does not answer ({getattr(error, 'reason', error)}); is the server running?")
+
+
+def _without_token(url: str) -> tuple[str, str]:
+    """A server's address without `?token=TOKEN`, and that token; without one that of the variable THORAX_TOKEN."""
+    address, _, token = url.partition("?token=")
+    return address, token or environment().get("THORAX_TOKEN", "")
 
 
 class EndpointClient:

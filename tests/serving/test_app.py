@@ -6,12 +6,14 @@ import asyncio
 import dataclasses
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
 
 import images
 from hosting import Client, thirty
+from thorax.serving import limits
 from thorax.serving.app import create_app
 from thorax.serving.pipeline import answer
 from thorax.serving.readers import READERS
@@ -242,7 +244,82 @@ def test_a_body_that_does_not_come(started):
 
     start, body = client.loop.run_until_complete(silent())[:2]
     assert start["status"] == 408
-    assert json.loads(body["body"]) == {"error": "the body did not arrive within 0.05 seconds"}
+    assert json.loads(body["body"]) == {
+        "error": "the body did not arrive within 0.05 seconds, or at 4096 bytes a second"
+    }
+
+
+def posted(client, receive) -> list[dict]:
+    """What the app sends back for a POST whose body `receive` gives."""
+    sent: list[dict] = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "raw_path": b"/",
+        "query_string": b"",
+        "headers": [(b"content-type", b"image/png")],
+        "root_path": "",
+    }
+
+    async def asked():
+        await client.app(scope, receive, send)
+        return sent
+
+    return asked()  # type: ignore[return-value]
+
+
+def test_bodies_on_their_way_take_no_room_from_others(started):
+    """Sixteen times as many may be on their way as are worked on; the next one is refused."""
+    client, _service = started(max_queue=2)
+    released = asyncio.Event()
+
+    async def slow():
+        await released.wait()
+        return {"type": "http.request", "body": PNG, "more_body": False}
+
+    async def run():
+        waiting = [asyncio.create_task(posted(client, slow)) for _ in range(32)]
+        await asyncio.sleep(0.05)
+        assert client.app.state.limiter.bodies == 32
+        assert client.app.state.limiter.requests == 0
+        refused = await posted(client, slow)
+        released.set()
+        answers = await asyncio.gather(*waiting)
+        return refused, [answer[0]["status"] for answer in answers]
+
+    refused, statuses = client.loop.run_until_complete(run())
+    assert refused[0]["status"] == 429
+    assert "32 requests are on their way here" in json.loads(refused[1]["body"])["error"]
+    assert set(statuses) <= {200, 429} and statuses.count(200) >= 2
+    assert client.app.state.limiter.bodies == client.app.state.limiter.requests == 0
+
+
+def test_a_body_that_trickles_is_given_up_before_the_time_limit(started, monkeypatch):
+    """A byte now and then would hold a place for the whole time limit; a slow line that goes on keeps it."""
+    monkeypatch.setattr(limits, "GRACE", 0.3)
+    monkeypatch.setattr(limits, "RATE", 40)
+    client, _service = started(timeout_s=60.0)
+
+    def by(size: int):
+        left = bytearray(PNG)
+
+        async def receive():
+            await asyncio.sleep(0.05)
+            part = bytes(left[:size])
+            del left[:size]
+            return {"type": "http.request", "body": part, "more_body": bool(left)}
+
+        return receive
+
+    began = time.monotonic()
+    assert client.loop.run_until_complete(posted(client, by(1)))[0]["status"] == 408
+    assert time.monotonic() - began < 30
+    assert client.loop.run_until_complete(posted(client, by(max(1, len(PNG) // 10))))[0]["status"] == 200
 
 
 def test_a_caller_who_goes_away(client):

@@ -57,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
         help="app: uvicorn (default); ray: Ray Serve, as AWS's image; torchserve: as AWS's older image",
     )
     g.add_argument("--port", type=int, default=8080, metavar="N", help="default: 8080; 0: a free one")
+    g.add_argument(
+        "--token",
+        nargs="?",
+        const="new",
+        metavar="TOKEN",
+        help="on a machine with other users: answer only who knows this token; without a value a new one is made",
+    )
     flags.add_engine(g)
     flags.add_endpoint(p)
     flags.add_settings(p)
@@ -67,6 +74,10 @@ def local(args: argparse.Namespace) -> int:
     """Serves until it is stopped."""
     flags.check_local(args)
     chosen = {} if args.engine == "auto" else {"engine": args.engine}
+    if args.token is not None:
+        if args.server != "app":
+            raise ThoraxError(f"--token is for --server app; --server {args.server} has none")
+        chosen["token"] = args.token
     several = len(args.bundle) > 1 or bool(named_bundle(args.bundle[0])[0])
     if several and args.server != "app":
         raise ThoraxError(f"--server {args.server} with several bundles: --server app serves them; leave --server out")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from thorax.errors import ThoraxError
+from thorax_launch.local.uvicorn_server import run, shown, stoppable, token_of
 
 
 def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print, **settings: Any) -> int:
@@ -27,48 +24,14 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print
     Raises:
         ThoraxError: no bundle, a damaged one, a wrong setting, or the port is taken.
     """
-    import uvicorn
-
     from thorax.serving.app import create_app
     from thorax.serving.service import Service
     from thorax.serving.settings import ServerSettings
 
-    chosen = ServerSettings.from_environment(**settings)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: uvicorn drains, then raises it again
-    with listen(host, port) as socket, suppress(KeyboardInterrupt):
+    chosen = ServerSettings.from_environment(**token_of(settings))
+    with stoppable(host, port) as socket:
         service = Service.start(bundle, chosen)
         print(service.classifier.choice, flush=True)
-        show(f"serving {bundle} at http://{host}:{socket.getsockname()[1]}/")
-        config = uvicorn.Config(
-            create_app(lambda: service),
-            log_level="warning",
-            access_log=False,
-            backlog=512,
-            timeout_graceful_shutdown=round(chosen.drain_s),
-            h11_max_incomplete_event_size=64 * 1024,
-        )
-        uvicorn.Server(config).run([socket])
+        show(f"serving {bundle} at {shown(host, socket, chosen)}")
+        run(create_app(lambda: service), socket, chosen)
     return 0
-
-
-def listen(host: str, port: int) -> Any:
-    """A socket that listens.
-
-    Raises:
-        ThoraxError: the port is taken, or needs more rights.
-    """
-    import socket
-
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(512)  # requests may come as soon as the address is printed
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise ThoraxError(
-            f"--port {port} on {host} cannot be used: {getattr(error, 'strerror', None) or error}; choose another, or 0"
-            " for a free one"
-        ) from None
-    return listening

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from thorax_launch.local.serve_app import listen
+from thorax_launch.local.uvicorn_server import run, shown, stoppable, token_of
 from thorax_launch.names import bundle_names
 
 
@@ -29,28 +26,16 @@ def serve(bundles: Sequence[str], port: int, *, host: str = "127.0.0.1", show: A
     Raises:
         ThoraxError: no bundle, a damaged one, two of one name, a wrong setting, or the port is taken.
     """
-    import uvicorn
-
     from thorax.serving.multi_app import create_multi_app
     from thorax.serving.service import Service
     from thorax.serving.settings import ServerSettings
 
-    chosen = ServerSettings.from_environment(**settings)
+    chosen = ServerSettings.from_environment(**token_of(settings))
     folders = {name: Path(where) for name, where in bundle_names(bundles).items()}
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: uvicorn drains, then raises it again
-    with listen(host, port) as socket, suppress(KeyboardInterrupt):
+    with stoppable(host, port) as socket:
         services = {folder: Service.start(folder, chosen) for folder in folders.values()}  # wrong ones end it here
         app = create_multi_app(lambda folder: services.pop(folder, None) or Service.start(folder, chosen), folders)
         for name, folder in folders.items():
-            show(f"serving {folder} at http://{host}:{socket.getsockname()[1]}/models/{name}/invoke")
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            backlog=512,
-            timeout_graceful_shutdown=round(chosen.drain_s),
-            h11_max_incomplete_event_size=64 * 1024,
-        )
-        uvicorn.Server(config).run([socket])
+            show(f"serving {folder} at {shown(host, socket, chosen, f'/models/{name}/invoke')}")
+        run(app, socket, chosen)
     return 0

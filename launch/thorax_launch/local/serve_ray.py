@@ -32,8 +32,8 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print
     from thorax.errors import ThoraxError
     from thorax.serving.bundle import Bundle
     from thorax_launch.extras import install
-    from thorax_launch.local.serve_app import listen
     from thorax_launch.local.server_process import as_environment, run
+    from thorax_launch.local.uvicorn_server import listen
 
     if find_spec("ray") is None:
         raise ThoraxError(f"--server ray needs Ray Serve: {install('ray')}")

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from thorax.serving.guard import SafeHeaders
 from thorax.serving.limits import RequestLimiter
 from thorax.serving.response import error_reply
 from thorax.serving.service import Service
@@ -44,7 +46,12 @@ def create_app(start: Callable[[], Service]) -> Starlette:
         Route("/", invocations, methods=["POST"]),
         *(Route(path, _sender(file)) for path, file in page.items()),
     ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _http_error},
+        middleware=[Middleware(SafeHeaders)],
+    )
 
 
 async def ping(request: Request) -> Response:

@@ -19,6 +19,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -26,6 +27,7 @@ from starlette.routing import Route
 from thorax.errors import ThoraxError
 from thorax.machine import available_memory
 from thorax.serving.app import respond
+from thorax.serving.guard import SafeHeaders
 from thorax.serving.limits import RequestLimiter
 from thorax.serving.response import error_reply
 from thorax.serving.service import Service
@@ -117,7 +119,12 @@ def create_multi_app(start: Callable[[Path], Service], bundles: Mapping[str, Pat
             Route("/models/{name}", unload, methods=["DELETE"]),
             *routes,
         ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _http_error},
+        middleware=[Middleware(SafeHeaders)],
+    )
 
 
 def application() -> Starlette:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from thorax.machine import free_cpus
 from thorax.serving.engines.devices import SERVED
 
 PREFIX = "THORAX_"
+_TOKEN = re.compile(r"[A-Za-z0-9._-]{16,200}")
 #: Set to "true" by SageMaker in the container of a batch transform.
 BATCH = "SAGEMAKER_BATCH"
 
@@ -35,6 +37,8 @@ class ServerSettings:
         timeout_s: seconds for one request, at most: reading it (408) and answering it (503).
         drain_s: seconds that a server which is asked to stop goes on answering what it has begun.
         s3_prefixes: S3 places that {"s3_uri": ...} may name, as s3://bucket/prefix, with commas; none: S3 is not read.
+        hosts: further host names by which a server on this machine may be asked, with commas (see serving/guard.py).
+        token: what callers of a server on this machine must know; none: nothing.
         batch_job: an image that cannot be answered gets status 200 with its error as the body, because a SageMaker
             batch transform fails as a whole at the first other status. Default: SAGEMAKER_BATCH, which SageMaker sets
             in the containers of such jobs.
@@ -53,6 +57,8 @@ class ServerSettings:
     timeout_s: float = 30.0
     drain_s: float = 20.0
     s3_prefixes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    token: str = field(default="", repr=False)
     batch_job: bool = False
 
     def __post_init__(self) -> None:
@@ -62,6 +68,11 @@ class ServerSettings:
         for name in ("workers", "threads", "max_batch", "max_wait_ms"):
             if not getattr(self, name) >= 0:
                 raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be 0 or more")
+        if self.token and not _TOKEN.fullmatch(self.token):
+            raise ThoraxError(
+                f"{PREFIX}TOKEN must be 16 to 200 letters, digits, dots, hyphens or underscores; `thorax deploy --local"
+                " --token` makes one"
+            )
         for prefix in self.s3_prefixes:
             if not prefix.startswith("s3://") or not prefix[5:].split("/")[0]:
                 raise ThoraxError(f"{PREFIX}S3_PREFIXES names {prefix}; write s3://bucket or s3://bucket/prefix")
@@ -74,7 +85,7 @@ class ServerSettings:
             ThoraxError: a variable that is no setting, or a value that does not fit.
         """
         env = job.environment() if environment is None else environment
-        kinds = {field.name: str(field.type) for field in fields(cls)}
+        kinds = {setting.name: str(setting.type) for setting in fields(cls)}
         found = {"batch_job": env[BATCH].lower() == "true"} if BATCH in env else {}
         for key in sorted(key for key in env if key.startswith(PREFIX)):
             name = key.removeprefix(PREFIX).lower()
@@ -136,7 +147,7 @@ class Replicas:
             ThoraxError: a value does not fit.
         """
         env = job.environment() if environment is None else environment
-        kinds = {field.name: str(field.type) for field in fields(cls)}
+        kinds = {setting.name: str(setting.type) for setting in fields(cls)}
         found = {
             name: _value(key, env[key], kind) for name, kind in kinds.items() if (key := PREFIX + name.upper()) in env
         }
