@@ -1,7 +1,7 @@
 """Processes that decode images which are not proven cheap: each image within a time and a memory of its own.
 
-A child is started with the first such image, stays for the next ones, and is killed and replaced where an image takes too
-long. Children yield to the server's own work: they get what CPU it leaves.
+A child is started with the first such image, stays for the next ones, and is killed and replaced where an image takes
+too long. Children yield to the server's own work: they get what CPU it leaves.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether decoding an image is known to be cheap, by the marks at its beginning alone; nothing is decoded.
 
-A few hundred kilobytes can be made to cost minutes: scans of a progressive JPEG, a million chunks or strips or tiles. What
-is not proven cheap is decoded in a process of its own (decode_pool.py), where time and memory have limits.
+A few hundred kilobytes can be made to cost minutes: scans of a progressive JPEG, a million chunks or strips or tiles.
+What is not proven cheap is decoded in a process of its own (decode_pool.py), where time and memory have limits.
 """
 
 from __future__ import annotations
