@@ -114,6 +114,8 @@ def open_whole(file: Path, what: str, needed: int | None = None) -> Iterator[Bin
 
 def digest_of(file: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits; "" where it cannot be read."""
+    if not file.is_file():  # a pipe would wait, and a device never end
+        return ""
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -83,7 +84,7 @@ def read_header(file: Path) -> list[str]:
     try:
         with _opened(file) as stream:
             return _Dialect.of(stream).header
-    except (UnicodeDecodeError, csv.Error, EOFError, OSError):
+    except (UnicodeDecodeError, csv.Error, EOFError, OSError, zlib.error):
         return []
 
 
@@ -165,7 +166,7 @@ def _read_csv(file: Path, ragged: bool, only: Callable[[str], bool] | None) -> T
                 last = rows[-1]
         if lines and any("\n" in cell or "\r" in cell for cell in last):
             _check_last(file, dialect, lines[-1] - _breaks(last))
-    except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ThoraxError(f"{file} is not a CSV in UTF-8: {error}; a table is a .csv or .parquet file") from None
     if not lines:
         raise ThoraxError(f"{file} has no rows below its header" if header else f"{file} is empty")

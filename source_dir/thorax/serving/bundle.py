@@ -10,7 +10,6 @@ engine/       an optimized network, after `thorax optimize`
 
 from __future__ import annotations
 
-import json
 import shutil
 import weakref
 from dataclasses import dataclass
@@ -20,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from thorax import models
 from thorax.data.images import Preprocessing
+from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.files import digest_of
 from thorax.job import environment
 from thorax.labels import LabelSpace
+from thorax.serving import bundle_schema
 from thorax.serving.bundle_archive import unpack
 from thorax.serving.bundle_card import card
 from thorax.serving.bundle_contents import VERSION, BundleContents
@@ -78,12 +79,15 @@ class Bundle(BundleContents):
     def _read(cls, folder: Path) -> Bundle:
         file = folder / DESCRIPTION
         try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
+            stored = bundle_schema.read(file)
+            if type(stored["version"]) is not int:
+                raise ValueError(f"its version is {stored['version']!r:.60}")
             if stored["version"] > VERSION:
                 raise ThoraxError(
                     f"{file} has version {stored['version']}, this program reads up to {VERSION}; update it"
                 )
             check_seal(stored)
+            bundle_schema.check(stored)
             preprocessing = Preprocessing.from_dict(stored["preprocessing"])
             if preprocessing.fingerprint() != stored["preprocessing_fingerprint"]:
                 raise ValueError("its preprocessing was changed by hand")
@@ -106,12 +110,13 @@ class Bundle(BundleContents):
                 files=dict(stored.get(FILES, {})),
             )
             bundle.temperatures  # noqa: B018  raises where the calibration has another form
+            OutOfDistributionDetector.from_dict(bundle.typical_images)  # so does this
             return bundle
         except FileNotFoundError:
             raise ThoraxError(
                 f"{folder} is not a bundle: it has no {DESCRIPTION}; name the model folder of a finished job"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, OSError, RecursionError) as error:
             raise ThoraxError(f"{file} is damaged ({error}); take the bundle from the job again") from None
 
     def check(self) -> None:
@@ -150,6 +155,8 @@ class Bundle(BundleContents):
             ThoraxError: the weights are missing or damaged, or do not fit.
         """
         self.check()
+        if (self.folder / WEIGHTS).exists() and not (self.folder / WEIGHTS).is_file():
+            raise ThoraxError(f"{self.folder / WEIGHTS} is not a regular file; take the bundle from the job again")
         net = models.build(self.network, self.preprocessing.channels, len(self.labels), self.dropout)
         # What is adapted is right for fine-tuning; here it would be another network.
         if adapted := models.load_weights(net, self.folder / WEIGHTS):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+
 import pytest
 
 import images
@@ -43,6 +46,69 @@ def test_a_damaged_description(copied, text):
 def test_a_description_with_other_fields(copied, changes):
     described(copied, **changes)
     assert "bundle.json is damaged" in refused(copied)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"thresholds": {"PNEUMONIA": math.nan}}, "thresholds.PNEUMONIA is NaN, not a number in 0..1"),
+        ({"thresholds": {"PNEUMONIA": 2}}, "thresholds.PNEUMONIA is 2, not a number in 0..1"),
+        ({"thresholds": {"PNEUMONIA": True}}, "thresholds.PNEUMONIA is true"),
+        ({"thresholds": [0.5]}, "thresholds is [0.5], not a mapping"),
+        ({"network": ["cnn5"]}, 'network is ["cnn5"], not a mapping'),
+        ({"network": {"name": ["cnn5"], "dropout": 0}}, 'network.name is ["cnn5"], not a text'),
+        ({"network": {"name": "cnn5", "dropout": "x"}}, 'network.dropout is "x", not a number in 0..1'),
+        ({"network": {"name": "cnn5", "dropout": -0.1}}, "network.dropout is -0.1"),
+        ({"labels": {"classes": "ab", "task": "binary"}}, 'labels.classes is "ab", not a list of texts'),
+        ({"labels": {"classes": ["a", 1], "task": "binary"}}, "labels.classes is "),
+        ({"labels": {"classes": ["a", "a"], "task": "binary"}}, "not a list of different texts"),
+        ({"labels": {"classes": [], "task": "multilabel"}}, "labels.classes is []"),
+        ({"films": {"junk": 1}}, "mean"),
+        ({"films": "junk"}, 'films is "junk", not a mapping'),
+        ({"films": {"mean": ["x"], "components": [], "deviations": [], "limits": [1, 1]}}, "damaged"),
+        ({"calibration": {"PNEUMONIA": {"temperature": -1}}}, "a temperature is not a number above 0"),
+        ({"configuration": "x" * 9999}, f'configuration is "{"x" * 59}..., not a mapping'),
+        ({"compute": 7}, "compute is 7"),
+        ({"version": "1"}, "its version is '1'"),
+        ({"version": 1e400}, "its version is inf"),
+    ],
+)
+def test_values_of_another_kind_are_named(copied, changes, named):
+    described(copied, **changes)
+    line = refused(copied)
+    assert named in line
+    assert len(line) < 400
+
+
+@pytest.mark.parametrize("side", [0, -1, 10**9, 3.5, "32", None])
+def test_sizes_that_no_image_has(copied, side):
+    described(copied, preprocessing={**PREPARED.to_dict(), "height": side})
+    assert "preprocessing.height is " in refused(copied)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, '{"version": ' + "9" * 5000 + "}"])
+def test_texts_that_are_made_to_hurt(copied, text):
+    (copied / "bundle.json").write_text(text)
+    assert "bundle.json is damaged" in refused(copied)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "model.pt"])
+@pytest.mark.parametrize("hashes", [True, False], ids=["hashes", "an earlier bundle"])
+@pytest.mark.parametrize("place", ["pipe", "/dev/zero", "folder"])
+def test_what_is_no_regular_file_is_not_read(copied, name, hashes, place):
+    """A pipe would wait for ever, a device never end."""
+    if not hashes:
+        described(copied, files_sha256={})
+    file = copied / name
+    file.unlink()
+    match place:
+        case "pipe":
+            os.mkfifo(file)
+        case "folder":
+            file.mkdir()
+        case _:
+            file.symlink_to(place)
+    assert name in refused(copied)
 
 
 def test_a_preprocessing_that_was_changed_by_hand(copied):
