@@ -28,7 +28,7 @@ define install
 @touch $@
 endef
 
-.PHONY: demo test slow check bench gpu docs setup web clean
+.PHONY: demo test slow fuzz check bench gpu docs setup web clean
 
 setup: $(VENV)/.dev
 
@@ -62,6 +62,11 @@ test: $(VENV)/.dev
 # Tests that take minutes or build environments of their own; SLOW names some of them.
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(SLOW)
+
+# Damaged files of every kind into every parser: FUZZ of them each, chosen by FUZZ_SEED.
+FUZZ ?= 3000
+fuzz: $(VENV)/.dev
+	THORAX_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n logical --maxprocesses 4 --timeout 3000 tests/fuzz
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -118,7 +118,7 @@ def _image(shard: Path, key: str, group: list[Member]) -> tuple[Member | None, d
 def _about(shard: Path, member: Member) -> dict[str, Any]:
     try:
         about = json.loads(_text(shard, member))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ThoraxError(f"{shard}: {member.name} is not JSON: {error}") from None
     if not isinstance(about, dict):
         raise ThoraxError(f"{shard}: {member.name} is not a JSON object")
