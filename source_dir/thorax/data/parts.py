@@ -15,6 +15,7 @@ from thorax.data.formats.folders import FEWEST
 from thorax.data.formats.table_options import choices
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
+from thorax.data.preprocessing import imagenet
 from thorax.data.samples import Listing, SampleSet, label_space, sample_set
 from thorax.data.splits import check_parts, cut_by_patient, split_table
 from thorax.data.uncertain import labels_asked, settled, with_uncertain_classes
@@ -194,9 +195,15 @@ def _usable(part: SampleSet, config: TrainingConfig, say: Callable[[str], None])
 
 
 def preprocessing(config: TrainingConfig) -> Preprocessing:
-    """The Preprocessing that the configuration describes; mean and std of a data set are measured later."""
+    """The Preprocessing that the configuration describes, of grey images; color=auto is settled, and mean and std of a
+    data set are measured, later."""
     height, width = config.image_size
     fit = config.resolved_fit
-    return Preprocessing(
+    prepared = Preprocessing(
         height, width, config.channels, fit, config.resize if fit == "crop" else None, config.normalization
     )
+    if config.normalization == "imagenet":
+        mean, std = imagenet(config.channels)
+        return dataclasses.replace(prepared, mean=mean, std=std)
+    given = {"mean": config.normalization_mean, "std": config.normalization_std}
+    return dataclasses.replace(prepared, **{k: v[0] if len(v) == 1 else v for k, v in given.items() if v})
