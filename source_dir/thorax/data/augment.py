@@ -78,7 +78,7 @@ class AugmentationRanges:
             flip=flip,
             lightness=50 / 255 if colour else 0.0,
             contrast=0.2 if colour else 0.0,
-            hue=36 / 180 if colour else 0.0,  # OpenCV's hues, in which the built-in algorithm draws, go from 0 to 180
+            hue=36 / 360 if colour else 0.0,  # as the built-in algorithm documents it, in degrees
             saturation=50 / 255 if colour else 0.0,
             rotation=10.0 if warp else 0.0,
             shear=0.1 if warp else 0.0,

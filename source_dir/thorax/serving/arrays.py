@@ -133,6 +133,9 @@ def images_in(values: np.ndarray, normalized: bool, settings: ServerSettings) ->
         raise too_many_images(shape[0], settings)
     if not (normalized or first):
         return InferenceRequest(list(values) if several else [values], several)
+    if not normalized and values.dtype.kind == "f" and not (values.min() >= 0 and values.max() <= 1):
+        low, high = float(values.min()), float(values.max())
+        raise RequestError(400, f"pixels as floats must lie in 0..1, found {low:g} to {high:g}; {HINT}")
     tensors = values if several else values.reshape(1, *(1,) * (3 - len(shape)), *shape)
     return InferenceRequest([_one(tensor, normalized) for tensor in tensors], several)
 

@@ -3,7 +3,7 @@
     RawRequest --read--> InferenceRequest --decode--> prepared images --predict--> Prediction --encode--> Reply
 
 read      one of READERS turns the body into images (files or arrays) and options, within the server's limits
-decode    each image becomes (height, width) uint8 as the network takes it, in colour (height, width, 3); or its DecodeError
+decode    each image becomes (height, width[, 3]) uint8 as the network takes it, or its DecodeError
 predict   one forward pass (or, in a server, a share of several requests' passes) gives probabilities
 encode    one of WRITERS, chosen by the Accept header, turns the probabilities into the body of the reply
 """

@@ -10,7 +10,7 @@ from thorax.data.out_of_distribution import OutOfDistributionDetector
 
 
 def reference_images(size: Preprocessing, detector: OutOfDistributionDetector | None) -> np.ndarray:
-    """(4, height, width) uint8, in colour (4, height, width, 3): images like those of training where the bundle knows them, and synthetic ones."""
+    """(4, height, width[, 3]) uint8: images like those of training where the bundle knows them, and synthetic ones."""
     height, width = size.height, size.width
     rng = np.random.default_rng(0)
     waves = np.sin(np.linspace(0, 9, height))[:, None] * np.cos(np.linspace(0, 7, width))[None]
