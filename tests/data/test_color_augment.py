@@ -1,4 +1,4 @@
-"""Augmentation in colour: hue and saturation as colorsys and torchvision have them, and all else in every channel alike."""
+"""Augmentation in colour: hue and saturation as colorsys and torchvision have them; all else in every channel alike."""
 
 from __future__ import annotations
 
@@ -81,4 +81,4 @@ def test_an_image_does_not_depend_on_its_batch(name, monkeypatch):
     monkeypatch.setattr("thorax.data.augment.CACHED", 40 * 48 * 3)
     apart = augment(PHOTOS, random_draws())
     np.testing.assert_allclose(together, apart, atol=1e-3)
-    assert 0 <= together.min() and together.max() <= 255
+    assert together.min() >= 0 and together.max() <= 255

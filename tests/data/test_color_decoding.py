@@ -102,7 +102,7 @@ def test_ppm_says_its_white(white):
         colors(content[:-3])
 
 
-@pytest.mark.parametrize("orientation", (1, 2, 3, 4, 6, 8))  # the helper's others are for one channel
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4, 6, 8])  # the helper's others are for one channel
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_orientation(orientation, kind):
     pixels = smooth_photo(40, 48)
