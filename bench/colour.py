@@ -2,10 +2,10 @@
 
 python bench/colour.py COCO [--set scenes|objects] [--folds 3] [--size 48] [--epochs 12] [--out colour.json]
 
-COCO is a folder with annotations/ and the images of MS-COCO 2017, of which a part is enough. `scenes` are whole photographs
-with several labels each; `objects` are what their boxes cut out, by supercategory: more images of a small part of COCO.
-Each fold of the photographs is scored once, by networks that were trained on the others; the two runs of a fold differ in
-`color` alone. The difference in macro AUC has an interval, by a paired bootstrap of whole photographs.
+COCO is a folder with annotations/ and the images of MS-COCO 2017, of which a part is enough. `scenes` are whole
+photographs with several labels each; `objects` are what their boxes cut out, by supercategory: more images of a small
+part of COCO. Each fold of the photographs is scored once, by networks that were trained on the others; the two runs of
+a fold differ in `color` alone. The difference in macro AUC has an interval, by a paired bootstrap of whole photographs.
 """
 
 from __future__ import annotations

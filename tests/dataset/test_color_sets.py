@@ -31,7 +31,7 @@ def photos(tmp_path_factory):
 def prepared(folder, size=(32, 32)):
     """The images of a channel by label, as training reads them."""
     listing = read_channel("x", folder)
-    samples = sample_set("x", listing, label_space(listing, ("a", "b"), None))
+    samples = sample_set("x", listing, label_space(listing, listing.names, None))
     data = ImageDataset(samples, Preprocessing(*size, 3, color=RGB))
     batch = data[next(iter(EvaluationBatches(len(samples), 64, 0, 1)))]
     order = np.lexsort(batch.images.numpy().reshape(len(samples), -1)[:, :50].T)

@@ -133,7 +133,8 @@ def test_several_images_and_a_wrong_one(page, site, shelf):
     wrong = card(page, "notes.jpeg").get_by_role("alert")
     wrong.wait_for()
     assert wrong.inner_text().strip() == (
-        "This is not an image that can be read: choose a JPEG, PNG, TIFF, PGM, PPM, BMP, GIF, WebP, JPEG 2000 or DICOM file."
+        "This is not an image that can be read: choose a JPEG, PNG, TIFF, PGM, PPM, BMP, GIF, WebP, JPEG 2000 or DICOM"
+        " file."
     )
     for name in ("image.png", "second.jpeg"):
         card(page, name).get_by_role("meter").first.wait_for()

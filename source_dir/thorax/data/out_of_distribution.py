@@ -65,14 +65,14 @@ class OutOfDistributionDetector:
         return np.maximum(outside / self.limits[0], along / self.limits[1])
 
     def warnings(self, image: np.ndarray) -> list[str]:
-        """Of one prepared image (height, width[, 3]) uint8: "looks inverted", "not like the training images", or none."""
+        """Of a prepared image (height, width[, 3]) uint8: "looks inverted", "not like the training images", or none."""
         usual, inverted = self.distance(np.stack([image, 255 - image]))
         if usual <= 1:
             return []
         return ["looks inverted" if inverted < 0.8 * usual and inverted <= 1.5 else "not like the training images"]
 
     def examples(self, height: int, width: int) -> list[np.ndarray]:
-        """Two blurred images (height, width[, 3]) in 0..255, of no patient: the mean, and one off along all components."""
+        """Two blurred images (height, width[, 3]) in 0..255, of no patient: the mean, and one off in all components."""
         off = self.mean + (self.components * self.std[:, None]).sum(0)
         block = np.ones((-(-height // SIDE), -(-width // SIDE)))
         shown = [

@@ -17,10 +17,10 @@ from thorax.evaluation import calibration
 from thorax.machine import free_cpus
 from thorax.serving.arrays import NormalizedImage
 from thorax.serving.bundle import Bundle
+from thorax.serving.color_notes import color_notes
 from thorax.serving.engines.choice import choose
 from thorax.serving.engines.devices import SERVED, default_batch
 from thorax.serving.engines.engine import EngineRequest
-from thorax.serving.color_notes import color_notes
 from thorax.serving.heat_map import HeatMap
 from thorax.serving.image_inputs import ImageInput, as_file, listed
 from thorax.serving.reference_images import reference_images

@@ -1,4 +1,4 @@
-"""Any image to one grey channel of 8 bits, or to RGB. The format of a file is found by its content, never by its name."""
+"""Any image to one grey channel of 8 bits, or to RGB. The format of a file is found by its content, not by its name."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def decode(
     """One grey or RGB image.
 
     JPEG and PNG of any mode, TIFF of one page, DICOM of one frame, BMP, GIF, WebP and JPEG 2000 of one picture, binary
-    PGM and PPM. Images of 8 bits keep their grey levels; for more bits see `limits.full_scale`, for DICOM see `dicom_grey`. A
-    smaller size is made with an antialiasing bilinear filter.
+    PGM and PPM. Images of 8 bits keep their grey levels; for more bits see `limits.full_scale`, for DICOM see
+    `dicom_grey`. A smaller size is made with an antialiasing bilinear filter.
 
     Args:
         source: a path, a stretch of a larger file, or the bytes of the image.

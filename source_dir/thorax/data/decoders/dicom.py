@@ -65,7 +65,10 @@ def header(file: BinaryIO) -> Header:
 
 
 def decode(data: bytes, scaled: Scaled | None, grey: int = GREY, color: str = GRAY) -> np.ndarray:
-    """(h, w) uint8, air black, in colour (h, w, 3) of what is not grey: see dicom_grey. PatientOrientation and PixelAspectRatio are not applied."""
+    """(h, w) uint8, air black, in colour (h, w, 3) of what is not grey: see dicom_grey.
+
+    PatientOrientation and PixelAspectRatio are not applied.
+    """
     dataset, syntax = _read(io.BytesIO(data), pixels=True)
     raw = _samples(dataset, syntax, data)
     if raw.ndim == 3:

@@ -37,7 +37,10 @@ def header(file: BinaryIO) -> Header:
 
 
 def decode(data: bytes, scaled: Scaled | None, grey: int = GREY, color: str = GRAY) -> np.ndarray:
-    """(h, w) uint8, in colour (h, w, 3) of what is not grey. Samples of 12 bits use their full range, of 16 bits the range that full_scale finds."""
+    """(h, w) uint8, in colour (h, w, 3) of what is not grey.
+
+    Samples of 12 bits use their full range, of 16 bits the range that full_scale finds.
+    """
     with _opened(data) as image:
         bits = _checked(image)
         inverted = image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
