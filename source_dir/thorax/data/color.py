@@ -86,7 +86,7 @@ def sampled(count: int, most: int = SAMPLED) -> range:
 
 
 def sample_colors(sources: Sequence[Source]) -> ColorSample:
-    """Looks at SAMPLED of the images; one that cannot be read is passed over, of a grey file the header alone is read."""
+    """Looks at SAMPLED of the images; what cannot be read is passed over, of grey files the header alone is read."""
     means, shares = [], []
     for place in sampled(len(sources)):
         source = sources[place]

@@ -133,7 +133,7 @@ def distinct(drawn: Sequence[tuple[str, Mistake]]) -> list[tuple[str, Mistake]]:
 
 
 def _side_by_side(image: Array, heat: Array) -> bytes:
-    """JPEG of (H, W[, 3]) uint8 image and the image under (H, W) heat in 0..1: from nothing (0) by red to yellow (1)."""
+    """JPEG of (H, W[, 3]) uint8 image and the image under (H, W) heat in 0..1: nothing (0), red, yellow (1)."""
     picture = stacked(image).astype(np.float32)
     colour = np.stack([np.full_like(heat, 255), 255 * heat**1.5, 40 * heat], axis=2)
     strength = 0.65 * np.clip(heat, 0, 1)[:, :, None]
