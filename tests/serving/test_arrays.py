@@ -17,7 +17,7 @@ from thorax.data.preprocessing import Preprocessing
 from thorax.serving import pipeline, sagemaker_functions
 from thorax.serving.classifier import Classifier
 from thorax.serving.request import RawRequest, ResponseOptions
-from written_bundles import network, write
+from written_bundles import telling_network, write
 
 ARRAY, VERBOSE = "application/x-npy", "application/json;verbose"
 FIXED = {"normalization": "fixed", "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -25,7 +25,7 @@ NORMALIZED = f"{ARRAY}; normalized=true"
 
 
 def bundle(folder, prepared, **more):
-    write(folder, network(3, channels=prepared.channels), images.FINDINGS, prepared, **more)
+    write(folder, telling_network(3, prepared.channels), images.FINDINGS, prepared, **more)
     return Classifier.load(folder, engine="torch", precision="float32")
 
 
@@ -71,19 +71,19 @@ def tensors(classifier, pixels):
 
 def test_normalised_tensors_are_answered_as_the_images_are(rgb):
     want, x = rgb.predict(list(PIXELS)), tensors(rgb, PIXELS)
-    np.testing.assert_allclose(answer(rgb, npy(x), NORMALIZED), want, atol=2e-6)
-    np.testing.assert_allclose(answer(rgb, npy(x[0]), NORMALIZED), want[0], atol=2e-6)
-    np.testing.assert_allclose(answer(rgb, npy(x.astype(np.float64)), ARRAY, normalized=True), want, atol=2e-6)
+    np.testing.assert_allclose(answer(rgb, npy(x), NORMALIZED), want, atol=1e-4)
+    np.testing.assert_allclose(answer(rgb, npy(x[0]), NORMALIZED), want[0], atol=1e-4)
+    np.testing.assert_allclose(answer(rgb, npy(x.astype(np.float64)), ARRAY, normalized=True), want, atol=1e-4)
     options = ResponseOptions.of(query="normalized=true")
     assert (
         options == ResponseOptions.of(attributes="explain=false;normalized=true").overridden_by(ResponseOptions())
         or options.normalized
     )
     lists = json.dumps(x.tolist()).encode()
-    np.testing.assert_allclose(answer(rgb, lists, "application/json; normalized=true"), want, atol=2e-6)
+    np.testing.assert_allclose(answer(rgb, lists, "application/json; normalized=true"), want, atol=1e-4)
     lines = "\n".join(",".join(map(repr, map(float, image.ravel()))) for image in x).encode()
-    np.testing.assert_allclose(answer(rgb, lines, "text/csv; normalized=true"), want, atol=2e-6)
-    np.testing.assert_allclose(answer(rgb, lines.split(b"\n")[0], "text/csv;normalized=true"), want[0], atol=2e-6)
+    np.testing.assert_allclose(answer(rgb, lines, "text/csv; normalized=true"), want, atol=1e-4)
+    np.testing.assert_allclose(answer(rgb, lines.split(b"\n")[0], "text/csv;normalized=true"), want[0], atol=1e-4)
 
 
 def test_one_channel_is_taken_by_both_networks(rgb, grey):
@@ -91,9 +91,9 @@ def test_one_channel_is_taken_by_both_networks(rgb, grey):
     found = answer(grey, npy(one), NORMALIZED)
     with torch.no_grad():
         want = torch.sigmoid(grey.bundle.build_network()(torch.from_numpy(one))).numpy()
-    np.testing.assert_allclose(found, want, atol=1e-5)
+    np.testing.assert_allclose(found, want, atol=1e-4)
     np.testing.assert_allclose(
-        answer(rgb, npy(one), NORMALIZED), answer(rgb, npy(np.repeat(one, 3, 1)), NORMALIZED), atol=1e-6
+        answer(rgb, npy(one), NORMALIZED), answer(rgb, npy(np.repeat(one, 3, 1)), NORMALIZED), atol=1e-4
     )
 
 
@@ -121,26 +121,26 @@ def test_floats_that_do_not_say_so_are_pixels(rgb):
     assert "normalized=maybe must be true or false" in refused(rgb, npy(x), f"{ARRAY}; normalized=maybe")
     want = rgb.predict(list(PIXELS))
     for array in (CHANNELS_FIRST, (CHANNELS_FIRST / 255).astype("f4"), PIXELS):
-        np.testing.assert_allclose(answer(rgb, npy(array), ARRAY), want, atol=1e-6)
+        np.testing.assert_allclose(answer(rgb, npy(array), ARRAY), want, atol=1e-4)
 
 
 def test_json_and_csv_of_pixels(rgb, grey):
     want = rgb.predict(list(PIXELS))
     for array in (PIXELS, CHANNELS_FIRST, PIXELS / 255):
         np.testing.assert_allclose(
-            answer(rgb, json.dumps(array.tolist()).encode(), "application/json"), want, atol=1e-6
+            answer(rgb, json.dumps(array.tolist()).encode(), "application/json"), want, atol=1e-4
         )
     one = images.grey(32, 40)
     rows = "\n".join(",".join(map(str, row)) for row in one).encode()
     line = ",".join(map(str, one.ravel())).encode()
     for body in (rows, line, line + b"\n"):
-        np.testing.assert_allclose(answer(grey, body, "text/csv"), grey.predict([one])[0], atol=1e-6)
+        np.testing.assert_allclose(answer(grey, body, "text/csv"), grey.predict([one])[0], atol=1e-4)
     np.testing.assert_allclose(
-        answer(rgb, ",".join(map(str, CHANNELS_FIRST[0].ravel())).encode(), "text/csv"), want[0], atol=1e-6
+        answer(rgb, ",".join(map(str, CHANNELS_FIRST[0].ravel())).encode(), "text/csv"), want[0], atol=1e-4
     )
     large = images.grey(48, 60)  # the rows of an image of another size: it is scaled like any image
     rows = "\n".join(",".join(map(str, row)) for row in large).encode()
-    np.testing.assert_allclose(answer(grey, rows, "text/csv"), grey.predict([large])[0], atol=1e-6)
+    np.testing.assert_allclose(answer(grey, rows, "text/csv"), grey.predict([large])[0], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_functions_of_the_torchserve_image_take_them(rgb):
     data = sagemaker_functions.input_fn(npy(x), NORMALIZED)
     body, kind = sagemaker_functions.output_fn(sagemaker_functions.predict_fn(data, rgb), "application/json")
     assert kind == "application/json"
-    np.testing.assert_allclose(json.loads(body), rgb.predict(list(PIXELS)), atol=2e-6)
+    np.testing.assert_allclose(json.loads(body), rgb.predict(list(PIXELS)), atol=1e-4)
 
 
 def test_requests_of_both_kinds_share_a_server(rgb):
@@ -175,7 +175,7 @@ def test_requests_of_both_kinds_share_a_server(rgb):
     try:
         mixed = [*PIXELS, *tensors(rgb, PIXELS)]
         found = batcher.score(mixed, 30)
-        np.testing.assert_allclose(found[:2], found[2:], atol=2e-6)
+        np.testing.assert_allclose(found[:2], found[2:], atol=1e-4)
         assert batcher.failures == 0
     finally:
         batcher.close()
