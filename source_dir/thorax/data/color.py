@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thorax.data.columns import Sources
 from thorax.data.decoders import GRAY, RGB, DecodeError, decode, header
 from thorax.data.source import Source
 from thorax.text import counted
@@ -85,7 +86,7 @@ def sampled(count: int, most: int = SAMPLED) -> range:
     return range(0, count, -(-count // most) or 1)
 
 
-def sample_colors(sources: Sequence[Source]) -> ColorSample:
+def sample_colors(sources: Sources | Sequence[Source]) -> ColorSample:
     """Looks at SAMPLED of the images; what cannot be read is passed over, of grey files the header alone is read."""
     means, shares = [], []
     for place in sampled(len(sources)):

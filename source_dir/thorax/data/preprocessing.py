@@ -140,11 +140,11 @@ class Preprocessing:
             std, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True, correction=0)
             x = (x - mean) / std.clamp(min=1.0)
         else:
-            mean, std = (
+            levels = [
                 torch.tensor(v, device=x.device)[:, None, None] if isinstance(v, tuple) else v
                 for v in (self.mean, self.std)
-            )
-            x = (x / 255.0 - mean) / std
+            ]
+            x = (x / 255.0 - levels[0]) / levels[1]
         return x.expand(-1, self.channels, -1, -1) if x.shape[1] < self.channels else x
 
     def array(self, images: np.ndarray) -> np.ndarray:

@@ -170,13 +170,11 @@ def from_csv(body: bytes, parameters: str, settings: ServerSettings) -> Inferenc
         RequestError: 400, anything but lines of as many numbers, in range.
     """
     try:
-        text = body.decode("utf-8-sig")
-        values = np.loadtxt(io.StringIO(text), np.float64, comments=None, delimiter=",", ndmin=2)
-    except (UnicodeDecodeError, ValueError):
+        text = body.decode("utf-8-sig").strip()
+        values = np.loadtxt(io.StringIO(text or ","), np.float64, comments=None, delimiter=",", ndmin=2)
+    except (UnicodeDecodeError, ValueError, OverflowError):
         raise RequestError(400, "the CSV must be lines of as many numbers each, with commas between") from None
     normalized = normalized_in(parameters)
-    if not values.size:
-        raise RequestError(400, "the CSV holds no numbers; send an image")
     if not normalized and not re.search(r"[.eEnN]", text):
         values = values.astype(np.int64)
     table = NumberTable(_pixels(values, normalized, "the CSV"), normalized, settings.max_images)
