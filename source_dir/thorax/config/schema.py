@@ -98,7 +98,7 @@ class Data:
         choices=("image", "fixed", "dataset", "imagenet"), renamed={"film": "image"})
     normalization_mean: tuple[float, ...] = parameter(
         (), "with normalization=fixed: mean of level/255, one number or one for each channel, as given weights ask for"
-        " it; default: 0.5", low=-1000.0, high=1000.0, spellings=(Spelling("mean", "timm"),))
+        " it; default: 0.5", low=0.0, high=1.0, spellings=(Spelling("mean", "timm"),))
     normalization_std: tuple[float, ...] = parameter(
         (), "with normalization=fixed: std of level/255, one number or one for each channel; default: 0.25", low=0.0,
         high=1000.0, open_low=True, spellings=(Spelling("std", "timm"),))

@@ -205,5 +205,5 @@ def preprocessing(config: TrainingConfig) -> Preprocessing:
     if config.normalization == "imagenet":
         mean, std = imagenet(config.channels)
         return dataclasses.replace(prepared, mean=mean, std=std)
-    given = {"mean": config.normalization_mean, "std": config.normalization_std}
-    return dataclasses.replace(prepared, **{k: v[0] if len(v) == 1 else v for k, v in given.items() if v})
+    mean, std = config.normalization_mean or (prepared.mean,), config.normalization_std or (prepared.std,)
+    return dataclasses.replace(prepared, mean=mean[0] if len(mean) == 1 else mean, std=std[0] if len(std) == 1 else std)
