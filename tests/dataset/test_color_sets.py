@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from thorax.data.formats import read_channel
 from thorax.data.loading import EvaluationBatches, ImageDataset
 from thorax.data.preprocessing import Preprocessing
 from thorax.data.samples import label_space, sample_set
-from thorax.dataset.checking import check
+from thorax.dataset.checking import check, check_page
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +95,11 @@ def test_statistics_are_those_of_each_channel(photos, tmp_path, capsys):
 
 
 def test_a_label_told_by_colour_is_found(tmp_path):
-    found = [
-        finding for finding in check(told_by_color(tmp_path / "told", 60)).findings if finding.check == "leak-tint"
-    ]
+    report = check(told_by_color(tmp_path / "told", 60))
+    report.findings[0].images[:] = [[0]]  # so that the page shows an image
+    thumbnail = re.search(r"data:image/png;base64,([^\"']+)", check_page(report))
+    assert Image.open(io.BytesIO(base64.b64decode(thumbnail[1]))).mode == "RGB"
+    found = [finding for finding in report.findings if finding.check == "leak-tint"]
     assert len(found) == 1 and "the mean colour alone separates warm from cool with AUC 1.000" in found[0].message
     for k in range(60):  # the same pictures, tinted without regard to the label
         grey = images.grey(36, 36, seed=k)

@@ -15,7 +15,7 @@ from thorax.data.formats.folders import FEWEST
 from thorax.data.formats.table_options import choices
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
-from thorax.data.preprocessing import imagenet
+from thorax.data.preprocessing import Levels, imagenet
 from thorax.data.samples import Listing, SampleSet, label_space, sample_set
 from thorax.data.splits import check_parts, cut_by_patient, split_table
 from thorax.data.uncertain import labels_asked, settled, with_uncertain_classes
@@ -205,5 +205,9 @@ def preprocessing(config: TrainingConfig) -> Preprocessing:
     if config.normalization == "imagenet":
         mean, std = imagenet(config.channels)
         return dataclasses.replace(prepared, mean=mean, std=std)
-    mean, std = config.normalization_mean or (prepared.mean,), config.normalization_std or (prepared.std,)
-    return dataclasses.replace(prepared, mean=mean[0] if len(mean) == 1 else mean, std=std[0] if len(std) == 1 else std)
+    mean = _levels(config.normalization_mean, prepared.mean)
+    return dataclasses.replace(prepared, mean=mean, std=_levels(config.normalization_std, prepared.std))
+
+
+def _levels(given: tuple[float, ...], default: Levels) -> Levels:
+    return default if not given else given[0] if len(given) == 1 else given

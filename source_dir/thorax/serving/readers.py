@@ -146,7 +146,7 @@ def read_form(body: bytes, parameters: str, settings: ServerSettings) -> Inferen
             )
     else:
         raise RequestError(400, f"the form is cut off, or has more than {settings.max_images} images")
-    return InferenceRequest(images, len(images) > 1, ResponseOptions().updated(fields))
+    return InferenceRequest([*images], len(images) > 1, ResponseOptions().updated(fields))
 
 
 def _header(head: bytes) -> Message:
