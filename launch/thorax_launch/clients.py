@@ -298,20 +298,23 @@ def content_type_of(image: bytes) -> str:
 
 
 def smaller(image: bytes, name: str, limit: int) -> bytes:
-    """The image as a grey JPEG of at most `limit` bytes, as large as that allows.
+    """The image as a JPEG of at most `limit` bytes, as large as that allows; of a file that can hold colour in colour.
 
     Raises:
         ThoraxError: it cannot be read, or no size fits.
     """
     from PIL import Image
 
-    from thorax.data.images import decode
+    from thorax.data.color import may_hold_color
+    from thorax.data.decoders import GRAY, RGB
+    from thorax.data.images import decode, header
 
-    grey = Image.fromarray(decode(image, name))
+    color = RGB if may_hold_color(header(image, name).mode) else GRAY
+    picture = Image.fromarray(decode(image, name, color=color))
     for side in (3072, 2048, 1536, 1024, 768, 512, 256):
-        grey.thumbnail((side, side), Image.Resampling.LANCZOS)
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         out = io.BytesIO()
-        grey.save(out, "JPEG", quality=92)
+        picture.save(out, "JPEG", quality=92)
         if out.tell() <= limit:
             return out.getvalue()
     raise ThoraxError(f"{name} cannot be made small enough for the server, which takes {limit} bytes")

@@ -19,11 +19,13 @@ from torch import nn
 
 from thorax import models
 from thorax.config import TrainingConfig
-from thorax.data.decoders import GREY
+from thorax.data.color import AUTO, chosen_color, sample_colors
+from thorax.data.decoders import GRAY, GREY
 from thorax.data.image_bytes import digest_of_images
 from thorax.data.images import Preprocessing
 from thorax.data.loading import mean_std, reading
 from thorax.data.parts import Parts, preprocessing, read_parts
+from thorax.data.preprocessing import Levels
 from thorax.data.streaming import streams
 from thorax.errors import ThoraxError
 from thorax.evaluation.batch_picture import batch_picture
@@ -36,7 +38,7 @@ from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
 from thorax.tracking.progress import busy
 from thorax.training import distributed, memory
-from thorax.training.checkpoints import IMAGES, Checkpoints, latest_compute, latest_grey
+from thorax.training.checkpoints import IMAGES, Checkpoints, latest_compute, latest_pixels
 from thorax.training.compute import Memory, choose
 from thorax.training.inputs import Monitoring, TrainingData
 from thorax.training.kernels import gpu_kernels
@@ -163,17 +165,17 @@ def _run(
 
 
 def load(run: RunContext) -> LoadedData:
-    """Reads the channels into parts; measures mean and std of the training images where they are asked for.
+    """Reads the channels into parts; looks whether they are in colour; measures mean and std where they are asked for.
 
     Raises:
         ThoraxError: see `read_parts`.
     """
     parts = read_parts(run.job, run.config, run.say)
-    prepared = replace(preprocessing(run.config), grey=_grey(run))
+    prepared = replace(preprocessing(run.config), grey=_grey(run), color=_color(run, parts))
     if prepared.normalization == "dataset":
         work = partial(mean_std, parts.train, prepared, run.hardware.workers)
         mean, std = distributed.from_main(work, run.job.process)
-        run.say(f"training images: grey mean {mean:.4f}, std {std:.4f}")
+        run.say(f"training images: {'grey' if isinstance(mean, float) else 'RGB'} mean {_told(mean)}, std {_told(std)}")
         prepared = replace(prepared, mean=mean, std=std)
     if run.config.use_weighted_loss:
         weights = class_weights(parts.train, run.config.max_class_weight)
@@ -187,9 +189,10 @@ def _grey(run: RunContext) -> int:
     Raises:
         ThoraxError: a newer program began it.
     """
-    stored = latest_grey(run.job.checkpoint_dir)
-    if stored is None or stored == GREY:
+    found = latest_pixels(run.job.checkpoint_dir)
+    if found is None or found[0] == GREY:
         return GREY
+    stored = found[0]
     if not 1 <= stored < GREY:
         raise ThoraxError(
             f"the checkpoint in {run.job.checkpoint_dir} has the pixel rules {stored} (preprocessing.grey), this"
@@ -199,6 +202,25 @@ def _grey(run: RunContext) -> int:
         f"pixels: by the rules {stored} (preprocessing.grey) that the checkpoint's run began with; new ones: {GREY}"
     )
     return stored
+
+
+def _color(run: RunContext, parts: Parts) -> str:
+    """gray or rgb, the same in every process: as asked for, as the run began, or as a sample of the images shows."""
+    asked = run.config.color
+    if asked != AUTO:
+        color, why = asked, "as asked for"
+    elif found := latest_pixels(run.job.checkpoint_dir):
+        color, why = found[1], "as in the checkpoint"
+    else:
+        sources, shape = parts.train.table.sources, run.config.image_shape
+        color, why = distributed.from_main(lambda: chosen_color(sample_colors(sources), shape), run.job.process)
+    repeated = f"; the {run.config.channels} channels repeat the grey" if run.config.channels > 1 else ""
+    run.say(f"color: {color}: {why}{repeated if color == GRAY else ''}")
+    return color
+
+
+def _told(levels: Levels) -> str:
+    return ", ".join(f"{v:.4f}" for v in (levels if isinstance(levels, tuple) else (levels,)))
 
 
 def build(run: RunContext, data: LoadedData) -> nn.Module:
@@ -248,13 +270,13 @@ def trainer_of(run: RunContext, data: LoadedData, net: nn.Module, observer: Obse
         "processes": run.job.process.world_size,
         "precision": run.hardware.precision,
     }
-    if not streams(
-        run.config.streaming, run.config.balanced_sampler, data.parts.train
-    ):  # what is streamed is read once
+    if not streams(run.config.streaming, run.config.balanced_sampler, data.parts.train):
         with busy("looking at the bytes of the images", run.job.process.is_main):
             identity[IMAGES] = distributed.from_main(partial(digest_of_images, data.parts.all), run.job.process)
     if (grey := data.preprocessing.grey) > 1:  # earlier checkpoints have no entry
         identity["grey"] = grey
+    if (color := data.preprocessing.color) != GRAY:
+        identity["color"] = color
     return Trainer(
         run.config,
         net,
@@ -275,7 +297,8 @@ def show_batch(run: RunContext, trainer: Trainer) -> None:
         batch = trainer.reader.first(SHOWN)
         if batch.problem or not len(batch.images):
             return
-        x = trainer.prepare(batch.images.to(device), batch.draws.to(device))[:, 0].float().cpu().numpy()
+        x = trainer.prepare(batch.images.to(device), batch.draws.to(device)).float().cpu().numpy()
+    x = x[:, 0] if trainer.preprocessing.color == GRAY else trainer.preprocessing.levels(x)
     space, targets = trainer.train_images.space, trainer.train_images.targets[batch.indices.numpy()]
     labels = [
         ", ".join(name for name, y in zip(space.outputs, row, strict=True) if y > 0.5)

@@ -16,6 +16,11 @@ from thorax.errors import ThoraxError
 REFUSED = [
     ({"image_shape": "224,224"}, ["image_shape=224,224", "channels,height,width"]),
     ({"image_shape": "2,224,224"}, ["image_shape=2,224,224", "choose 1 or 3"]),
+    ({"mean": "0.4,0.5"}, ["normalization_mean=0.4,0.5", "normalization=image", "normalization=fixed"]),
+    (
+        {"normalization_std": "0.2,0.3", "normalization": "fixed", "color": "rgb"},
+        ["normalization_std=0.2,0.3 has 2 numbers", "3 channels", "one for each channel"],
+    ),
     ({"image_shape": "1,31,224"}, ["image_shape=1,31,224", "network=resnet50", "at least 32"]),
     (
         {"image_shape": "1,192,224", "network": "vit_b_16"},

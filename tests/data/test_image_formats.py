@@ -49,12 +49,13 @@ def registered():
 
 
 def test_the_formats_of_the_package():
-    assert list(IMAGE_FORMATS) == ["JPEG", "PNG", "TIFF", "DICOM", "PGM", "BMP", "GIF", "WebP", "JPEG 2000"]
+    assert list(IMAGE_FORMATS) == ["JPEG", "PNG", "TIFF", "DICOM", "PGM", "PPM", "BMP", "GIF", "WebP", "JPEG 2000"]
     assert content_types()[:4] == ("image/jpeg", "image/png", "image/tiff", "application/dicom")
-    assert content_types()[4:] == ("image/x-portable-graymap", "image/bmp", "image/gif", "image/webp", "image/jp2")
-    grey = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".dcm", ".dicom", ".dic", ".ima", ".pgm"}
+    portable = ("image/x-portable-graymap", "image/x-portable-pixmap")
+    assert content_types()[4:] == (*portable, "image/bmp", "image/gif", "image/webp", "image/jp2")
+    grey = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".dcm", ".dicom", ".dic", ".ima", ".pgm", ".ppm"}
     assert set(EXTENSIONS) == grey | {".bmp", ".dib", ".gif", ".webp", ".jp2", ".j2k", ".j2c", ".jpx"}
-    assert len(EXTENSIONS) == 20
+    assert len(EXTENSIONS) == 21
 
 
 def test_the_mark_of_dicom_goes_before_what_its_free_bytes_look_like():

@@ -369,6 +369,7 @@ def test_every_field_is_in_the_fingerprint():
         "mean": 0.1,
         "std": 0.1,
         "grey": 1,
+        "color": "rgb",
     }
     assert set(other) == {field.name for field in fields(Preprocessing)}
     prints = {Preprocessing(**{**base, name: value}).fingerprint() for name, value in other.items()}

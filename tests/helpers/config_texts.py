@@ -29,10 +29,11 @@ def values(field):
         return st.sampled_from(list(a.choices))
     if type_ == "bool":
         return st.booleans()
-    if type_ == "float":
-        return st.floats(a.low, a.high, exclude_min=a.open_low, allow_infinity=False)
-    whole = st.integers(int(a.low or 0), int(10**6 if a.high is None else a.high))
     some = {"min_size": 1 if field.default else 0, "max_size": 4}
+    if type_ in ("float", "tuple[float, ...]"):
+        number = st.floats(a.low, a.high, exclude_min=a.open_low, allow_infinity=False)
+        return number if type_ == "float" else st.lists(number, **some).map(tuple)
+    whole = st.integers(int(a.low or 0), int(10**6 if a.high is None else a.high))
     return {
         "int": whole,
         "tuple[int, ...]": st.lists(whole, **some).map(tuple),

@@ -41,6 +41,14 @@ def network(outputs: int, dropout: float = 0.0, name: str = "cnn5", channels: in
     return net.eval()
 
 
+def telling_network(outputs: int, channels: int) -> torch.nn.Module:
+    """One whose answers differ from image to image."""
+    net = network(outputs, channels=channels)
+    with torch.no_grad():
+        next(m for m in reversed(list(net.modules())) if isinstance(m, torch.nn.Linear)).weight.mul_(100)
+    return net
+
+
 def write(
     folder: Path, net: torch.nn.Module, space: LabelSpace = images.BINARY, prepared: Preprocessing = PREPARED, **more
 ) -> None:

@@ -83,6 +83,12 @@ GOOD = {
     "form of many": form(*[("f", "f", b"x")] * 30)[0],
     "form without end": form(("image", "a.png", images.data(GREY)))[0][:-6],
     "form of nothing": b"--x1y2--\r\n",
+    "lists": b"[[[0.5, 1], [0, 0.25]]]",
+    "huge numbers": b"[[1e999, 123456789012345678901234567890]]",
+    "deep lists": b"[" * 70 + b"1" + b"]" * 70,
+    "lines": b"0,128,255\n1,2,3\n",
+    "lines of nothing": b"\n\n#,\n",
+    "tensors": npy(np.zeros((2, 1, 32, 32), np.float32)),
 }
 #: What each body says it is, if it is honest.
 HONEST = {
@@ -107,6 +113,9 @@ HONEST = {
     ),
     "deep header": "npy",
     **dict.fromkeys(("image", "images", "s3", "url", "two ways", "deep", "number", "constant", "utf-16"), "json"),
+    **dict.fromkeys(("lists", "huge numbers", "deep lists"), "json"),
+    **dict.fromkeys(("lines", "lines of nothing"), "csv"),
+    "tensors": "tensors",
     **dict.fromkeys(("form", "form of many", "form without end", "form of nothing"), "form"),
 }
 CALLED = {
@@ -114,12 +123,15 @@ CALLED = {
     "json": "application/json",
     "form": "multipart/form-data; boundary=x1y2",
     "image": "application/octet-stream",
+    "csv": "text/csv; normalized=false",
+    "tensors": "application/x-npy; normalized=true",
 }
 KINDS = [
     *READERS,
     "multipart/form-data; boundary=x1y2",
     "multipart/form-data; boundary*=utf-8''x",
-    "text/csv",
+    "text/html",
+    "application/json; normalized=true",
     "image/*",
     "",
 ]

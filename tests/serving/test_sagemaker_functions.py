@@ -92,7 +92,13 @@ def test_texts_are_given_as_str_and_the_rest_as_bytes(classifier, accept, kind, 
 @pytest.mark.parametrize(
     ("body", "content_type", "accept", "status", "expected"),
     [
-        (b"image", "text/csv", None, 415, "content type text/csv is not read here; send one of image/jpeg, image/png"),
+        (
+            b"image",
+            "text/html",
+            None,
+            415,
+            "content type text/html is not read here; send one of image/jpeg, image/png",
+        ),
         (b"", "image/png", None, 400, "the body is empty"),
         (b"hello", "image/png", None, 400, "the image cannot be read"),
         (

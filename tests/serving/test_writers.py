@@ -125,7 +125,7 @@ def test_verbose_json_says_what_it_means(classifier, p):
 
 
 def test_warnings_are_in_the_answer(classifier, monkeypatch):
-    monkeypatch.setattr(classifier, "warnings", lambda image: ["looks inverted"])
+    monkeypatch.setattr(classifier, "warnings", lambda image, source: ["looks inverted"])
     assert json.loads(one(classifier, VERBOSE).body)["warnings"] == ["looks inverted"]
 
 

@@ -133,7 +133,8 @@ def test_several_images_and_a_wrong_one(page, site, shelf):
     wrong = card(page, "notes.jpeg").get_by_role("alert")
     wrong.wait_for()
     assert wrong.inner_text().strip() == (
-        "This is not an image that can be read: choose a JPEG, PNG, TIFF, PGM, BMP, GIF, WebP, JPEG 2000 or DICOM file."
+        "This is not an image that can be read: choose a JPEG, PNG, TIFF, PGM, PPM, BMP, GIF, WebP, JPEG 2000 or DICOM"
+        " file."
     )
     for name in ("image.png", "second.jpeg"):
         card(page, name).get_by_role("meter").first.wait_for()
@@ -157,7 +158,7 @@ def test_kinds_of_images_that_browsers_show_and_do_not_show(page, site, shelf, t
     for kind, name in (("TIFF", "TIFF"), ("JPEG2000", "JPEG 2000")):
         blank = card(page, f"{kind}.x").locator(".blank")
         assert blank.inner_text() == f"{name}: browsers do not show this kind of image. It is scored all the same."
-    assert page.get_by_text("JPEG, PNG, TIFF, PGM, BMP, GIF, WebP, JPEG 2000 or DICOM, up to").is_visible()
+    assert page.get_by_text("JPEG, PNG, TIFF, PGM, PPM, BMP, GIF, WebP, JPEG 2000 or DICOM, up to").is_visible()
     assert ".webp" in page.locator("#choose").get_attribute("accept").split(",")
 
 

@@ -133,7 +133,7 @@ def test_a_picture_comes_back_in_base64(runtime, monkeypatch):
             b"MZ" + bytes(99),
             "image/png",
             415,
-            "this is not a JPEG, PNG, TIFF, PGM, BMP, GIF, WebP, JPEG 2000 or DICOM image",
+            "this is not a JPEG, PNG, TIFF, PGM, PPM, BMP, GIF, WebP, JPEG 2000 or DICOM image",
         ),
         (b"GIF88a", "image/gif", 415, "this is not a JPEG"),
         (b"<html>", "text/html", 415, "content type text/html is not taken"),

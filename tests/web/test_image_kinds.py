@@ -24,6 +24,7 @@ FILES = {
     "WebP": images.data(images.grey(), "WEBP"),
     "JPEG 2000": images.data(images.grey(), "JPEG2000"),
     "PGM": images.data(Image.fromarray(images.grey()), "PPM"),
+    "PPM": images.data(Image.fromarray(images.grey()).convert("RGB"), "PPM"),
     "DICOM": dicoms.dicom(images.grey()),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import os
 import shutil
 from collections.abc import Callable
@@ -30,7 +31,7 @@ def write_records(root: Path) -> None:
 
 
 def write_scenes(root: Path, *, scenes: int = 240, seed: int = 0) -> None:
-    """Grey scenes of simple objects (OBJECTS, 0 to 3 each) in the channels train, validation and their _lst."""
+    """Scenes of simple objects (OBJECTS, 0 to 3 each) in the channels train, validation and their _lst."""
     _once(root, lambda partial: _draw(partial, scenes, seed))
 
 
@@ -76,28 +77,36 @@ def _draw(root: Path, scenes: int, seed: int) -> None:
 
 
 def _scene(rng: np.random.Generator, shown: np.ndarray) -> Image.Image:
-    """200 x 200 pixels, each object at its own place in a random order of places, dark on a light, noisy ground."""
-    picture = Image.new("L", (200, 200), int(rng.integers(150, 200)))
+    """200 x 200 pixels, each object at its own place in a random order of places, dark on a light, noisy ground; in
+    colours that tell nothing."""
+    picture = Image.new("RGB", (200, 200), _color(int(rng.integers(150, 200))))
     pen = ImageDraw.Draw(picture)
     for place, kind in zip(rng.permutation(6), np.flatnonzero(shown), strict=False):
         x, y = 12 + 60 * (place % 3) + rng.integers(0, 6), 30 + 80 * (place // 3) + rng.integers(0, 12)
-        grey = int(rng.integers(10, 90))
+        color = _color(int(rng.integers(10, 90)))
 
         def box(left: float, top: float, right: float, bottom: float, x: float = x, y: float = y) -> list[float]:
             return [x + left, y + top, x + right, y + bottom]
 
         if kind == 0:
-            pen.ellipse(box(18, 0, 30, 12), fill=grey)
-            pen.rectangle(box(16, 13, 32, 56), fill=grey)
+            pen.ellipse(box(18, 0, 30, 12), fill=color)
+            pen.rectangle(box(16, 13, 32, 56), fill=color)
         elif kind in (1, 3):  # two wheels, open ones for the bicycle
             for left in (0, 30):
-                pen.ellipse(box(left, 28, left + 20, 48), fill=grey if kind == 3 else None, outline=grey, width=3)
-            pen.line(box(10, 38, 40, 22), fill=grey, width=8 if kind == 3 else 2)
+                pen.ellipse(box(left, 28, left + 20, 48), fill=color if kind == 3 else None, outline=color, width=3)
+            pen.line(box(10, 38, 40, 22), fill=color, width=8 if kind == 3 else 2)
         elif kind == 2:
-            pen.rectangle(box(0, 26, 50, 44), fill=grey)
-            pen.rectangle(box(10, 14, 38, 26), fill=grey)
+            pen.rectangle(box(0, 26, 50, 44), fill=color)
+            pen.rectangle(box(10, 14, 38, 26), fill=color)
         else:
-            pen.polygon([x, y + 26, x + 50, y + 22, x + 50, y + 30], fill=grey)
-            pen.polygon([x + 20, y + 2, x + 34, y + 26, x + 20, y + 50], fill=grey)
-    noisy = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.8)), np.float32) + rng.normal(0, 6, (200, 200))
+            pen.polygon([x, y + 26, x + 50, y + 22, x + 50, y + 30], fill=color)
+            pen.polygon([x + 20, y + 2, x + 34, y + 26, x + 20, y + 50], fill=color)
+    noise = rng.normal(0, 6, (200, 200, 1))
+    noisy = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.8)), np.float32) + noise
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+def _color(lightness: int) -> tuple[int, int, int]:
+    """RGB of that lightness, 0..255, in one of 80 hues."""
+    red, green, blue = colorsys.hls_to_rgb(lightness * 37 % 80 / 80, lightness / 255, 0.5)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -137,6 +137,13 @@ def read_ints(name: str, text: str) -> tuple[int, ...]:
         raise ThoraxError(f"{name}={text!r} is not a comma list of whole numbers") from None
 
 
+def read_floats(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(read_float(name, part) for part in re.split(r"[,\s]+", text.strip().strip("()[]")) if part)
+    except ThoraxError:
+        raise ThoraxError(f"{name}={text!r} is not a comma list of numbers") from None
+
+
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "bool": read_bool,
     "int": read_int,
@@ -144,11 +151,12 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "str": lambda name, text: text,
     "tuple[str, ...]": lambda name, text: read_names(text),
     "tuple[int, ...]": read_ints,
+    "tuple[float, ...]": read_floats,
 }
 
 
 def kind(field: dataclasses.Field[Any]) -> str:
-    """The field's type without "| None": bool, int, float, str, tuple[str, ...] or tuple[int, ...]."""
+    """The field's type without "| None": bool, int, float, str, or a tuple of str, int or float."""
     return str(field.type).removesuffix(" | None")
 
 

@@ -10,6 +10,7 @@ from thorax.config.schema import GROUPS
 
 _KINDS = {
     "tuple[int, ...]": "integers",
+    "tuple[float, ...]": "numbers",
     "tuple[str, ...]": "names",
     "bool": "boolean",
     "int": "integer",

@@ -39,8 +39,8 @@ class Network:
         spellings=(Spelling("num_layers", "built-in", _layers), Spelling("arch", "torchvision"),
                    Spelling("model_name", "timm")))
     image_shape: tuple[int, ...] = parameter(
-        (1, 224, 224), "channels,height,width of what the network sees; images are grey, so 3 channels repeat one",
-        low=1)
+        (1, 224, 224), "channels,height,width of what the network sees; of grey images 3 channels repeat one (see"
+        " color)", low=1)
     use_pretrained_model: bool = parameter(
         False, "start from weights: a state_dict file in torchvision's layout, given by `weights`")
     weights: str | None = parameter(
@@ -88,9 +88,20 @@ class Data:
         "auto", "how an image becomes image_shape: stretch (whole image, aspect given up), crop (centre), pad (whole"
         " image, black bars); auto = crop with `resize` or augmentation_type=crop*, else stretch",
         choices=("auto", "stretch", "crop", "pad"))
+    color: str = parameter(
+        "auto", "gray, or rgb (three channels of colour); auto: rgb where image_shape has 3 channels and a quarter or"
+        " more of 64 sampled training images carry colour that is no tint, else gray; what is taken is in the log and"
+        " in the bundle", choices=("auto", "gray", "rgb"), affects_result=False)
     normalization: str = parameter(
-        "image", "image: each image to mean 0, std 1; fixed: (grey/255-0.5)/0.25; dataset: by mean and std over the"
-        " pixels of the training images", choices=("image", "fixed", "dataset"), renamed={"film": "image"})
+        "image", "image: each image to mean 0, std 1; fixed: (level/255-mean)/std with normalization_mean and _std;"
+        " dataset: by mean and std over the pixels of the training images, of each channel; imagenet: by ImageNet's",
+        choices=("image", "fixed", "dataset", "imagenet"), renamed={"film": "image"})
+    normalization_mean: tuple[float, ...] = parameter(
+        (), "with normalization=fixed: mean of level/255, one number or one for each channel, as given weights ask for"
+        " it; default: 0.5", low=0.0, high=1.0, spellings=(Spelling("mean", "timm"),))
+    normalization_std: tuple[float, ...] = parameter(
+        (), "with normalization=fixed: std of level/255, one number or one for each channel; default: 0.25", low=0.0,
+        high=1000.0, open_low=True, spellings=(Spelling("std", "timm"),))
     validation_fraction: float = parameter(
         0.15, "share of the training patients held out where there is no validation channel", low=0.02, high=0.5)
     own_split: bool = parameter(
@@ -326,7 +337,8 @@ class Fields(
 
     @property
     def channels(self) -> int:
-        return self.image_shape[0]
+        """Of the network's input: those of `image_shape`, and 3 with color=rgb."""
+        return 3 if self.color == "rgb" else self.image_shape[0]
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -28,8 +28,9 @@ def check_rules(c: Fields) -> None:
     """Combinations that are wrong whatever the data and the machine."""
     if len(c.image_shape) != 3:
         raise ThoraxError(f"image_shape={_list(c.image_shape)} must be channels,height,width such as 1,224,224")
-    if c.channels not in (1, 3):
-        raise ThoraxError(f"image_shape={_list(c.image_shape)} has {c.channels} channels; choose 1 or 3")
+    if c.image_shape[0] not in (1, 3):
+        raise ThoraxError(f"image_shape={_list(c.image_shape)} has {c.image_shape[0]} channels; choose 1 or 3")
+    _check_normalization(c)
     smallest, side = MODELS[c.network].smallest_side, MODELS[c.network].side
     if side and c.image_size != (side, side):
         raise ThoraxError(
@@ -75,6 +76,11 @@ def check_rules(c: Fields) -> None:
 def without_effect(c: Fields) -> list[str]:
     """A line for each combination of which a part has no effect: which fields, and what has none."""
     found = []
+    if c.color == "rgb" and c.image_shape[0] == 1:
+        taken = _list((c.channels, *c.image_size))
+        found.append(
+            f"image_shape={_list(c.image_shape)} with color=rgb is taken as {taken}: colour has three channels"
+        )
     if c.resize and c.resolved_fit != "crop":
         found.append(f"resize={c.resize} with fit={c.fit} has no effect: only fit=crop resizes first")
     if c.unfreeze_epochs and c.freeze != "head":
@@ -131,6 +137,21 @@ def check_machine(c: Fields, *, device: str, processes: int, processes_here: int
             f"accumulation_steps={c.accumulation_steps} is more than the {share} images that each of {processes_here}"
             f" processes has of batch_size={c.batch_size}"
         )
+
+
+def _check_normalization(c: Fields) -> None:
+    for name in ("normalization_mean", "normalization_std"):
+        given = getattr(c, name)
+        if given and c.normalization != "fixed":
+            raise ThoraxError(
+                f"{name}={','.join(map(plain, given))} with normalization={c.normalization}: it is for"
+                " normalization=fixed; set that, or leave it out"
+            )
+        if given and len(given) not in (1, c.channels):
+            raise ThoraxError(
+                f"{name}={','.join(map(plain, given))} has {len(given)} numbers, image_shape={_list(c.image_shape)} has"
+                f" {c.channels} channels; give one number, or one for each channel"
+            )
 
 
 def _check_schedule(c: Fields) -> None:

@@ -18,6 +18,7 @@ DRAWS = 40
 DOWN, RIGHT, FLIP, ROTATE, SCALE, ASPECT, SHIFT_X, SHIFT_Y, SHEAR, GAMMA, BLUR, BLUR_MIX, NOISE = range(13)
 NOISE_X, NOISE_Y, ERASE, ERASE_X, ERASE_Y, ERASE_W, ERASE_H, ERASE_GREY, LIGHT, CONTRAST = range(13, 23)
 SLOPES, FIELD = slice(23, 28), slice(28, 37)  # of the tone curve's 5 stretches; 3x3 points of the field of light
+HUE, SATURATION = 37, 38
 
 
 def draws_for(seed: int, epoch: int, image: int) -> np.ndarray:
@@ -32,7 +33,10 @@ CACHED = 2**18
 
 @dataclass(frozen=True)
 class AugmentationRanges:
-    """How far augmentation goes. Angles in degrees, shifts and boxes as shares of the image, greys in 0..1."""
+    """How far augmentation goes. Angles in degrees, shifts and boxes as shares of the image, greys in 0..1.
+
+    Hue in turns, saturation as a share of itself: neither gives colour to what has none.
+    """
 
     rotation: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
@@ -47,6 +51,8 @@ class AugmentationRanges:
     erase_chance: float = 0.0
     lightness: float = 0.0
     contrast: float = 0.0
+    hue: float = 0.0
+    saturation: float = 0.0
     flip: bool = False
 
     @classmethod
@@ -72,6 +78,8 @@ class AugmentationRanges:
             flip=flip,
             lightness=50 / 255 if colour else 0.0,
             contrast=0.2 if colour else 0.0,
+            hue=36 / 360 if colour else 0.0,  # as the built-in algorithm documents it, in degrees
+            saturation=50 / 255 if colour else 0.0,
             rotation=10.0 if warp else 0.0,
             shear=0.1 if warp else 0.0,
             log_aspect=math.log(1.25) if warp else 0.0,
@@ -94,40 +102,49 @@ class Augmentation:
         """Augmented images.
 
         Args:
-            images: (N, H, W) uint8.
+            images: (N, H, W) uint8, or (N, H, W, 3) in colour.
             draws: (N, DRAWS) float32 in [0, 1), on the same device.
 
         Returns:
-            (N, H, W) float32 in 0..255.
+            The same shape, float32 in 0..255.
         """
-        few = max(1, CACHED // (images.shape[1] * images.shape[2]))
+        channels = images.movedim(3, 1) if images.ndim == 4 else images.unsqueeze(1)
+        few = max(1, CACHED // channels[0].numel())
         if images.device.type != "cpu" or len(images) <= few:
-            return self._together(images, draws)
-        x = torch.empty(images.shape, dtype=torch.float32)
-        for k in range(0, len(images), few):
-            x[k : k + few] = self._together(images[k : k + few], draws[k : k + few])
-        return x
+            x = self._together(channels, draws)
+        else:
+            x = torch.empty(channels.shape, dtype=torch.float32)
+            for k in range(0, len(images), few):
+                x[k : k + few] = self._together(channels[k : k + few], draws[k : k + few])
+        return x.movedim(1, 3) if images.ndim == 4 else x.squeeze(1)
 
     def _together(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) of any kind to float32 in 0..255. Every channel gets what the image's draws say, as planes
+        (N * C, H, W) of which C after one another are an image; only colours are seen together."""
         r, u = self.ranges, draws.to(torch.float32)
-        x = _tone(images, u, r) if r.log_gamma or r.log_slope else images.to(torch.float32).div_(255.0)
+        count, depth, h, w = images.shape
+        each = u.repeat_interleave(depth, 0) if depth > 1 else u  # the draws of every plane
+        planes = images.reshape(-1, h, w)
+        x = _tone(planes, each, r) if r.log_gamma or r.log_slope else planes.to(torch.float32).div_(255.0)
         if r.log_light:
-            x.mul_(_light(u, r.log_light, *x.shape[1:]))
+            x.view(count, depth, h, w).mul_(_light(u, r.log_light, h, w)[:, None])
         if r.flip:
-            x = torch.where(u[:, FLIP, None, None] < 0.5, x.flip(-1), x)
+            x = torch.where(each[:, FLIP, None, None] < 0.5, x.flip(-1), x)
         if r.moves:
-            x = _move(x, u, r)
+            x = _move(x.view(count, depth, h, w), u, r).view(-1, h, w)
+        if depth == 3 and (r.hue or r.saturation):
+            x = _recolour(x.view(count, depth, h, w), u, r).view(-1, h, w)
         if r.contrast or r.lightness:
-            gain = 1 + (2 * u[:, CONTRAST] - 1) * r.contrast
-            shift = (2 * u[:, LIGHT] - 1) * r.lightness
+            gain = 1 + (2 * each[:, CONTRAST] - 1) * r.contrast
+            shift = (2 * each[:, LIGHT] - 1) * r.lightness
             x = ((x - 0.5) * gain[:, None, None] + 0.5 + shift[:, None, None]).clamp(0, 1)
         if r.blur_chance:
-            x = _blur(x, u, r.blur_chance)
+            x = _blur(x, each, r.blur_chance)
         if r.noise:
-            x = self._add_noise(x, u)
+            x = self._add_noise(x, each)
         if r.erase_chance:
-            x = _erase(x, u, r.erase_chance)
-        return x.clamp_(0.0, 1.0).mul_(255.0)
+            x = _erase(x, each, r.erase_chance)
+        return x.clamp_(0.0, 1.0).mul_(255.0).view(count, depth, h, w)
 
     def draw_grain(self, height: int, width: int, device: torch.device) -> None:
         """Draws the tile of grain for images of this size, as the first batch would: torch.compile cannot."""
@@ -178,8 +195,8 @@ def _light(u: torch.Tensor, log_light: float, height: int, width: int) -> torch.
 
 
 def _move(x: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tensor:
-    """Rotation, scale, aspect, shear and shift in one bilinear resampling; what comes from outside is black."""
-    _, h, w = x.shape
+    """(N, C, H, W): rotation, scale, aspect, shear and shift in one bilinear resampling; from outside comes black."""
+    h, w = x.shape[-2:]
     angle = (2 * u[:, ROTATE] - 1) * math.radians(r.rotation)
     low, high = r.scale
     scale = low + u[:, SCALE] * (high - low)
@@ -191,7 +208,26 @@ def _move(x: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tens
     across = cos / (scale * aspect), (-sin + shear * cos) * h / w / (scale * aspect), right
     along = sin * w / h * aspect / scale, (cos + shear * sin) * aspect / scale, down
     grid = torch.stack([_places(weights, h, w) for weights in (across, along)], 3)
-    return F.grid_sample(x.unsqueeze(1), grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False).contiguous()
+
+
+def _recolour(x: torch.Tensor, u: torch.Tensor, r: AugmentationRanges) -> torch.Tensor:
+    """(N, 3, H, W) RGB in 0..1: hue and saturation of HSL changed, lightness kept. Grey stays as it is, to the bit.
+
+    Source: the hexagon of hues, A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978.
+    """
+    turn = ((2 * u[:, HUE] - 1) * r.hue)[:, None, None]
+    gain = (1 + (2 * u[:, SATURATION] - 1) * r.saturation)[:, None, None]
+    red, green, blue = x.unbind(1)
+    high, low = x.amax(1), x.amin(1)
+    chroma, doubled = high - low, high + low  # doubled: twice the lightness
+    some = chroma.clamp(min=1e-12)
+    hue = torch.where(high == green, 2 + (blue - red) / some, 4 + (red - green) / some)
+    hue = torch.where(high == red, (green - blue) / some, hue) + 6 * turn  # in sixths of a turn
+    chroma = torch.minimum(chroma * gain, 1 - (doubled - 1).abs())
+    top = (doubled + chroma) / 2
+    places = ((hue + k).remainder(6) for k in (5, 3, 1))
+    return torch.stack([top - chroma * torch.minimum(place, 4 - place).clamp(0, 1) for place in places], 1)
 
 
 def _places(weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor], height: int, width: int) -> torch.Tensor:

@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from thorax.data.augment import DOWN, DRAWS, RIGHT, Augmentation, draws_for
 from thorax.data.columns import ByteRangeColumn
+from thorax.data.decoders import RGB
 from thorax.data.images import DecodeError, DecoderMissing, Preprocessing, header
+from thorax.data.preprocessing import Levels
 from thorax.data.samples import SampleSet
 from thorax.data.shards import INDEX
 from thorax.errors import ThoraxError
@@ -25,7 +27,7 @@ class Batch:
     """One process's images of a step.
 
     Attributes:
-        images: (n, H, W) uint8, or float32 in 0..255 where the reader augments.
+        images: (n, H, W) uint8, in colour (n, H, W, 3); or float32 in 0..255 where the reader augments.
         draws: (n, DRAWS) float32; empty where nothing is random, or what they are for is done.
         indices: (n,) int64, places in the SampleSet.
         global_indices: (N,) int64, places of the whole global batch, before it was shared out.
@@ -153,7 +155,7 @@ class ImageDataset(Dataset[Batch]):
 
     def __getitem__(self, request: BatchRequest) -> Batch:
         mine = request.places if request.epoch is None else request.places[self.rank :: self.world_size]
-        images = np.zeros((len(mine), self.preprocessing.height, self.preprocessing.width), np.uint8)
+        images = np.zeros((len(mine), *self.preprocessing.shape), np.uint8)
         draws = request.draws(self.seed, mine)
         corrupt: list[int] = []
         for row, index in enumerate(mine):
@@ -278,14 +280,18 @@ def check_headers(samples: SampleSet, preprocessing: Preprocessing, threads: int
         return {index: reason for index, reason in pool.map(look, range(len(samples)), chunksize=64) if reason}
 
 
-def mean_std(samples: SampleSet, preprocessing: Preprocessing, workers: int) -> tuple[float, float]:
-    """Mean and standard deviation of grey/255 over all pixels of all prepared images of the set, in 0..1."""
-    total = squares = count = 0
+def mean_std(samples: SampleSet, preprocessing: Preprocessing, workers: int) -> tuple[Levels, Levels]:
+    """Mean and standard deviation of level/255 over all pixels of all prepared images of the set, in 0..1; in colour
+    of each channel."""
+    total = squares = torch.zeros(3 if preprocessing.color == RGB else 1, dtype=torch.int64)
+    count = 0
     for batch in loader(
         ImageDataset(samples, preprocessing, skip_corrupt=True), EvaluationBatches(len(samples), 64, 0, 1), workers
     ):
         keep = ~torch.isin(batch.indices, torch.tensor(batch.corrupt, dtype=torch.int64))
-        x = batch.images[keep].to(torch.int64)
-        total, squares, count = total + int(x.sum()), squares + int((x * x).sum()), count + x.numel()
-    mean = total / max(count, 1)
-    return mean / 255.0, max((squares / max(count, 1) - mean * mean) ** 0.5, 1.0) / 255.0
+        x = batch.images[keep].reshape(-1, len(total)).to(torch.int64)
+        total, squares, count = total + x.sum(0), squares + (x * x).sum(0), count + len(x)
+    means = [channel / max(count, 1) for channel in total.tolist()]
+    spread = [squared / max(count, 1) - mean * mean for squared, mean in zip(squares.tolist(), means, strict=True)]
+    mean, std = tuple(m / 255.0 for m in means), tuple(max(max(s, 0.0) ** 0.5, 1.0) / 255.0 for s in spread)
+    return (mean, std) if len(mean) == 3 else (mean[0], std[0])

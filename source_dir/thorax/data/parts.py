@@ -15,6 +15,7 @@ from thorax.data.formats.folders import FEWEST
 from thorax.data.formats.table_options import choices
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
+from thorax.data.preprocessing import Levels, imagenet
 from thorax.data.samples import Listing, SampleSet, label_space, sample_set
 from thorax.data.splits import check_parts, cut_by_patient, split_table
 from thorax.data.uncertain import labels_asked, settled, with_uncertain_classes
@@ -194,9 +195,19 @@ def _usable(part: SampleSet, config: TrainingConfig, say: Callable[[str], None])
 
 
 def preprocessing(config: TrainingConfig) -> Preprocessing:
-    """The Preprocessing that the configuration describes; mean and std of a data set are measured later."""
+    """The Preprocessing that the configuration describes, of grey images; color=auto is settled, and mean and std of a
+    data set are measured, later."""
     height, width = config.image_size
     fit = config.resolved_fit
-    return Preprocessing(
+    prepared = Preprocessing(
         height, width, config.channels, fit, config.resize if fit == "crop" else None, config.normalization
     )
+    if config.normalization == "imagenet":
+        mean, std = imagenet(config.channels)
+        return dataclasses.replace(prepared, mean=mean, std=std)
+    mean = _levels(config.normalization_mean, prepared.mean)
+    return dataclasses.replace(prepared, mean=mean, std=_levels(config.normalization_std, prepared.std))
+
+
+def _levels(given: tuple[float, ...], default: Levels) -> Levels:
+    return default if not given else given[0] if len(given) == 1 else given

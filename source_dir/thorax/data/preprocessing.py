@@ -1,4 +1,4 @@
-"""The one Preprocessing: any image becomes one grey channel of one size, alike in training and in every server."""
+"""The one Preprocessing: any image becomes grey or RGB, of one size, alike in training and in every server."""
 
 from __future__ import annotations
 
@@ -9,12 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thorax.data.decoders import GREY, DecodeError, decode
+from thorax.data.decoders import GRAY, GREY, RGB, DecodeError, decode
 from thorax.data.source import Source
 from thorax.errors import ThoraxError
 
 if TYPE_CHECKING:
     import torch
+
+
+#: Mean and std of ImageNet's red, green and blue / 255, as torchvision and timm have them.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+#: Shares of red, green and blue in grey: ITU-R BT.601.
+_LUMINANCE = (0.299, 0.587, 0.114)
+#: A number for grey, or one for each channel.
+Levels = float | tuple[float, ...]
+
+
+def imagenet(channels: int) -> tuple[Levels, Levels]:
+    """Mean and std of ImageNet for 3 channels; for one the grey of these colours: 0.459 and 0.226."""
+    if channels == 3:
+        return IMAGENET
+    mean, std = (sum(share * v for share, v in zip(_LUMINANCE, row, strict=True)) for row in IMAGENET)
+    return mean, std
 
 
 @dataclass(frozen=True)
@@ -23,11 +39,12 @@ class Preprocessing:
 
     Attributes:
         height, width: pixels of the result.
-        channels: 1, or 3 equal ones.
+        channels: of the network's input: 1, or 3. Of grey images all 3 hold the grey.
         fit: stretch (whole image, aspect given up), crop (centre crop) or pad (whole image on black).
         resize: with crop: the short side is scaled to this first; None crops the image as it is.
-        normalization: image (each image to mean 0 and std 1), fixed or dataset ((grey/255 - mean) / std).
-        mean, std: of grey / 255, for fixed and dataset.
+        normalization: image (each image, all of its channels together, to mean 0 and std 1); or fixed, dataset or
+            imagenet: (level/255 - mean) / std.
+        mean, std: of level / 255, but for normalization=image: one number, or one for each channel.
         grey: the rules from pixels to grey levels (decoders.GREY). A stored description without it has 1, and keeps
             giving the pixels that its network was trained with.
     """
@@ -38,9 +55,15 @@ class Preprocessing:
     fit: str = "stretch"
     resize: int | None = None
     normalization: str = "image"
-    mean: float = 0.5
-    std: float = 0.25
+    mean: Levels = 0.5
+    std: Levels = 0.25
     grey: int = GREY
+    color: str = GRAY
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a prepared image: (height, width), or (height, width, 3) in colour."""
+        return (self.height, self.width, 3) if self.color == RGB else (self.height, self.width)
 
     def image(self, source: Source | bytes, name: str = "") -> np.ndarray:
         """Decodes one image and brings it to its size.
@@ -50,14 +73,14 @@ class Preprocessing:
             name: what to call the image in errors; default: the source.
 
         Returns:
-            (height, width) uint8: 0 black to 255 white.
+            (height, width) uint8: 0 black to 255 white; with color=rgb (height, width, 3).
 
         Raises:
             DecodeError: it cannot be decoded, or is smaller than the crop.
         """
         name = name or (f"an image of {len(source)} bytes" if isinstance(source, bytes) else str(source))
         size = self._scaled_for if self.fit != "crop" or self.resize else None
-        return self._place(decode(source, name, size, self.grey), name)
+        return self._place(decode(source, name, size, self.grey, self.color), name)
 
     def _scaled_for(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) that an image is scaled to before it is placed."""
@@ -71,9 +94,9 @@ class Preprocessing:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def _place(self, image: np.ndarray, name: str) -> np.ndarray:
-        """The image as (height, width); crop without resize and training's random crops need the whole image."""
+        """The image as (height, width[, 3]); crop without resize and training's random crops need the whole image."""
         if self.fit == "pad":
-            placed = np.zeros((self.height, self.width), np.uint8)
+            placed = np.zeros(self.shape, np.uint8)
             top, left = (self.height - image.shape[0]) // 2, (self.width - image.shape[1]) // 2
             placed[top : top + image.shape[0], left : left + image.shape[1]] = image
             return placed
@@ -82,7 +105,7 @@ class Preprocessing:
         return image
 
     def crop(self, image: np.ndarray, name: str, down: float, right: float) -> np.ndarray:
-        """(height, width) cut from a larger image; `down` and `right` in 0..1 say where, 0.5 is the middle.
+        """(height, width[, 3]) cut from a larger image; `down` and `right` in 0..1 say where, 0.5 is the middle.
 
         Raises:
             DecodeError: the image is smaller than the crop.
@@ -97,39 +120,65 @@ class Preprocessing:
         return np.ascontiguousarray(image[top : top + self.height, left : left + self.width])
 
     def uncropped(self, source: Source | bytes, name: str) -> np.ndarray:
-        """The scaled image before the crop, (h, w) uint8, for training's random crops."""
-        return decode(source, name, self._scaled_for if self.resize else None, self.grey)
+        """The scaled image before the crop, (h, w[, 3]) uint8, for training's random crops."""
+        return decode(source, name, self._scaled_for if self.resize else None, self.grey, self.color)
 
     def tensor(self, images: torch.Tensor) -> torch.Tensor:
         """The network's input.
 
         Args:
-            images: (N, height, width) uint8, or float32 in 0..255 after augmentation.
+            images: (N, height, width[, 3]) uint8, or float32 in 0..255 after augmentation.
 
         Returns:
             (N, channels, height, width) float32, on the images' device.
         """
         import torch  # late: a server without torch uses `array`
 
-        x = images.to(torch.float32).unsqueeze(1)
+        x = images.to(torch.float32)
+        x = x.movedim(3, 1) if x.ndim == 4 else x.unsqueeze(1)
         if self.normalization == "image":
             std, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True, correction=0)
             x = (x - mean) / std.clamp(min=1.0)
         else:
-            x = (x / 255.0 - self.mean) / self.std
-        return x.expand(-1, self.channels, -1, -1) if self.channels > 1 else x
+            levels = [
+                torch.tensor(v, device=x.device)[:, None, None] if isinstance(v, tuple) else v
+                for v in (self.mean, self.std)
+            ]
+            x = (x / 255.0 - levels[0]) / levels[1]
+        return x.expand(-1, self.channels, -1, -1) if x.shape[1] < self.channels else x
 
     def array(self, images: np.ndarray) -> np.ndarray:
-        """As `tensor`, in numpy: (N, height, width) uint8 -> (N, channels, height, width) float32."""
-        x = images.astype(np.float32)[:, None]
+        """As `tensor`, in numpy: (N, height, width[, 3]) uint8 -> (N, channels, height, width) float32."""
+        x = images.astype(np.float32)
+        x = np.ascontiguousarray(np.moveaxis(x, 3, 1)) if x.ndim == 4 else x[:, None]
         if self.normalization == "image":
             rows = x.reshape(len(x), -1)
             rows -= rows.mean(axis=1, keepdims=True)
             std = np.sqrt(np.square(rows).mean(axis=1))
             rows *= np.float32(1) / np.maximum(std, np.float32(1))[:, None]
         else:
-            x = (x / np.float32(255) - np.float32(self.mean)) / np.float32(self.std)
-        return np.repeat(x, self.channels, axis=1) if self.channels > 1 else x
+            mean, std = self._columns()
+            x = (x / np.float32(255) - mean) / std
+        return np.repeat(x, self.channels, axis=1) if x.shape[1] < self.channels else x
+
+    def levels(self, x: np.ndarray) -> np.ndarray:
+        """The picture that a network's input shows: (N, channels, height, width) -> (N, height, width[, 3]) uint8.
+
+        With normalization=image black and white are lost: each image goes from its darkest to its brightest value.
+        """
+        if self.normalization == "image":
+            low, high = (edge(x, axis=(1, 2, 3), keepdims=True) for edge in (np.min, np.max))
+            x = (x - low) / np.maximum(high - low, 1e-12)
+        else:
+            mean, std = self._columns()
+            x = x * std + mean
+        found = np.rint(np.moveaxis(x, 1, 3) * 255).clip(0, 255).astype(np.uint8)
+        return found if self.color == RGB else np.ascontiguousarray(found[..., 0])
+
+    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and std as (1 or channels, 1, 1) float32."""
+        mean, std = (np.array(v, np.float32).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        return mean, std
 
     def to_dict(self) -> dict[str, Any]:
         """The description as bundles store it, in the words of bundle format 1: normalization=film, deviation."""
@@ -137,6 +186,8 @@ class Preprocessing:
         stored["deviation"] = stored.pop("std")
         if self.grey == 1:  # as it was stored before there were others: the fingerprint stays
             del stored["grey"]
+        if self.color == GRAY:
+            del stored["color"]
         stored["normalization"] = "film" if self.normalization == "image" else self.normalization
         return stored
 
@@ -155,6 +206,11 @@ class Preprocessing:
         known: dict[str, Any] = {"grey": 1} | {
             ("std" if name == "deviation" else name): value for name, value in stored.items()
         }
+        if known.get("color", GRAY) not in (GRAY, RGB):
+            raise ThoraxError(
+                f"its color={known['color']} (preprocessing.color) is not one of {GRAY}, {RGB}; update this program"
+            )
+        known |= {name: tuple(v) for name in ("mean", "std") if isinstance(v := known.get(name), list)}
         known["normalization"] = "image" if known["normalization"] == "film" else known["normalization"]
         return cls(**known)
 

@@ -75,6 +75,11 @@ def _add_patient_scope(p: argparse.ArgumentParser, help: str) -> None:
     p.add_argument("--patient-scope", choices=("global", "channel"), default="global", help=help)
 
 
+def _add_color(p: argparse.ArgumentParser, what: str) -> None:
+    help = f"{what}; auto (default): rgb where a sample of the images is in colour"
+    p.add_argument("--color", choices=("auto", "gray", "rgb"), default="auto", help=help)
+
+
 # -- Commands ----------------------------------------------------------------------------------------------------------
 
 CHECK = """\
@@ -101,7 +106,8 @@ STATS = """\
 Mean and standard deviation over all pixels of the training part, as the network's decoder sees them; class counts,
 sizes, colour modes and bits, as a table and a picture.
 
-The mean and std are of grey / 255, as the hyperparameter normalization=dataset uses them.
+The mean and std are of grey / 255, and of images in colour also of red, green and blue / 255, as the hyperparameter
+normalization=dataset uses them.
 
 examples:
     python launch/prepare.py stats images/train --png stats.png
@@ -111,6 +117,7 @@ examples:
 
 def _stats(p: argparse.ArgumentParser) -> None:
     _add_parts(p)
+    _add_color(p, "rgb: also those of red, green and blue")
     _add(p, "--png", "FILE", "draw a picture", type=Path)
     _add(p, "--json", "FILE", "write the figures", type=Path)
 
@@ -182,10 +189,11 @@ def _pack(p: argparse.ArgumentParser) -> None:
     text = "N: short side, aspect kept; WxH: stretched as fit=stretch does; default: as they are"
     _add(p, "--size", "N or WxH", text, default="")
     text = (
-        "how images are stored: as they are (default), or grey in 8 bits (with --size: jpeg); raw (PGM) is"
+        "how images are stored: as they are (default), or in 8 bits (with --size: jpeg); raw (PGM, in colour PPM) is"
         " the largest and by far the fastest to read"
     )
     p.add_argument("--encode", choices=("keep", "jpeg", "png", "raw"), help=text)
+    _add_color(p, "what images are encoded anew as")
     _add(p, "--quality", "1..100", "of JPEGs that are written (default: 95)", type=int, default=95)
     _add(p, "--shard-images", "N", "images in a shard (default: 1000)", type=int, default=1000)
     p.add_argument("--shard-films", dest="shard_images", type=int, action=OldSpelling, new="--shard-images")

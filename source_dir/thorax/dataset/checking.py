@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from thorax.data.decoders import DecodeError, decode
+from thorax.data.decoders import GRAY, RGB, DecodeError, decode
 from thorax.dataset.findings import Finding, find
 from thorax.dataset.inspection import ImageInfo, inspect_all, inspect_image
 from thorax.dataset.inventory import ImageInventory, read_inventory
@@ -166,7 +166,8 @@ def _about(report: CheckReport, k: int) -> str:
 
 
 def _thumbnail(report: CheckReport, k: int) -> str:
-    """A PNG as base64; "" for an image that cannot be read. Of one that is on another machine its small version."""
+    """A PNG as base64, in the image's colours; "" for an image that cannot be read. Of one that is on another machine
+    its small version."""
     info = report.infos[k]
     if info.problem:
         return ""
@@ -176,7 +177,8 @@ def _thumbnail(report: CheckReport, k: int) -> str:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     try:
-        picture = Image.fromarray(decode(report.images.sources[k], report.images.ids[k], scaled))
+        color = RGB if any(info.color) else GRAY
+        picture = Image.fromarray(decode(report.images.sources[k], report.images.ids[k], scaled, color=color))
     except DecodeError:
         if info.small is None:
             return ""

@@ -22,7 +22,7 @@ from thorax.dataset.checking import check, check_page
 from thorax.dataset.cluster.plan import COMMANDS as SHARED
 from thorax.dataset.inventory import ImageInventory, read_inventory
 from thorax.dataset.pack_state import PackOptions
-from thorax.dataset.packing import pack, verify
+from thorax.dataset.packing import pack, packed_color, verify
 from thorax.dataset.pixel_stats import draw_stats, stats
 from thorax.dataset.public_sets import coco_labels, nih_labels
 from thorax.dataset.reading import label_names, read_images, some
@@ -156,7 +156,7 @@ def _stats(args: argparse.Namespace) -> int:
     for note in images.notes:
         print(f"note: {note}")
     check_outputs(args, "json", "png")
-    found = stats(images, args.processes)
+    found = stats(images, args.processes, args.color)
     figures = found.to_dict()
     show_figures(figures)
     for problem in found.problems[:3]:
@@ -178,6 +178,10 @@ def show_figures(figures: Mapping[str, Any]) -> None:
         "images": f"{figures['images']} of {counted(figures['patients'], 'patient')}{unreadable}",
         "mean, std": f"{figures['mean']:.6f}, {figures['std']:.6f} (grey / 255, {figures['pixels']:,} pixels)",
     }
+    if "mean_rgb" in figures:
+        for name in ("mean", "std"):
+            told = ", ".join(f"{v:.6f}" for v in figures[f"{name}_rgb"])
+            rows[f"{name} of red, green, blue"] = f"{told} (level / 255)"
     for name, n in figures["labels"].items():
         share = n["images"] / max(figures["images"] - n["unknown"], 1)
         unknown = f", {n['unknown']} unknown" if n["unknown"] else ""
@@ -254,6 +258,7 @@ def _pack(args: argparse.Namespace) -> int:
     options = pack_options(args)
     _check_out(args)
     listing = images_of(args)
+    options = dataclasses.replace(options, color=packed_color(listing, options, print))
     for part, images in by_part(listing, args.split).items():
         name = part or args.images.resolve().name
 
@@ -281,7 +286,9 @@ def pack_options(args: argparse.Namespace) -> PackOptions:
         raise ThoraxError(
             f"--size {args.size} with --encode keep: a scaled image must be encoded anew; choose jpeg or png"
         )
-    return PackOptions(args.to, args.size, encode, args.quality, args.shard_images, args.shuffle, args.skip_corrupt)
+    return PackOptions(
+        args.to, args.size, encode, args.quality, args.shard_images, args.shuffle, args.skip_corrupt, args.color
+    )
 
 
 def _check_out(args: argparse.Namespace) -> None:

@@ -20,6 +20,8 @@ EXAMPLES = 3
 FEWEST = 50
 #: An image with a smaller std of grey levels (0..255) shows nothing.
 FLAT = 2.0
+#: Levels by which the mean colours of two images differ at least to count as different ones.
+TINT_STEP = 4.0
 
 
 @dataclass
@@ -195,8 +197,11 @@ def _leaks(images: ImageInventory, infos: Sequence[ImageInfo]) -> Iterator[Findi
         "file type": [h.kind for h in headers],
         "size": [f"{h.width}x{h.height}" for h in headers],
     }
+    tints = np.array([infos[k].color for k in readable], float).reshape(-1, 2)
+    words["mean colour"] = [str(tuple(np.rint(tint / TINT_STEP).astype(int))) for tint in tints]
     numbers = {name: np.unique(column, return_inverse=True)[1].astype(float)[:, None] for name, column in words.items()}
     sizes = [[h.width, h.height, h.width * h.height, h.width / max(h.height, 1)] for h in headers]
+    numbers["mean colour"] = tints
     numbers["size"] = np.array(sizes, float).reshape(-1, 4)
     for k, name, other in images.independent_labels:
         labels = images.targets[readable, k]
@@ -207,16 +212,24 @@ def _leaks(images: ImageInventory, infos: Sequence[ImageInfo]) -> Iterator[Findi
             values = [column[t] for t in known]
             if len(varied := Counter(values)) < 2:
                 continue
-            check = f"leak-{attribute.split()[0]}"
-            for sentence, places in leaks.rules(attribute, values, labels[known], name, other)[:EXAMPLES]:
+            by_content = attribute == "mean colour"  # a value says nothing by itself: no rules, the tree alone
+            check = "leak-tint" if by_content else f"leak-{attribute.split()[0]}"
+            rules = [] if by_content else leaks.rules(attribute, values, labels[known], name, other)
+            for sentence, places in rules[:EXAMPLES]:
                 concerned = [[int(readable[known[p]])] for p in places]
                 yield Finding("warning", check, f"the {attribute} gives the label away: {sentence}", concerned)
             auc = leaks.auc_of(numbers[attribute][known], labels[known], [patients[t] for t in known])
             if auc is not None and auc[1] > leaks.LEAST_AUC:
+                advice = (
+                    "with color=gray a network does not see it, with color=rgb it does: ask whether it is the subject's"
+                    " or the camera's"
+                    if by_content
+                    else "training makes all images one size and one channel (with color=rgb three), but ask how they"
+                    " were made"
+                )
                 yield Finding(
                     "warning",
                     check,
                     f"the {attribute} alone separates {name} from {other} with AUC {auc[0]:.3f} on unseen patients"
-                    f" ({len(varied)} different ones); training makes all images one size and one channel, but ask how"
-                    " they were made",
+                    f" ({len(varied)} different ones); {advice}",
                 )

@@ -37,6 +37,7 @@ class PackOptions:
         shard_images: images in a shard.
         shuffle: seed of the images' order; None keeps the listing's.
         skip_corrupt: leave out images that cannot be read, instead of stopping.
+        color: gray or rgb: what images are encoded anew as; auto before a sample of them has decided.
     """
 
     to: str = "shards"
@@ -46,6 +47,7 @@ class PackOptions:
     shard_images: int = 1000
     shuffle: int | None = None
     skip_corrupt: bool = False
+    color: str = "gray"
 
 
 @dataclass
@@ -81,6 +83,8 @@ def plan_of(listing: Listing, name: str, options: PackOptions) -> dict[str, Any]
         **asdict(options),
     }
     del plan["skip_corrupt"]  # a run that a damaged image stopped goes on with it
+    if options.color != "rgb":  # as plans were before there were colours
+        del plan["color"]
     return plan
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from thorax.data import recordio, shards
+from thorax.data.color import AUTO, ColorSample, chosen_color, sample_colors
+from thorax.data.decoders import GRAY
 from thorax.data.patients import patient_of, patients_of
 from thorax.data.samples import Listing
 from thorax.data.source import ByteRange
@@ -69,6 +71,17 @@ def pack(
     say(f"packed {packed} images into {place}, {size / 1e6:.1f} MB; checksums in {SUMS}")
     if not to_shards:
         _say_what_is_lost(listing, options, say)
+
+
+def packed_color(
+    listing: Listing, options: PackOptions, say: Say = print, sample: Callable[..., ColorSample] = sample_colors
+) -> str:
+    """gray or rgb, what the images are encoded as: as asked for, or as a sample of them shows; says so."""
+    if options.color != AUTO or options.encode == "keep":
+        return GRAY if options.color == AUTO else options.color
+    color, why = chosen_color(sample(listing.sources))
+    say(f"color: {color}: {why}")
+    return color
 
 
 def in_packing_order(listing: Listing, options: PackOptions) -> Listing:
@@ -146,7 +159,7 @@ def _pack_units(
     progress = Progress(f"packing {out}", count, start=count - sum(len(ranges[k]) for k in todo))
     units = {k: unit for k, unit in enumerate(found) if unit is not None}
     try:
-        encoding = Encoding(options.size, options.encode, options.quality)
+        encoding = Encoding(options.size, options.encode, options.quality, options.color)
         sources = ((place, listing.sources[place]) for k in todo for place in ranges[k])
         images = in_order(encoding, sources, processes)
         for k in todo:

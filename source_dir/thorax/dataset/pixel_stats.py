@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from thorax.dataset.inspection import ImageInfo, count_greys, inspect_all
+from thorax.data.color import AUTO, ColorSample, chosen_color, sample_colors
+from thorax.data.decoders import RGB
+from thorax.data.source import Source
+from thorax.dataset.inspection import ImageInfo, count_colors, count_greys, inspect_all
 from thorax.dataset.inventory import ImageInventory, read_inventory
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
@@ -25,22 +28,23 @@ class Stats:
         images: the images.
         infos: what each of them is.
         greys: (256,) how many pixels of all images have each grey level.
+        colors: (3, 256) how many have each level of red, green and blue; None: they were not counted.
     """
 
     images: ImageInventory
     infos: list[ImageInfo]
     greys: np.ndarray
+    colors: np.ndarray | None = None
 
     @property
     def mean(self) -> float:
         """Of grey / 255 over all pixels, as normalization=dataset uses it."""
-        return float(self.greys @ np.arange(256) / max(self.greys.sum(), 1) / 255)
+        return _mean(self.greys)
 
     @property
     def std(self) -> float:
         """Standard deviation of grey / 255 over all pixels."""
-        squares = float(self.greys @ (np.arange(256) / 255) ** 2 / max(self.greys.sum(), 1))
-        return float(max(squares - self.mean**2, 0.0) ** 0.5)
+        return _std(self.greys)
 
     @property
     def problems(self) -> list[str]:
@@ -61,6 +65,7 @@ class Stats:
             "pixels": int(self.greys.sum()),
             "mean": round(self.mean, 6),
             "std": round(self.std, 6),
+            **self._of_colors(),
             "labels": {
                 name: {
                     "images": int((images.targets[:, k] == 1).sum()),
@@ -75,19 +80,47 @@ class Stats:
             "kinds": dict(Counter(h.kind for h in headers).most_common()),
         }
 
+    def _of_colors(self) -> dict[str, Any]:
+        """Mean and std of red, green and blue, as normalization=dataset uses them with color=rgb."""
+        if self.colors is None:
+            return {}
+        return {
+            f"{name}_rgb": [round(of(row), 6) for row in self.colors] for name, of in (("mean", _mean), ("std", _std))
+        }
 
-def stats(images: Path | Mapping[str, Path] | ImageInventory, processes: int = 1) -> Stats:
+
+def _mean(counts: np.ndarray) -> float:
+    """Of level / 255."""
+    return float(counts @ np.arange(256) / max(counts.sum(), 1) / 255)
+
+
+def _std(counts: np.ndarray) -> float:
+    squares = float(counts @ (np.arange(256) / 255) ** 2 / max(counts.sum(), 1))
+    return float(max(squares - _mean(counts) ** 2, 0.0) ** 0.5)
+
+
+def counting(
+    images: ImageInventory, color: str, sample: Callable[..., ColorSample] = sample_colors
+) -> Callable[[Source], ImageInfo]:
+    """What counts levels: of grey, or (rgb, and auto where a sample of the images is in colour) of each colour too."""
+    if color == AUTO:
+        color, _ = chosen_color(sample(images.sources))
+    return count_colors if color == RGB else count_greys
+
+
+def stats(images: Path | Mapping[str, Path] | ImageInventory, processes: int = 1, color: str = AUTO) -> Stats:
     """Reads every image of the training part, or of a set without parts.
 
     Args:
         images: a folder in any format, part (train, validation, test) -> folder, or what read_inventory returns.
         processes: processes that read images.
+        color: gray, rgb or auto: whether red, green and blue are counted too.
 
     Raises:
         ThoraxError: see read_inventory; or no image can be read.
     """
     inventory = training_part(images if isinstance(images, ImageInventory) else read_inventory(images))
-    infos = list(inspect_all(count_greys, inventory.sources, processes))
+    infos = list(inspect_all(counting(inventory, color), inventory.sources, processes))
     return stats_of(inventory, infos, np.stack([info.greys for info in infos if info.greys is not None]).sum(axis=0))
 
 
@@ -102,12 +135,12 @@ def stats_of(inventory: ImageInventory, infos: list[ImageInfo], greys: np.ndarra
     Args:
         inventory: the images.
         infos: what each of them is.
-        greys: (256,) how many pixels of all of them have each grey level.
+        greys: (256,) how many pixels of all of them have each grey level, or (4, 256), see ImageInfo.greys.
 
     Raises:
         ThoraxError: no image can be read.
     """
-    found = Stats(inventory, infos, greys)
+    found = Stats(inventory, infos, greys) if greys.ndim == 1 else Stats(inventory, infos, greys[0], greys[1:])
     if len(found.problems) == len(infos):
         raise ThoraxError(f"no image could be read; the first: {found.problems[0]}")
     return found
@@ -127,6 +160,8 @@ def draw_stats(stats: Stats, file: Path) -> None:
     _draw_counts(kinds, "kinds, colour modes and bits", dict(known.most_common(10)))
     share = stats.greys / stats.greys.sum() * 100
     greys.fill_between(np.arange(256), share, color="#3b6ea5", alpha=0.7, step="mid")
+    for row, name in zip(() if stats.colors is None else stats.colors, ("red", "green", "blue"), strict=False):
+        greys.plot(np.arange(256), row / row.sum() * 100, color=name, linewidth=1)
     greys.axvline(255 * stats.mean, color="#c62828")
     greys.set(
         title=f"grey levels: mean {stats.mean:.4f}, std {stats.std:.4f} (grey / 255)",

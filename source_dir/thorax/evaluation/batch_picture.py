@@ -18,24 +18,30 @@ def batch_picture(images: Array, labels: Sequence[str]) -> bytes:
     """A PNG of them in rows.
 
     Args:
-        images: (N, H, W) float of any range; each is shown from its darkest to its brightest value.
+        images: (N, H, W) float of any range, each shown from its darkest to its brightest value; or (N, H, W, 3) uint8.
         labels: one for each.
     """
-    scale = SIDE / max(images.shape[1:])
+    scale = SIDE / max(images.shape[1:3])
     width, height = max(1, round(images.shape[2] * scale)), max(1, round(images.shape[1] * scale))
     rows = -(-len(images) // ROW)
     across = min(ROW, len(images))
-    page = Image.new("L", (across * (width + 6) - 6, rows * (height + LINE + 6) - 6), 255)
+    mode, white, black = ("RGB", "white", "black") if images.ndim == 4 else ("L", 255, 0)
+    page = Image.new(mode, (across * (width + 6) - 6, rows * (height + LINE + 6) - 6), white)
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     for k, (image, label) in enumerate(zip(images, labels, strict=True)):
-        low, high = float(image.min()), float(image.max())
-        grey = (255 * (image - low) / max(high - low, 1e-12)).round().astype(np.uint8)
         left, top = k % ROW * (width + 6), k // ROW * (height + LINE + 6)
-        page.paste(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR), (left, top))
-        pen.text((left, top + height + 2), _fitting(label, width, font), fill=0, font=font)
+        page.paste(Image.fromarray(_levels(image)).resize((width, height), Image.Resampling.BILINEAR), (left, top))
+        pen.text((left, top + height + 2), _fitting(label, width, font), fill=black, font=font)
     out = io.BytesIO()
     page.save(out, "PNG")
     return out.getvalue()
+
+
+def _levels(image: Array) -> Array:
+    if image.ndim == 3:
+        return image
+    low, high = float(image.min()), float(image.max())
+    return (255 * (image - low) / max(high - low, 1e-12)).round().astype(np.uint8)
 
 
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

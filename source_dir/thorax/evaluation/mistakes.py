@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from thorax.data.decoders.limits import stacked
 from thorax.data.images import DecodeError, Preprocessing
 from thorax.data.source import Source
 from thorax.evaluation.arrays import Array
@@ -132,19 +133,19 @@ def distinct(drawn: Sequence[tuple[str, Mistake]]) -> list[tuple[str, Mistake]]:
 
 
 def _side_by_side(image: Array, heat: Array) -> bytes:
-    """JPEG of (H, W) uint8 image and the image under (H, W) heat in 0..1, from nothing (0) over red to yellow (1)."""
-    grey = np.repeat(image[:, :, None], 3, axis=2).astype(np.float32)
+    """JPEG of (H, W[, 3]) uint8 image and the image under (H, W) heat in 0..1: nothing (0), red, yellow (1)."""
+    picture = stacked(image).astype(np.float32)
     colour = np.stack([np.full_like(heat, 255), 255 * heat**1.5, 40 * heat], axis=2)
     strength = 0.65 * np.clip(heat, 0, 1)[:, :, None]
     pair = [
         Image.fromarray(part.round().clip(0, 255).astype(np.uint8))
-        for part in (grey, grey * (1 - strength) + colour * strength)
+        for part in (picture, picture * (1 - strength) + colour * strength)
     ]
-    scale = SIDE / max(image.shape)
+    scale = SIDE / max(image.shape[:2])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     both = Image.new("RGB", (2 * size[0] + 4, size[1]), "white")
-    for k, picture in enumerate(pair):
-        both.paste(picture.resize(size, Image.Resampling.LANCZOS), (k * (size[0] + 4), 0))
+    for k, half in enumerate(pair):
+        both.paste(half.resize(size, Image.Resampling.LANCZOS), (k * (size[0] + 4), 0))
     buffer = io.BytesIO()
     both.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()

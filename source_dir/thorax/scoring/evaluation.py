@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from thorax.data.decoders import RGB
 from thorax.errors import ThoraxError
 from thorax.evaluation import formatting, mistakes
 from thorax.evaluation.comparison import compare
@@ -256,7 +257,7 @@ def _facts(bundle: Bundle, where: Path, label_notes: Sequence[str]) -> dict[str,
             "bundle": str(bundle.folder.absolute()),
             "images": str(where),
             "network": bundle.network,
-            "image": f"{prepared.height} x {prepared.width}, {prepared.fit}",
+            "image": f"{prepared.height} x {prepared.width}, {prepared.fit}{', in colour' * (prepared.color == RGB)}",
             "trained with torch": str(bundle.versions.get("torch", "")),
             "split sha256 of its training": str(bundle.split.get("sha256", ""))[:16],
         },

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-#: Prepared images (N, height, width) uint8 -> (N, L) probabilities.
+#: Prepared images of one shape and type -> (N, L) probabilities.
 Score = Callable[[np.ndarray], np.ndarray]
 
 
@@ -67,7 +67,7 @@ class Batcher:
         return PendingRequest(self)
 
     def score(self, images: Sequence[np.ndarray], timeout: float | None = None) -> np.ndarray:
-        """(N, L) probabilities of prepared images (height, width), each in whatever batch it falls into.
+        """(N, L) probabilities of prepared images, each in whatever batch it falls into.
 
         Raises:
             TimeoutError: not within `timeout` seconds.
@@ -132,6 +132,14 @@ class Batcher:
         return [image for image in taken if image.result.set_running_or_notify_cancel()]
 
     def _run(self, batch: list[_Image]) -> None:
+        """One forward pass for all images of one shape and type: a request may send tensors that are normalised."""
+        alike: dict[tuple[object, ...], list[_Image]] = {}
+        for image in batch:
+            alike.setdefault((image.pixels.shape, image.pixels.dtype), []).append(image)
+        for images in alike.values():
+            self._score_together(images)
+
+    def _score_together(self, batch: list[_Image]) -> None:
         """One forward pass; if it fails, one for each image, so that an image fails only by itself."""
         try:
             rows = self._score(np.stack([image.pixels for image in batch]))
@@ -139,7 +147,7 @@ class Batcher:
             self.failures += 1
             for image in batch:
                 if len(batch) > 1:
-                    self._run([image])
+                    self._score_together([image])
                 else:
                     image.result.set_exception(error)
             return

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from thorax.data.decoders import RGB
+from thorax.data.images import Preprocessing
 from thorax.serving.bundle_contents import BundleContents
 from thorax.text import counted
 
@@ -25,9 +27,13 @@ def card(bundle: BundleContents, folder: Path) -> str:
 def _facts(bundle: BundleContents) -> Iterator[tuple[str, str]]:
     images = bundle.preprocessing
     yield "Network", bundle.network
-    yield "Images", f"{images.height} x {images.width} pixels, {counted(images.channels, 'channel')}, fit {images.fit}"
+    yield "Images", f"{images.height} x {images.width} pixels, {_channels(images)}, fit {images.fit}"
     yield "Task", f"{bundle.space.task}: {', '.join(bundle.space.classes)}"
     yield "Made with", ", ".join(f"{name} {version}" for name, version in bundle.versions.items())
+
+
+def _channels(images: Preprocessing) -> str:
+    return "in colour" if images.color == RGB else counted(images.channels, "channel")
 
 
 def _scores(bundle: BundleContents, scores: dict[str, Any]) -> Iterator[tuple[str, ...]]:

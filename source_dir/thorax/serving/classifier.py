@@ -15,7 +15,9 @@ from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.evaluation import calibration
 from thorax.machine import free_cpus
+from thorax.serving.arrays import NormalizedImage
 from thorax.serving.bundle import Bundle
+from thorax.serving.color_notes import color_notes
 from thorax.serving.engines.choice import choose
 from thorax.serving.engines.devices import SERVED, default_batch
 from thorax.serving.engines.engine import EngineRequest
@@ -26,7 +28,7 @@ from thorax.serving.reference_images import reference_images
 if TYPE_CHECKING:
     import torch
 
-#: Prepared images (N, height, width) uint8 -> (N, L) float32 probabilities.
+#: Prepared images (N, height, width[, 3]) uint8 -> (N, L) float32 probabilities.
 Score = Callable[[np.ndarray], np.ndarray]
 
 
@@ -116,11 +118,14 @@ class Classifier:
     # -- Images in, probabilities out ----------------------------------------------------------------------------------
 
     def prepare(self, image: ImageInput, name: str = "") -> np.ndarray:
-        """One image decoded and brought to the network's size: (height, width) uint8; `name` stands for it in errors.
+        """One image decoded and brought to the network's size: (height, width) uint8, in colour (height, width, 3); one
+        that is normalised already as it is, (channels, height, width) float32. `name` stands for it in errors.
 
         Raises:
             DecodeError: it cannot be read.
         """
+        if isinstance(image, NormalizedImage):
+            return image.fitting(self.bundle.preprocessing, name or "the image")
         with self._decoding:
             return self.bundle.preprocessing.image(as_file(image), name)
 
@@ -140,7 +145,7 @@ class Classifier:
         """Calibrated probabilities of prepared images, at most `batch` of them in one forward pass.
 
         Args:
-            images: (N, height, width) uint8.
+            images: (N, height, width[, 3]) uint8, or normalised already (N, channels, height, width) float32.
 
         Returns:
             (N, L) float32 in 0..1.
@@ -212,7 +217,8 @@ class Classifier:
             label: default: the one with the highest probability.
 
         Returns:
-            A HeatMap: `map` (height, width) float32 in 0..1 and `image` (height, width) uint8, of the network's size.
+            A HeatMap: `map` (height, width) float32 in 0..1 and `image` (height, width[, 3]) uint8, of the network's
+            size.
 
         Raises:
             DecodeError: the image cannot be read.
@@ -237,12 +243,14 @@ class Classifier:
         from thorax.models import heat_maps
 
         device = torch.device(self.device)
-        x = self.bundle.preprocessing.tensor(torch.from_numpy(image[None].copy()).to(device))
+        x = torch.from_numpy(image[None].copy()).to(device)
+        if not x.is_floating_point():
+            x = self.bundle.preprocessing.tensor(x)
         with self._explaining:  # Grad-CAM hooks into the network: it has one of its own, which no prediction uses
             torch.set_num_threads(self.threads)
             self._explained = self._explained or self.bundle.build_network().to(device)
             found = heat_maps(self._explained, x, torch.tensor([self.labels.index(label)], device=device))[0]
-        return HeatMap(label, np.asarray(found.cpu().numpy(), np.float32), image)
+        return HeatMap(label, np.asarray(found.cpu().numpy(), np.float32), self._picture(image))
 
     # -- What probabilities mean ---------------------------------------------------------------------------------------
 
@@ -257,11 +265,23 @@ class Classifier:
             return found
         return found[0] if found else self.bundle.space.classes[0]
 
-    def warnings(self, image: np.ndarray) -> list[str]:
-        """How a prepared image differs from those of training, in words; none where the bundle does not say."""
-        return self.detector.warnings(image) if self.detector else []
+    def warnings(self, image: np.ndarray, source: Any = None) -> list[str]:
+        """How a prepared image differs from those of training, in words; none where the bundle does not say.
+
+        Args:
+            image: as `prepare` gave it.
+            source: what it was prepared from, to see whether it lost its colour.
+        """
+        picture = self._picture(image)
+        found = self.detector.warnings(picture) if self.detector else []
+        usual = None if self.detector is None else self.detector.colored
+        return found + color_notes(picture, source, self.bundle.preprocessing, usual)
 
     # -- Inside --------------------------------------------------------------------------------------------------------
+
+    def _picture(self, image: np.ndarray) -> np.ndarray:
+        """A prepared image as a picture, also where it was normalised."""
+        return self.bundle.preprocessing.levels(image[None])[0] if image.dtype == np.float32 else image
 
     @property
     def largest_pass(self) -> int:

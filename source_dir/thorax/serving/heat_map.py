@@ -16,7 +16,7 @@ class HeatMap:
     Attributes:
         label: the label.
         map: (height, width) float32 in 0..1, of the prepared image's size.
-        image: (height, width) uint8, the prepared image below it.
+        image: (height, width) uint8, in colour (height, width, 3): the prepared image below it.
         empty: whether no region speaks for the label, so that the map is 0 everywhere.
 
     Examples:
@@ -41,7 +41,7 @@ class HeatMap:
         # From black by red and yellow to white: a ramp for each of red, green and blue.
         colour = np.stack([np.clip(3 * self.map - k, 0, 1) for k in (0, 1, 2)], axis=2) * 255
         share = (0.6 * self.map)[..., None]
-        mixed = self.image[..., None] * (1 - share) + colour * share
+        mixed = (self.image if self.image.ndim == 3 else self.image[..., None]) * (1 - share) + colour * share
         out = io.BytesIO()
         Image.fromarray(np.rint(mixed).clip(0, 255).astype(np.uint8)).save(out, "PNG")
         return out.getvalue()

@@ -3,7 +3,7 @@
     RawRequest --read--> InferenceRequest --decode--> prepared images --predict--> Prediction --encode--> Reply
 
 read      one of READERS turns the body into images (files or arrays) and options, within the server's limits
-decode    each image becomes (height, width) uint8 as the network takes it, or its DecodeError
+decode    each image becomes (height, width[, 3]) uint8 as the network takes it, or its DecodeError
 predict   one forward pass (or, in a server, a share of several requests' passes) gives probabilities
 encode    one of WRITERS, chosen by the Accept header, turns the probabilities into the body of the reply
 """
@@ -11,12 +11,14 @@ encode    one of WRITERS, chosen by the Accept header, turns the probabilities i
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from thorax.data.images import DecodeError, header
 from thorax.errors import ThoraxError
 from thorax.serving.accept import choose_writer
+from thorax.serving.arrays import unfolded
 from thorax.serving.classifier import Classifier, Score
 from thorax.serving.readers import READERS, shorten
 from thorax.serving.request import InferenceRequest, RawRequest, RequestError, body_too_large, too_many_images
@@ -63,6 +65,8 @@ def read(raw: RawRequest, settings: ServerSettings) -> InferenceRequest:
         raise RequestError(415, f"content type {shorten(name)} is not read here; send one of {', '.join(READERS)}")
     if not raw.body:
         raise RequestError(400, "the body is empty; send an image")
+    if raw.options.normalized:
+        parameters = f"{parameters}; normalized=true"
     request = READERS[name].read(raw.body, parameters, settings)
     if len(request.images) > settings.max_images:
         raise too_many_images(len(request.images), settings)
@@ -72,9 +76,9 @@ def read(raw: RawRequest, settings: ServerSettings) -> InferenceRequest:
     return replace(request, images=images, options=raw.options.overridden_by(request.options))
 
 
-def _within_pixels(image: bytes | np.ndarray | DecodeError, limit: int) -> bytes | np.ndarray | DecodeError:
+def _within_pixels(image: Any, limit: int) -> Any:
     """The image, or where its header claims more pixels than the limit a DecodeError."""
-    if isinstance(image, DecodeError):
+    if not isinstance(image, bytes | np.ndarray):
         return image
     if isinstance(image, np.ndarray):
         height, width = image.shape[:2]
@@ -90,7 +94,12 @@ def _within_pixels(image: bytes | np.ndarray | DecodeError, limit: int) -> bytes
 
 
 def decode(request: InferenceRequest, classifier: Classifier) -> Images:
-    """Each image of a request as (height, width) uint8, or why it cannot be read; it never fails the others."""
+    """Each image of a request as (height, width[, 3]) uint8 (one that is normalised as the network's input), or why it
+    cannot be read; it never fails the others. The images of a CSV are told apart here."""
+    try:
+        request = unfolded(request, classifier.bundle.preprocessing)
+    except RequestError as error:
+        return [DecodeError(str(error))]
     names = [f"image {k}" if request.several else "the image" for k in range(len(request.images))]
     return classifier.prepare_each(request.images, names)
 
@@ -99,6 +108,8 @@ def predict(
     request: InferenceRequest, images: Images, classifier: Classifier, score: Score | None = None
 ) -> Prediction:
     """The probabilities of those images that could be decoded, all in one call of `score`."""
+    if len(images) > 1 and not request.several:  # the lines of a CSV
+        request = replace(request, several=True)
     return Prediction(classifier, request, images, classifier.score_each(images, score))
 
 

@@ -24,7 +24,8 @@ from numpy.lib import format as npy_format
 from thorax.data.decoders import IMAGE_FORMATS
 from thorax.data.images import DecodeError
 from thorax.registry import Registry
-from thorax.serving.request import InferenceRequest, RequestError, ResponseOptions, too_many_images
+from thorax.serving.arrays import from_csv, from_lists, images_in, no_image
+from thorax.serving.request import InferenceRequest, RequestError, ResponseOptions, normalized_in, too_many_images
 from thorax.serving.s3_images import fetch_image
 from thorax.serving.settings import ServerSettings
 
@@ -52,7 +53,8 @@ def read_file(body: bytes, parameters: str, settings: ServerSettings) -> Inferen
 
 
 def read_npy(body: bytes, parameters: str, settings: ServerSettings) -> InferenceRequest:
-    """A .npy file: (H, W) or (H, W, 3) is an image, (N, H, W) or (N, H, W, 3) is a list of images.
+    """A .npy file: (H, W) or (H, W, 3) is an image; (N, H, W), (N, H, W, 3), (N, 3, H, W) or (N, 1, H, W) is a list of
+    images; with normalized=true (N, C, H, W) or (C, H, W) floats are what the network takes.
 
     The header is checked before an array is made.
     """
@@ -70,32 +72,25 @@ def read_npy(body: bytes, parameters: str, settings: ServerSettings) -> Inferenc
     if dtype.hasobject or dtype.names or dtype.subdtype or dtype.kind not in "uf" or dtype.itemsize > 8:
         raise RequestError(400, f"an array of {shorten(str(dtype))} is not read; send uint8, uint16, or float in 0..1")
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
-        raise _no_image(shape)
+        raise no_image(shape)
     count, found = prod(shape), len(body) - stream.tell()
     if count * dtype.itemsize != found:
         raise RequestError(400, f"the array's header says {shorten(str(shape))} of {dtype}, but {found} bytes follow")
-    if len(shape) == 4 and shape[3] != 3:
-        raise _no_image(shape)
     values = np.frombuffer(body, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
-    several = values.ndim == 4 or (values.ndim == 3 and shape[2] != 3)
-    if several and shape[0] > settings.max_images:
-        raise too_many_images(shape[0], settings)
-    return InferenceRequest(list(values) if several else [values], several)
-
-
-def _no_image(shape: tuple[int, ...]) -> RequestError:
-    forms = "(H, W), (N, H, W), (H, W, 3) or (N, H, W, 3)"
-    return RequestError(400, f"an array of shape {shorten(str(shape))} is no image; send {forms}")
+    return images_in(values, normalized_in(parameters), settings)
 
 
 def read_json(body: bytes, parameters: str, settings: ServerSettings) -> InferenceRequest:
-    """{"image": base64}, {"images": [base64, ...]} or {"s3_uri": "s3://..."}; each may have "explain" and "label"."""
+    """{"image": base64}, {"images": [base64, ...]} or {"s3_uri": "s3://..."}; each may have "explain" and "label". Or
+    nested lists of numbers: see arrays.from_lists."""
     try:
         stored = json.loads(body)
     except RecursionError:
         raise RequestError(400, "the body is not JSON: it is nested too deeply") from None
     except ValueError as error:
         raise RequestError(400, f"the body is not JSON: {_first_line(error)}") from None
+    if isinstance(stored, list) and stored:
+        return from_lists(stored, parameters, settings)
     keys = [key for key in ("image", "images", "s3_uri") if isinstance(stored, dict) and key in stored]
     if len(keys) != 1:
         raise RequestError(
@@ -151,7 +146,7 @@ def read_form(body: bytes, parameters: str, settings: ServerSettings) -> Inferen
             )
     else:
         raise RequestError(400, f"the form is cut off, or has more than {settings.max_images} images")
-    return InferenceRequest(images, len(images) > 1, ResponseOptions().updated(fields))
+    return InferenceRequest([*images], len(images) > 1, ResponseOptions().updated(fields))
 
 
 def _header(head: bytes) -> Message:
@@ -176,12 +171,19 @@ for _name, _what in (
     READERS.register(_name, RequestReader(read_file, f"one image, {_what}"))
 READERS.register(
     "application/x-npy",
-    RequestReader(read_npy, "numpy's .npy: an image (H, W[, 3]) or a list of images (N, H, W[, 3])"),
+    RequestReader(
+        read_npy,
+        "numpy's .npy: an image (H, W[, 3]) or a list of images (N, H, W[, 3]); with ; normalized=true the network's"
+        " own input (N, C, H, W)",
+    ),
 )
 READERS.register(
     "application/json",
     RequestReader(
-        read_json, '{"image": base64}, {"images": [base64, ...]} or {"s3_uri": "s3://..."}; "explain", "label"'
+        read_json,
+        '{"image": base64}, {"images": [base64, ...]} or {"s3_uri": "s3://..."}; "explain", "label"; or lists of'
+        " numbers, as .npy",
     ),
 )
+READERS.register("text/csv", RequestReader(from_csv, "lines of numbers: a line an image, or the rows of one"))
 READERS.register("multipart/form-data", RequestReader(read_form, "a form of files, with the fields explain and label"))

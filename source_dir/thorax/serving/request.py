@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -13,7 +14,24 @@ from thorax.data.images import DecodeError
 from thorax.errors import ThoraxError
 from thorax.serving.settings import ServerSettings
 
+if TYPE_CHECKING:
+    from thorax.serving.arrays import NormalizedImage, NumberTable
+
 _TRUTH = {"true": True, "1": True, "": True, "false": False, "0": False}
+
+
+def normalized_in(parameters: str) -> bool:
+    """Whether the parameters of a content type (or a query) say normalized=true.
+
+    Raises:
+        RequestError: 400, it is neither true nor false.
+    """
+    found = re.search(r"(?:^|[;&,\s])normalized\s*=\s*\"?([^;&,\s\"]*)", parameters, re.IGNORECASE)
+    if found is None:
+        return False
+    if found[1].lower() not in _TRUTH:
+        raise RequestError(400, f"normalized={found[1][:40]} must be true or false")
+    return _TRUTH[found[1].lower()]
 
 
 class RequestError(ThoraxError):
@@ -45,10 +63,12 @@ class ResponseOptions:
     Attributes:
         explain: whether heat maps are returned too; None: not given, then a label asks for them.
         label: the one label of the heat maps; empty: every label (in image/png: the most probable one).
+        normalized: whether the arrays of the request are normalised already.
     """
 
     explain: bool | None = None
     label: str = ""
+    normalized: bool = False
 
     @classmethod
     def of(cls, query: str = "", attributes: str = "") -> ResponseOptions:
@@ -73,12 +93,14 @@ class ResponseOptions:
             raise RequestError(400, f"explain={explain[:40]} must be true or false")
         if not isinstance(label, str):
             raise RequestError(400, "label must be the name of a label")
-        return replace(self, explain=_TRUTH[explain.lower()] if "explain" in given else self.explain, label=label)
+        normalized = normalized_in(f"normalized={given['normalized']}") if "normalized" in given else self.normalized
+        explained = _TRUTH[explain.lower()] if "explain" in given else self.explain
+        return replace(self, explain=explained, label=label, normalized=normalized)
 
     def overridden_by(self, other: ResponseOptions) -> ResponseOptions:
         """These options, with those of `other` where it has them; a label alone asks for its heat map."""
         explain, label = self.explain if other.explain is None else other.explain, other.label or self.label
-        return ResponseOptions(True if explain is None and label else explain, label)
+        return replace(self, explain=True if explain is None and label else explain, label=label)
 
 
 @dataclass(frozen=True)
@@ -103,11 +125,12 @@ class InferenceRequest:
     """A request that has been read.
 
     Attributes:
-        images: files as bytes or images as arrays, or why one of several cannot be read.
+        images: files as bytes, images as arrays or already normalised, the lines of a CSV, or why one of several cannot
+            be read.
         several: whether the caller sent a list (perhaps of one), and is answered with a list.
         options: what is asked for beyond probabilities.
     """
 
-    images: list[bytes | np.ndarray | DecodeError]
+    images: list[bytes | np.ndarray | NormalizedImage | NumberTable | DecodeError]
     several: bool = False
     options: ResponseOptions = field(default_factory=ResponseOptions)

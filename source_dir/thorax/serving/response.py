@@ -25,7 +25,7 @@ class Prediction:
     Attributes:
         classifier: the classifier that scored the images: labels, thresholds, heat maps.
         request: the request, with its options.
-        images: (height, width) uint8 each, as the network sees them, or why an image cannot be read.
+        images: (height, width[, 3]) uint8 each, as the network sees them, or why an image cannot be read.
         rows: (L,) float32 probabilities each, or the same reason.
     """
 
@@ -33,6 +33,10 @@ class Prediction:
     request: InferenceRequest
     images: list[np.ndarray | DecodeError]
     rows: list[np.ndarray | DecodeError]
+
+    def source(self, k: int) -> Any:
+        """What image k was prepared from; None where that is a part of something larger."""
+        return self.request.images[k] if len(self.request.images) == len(self.images) else None
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,7 @@ class Service:
 
     def predict_once(self, seconds: float) -> None:
         """Scores a black image; raises where the model fails, TimeoutError where it takes longer than `seconds`."""
-        preprocessing = self.classifier.bundle.preprocessing
-        self.batcher.score([np.zeros((preprocessing.height, preprocessing.width), np.uint8)], seconds)
+        self.batcher.score([np.zeros(self.classifier.bundle.preprocessing.shape, np.uint8)], seconds)
 
     def health_problem(self) -> str:
         """Why the service must not get requests; "" while it may. May take two seconds."""

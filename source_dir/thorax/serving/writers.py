@@ -76,7 +76,7 @@ def _described(prediction: Prediction, k: int) -> dict[str, Any]:
         "probabilities": _rounded(row),
         "decisions": classifier.decisions(row).tolist(),
         "predicted": classifier.predicted(row),
-        "warnings": classifier.warnings(image),
+        "warnings": classifier.warnings(image, prediction.source(k)),
         **_heat_maps(prediction, image),
     }
 

@@ -39,12 +39,13 @@ def latest_compute(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def latest_grey(folder: Path) -> int | None:
-    """The rules from pixels to grey levels (decoders.GREY) of the newest readable checkpoint's run; None where there is
-    no checkpoint. Those of before have no such entry: 1."""
+def latest_pixels(folder: Path) -> tuple[int, str] | None:
+    """The rules from pixels to grey levels (decoders.GREY) and the colour (gray or rgb) of the newest readable
+    checkpoint's run; None where there is no checkpoint. Those of before have no such entries: 1 and gray."""
     for file in _files(folder):
         try:
-            return int(_read(file, mmap=True)["identity"].get("grey", 1))
+            identity = _read(file, mmap=True)["identity"]
+            return int(identity.get("grey", 1)), str(identity.get("color", "gray"))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # load_latest reports it
     return None

@@ -139,7 +139,9 @@ def _remembered(
     targets = torch.from_numpy(data.train.targets[:rows])
     device = hardware.device
     pixels = _pixels(config, data)
-    probe = Probe(net, loss, tuple(config.image_shape), targets, device, pixels, whole=device.type == "cuda")
+    probe = Probe(
+        net, loss, (config.channels, *config.image_size), targets, device, pixels, whole=device.type == "cuda"
+    )
     measured = probe.measure(ways, SECONDS)
     if file is not None and measured.worth:
         _write(file, key, measured.compute)
@@ -155,7 +157,7 @@ def _key(config: TrainingConfig, net: nn.Module, hardware: Hardware, ways: Ways,
     device = torch.cuda.get_device_name(hardware.device) if on_gpu else cpu_model()
     capability = torch.backends.cpu.get_cpu_capability()
     weights = sum(p.numel() for p in net.parameters())
-    size = "x".join(map(str, config.image_shape))
+    size = "x".join(map(str, (config.channels, *config.image_size)))
     recompute = ", activation_checkpointing" if config.activation_checkpointing else ""
     asked = f"{'/'.join(ways.precisions)} {'/'.join(map(str, ways.layouts))} {'/'.join(map(str, ways.threads))}"
     return (

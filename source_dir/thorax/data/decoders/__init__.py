@@ -1,4 +1,4 @@
-"""Any image to one grey channel of 8 bits. The format of a file is found by its content, never by its name."""
+"""Any image to one grey channel of 8 bits, or to RGB. The format of a file is found by its content, not by its name."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from thorax.data.decoders.dicom import DICOM
 from thorax.data.decoders.dicom_file import WITHOUT_PREAMBLE
 from thorax.data.decoders.limits import (
     FIRST,
+    GRAY,
     GREY,
     IMAGE_FORMATS,
     MAX_BYTES,
     MAX_PIXELS,
+    RGB,
     DecodeError,
     DecoderMissing,
     Header,
@@ -27,8 +29,9 @@ from thorax.data.decoders.limits import (
     NotInstalled,
     Scaled,
     UnsupportedImage,
+    stacked,
 )
-from thorax.data.decoders.pgm import PGM
+from thorax.data.decoders.pgm import PGM, PPM
 from thorax.data.decoders.plain_raster import BMP, GIF, JPEG_2000, WEBP
 from thorax.data.decoders.raster import JPEG, PNG
 from thorax.data.decoders.tiff import TIFF
@@ -37,10 +40,12 @@ from thorax.errors import ThoraxError
 
 __all__ = [
     "EXTENSIONS",
+    "GRAY",
     "GREY",
     "IMAGE_FORMATS",
     "MAX_BYTES",
     "MAX_PIXELS",
+    "RGB",
     "DecodeError",
     "DecoderMissing",
     "Header",
@@ -55,7 +60,7 @@ __all__ = [
     "page_kinds",
 ]
 
-for _entry in (JPEG, PNG, TIFF, DICOM, PGM, BMP, GIF, WEBP, JPEG_2000):
+for _entry in (JPEG, PNG, TIFF, DICOM, PGM, PPM, BMP, GIF, WEBP, JPEG_2000):
     IMAGE_FORMATS.register(_entry.name, _entry)
 
 #: Endings of files that are never opened in search of images: texts, tables, archives, arrays, copies.
@@ -133,21 +138,24 @@ def format_of(first: bytes) -> ImageFormat | None:
     return next((entry for entry in without if entry.resembles is not None and entry.resembles(first)), None)
 
 
-def decode(source: Source | bytes, name: str, scaled: Scaled | None = None, grey: int = GREY) -> np.ndarray:
-    """One grey image.
+def decode(
+    source: Source | bytes, name: str, scaled: Scaled | None = None, grey: int = GREY, color: str = GRAY
+) -> np.ndarray:
+    """One grey or RGB image.
 
     JPEG and PNG of any mode, TIFF of one page, DICOM of one frame, BMP, GIF, WebP and JPEG 2000 of one picture, binary
-    PGM. Images of 8 bits keep their grey levels; for more bits see `limits.full_scale`, for DICOM see `dicom_grey`. A
-    smaller size is made with an antialiasing bilinear filter.
+    PGM and PPM. Images of 8 bits keep their grey levels; for more bits see `limits.full_scale`, for DICOM see
+    `dicom_grey`. A smaller size is made with an antialiasing bilinear filter.
 
     Args:
         source: a path, a stretch of a larger file, or the bytes of the image.
         name: what to call the image in errors.
         scaled: maps (width, height) to the wanted (width, height); None keeps the image's own size.
-        grey: the rules of a stored bundle, see limits.GREY.
+        grey: the rules of a stored bundle, see limits.GREY; for colour there is one set of rules.
+        color: GRAY or RGB. A grey image has its levels in all three channels of RGB.
 
     Returns:
-        (h, w) uint8: 0 black to 255 white.
+        (h, w) uint8: 0 black to 255 white; in RGB (h, w, 3).
 
     Raises:
         DecodeError: empty, none of IMAGE_FORMATS, damaged, cut short, or larger than MAX_PIXELS or MAX_BYTES.
@@ -157,7 +165,8 @@ def decode(source: Source | bytes, name: str, scaled: Scaled | None = None, grey
     try:
         data = _bytes(source)
         kind = _known_format(data[:FIRST])
-        return kind.by_rules(grey)(data, scaled)
+        image = kind.by_rules(grey, color)(data, scaled)
+        return stacked(image) if color == RGB else image
     except Exception as error:  # for damaged files Pillow and pydicom raise OSError, SyntaxError, struct.error ...
         raise _decode_error(name, kind, error) from None
 

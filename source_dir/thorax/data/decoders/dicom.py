@@ -17,8 +17,10 @@ from thorax.data.decoders.dicom_file import DEFLATED, EXPLICIT, inflated, resemb
 from thorax.data.decoders.dicom_grey import GREYS, bits_cut_off, colour_levels, grey_levels, padding, stored_samples
 from thorax.data.decoders.dicom_streams import JPEG_2000, check_rle, checked_stream
 from thorax.data.decoders.limits import (
+    GRAY,
     GREY,
     MAX_BYTES,
+    RGB,
     Header,
     ImageFormat,
     NotInstalled,
@@ -62,18 +64,21 @@ def header(file: BinaryIO) -> Header:
     return Header("DICOM", int(dataset.Columns), int(dataset.Rows), mode, bits)
 
 
-def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
-    """(h, w) uint8, air black: see dicom_grey. PatientOrientation and PixelAspectRatio are not applied."""
+def decode(data: bytes, scaled: Scaled | None, grey: int = GREY, color: str = GRAY) -> np.ndarray:
+    """(h, w) uint8, air black, in colour (h, w, 3) of what is not grey: see dicom_grey.
+
+    PatientOrientation and PixelAspectRatio are not applied.
+    """
     dataset, syntax = _read(io.BytesIO(data), pixels=True)
     raw = _samples(dataset, syntax, data)
     if raw.ndim == 3:
-        levels = _of_colour(dataset, raw)
+        levels = _of_colour(dataset, raw, color)
     elif raw.dtype.kind == "f":
         levels = grey_levels(dataset, raw, None, grey)
     else:
         samples = stored_samples(dataset, raw)
         if dataset.PhotometricInterpretation == _PALETTE:
-            levels = _of_palette(dataset, samples)
+            levels = _of_palette(dataset, samples, color)
         else:
             padded = padding(dataset, raw, samples)
             if bits_cut_off(dataset, raw, samples, padded):
@@ -91,21 +96,25 @@ def _say_once(what: str) -> None:
     logging.getLogger("thorax").warning("warning: a DICOM image's %s (said once a process)", what)
 
 
-def _of_colour(dataset: Any, samples: np.ndarray) -> np.ndarray:
+def _of_colour(dataset: Any, samples: np.ndarray, color: str) -> np.ndarray:
     if samples.dtype == np.uint8:
-        return np.asarray(Image.fromarray(samples).convert("L"))
-    return colour_levels(samples & ((1 << int(dataset.BitsStored)) - 1), int(dataset.BitsStored))
+        return _of_8_bits(samples, color)
+    return colour_levels(samples & ((1 << int(dataset.BitsStored)) - 1), int(dataset.BitsStored), color)
 
 
-def _of_palette(dataset: Any, samples: np.ndarray) -> np.ndarray:
+def _of_8_bits(samples: np.ndarray, color: str) -> np.ndarray:
+    return samples if color == RGB else np.asarray(Image.fromarray(samples).convert("L"))
+
+
+def _of_palette(dataset: Any, samples: np.ndarray, color: str) -> np.ndarray:
     from pydicom.pixels.processing import apply_color_lut
 
     if "RedPaletteColorLookupTableData" not in dataset:
         raise UnsupportedImage("its palette is not there, or in segments, which are not read")
     colours = np.asarray(apply_color_lut(samples, dataset))[..., :3]
     if colours.dtype == np.uint8:
-        return np.asarray(Image.fromarray(np.ascontiguousarray(colours)).convert("L"))
-    return colour_levels(colours, 16)
+        return _of_8_bits(np.ascontiguousarray(colours), color)
+    return colour_levels(colours, 16, color)
 
 
 @functools.cache
@@ -307,4 +316,5 @@ DICOM = ImageFormat(
     offset=128,
     earlier=partial(decode, grey=1),
     resembles=resembles_dicom,
+    colored=partial(decode, color=RGB),
 )

@@ -9,7 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from thorax.data.decoders.limits import GREY, UnsupportedImage, brightest, counts_of, grey_table, luminance, white_of
+from thorax.data.decoders.limits import (
+    GRAY,
+    GREY,
+    RGB,
+    UnsupportedImage,
+    brightest,
+    counts_of,
+    grey_table,
+    luminance,
+    white_of,
+)
 
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -77,10 +87,10 @@ def grey_levels(dataset: Any, samples: np.ndarray, padded: np.ndarray | None = N
     return np.asarray(levels)
 
 
-def colour_levels(samples: np.ndarray, bits: int) -> np.ndarray:
-    """(h, w) uint8 luminance of (h, w, 3) RGB samples of uint16, `bits` of them stored."""
+def colour_levels(samples: np.ndarray, bits: int, color: str = GRAY) -> np.ndarray:
+    """(h, w) uint8 luminance, or in colour (h, w, 3), of (h, w, 3) RGB samples of uint16, `bits` of them stored."""
     white = white_of(counts_of(samples)) if bits == 16 else (1 << bits) - 1
-    return np.asarray(grey_table(white)[luminance(samples)])
+    return np.asarray(grey_table(white)[samples if color == RGB else luminance(samples)])
 
 
 def padding(dataset: Any, raw: np.ndarray, samples: np.ndarray) -> np.ndarray | None:

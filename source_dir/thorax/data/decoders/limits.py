@@ -22,6 +22,8 @@ MAX_BYTES = 2**28
 #: answers. 1: the brightest sample decides the depth of 16 bits, JPEGs are decoded at any size above the wanted one.
 #: 2: see docs/data.md, "Decoding".
 GREY = 2
+#: What an image is decoded to: one channel of grey levels, or red, green and blue.
+GRAY, RGB = "gray", "rgb"
 #: Times the wanted size that an image keeps when it is made smaller in a fast way first (by libjpeg, or by means of
 #: squares): with 3 a JPEG and its pixels as a PNG differ by 0.002 in probability at most, with 2 by 0.004, with 1 by
 #: 0.017 (126 native images at 128 pixels).
@@ -82,6 +84,7 @@ class ImageFormat:
         decode: the file's bytes and the wanted size (None: its own) -> (h, w) uint8, 0 black to 255 white.
         offset: where in the file the mark is, in bytes.
         earlier: as decode, by the rules of GREY 1; None where they are the same.
+        colored: as decode, in colour: (h, w, 3) uint8 RGB, or (h, w) of a grey image; None: the format holds none.
         resembles: tells a file without the mark by its first bytes (FIRST of them); None: there is no such file.
     """
 
@@ -94,13 +97,16 @@ class ImageFormat:
     offset: int = 0
     earlier: Callable[[bytes, Scaled | None], np.ndarray] | None = None
     resembles: Callable[[bytes], bool] | None = None
+    colored: Callable[[bytes, Scaled | None], np.ndarray] | None = None
 
     def matches(self, first: bytes) -> bool:
         """Whether a file that begins with these bytes (FIRST of them) has the mark of this format."""
         return first.startswith(self.magic, self.offset)
 
-    def by_rules(self, grey: int) -> Callable[[bytes, Scaled | None], np.ndarray]:
-        """The decoder of one number of GREY."""
+    def by_rules(self, grey: int, color: str = GRAY) -> Callable[[bytes, Scaled | None], np.ndarray]:
+        """The decoder of one number of GREY; in colour there is one only."""
+        if color == RGB:
+            return self.colored or self.decode
         return self.earlier if grey < GREY and self.earlier is not None else self.decode
 
 
@@ -126,6 +132,11 @@ def resized(image: Image.Image, target: tuple[int, int] | None, grey: int = GREY
     if target is None or image.size == target:
         return image
     return image.resize(target, Image.Resampling.BILINEAR, reducing_gap=MARGIN if grey > 1 else 2.0)
+
+
+def stacked(image: np.ndarray) -> np.ndarray:
+    """(h, w, 3) of an RGB image, or of a grey one (h, w): its levels in all three channels."""
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
 
 
 def full_scale(pixels: np.ndarray, grey: int = GREY) -> int:

@@ -11,8 +11,18 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from thorax.data.decoders.limits import GREY, Header, ImageFormat, Scaled, UnsupportedImage, check_size, resized
-from thorax.data.decoders.raster import to_grey
+from thorax.data.decoders.limits import (
+    GRAY,
+    GREY,
+    RGB,
+    Header,
+    ImageFormat,
+    Scaled,
+    UnsupportedImage,
+    check_size,
+    resized,
+)
+from thorax.data.decoders.raster import to_channels
 
 #: Sizes of the second header of a BMP, in bytes.
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -45,11 +55,14 @@ def _header(kind: str, pillow: tuple[str, ...]) -> Callable[[BinaryIO], Header]:
     return read
 
 
-def _decode(data: bytes, scaled: Scaled | None, *, pillow: tuple[str, ...], grey: int = GREY) -> np.ndarray:
+def _decode(
+    data: bytes, scaled: Scaled | None, *, pillow: tuple[str, ...], grey: int = GREY, color: str = GRAY
+) -> np.ndarray:
     with Image.open(io.BytesIO(data), formats=pillow) as image:
         _check(image)
         image.load()
-        return np.asarray(resized(to_grey(image, grey), scaled(*image.size) if scaled is not None else None, grey))
+        target = scaled(*image.size) if scaled is not None else None
+        return np.asarray(resized(to_channels(image, grey, color), target, grey))
 
 
 def _check(image: Image.Image) -> None:
@@ -67,7 +80,8 @@ def _entry(kind: type[ImageFormat], name: str, magic: tuple[bytes, ...], endings
     earlier = partial(_decode, pillow=pillow, grey=1)
     offset = 8 if kind is _WebP else 0
     content_type = f"image/{endings[0][1:]}"
-    return kind(name, magic, endings, content_type, _header(name, pillow), decode, offset, earlier)
+    colored = partial(_decode, pillow=pillow, color=RGB)
+    return kind(name, magic, endings, content_type, _header(name, pillow), decode, offset, earlier, colored=colored)
 
 
 BMP = _entry(_Bmp, "BMP", (b"BM",), (".bmp", ".dib"))

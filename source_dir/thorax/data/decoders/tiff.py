@@ -12,7 +12,9 @@ from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TILELENGTH, TILEWIDTH
 
 from thorax.data.decoders.limits import (
+    GRAY,
     GREY,
+    RGB,
     Header,
     ImageFormat,
     Scaled,
@@ -22,7 +24,7 @@ from thorax.data.decoders.limits import (
     grey_table,
     resized,
 )
-from thorax.data.decoders.raster import from_16_bits, to_grey
+from thorax.data.decoders.raster import from_16_bits, to_channels
 
 _WHITE_IS_ZERO = 0
 
@@ -34,23 +36,26 @@ def header(file: BinaryIO) -> Header:
         return Header("TIFF", *image.size, "L" if image.mode.startswith("I;16") else image.mode, bits)
 
 
-def decode(data: bytes, scaled: Scaled | None, grey: int = GREY) -> np.ndarray:
-    """(h, w) uint8. Samples of 12 bits use their full range, of 16 bits the range that full_scale finds."""
+def decode(data: bytes, scaled: Scaled | None, grey: int = GREY, color: str = GRAY) -> np.ndarray:
+    """(h, w) uint8, in colour (h, w, 3) of what is not grey.
+
+    Samples of 12 bits use their full range, of 16 bits the range that full_scale finds.
+    """
     with _opened(data) as image:
         bits = _checked(image)
         inverted = image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
         target = scaled(*image.size) if scaled is not None else None
         deep = grey > 1 and bits == 16 and image.mode in ("RGB", "RGBA")
         if deep:
-            return np.asarray(resized(from_16_bits(*_high_and_low(data)), target))
+            return np.asarray(resized(from_16_bits(*_high_and_low(data), color), target))
         image.load()  # turns it upright, too
         if image.mode.startswith("I;16"):
             samples = np.asarray(image).astype(np.uint16, copy=False)
             table = grey_table((1 << bits) - 1 if bits < 16 else full_scale(samples, grey))
-            channel = Image.fromarray((255 - table if inverted else table)[samples])  # Pillow inverts 1 and 8 bits
+            channels = Image.fromarray((255 - table if inverted else table)[samples])  # Pillow inverts 1 and 8 bits
         else:
-            channel = to_grey(image)
-        return np.asarray(resized(channel, target, grey))
+            channels = to_channels(image, GREY, color)
+        return np.asarray(resized(channels, target, grey))
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -99,4 +104,13 @@ def _checked(image: Image.Image) -> int:
 
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, little- and big-endian
-TIFF = ImageFormat("TIFF", _MAGIC, (".tif", ".tiff"), "image/tiff", header, decode, earlier=partial(decode, grey=1))
+TIFF = ImageFormat(
+    "TIFF",
+    _MAGIC,
+    (".tif", ".tiff"),
+    "image/tiff",
+    header,
+    decode,
+    earlier=partial(decode, grey=1),
+    colored=partial(decode, color=RGB),
+)

@@ -76,7 +76,13 @@ def prepared(job: ClusterJob, folder: Path) -> ClusterJob:
     )
     places |= {source: skeleton.folder for source, skeleton in skeletons.items()}
     split = folder / SPLIT
-    known = {"processes": free_cpus(), **job.plan.options, **places, "split": split if split.is_file() else None}
+    known = {
+        "processes": free_cpus(),
+        "color": "auto",
+        **job.plan.options,
+        **places,
+        "split": split if split.is_file() else None,
+    }
     print(f"{job.machine}: {sum(map(len, objects.values()))} objects are listed", flush=True)
     return ClusterJob(
         job.name,

@@ -15,7 +15,10 @@ from thorax.dataset.inspection import ImageInfo
 
 def facts_to_bytes(infos: Sequence[ImageInfo]) -> bytes:
     """Of several images: problem, header, hash and small version of each, and the grey levels of all together."""
-    rows = [{"problem": info.problem, "header": asdict(info.header), "sha256": info.sha256} for info in infos]
+    rows = [
+        {"problem": info.problem, "header": asdict(info.header), "sha256": info.sha256, "color": info.color}
+        for info in infos
+    ]
     small = [info.small for info in infos if info.small is not None]
     greys = [info.greys for info in infos if info.greys is not None]
     out = io.BytesIO()
@@ -30,13 +33,19 @@ def facts_to_bytes(infos: Sequence[ImageInfo]) -> bytes:
 
 
 def facts_from_bytes(data: bytes) -> tuple[list[ImageInfo], np.ndarray]:
-    """(the images without their grey levels, (256,) how many pixels of all of them have each grey level)."""
+    """(the images without their grey levels, how many pixels of all of them have each level: see ImageInfo.greys)."""
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         rows = json.loads(stored["rows"].tobytes())
         small, has_small, greys = stored["small"], stored["has_small"], stored["greys"]
     at = np.cumsum(has_small) - 1
     infos = [
-        ImageInfo(row["problem"], Header(**row["header"]), row["sha256"], small[at[k]] if has_small[k] else None)
+        ImageInfo(
+            row["problem"],
+            Header(**row["header"]),
+            row["sha256"],
+            small[at[k]] if has_small[k] else None,
+            color=tuple(row.get("color", (0.0, 0.0))),
+        )
         for k, row in enumerate(rows)
     ]
     return infos, greys

@@ -16,7 +16,7 @@ from thorax.dataset.commands import inventory_of
 from thorax.dataset.inspection import ImageInfo, count_greys, inspect_image
 from thorax.dataset.inventory import ImageInventory
 from thorax.dataset.packing import unit_places
-from thorax.dataset.pixel_stats import draw_stats, stats_of, training_part
+from thorax.dataset.pixel_stats import counting, draw_stats, stats_of, training_part
 from thorax.dataset.processes import in_order
 
 Found = tuple[list[ImageInfo], np.ndarray]
@@ -37,7 +37,10 @@ def stats_share(job: ClusterJob) -> dict[str, Any] | None:
     """What `stats` counts, as its JSON; None on machines other than the first."""
     whole = inventory_of(job.args)
     images = training_part(whole)
-    if (facts := _facts(job, "stats", count_greys, images)) is None:
+    work = counting(images, job.args.color, job.sample)
+    # Another colour is another stage: its counts have another shape.
+    stage = "stats" if work is count_greys else "stats-rgb"
+    if (facts := _facts(job, stage, work, images)) is None:
         return None
     found = stats_of(_named(images, job), *facts)
     if job.args.png:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,16 +16,23 @@ from thorax.dataset.cluster.sharing import ClusterJob
 from thorax.dataset.commands import by_part, images_of, pack_options
 from thorax.dataset.encoding import Encoding
 from thorax.dataset.pack_state import SUMS, PackOptions, Unit
-from thorax.dataset.packing import count_left_out, finish_shards, in_packing_order, readable, unit_places, write_unit
+from thorax.dataset.packing import (
+    count_left_out,
+    finish_shards,
+    in_packing_order,
+    packed_color,
+    readable,
+    unit_places,
+    write_unit,
+)
 from thorax.dataset.processes import in_order
 
 
 def pack_share(job: ClusterJob) -> dict[str, Any] | None:
     """Packs this machine's shards; the lines for the user, None on machines other than the first."""
-    options = pack_options(job.args)
-    parts = {
-        part: in_packing_order(images, options) for part, images in by_part(images_of(job.args), job.args.split).items()
-    }
+    options, whole = pack_options(job.args), images_of(job.args)
+    options = replace(options, color=packed_color(whole, options, partial(print, flush=True), job.sample))
+    parts = {part: in_packing_order(images, options) for part, images in by_part(whole, job.args.split).items()}
     for part, listing in parts.items():
         _pack_units(job, part, listing, options)
     if not job.machine.first:
@@ -56,7 +65,7 @@ def _pack_units(job: ClusterJob, part: str, listing: Listing, options: PackOptio
         return whole and there.get(pack_state.unit_file(out, k, options).name) == unit.bytes
 
     todo = [k for k in job.machine.share(range(len(names))) if not finished(k)]
-    encoding = Encoding(options.size, options.encode, options.quality)
+    encoding = Encoding(options.size, options.encode, options.quality, options.color)
     sources = [[listing.sources[place] for place in unit] for unit in places]
     for k in job.with_images(stage, todo, sources):
         corrupt: list[str] = []

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from thorax.data.color import ColorSample, sample_colors, sampled
 from thorax.data.source import Source
 from thorax.dataset.cluster.machines import Machine
 from thorax.dataset.cluster.plan import ClusterPlan
@@ -69,6 +70,15 @@ class ClusterJob:
             with self.skeletons.content(images):
                 yield k
             print(f"{self.machine}: {stage}: unit {k} is done, {len(todo) - at} to go", flush=True)
+
+    def sample(self, sources: Sequence[Source]) -> ColorSample:
+        """Whether a sample of the images carries colour; every machine looks at the same ones.
+
+        Raises:
+            ThoraxError: as with_images.
+        """
+        with self.skeletons.content([_path(sources[place]) for place in sampled(len(sources))]):
+            return sample_colors(sources)
 
     def wait_for(self, stage: str, units: Sequence[str]) -> None:
         """Returns once all units of a stage are finished.

@@ -36,7 +36,8 @@ class Engine(Protocol):
     waits: bool
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """(N, L) float32 of prepared images (N, height, width) uint8."""
+        """(N, L) float32 of prepared images: (N, height, width[, 3]) uint8, or normalised already (N, channels, height,
+        width) float32."""
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,12 @@ class OpenVinoEngine:
         self._per_thread = threading.local()
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """(N, L) float32 of prepared images (N, height, width) uint8."""
+        """(N, L) float32 of prepared images; see Engine."""
         rows, begin = [], 0
         for size in self._sizes:
             while len(images) - begin >= size:
-                x = np.ascontiguousarray(self._preprocessing.array(images[begin : begin + size]))
+                x = images[begin : begin + size]
+                x = np.ascontiguousarray(x if x.dtype == np.float32 else self._preprocessing.array(x))
                 rows.append(self._request(size).infer([x], share_inputs=True)[0].copy())
                 begin += size
         return np.concatenate(rows)

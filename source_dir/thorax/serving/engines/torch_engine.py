@@ -39,10 +39,11 @@ class TorchEngine:
 
     @torch.inference_mode()
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """(N, L) float32 of prepared images (N, height, width) uint8."""
+        """(N, L) float32 of prepared images; see Engine."""
         self._set_threads()
         pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self._device)
-        x = self._preprocessing.tensor(pixels).contiguous(memory_format=torch.channels_last)
+        x = pixels if pixels.is_floating_point() else self._preprocessing.tensor(pixels)
+        x = x.contiguous(memory_format=torch.channels_last)
         return np.asarray(self.net(x).float().cpu().numpy(), np.float32)
 
     def _set_threads(self) -> None:
