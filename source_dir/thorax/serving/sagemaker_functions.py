@@ -44,7 +44,7 @@ def input_fn(
     """
     try:
         body = request_body.read() if hasattr(request_body, "read") else request_body
-        body = body.encode() if isinstance(body, str) else bytes(body or b"")
+        body = body.encode(errors="replace") if isinstance(body, str) else bytes(body or b"")
         options = ResponseOptions.of(attributes=_attributes(context))
         return pipeline.read(RawRequest(body, content_type, options=options), settings())
     except ThoraxError as error:
@@ -66,7 +66,7 @@ def output_fn(prediction: Prediction, accept: str | None = None) -> tuple[bytes 
             RequestError.
     """
     try:
-        reply = pipeline.encode(prediction, choose_writer(accept))
+        reply = pipeline.encode(prediction, choose_writer(accept, settings().batch_job))
     except ThoraxError as error:
         reply = refusal(error, settings())
         if reply.status != HTTPStatus.OK:

@@ -15,6 +15,8 @@ from thorax.serving.engines.devices import SERVED
 PREFIX = "THORAX_"
 #: Set to "true" by SageMaker in the container of a batch transform.
 BATCH = "SAGEMAKER_BATCH"
+#: Values of binary_answer.
+BINARY_ANSWERS = ("both", "positive")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class ServerSettings:
         s3_prefixes: S3 places that {"s3_uri": ...} may name, as s3://bucket/prefix, with commas; none: S3 is not read.
         batch_job: an image that cannot be answered gets status 200 with its error as the body, because a SageMaker
             batch transform fails as a whole at the first other status. Default: SAGEMAKER_BATCH, which SageMaker sets
-            in the containers of such jobs.
+            in the containers of such jobs. A caller who accepts anything gets JSON Lines then.
+        binary_answer: what a bare answer of a model of two exclusive classes holds: both (two probabilities in the
+            order of the classes, as a softmax gives them) or positive (the second class's alone).
     """
 
     precision: str = "auto"
@@ -54,6 +58,7 @@ class ServerSettings:
     drain_s: float = 20.0
     s3_prefixes: tuple[str, ...] = ()
     batch_job: bool = False
+    binary_answer: str = "both"
 
     def __post_init__(self) -> None:
         for name in ("max_queue", "max_request_bytes", "max_images", "max_pixels", "timeout_s", "drain_s"):
@@ -62,6 +67,8 @@ class ServerSettings:
         for name in ("workers", "threads", "max_batch", "max_wait_ms"):
             if not getattr(self, name) >= 0:
                 raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be 0 or more")
+        if self.binary_answer not in BINARY_ANSWERS:
+            raise ThoraxError(f"{PREFIX}BINARY_ANSWER={self.binary_answer} must be {' or '.join(BINARY_ANSWERS)}")
         for prefix in self.s3_prefixes:
             if not prefix.startswith("s3://") or not prefix[5:].split("/")[0]:
                 raise ThoraxError(f"{PREFIX}S3_PREFIXES names {prefix}; write s3://bucket or s3://bucket/prefix")
