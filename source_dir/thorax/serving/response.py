@@ -19,7 +19,9 @@ from thorax.serving.settings import ServerSettings
 #: Statuses that are about the image, which the next try cannot change.
 _IMAGE_ERRORS = (400, 413, 415)
 #: The folders of a path: the server's own are nobody else's business. Not of an address such as s3://bucket/key.
-_FOLDERS = re.compile(r"(?<![\w/.:-])(?:[A-Za-z]:)?[/\\](?![/\\])(?:[^\s/\\:;,'\"()\[\]]+[/\\])+")
+_FOLDERS = re.compile(
+    r"(?<![\w/.~])(?:[A-Za-z]:|\.{1,2}|~\w*)?[/\\](?![/\\])(?:[^\s/\\:;,'\"()\[\]]+[/\\])+|(?<![\w/.~])(?:\.{1,2}|~)/"
+)
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,14 @@ def error_reply(status: int, message: str) -> Reply:
 
 
 def refusal(error: ThoraxError, settings: ServerSettings) -> Reply:
-    """The reply to a request that cannot be answered: its status, 400 where it has none; in a batch job 200.
+    """The reply to a request that cannot be answered: its status, 400 where it has none; in a batch job 200."""
+    status = error.status if isinstance(error, RequestError) else 400
+    return error_reply(200 if settings.batch_job and status in _IMAGE_ERRORS else status, without_folders(error))
 
-    Of paths on the server the caller gets the last name.
-    """
-    status, message = error.status if isinstance(error, RequestError) else 400, _FOLDERS.sub("", str(error))
-    return error_reply(200 if settings.batch_job and status in _IMAGE_ERRORS else status, message)
+
+def without_folders(error: Exception) -> str:
+    """Its message, in which paths on this machine are their last names."""
+    return _FOLDERS.sub("", str(error))
 
 
 def dump_json(value: Any) -> bytes:

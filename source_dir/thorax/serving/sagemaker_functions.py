@@ -17,7 +17,7 @@ from thorax.serving import pipeline
 from thorax.serving.accept import choose_writer
 from thorax.serving.classifier import Classifier
 from thorax.serving.request import InferenceRequest, RawRequest, RequestError, ResponseOptions
-from thorax.serving.response import Prediction, error_reply, refusal
+from thorax.serving.response import Prediction, error_reply, refusal, without_folders
 from thorax.serving.settings import ServerSettings
 
 
@@ -106,5 +106,5 @@ def _raise_for_toolkit(error: ThoraxError) -> NoReturn:
         from sagemaker_inference.errors import GenericInferenceToolkitError
     except ImportError:
         raise refused from None
-    message = error_reply(refused.status, str(refused)).body.decode()
+    message = error_reply(refused.status, without_folders(refused)).body.decode()
     raise GenericInferenceToolkitError(refused.status, message, HTTPStatus(refused.status).phrase) from None
