@@ -162,9 +162,7 @@ def ratio(what: str, rounds: list[Any], at: int, value: Any, target: str, more: 
     return what, ours, theirs, fair.ratio(better), target
 
 
-def check(
-    port: int, bodies: list[bytes], expected: np.ndarray, within: float, probability: Any = None
-) -> None:
+def check(port: int, bodies: list[bytes], expected: np.ndarray, within: float, probability: Any = None) -> None:
     """Ends the program where a server does not say what the classifier says offline.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -139,3 +140,31 @@ def endpoint(name: str, app: str) -> Iterator[str]:
 
 def aws_error(status: int, kind: str, **fields: Any) -> tuple[int, dict[str, str], bytes]:
     return status, {"x-amzn-ErrorType": kind, "Content-Type": "application/json"}, json.dumps(fields).encode()
+
+
+class FixedRuntime:
+    """Stands for boto3's client of the endpoint: keeps what it was asked.
+
+    Attributes:
+        answer: the body of the answer, something to read it from, or what is raised.
+        kind: its content type.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.answer: Any = b'{"labels": []}'
+        self.kind = "application/json"
+
+    def invoke_endpoint(self, **request: Any) -> dict[str, Any]:
+        self.asked.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        body = self.answer if hasattr(self.answer, "read") else io.BytesIO(self.answer)
+        return {"Body": body, "ContentType": self.kind}
+
+
+def error(answer: dict[str, Any]) -> tuple[int, str]:
+    """Status and line of the Lambda's answer that is an error."""
+    body = json.loads(answer["body"])
+    assert list(body) == ["error"] and body["error"].isprintable()
+    return answer["statusCode"], body["error"]

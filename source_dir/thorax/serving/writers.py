@@ -168,8 +168,7 @@ def _heat_map(prediction: Prediction, image: np.ndarray, label: str) -> HeatMap:
 WRITERS.register(
     JSON,
     ResponseWriter(
-        write_json,
-        "probabilities in the labels' order, of two exclusive classes both; with heat maps the verbose form",
+        write_json, "probabilities in the labels' order, of two exclusive classes both; with heat maps the verbose form"
     ),
 )
 WRITERS.register(
