@@ -121,7 +121,7 @@ def served(kind: str, bundle: Path, **variables: str) -> Iterator[Endpoint]:
     if kind != "app":
         pytest.importorskip("ray" if kind == "ray" else "sagemaker_pytorch_serving_container")
     one = {"THORAX_PRECISION": "float32", "THORAX_WORKERS": "1"} | ({"THORAX_REPLICAS": "1"} if kind == "ray" else {})
-    started = app(bundle, **variables) if kind == "app" else server(bundle, kind, ready=150, **one, **variables)
+    started = app(bundle, **variables) if kind == "app" else server(bundle, kind, ready=400, **one, **variables)
     with started as found:
         address = found if isinstance(found, str) else found[0]
         with lambda_stand_ins.endpoint("chest", address) as runtime:
@@ -146,7 +146,7 @@ def transformed(address: str, named: Mapping[str, bytes], accept: str | None) ->
     return found
 
 
-slow = pytest.mark.slow
+slow = (pytest.mark.slow, pytest.mark.timeout(900))
 SERVERS = ["app", pytest.param("ray", marks=slow), pytest.param("torchserve", marks=slow)]
 
 

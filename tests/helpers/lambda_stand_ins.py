@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import pytest
+
 
 def event(
     method: str = "GET",
@@ -87,12 +89,14 @@ def serving(respond: Respond) -> Iterator[str]:
 
 
 @contextmanager
-def http_api(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[str]:
-    """An HTTP API whose every request goes to one Lambda."""
+def http_api(handle: Callable[[dict[str, Any]], dict[str, Any]], stage: str = "$default") -> Iterator[str]:
+    """An HTTP API whose every request goes to one Lambda; `stage`: all of it is at /STAGE."""
 
     def respond(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         parts = urlsplit(path)
-        got = handle(event(method, parts.path, body, dict(headers), parts.query, host=headers["Host"]))
+        sent = event(method, parts.path, body, dict(headers), parts.query, host=headers["Host"])
+        sent["requestContext"]["stage"] = stage
+        got = handle(sent)
         text = got["body"]
         return got["statusCode"], got["headers"], base64.b64decode(text) if got["isBase64Encoded"] else text.encode()
 
@@ -168,3 +172,20 @@ def error(answer: dict[str, Any]) -> tuple[int, str]:
     body = json.loads(answer["body"])
     assert list(body) == ["error"] and body["error"].isprintable()
     return answer["statusCode"], body["error"]
+
+
+def at_aws(monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
+    """The environment in which a Lambda's boto3 asks the endpoint at `runtime`."""
+    environment = {
+        "ENDPOINT_NAME": "chest",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime,
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    import handler
+
+    handler.runtime.cache_clear()
