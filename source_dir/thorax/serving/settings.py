@@ -26,6 +26,8 @@ class ServerSettings:
     Attributes:
         precision: auto, float32, bfloat16 or int8.
         engine: auto, torch or openvino (see Classifier).
+        binary_answer: what a bare answer of a model of two exclusive classes holds: both (two probabilities in the
+            order of the classes, as a softmax gives them) or positive (the second class's alone).
         workers: forward passes that run at once; 0: by the CPUs that are free, 1 on a GPU.
         threads: of the arithmetic of one forward pass; 0: the CPUs that are free, shared by the workers.
         max_batch: images of one forward pass, at most; 0: 16, on a GPU 64.
@@ -40,12 +42,11 @@ class ServerSettings:
         batch_job: an image that cannot be answered gets status 200 with its error as the body, because a SageMaker
             batch transform fails as a whole at the first other status. Default: SAGEMAKER_BATCH, which SageMaker sets
             in the containers of such jobs. A caller who accepts anything gets JSON Lines then.
-        binary_answer: what a bare answer of a model of two exclusive classes holds: both (two probabilities in the
-            order of the classes, as a softmax gives them) or positive (the second class's alone).
     """
 
     precision: str = "auto"
     engine: str = "auto"
+    binary_answer: str = "both"
     workers: int = 0
     threads: int = 0
     max_batch: int = 0
@@ -58,7 +59,6 @@ class ServerSettings:
     drain_s: float = 20.0
     s3_prefixes: tuple[str, ...] = ()
     batch_job: bool = False
-    binary_answer: str = "both"
 
     def __post_init__(self) -> None:
         for name in ("max_queue", "max_request_bytes", "max_images", "max_pixels", "timeout_s", "drain_s"):
@@ -67,11 +67,11 @@ class ServerSettings:
         for name in ("workers", "threads", "max_batch", "max_wait_ms"):
             if not getattr(self, name) >= 0:
                 raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be 0 or more")
-        if self.binary_answer not in BINARY_ANSWERS:
-            raise ThoraxError(f"{PREFIX}BINARY_ANSWER={self.binary_answer} must be {' or '.join(BINARY_ANSWERS)}")
         for prefix in self.s3_prefixes:
             if not prefix.startswith("s3://") or not prefix[5:].split("/")[0]:
                 raise ThoraxError(f"{PREFIX}S3_PREFIXES names {prefix}; write s3://bucket or s3://bucket/prefix")
+        if self.binary_answer not in BINARY_ANSWERS:
+            raise ThoraxError(f"{PREFIX}BINARY_ANSWER={self.binary_answer} must be {' or '.join(BINARY_ANSWERS)}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> ServerSettings:
