@@ -97,7 +97,7 @@ gpu:
 web:
 	rm -rf launch/web/build
 	mkdir -p launch/web/build
-	cp launch/web/handler.py launch/web/requirements.txt launch/web/build/
+	cp launch/web/*.py launch/web/requirements.txt launch/web/build/
 	cp -R source_dir/thorax/serving/page launch/web/build/page
 
 clean:

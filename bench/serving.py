@@ -162,13 +162,16 @@ def ratio(what: str, rounds: list[Any], at: int, value: Any, target: str, more: 
     return what, ours, theirs, fair.ratio(better), target
 
 
-def check(
-    port: int, bodies: list[bytes], expected: np.ndarray, within: float, probability: Any = lambda value: value[0]
-) -> None:
-    """Ends the program where a server does not say what the classifier says offline."""
+def check(port: int, bodies: list[bytes], expected: np.ndarray, within: float, probability: Any = None) -> None:
+    """Ends the program where a server does not say what the classifier says offline.
+
+    Args:
+        probability: of the first label in a server's numbers; default: as ours has it, of two classes the second.
+    """
+    first = probability or (lambda numbers: numbers[-expected.shape[1]])
 
     def told(k: int, status: int, body: bytes) -> None:
-        if status != 200 or abs(probability(json.loads(body)) - expected[k, 0]) > within:
+        if status != 200 or abs(first(json.loads(body)) - expected[k, 0]) > within:
             sys.exit(f"error: image {k} is answered {status} {body[:80]!r}, expected {expected[k]}")
 
     run(port, [Asked.image(body) for body in bodies], 4, told)

@@ -261,7 +261,7 @@ def invoke(
 
 
 def predict_all(client: Client, images: Iterable[str | Path | bytes]) -> list[dict[str, Any]]:
-    """The answer about each image: labels, probabilities, thresholds, decisions, predicted, warnings.
+    """The answer about each image: labels, probabilities, thresholds, decisions, predicted, label, warnings.
 
     Args:
         images: files, or their content.

@@ -258,6 +258,7 @@ class TransformOptions:
     image: str = declared("", **IMAGE)
     ami: str = declared("", **AMI)
     env: Mapping[str, str] = declared({}, **ENV)
+    jsonlines: bool = declared(False, help='FILE.out as {"prediction": [...]}, as the built-in algorithm writes it')
     resume: str = declared("", "JOB", "an earlier batch transform of these images: fetch its answers, send the rest")
 
 

@@ -67,6 +67,11 @@ def test_batch_and_registry(offline: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("flag", "accept"), [(False, "application/json"), (True, "application/jsonlines")])
+def test_a_transform_may_answer_as_the_built_in_algorithm_does(flag: bool, accept: str, offline: Path) -> None:
+    assert transform(SECURE, jsonlines=flag).parameters["TransformOutput"]["Accept"] == accept
+
+
 def test_a_transform_on_local_disks_has_no_key(offline: Path) -> None:
     keyed = replace(PLAIN, kms_key="alias/films")
     kinds = ("ml.m5.xlarge", "ml.g5.xlarge")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+import pytest
 
 
 def event(
@@ -86,12 +89,14 @@ def serving(respond: Respond) -> Iterator[str]:
 
 
 @contextmanager
-def http_api(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[str]:
-    """An HTTP API whose every request goes to one Lambda."""
+def http_api(handle: Callable[[dict[str, Any]], dict[str, Any]], stage: str = "$default") -> Iterator[str]:
+    """An HTTP API whose every request goes to one Lambda; `stage`: all of it is at /STAGE."""
 
     def respond(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         parts = urlsplit(path)
-        got = handle(event(method, parts.path, body, dict(headers), parts.query, host=headers["Host"]))
+        sent = event(method, parts.path, body, dict(headers), parts.query, host=headers["Host"])
+        sent["requestContext"]["stage"] = stage
+        got = handle(sent)
         text = got["body"]
         return got["statusCode"], got["headers"], base64.b64decode(text) if got["isBase64Encoded"] else text.encode()
 
@@ -139,3 +144,48 @@ def endpoint(name: str, app: str) -> Iterator[str]:
 
 def aws_error(status: int, kind: str, **fields: Any) -> tuple[int, dict[str, str], bytes]:
     return status, {"x-amzn-ErrorType": kind, "Content-Type": "application/json"}, json.dumps(fields).encode()
+
+
+class FixedRuntime:
+    """Stands for boto3's client of the endpoint: keeps what it was asked.
+
+    Attributes:
+        answer: the body of the answer, something to read it from, or what is raised.
+        kind: its content type.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.answer: Any = b'{"labels": []}'
+        self.kind = "application/json"
+
+    def invoke_endpoint(self, **request: Any) -> dict[str, Any]:
+        self.asked.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        body = self.answer if hasattr(self.answer, "read") else io.BytesIO(self.answer)
+        return {"Body": body, "ContentType": self.kind}
+
+
+def error(answer: dict[str, Any]) -> tuple[int, str]:
+    """Status and line of the Lambda's answer that is an error."""
+    body = json.loads(answer["body"])
+    assert list(body) == ["error"] and body["error"].isprintable()
+    return answer["statusCode"], body["error"]
+
+
+def at_aws(monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
+    """The environment in which a Lambda's boto3 asks the endpoint at `runtime`."""
+    environment = {
+        "ENDPOINT_NAME": "chest",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime,
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    import handler
+
+    handler.runtime.cache_clear()

@@ -22,7 +22,7 @@ from thorax.serving.classifier import Classifier
 from thorax.serving.heat_map import HeatMap
 from thorax.serving.pipeline import answer
 from thorax.serving.request import RawRequest, RequestError, ResponseOptions
-from thorax.serving.writers import CSV, JSON, LINES, NPY, PNG, VERBOSE, WRITERS
+from thorax.serving.writers import CSV, JSON, LINES, NPY, PNG, TEXT, VERBOSE, WRITERS
 
 IMAGE, OTHER = images.data(images.grey()), images.data(images.grey(seed=2))
 SEVERAL = json.dumps({"images": [base64_of(IMAGE), base64_of(b"no image"), base64_of(OTHER)]}).encode()
@@ -51,6 +51,9 @@ def several(classifier, accept):
         ("APPLICATION/JSON", JSON),
         ("application/json; charset=utf-8", JSON),
         ("text/*", CSV),
+        ("text/plain", TEXT),
+        ("text/plain; charset=utf-8", TEXT),
+        ("text/csv;q=0, text/*", TEXT),
         ("application/json;verbose", VERBOSE),
         ("application/json; verbose=true", VERBOSE),
         ("application/json;verbose=false", JSON),
@@ -114,12 +117,13 @@ def test_verbose_json_says_what_it_means(classifier, p):
         "probabilities": [round(float(v), 6) for v in p[0]],
         "decisions": classifier.decisions(p[0]).tolist(),
         "predicted": classifier.predicted(p[0]),
+        "label": "|".join(classifier.predicted(p[0])),
         "warnings": [],
     }
     assert len(classifier.version) == 12
     of_several = json.loads(several(classifier, VERBOSE).body)
     assert of_several["predictions"][0] == {
-        key: stored[key] for key in ("probabilities", "decisions", "predicted", "warnings")
+        key: stored[key] for key in ("probabilities", "decisions", "predicted", "label", "warnings")
     }
     assert of_several["predictions"][1] == {"error": f"image 1 cannot be read: its content is neither {kinds('nor')}"}
 

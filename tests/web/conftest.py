@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import handler
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 import images
 import lambda_stand_ins
+from browsers import CHROMIUM, MILLISECONDS
 from hosting import tiny_bundle
 from thorax_launch.local import deploy
 
@@ -27,24 +29,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def behind_aws(app: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an HTTP API whose Lambda asks an endpoint before the app."""
     with lambda_stand_ins.endpoint("chest", app) as runtime:
-        at_aws(monkeypatch, runtime)
+        lambda_stand_ins.at_aws(monkeypatch, runtime)
         with lambda_stand_ins.http_api(handler.lambda_handler) as address:
             yield address
-
-
-def at_aws(monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
-    """The environment in which a Lambda's boto3 asks the endpoint at `runtime`."""
-    environment = {
-        "ENDPOINT_NAME": "chest",
-        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime,
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_ACCESS_KEY_ID": "x",
-        "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    handler.runtime.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +44,27 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(noise).save(folder / "large.png")
     (folder / "notes.jpeg").write_text("These are notes, no image.")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium. Tests that take it skip where playwright or Chromium is not there."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        launched = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page that must not make errors or ask another server than its own."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(MILLISECONDS)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []

@@ -4,55 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from PIL import Image
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in the extra dev")
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium")
-SECONDS = 15_000
+from browsers import card, choose, needs_chromium
 
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as p:
-        launched = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def page(browser) -> Iterator[Any]:
-    """A page that must not make errors or ask another server than its own."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(SECONDS)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert errors == []
+pytest.importorskip("playwright.sync_api", reason="playwright is in the extra dev")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(params=["app", "behind_aws"])
 def site(request) -> str:
     return str(request.getfixturevalue(request.param))
-
-
-def choose(page: Any, *files: Path) -> None:
-    page.get_by_label("Choose images").set_input_files([str(file) for file in files])
-
-
-def card(page: Any, name: str) -> Any:
-    return page.get_by_role("article", name=name)
 
 
 def tab_to(page: Any, selector: str) -> None:

@@ -54,7 +54,16 @@ def test_every_name_that_is_referred_to_is_there():
     referred = set(re.findall(r"!Ref (\w+)", TEMPLATE)) | {
         name for text in re.findall(r"!Sub (.*)", TEMPLATE) for name in re.findall(r"\$\{(\w+)\}", text)
     }
-    assert referred == {"Api", "EndpointName", "AllowedOrigin", "RequestsPerSecond", "Burst", "LogDays", "Logs"}
+    assert referred == {
+        "Api",
+        "EndpointName",
+        "AllowedOrigin",
+        "Answer",
+        "RequestsPerSecond",
+        "Burst",
+        "LogDays",
+        "Logs",
+    }
     assert referred <= named
 
 

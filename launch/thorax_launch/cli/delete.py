@@ -1,6 +1,7 @@
 """Delete an endpoint and what it is made of (autoscaling and its alarm, endpoint, configuration, model), or with --all
 everything of this project that is billed: jobs, searches, batch transforms and pipelines' runs are stopped, warm pools
-ended, endpoints, alarms and left-over models and configurations deleted. S3 keeps its files.
+ended, endpoints, alarms and left-over models and configurations deleted. S3 keeps its files. With --web the stack of a
+web page, as `sam deploy` made it: its API, Lambda, role and log.
 
 examples:
     python launch/delete.py pneumonia --dry-run
@@ -8,6 +9,7 @@ examples:
     python launch/delete.py                       # what of this project is billed, and what is left over
     python launch/delete.py --all --dry-run       # what --all would end
     python launch/delete.py --all --yes
+    python launch/delete.py --web thorax-page --dry-run
 """
 
 from __future__ import annotations
@@ -28,13 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
     p = flags.script(__doc__)
     p.add_argument("name", nargs="?", help="of the endpoint; without it: list what of this project is billed")
     p.add_argument("--all", action="store_true", help="everything of this project that is billed or left over")
+    p.add_argument(
+        "--web", default="", metavar="STACK", help="the stack of a web page, by the name given to sam deploy"
+    )
     flags.add_place(p)
     p.add_argument("--dry-run", action="store_true", help="say what would be deleted, and end")
     p.add_argument("--yes", action="store_true", help="delete without asking")
     args = p.parse_args(arguments)
     if args.name and args.all:
         p.error(f"{args.name} with --all: choose one")
-    return flags.guarded(lambda: flags.on_aws(lambda: delete(args)))
+    if args.web and (args.name or args.all):
+        p.error(f"--web {args.web} with {args.name or '--all'}: choose one")
+    return flags.guarded(lambda: flags.on_aws(lambda: delete_web(args) if args.web else delete(args)))
 
 
 def delete(args: argparse.Namespace) -> int:
@@ -63,6 +70,30 @@ def delete(args: argparse.Namespace) -> int:
     deletion.delete_all(calls, settings)
     if not args.all:
         return listed(settings, left_over=False)
+    return 0
+
+
+def delete_web(args: argparse.Namespace) -> int:
+    """Deletes a web page's stack.
+
+    Raises:
+        ThoraxError: it is no page's, AWS refuses, or a part of it stays.
+    """
+    from thorax_launch.cli.aws import confirmed  # late: --help is instant
+    from thorax_launch.sagemaker import web_stacks
+    from thorax_launch.sagemaker.account import place
+
+    settings = place(args.profile, args.region)
+    stack = web_stacks.found(args.web, settings)
+    if stack is None:
+        print(f"there is no stack {args.web} in {settings.region}")
+        return 0
+    print("\n".join(stack.lines()))
+    if args.dry_run:
+        return 0
+    if not args.yes and not confirmed("delete all of it?"):
+        return 1
+    web_stacks.delete(stack, settings)
     return 0
 
 

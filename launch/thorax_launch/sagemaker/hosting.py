@@ -233,7 +233,7 @@ class TransformPlace:
 
 
 def transform(place: TransformPlace, settings: AwsSettings, tags: Tags, options: TransformOptions) -> AwsRequest:
-    """CreateTransformJob: every image of a manifest, one request each, JSON out.
+    """CreateTransformJob: every image of a manifest, one request each, JSON or JSON Lines out.
 
     Raises:
         ThoraxError: AWS holds concurrent x payload below 100 MB; takes no key for the machine's disk; or no machine
@@ -244,7 +244,8 @@ def transform(place: TransformPlace, settings: AwsSettings, tags: Tags, options:
             f"--concurrent {options.concurrent} x --payload-mb {options.payload_mb} is above the {MOST_PAYLOAD_MB} MB"
             " that AWS takes at once; lower one"
         )
-    output = {"S3OutputPath": place.output, "Accept": "application/json", "KmsKeyId": settings.kms_key}
+    accept = "application/jsonlines" if options.jsonlines else "application/json"
+    output = {"S3OutputPath": place.output, "Accept": accept, "KmsKeyId": settings.kms_key}
     machines = {
         "InstanceType": options.instance_type,
         "InstanceCount": options.instance_count,

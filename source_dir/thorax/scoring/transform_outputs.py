@@ -13,6 +13,8 @@ from thorax.labels import LabelSpace
 
 SUFFIX = ".out"
 KEYS = ("prediction", "probabilities", "predictions")
+#: By how much the probabilities of two exclusive classes may miss 1: a model in float16 rounds them.
+SUM_WITHIN = 0.02
 UNREADABLE = "the image could not be read"
 
 
@@ -21,7 +23,8 @@ def read_out_files(folder: Path, space: LabelSpace) -> tuple[list[str], np.ndarr
 
     Args:
         folder: as copied from S3.
-        space: how many numbers are expected; for a binary task both classes, or the positive one alone.
+        space: how many numbers are expected; for a binary task both classes in their order, or the positive one alone:
+            each file's own count says which.
 
     Returns:
         ids (the path below the folder, without .out; FILE#0, FILE#1 ... where one file holds several images), (N, L)
@@ -98,17 +101,22 @@ def _answers(value: object) -> list[list[float] | str]:
 
 
 def fitted(numbers: list[float], space: LabelSpace, file: Path) -> list[float]:
-    """The numbers as (L,): of a binary task with both classes the positive one's.
+    """The numbers as (L,): of a binary task with both classes, in their order, the positive one's.
 
     Raises:
-        ThoraxError: another count, or numbers outside 0..1.
+        ThoraxError: another count, numbers outside 0..1, or two of exclusive classes that do not add to 1.
     """
+    if not all(0 <= p <= 1 for p in numbers):
+        raise ThoraxError(f"{file} holds {numbers}, which are no probabilities")
     if space.task == "binary" and len(numbers) == 2:
+        if abs(sum(numbers) - 1) > SUM_WITHIN:
+            raise ThoraxError(
+                f"{file} holds {numbers}, which are not of two exclusive classes: they add to {sum(numbers):g}, not 1;"
+                " where both labels may hold, give --labels A,B --multi-label"
+            )
         numbers = numbers[1:]
     if len(numbers) != len(space.outputs):
         raise ThoraxError(
             f"{file} holds {len(numbers)} numbers for {len(space.outputs)} labels: {', '.join(space.outputs)}"
         )
-    if not all(0 <= p <= 1 for p in numbers):
-        raise ThoraxError(f"{file} holds {numbers}, which are no probabilities")
     return numbers

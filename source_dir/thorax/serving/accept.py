@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from thorax.serving.request import RequestError
-from thorax.serving.writers import WRITERS
+from thorax.serving.writers import LINES, WRITERS
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,13 @@ class MediaRange:
         return 1 if self.name == "*/*" and WRITERS[writer].for_any else 0
 
 
-def choose_writer(accept: str | None) -> str:
+def choose_writer(accept: str | None, batch_job: bool = False) -> str:
     """The name in WRITERS that an Accept header prefers (RFC 9110: by q, then the more specific range, then our order).
+
+    Args:
+        accept: the header; None or empty: */*.
+        batch_job: the request is a batch transform's: of equals JSON Lines comes first, as SageMaker's built-in
+            algorithm answers there.
 
     Raises:
         RequestError: 406, it accepts none of them.
@@ -52,7 +57,7 @@ def choose_writer(accept: str | None) -> str:
     ranges = [MediaRange.parse(part) for part in (accept or "").split(",") if part.strip()]
     best: tuple[float, int] = (0.0, 0)
     chosen = ""
-    for writer in WRITERS:
+    for writer in (LINES, *WRITERS) if batch_job else WRITERS:
         specificity, q = max((r.specificity(writer), r.q) for r in ranges or [MediaRange("*/*", False, 1.0)])
         if specificity and q > 0 and (q, specificity) > best:
             best, chosen = (q, specificity), writer

@@ -42,7 +42,7 @@ def answer(
     """
     settings = settings or ServerSettings()
     try:
-        writer = choose_writer(raw.accept)
+        writer = choose_writer(raw.accept, settings.batch_job)
         request = read(raw, settings)
         images = decode(request, classifier)
         return encode(predict(request, images, classifier, score), writer)
@@ -73,7 +73,8 @@ def read(raw: RawRequest, settings: ServerSettings) -> InferenceRequest:
     if not request.images:
         raise RequestError(400, "the request holds no image")
     images = [_within_pixels(image, settings.max_pixels) for image in request.images]
-    return replace(request, images=images, options=raw.options.overridden_by(request.options))
+    options = raw.options.overridden_by(request.options)
+    return replace(request, images=images, options=options, binary_answer=settings.binary_answer)
 
 
 def _within_pixels(image: Any, limit: int) -> Any:

@@ -129,8 +129,10 @@ class InferenceRequest:
             be read.
         several: whether the caller sent a list (perhaps of one), and is answered with a list.
         options: what is asked for beyond probabilities.
+        binary_answer: what bare answers of two exclusive classes hold, by the server's settings.
     """
 
     images: list[bytes | np.ndarray | NormalizedImage | NumberTable | DecodeError]
     several: bool = False
     options: ResponseOptions = field(default_factory=ResponseOptions)
+    binary_answer: str = "both"

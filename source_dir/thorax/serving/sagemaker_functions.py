@@ -17,7 +17,7 @@ from thorax.serving import pipeline
 from thorax.serving.accept import choose_writer
 from thorax.serving.classifier import Classifier
 from thorax.serving.request import InferenceRequest, RawRequest, RequestError, ResponseOptions
-from thorax.serving.response import Prediction, error_reply, refusal
+from thorax.serving.response import Prediction, error_reply, refusal, without_folders
 from thorax.serving.settings import ServerSettings
 
 
@@ -44,7 +44,7 @@ def input_fn(
     """
     try:
         body = request_body.read() if hasattr(request_body, "read") else request_body
-        body = body.encode() if isinstance(body, str) else bytes(body or b"")
+        body = body.encode(errors="replace") if isinstance(body, str) else bytes(body or b"")
         options = ResponseOptions.of(attributes=_attributes(context))
         return pipeline.read(RawRequest(body, content_type, options=options), settings())
     except ThoraxError as error:
@@ -66,7 +66,7 @@ def output_fn(prediction: Prediction, accept: str | None = None) -> tuple[bytes 
             RequestError.
     """
     try:
-        reply = pipeline.encode(prediction, choose_writer(accept))
+        reply = pipeline.encode(prediction, choose_writer(accept, settings().batch_job))
     except ThoraxError as error:
         reply = refusal(error, settings())
         if reply.status != HTTPStatus.OK:
@@ -106,5 +106,5 @@ def _raise_for_toolkit(error: ThoraxError) -> NoReturn:
         from sagemaker_inference.errors import GenericInferenceToolkitError
     except ImportError:
         raise refused from None
-    message = error_reply(refused.status, str(refused)).body.decode()
+    message = error_reply(refused.status, without_folders(refused)).body.decode()
     raise GenericInferenceToolkitError(refused.status, message, HTTPStatus(refused.status).phrase) from None

@@ -19,7 +19,7 @@ from thorax.serving.engines.devices import has_gpu
 from thorax.serving.metrics import Metrics
 from thorax.serving.readers import READERS
 from thorax.serving.request import RawRequest
-from thorax.serving.response import Reply, error_reply
+from thorax.serving.response import Reply, columns, error_reply
 from thorax.serving.settings import ServerSettings
 from thorax.serving.writers import WRITERS
 
@@ -109,6 +109,7 @@ class Service:
         return {
             "labels": list(classifier.labels),
             "classes": list(bundle.space.classes),
+            "columns": list(columns(bundle.space, settings.binary_answer)),
             "task": bundle.space.task,
             "thresholds": classifier.thresholds,
             "network": bundle.network,

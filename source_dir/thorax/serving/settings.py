@@ -17,6 +17,8 @@ PREFIX = "THORAX_"
 _TOKEN = re.compile(r"[A-Za-z0-9._-]{16,200}")
 #: Set to "true" by SageMaker in the container of a batch transform.
 BATCH = "SAGEMAKER_BATCH"
+#: Values of binary_answer.
+BINARY_ANSWERS = ("both", "positive")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class ServerSettings:
     Attributes:
         precision: auto, float32, bfloat16 or int8.
         engine: auto, torch or openvino (see Classifier).
+        binary_answer: what a bare answer of a model of two exclusive classes holds: both (two probabilities in the
+            order of the classes, as a softmax gives them) or positive (the second class's alone).
         workers: forward passes that run at once; 0: by the CPUs that are free, 1 on a GPU.
         threads: of the arithmetic of one forward pass; 0: the CPUs that are free, shared by the workers.
         max_batch: images of one forward pass, at most; 0: 16, on a GPU 64.
@@ -41,11 +45,12 @@ class ServerSettings:
         token: what callers of a server on this machine must know; none: nothing.
         batch_job: an image that cannot be answered gets status 200 with its error as the body, because a SageMaker
             batch transform fails as a whole at the first other status. Default: SAGEMAKER_BATCH, which SageMaker sets
-            in the containers of such jobs.
+            in the containers of such jobs. A caller who accepts anything gets JSON Lines then.
     """
 
     precision: str = "auto"
     engine: str = "auto"
+    binary_answer: str = "both"
     workers: int = 0
     threads: int = 0
     max_batch: int = 0
@@ -76,6 +81,8 @@ class ServerSettings:
         for prefix in self.s3_prefixes:
             if not prefix.startswith("s3://") or not prefix[5:].split("/")[0]:
                 raise ThoraxError(f"{PREFIX}S3_PREFIXES names {prefix}; write s3://bucket or s3://bucket/prefix")
+        if self.binary_answer not in BINARY_ANSWERS:
+            raise ThoraxError(f"{PREFIX}BINARY_ANSWER={self.binary_answer} must be {' or '.join(BINARY_ANSWERS)}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **given: Any) -> ServerSettings:

@@ -2,7 +2,7 @@
 
 To add one, register it under its name:
 
-    WRITERS.register("text/plain", ResponseWriter(write_plain, "the label predicted, one line an image"))
+    WRITERS.register("text/html", ResponseWriter(write_table, "a table, a row an image"))
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from thorax.data.images import DecodeError
 from thorax.registry import Registry
 from thorax.serving.heat_map import HeatMap
 from thorax.serving.request import RequestError
-from thorax.serving.response import Prediction, dump_json
+from thorax.serving.response import Prediction, bare, dump_json
 
 JSON, VERBOSE, LINES = "application/json", "application/json;verbose", "application/jsonlines"
-CSV, NPY, PNG = "text/csv", "application/x-npy", "image/png"
+CSV, NPY, PNG, TEXT = "text/csv", "application/x-npy", "image/png", "text/plain"
+#: Stands between the labels of one image, as in ChestX-ray14's "Cardiomegaly|Emphysema".
+BETWEEN = "|"
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,15 @@ WRITERS: Registry[ResponseWriter] = Registry("content type")
 
 def write_json(prediction: Prediction) -> bytes:
     """[0.1, 0.9]; for a list of images a list of such, with null for an image that cannot be read."""
-    rows = [None if isinstance(row, DecodeError) else _rounded(row) for row in prediction.rows]
+    rows = prediction.numbers
     return dump_json(rows if prediction.request.several else rows[0])
 
 
 def write_verbose(prediction: Prediction) -> bytes:
-    """An object with labels, thresholds, model_version, probabilities, decisions, predicted, warnings and heat_maps.
+    """An object with labels, thresholds, model_version, and of the image probabilities, decisions, predicted (a class,
+    or the list of labels found), label (the same as a text), warnings and heat_maps.
 
-    For a list of images the last five of each are in a list "predictions": {"error"} for one that cannot be read.
+    For a list of images what is of the image is in a list "predictions": {"error"} for one that cannot be read.
     """
     classifier = prediction.classifier
     images = [_described(prediction, k) for k in range(len(prediction.rows))]
@@ -72,10 +75,12 @@ def _described(prediction: Prediction, k: int) -> dict[str, Any]:
     classifier, row, image = prediction.classifier, prediction.rows[k], prediction.images[k]
     if isinstance(row, DecodeError) or isinstance(image, DecodeError):
         return {"error": str(row)}
+    predicted = classifier.predicted(row)
     return {
-        "probabilities": _rounded(row),
+        "probabilities": bare(row, both=False),
         "decisions": classifier.decisions(row).tolist(),
-        "predicted": classifier.predicted(row),
+        "predicted": predicted,
+        "label": predicted if isinstance(predicted, str) else BETWEEN.join(predicted),
         "warnings": classifier.warnings(image, prediction.source(k)),
         **_heat_maps(prediction, image),
     }
@@ -84,27 +89,46 @@ def _described(prediction: Prediction, k: int) -> dict[str, Any]:
 def write_lines(prediction: Prediction) -> bytes:
     """A line of JSON an image: {"prediction": [0.1, 0.9]} or {"error": why it cannot be read}."""
     lines = []
-    for row, image in zip(prediction.rows, prediction.images, strict=True):
-        if isinstance(row, DecodeError) or isinstance(image, DecodeError):
+    for row, image, numbers in zip(prediction.rows, prediction.images, prediction.numbers, strict=True):
+        if isinstance(image, DecodeError) or numbers is None:
             lines.append(dump_json({"error": str(row)}))
         else:
-            lines.append(dump_json({"prediction": _rounded(row), **_heat_maps(prediction, image)}))
+            lines.append(dump_json({"prediction": numbers, **_heat_maps(prediction, image)}))
     return b"".join(line + b"\n" for line in lines)
 
 
 def write_csv(prediction: Prediction) -> bytes:
     """A line of probabilities an image, in the labels' order; one of empty fields for an image that cannot be read."""
-    text, empty = io.StringIO(), [""] * len(prediction.classifier.labels)
+    text, empty = io.StringIO(), [""] * len(prediction.columns)
     writer = csv.writer(text, lineterminator="\n")
-    for row in prediction.rows:
-        writer.writerow(empty if isinstance(row, DecodeError) else [f"{float(p):.6f}" for p in row])
+    for numbers in prediction.numbers:
+        writer.writerow(empty if numbers is None else [f"{p:.6f}" for p in numbers])
     return text.getvalue().encode()
+
+
+def write_text(prediction: Prediction) -> bytes:
+    """Names alone. One image: the predicted class, without a line break, so that a caller can compare it; of labels of
+    which any may hold a line each, an empty line for none. A list of images: a line each, several labels with |
+    between, as tables of this field write them; "error: ..." for one that cannot be read.
+    """
+    names = [_names(prediction, row) for row in prediction.rows]
+    if prediction.request.several:
+        return "".join(f"{BETWEEN.join(found)}\n" for found in names).encode(errors="replace")
+    return ("\n".join(names[0]) or "\n").encode(errors="replace")
+
+
+def _names(prediction: Prediction, row: np.ndarray | DecodeError) -> list[str]:
+    """What is predicted for an image, each name on one line."""
+    if isinstance(row, DecodeError):
+        return [f"error: {' '.join(str(row).split())}"]
+    predicted = prediction.classifier.predicted(row)
+    return [" ".join(name.split()) for name in ([predicted] if isinstance(predicted, str) else predicted)]
 
 
 def write_npy(prediction: Prediction) -> bytes:
     """(L,) float32, for a list of images (N, L); NaN for an image that cannot be read."""
-    unknown = np.full(len(prediction.classifier.labels), np.nan, np.float32)
-    rows = np.stack([unknown if isinstance(row, DecodeError) else np.round(row, 6) for row in prediction.rows])
+    unknown = [np.nan] * len(prediction.columns)
+    rows = np.array([unknown if numbers is None else numbers for numbers in prediction.numbers], np.float32)
     out = io.BytesIO()
     np.save(out, rows if prediction.request.several else rows[0], allow_pickle=False)
     return out.getvalue()
@@ -141,13 +165,11 @@ def _heat_map(prediction: Prediction, image: np.ndarray, label: str) -> HeatMap:
     return prediction.classifier.heat_map(image, label)
 
 
-def _rounded(row: np.ndarray) -> list[float]:
-    """Probabilities to six decimals."""
-    return [round(float(p), 6) for p in row]
-
-
 WRITERS.register(
-    JSON, ResponseWriter(write_json, "probabilities in the labels' order; with heat maps the verbose form")
+    JSON,
+    ResponseWriter(
+        write_json, "probabilities in the labels' order, of two exclusive classes both; with heat maps the verbose form"
+    ),
 )
 WRITERS.register(
     VERBOSE,
@@ -161,3 +183,4 @@ WRITERS.register(
     NPY, ResponseWriter(write_npy, "numpy's .npy: float32 probabilities (L,), for a list of images (N, L)")
 )
 WRITERS.register(PNG, ResponseWriter(write_png, "one image with its heat map over it", heat_maps=True, for_any=False))
+WRITERS.register(TEXT, ResponseWriter(write_text, "names of what is predicted"))
