@@ -19,6 +19,7 @@ from torch import nn
 
 from thorax import models
 from thorax.config import TrainingConfig
+from thorax.config.parse import offered
 from thorax.data.decoders import GREY
 from thorax.data.images import Preprocessing
 from thorax.data.loading import mean_std, reading
@@ -27,9 +28,11 @@ from thorax.errors import ThoraxError
 from thorax.evaluation.batch_picture import batch_picture
 from thorax.files import write_whole
 from thorax.job import Job
+from thorax.models.weights_source import statistics_warning
 from thorax.result import BATCH, Facts, Outputs, TrainingResult, last_lines, precision_note, save_result, score
 from thorax.run_setup import RunContext, prepare
 from thorax.serving.bundle import Bundle
+from thorax.text import counted
 from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
 from thorax.tracking.progress import busy
@@ -208,9 +211,12 @@ def build(run: RunContext, data: LoadedData) -> nn.Module:
     c = run.config
     net = models.build(c.network, c.channels, len(data.parts.space.outputs), c.dropout, c.activation_checkpointing)
     if run.weights is not None:
-        for note in models.load_weights(net, run.weights):
+        fit = models.fit_weights(net, run.weights, data.parts.space.outputs)
+        for note in fit.notes:
             run.say(f"weights: {note}")
-        run.say(f"weights: loaded from {run.weights}")
+        run.say(f"weights: loaded from {run.weights}: {fit.fitted} of {counted(fit.total, 'tensor')} fit")
+        if warning := statistics_warning(fit.statistics, data.preprocessing, offered("normalization")):
+            run.say(f"warning: {warning}")
     return net
 
 

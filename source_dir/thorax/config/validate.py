@@ -72,6 +72,16 @@ def check_rules(c: Fields) -> None:
     _check_watching(c)
 
 
+def no_weights(network: str) -> str:
+    """The message where use_pretrained_model=true finds no weights: nothing is downloaded, so the file must be given."""
+    file = f"{network.rpartition('/')[2]}.safetensors"
+    return (
+        f"use_pretrained_model=true but there are no weights (a job downloads none): make the file on any machine with a"
+        f" network, `thorax weights make {network} --out {file}`, and give it, --weights {file}; or leave"
+        " use_pretrained_model out to start from scratch"
+    )
+
+
 def without_effect(c: Fields) -> list[str]:
     """A line for each combination of which a part has no effect: which fields, and what has none."""
     found = []
