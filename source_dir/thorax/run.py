@@ -41,7 +41,7 @@ from thorax.training.checkpoints import Checkpoints, latest_compute, latest_grey
 from thorax.training.compute import Memory, choose
 from thorax.training.inputs import Monitoring, TrainingData
 from thorax.training.kernels import gpu_kernels
-from thorax.training.losses import class_weights
+from thorax.training.losses import capped_weights, class_weights
 from thorax.training.probe import Compute
 from thorax.training.stopping import signals_restored
 from thorax.training.trainer import Trainer
@@ -179,6 +179,8 @@ def load(run: RunContext) -> LoadedData:
     if run.config.use_weighted_loss:
         weights = class_weights(parts.train, run.config.max_class_weight)
         run.say("class weights N/N_l: " + ", ".join(f"{name} {w:.3f}" for name, w in weights.items()))
+        if cut := capped_weights(parts.train, run.config):
+            run.say(f"warning: {cut}")
     return LoadedData(parts, prepared)
 
 

@@ -12,8 +12,7 @@ import torch
 from thorax import models
 from thorax.config import TrainingConfig, config_differences
 from thorax.config.reference import shown
-from thorax.config.validate import check_machine, no_weights
-from thorax.errors import ThoraxError
+from thorax.config.validate import check_machine, check_weights_given
 from thorax.job import Job
 from thorax.optimize.quantization import check_installed
 from thorax.serving.bundle_writer import check_folder
@@ -88,8 +87,7 @@ def find_weights(job: Job, config: TrainingConfig) -> Path | None:
     """The file to start from: the hyperparameter's, then the channel `weights`, then the channel `model`."""
     channel = job.channels.get("weights") or job.channels.get("model")
     given = Path(config.weights) if config.weights else channel
-    if given is None and config.use_pretrained_model:
-        raise ThoraxError(no_weights(config.network))
+    check_weights_given(config, job.channels)
     return models.find_weights(given) if given is not None else None
 
 

@@ -116,8 +116,11 @@ class ChannelFiles:
     content_type: str
 
 
-def images(flag: str, path: Path) -> ChannelFiles:
+def images(flag: str, path: Path, contents: bool = True) -> ChannelFiles:
     """Reads a folder: names sorted, a SHA-256 over names and contents, and SageMaker's content type.
+
+    Args:
+        contents: False: over names alone, at once.
 
     Raises:
         ThoraxError: it does not exist or is empty, or a link in it leads nowhere.
@@ -127,14 +130,16 @@ def images(flag: str, path: Path) -> ChannelFiles:
     files = {path.name: path} if path.is_file() else files_to_upload(path)
     if not files:
         raise ThoraxError(f"{flag} {path} is empty")
-    return channel_files(files)
+    return channel_files(files, contents)
 
 
-def channel_files(files: Mapping[str, Path]) -> ChannelFiles:
-    """These files (name -> path) as a channel."""
+def channel_files(files: Mapping[str, Path], contents: bool = True) -> ChannelFiles:
+    """These files (name -> path) as a channel; see `images`."""
     digest = hashlib.sha256()
     for name, file in files.items():
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+        if not contents:
+            continue
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return ChannelFiles(files, digest.hexdigest(), content_type(files))
@@ -144,6 +149,7 @@ def content_type(names: Any) -> str:
     """SageMaker's content type of a channel with these files: that of its data format, or of weights."""
     endings = {Path(name).suffix.lower() for name in names}
     weights = {".pt": "application/x-pytorch", ".pth": "application/x-pytorch", ".gz": "application/x-tar"}
+    weights |= {ending: "application/octet-stream" for ending in (".safetensors", ".ckpt", ".bin")}
     if (found := reading.content_type(endings)) != IMAGES:
         return found
     return next((kind for ending, kind in weights.items() if ending in endings), IMAGES)

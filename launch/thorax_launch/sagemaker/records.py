@@ -13,7 +13,8 @@ from typing import Any
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
-from thorax_launch.hyperparameters import checked, overridden, text
+from thorax_launch.hyperparameters import changes as over
+from thorax_launch.hyperparameters import overridden
 from thorax_launch.names import clean, dated
 from thorax_launch.options import MachineOptions, request_fields
 from thorax_launch.recipe import Recipe
@@ -111,7 +112,7 @@ def _hyperparameters(record: Mapping[str, str], changes: Mapping[str, Any]) -> d
     platform = {key: value for key, value in record.items() if key.startswith("sagemaker_")}
     if not changes:
         return {**own, **platform}
-    given = checked([(name, text(name, value)) for name, value in changes.items()], "hyperparameters")
+    given = over(changes)
     merged = overridden({key: _plain(value) for key, value in own.items()}, given)
     TrainingConfig.parse(merged)
     texts = {key: own[key] if key in own and key not in given else json.dumps(merged[key]) for key in merged}

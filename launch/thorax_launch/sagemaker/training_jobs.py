@@ -17,7 +17,7 @@ from thorax.tracking.metric_log import metric_definitions
 from thorax_launch.options import LONGEST, request_fields
 from thorax_launch.paths import source_dir
 from thorax_launch.recipe import Recipe
-from thorax_launch.sagemaker import debugger
+from thorax_launch.sagemaker import debugger, preflight
 from thorax_launch.sagemaker.cost import ONE_JOB, SearchScale
 from thorax_launch.sagemaker.machines import aws_image, disk_key, gpu_count, has_gpu, kinds
 from thorax_launch.sagemaker.package import ChannelFiles, Upload, how_to_get_wheels, images, tarball
@@ -33,7 +33,7 @@ _COPIED = {"weights", "model"}
 #: Endings of single objects that a channel may be.
 _OBJECTS = (
     *(".pt", ".pth", ".gz", ".tar", ".tgz", ".zip", ".rec", ".idx", ".lst", ".csv", ".tsv", ".json", ".jsonl"),
-    *(".parquet", ".npz", ".npy", ".h5", ".hdf5"),
+    *(".parquet", ".npz", ".npy", ".h5", ".hdf5", ".safetensors", ".ckpt", ".bin"),
 )
 _ORDER = (
     *("TrainingJobName", "RoleArn", "AlgorithmSpecification", "HyperParameters", "InputDataConfig", "ResourceConfig"),
@@ -92,6 +92,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
     """
     check(recipe, settings, task)
     check_processes(recipe, task)
+    notes = preflight.notes(recipe, task.channels, task.hyperparameters, task.processes)
     source = code(settings, task)
     channels, uploads, digest = data(recipe, settings, task, source)
     watch = debugger.arguments(settings, task.name, rules=task.debugger, profile=task.profiler)
@@ -108,7 +109,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
     # by boto3: the SDK's shapes do not know InstancePreferences
     by_boto3 = "," in recipe.instance_type
     request = AwsRequest.checked("TrainingJob", ordered(parameters, _ORDER), by_boto3)
-    return JobPlan(request, uploads, task.name, recipe)
+    return JobPlan(request, uploads, task.name, recipe, notes=tuple(notes))
 
 
 def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:

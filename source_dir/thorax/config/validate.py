@@ -7,7 +7,7 @@ What would be wrong is an error that names both, with their values, and what to 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from thorax.config.fields import about, check, plain
 from thorax.config.schema import Fields
@@ -72,12 +72,18 @@ def check_rules(c: Fields) -> None:
     _check_watching(c)
 
 
-def no_weights(network: str) -> str:
-    """The message where use_pretrained_model=true finds no weights: nothing is downloaded, so the file must be given."""
-    file = f"{network.rpartition('/')[2]}.safetensors"
-    return (
-        f"use_pretrained_model=true but there are no weights (a job downloads none): make the file on any machine with a"
-        f" network, `thorax weights make {network} --out {file}`, and give it, --weights {file}; or leave"
+def check_weights_given(c: Fields, channels: Collection[str]) -> None:
+    """Raises ThoraxError where use_pretrained_model=true has no weights: a job downloads none.
+
+    Args:
+        channels: names of the job's channels.
+    """
+    if not c.use_pretrained_model or c.weights or {"weights", "model"} & set(channels):
+        return
+    file = f"{c.network.rpartition('/')[2]}.safetensors"
+    raise ThoraxError(
+        "use_pretrained_model=true but there are no weights (a job downloads none): make the file on any machine with a"
+        f" network, `thorax weights make {c.network} --out {file}`, and give it, --weights {file}; or leave"
         " use_pretrained_model out to start from scratch"
     )
 
@@ -109,6 +115,11 @@ def without_effect(c: Fields) -> list[str]:
         found.append(
             f"early_stopping=true with early_stopping_min_epochs={c.early_stopping_min_epochs} and epochs={c.epochs}"
             " has no effect: the run ends before"
+        )
+    classes = len(c.labels) or c.num_classes
+    if c.top_k and classes and c.top_k >= classes:
+        found.append(
+            f"top_k={c.top_k} with {classes} classes has no effect: it needs more than {c.top_k} exclusive classes"
         )
     for rule, name in (("sensitivity", "target_sensitivity"), ("cost", "cost_ratio")):
         value = getattr(c, name)
