@@ -36,7 +36,8 @@ def checked(pairs: Iterable[tuple[str, str]], origin: str, empty: bool = False) 
         empty: an empty value is allowed; it takes a recipe's value away.
 
     Raises:
-        ThoraxError: a name twice, an empty value where that is not allowed, an unknown name with one, or a character that a container's start-up would not carry unharmed.
+        ThoraxError: a name twice, an empty value where that is not allowed, an unknown name with one, or a character
+            that a container's start-up would not carry unharmed.
     """
     found: dict[str, str] = {}
     for key, value in pairs:

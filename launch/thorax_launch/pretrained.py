@@ -95,7 +95,9 @@ def _of_torchvision(name: str, version: str) -> Published:
 
     MODELS[name]  # raises for an unknown name, with the nearest
     if name not in FAMILY_OF:
-        raise ThoraxError(f"there are no published weights of {name}: train it from scratch, or give a file of your own")
+        raise ThoraxError(
+            f"there are no published weights of {name}: train it from scratch, or give a file of your own"
+        )
     from torchvision.models import get_model_weights
 
     known: Any = get_model_weights(name)
@@ -130,7 +132,9 @@ def _of_torchxrayvision(name: str) -> Published:
         raise ThoraxError(f"{XRAY_VISION}{name} is not one of {', '.join(XRAY_VISION + key for key in known)}")
     try:
         state = _of_file(Path(models.get_weights(name))).state
-    except ThoraxError:  # a network in torch's old format: by torchxrayvision's own loader, which unpickles its own file
+    except (
+        ThoraxError
+    ):  # a network in torch's old format: by torchxrayvision's own loader, which unpickles its own file
         state = models.DenseNet(weights=name).state_dict()
     facts = {
         "network": "densenet121",

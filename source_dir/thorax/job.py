@@ -12,6 +12,7 @@ from pathlib import Path
 
 from thorax.errors import ThoraxError
 from thorax.machine import free_cpus
+from thorax.secrets import mask
 
 #: Path arguments -> their other spellings.
 PATHS: dict[str, tuple[str, ...]] = {
@@ -245,7 +246,7 @@ class Job:
         Of several processes only the first to fail does; an existing file is kept.
         """
         # File names may be no UTF-8.
-        message = " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()
+        message = mask(" ".join(message.splitlines())).encode("utf-8", "backslashreplace").decode()
         try:
             if self.failure_file is not None:
                 self.failure_file.parent.mkdir(parents=True, exist_ok=True)

@@ -56,9 +56,20 @@ def same_answers(net, theirs):
         lambda s: put("model.", s),
         lambda s: put("module.encoder_q.", s) | put("module.encoder_k.", {k: v * 0 for k, v in s.items()}),
         lambda s: {"epoch": 3, "arch": "resnet18", "state_dict": put("module.backbone.", s)},
-        lambda s: {"student": put("module.backbone.", {k: v * 0 for k, v in s.items()}), "teacher": put("backbone.", s)},
-        lambda s: {"model": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, "args": argparse.Namespace(lr=1)},
-        lambda s: {"pytorch-lightning_version": "2.4", "state_dict": put("model.net.", s), "hyper_parameters": {"lr": 1}},
+        lambda s: {
+            "student": put("module.backbone.", {k: v * 0 for k, v in s.items()}),
+            "teacher": put("backbone.", s),
+        },
+        lambda s: {
+            "model": s,
+            "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}},
+            "args": argparse.Namespace(lr=1),
+        },
+        lambda s: {
+            "pytorch-lightning_version": "2.4",
+            "state_dict": put("model.net.", s),
+            "hyper_parameters": {"lr": 1},
+        },
         lambda s: {"state_dict": put("_orig_mod.", s)},
     ],
     ids=["DataParallel", "model", "MoCo", "nested", "DINO", "Namespace", "Lightning", "compiled"],
@@ -185,8 +196,8 @@ def test_other_labels_of_the_same_number_leave_the_head_new(theirs, tmp_path):
     (note,) = fit_weights(net, file, ("A", "B", "C", "D", "E")).notes
     assert torch.equal(net.fc.weight, fresh)
     assert note == (
-        "head fc.weight, fc.bias is new: of its labels (cat, dog, hen, ... (5 in all)) none is one of A, B, C, ... (5 in"
-        " all)"
+        "head fc.weight, fc.bias is new: of its labels (cat, dog, hen, ... (5 in all)) none is one of A, B, C, ... (5"
+        " in all)"
     )
 
 

@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("make", help="download published weights, or convert a file, into a .safetensors file")
     one.add_argument("network", help="of torchvision, timm/NAME, torchxrayvision/NAME, or a weights file to convert")
     one.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write, a .safetensors file")
-    one.add_argument("--version", default="", metavar="NAME", help="torchvision's, such as IMAGENET1K_V1; default: its best")
+    one.add_argument(
+        "--version", default="", metavar="NAME", help="torchvision's, such as IMAGENET1K_V1; default: its best"
+    )
     one.add_argument(
         "--upload",
         nargs="?",

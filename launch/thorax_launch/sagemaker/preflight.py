@@ -49,4 +49,6 @@ def _check_weights(config: TrainingConfig, channels: Mapping[str, str]) -> None:
     check_weights_given(config, channels)
     place = config.weights or ""
     if "://" in place or (place and not place.startswith(_CONTAINER) and Path(place).exists()):
-        raise ThoraxError(f"weights={place} would be looked for in the container; give it as a channel: --weights {place}")
+        raise ThoraxError(
+            f"weights={place} would be looked for in the container; give it as a channel: --weights {place}"
+        )

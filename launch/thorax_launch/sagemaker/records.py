@@ -13,6 +13,7 @@ from typing import Any
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
+from thorax.secrets import remember
 from thorax_launch.hyperparameters import changes as over
 from thorax_launch.hyperparameters import overridden
 from thorax_launch.names import clean, dated
@@ -67,6 +68,7 @@ def plan_again(name: str, place: AwsSettings, changes: Changes, *, resume: bool)
         listed = client(open_session(place), "sagemaker").list_tags(ResourceArn=described["TrainingJobArn"])["Tags"]
     request = {key: value for key, value in described.items() if key in input_shape("CreateTrainingJob").members}
     settings = settings_of(request, place)
+    remember(request.get("Environment") or {})
     new = changes.job_name or dated(_stem(name))
     request["TrainingJobName"] = new
     request["Tags"] = [tag for tag in listed if not tag["Key"].startswith("aws:") and tag["Key"] != MARK]

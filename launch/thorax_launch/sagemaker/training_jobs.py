@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,7 +13,12 @@ from typing import Any
 from thorax.config import TrainingConfig
 from thorax.config.validate import check_machine
 from thorax.errors import ThoraxError
+from thorax.secrets import PREFIX as SECRET
+from thorax.secrets import is_secret, remember, service_of
 from thorax.tracking.metric_log import metric_definitions
+from thorax_launch import job_requirements
+from thorax_launch.invocation import command
+from thorax_launch.job_requirements import Requirement
 from thorax_launch.options import LONGEST, request_fields
 from thorax_launch.paths import source_dir
 from thorax_launch.recipe import Recipe
@@ -51,6 +56,7 @@ class Task:
         hyperparameters: name -> text, checked.
         content_type: channel -> SageMaker's content type, where the files do not show it.
         env: variables in the container.
+        secrets: variable -> name or ARN in Secrets Manager or SSM, from where the job fetches it.
         wheels: folder of wheels to install from.
         resume: an earlier job, to go on from its checkpoints.
         processes: per machine, under torchrun; 0: one per GPU.
@@ -64,6 +70,7 @@ class Task:
     hyperparameters: Mapping[str, str]
     content_type: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     wheels: Path | None = None
     resume: str = ""
     processes: int = 0
@@ -102,14 +109,56 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
         **job_fields(recipe, settings, task),
         "HyperParameters": encoded({**watch.hyperparameters, **task.hyperparameters, **start}),
         "InputDataConfig": channels,
-        "Environment": dict(task.env),
+        "Environment": environment(task),
         "Tags": job_tags(recipe, settings, digest),
         **watch.arguments,
     }
     # by boto3: the SDK's shapes do not know InstancePreferences
     by_boto3 = "," in recipe.instance_type
     request = AwsRequest.checked("TrainingJob", ordered(parameters, _ORDER), by_boto3)
+    notes += [*installs(task, settings), *secret_notes(task)]
     return JobPlan(request, uploads, task.name, recipe, notes=tuple(notes))
+
+
+def environment(task: Task) -> dict[str, str]:
+    """Variables in the container; of secrets the places that they are fetched from."""
+    remember(task.env)
+    return {**task.env, **{f"{SECRET}{name}": reference for name, reference in task.secrets.items()}}
+
+
+def secret_notes(task: Task) -> list[str]:
+    """A line where secrets are fetched by the job, and one where they stand in the request, for all to read."""
+    fetched = ", ".join(f"{name} from {service_of(place)[0]}" for name, place in task.secrets.items())
+    plain = [name for name in task.env if is_secret(name)]
+    rights = " ".join(f"--secret {place}" for place in task.secrets.values())
+    return [
+        *(
+            [f"secrets:  {fetched}; the role needs the rights of `{command('iam')} execution {rights}`"]
+            if fetched
+            else []
+        ),
+        *(
+            f"note:     {name} is readable by all who may describe the job; store it, and give --secret {name}=ITS_NAME"
+            for name in plain
+        ),
+    ]
+
+
+def _check_secrets(settings: AwsSettings, task: Task) -> None:
+    """Raises ThoraxError for a secret that the job could not fetch, or that is none."""
+    for name, place in task.secrets.items():
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise ThoraxError(f"--secret {name}=...: {name} is no name of a variable")
+        if name in task.env:
+            raise ThoraxError(f"{name} is given twice, by --env and by --secret; leave --env out")
+        if re.fullmatch(r"[0-9a-f]{40}|(local-|hf_|sk-)\S+|\S{120,}", place) and not place.startswith("arn:"):
+            raise ThoraxError(
+                f"--secret {name}=... looks like the secret itself; store it in Secrets Manager or SSM, and give its"
+                " name or ARN"
+            )
+        service_of(place)
+        if settings.network_isolation:
+            raise ThoraxError(f"--secret {name} with --network-isolation: the container cannot fetch it; leave one out")
 
 
 def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
@@ -120,6 +169,7 @@ def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
             " its own)"
         )
     _check_hours(recipe)
+    _check_secrets(settings, task)
     if settings.network_isolation and task.wheels is None and not settings.training_image:
         raise ThoraxError(
             "--network-isolation: the container cannot pip install source_dir/requirements.txt; take the packages"
@@ -193,10 +243,41 @@ def check_processes(recipe: Recipe, task: Task) -> None:
 
 
 def code(settings: AwsSettings, task: Task) -> Upload:
-    """The code that a job runs, under an address by its content: what another job of that name runs stays as it is."""
-    content = tarball(task.source_dir, task.wheels)
+    """The code that a job runs, under an address by its content: what another job of that name runs stays as it is.
+
+    Its requirements.txt is made for the job; see job_requirements.
+
+    Raises:
+        ThoraxError: see tarball; or the wheels lack a package.
+    """
+    extra = requirements(task)
+    if task.wheels is not None and any(task.wheels.glob("*.whl")):
+        job_requirements.check_wheels(task.wheels, extra, how_to_get_wheels(task.hyperparameters, extra))
+    content = tarball(task.source_dir, task.wheels, extra)
     folder = f"{settings.root}/{task.name}/source/{hashlib.sha256(content).hexdigest()[:16]}/"
     return Upload(f"{folder}sourcedir.tar.gz", content, once=folder)
+
+
+def requirements(task: Task) -> list[Requirement]:
+    """What the job installs besides the requirements of every job."""
+    names = [name for path in task.channels.values() if "://" not in path for name in _names(Path(path))]
+    env = {**task.env, **dict.fromkeys(task.secrets, "secret")}
+    return job_requirements.needed(TrainingConfig.parse(dict(task.hyperparameters)), env, names)
+
+
+def _names(place: Path) -> Iterator[str]:
+    return (path.name for path in ([place] if place.is_file() else place.rglob("*")))
+
+
+def installs(task: Task, settings: AwsSettings) -> list[str]:
+    """A line on what the job installs by itself; for an image of one's own, what that must hold."""
+    found = requirements(task)
+    if not found:
+        return []
+    listed = ", ".join(f"{one.package} ({one.reason})" for one in found)
+    if settings.network_isolation and task.wheels is None:
+        return [f"note:     the image must hold {listed}: the job has no network to install from"]
+    return [f"installs: {listed}, from {'the wheels' if task.wheels else 'the package index'}, at the job's start"]
 
 
 def data(

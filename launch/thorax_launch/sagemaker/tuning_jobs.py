@@ -25,8 +25,11 @@ from thorax_launch.sagemaker.training_jobs import (
     code,
     data,
     encoded,
+    environment,
+    installs,
     job_fields,
     job_tags,
+    secret_notes,
     start_hyperparameters,
 )
 from thorax_launch.settings import AwsSettings
@@ -92,7 +95,7 @@ def plan(
         **_machines(recipe, job_fields(recipe, settings, task, own_checkpoints=False)),
         "StaticHyperParameters": encoded({**task.hyperparameters, **start}),
         "InputDataConfig": channels,
-        "Environment": {**task.env, **(OWN_CHECKPOINTS if recipe.spot else {})},
+        "Environment": {**environment(task), **(OWN_CHECKPOINTS if recipe.spot else {})},
     }
     request = AwsRequest.checked(
         "HyperParameterTuningJob",
@@ -105,6 +108,7 @@ def plan(
             "Tags": job_tags(recipe, settings, digest),
         },
     )
+    notes += [*installs(task, settings), *secret_notes(task)]
     scale = SearchScale(tune.total, min(tune.parallel_jobs, tune.total), tune.total_hours)
     return JobPlan(request, uploads, task.name, recipe, scale, tuple(notes))
 

@@ -181,7 +181,10 @@ def _compare_counts(config: TrainingConfig, images: SampleSet, say: Callable[[st
     if config.top_k and (config.top_k >= len(images.space.classes) or images.space.task != "multiclass"):
         found = len(images.space.classes)
         kind = "labels that exclude nothing" if images.space.task == "multilabel" else "exclusive classes"
-        say(f"warning: top_k={config.top_k} has no effect: it needs more than {config.top_k} exclusive classes, found {found} {kind}")
+        say(
+            f"warning: top_k={config.top_k} has no effect: it needs more than {config.top_k} exclusive classes, found"
+            f" {found} {kind}"
+        )
 
 
 def _usable(part: SampleSet, config: TrainingConfig, say: Callable[[str], None]) -> SampleSet:

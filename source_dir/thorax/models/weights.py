@@ -67,7 +67,9 @@ class Fit:
     def notes(self) -> list[str]:
         """Lines for the log, the count last."""
         start = f"{counted(len(self.missing), 'tensor')} of the network {are(len(self.missing))} not in the file"
-        random = [f"{start} and {are(len(self.missing))} as drawn at random: {_some(self.missing)}"] if self.missing else []
+        random = (
+            [f"{start} and {are(len(self.missing))} as drawn at random: {_some(self.missing)}"] if self.missing else []
+        )
         other = [f"{counted(len(self.shapes), 'tensor')} of another shape: {_some(self.shapes)}"] if self.shapes else []
         left = f"{counted(len(self.unused), 'tensor')} of the file {are(len(self.unused))} not in this network"
         return [*self.adapted, *random, *other, *([f"{left}: {_some(self.unused)}"] if self.unused else [])]
@@ -246,7 +248,7 @@ def _fitted(net: nn.Module, found: WeightsFile, labels: Sequence[str]) -> tuple[
 def _own_heads(
     spec: ModelSpec, source: Named, own: dict[str, torch.Tensor]
 ) -> tuple[list[str], dict[str, torch.Tensor]]:
-    """The keys of the network's head, and the file's tensors under the network's keys, with dropout in either or not."""
+    """The keys of the network's head, and the file's tensors under the network's keys; either may have dropout."""
     plain, dropped = spec.head, spec.head_with_dropout
     here = dropped if dropped and any(key.startswith(dropped) for key in own) else plain
 
@@ -273,10 +275,7 @@ def _adapt_first_layer(fit: Fit, state: dict[str, torch.Tensor], own: dict[str, 
 
 
 def _head(
-    fit: Fit,
-    own: dict[str, torch.Tensor],
-    state: dict[str, torch.Tensor],
-    labels: tuple[Sequence[str], Sequence[str]],
+    fit: Fit, own: dict[str, torch.Tensor], state: dict[str, torch.Tensor], labels: tuple[Sequence[str], Sequence[str]]
 ) -> dict[str, torch.Tensor]:
     """The head's tensors from the file, row by row or as a whole; nothing where none of it fits.
 
@@ -292,7 +291,9 @@ def _head(
         fit.rows = tuple(ours[k] for k in rows)
         fit.head = [] if len(rows) == len(ours) else list(own)
         if not rows:
-            fit.adapted.append(f"head {', '.join(own)} is new: of its labels ({_some(theirs)}) none is one of {_some(ours)}")
+            fit.adapted.append(
+                f"head {', '.join(own)} is new: of its labels ({_some(theirs)}) none is one of {_some(ours)}"
+            )
             return {}
         new = [name for name in ours if name not in fit.rows]
         if new or tuple(rows.values()) != tuple(range(len(theirs))):

@@ -1,7 +1,6 @@
 """What a weights file holds: tensors by name, and what is said about them; no code of the file is run.
 
-Read are torch's files (.pt, .pth, .bin, .ckpt; a state_dict, a checkpoint around one, or a pickled network), safetensors
-and NumPy's .npz, each told by its content and not by its ending.
+Read are torch's files (.pt, .pth, .bin, .ckpt: a state_dict, a checkpoint around one, or a pickled network), safetensors and NumPy's .npz, each told by its content and not by its ending.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from thorax.labels import LabelSpace
 ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".npz")
 #: Weights of our own bundle, and what describes it, beside them.
 WEIGHTS, DESCRIPTION = "model.pt", "bundle.json"
-#: Packages whose classes are read as empty shells with the attributes that the file gives them: none of their code runs.
+#: Packages whose classes become shells with the attributes that the file gives them: none of their code runs.
 _SHELLS = (
     *("torch.nn.", "torchvision.", "torchxrayvision.", "timm.", "argparse.", "numpy.", "pathlib.", "omegaconf."),
     *("pytorch_lightning.", "lightning.", "lightning_fabric.", "collections.", "__main__.", "models."),
@@ -134,7 +133,7 @@ class _Shell:
 
 def _torch(file: Path) -> WeightsFile:
     stored = _unpickled(file)
-    states = {place: state for place, state in _states(stored, "", 0)}
+    states = dict(_states(stored, "", 0))
     if not states:
         raise ThoraxError(f"weights={file} is not a state_dict (names to tensors)")
     return WeightsFile(file, "torch", states, _labels_in(stored))
@@ -253,7 +252,11 @@ def _names(stored: Any) -> tuple[str, ...]:
             stored = json.loads(stored)
         except ValueError:
             return ()
-    if isinstance(stored, Mapping) and stored and sorted(map(str, stored.values())) == sorted(map(str, range(len(stored)))):
+    if (
+        isinstance(stored, Mapping)
+        and stored
+        and sorted(map(str, stored.values())) == sorted(map(str, range(len(stored))))
+    ):
         stored = sorted(stored, key=lambda name: int(stored[name]))
     if not isinstance(stored, list | tuple) or not 0 < len(stored) <= _CLASSES:
         return ()

@@ -1,4 +1,4 @@
-"""Names of tensors in files of others -> those of a network of ours: prefixes of wrappers, layouts of other packages."""
+"""Names of tensors in files of others -> those of a network of ours: prefixes of wrappers, others' layouts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def named(states: Mapping[str, State], spec: ModelSpec, own: State) -> Named:
     if not found:  # other layers altogether: told by the names of the largest
         place, state = max(states.items(), key=lambda item: len(item[1]))
         return Named(place, "", "", dict(state), ())
-    place, prefix, _ = max(found, key=lambda one: (one[2], _preferred(f"{one[0]}.{one[1]}"), -len(one[1]), -len(one[0])))
+    place, prefix, _ = max(
+        found, key=lambda one: (one[2], _preferred(f"{one[0]}.{one[1]}"), -len(one[1]), -len(one[0]))
+    )
     layout, state = _translated(states[place], own)
     tensors = {
         spec.weight_key(name.removeprefix(prefix)): value for name, value in state.items() if name.startswith(prefix)
@@ -99,10 +101,7 @@ def _translated(state: State, own: State) -> tuple[str, State]:
 
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
 _OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-_SEPARABLE = {
-    **{"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"},
-    **_SQUEEZE,
-}
+_SEPARABLE = {**{"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}, **_SQUEEZE}
 _EXPANDED = {
     **{"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"},
     **{"_project_conv": "conv_pwl", "_bn2": "bn3"},

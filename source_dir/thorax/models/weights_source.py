@@ -18,7 +18,7 @@ from thorax.models.registry import MODELS, TIMM
 from thorax.models.weights_file import WeightsFile
 
 State = Mapping[str, torch.Tensor]
-#: Outputs of torchxrayvision's classifiers, in their order (Cohen et al., "TorchXRayVision", 2022; default_pathologies).
+#: Outputs of torchxrayvision's classifiers, in their order (Cohen et al., "TorchXRayVision", 2022).
 XRAY_VISION = (
     *("Atelectasis", "Consolidation", "Infiltration", "Pneumothorax", "Edema", "Emphysema", "Fibrosis", "Effusion"),
     *("Pneumonia", "Pleural_Thickening", "Cardiomegaly", "Nodule", "Mass", "Hernia", "Lung Lesion", "Fracture"),

@@ -11,7 +11,7 @@ from thorax.models.weights_source import guess_network, head_outputs, input_stat
 
 
 def summary(place: Path) -> dict[str, Any]:
-    """Facts by name, JSON-able: format, network, tensors, parameters, input channels, outputs, labels, prefix and so on.
+    """Facts by name, JSON-able: format, network, tensors, parameters, input channels, outputs, labels, prefix ...
 
     No code of the file is run.
 
