@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,6 +61,7 @@ class Task:
         resume: an earlier job, to go on from its checkpoints.
         processes: per machine, under torchrun; 0: one per GPU.
         debugger: SageMaker Debugger's hook and rules.
+        rule: of those rules, with their parameters, in place of the usual ones.
         profiler: SageMaker's profiler.
         source_dir: code to run.
     """
@@ -75,6 +76,7 @@ class Task:
     resume: str = ""
     processes: int = 0
     debugger: bool = False
+    rule: Sequence[str] = ()
     profiler: bool = False
     source_dir: Path = field(default_factory=source_dir)
 
@@ -102,7 +104,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
     notes = preflight.notes(recipe, task.channels, task.hyperparameters, task.processes)
     source = code(settings, task)
     channels, uploads, digest = data(recipe, settings, task, source)
-    watch = debugger.arguments(settings, task.name, rules=task.debugger, profile=task.profiler)
+    watch = debugger.arguments(settings, task.name, rules=task.debugger, profile=task.profiler, chosen=task.rule)
     start = start_hyperparameters(recipe, settings, task, source)
     parameters = {
         "TrainingJobName": task.name,
@@ -179,6 +181,8 @@ def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
         raise ThoraxError(
             f"--resume {task.resume!r} must be the name of a training job: up to 63 letters, digits and hyphens"
         )
+    if task.rule and not task.debugger:
+        raise ThoraxError(f"--rule {task.rule[0]} is for --debugger; for our own rules: --set debug_rules={task.rule[0]}")
     if task.debugger and distributed(recipe, task):
         raise ThoraxError(
             f"--debugger with {recipe.instance_count} x {recipe.instance_type}: AWS takes no Debugger where distributed"
@@ -299,6 +303,8 @@ def data(
             uri, kind, found_digest = data_uri(found, settings), found.content_type, found.digest
             uploads += uploads_of(found, uri)
         digest.update(f"{name}={found_digest}\n".encode())
+        if name in task.content_type:
+            check_content_type(name, task.content_type[name], kind, path)
         mode = "File" if name in _COPIED else recipe.input_mode
         channels.append(channel(name, uri, task.content_type.get(name, kind), mode))
     if settings.network_isolation:  # the container cannot fetch its code; SageMaker brings it, as a channel
@@ -309,6 +315,31 @@ def data(
             f" {', '.join(task.channels)}"
         )
     return channels, tuple({upload.uri: upload for upload in uploads}.values()), digest.hexdigest()
+
+
+#: Ending of one object in S3 -> what it is.
+_KINDS = {".rec": "application/x-recordio", ".tar": "application/x-tar", ".csv": "text/csv", ".parquet": "application/x-parquet"}
+
+
+def check_content_type(name: str, given: str, found: str, path: str) -> None:
+    """Raises ThoraxError for a content type that the channel's files are not of.
+
+    Args:
+        given: of --content-type.
+        found: by the files; of what is in S3 already only single objects are known by their ending.
+    """
+    if not re.fullmatch(r"[\w.+-]+/[\w.+-]+(\s*;.*)?", given):
+        raise ThoraxError(f"--content-type {name}={given} is no content type, such as application/x-image or text/csv")
+    if "://" in path:
+        found = _KINDS.get(PurePosixPath(path).suffix.lower(), "")
+    base = given.partition(";")[0].strip()
+    alike = {base, "application/x-image" if base.startswith("image/") else base}
+    if found and found not in alike and base not in ("application/octet-stream", "application/x-image"):
+        raise ThoraxError(
+            f"--content-type {name}={given}, but the files in {path} are {found}; leave it out to have that"
+        )
+    if found and base == "application/x-image" and found in _KINDS.values() and "lst" not in name:
+        raise ThoraxError(f"--content-type {name}={given}, but {path} holds {found}; leave it out to have that")
 
 
 def prefix(address: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Sequence
 
+from thorax.config.debug_rules import chosen_rules
 from thorax.config.fields import about, check, plain
 from thorax.config.schema import Fields
 from thorax.data.formats.table_options import choices, conditions
@@ -128,6 +129,8 @@ def without_effect(c: Fields) -> list[str]:
                 f"{name}={plain(value)} with threshold_rule={c.threshold_rule} has no effect: it is for"
                 f" threshold_rule={rule}"
             )
+    if c.debug_rules and not c.debugging:
+        found.append(f"debug_rules={','.join(c.debug_rules)} with debugging=false has no effect: nothing is judged")
     if c.debug_save_interval and not c.debugging:
         found.append(
             f"debug_save_interval={c.debug_save_interval} with debugging=false has no effect: nothing is saved"
@@ -201,6 +204,7 @@ def _check_watching(c: Fields) -> None:
             "compile=true with activation_checkpointing=true: torch.compile cannot compile what is computed twice;"
             " leave one of them out"
         )
+    chosen_rules(c.debug_rules)
     if c.debugging and c.compile:
         raise ThoraxError(
             "debugging=true with compile=true: looking at gradients and weights forces a compiled network to be"

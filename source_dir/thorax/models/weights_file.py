@@ -1,6 +1,7 @@
 """What a weights file holds: tensors by name, and what is said about them; no code of the file is run.
 
-Read are torch's files (.pt, .pth, .bin, .ckpt: a state_dict, a checkpoint around one, or a pickled network), safetensors and NumPy's .npz, each told by its content and not by its ending.
+Read are torch's files (.pt, .pth, .bin, .ckpt: a state_dict, a checkpoint around one, or a pickled network), those of
+safetensors and NumPy's .npz, each told by its content and not by its ending.
 """
 
 from __future__ import annotations
