@@ -35,9 +35,7 @@ class Watch:
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def arguments(
-    settings: AwsSettings, name: str, *, rules: bool, profile: bool, chosen: Sequence[str] = ()
-) -> Watch:
+def arguments(settings: AwsSettings, name: str, *, rules: bool, profile: bool, chosen: Sequence[str] = ()) -> Watch:
     """The fields of CreateTrainingJob for --debugger (rules) and --profiler; the profiler is disabled without.
 
     Each rule names the tensors that it needs; the hook gets the union of them.

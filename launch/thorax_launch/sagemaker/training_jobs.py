@@ -15,6 +15,7 @@ from thorax.config.validate import check_machine
 from thorax.errors import ThoraxError
 from thorax.secrets import PREFIX as SECRET
 from thorax.secrets import is_secret, remember, service_of
+from thorax.tracking.health.smdebug_shim import WANTED as INSTALL_SMDEBUG
 from thorax.tracking.metric_log import metric_definitions
 from thorax_launch import job_requirements
 from thorax_launch.invocation import command
@@ -125,7 +126,8 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
 def environment(task: Task) -> dict[str, str]:
     """Variables in the container; of secrets the places that they are fetched from."""
     remember(task.env)
-    return {**task.env, **{f"{SECRET}{name}": reference for name, reference in task.secrets.items()}}
+    smdebug = {INSTALL_SMDEBUG: "1"} if task.debugger else {}
+    return {**task.env, **{f"{SECRET}{name}": reference for name, reference in task.secrets.items()}, **smdebug}
 
 
 def secret_notes(task: Task) -> list[str]:
@@ -182,7 +184,9 @@ def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
             f"--resume {task.resume!r} must be the name of a training job: up to 63 letters, digits and hyphens"
         )
     if task.rule and not task.debugger:
-        raise ThoraxError(f"--rule {task.rule[0]} is for --debugger; for our own rules: --set debug_rules={task.rule[0]}")
+        raise ThoraxError(
+            f"--rule {task.rule[0]} is for --debugger; for our own rules: --set debug_rules={task.rule[0]}"
+        )
     if task.debugger and distributed(recipe, task):
         raise ThoraxError(
             f"--debugger with {recipe.instance_count} x {recipe.instance_type}: AWS takes no Debugger where distributed"
@@ -276,6 +280,8 @@ def _names(place: Path) -> Iterator[str]:
 def installs(task: Task, settings: AwsSettings) -> list[str]:
     """A line on what the job installs by itself; for an image of one's own, what that must hold."""
     found = requirements(task)
+    if task.debugger:
+        found = [*found, Requirement("smdebug==1.0.34", "--debugger, without its dependencies")]
     if not found:
         return []
     listed = ", ".join(f"{one.package} ({one.reason})" for one in found)
@@ -318,7 +324,12 @@ def data(
 
 
 #: Ending of one object in S3 -> what it is.
-_KINDS = {".rec": "application/x-recordio", ".tar": "application/x-tar", ".csv": "text/csv", ".parquet": "application/x-parquet"}
+_KINDS = {
+    ".rec": "application/x-recordio",
+    ".tar": "application/x-tar",
+    ".csv": "text/csv",
+    ".parquet": "application/x-parquet",
+}
 
 
 def check_content_type(name: str, given: str, found: str, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -13,8 +14,9 @@ import torch
 from thorax.config import TrainingConfig
 from thorax.config.debug_rules import RULES, chosen_rules
 from thorax.files import write_whole
-from thorax.job import Job
+from thorax.job import Job, environment
 from thorax.text import counted
+from thorax.tracking.health import smdebug_shim
 from thorax.tracking.health.device_rules import Zeros
 from thorax.tracking.health.records import HealthRecord, Recorder, measure, read, shapes
 from thorax.tracking.health.rules import ExplodingTensor, Rules, class_imbalance
@@ -68,6 +70,9 @@ class HealthMonitor(Observer):
     def _start_smdebug(self, net: Any) -> None:
         file = self.job.debug_hook_file
         try:
+            if environment().get(smdebug_shim.WANTED) and importlib.util.find_spec("smdebug") is None:
+                self.say(f"debugging: installs {smdebug_shim.RELEASE}, without its dependencies")
+                smdebug_shim.fetch()
             self.hook = SmdebugHook(str(file), net)
             self.say(f"debugging: smdebug saves tensors to {self.hook.folder} as {file} says")
         except Exception as error:  # protobuf raises TypeError where smdebug is not patched

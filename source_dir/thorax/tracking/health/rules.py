@@ -47,7 +47,9 @@ class LossNotDecreasing(HealthRule):
         if len(self.last) < self.WINDOW:
             return None
         before, now = median(self.first), median(self.last)
-        falls = now <= (1 - self.PERCENT / 100) * before and sum(a > b for a in self.first for b in self.last) >= self.PAIRS
+        falls = (
+            now <= (1 - self.PERCENT / 100) * before and sum(a > b for a in self.first for b in self.last) >= self.PAIRS
+        )
         low = self.baseline is not None and now < self.LOW * self.baseline
         self.times = 0 if falls or low else self.times + 1
         return self._message(before, now) if self.times >= self.PATIENCE else None
