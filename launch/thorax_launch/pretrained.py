@@ -116,7 +116,7 @@ def _of_timm(name: str) -> Published:
     timm_nets.check_name(name)
     import timm
 
-    net = timm.create_model(name.removeprefix(TIMM), pretrained=True)
+    net: Any = timm.create_model(name.removeprefix(TIMM), pretrained=True)
     cfg = net.pretrained_cfg
     source = f"timm {cfg.get('architecture', '')}.{cfg.get('tag', '')}".rstrip(".")
     return Published(net.state_dict(), {"network": name, "source": source, **_statistics(cfg["mean"], cfg["std"])})

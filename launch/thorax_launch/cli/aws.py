@@ -63,9 +63,9 @@ def job_arguments(args: Namespace) -> tuple[str, dict[str, str], dict[str, str],
     names = ("job_name", "wheels", "resume", "processes", "debugger", "profiler", "rule")
     options = {name: getattr(args, name, None) for name in (*(entry.name for entry in entries(MachineOptions)), *names)}
     options["content_type"] = pairs("--content-type", args.content_type)
-    options["env"] = pairs("--env", args.env)
+    options["env"] = env = pairs("--env", args.env)
     options["secrets"] = pairs("--secret", args.secret)
-    remember(options["env"])
+    remember(env)
     return args.recipe, flags.channels(args), from_settings(args.set), options
 
 

@@ -22,7 +22,7 @@ BUILT_IN = [
     *("stalled_training_rule", "tensor_variance", "unchanged_tensor", "vanishing_gradient", "weight_update_ratio"),
 ]
 #: Collections of tensors that health/smdebug_hook.py saves.
-_SAVED = ("losses", "gradients", "weights", "biases")
+_SAVED = ("losses", "gradients", "weights", "biases", "relu_input", "relu_output")
 #: Built-in rules for a classifier: gradients that vanish, a loss that stands still, overfitting, poor initial weights.
 RULES = ("vanishing_gradient", "loss_not_decreasing", "overfit", "overtraining", "poor_weight_initialization")
 

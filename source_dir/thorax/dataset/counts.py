@@ -72,8 +72,8 @@ def cut_by_count(images: SampleSet, size: PartSize, part: str, seed: int) -> tup
     if short := [k for k in range(len(names)) if total[k] <= size.count]:
         what = f"of {names[short[0]]}" if size.per_class else "in all"
         raise ThoraxError(
-            f"{part}: {counted(size.count, 'image')} {what} are asked for, of {total[short[0]]} that there are; some must"
-            " be left for training"
+            f"{part}: {counted(size.count, 'image')} {what} are asked for, of {total[short[0]]} that there are; some"
+            " must be left for training"
         )
     counts = np.zeros((len(patients), len(names)), int)
     np.add.at(counts, row, columns)
@@ -87,8 +87,8 @@ def cut_by_count(images: SampleSet, size: PartSize, part: str, seed: int) -> tup
     if need.any():
         lacking = ", ".join(f"{name} {size.count - n}" for name, n in zip(names, need, strict=True) if n)
         raise ThoraxError(
-            f"{part}: {size.count}{' of every class' if size.per_class else ' images'} cannot be made of whole patients:"
-            f" reached are {lacking}; choose another number or another --seed, or a share such as 0.15"
+            f"{part}: {size.count}{' of every class' if size.per_class else ' images'} cannot be made of whole"
+            f" patients: reached are {lacking}; choose another number or another --seed, or a share such as 0.15"
         )
     taken = chosen[row]
     return images.subset(np.flatnonzero(~taken), "train"), images.subset(np.flatnonzero(taken), part)

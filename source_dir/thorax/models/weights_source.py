@@ -215,7 +215,7 @@ def _likeness(name: str, tensors: State) -> float:
     wanted = {key: value.shape for key, value in net.state_dict().items() if not _apart(key, spec.head)}
     there = {spec.weight_key(key): value.shape for key, value in tensors.items()}
     first = next((key for key, shape in wanted.items() if len(shape) == 4), "")
-    same = sum(key in there and (there[key] == shape or key == first) for key, shape in wanted.items())
+    same = float(sum(key in there and (there[key] == shape or key == first) for key, shape in wanted.items()))
     return same / max(len(wanted), sum(not _apart(key, spec.head) for key in there), 1)
 
 

@@ -1,4 +1,4 @@
-"""Rules on what a saved step measures besides gradients and weights: the GPU's memory, and the zeros after each ReLU."""
+"""Rules on what a saved step measures besides gradients and weights: the GPU's memory, and zeros after ReLUs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GpuMemoryGrowth(HealthRule):
 
 
 class DeadRelu(HealthRule):
-    """After a ReLU over PERCENT of the values are 0 in TIMES saved steps in a row: what lies before it hardly learns."""
+    """After a ReLU over PERCENT of the values are 0 in TIMES saved steps in a row: what is before it hardly learns."""
 
     name = "dead_relu"
     PARAMETERS: ClassVar = {"percent": "PERCENT", "times": "TIMES"}
