@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from thorax import secrets
 from thorax.errors import ThoraxError
 from thorax.machine import free_cpus
 from thorax.secrets import mask
@@ -49,6 +50,11 @@ def set_if_missing(name: str, value: str) -> None:
 def environment() -> Mapping[str, str]:
     """The process's environment; nothing else in source_dir/ reads it."""
     return os.environ
+
+
+def resolve_secrets() -> list[str]:
+    """Fetches the secrets that the environment names, into it; see secrets.resolve."""
+    return secrets.resolve(os.environ)
 
 
 def in_container(env: Mapping[str, str] | None = None) -> bool:

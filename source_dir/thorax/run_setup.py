@@ -11,8 +11,9 @@ import torch
 
 from thorax import models
 from thorax.config import TrainingConfig, config_differences
+from thorax.config.pretrained import check_weights_given
 from thorax.config.reference import shown
-from thorax.config.validate import check_machine, check_weights_given
+from thorax.config.validate import check_machine
 from thorax.job import Job
 from thorax.optimize.quantization import check_installed
 from thorax.serving.bundle_writer import check_folder

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.serving.bundle_place import bundle_place
 from thorax.text import counted
 from thorax_launch.cli import flags
 from thorax_launch.invocation import command
@@ -104,7 +105,7 @@ def show(args: argparse.Namespace) -> int:
     """Prints what a file is."""
     from thorax.models.weights_summary import summary
 
-    facts = summary(args.file)
+    facts = summary(bundle_place(str(args.file)))
     if args.json:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
         return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from thorax.config import TrainingConfig
-from thorax.config.validate import check_weights_given
+from thorax.config.pretrained import check_weights_given
 from thorax.errors import ThoraxError
 from thorax_launch import paths
 from thorax_launch.local.channels import Paths, channels_of

@@ -21,7 +21,7 @@ from thorax_launch import steps as commands
 from thorax_launch.invocation import command
 from thorax_launch.options import StepOptions
 from thorax_launch.recipe import Recipe
-from thorax_launch.sagemaker import hosting, training_jobs
+from thorax_launch.sagemaker import hosting, job_extras, training_jobs
 from thorax_launch.sagemaker.cost import job_cost
 from thorax_launch.sagemaker.definitions import check_definition
 from thorax_launch.sagemaker.machines import check_family, disk_key
@@ -110,7 +110,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
     # one checkpoint address for each run: else the next run goes on from this one's end
     request["CheckpointConfig"] = {"S3Uri": _of_this_run(settings, task.name, "checkpoints")}
     files = {
-        "sourcedir.tar.gz": packed(job_files(task.source_dir, training_jobs.requirements(task))),
+        "sourcedir.tar.gz": packed(job_files(task.source_dir, job_extras.requirements(task))),
         **_scripts(request, task),
     }
     digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]

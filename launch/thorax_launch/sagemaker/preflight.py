@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from thorax.config import TrainingConfig
-from thorax.config.validate import check_weights_given
+from thorax.config.pretrained import check_weights_given
 from thorax.errors import ThoraxError
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker.machines import gpu_count, kinds

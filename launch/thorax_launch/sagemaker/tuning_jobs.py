@@ -15,6 +15,7 @@ from thorax_launch.ranges import Tune
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import preflight
 from thorax_launch.sagemaker.cost import SearchScale
+from thorax_launch.sagemaker.job_extras import environment, installs, secret_notes
 from thorax_launch.sagemaker.machines import kinds
 from thorax_launch.sagemaker.requests import AwsRequest, ordered, without_empty
 from thorax_launch.sagemaker.training_jobs import (
@@ -25,11 +26,8 @@ from thorax_launch.sagemaker.training_jobs import (
     code,
     data,
     encoded,
-    environment,
-    installs,
     job_fields,
     job_tags,
-    secret_notes,
     start_hyperparameters,
 )
 from thorax_launch.settings import AwsSettings

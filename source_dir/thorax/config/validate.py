@@ -7,7 +7,7 @@ What would be wrong is an error that names both, with their values, and what to 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from thorax.config.debug_rules import chosen_rules
 from thorax.config.fields import about, check, plain
@@ -71,22 +71,6 @@ def check_rules(c: Fields) -> None:
             f"accumulation_steps={c.accumulation_steps} is more than batch_size={c.batch_size}: a part would be empty"
         )
     _check_watching(c)
-
-
-def check_weights_given(c: Fields, channels: Collection[str]) -> None:
-    """Raises ThoraxError where use_pretrained_model=true has no weights: a job downloads none.
-
-    Args:
-        channels: names of the job's channels.
-    """
-    if not c.use_pretrained_model or c.weights or {"weights", "model"} & set(channels):
-        return
-    file = f"{c.network.rpartition('/')[2]}.safetensors"
-    raise ThoraxError(
-        "use_pretrained_model=true but there are no weights (a job downloads none): make the file on any machine with a"
-        f" network, `thorax weights make {c.network} --out {file}`, and give it, --weights {file}; or leave"
-        " use_pretrained_model out to start from scratch"
-    )
 
 
 def without_effect(c: Fields) -> list[str]:

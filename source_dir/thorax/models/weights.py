@@ -303,9 +303,7 @@ def _head(
     if complete and not (theirs and ours) and all(state[n].shape == v.shape for n, v in own.items()):
         return {name: state[name] for name in own}
     fit.head = list(own)
-    sizes = {len(state[name]) for name in inside if state[name].ndim}
-    outputs = f" ({sizes.pop()} outputs in the file)" if len(sizes) == 1 else ""
-    fit.adapted.append(f"head {', '.join(own)}{outputs} is new")
+    fit.adapted.append(f"head {', '.join(own)} is new")
     return {}
 
 

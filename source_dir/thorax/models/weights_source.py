@@ -88,7 +88,7 @@ def is_xray_vision(tensors: State) -> bool:
 
 def head_outputs(tensors: State) -> int:
     """Outputs of the last layer; 0 where no layer is known as one."""
-    for name in (f"{head}{more}.weight" for head in _HEADS for more in ("", ".1", ".6", ".3", ".2")):
+    for name in (f"{head}{more}.weight" for head in _HEADS for more in ("", ".6", ".3", ".2", ".1")):
         if name in tensors and tensors[name].ndim >= 2:
             return int(tensors[name].shape[0])
     return 0
