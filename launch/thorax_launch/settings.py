@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax.secrets import is_secret
+from thorax.secrets import is_secret, remember
 from thorax_launch.options import declared, did_you_mean, entries
 
 FILE = "thorax.yaml"
@@ -179,6 +179,8 @@ def pairs(flag: str, texts: list[str]) -> dict[str, str]:
             both = "with two values" if is_secret(key) else f"{found[key]} and {value}"
             raise ThoraxError(f"{flag} {key} is given twice, {both}; give it once")
         found[key] = value
+    if flag == "--env":
+        remember(found)
     return found
 
 

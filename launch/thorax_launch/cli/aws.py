@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax.secrets import mask, masked, remember
+from thorax.secrets import mask, masked
 from thorax_launch.cli import flags
 from thorax_launch.hyperparameters import from_settings
 from thorax_launch.options import MachineOptions, entries
@@ -63,9 +63,8 @@ def job_arguments(args: Namespace) -> tuple[str, dict[str, str], dict[str, str],
     names = ("job_name", "wheels", "resume", "processes", "debugger", "profiler", "rule")
     options = {name: getattr(args, name, None) for name in (*(entry.name for entry in entries(MachineOptions)), *names)}
     options["content_type"] = pairs("--content-type", args.content_type)
-    options["env"] = env = pairs("--env", args.env)
+    options["env"] = pairs("--env", args.env)
     options["secrets"] = pairs("--secret", args.secret)
-    remember(env)
     return args.recipe, flags.channels(args), from_settings(args.set), options
 
 
