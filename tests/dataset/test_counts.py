@@ -51,7 +51,7 @@ def test_so_many_of_every_class(images: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--validation", "12/class", "--test", "0"], "12 images of B are asked for, of 12 that there are; some must be left"),
+        (["--validation", "12/class", "--test", "0"], "12 images of B are asked for, of 12 that there are; some"),
         (["--validation", "3/class", "--test", "0"], "3 of every class cannot be made of whole patients: reached are"),
         (["--validation", "0.7"], "--validation 0.7 is out of range; choose 0 to 0.5 (a share), or a number of images"),
         (["--validation", "many"], "--validation many is out of range"),

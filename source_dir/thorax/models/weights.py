@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tarfile
 import tempfile
@@ -124,6 +125,7 @@ def _unpacked(archive: Path) -> Path:
                     f" archive with one file ({', '.join(ENDINGS)})"
                 )
             folder = Path(tempfile.mkdtemp(prefix="weights-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
             for name in (chosen[0], DESCRIPTION):
                 if (member := members.get(name)) and (stream := tar.extractfile(member)):
                     with stream, (folder / Path(name).name).open("wb") as file:
@@ -170,15 +172,13 @@ def fit_weights(net: nn.Module, file: Path, labels: Sequence[str] = ()) -> Fit:
         What went in, and what did not; see Fit.
 
     Raises:
-        ThoraxError: not readable weights, values that are not finite, or under half of the network's tensors in them.
+        ThoraxError: not readable weights, or under half of the network's tensors in them.
     """
     fit, state = _fitted(net, read_weights(file), labels)
     _check_half(file, fit)
-    for name, value in state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ThoraxError(
-                f"weights={file}: {name} holds values that are not finite (NaN or infinity); take an earlier checkpoint"
-            )
+    broken = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if broken:
+        fit.adapted.append(f"not finite (NaN or infinity) are values in {_some(broken)}: take an earlier checkpoint")
     _load(net, state)
     return fit
 
