@@ -45,7 +45,7 @@ def test_published_weights_from_torchvision(
     fit = fit_weights(build("resnet18", 1, 2), out)
     assert (fit.fitted, fit.total) == (100, 100)
     assert fit.statistics is not None and fit.statistics.mean == (0.485, 0.456, 0.406)
-    assert weights.main(["show", str(out), "--json"]) == 0
+    assert weights.main([str(out), "--json"]) == 0  # as `show`
     facts: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (facts["network"], facts["format"], facts["outputs"]) == ("resnet18", "safetensors", 1000)
     assert facts["parameters"] == 11689512

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ _DEFAULT = "default"
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 an error (one line), 2 a wrong command line."""
-    args = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] not in ("make", "show") and Path(given[0]).exists():
+        given = ["show", *given]  # `thorax weights FILE`
+    args = parser().parse_args(given)
     if args.command == "show":
         return flags.guarded(lambda: show(args))
     return flags.guarded(lambda: flags.on_aws(lambda: make(args)) if args.upload else make(args))
