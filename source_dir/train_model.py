@@ -16,8 +16,9 @@ from thorax.command_line import names_alone, read_command_line, read_model_dir, 
 from thorax.config import TrainingConfig
 from thorax.config.validate import check_machine
 from thorax.errors import ThoraxError
-from thorax.job import Job, in_container
+from thorax.job import Job, in_container, resolve_secrets
 from thorax.machine import may_have_gpu
+from thorax.secrets import mask
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> int:
     try:
         if job.process.local_rank == 0:
             job.clear_failure()
+        resolve_secrets()
         paths, hyperparameters = read_command_line(argv, in_container=in_container())
         job = Job.from_environment(paths)
         config = TrainingConfig.parse(hyperparameters)
@@ -72,7 +74,7 @@ if __name__ == "__main__":
         print("stopped at once by a second Ctrl-C; the same command goes on from the last checkpoint", file=sys.stderr)
         code = 130
     except Exception:
-        traceback.print_exc()
+        print(mask(traceback.format_exc()), file=sys.stderr)
         code = 1
     if joined := sys.modules.get("thorax.training.distributed"):
         joined.end(code)

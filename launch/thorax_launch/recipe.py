@@ -13,7 +13,7 @@ import yaml
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError, deprecated
-from thorax_launch.hyperparameters import checked, meaning, overridden, text
+from thorax_launch.hyperparameters import changes, checked, meaning, overridden, text
 from thorax_launch.options import Entry, MachineOptions, Option, entries, is_number
 from thorax_launch.paths import RECIPES
 from thorax_launch.ranges import Tune
@@ -119,12 +119,13 @@ class Recipe(MachineOptions):
     def merged(self, hyperparameters: Mapping[str, object]) -> dict[str, str]:
         """This recipe's hyperparameters, those of the user put over them, all of them checked.
 
-        A value also replaces the recipe's under another spelling of the same name (num_layers for network).
+        A value also replaces the recipe's under another spelling of the same name (num_layers for network); an empty
+        text or None takes it away.
 
         Raises:
             ThoraxError: an unsafe text, or what TrainingConfig refuses.
         """
-        given = checked([(name, text(name, value)) for name, value in hyperparameters.items()], "hyperparameters")
+        given = changes(hyperparameters)
         merged = overridden(self.hyperparameters, given)
         TrainingConfig.parse(merged)
         return merged

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.secrets import is_secret, remember
 from thorax_launch.options import declared, did_you_mean, entries
 
 FILE = "thorax.yaml"
@@ -175,8 +176,11 @@ def pairs(flag: str, texts: list[str]) -> dict[str, str]:
         if not separator or not key:
             raise ThoraxError(f"{flag} {text} must be KEY=VALUE")
         if key in found:
-            raise ThoraxError(f"{flag} {key} is given twice, {found[key]} and {value}; give it once")
+            both = "with two values" if is_secret(key) else f"{found[key]} and {value}"
+            raise ThoraxError(f"{flag} {key} is given twice, {both}; give it once")
         found[key] = value
+    if flag == "--env":
+        remember(found)
     return found
 
 

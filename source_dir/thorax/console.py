@@ -12,6 +12,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError, deprecated
 from thorax.job import environment
+from thorax.secrets import mask
 
 
 class CommandDone(Exception):  # noqa: N818  no error
@@ -105,7 +106,7 @@ def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
         return 130
     except ThoraxError as error:
         sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
+        print(mask(f"error: {error}"), file=sys.stderr)
         return error.exit_code
 
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from thorax import secrets
 from thorax.errors import ThoraxError
 from thorax.machine import free_cpus
+from thorax.secrets import mask
 
 #: Path arguments -> their other spellings.
 PATHS: dict[str, tuple[str, ...]] = {
@@ -48,6 +50,11 @@ def set_if_missing(name: str, value: str) -> None:
 def environment() -> Mapping[str, str]:
     """The process's environment; nothing else in source_dir/ reads it."""
     return os.environ
+
+
+def resolve_secrets() -> list[str]:
+    """Fetches the secrets that the environment names, into it; see secrets.resolve."""
+    return secrets.resolve(os.environ)
 
 
 def in_container(env: Mapping[str, str] | None = None) -> bool:
@@ -245,7 +252,7 @@ class Job:
         Of several processes only the first to fail does; an existing file is kept.
         """
         # File names may be no UTF-8.
-        message = " ".join(message.splitlines()).encode("utf-8", "backslashreplace").decode()
+        message = mask(" ".join(message.splitlines())).encode("utf-8", "backslashreplace").decode()
         try:
             if self.failure_file is not None:
                 self.failure_file.parent.mkdir(parents=True, exist_ok=True)

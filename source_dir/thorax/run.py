@@ -19,6 +19,7 @@ from torch import nn
 
 from thorax import models
 from thorax.config import TrainingConfig
+from thorax.config.parse import offered
 from thorax.data.color import AUTO, chosen_color, sample_colors
 from thorax.data.decoders import GRAY, GREY
 from thorax.data.image_bytes import digest_of_images
@@ -31,9 +32,11 @@ from thorax.errors import ThoraxError
 from thorax.evaluation.batch_picture import batch_picture
 from thorax.files import write_whole
 from thorax.job import Job
+from thorax.models.weights_source import statistics_warning
 from thorax.result import BATCH, Facts, Outputs, TrainingResult, last_lines, precision_note, save_result, score
 from thorax.run_setup import RunContext, prepare
 from thorax.serving.bundle import Bundle
+from thorax.text import counted
 from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
 from thorax.tracking.progress import busy
@@ -42,7 +45,7 @@ from thorax.training.checkpoints import IMAGES, Checkpoints, latest_compute, lat
 from thorax.training.compute import Memory, choose
 from thorax.training.inputs import Monitoring, TrainingData
 from thorax.training.kernels import gpu_kernels
-from thorax.training.losses import class_weights
+from thorax.training.losses import capped_weights, class_weights
 from thorax.training.probe import Compute
 from thorax.training.stopping import signals_restored
 from thorax.training.trainer import Trainer
@@ -180,6 +183,8 @@ def load(run: RunContext) -> LoadedData:
     if run.config.use_weighted_loss:
         weights = class_weights(parts.train, run.config.max_class_weight)
         run.say("class weights N/N_l: " + ", ".join(f"{name} {w:.3f}" for name, w in weights.items()))
+        if cut := capped_weights(parts.train, run.config):
+            run.say(f"warning: {cut}")
     return LoadedData(parts, prepared)
 
 
@@ -232,9 +237,12 @@ def build(run: RunContext, data: LoadedData) -> nn.Module:
     c = run.config
     net = models.build(c.network, c.channels, len(data.parts.space.outputs), c.dropout, c.activation_checkpointing)
     if run.weights is not None:
-        for note in models.load_weights(net, run.weights):
+        fit = models.fit_weights(net, run.weights, data.parts.space.outputs)
+        for note in fit.notes:
             run.say(f"weights: {note}")
-        run.say(f"weights: loaded from {run.weights}")
+        run.say(f"weights: loaded from {run.weights}: {fit.fitted} of {counted(fit.total, 'tensor')} fit")
+        if warning := statistics_warning(fit.statistics, data.preprocessing, offered("normalization")):
+            run.say(f"warning: {warning}")
     return net
 
 

@@ -11,9 +11,9 @@ import torch
 
 from thorax import models
 from thorax.config import TrainingConfig, config_differences
+from thorax.config.pretrained import check_weights_given
 from thorax.config.reference import shown
 from thorax.config.validate import check_machine
-from thorax.errors import ThoraxError
 from thorax.job import Job
 from thorax.optimize.quantization import check_installed
 from thorax.serving.bundle_writer import check_folder
@@ -66,7 +66,8 @@ def prepare(job: Job, config: TrainingConfig, device: torch.device, readable: bo
     if config.optimize:
         check_installed("optimize=true")
     job.channel("train")
-    weights = find_weights(job, config)
+    if (weights := find_weights(job, config)) is not None:
+        models.check_weights(weights, config.network, config.channels, config.dropout)
     stop = Stop().listen()
     job.prepare()
     check_folder(job.model_dir)
@@ -87,11 +88,7 @@ def find_weights(job: Job, config: TrainingConfig) -> Path | None:
     """The file to start from: the hyperparameter's, then the channel `weights`, then the channel `model`."""
     channel = job.channels.get("weights") or job.channels.get("model")
     given = Path(config.weights) if config.weights else channel
-    if given is None and config.use_pretrained_model:
-        raise ThoraxError(
-            "use_pretrained_model=true but there are no weights: give --weights FILE or a channel named weights with a"
-            " state_dict in torchvision's layout (nothing is downloaded)"
-        )
+    check_weights_given(config, job.channels)
     return models.find_weights(given) if given is not None else None
 
 

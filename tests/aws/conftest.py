@@ -188,9 +188,10 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train/ and test/ of a file or two; nobody looks into them."""
+    """A folder with train/ and test/ of a few files; their names are read, nobody looks into them."""
     root = tmp_path_factory.mktemp("few")
-    for name in ("train/NORMAL/a.png", "train/PNEUMONIA/b.png", "test/NORMAL/c.png"):
+    more = [f"train/{kind}/{kind[0].lower()}{k}.png" for kind in ("NORMAL", "PNEUMONIA") for k in range(7)]
+    for name in ("train/NORMAL/a.png", "train/PNEUMONIA/b.png", "test/NORMAL/c.png", "test/PNEUMONIA/d.png", *more):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode())
     return root

@@ -59,7 +59,7 @@ def test_without_local_it_is_for_aws(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["demo", "--set", "weights=/a\nb"], "--set: the value of weights holds '\\n'"),
         (["demo", "--set", "$x=1"], "--set: '$x' is not a hyperparameter's name"),
         (["demo", "--set", "epochs"], "--set epochs must be key=value"),
-        (["demo", "--set", "epochs="], "--set: epochs has no value"),
+        (["demo", "--set", "epochz="], "unknown hyperparameter epochz; did you mean epochs?"),
         (["demo", "--set", "batch-size=8", "--set", "batch_size=9"], "--set: batch_size is given twice, 8 and 9"),
         (["demo", "--set", "epochz=3"], "unknown hyperparameter epochz; did you mean epochs?"),
         (["demo", "--set", "epochs=many"], "epochs="),

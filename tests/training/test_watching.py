@@ -260,6 +260,38 @@ def smdebug(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_smdebug_saves_activations_where_a_rule_needs_them(images, tmp_path, smdebug):
+    """relu_input is what goes in, though the ReLU overwrites it; of steps that are not saved nothing is kept."""
+    hook = tmp_path / "debughookconfig.json"
+    names = ("relu_input", "relu_output")
+    collections = [{"CollectionName": n, "CollectionParameters": {"include_regex": f".*{n}"}} for n in names]
+    hook.write_text(
+        json.dumps(
+            {
+                "LocalPath": str(tmp_path / "tensors"),
+                "HookParameters": {"save_interval": "3"},
+                "CollectionConfigurations": collections,
+            }
+        )
+    )
+    words = command(images, tmp_path / "model", network="resnet18", debugging="true", epochs="1")
+    done = run(words, SMDEBUG_CONFIG_FILE_PATH=str(hook), PYTHONPATH=str(smdebug))
+    assert done.returncode == 0 and "smdebug failed" not in done.stdout, done.stderr + done.stdout
+    code = (
+        "from thorax.tracking.health import smdebug_shim; smdebug_shim.install()\n"
+        "from smdebug.trials import create_trial\n"
+        f"t = create_trial({str(tmp_path / 'tensors')!r}); step = t.steps()[1]\n"
+        "values = [[t.tensor(n).value(step) for n in t.tensor_names(step=step, collection=c)]"
+        " for c in ('relu_input', 'relu_output')]\n"
+        "print(t.steps(), len(values[0]), len(values[1]), all((v < 0).any() for v in values[0]),"
+        " all((v >= 0).all() for v in values[1]))"
+    )
+    path = os.pathsep.join([str(smdebug), str(SCRIPT.parent)])
+    read = run([sys.executable, "-c", code], PYTHONPATH=path)
+    assert read.stdout.splitlines()[-1] == "[0, 3] 9 9 True True", read.stderr[-2000:]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_smdebug_saves_what_its_configuration_says_and_the_rules_tell_the_runs_apart(images, tmp_path, smdebug, name):
     settings, expected = RUNS[name]

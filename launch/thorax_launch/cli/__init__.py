@@ -33,6 +33,7 @@ COMMANDS = {
     "batch": "score a folder of images, here or as a batch transform",
     "pipeline": "check, train, evaluate, register if better",
     "registry": "list, approve and compare registered bundles",
+    "weights": "make a file of published weights, or show what a file is",
     "wheels": "fetch the packages of a job without a network",
     "delete": "delete an endpoint, or everything of this project that is billed",
     "iam": "print IAM policies with least rights",

@@ -8,6 +8,7 @@ from argparse import Namespace
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.secrets import mask, masked
 from thorax_launch.cli import flags
 from thorax_launch.hyperparameters import from_settings
 from thorax_launch.options import MachineOptions, entries
@@ -59,10 +60,11 @@ def job_arguments(args: Namespace) -> tuple[str, dict[str, str], dict[str, str],
     Raises:
         ThoraxError: a wrong flag.
     """
-    names = ("job_name", "wheels", "resume", "processes", "debugger", "profiler")
+    names = ("job_name", "wheels", "resume", "processes", "debugger", "profiler", "rule")
     options = {name: getattr(args, name, None) for name in (*(entry.name for entry in entries(MachineOptions)), *names)}
     options["content_type"] = pairs("--content-type", args.content_type)
     options["env"] = pairs("--env", args.env)
+    options["secrets"] = pairs("--secret", args.secret)
     return args.recipe, flags.channels(args), from_settings(args.set), options
 
 
@@ -97,15 +99,15 @@ def show(calls: Any, words: str, args: Namespace) -> None:
     as_json = own is True or not sys.stdout.isatty()
     how = "; --json shows the exact requests, --full every file" if own is False else "; a pipe gets the exact requests"
     more = "" if as_json else how
-    print(f"{words}\ndry run:  nothing was sent{more}", file=sys.stderr if as_json else sys.stdout, flush=True)
+    print(f"{mask(words)}\ndry run:  nothing was sent{more}", file=sys.stderr if as_json else sys.stdout, flush=True)
     if as_json:
-        print(json.dumps(calls, indent=2))
+        print(json.dumps(masked(calls), indent=2))
     raise flags.CommandDone
 
 
 def agreed(words: str, question: str, yes: bool) -> bool:
     """Prints what is about to happen; whether to go ahead: --yes, or the person at the terminal agrees."""
-    print(words, file=sys.stderr)
+    print(mask(words), file=sys.stderr)
     return yes or confirmed(question)
 
 

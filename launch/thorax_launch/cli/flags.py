@@ -216,6 +216,13 @@ def add_machine(p: argparse.ArgumentParser) -> None:
     add_options(add, MachineOptions)
     add("--content-type", action="append", default=[], metavar="CHANNEL=TYPE", help="default: by the files")
     add("--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable in the container")
+    add(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="NAME=PLACE",
+        help="variable that the job fetches by name or ARN from Secrets Manager, or SSM (/PATH, ssm:NAME)",
+    )
     add("--wheels", type=Path, metavar="DIR", help="wheels to install from, where the job has no network")
 
 

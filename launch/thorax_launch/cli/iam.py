@@ -37,6 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="ARN",
         help="execution: an SNS topic of --success-topic or --error-topic; may be repeated",
     )
+    p.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="PLACE",
+        help="execution: a secret that jobs fetch, by name or ARN, as in --secret NAME=PLACE; may be repeated",
+    )
     flags.add_settings(p, dry_run=False)
     args = p.parse_args(arguments)
     args.dry_run = True
@@ -53,10 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
             raise ThoraxError(
                 "--topic is for the policy execution: endpoints tell topics in the role's name; leave it out"
             )
+        if args.secret and args.policy != "execution":
+            raise ThoraxError("--secret is for the policy execution: the job fetches it; leave it out")
+        secrets = [text.partition("=")[2] or text for text in args.secret]
         if args.policy == "trust":
             document = policies.trust(settings)
         elif args.policy == "execution":
-            document = policies.execution(settings, args.read, args.topic)
+            document = policies.execution(settings, args.read, args.topic, secrets)
         else:
             document = policies.launcher(settings, args.read)
         print(json.dumps(document, indent=2))

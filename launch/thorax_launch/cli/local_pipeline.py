@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from thorax.config import TrainingConfig
+from thorax.config.pretrained import check_weights_given
 from thorax.errors import ThoraxError
 from thorax_launch import local, steps
 from thorax_launch.cli import evaluate, prepare
@@ -45,6 +47,7 @@ def run(
         ThoraxError: wrong input, the images have errors, or a step failed.
     """
     merged = recipe.merged(hyperparameters)
+    check_weights_given(TrainingConfig.parse(merged), channels)
     if missing := [part for part in ("train", "test") if part not in channels]:
         raise ThoraxError(f"--{missing[0]} is missing: a pipeline has training images, and test images to compare on")
     if not NAME.fullmatch(group):

@@ -73,6 +73,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="on AWS: SageMaker Debugger's hook and rules (closed to new customers since 2026-07-30)",
     )
+    add(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="NAME[:PARAMETER=VALUE...]",
+        help="with --debugger: one of AWS's built-in rules, in place of the usual five; may be repeated",
+    )
     add("--profiler", action="store_true", help="on AWS: SageMaker's profiler (ends 2027-06-30)")
     flags.add_machine(p)
     flags.add_settings(p)

@@ -2,6 +2,7 @@
 
 examples:
     python launch/wheels.py wheels
+    python launch/wheels.py wheels --set wandb_tracking=offline --set network=timm/efficientnet_b0
     python launch/train.py pneumonia-resnet18 --train IMAGES --network-isolation --wheels wheels
 """
 
@@ -23,14 +24,33 @@ def main(arguments: list[str] | None = None) -> int:
         "--python", default=wheels.PYTHON, metavar="VERSION", help=f"of the container (default: {wheels.PYTHON})"
     )
     p.add_argument("--index-url", default="", metavar="URL", help="package index (default: pip's)")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a hyperparameter of the job, whose packages are fetched too, such as wandb_tracking=offline",
+    )
+    p.add_argument(
+        "--package",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more, such as 'pyarrow>=16'; may be repeated",
+    )
     args = p.parse_args(arguments)
 
     def work() -> int:
+        from thorax.config import TrainingConfig  # late: --help is instant
+        from thorax_launch.hyperparameters import from_settings
+        from thorax_launch.job_requirements import needed
         from thorax_launch.paths import source_dir
 
         requirements = args.requirements or source_dir() / "requirements.txt"
         more = ["--index-url", args.index_url] if args.index_url else []
-        found = wheels.fetch(requirements, args.folder, args.python, more)
+        config = TrainingConfig.parse(from_settings(args.set))
+        extra = [one.line for one in needed(config, {})] + args.package
+        found = wheels.fetch(requirements, args.folder, args.python, [*more, *extra])
         size = sum(wheel.stat().st_size for wheel in found)
         print(f"{args.folder}: {len(found)} wheels, {size / 1e6:.1f} MB, for Python {args.python} on Linux x86_64")
         return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from thorax.config import TrainingConfig
+from thorax.config.pretrained import check_weights_given
 from thorax.errors import ThoraxError
 from thorax_launch import paths
 from thorax_launch.local.channels import Paths, channels_of
@@ -197,6 +198,7 @@ def train(
         raise ThoraxError(f"--processes {processes} must be 1 or more")
     recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
     merged = recipe.merged(hyperparameters or {})
+    check_weights_given(TrainingConfig.parse(merged), channels or {})
     directory = JobDirectory.named(Path(runs), job_name or dated(recipe.name))
     folders = channels_of(recipe, Path(runs), channels or {})
     resumed = directory.exists

@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 from thorax.config import TrainingConfig
+from thorax.config.pretrained import check_weights_given
 from thorax.errors import ThoraxError
 from thorax_launch import paths
 from thorax_launch.invocation import command
@@ -292,6 +293,7 @@ def tune(
     argument, root = str(recipe) if isinstance(recipe, str) else recipe.name, Path(runs)
     recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
     search, static = recipe.search(changes, hyperparameters or {})
+    check_weights_given(TrainingConfig.parse(static), channels or {})
     _check_ranges(search)
     folder = _folder(root, job_name or f"{dated(recipe.name, LONGEST - len('-tuning'))}-tuning")
     given = {name: Path(path) for name, path in (channels or {}).items()}

@@ -5,13 +5,24 @@ AWS closed Debugger to new customers on 2026-07-30; its profiler ends on 2027-06
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from thorax.errors import ThoraxError
+from thorax_launch.options import did_you_mean
 from thorax_launch.sagemaker.requests import without_empty
 from thorax_launch.settings import AwsSettings
 
+#: AWS's built-in rules for networks.
+BUILT_IN = [
+    *("all_zero", "class_imbalance", "confusion", "dead_relu", "exploding_tensor", "loss_not_decreasing", "overfit"),
+    *("overtraining", "poor_weight_initialization", "saturated_activation", "similar_across_runs"),
+    *("stalled_training_rule", "tensor_variance", "unchanged_tensor", "vanishing_gradient", "weight_update_ratio"),
+]
+#: Collections of tensors that health/smdebug_hook.py saves.
+_SAVED = ("losses", "gradients", "weights", "biases", "relu_input", "relu_output")
 #: Built-in rules for a classifier: gradients that vanish, a loss that stands still, overfitting, poor initial weights.
 RULES = ("vanishing_gradient", "loss_not_decreasing", "overfit", "overtraining", "poor_weight_initialization")
 
@@ -24,21 +35,27 @@ class Watch:
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def arguments(settings: AwsSettings, name: str, *, rules: bool, profile: bool) -> Watch:
+def arguments(settings: AwsSettings, name: str, *, rules: bool, profile: bool, chosen: Sequence[str] = ()) -> Watch:
     """The fields of CreateTrainingJob for --debugger (rules) and --profiler; the profiler is disabled without.
 
     Each rule names the tensors that it needs; the hook gets the union of them.
+
+    Args:
+        chosen: AWS's built-in rules, NAME or NAME:PARAMETER=VALUE:..., such as overfit:patience=5; none: RULES.
+
+    Raises:
+        ThoraxError: no such rule or parameter, or a rule on tensors that our hook does not save.
     """
     fields: dict[str, Any] = {}
     hyperparameters: dict[str, str] = {}
     if rules:
-        chosen = _debugger_rules()
+        made = _debugger_rules(chosen or RULES)
         fields["DebugHookConfig"] = {
             "S3OutputPath": f"{settings.root}/{name}/debug/",
             "HookParameters": {"save_interval": "100"},
-            "CollectionConfigurations": _collections(chosen),
+            "CollectionConfigurations": _collections(made),
         }
-        fields["DebugRuleConfigurations"] = [_configured(rule, settings.region) for rule in chosen]
+        fields["DebugRuleConfigurations"] = [_configured(rule, settings.region) for rule in made]
         hyperparameters["debugging"] = "true"
     if profile:
         fields["ProfilerConfig"] = {
@@ -52,10 +69,28 @@ def arguments(settings: AwsSettings, name: str, *, rules: bool, profile: bool) -
     return Watch(fields, hyperparameters)
 
 
-def _debugger_rules() -> list[Any]:
+def _debugger_rules(texts: Sequence[str]) -> list[Any]:
     from sagemaker.core.debugger import Rule, rule_configs
 
-    return [Rule.sagemaker(getattr(rule_configs, name)()) for name in RULES]
+    made = []
+    for text in texts:
+        name, *settings = text.split(":")
+        if name not in BUILT_IN:
+            raise ThoraxError(f"--rule {name} is no built-in rule of SageMaker Debugger{did_you_mean(name, BUILT_IN)}")
+        if wrong := [one for one in settings if not re.fullmatch(r"[a-z_]+=\S+", one)]:
+            raise ThoraxError(f"--rule {text}: {wrong[0]} must be PARAMETER=VALUE, such as --rule overfit:patience=5")
+        config = getattr(rule_configs, name)()
+        given = dict(setting.partition("=")[::2] for setting in settings)
+        rule = Rule.sagemaker(config, rule_parameters=given or None)
+        if other := [one.name for one in rule.collection_configs if one.name not in _SAVED]:
+            raise ThoraxError(
+                f"--rule {name} needs {', '.join(other)}, which our hook does not save; rules of ours on activations:"
+                " --set debugging=true --set debug_rules=dead_relu"
+            )
+        made.append(rule)
+    if twice := [name for name in {rule.name for rule in made} if [one.name for one in made].count(name) > 1]:
+        raise ThoraxError(f"--rule {twice[0]} is given twice; give its parameters in one, {twice[0]}:A=1:B=2")
+    return made
 
 
 def _profiler_rule() -> Any:
@@ -66,6 +101,7 @@ def _profiler_rule() -> Any:
 
 def _collections(rules: list[Any]) -> list[dict[str, Any]]:
     needed = {found.name: found.parameters or {} for rule in rules for found in rule.collection_configs}
+    needed.setdefault("losses", {})  # some rules read them and do not say so
     return [
         without_empty({"CollectionName": name, "CollectionParameters": parameters})
         for name, parameters in sorted(needed.items())

@@ -15,7 +15,10 @@ from typing import Any
 from thorax.data.formats import reading
 from thorax.data.formats.registry import IMAGES
 from thorax.errors import ThoraxError
+from thorax_launch import job_requirements
+from thorax_launch.hyperparameters import meaning
 from thorax_launch.invocation import command
+from thorax_launch.job_requirements import Requirement
 from thorax_launch.sagemaker.s3 import files_to_upload
 
 _LEFT_OUT = {"__pycache__", ".DS_Store", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git"}
@@ -68,17 +71,27 @@ def source_files(source_dir: Path) -> dict[str, bytes]:
     return found
 
 
-def tarball(source_dir: Path, wheels: Path | None = None) -> bytes:
+def job_files(source_dir: Path, extra: Sequence[Requirement]) -> dict[str, bytes]:
+    """As source_files, with requirements.txt made for one job."""
+    files = source_files(source_dir)
+    stored = files.get(REQUIREMENTS, b"").decode("utf-8")
+    if extra:
+        files[REQUIREMENTS] = job_requirements.text(stored, extra).encode("utf-8")
+    return files
+
+
+def tarball(source_dir: Path, wheels: Path | None = None, extra: Sequence[Requirement] = ()) -> bytes:
     """sourcedir.tar.gz: sorted, no times, no owners; the same bytes for the same files on every machine.
 
     Args:
         source_dir: its content becomes the archive's top.
         wheels: folder of wheels to take along; requirements.txt then installs from them and from nowhere else.
+        extra: what requirements.txt gets besides its own lines.
 
     Raises:
         ThoraxError: see source_files; or there are no wheels in `wheels`.
     """
-    files = source_files(source_dir)
+    files = job_files(source_dir, extra)
     if wheels is not None:
         found = sorted(wheels.glob("*.whl"))
         if not found:
@@ -102,9 +115,12 @@ def packed(files: Mapping[str, bytes], level: int = 9) -> bytes:
     return out.getvalue()
 
 
-def how_to_get_wheels() -> str:
-    """The command that fetches them for the default image."""
-    return f"{command('wheels')} wheels"
+def how_to_get_wheels(hyperparameters: Mapping[str, str] | None = None, extra: Sequence[Requirement] = ()) -> str:
+    """The command that fetches them for the default image, with what a job of these hyperparameters needs besides."""
+    names = {one.reason.partition("=")[0] for one in extra}
+    more = [f" --set {name}={value}" for name, value in (hyperparameters or {}).items() if meaning(name) in names]
+    packages = [f" --package '{one.line}'" for one in extra if "=" not in one.reason]
+    return f"{command('wheels')} wheels{''.join(more)}{''.join(packages)}"
 
 
 @dataclass(frozen=True)
@@ -116,8 +132,11 @@ class ChannelFiles:
     content_type: str
 
 
-def images(flag: str, path: Path) -> ChannelFiles:
+def images(flag: str, path: Path, contents: bool = True) -> ChannelFiles:
     """Reads a folder: names sorted, a SHA-256 over names and contents, and SageMaker's content type.
+
+    Args:
+        contents: False: over names alone, at once.
 
     Raises:
         ThoraxError: it does not exist or is empty, or a link in it leads nowhere.
@@ -127,14 +146,16 @@ def images(flag: str, path: Path) -> ChannelFiles:
     files = {path.name: path} if path.is_file() else files_to_upload(path)
     if not files:
         raise ThoraxError(f"{flag} {path} is empty")
-    return channel_files(files)
+    return channel_files(files, contents)
 
 
-def channel_files(files: Mapping[str, Path]) -> ChannelFiles:
-    """These files (name -> path) as a channel."""
+def channel_files(files: Mapping[str, Path], contents: bool = True) -> ChannelFiles:
+    """These files (name -> path) as a channel; see `images`."""
     digest = hashlib.sha256()
     for name, file in files.items():
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+        if not contents:
+            continue
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return ChannelFiles(files, digest.hexdigest(), content_type(files))
@@ -144,6 +165,7 @@ def content_type(names: Any) -> str:
     """SageMaker's content type of a channel with these files: that of its data format, or of weights."""
     endings = {Path(name).suffix.lower() for name in names}
     weights = {".pt": "application/x-pytorch", ".pth": "application/x-pytorch", ".gz": "application/x-tar"}
+    weights |= dict.fromkeys((".safetensors", ".ckpt", ".bin"), "application/octet-stream")
     if (found := reading.content_type(endings)) != IMAGES:
         return found
     return next((kind for ending, kind in weights.items() if ending in endings), IMAGES)

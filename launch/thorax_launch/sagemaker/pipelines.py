@@ -21,11 +21,11 @@ from thorax_launch import steps as commands
 from thorax_launch.invocation import command
 from thorax_launch.options import StepOptions
 from thorax_launch.recipe import Recipe
-from thorax_launch.sagemaker import hosting, training_jobs
+from thorax_launch.sagemaker import hosting, job_extras, training_jobs
 from thorax_launch.sagemaker.cost import job_cost
 from thorax_launch.sagemaker.definitions import check_definition
 from thorax_launch.sagemaker.machines import check_family, disk_key
-from thorax_launch.sagemaker.package import Upload, packed, source_files
+from thorax_launch.sagemaker.package import Upload, job_files, packed
 from thorax_launch.sagemaker.processing import BASE, START, application, network, s3_input
 from thorax_launch.sagemaker.requests import check_parameters, without_empty
 from thorax_launch.sagemaker.submission import file_lines
@@ -109,7 +109,10 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
     del request["TrainingJobName"]
     # one checkpoint address for each run: else the next run goes on from this one's end
     request["CheckpointConfig"] = {"S3Uri": _of_this_run(settings, task.name, "checkpoints")}
-    files = {"sourcedir.tar.gz": packed(source_files(task.source_dir)), **_scripts(request, task)}
+    files = {
+        "sourcedir.tar.gz": packed(job_files(task.source_dir, job_extras.requirements(task))),
+        **_scripts(request, task),
+    }
     digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
     tools = f"{settings.root}/{task.name}/tools/{digest}/"  # by content: a run that is on its way keeps its own
     processing = _Processing(task.name, options, settings, tools, request)
@@ -131,6 +134,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
         recipe, instance_type=options.step_instance_type, instance_count=1, max_hours=options.step_hours, spot=False
     )
     costs = (
+        *train.notes,
         *(f"{step}:\n{job_cost(small, settings)}" for step in ("Prepare", "Evaluate")),
         f"Train:\n{job_cost(recipe, settings)}",
     )

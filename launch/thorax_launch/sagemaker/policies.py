@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.secrets import service_of
 from thorax_launch.sagemaker.requests import MARK
 from thorax_launch.settings import AwsSettings
 
@@ -96,15 +97,18 @@ def launcher(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]:
     )
 
 
-def execution(settings: AwsSettings, read: Sequence[str] = (), topics: Sequence[str] = ()) -> dict[str, Any]:
+def execution(
+    settings: AwsSettings, read: Sequence[str] = (), topics: Sequence[str] = (), secrets: Sequence[str] = ()
+) -> dict[str, Any]:
     """The policy of the role that jobs and endpoints run as.
 
     Args:
         read: s3:// addresses of images that lie elsewhere.
         topics: ARNs of the SNS topics that asynchronous endpoints tell of their answers.
+        secrets: names or ARNs in Secrets Manager and SSM that jobs fetch variables from.
 
     Raises:
-        ThoraxError: one of them is no address, or no topic.
+        ThoraxError: one of them is no address, no topic or no secret.
     """
     for topic in topics:
         if not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w.-]+", topic):
@@ -134,10 +138,36 @@ def execution(settings: AwsSettings, read: Sequence[str] = (), topics: Sequence[
             _pass_role("GiveItselfToSteps", settings),
             *([_allow("JoinTheNetwork", _rights("ec2", network), ["*"])] if settings.subnets else []),
             *([_allow("TellTopics", ["sns:Publish"], list(topics))] if topics else []),
+            *_secrets(arn, secrets),
             *_elsewhere(read, arn["partition"]),
             *_keys(settings),
         ]
     )
+
+
+def _secrets(arn: dict[str, str], references: Sequence[str]) -> list[dict[str, Any]]:
+    """Reading of these secrets; and of what a key of the account's own encrypted, by way of their services alone."""
+    places: dict[str, list[str]] = {}
+    for reference in references:
+        service, place = service_of(reference)
+        here = f"arn:{arn['partition']}:{service}:{arn['region']}:{arn['account']}"
+        if not place.startswith("arn:"):  # AWS ends the ARN of a secret with six characters of its own
+            place = (
+                f"{here}:secret:{place}-??????"
+                if service == "secretsmanager"
+                else f"{here}:parameter/{place.lstrip('/')}"
+            )
+        places.setdefault(service, []).append(place)
+    calls = {"secretsmanager": "GetSecretValue", "ssm": "GetParameter"}
+    found = [_allow(f"Read{_SERVICES[name]}", _rights(name, calls[name]), where) for name, where in places.items()]
+    if not found:
+        return []
+    via = {"StringEquals": {"kms:ViaService": [f"{name}.{arn['region']}.amazonaws.com" for name in places]}}
+    key = f"arn:{arn['partition']}:kms:{arn['region']}:{arn['account']}:key/*"
+    return [*found, _allow("DecryptThem", ["kms:Decrypt"], [key], via)]
+
+
+_SERVICES = {"secretsmanager": "Secrets", "ssm": "Parameters"}
 
 
 def _rights(service: str, calls: str) -> list[str]:

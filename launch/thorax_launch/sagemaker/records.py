@@ -13,7 +13,9 @@ from typing import Any
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
-from thorax_launch.hyperparameters import checked, overridden, text
+from thorax.secrets import remember
+from thorax_launch.hyperparameters import changes as over
+from thorax_launch.hyperparameters import overridden
 from thorax_launch.names import clean, dated
 from thorax_launch.options import MachineOptions, request_fields
 from thorax_launch.recipe import Recipe
@@ -66,6 +68,7 @@ def plan_again(name: str, place: AwsSettings, changes: Changes, *, resume: bool)
         listed = client(open_session(place), "sagemaker").list_tags(ResourceArn=described["TrainingJobArn"])["Tags"]
     request = {key: value for key, value in described.items() if key in input_shape("CreateTrainingJob").members}
     settings = settings_of(request, place)
+    remember(request.get("Environment") or {})
     new = changes.job_name or dated(_stem(name))
     request["TrainingJobName"] = new
     request["Tags"] = [tag for tag in listed if not tag["Key"].startswith("aws:") and tag["Key"] != MARK]
@@ -111,7 +114,7 @@ def _hyperparameters(record: Mapping[str, str], changes: Mapping[str, Any]) -> d
     platform = {key: value for key, value in record.items() if key.startswith("sagemaker_")}
     if not changes:
         return {**own, **platform}
-    given = checked([(name, text(name, value)) for name, value in changes.items()], "hyperparameters")
+    given = over(changes)
     merged = overridden({key: _plain(value) for key, value in own.items()}, given)
     TrainingConfig.parse(merged)
     texts = {key: own[key] if key in own and key not in given else json.dumps(merged[key]) for key in merged}

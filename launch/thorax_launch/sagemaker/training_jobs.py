@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,11 +14,20 @@ from thorax.config import TrainingConfig
 from thorax.config.validate import check_machine
 from thorax.errors import ThoraxError
 from thorax.tracking.metric_log import metric_definitions
+from thorax_launch import job_requirements
 from thorax_launch.options import LONGEST, request_fields
 from thorax_launch.paths import source_dir
 from thorax_launch.recipe import Recipe
-from thorax_launch.sagemaker import debugger
+from thorax_launch.sagemaker import debugger, preflight
 from thorax_launch.sagemaker.cost import ONE_JOB, SearchScale
+from thorax_launch.sagemaker.job_extras import (
+    check_content_type,
+    check_secrets,
+    environment,
+    installs,
+    requirements,
+    secret_notes,
+)
 from thorax_launch.sagemaker.machines import aws_image, disk_key, gpu_count, has_gpu, kinds
 from thorax_launch.sagemaker.package import ChannelFiles, Upload, how_to_get_wheels, images, tarball
 from thorax_launch.sagemaker.requests import AwsRequest, commit, ordered, tags, vpc, without_empty
@@ -33,7 +42,7 @@ _COPIED = {"weights", "model"}
 #: Endings of single objects that a channel may be.
 _OBJECTS = (
     *(".pt", ".pth", ".gz", ".tar", ".tgz", ".zip", ".rec", ".idx", ".lst", ".csv", ".tsv", ".json", ".jsonl"),
-    *(".parquet", ".npz", ".npy", ".h5", ".hdf5"),
+    *(".parquet", ".npz", ".npy", ".h5", ".hdf5", ".safetensors", ".ckpt", ".bin"),
 )
 _ORDER = (
     *("TrainingJobName", "RoleArn", "AlgorithmSpecification", "HyperParameters", "InputDataConfig", "ResourceConfig"),
@@ -51,10 +60,12 @@ class Task:
         hyperparameters: name -> text, checked.
         content_type: channel -> SageMaker's content type, where the files do not show it.
         env: variables in the container.
+        secrets: variable -> name or ARN in Secrets Manager or SSM, from where the job fetches it.
         wheels: folder of wheels to install from.
         resume: an earlier job, to go on from its checkpoints.
         processes: per machine, under torchrun; 0: one per GPU.
         debugger: SageMaker Debugger's hook and rules.
+        rule: of those rules, with their parameters, in place of the usual ones.
         profiler: SageMaker's profiler.
         source_dir: code to run.
     """
@@ -64,10 +75,12 @@ class Task:
     hyperparameters: Mapping[str, str]
     content_type: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     wheels: Path | None = None
     resume: str = ""
     processes: int = 0
     debugger: bool = False
+    rule: Sequence[str] = ()
     profiler: bool = False
     source_dir: Path = field(default_factory=source_dir)
 
@@ -92,23 +105,25 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
     """
     check(recipe, settings, task)
     check_processes(recipe, task)
+    notes = preflight.notes(recipe, task.channels, task.hyperparameters, task.processes)
     source = code(settings, task)
     channels, uploads, digest = data(recipe, settings, task, source)
-    watch = debugger.arguments(settings, task.name, rules=task.debugger, profile=task.profiler)
+    watch = debugger.arguments(settings, task.name, rules=task.debugger, profile=task.profiler, chosen=task.rule)
     start = start_hyperparameters(recipe, settings, task, source)
     parameters = {
         "TrainingJobName": task.name,
         **job_fields(recipe, settings, task),
         "HyperParameters": encoded({**watch.hyperparameters, **task.hyperparameters, **start}),
         "InputDataConfig": channels,
-        "Environment": dict(task.env),
+        "Environment": environment(task),
         "Tags": job_tags(recipe, settings, digest),
         **watch.arguments,
     }
     # by boto3: the SDK's shapes do not know InstancePreferences
     by_boto3 = "," in recipe.instance_type
     request = AwsRequest.checked("TrainingJob", ordered(parameters, _ORDER), by_boto3)
-    return JobPlan(request, uploads, task.name, recipe)
+    notes += [*installs(task, settings), *secret_notes(task)]
+    return JobPlan(request, uploads, task.name, recipe, notes=tuple(notes))
 
 
 def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
@@ -119,6 +134,7 @@ def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
             " its own)"
         )
     _check_hours(recipe)
+    check_secrets(settings, task)
     if settings.network_isolation and task.wheels is None and not settings.training_image:
         raise ThoraxError(
             "--network-isolation: the container cannot pip install source_dir/requirements.txt; take the packages"
@@ -127,6 +143,10 @@ def check(recipe: Recipe, settings: AwsSettings, task: Task) -> None:
     if task.resume and not re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", task.resume):
         raise ThoraxError(
             f"--resume {task.resume!r} must be the name of a training job: up to 63 letters, digits and hyphens"
+        )
+    if task.rule and not task.debugger:
+        raise ThoraxError(
+            f"--rule {task.rule[0]} is for --debugger; for our own rules: --set debug_rules={task.rule[0]}"
         )
     if task.debugger and distributed(recipe, task):
         raise ThoraxError(
@@ -192,8 +212,17 @@ def check_processes(recipe: Recipe, task: Task) -> None:
 
 
 def code(settings: AwsSettings, task: Task) -> Upload:
-    """The code that a job runs, under an address by its content: what another job of that name runs stays as it is."""
-    content = tarball(task.source_dir, task.wheels)
+    """The code that a job runs, under an address by its content: what another job of that name runs stays as it is.
+
+    Its requirements.txt is made for the job; see job_requirements.
+
+    Raises:
+        ThoraxError: see tarball; or the wheels lack a package.
+    """
+    extra = requirements(task)
+    if task.wheels is not None and any(task.wheels.glob("*.whl")):
+        job_requirements.check_wheels(task.wheels, extra, how_to_get_wheels(task.hyperparameters, extra))
+    content = tarball(task.source_dir, task.wheels, extra)
     folder = f"{settings.root}/{task.name}/source/{hashlib.sha256(content).hexdigest()[:16]}/"
     return Upload(f"{folder}sourcedir.tar.gz", content, once=folder)
 
@@ -217,6 +246,8 @@ def data(
             uri, kind, found_digest = data_uri(found, settings), found.content_type, found.digest
             uploads += uploads_of(found, uri)
         digest.update(f"{name}={found_digest}\n".encode())
+        if name in task.content_type:
+            check_content_type(name, task.content_type[name], kind, path)
         mode = "File" if name in _COPIED else recipe.input_mode
         channels.append(channel(name, uri, task.content_type.get(name, kind), mode))
     if settings.network_isolation:  # the container cannot fetch its code; SageMaker brings it, as a channel

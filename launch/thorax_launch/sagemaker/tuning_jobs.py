@@ -13,7 +13,9 @@ from thorax.tracking.metric_log import METRICS, objective_key
 from thorax_launch.hyperparameters import meaning
 from thorax_launch.ranges import Tune
 from thorax_launch.recipe import Recipe
+from thorax_launch.sagemaker import preflight
 from thorax_launch.sagemaker.cost import SearchScale
+from thorax_launch.sagemaker.job_extras import environment, installs, secret_notes
 from thorax_launch.sagemaker.machines import kinds
 from thorax_launch.sagemaker.requests import AwsRequest, ordered, without_empty
 from thorax_launch.sagemaker.training_jobs import (
@@ -78,10 +80,11 @@ def plan(
     for values in itertools.product(*searched.values()):  # none where one of them is a range of numbers
         changed = dict(zip(searched, values, strict=True))
         check_processes(recipe, replace(task, hyperparameters={**task.hyperparameters, **changed}))
+    notes = preflight.notes(recipe, task.channels, task.hyperparameters, task.processes)
     source = code(settings, task)
     channels, uploads, digest = data(recipe, settings, task, source)
     _check_end(tune)
-    notes = _end_notes(tune, objective(task.hyperparameters)[0])
+    notes += _end_notes(tune, objective(task.hyperparameters)[0])
     if recipe.warm_pool_minutes:
         notes.append(f"note:     warm_pool_minutes of recipe {recipe.name} is left out: {WARM}")
         recipe = replace(recipe, warm_pool_minutes=0)
@@ -90,7 +93,7 @@ def plan(
         **_machines(recipe, job_fields(recipe, settings, task, own_checkpoints=False)),
         "StaticHyperParameters": encoded({**task.hyperparameters, **start}),
         "InputDataConfig": channels,
-        "Environment": {**task.env, **(OWN_CHECKPOINTS if recipe.spot else {})},
+        "Environment": {**environment(task), **(OWN_CHECKPOINTS if recipe.spot else {})},
     }
     request = AwsRequest.checked(
         "HyperParameterTuningJob",
@@ -103,6 +106,7 @@ def plan(
             "Tags": job_tags(recipe, settings, digest),
         },
     )
+    notes += [*installs(task, settings), *secret_notes(task)]
     scale = SearchScale(tune.total, min(tune.parallel_jobs, tune.total), tune.total_hours)
     return JobPlan(request, uploads, task.name, recipe, scale, tuple(notes))
 

@@ -31,6 +31,11 @@ def spellings() -> dict[str, tuple[dataclasses.Field[Any], Any]]:
     return names
 
 
+def offered(name: str) -> tuple[str, ...]:
+    """The choices of a hyperparameter."""
+    return tuple(about(spellings()[name][0]).choices)
+
+
 def canonical(name: str) -> str:
     """The key as our tables have it: no leading dashes, "_" for "-"."""
     return name.lstrip("-").replace("-", "_")

@@ -306,6 +306,9 @@ class Watching:
     debug_save_interval: int | None = parameter(
         None, "steps from one saved step to the next, for debugging; default: about 500 saved steps a run", low=1,
         affects_result=False)
+    debug_rules: tuple[str, ...] = parameter(
+        (), "the rules that debugging=true judges by, with their parameters, such as overfit:ratio=1.2:patience=5,"
+        "gpu_memory_growth; default: all that need no activations", affects_result=False)
     profiler: bool = parameter(
         False, "time the stages of a step, trace some steps, sample the machine; names the bottleneck",
         affects_result=False)

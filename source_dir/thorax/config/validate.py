@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from thorax.config.debug_rules import chosen_rules
 from thorax.config.fields import about, check, plain
 from thorax.config.schema import Fields
 from thorax.data.formats.table_options import choices, conditions
@@ -106,6 +107,11 @@ def without_effect(c: Fields) -> list[str]:
             f"early_stopping=true with early_stopping_min_epochs={c.early_stopping_min_epochs} and epochs={c.epochs}"
             " has no effect: the run ends before"
         )
+    classes = len(c.labels) or c.num_classes
+    if c.top_k and classes and c.top_k >= classes:
+        found.append(
+            f"top_k={c.top_k} with {classes} classes has no effect: it needs more than {c.top_k} exclusive classes"
+        )
     for rule, name in (("sensitivity", "target_sensitivity"), ("cost", "cost_ratio")):
         value = getattr(c, name)
         if value is not None and c.threshold_rule != rule:
@@ -113,6 +119,8 @@ def without_effect(c: Fields) -> list[str]:
                 f"{name}={plain(value)} with threshold_rule={c.threshold_rule} has no effect: it is for"
                 f" threshold_rule={rule}"
             )
+    if c.debug_rules and not c.debugging:
+        found.append(f"debug_rules={','.join(c.debug_rules)} with debugging=false has no effect: nothing is judged")
     if c.debug_save_interval and not c.debugging:
         found.append(
             f"debug_save_interval={c.debug_save_interval} with debugging=false has no effect: nothing is saved"
@@ -201,6 +209,7 @@ def _check_watching(c: Fields) -> None:
             "compile=true with activation_checkpointing=true: torch.compile cannot compile what is computed twice;"
             " leave one of them out"
         )
+    chosen_rules(c.debug_rules)
     if c.debugging and c.compile:
         raise ThoraxError(
             "debugging=true with compile=true: looking at gradients and weights forces a compiled network to be"

@@ -87,7 +87,7 @@ class LabelMap:
                 found[label] = self.given[label]
             elif label in names:
                 found[label] = (label,)
-            elif same := tuple(name for name in names if _alike(name, label)):
+            elif same := tuple(name for name in names if alike(name, label)):
                 found[label] = same
         return found
 
@@ -105,7 +105,7 @@ def any_of(listing: Listing, names: Sequence[str]) -> np.ndarray:
     return np.where((columns == 1).any(axis=1), 1.0, absent)
 
 
-def _alike(one: str, other: str) -> bool:
+def alike(one: str, other: str) -> bool:
     """Whether two names are one but for case and separators, or of one group of SAME."""
     a, b = _plain(one), _plain(other)
     return a == b or any({a, b} <= {_plain(name) for name in group} for group in SAME)

@@ -52,13 +52,14 @@ class Parts:
         return [p for p in (self.train, self.validation, self.test) if p is not None]
 
 
-def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> Parts:
+def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None], headers: bool = True) -> Parts:
     """Reads the job's channels.
 
     Args:
         job: where the channels are.
         config: format, labels, split and what to do with corrupt images.
         say: takes lines for the log.
+        headers: look into every image's header too; False: listings alone are read.
 
     Raises:
         ThoraxError: a channel is missing or empty, labels do not fit, a patient is in two parts, a class is empty, an
@@ -96,7 +97,9 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None]) -> 
     images, chosen = settled(images, choices(config.uncertain), config.seed)
     for line in chosen:
         say(line)
-    parts = [_usable(images[name], config, say) for name in ("train", "validation", "test") if name in images]
+    parts = [images[name] for name in ("train", "validation", "test") if name in images]
+    if headers:
+        parts = [_usable(part, config, say) for part in parts]
     for warning in check_parts(parts, config.patient_scope, cut):
         say(f"warning: {warning}")
     for part in parts:
@@ -176,9 +179,12 @@ def _compare_counts(config: TrainingConfig, images: SampleSet, say: Callable[[st
     if config.num_training_samples and config.num_training_samples != len(images):
         given = f"num_training_samples={config.num_training_samples}"
         say(f"warning: {given} but the train channel has {counted(len(images), 'image')}")
-    if config.top_k and config.top_k >= len(images.space.outputs):
-        raise ThoraxError(
-            f"top_k={config.top_k} needs more than {config.top_k} exclusive classes, found {len(images.space.outputs)}"
+    if config.top_k and (config.top_k >= len(images.space.classes) or images.space.task != "multiclass"):
+        found = len(images.space.classes)
+        kind = "labels that exclude nothing" if images.space.task == "multilabel" else "exclusive classes"
+        say(
+            f"warning: top_k={config.top_k} has no effect: it needs more than {config.top_k} exclusive classes, found"
+            f" {found} {kind}"
         )
 
 

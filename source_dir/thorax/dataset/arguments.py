@@ -130,6 +130,7 @@ One class index an image, or a column of 1 and 0 (-1: unknown) per label. The li
 examples:
     python launch/prepare.py list images/ --out lists/pneumonia               # lists/pneumonia.lst
     python launch/prepare.py list images/ --out lists/pneumonia --ratio 0.85  # ..._train.lst, ..._val.lst by patient
+    python launch/prepare.py list coco/ --out lists/coco --only-labelled --first 500
 """
 
 
@@ -138,6 +139,8 @@ def _list(p: argparse.ArgumentParser) -> None:
     _add(p, "--out", "PREFIX", "where to write: PREFIX.lst, or PREFIX_train.lst and PREFIX_val.lst", required=True)
     text = "share of the images for training, whole patients only (default: 1, one list)"
     _add(p, "--ratio", "SHARE", text, type=float, default=1.0)
+    _add(p, "--first", "N", "only the first N images, in the order in which they are found", type=int)
+    p.add_argument("--only-labelled", action="store_true", help="leave out images that have none of the labels")
     p.add_argument("--seed", type=int, default=0, help="of the split and of the lines' order (default: 0)")
 
 
@@ -149,6 +152,7 @@ from train, where there is none. The same images and seed give the same split, w
 
 examples:
     python launch/prepare.py split images/ --out split.csv                               # 70 % / 15 % / 15 %
+    python launch/prepare.py split images/ --out split.csv --validation 60/class --test 200
     python launch/prepare.py split nih/ --out split.csv --test-list test_list.txt       # the official test
 """
 
@@ -156,9 +160,9 @@ examples:
 def _split(p: argparse.ArgumentParser) -> None:
     _add_source(p)
     _add(p, "--out", "CSV", "table of id, patient and part; its sha256 goes to CSV.sha256", type=Path, required=True)
-    text = "of all images that are to be split (default: 0.15; 0: none)"
-    _add(p, "--validation", "SHARE", text, type=float, default=0.15)
-    _add(p, "--test", "SHARE", "the same for test (default: 0.15; 0: none)", type=float, default=0.15)
+    text = "a share of all images that are to be split (default: 0.15; 0: none), so many images (60) or 60/class"
+    _add(p, "--validation", "SIZE", text, default="0.15")
+    _add(p, "--test", "SIZE", "the same for test (default: 0.15; 0: none)", default="0.15")
     _add(p, "--test-list", "FILE", "images (names or ids, one a line) that are test; all others are not", type=Path)
     p.add_argument("--anew", action="store_true", help="split everything, whatever parts the set itself has")
     p.add_argument("--seed", type=int, default=0, help="default: 0")

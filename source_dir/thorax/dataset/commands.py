@@ -20,6 +20,7 @@ from thorax.data.splits import check_parts, csv_text, split_table
 from thorax.dataset.arguments import PARTS
 from thorax.dataset.checking import check, check_page
 from thorax.dataset.cluster.plan import COMMANDS as SHARED
+from thorax.dataset.counts import PartSize
 from thorax.dataset.inventory import ImageInventory, read_inventory
 from thorax.dataset.pack_state import PackOptions
 from thorax.dataset.packing import pack, packed_color, verify
@@ -208,7 +209,9 @@ def _list(args: argparse.Namespace) -> int:
             f"--out {args.out} is a folder; write how the lists in it are to be named, such as"
             f" {Path(args.out) / 'NAME'}"
         )
-    listing = images_of(args)
+    if args.first is not None and args.first < 1:
+        raise ThoraxError(f"--first {args.first} is out of range; choose 1 or more")
+    listing = chosen_of(images_of(args), args.only_labelled, args.first)
     written = write_lists(listing, args.images, Path(args.out.removesuffix(".lst")), args.ratio, args.seed)
     for file, count in written.items():
         print(f"{file}: {counted(count, 'image')}")
@@ -218,10 +221,27 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
+def chosen_of(listing: Listing, only_labelled: bool, first: int | None) -> Listing:
+    """The images that have a label, or the first of them; prints what is left out.
+
+    Raises:
+        ThoraxError: none is left.
+    """
+    rows = np.arange(len(listing.ids))
+    if only_labelled:
+        rows = np.flatnonzero((np.nan_to_num(listing.targets) > 0).any(axis=1))
+        if left := len(listing.ids) - len(rows):
+            print(f"note: {counted(left, 'image')} without any of the labels left out (--only-labelled)")
+        if not len(rows):
+            raise ThoraxError(f"--only-labelled: no image has any of {', '.join(listing.names)}")
+    if first is not None and first < len(rows):
+        print(f"note: the first {first} of {counted(len(rows), 'image')} (--first)")
+        rows = rows[:first]
+    return listing if len(rows) == len(listing.ids) else some(listing, rows)
+
+
 def _split(args: argparse.Namespace) -> int:
-    for name in ("validation", "test"):
-        if not 0 <= getattr(args, name) <= 0.5:
-            raise ThoraxError(f"--{name} {getattr(args, name):g} is out of range; choose 0 to 0.5")
+    validation, test = (PartSize.read(f"--{name}", getattr(args, name)) for name in ("validation", "test"))
     _check_seed("--seed", args.seed)
     if args.out.suffix.lower() == ".parquet":
         raise ThoraxError(f"--out {args.out}: a split is written as CSV; name it {args.out.with_suffix('.csv')}")
@@ -231,7 +251,7 @@ def _split(args: argparse.Namespace) -> int:
         listing = dataclasses.replace(listing, parts=parts_by_test_list(listing, args.test_list))
     elif args.anew:
         listing = dataclasses.replace(listing, parts=None)
-    parts = split(listing, args.validation, args.test, args.seed)
+    parts = split(listing, validation, test, args.seed)
     for warning in check_parts(parts, args.patient_scope, cut=listing.parts is None):
         print(f"warning: {warning}")
     text, digest = split_table(parts)

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from thorax.models.freezing import freeze, train_mode
     from thorax.models.fuse import fuse_batchnorm
     from thorax.models.gradcam import heat_maps
-    from thorax.models.weights import find_weights, load_weights
+    from thorax.models.weights import check_weights, find_weights, fit_weights, load_weights
 
 __all__ = [
     "MODELS",
     "ModelSpec",
     "build",
     "check",
+    "check_weights",
     "find_weights",
+    "fit_weights",
     "freeze",
     "fuse_batchnorm",
     "heat_maps",
@@ -39,7 +41,9 @@ __all__ = [
 _FILES = {
     "build": "building",
     "check": "building",
+    "check_weights": "weights",
     "find_weights": "weights",
+    "fit_weights": "weights",
     "freeze": "freezing",
     "fuse_batchnorm": "fuse",
     "heat_maps": "gradcam",

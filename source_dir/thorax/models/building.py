@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from thorax.models.checkpointing import checkpoint_activations
@@ -29,6 +30,16 @@ def build(
     if activation_checkpointing:
         checkpoint_activations(spec.checkpointed(net))
     return net
+
+
+def hollow(network: str, channels: int, outputs: int, dropout: float = 0.0) -> nn.Module:
+    """As `build`, but without memory for its weights, where the network can be built so; nothing random is drawn."""
+    with torch.random.fork_rng([]):
+        try:
+            with torch.device("meta"):
+                return build(network, channels, outputs, dropout)
+        except (NotImplementedError, RuntimeError):  # it computes its layers' widths by torch, as RegNets do
+            return build(network, channels, outputs, dropout)
 
 
 def check(network: str, channels: int, height: int, width: int) -> None:

@@ -28,6 +28,11 @@ def build(name: str, channels: int, outputs: int, dropout: float) -> nn.Module:
     return net  # type: ignore[no-any-return]
 
 
+def check_name(name: str) -> None:
+    """Raises ThoraxError where timm is not installed, or has no such network (the nearest three)."""
+    _timm(name)
+
+
 def check(name: str, channels: int, height: int, width: int) -> None:
     """Tries a network on an image of that size without computing anything.
 

@@ -1,58 +1,145 @@
-"""Weights into a network: which file, and how its state_dict is fitted to the network."""
+"""Weights into a network: which file, and how what it holds is fitted to the network."""
 
 from __future__ import annotations
 
-import re
+import atexit
+import shutil
 import tarfile
 import tempfile
 import zlib
 from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from thorax.errors import ThoraxError
+from thorax.models.building import hollow
 from thorax.models.registry import ModelSpec, spec_of
+from thorax.models.weights_file import DESCRIPTION, ENDINGS, WEIGHTS, WeightsFile, read_weights
+from thorax.models.weights_names import Named, named
+from thorax.models.weights_source import InputStatistics, input_statistics, labels_of, match_labels
+from thorax.text import are, counted
+
+#: Tensors of these names are counters or thresholds of other packages, no weights.
+_COUNTERS = ("num_batches_tracked", "op_threshs")
+#: Archives: of SageMaker's jobs, and of JumpStart's models.
+BUNDLE = "model.tar.gz"
+_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+
+
+@dataclass
+class Fit:
+    """How a file went into a network.
+
+    Attributes:
+        fitted, total: tensors of the network, without its head and counters, that the file gave; and all of them.
+        adapted: what was changed on the way, a line each.
+        missing: tensors of the network that the file does not hold; unused: of the file that the network does not have;
+            shapes: of both, with both shapes.
+        head: the head's tensors, where they (or some rows of them) are as they were drawn.
+        rows: labels whose rows of the head are from the file.
+        statistics: of the images that the weights were trained on, where that is known.
+    """
+
+    fitted: int = 0
+    total: int = 0
+    adapted: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    shapes: list[str] = field(default_factory=list)
+    head: list[str] = field(default_factory=list)
+    rows: tuple[str, ...] = ()
+    statistics: InputStatistics | None = None
+
+    @property
+    def differences(self) -> list[str]:
+        """What does not fit, by kind: how many and the first of them."""
+        kinds = ((self.missing, "missing"), (self.unused, "not in this network"), (self.shapes, "of another shape"))
+        return [
+            f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+            for names, what in kinds
+            if names
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines for the log, the count last."""
+        start = f"{counted(len(self.missing), 'tensor')} of the network {are(len(self.missing))} not in the file"
+        random = (
+            [f"{start} and {are(len(self.missing))} as drawn at random: {_some(self.missing)}"] if self.missing else []
+        )
+        other = [f"{counted(len(self.shapes), 'tensor')} of another shape: {_some(self.shapes)}"] if self.shapes else []
+        left = f"{counted(len(self.unused), 'tensor')} of the file {are(len(self.unused))} not in this network"
+        return [*self.adapted, *random, *other, *([f"{left}: {_some(self.unused)}"] if self.unused else [])]
+
+
+# -- Which file ------------------------------------------------------------------------------------------------------
 
 
 def find_weights(given: Path) -> Path:
-    """The one .pt, .pth or .bin file that `given` is or holds; of an earlier job's model.tar.gz its model.pt.
+    """The one weights file that `given` is or holds; of an earlier job's model.tar.gz its model.pt.
+
+    A folder is searched for one file with an ending of weights_file.ENDINGS, then for one archive; of an archive that
+    is no bundle, such as JumpStart's, the one weights file in it is taken.
 
     Raises:
         ThoraxError: it does not exist, or holds none or several.
     """
     if given.is_file():
-        return _unpacked(given) if given.name.endswith(".tar.gz") else given
+        return _unpacked(given) if given.name.endswith(_ARCHIVES) else given
     if not given.is_dir():
         raise ThoraxError(f"weights={given} does not exist")
-    if (packed := given / "model.tar.gz").is_file():
+    if (packed := given / BUNDLE).is_file():
         return _unpacked(packed)
-    files = sorted(p for p in given.iterdir() if p.suffix in (".pt", ".pth", ".bin"))
+    if (given / DESCRIPTION).is_file() and (given / WEIGHTS).is_file():
+        return given / WEIGHTS
+    files = sorted(p for p in given.rglob("*") if p.suffix in ENDINGS and p.is_file())
+    if not files:
+        files = sorted(p for p in given.iterdir() if p.name.endswith(_ARCHIVES) and p.is_file())
+        if len(files) == 1:
+            return _unpacked(files[0])
     if len(files) != 1:
-        raise ThoraxError(f"weights={given} holds {len(files)} weight files (.pt, .pth, .bin); it must hold one")
+        some = f" ({', '.join(p.name for p in files[:3])})" if files else ""
+        raise ThoraxError(
+            f"weights={given} holds {len(files)} weight files{some} ({', '.join(ENDINGS)}); it must hold one"
+        )
     return files[0]
 
 
 def _unpacked(archive: Path) -> Path:
-    """A temporary file with the model.pt at the top of a model.tar.gz, which SageMaker brings as it is."""
+    """A temporary file with the model.pt at the top of a model.tar.gz, which SageMaker brings as it is; or with the one
+    weights file of another archive."""
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            member = next((m for m in tar if m.isfile() and m.name.removeprefix("./") == "model.pt"), None)
-            if member is None:
+        with tarfile.open(archive) as tar:
+            members = {m.name.removeprefix("./"): m for m in tar if m.isfile()}
+            top = archive.name == BUNDLE  # a job's, with code and checkpoints of others perhaps below
+            found = [name for name in members if name.endswith(ENDINGS) and not (top and "/" in name)]
+            chosen = [WEIGHTS] if WEIGHTS in members else found
+            if len(chosen) != 1:
+                what = f"{len(found)} weight files" if found else f"no {WEIGHTS} at its top and no other weights file"
                 raise ThoraxError(
-                    f"weights={archive} holds no model.pt at its top; give the model.tar.gz that a job of this package"
-                    " left"
+                    f"weights={archive} holds {what}; give the model.tar.gz that a job of this package left, or an"
+                    f" archive with one file ({', '.join(ENDINGS)})"
                 )
             folder = Path(tempfile.mkdtemp(prefix="weights-"))
-            tar.extract(member, folder, filter="data")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            for name in (chosen[0], DESCRIPTION):
+                if (member := members.get(name)) and (stream := tar.extractfile(member)):
+                    with stream, (folder / Path(name).name).open("wb") as file:
+                        shutil.copyfileobj(stream, file)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise ThoraxError(f"weights={archive} is not a readable .tar.gz: {error}") from None
-    return folder / member.name
+    return folder / Path(chosen[0]).name
+
+
+# -- Into the network ------------------------------------------------------------------------------------------------
 
 
 def load_weights(net: nn.Module, file: Path) -> list[str]:
-    """Loads a plain state_dict in torchvision's layout into the network.
+    """Loads weights that are to fit the network in every tensor but its first layer and its head.
 
     A first layer of three channels is adapted to one by summing its filters over the channels (grey in all three gives
     the same response); one channel to three by a third of it each. A head of another size is left as initialised.
@@ -61,87 +148,171 @@ def load_weights(net: nn.Module, file: Path) -> list[str]:
         What was adapted, one line each, for the log.
 
     Raises:
-        ThoraxError: not a readable state_dict of tensors, or other layers than the network's (which ones).
+        ThoraxError: not readable weights, or other layers than the network's (which ones).
     """
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ThoraxError(
-            f"weights={file} is not a state_dict that torch.load(weights_only=True) reads: {_why(file, error)}; "
-            "give one that torch.save(net.state_dict(), FILE) wrote"
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ThoraxError(f"weights={file} is not a state_dict (names to tensors)")
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    fit, state = _fitted(net, read_weights(file), ())
+    if fit.differences:
+        raise _other_network(file, fit)
+    _load(net, state)
+    return fit.adapted
+
+
+def fit_weights(net: nn.Module, file: Path, labels: Sequence[str] = ()) -> Fit:
+    """Starts a network from weights, as far as they fit it.
+
+    Adapted are: prefixes of wrappers ("module.", "model.", "backbone.", "teacher." ...), which of several state_dicts
+    in a checkpoint, published names of DenseNets, lukemelas's EfficientNets for timm's, and the first layer, as
+    `load_weights` says. The head is taken along row by row where the file names its labels, else where its size is the
+    network's.
+
+    Args:
+        labels: of the network's outputs, to take rows of the head along by name.
+
+    Returns:
+        What went in, and what did not; see Fit.
+
+    Raises:
+        ThoraxError: not readable weights, or under half of the network's tensors in them.
+    """
+    fit, state = _fitted(net, read_weights(file), labels)
+    _check_half(file, fit)
+    broken = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if broken:
+        fit.adapted.append(f"not finite (NaN or infinity) are values in {_some(broken)}: take an earlier checkpoint")
+    _load(net, state)
+    return fit
+
+
+def check_weights(file: Path, network: str, channels: int, dropout: float = 0.0) -> None:
+    """Whether weights can be read and fit a network, which is not built for this: before any data is read.
+
+    Raises:
+        ThoraxError: as `fit_weights`.
+    """
+    _check_half(file, _fitted(hollow(network, channels, 1, dropout), read_weights(file), ())[0])
+
+
+def _check_half(file: Path, fit: Fit) -> None:
+    if 2 * fit.fitted < fit.total or not fit.total:
+        raise _other_network(file, fit)
+
+
+def _other_network(file: Path, fit: Fit) -> ThoraxError:
+    differences = "; ".join(fit.differences) or "it holds the head alone"
+    return ThoraxError(
+        f"weights={file} does not fit the network: {fit.fitted} of {counted(fit.total, 'tensor')} fit; {differences};"
+        " choose the network that the file was saved from (`thorax weights show FILE` names it)"
+    )
+
+
+def _load(net: nn.Module, state: dict[str, torch.Tensor]) -> None:
     own = net.state_dict()
-    head, state = _own_keys(spec_of(net), state, own)
-    notes = _adapt(state, own, head)
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    extra = [k for k in state if k not in own]
-    other = [
-        f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
-        for k in own
-        if k in state and state[k].shape != own[k].shape
-    ]
-    if missing or extra or other:
-        parts = [(missing, "missing"), (extra, "not in this network"), (other, "of another shape")]
-        differences = "; ".join(
-            f"{len(keys)} {what}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
-            for keys, what in parts
-            if keys
-        )
-        raise ThoraxError(
-            f"weights={file} does not fit the network: {differences}; choose the network that the file was saved from"
-        )
     fitted = OrderedDict(state)
     fitted._metadata = getattr(own, "_metadata", {})  # type: ignore[attr-defined]  # versions, which MNASNet reads
     net.load_state_dict(fitted, strict=False)
-    return notes
 
 
-def _own_keys(
-    spec: ModelSpec, state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]
+def _fitted(net: nn.Module, found: WeightsFile, labels: Sequence[str]) -> tuple[Fit, dict[str, torch.Tensor]]:
+    """(how the file fits, the tensors that go into the network, under its names)."""
+    spec, own, fit = spec_of(net), net.state_dict(), Fit()
+    source = named(found.states, spec, own)
+    fit.statistics = input_statistics(found, source.tensors, spec.name)
+    if source.layout:
+        fit.adapted.append(f"names of {source.layout} translated")
+    head, state = _own_heads(spec, source, own)
+    _adapt_first_layer(fit, state, own)
+    loaded: dict[str, torch.Tensor] = {}
+    for name, value in own.items():
+        if name in head or name.endswith(_COUNTERS):
+            if name in state and name not in head and state[name].shape == value.shape:
+                loaded[name] = state[name]
+            continue
+        fit.total += 1
+        if name not in state:
+            fit.missing.append(name)
+        elif state[name].shape != value.shape:
+            fit.shapes.append(f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}")
+        else:
+            loaded[name] = state[name]
+            fit.fitted += 1
+    old_head = tuple({name.rpartition(".")[0] for name in head})
+    fit.unused = [
+        name
+        for name in state
+        if name not in own and not name.endswith(_COUNTERS) and not name.startswith(tuple(f"{h}." for h in old_head))
+    ]
+    loaded |= _head(fit, {name: own[name] for name in head}, state, (labels_of(found, source.tensors), labels))
+    return fit, loaded
+
+
+def _own_heads(
+    spec: ModelSpec, source: Named, own: dict[str, torch.Tensor]
 ) -> tuple[list[str], dict[str, torch.Tensor]]:
-    """The keys of the network's head, and `state` under the network's keys, whether either has dropout or not."""
+    """The keys of the network's head, and the file's tensors under the network's keys; either may have dropout."""
     plain, dropped = spec.head, spec.head_with_dropout
     here = dropped if dropped and any(key.startswith(dropped) for key in own) else plain
 
     def renamed(key: str) -> str:
-        key = spec.weight_key(key)
         prefix = dropped if dropped and key.startswith(dropped) else plain
         moved = here + key.removeprefix(prefix)
         return moved if key.startswith(prefix) and moved in own else key
 
-    return [key for key in own if key.startswith(here)], {renamed(key): value for key, value in state.items()}
+    return [key for key in own if key.startswith(here)], {renamed(k): value for k, value in source.tensors.items()}
 
 
-def _adapt(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor], head: list[str]) -> list[str]:
-    notes = []
-    first = next(k for k, v in own.items() if v.ndim == 4)
-    if first in state and state[first].ndim == 4 and state[first].shape[1] != own[first].shape[1]:
-        channels = state[first].shape[1], own[first].shape[1]
-        if channels == (3, 1):
-            state[first] = state[first].sum(dim=1, keepdim=True)
-        elif channels == (1, 3):
-            state[first] = state[first].expand(-1, 3, -1, -1) / 3
-        notes.append(f"first layer {first} adapted from {channels[0]} input channels to {channels[1]}")
-    replaced = [k for k in head if k not in state or state[k].shape != own[k].shape]
-    if replaced:
-        state.update({k: own[k] for k in head})
-        notes.append(f"head {', '.join(head)} is new")
-    return notes
+def _adapt_first_layer(fit: Fit, state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
+    first = next((name for name, value in own.items() if value.ndim == 4), None)
+    if first is None or first not in state or state[first].ndim != 4:
+        return
+    channels = state[first].shape[1], own[first].shape[1]
+    if channels == (3, 1):
+        state[first] = state[first].float().sum(dim=1, keepdim=True)
+    elif channels == (1, 3):
+        state[first] = state[first].float().expand(-1, 3, -1, -1) / 3
+    else:
+        return
+    fit.adapted.append(f"first layer {first} adapted from {channels[0]} input channels to {channels[1]}")
 
 
-def _why(file: Path, error: Exception) -> str:
-    """What the file holds instead.
+def _head(
+    fit: Fit, own: dict[str, torch.Tensor], state: dict[str, torch.Tensor], labels: tuple[Sequence[str], Sequence[str]]
+) -> dict[str, torch.Tensor]:
+    """The head's tensors from the file, row by row or as a whole; nothing where none of it fits.
 
-    Of a file that is none of its own torch says only that weights_only=False may help, or names a byte.
+    Args:
+        labels: those that the file names, and those of the network.
     """
-    if found := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
-        return f"it holds more than tensors, a {found[1]}"
-    if isinstance(error, OSError | RuntimeError):
-        return str(error).splitlines()[0].partition(". In PyTorch")[0][:200]
-    with file.open("rb") as stream:
-        return f"its {file.stat().st_size} bytes begin with {stream.read(30)!r}"
+    theirs, ours = labels
+    inside = {name: value for name, value in own.items() if name in state}
+    complete = len(inside) == len(own) and all(state[n].shape[1:] == v.shape[1:] for n, v in own.items())
+    named_rows = complete and theirs and ours and all(state[n].shape[:1] == (len(theirs),) for n in own)
+    if named_rows and all(len(v) == len(ours) for v in own.values()):
+        rows = match_labels(theirs, ours)
+        fit.rows = tuple(ours[k] for k in rows)
+        fit.head = [] if len(rows) == len(ours) else list(own)
+        if not rows:
+            fit.adapted.append(
+                f"head {', '.join(own)} is new: of its labels ({_some(theirs)}) none is one of {_some(ours)}"
+            )
+            return {}
+        new = [name for name in ours if name not in fit.rows]
+        if new or tuple(rows.values()) != tuple(range(len(theirs))):
+            taken = ", ".join(f"{ours[k]}" for k in rows)
+            fit.adapted.append(f"head {', '.join(own)}: by name {taken}" + (f"; new {', '.join(new)}" if new else ""))
+        return {name: _rows_taken(value, state[name], rows) for name, value in own.items()}
+    if complete and not (theirs and ours) and all(state[n].shape == v.shape for n, v in own.items()):
+        return {name: state[name] for name in own}
+    fit.head = list(own)
+    fit.adapted.append(f"head {', '.join(own)} is new")
+    return {}
+
+
+def _rows_taken(own: torch.Tensor, theirs: torch.Tensor, rows: dict[int, int]) -> torch.Tensor:
+    taken = own.clone()
+    for here, there in rows.items():
+        taken[here] = theirs[there].to(own.dtype)
+    return taken
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, Self, TypeVar
 
 from thorax.job import environment
+from thorax.secrets import mask
 from thorax.text import counted, duration
 
 #: The name of the environment variable.
@@ -190,7 +191,8 @@ _bars: list[Bar] = []
 
 
 def say(text: str) -> None:
-    """One whole line on standard output, at once."""
+    """One whole line on standard output, at once; secrets in it are masked."""
+    text = mask(text)
     if _bars:
         _bars[-1].write(text)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from thorax.config import TrainingConfig
+from thorax.config.fields import plain
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
@@ -29,6 +31,22 @@ def class_weights(images: SampleSet, cap: float) -> dict[str, float]:
     positives = np.nansum(targets, axis=0)
     weights = np.minimum(known / np.maximum(positives, 1), cap)
     return dict(zip(images.space.classes, weights.round(6).tolist(), strict=True))
+
+
+def capped_weights(images: SampleSet, config: TrainingConfig) -> str:
+    """A line that names the classes whose weight max_class_weight cuts off, with what it would be; "" for none."""
+    if not config.use_weighted_loss:
+        return ""
+    cap = config.max_class_weight
+    cut = {name: w for name, w in class_weights(images, math.inf).items() if w > cap}
+    if not cut:
+        return ""
+    some = ", ".join(f"{name} ({w:.1f})" for name, w in list(cut.items())[:5])
+    more = f" and {len(cut) - 5} more" if len(cut) > 5 else ""
+    return (
+        f"max_class_weight={plain(cap)} cuts off the weight N/N_l of {some}{more}; the built-in algorithm has no such"
+        f" cap: max_class_weight={math.ceil(max(cut.values()))} lifts it"
+    )
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from thorax.config import TrainingConfig
+from thorax.config.debug_rules import RULES, chosen_rules
 from thorax.files import write_whole
-from thorax.job import Job
+from thorax.job import Job, environment
 from thorax.text import counted
+from thorax.tracking.health import smdebug_shim
+from thorax.tracking.health.device_rules import Zeros
 from thorax.tracking.health.records import HealthRecord, Recorder, measure, read, shapes
 from thorax.tracking.health.rules import ExplodingTensor, Rules, class_imbalance
 from thorax.tracking.health.smdebug_hook import SmdebugHook
@@ -33,11 +38,14 @@ class HealthMonitor(Observer):
     def __init__(self, config: TrainingConfig, job: Job, say: Callable[[str], None]) -> None:
         self.job, self.say = job, say
         self.interval = config.debug_save_interval
+        self.chosen = chosen_rules(config.debug_rules)
+        self.zeros: Zeros | None = None
         self.balanced = config.use_weighted_loss or config.balanced_sampler
         self.folder = job.output_dir / "debugger"
         self.epochs, self.going_on = config.epochs, False
         self.hook: SmdebugHook | None = None
-        self.saved = self.at = 0
+        self.saved = self.at = self.done = 0
+        self.first = 1
         self.earlier: list[HealthRecord] = []
 
     def attach(self, trainer: TrainerView) -> None:
@@ -45,13 +53,16 @@ class HealthMonitor(Observer):
         file = self.folder / f"worker_{self.job.process.rank}.jsonl"
         self.earlier = read(file)[1] if file.exists() else []
         self.recorder = Recorder(file, parameters)
-        self.rules = Rules(parameters, _baseline_loss(trainer), self._report)
+        self.rules = Rules(parameters, _baseline_loss(trainer), self._report, self.chosen)
+        if any(RULES[name].activations for name in self.chosen):
+            self.zeros = Zeros(trainer.net, self._saves_next)
         counts = {
             name: (int((y == 1).sum()), int((y == 0).sum()))
             for name, y in zip(images.space.outputs, images.targets.T, strict=True)
         }
         exclusive = images.space.task == "multiclass"
-        if not self.balanced and (message := class_imbalance(counts, exclusive=exclusive)):
+        ratio = self.chosen.get("class_imbalance", {}).get("ratio", math.inf)
+        if not self.balanced and (message := class_imbalance(counts, ratio, exclusive=exclusive)):
             self.rules.add("class_imbalance", 0, message)
         if self.job.debug_hook_file is not None:
             self._start_smdebug(trainer.net)
@@ -59,6 +70,9 @@ class HealthMonitor(Observer):
     def _start_smdebug(self, net: Any) -> None:
         file = self.job.debug_hook_file
         try:
+            if environment().get(smdebug_shim.WANTED) and importlib.util.find_spec("smdebug") is None:
+                self.say(f"debugging: installs {smdebug_shim.RELEASE}, without its dependencies")
+                smdebug_shim.fetch()
             self.hook = SmdebugHook(str(file), net)
             self.say(f"debugging: smdebug saves tensors to {self.hook.folder} as {file} says")
         except Exception as error:  # protobuf raises TypeError where smdebug is not patched
@@ -68,7 +82,7 @@ class HealthMonitor(Observer):
 
     def start(self, step: int, steps: int) -> None:
         self.interval = self.interval or max(1, steps // 500)
-        self.first = step + 1
+        self.first, self.done = step + 1, step
         self._judge_again(step, steps // self.epochs)
         if self.hook is not None:
             self.hook.start(step)
@@ -86,8 +100,11 @@ class HealthMonitor(Observer):
         self.earlier, self.going_on = [], False
 
     def gradients(self, step: int, loss: Any, net: Any) -> None:
-        if step == self.first or step % (self.interval or 1) == 0:
+        self.done = step
+        if self._saved(step):
             record = measure(step, loss, net)
+            if self.zeros is not None:
+                record = replace(record, zeros=self.zeros.take())
             self.recorder.write(record)
             self.saved += 1
             self.rules.record(record)
@@ -97,6 +114,12 @@ class HealthMonitor(Observer):
             except Exception as error:
                 self.hook = None
                 self.say(f"warning: smdebug failed ({one_line(error)}); our own recorder goes on")
+
+    def _saved(self, step: int) -> bool:
+        return step == self.first or step % (self.interval or 1) == 0
+
+    def _saves_next(self) -> bool:
+        return self._saved(self.done + 1)
 
     def step(self, step: int, loss: float | None, learning_rate: float) -> None:
         found = {finding["rule"] for finding in self.rules.findings}
@@ -111,6 +134,8 @@ class HealthMonitor(Observer):
         if outcome == "finished":
             self.rules.end(self.at)
         self.recorder.close()
+        if self.zeros is not None:
+            self.zeros.close()
         if self.hook is not None:
             self.hook.close()
         if self.job.process.is_main:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from thorax.errors import ThoraxError
 
@@ -24,12 +24,36 @@ class HealthRecord:
         loss: mean loss of the process's images; NaN for any value that is not finite.
         gradients, weights: parameter -> Euclidean norm (of the unscaled, unclipped gradient; of the weights before the
             update); not finite: NaN. Parameters that are not trained have no gradient.
+        memory: megabytes that tensors hold on the GPU; None without one.
+        zeros: ReLU's place -> share of its values that are 0, 0..1; empty where no rule needs it.
     """
 
     step: int
     loss: float
     gradients: Mapping[str, float]
     weights: Mapping[str, float]
+    memory: float | None = None
+    zeros: Mapping[str, float] = field(default_factory=dict)
+
+
+class HealthRule:
+    """One rule on one run; each method returns a message where the rule finds its problem. See rules.py."""
+
+    name = "rule"
+    #: Parameter of debug_rules -> the attribute that it sets.
+    PARAMETERS: ClassVar[Mapping[str, str]] = {}
+
+    def record(self, r: HealthRecord) -> str | None:
+        """Judges a saved step."""
+        return None
+
+    def epoch(self, row: Mapping[str, float]) -> str | None:
+        """Judges a row of the history."""
+        return None
+
+    def end(self) -> str | None:
+        """Judges the whole run at its end."""
+        return None
 
 
 def shapes(net: Any) -> dict[str, tuple[int, ...]]:
@@ -49,9 +73,14 @@ def measure(step: int, loss: Any, net: Any) -> HealthRecord:
         [loss.detach().float(), *(n.float() for n in norms), *(n.float() for n in torch._foreach_norm(weights))]
     ).tolist()
     values = [value if math.isfinite(value) else math.nan for value in values]
+    memory = torch.cuda.memory_allocated(loss.device) / 1e6 if loss.is_cuda else None
     split = 1 + len(trained)
     return HealthRecord(
-        step, values[0], dict(zip(trained, values[1:split], strict=True)), dict(zip(named, values[split:], strict=True))
+        step,
+        values[0],
+        dict(zip(trained, values[1:split], strict=True)),
+        dict(zip(named, values[split:], strict=True)),
+        memory,
     )
 
 
@@ -66,7 +95,9 @@ class Recorder:
 
     def write(self, record: HealthRecord) -> None:
         columns = [[_cell(values.get(name)) for name in self.names] for values in (record.gradients, record.weights)]
-        self._write({"step": record.step, "loss": _cell(record.loss), "gradients": columns[0], "weights": columns[1]})
+        line = {"step": record.step, "loss": _cell(record.loss), "gradients": columns[0], "weights": columns[1]}
+        more = {"memory": record.memory, "zeros": {place: _cell(share) for place, share in record.zeros.items()}}
+        self._write({**line, **{key: value for key, value in more.items() if value}})
 
     def _write(self, line: Mapping[str, Any]) -> None:
         self.file.write(json.dumps(line) + "\n")
@@ -93,7 +124,9 @@ def read(file: Path) -> tuple[dict[str, tuple[int, ...]], list[HealthRecord]]:
             {n: float(v) for n, v in zip(parameters, line[key], strict=True) if v is not None}
             for key in ("gradients", "weights")
         )
-        records[line["step"]] = HealthRecord(line["step"], float(line["loss"]), gradients, weights)
+        records[line["step"]] = HealthRecord(
+            line["step"], float(line["loss"]), gradients, weights, line.get("memory"), line.get("zeros", {})
+        )
     return parameters, [records[step] for step in sorted(records)]
 
 

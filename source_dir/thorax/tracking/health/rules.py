@@ -9,30 +9,15 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
+from typing import ClassVar
 
+from thorax.config.debug_rules import chosen_rules
 from thorax.text import counted
-from thorax.tracking.health.records import HealthRecord
+from thorax.tracking.health.device_rules import DeadRelu, GpuMemoryGrowth
+from thorax.tracking.health.records import HealthRecord, HealthRule
 from thorax.tracking.observers import Finding
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-class HealthRule:
-    """One rule on one run; each method returns a message where the rule finds its problem."""
-
-    name = "rule"
-
-    def record(self, r: HealthRecord) -> str | None:
-        """Judges a saved step."""
-        return None
-
-    def epoch(self, row: Mapping[str, float]) -> str | None:
-        """Judges a row of the history."""
-        return None
-
-    def end(self) -> str | None:
-        """Judges the whole run at its end."""
-        return None
 
 
 class LossNotDecreasing(HealthRule):
@@ -44,7 +29,8 @@ class LossNotDecreasing(HealthRule):
     """
 
     name = "loss_not_decreasing"
-    WINDOW, PAIRS, PATIENCE, LOW = 10, 72, 3, 0.5
+    PARAMETERS: ClassVar = {"percent": "PERCENT", "patience": "PATIENCE"}
+    WINDOW, PAIRS, PERCENT, PATIENCE, LOW = 10, 72, 1.0, 3, 0.5
 
     def __init__(self, baseline: float | None) -> None:
         self.first: list[float] = []
@@ -61,7 +47,9 @@ class LossNotDecreasing(HealthRule):
         if len(self.last) < self.WINDOW:
             return None
         before, now = median(self.first), median(self.last)
-        falls = now <= 0.99 * before and sum(a > b for a in self.first for b in self.last) >= self.PAIRS
+        falls = (
+            now <= (1 - self.PERCENT / 100) * before and sum(a > b for a in self.first for b in self.last) >= self.PAIRS
+        )
         low = self.baseline is not None and now < self.LOW * self.baseline
         self.times = 0 if falls or low else self.times + 1
         return self._message(before, now) if self.times >= self.PATIENCE else None
@@ -81,6 +69,7 @@ class VanishingGradient(HealthRule):
     above a tenth of its first value."""
 
     name = "vanishing_gradient"
+    PARAMETERS: ClassVar = {"least": "LEAST", "times": "TIMES"}
     LEAST, TIMES = 1e-7, 3
 
     def __init__(self, shapes: Shapes) -> None:
@@ -113,6 +102,8 @@ class ExplodingTensor(HealthRule):
     """
 
     name = "exploding_tensor"
+    PARAMETERS: ClassVar = {"growth": "GROWTH", "loss": "LOSS", "times": "TIMES"}
+    GROWTH, LOSS, TIMES = 100.0, 10.0, 3
     ADVICE = "lower learning_rate, or set clip_grad_norm=1"
 
     def __init__(self, shapes: Shapes) -> None:
@@ -123,18 +114,18 @@ class ExplodingTensor(HealthRule):
     def record(self, r: HealthRecord) -> str | None:
         self.first = self.first or r
         self.times = 0 if all(map(math.isfinite, r.gradients.values())) else self.times + 1
-        self.high = self.high + 1 if r.loss > 10 * max(self.first.loss, 0.1) else 0
+        self.high = self.high + 1 if r.loss > self.LOSS * max(self.first.loss, 0.1) else 0
         if not math.isfinite(r.loss):
             return f"the loss is not finite; {self.ADVICE}"
         if broken := next((name for name, norm in r.weights.items() if not math.isfinite(norm)), None):
             return f"{broken} is not finite; {self.ADVICE}"
-        if self.times >= 3:
+        if self.times >= self.TIMES:
             return f"the gradient is not finite; {self.ADVICE}"
         for name, norm in r.weights.items():
             first, least = self.first.weights.get(name, norm), math.sqrt(self.sizes.get(name, 1))
-            if norm > 100 * first and norm > least:
+            if norm > self.GROWTH * first and norm > least:
                 return f"the norm of {name} grew from {first:.3g} to {norm:.3g}; {self.ADVICE}"
-        if self.high >= 3:
+        if self.high >= self.TIMES:
             return f"the loss grew from {self.first.loss:.3g} to {r.loss:.3g}; {self.ADVICE}"
         return None
 
@@ -152,6 +143,7 @@ class Overfit(HealthRule):
     """
 
     name = "overfit"
+    PARAMETERS: ClassVar = {"ratio": "RATIO", "patience": "PATIENCE"}
     RATIO, PATIENCE, FALL = 1.1, 3, 0.95
 
     def __init__(self) -> None:
@@ -183,6 +175,7 @@ class PoorInitialisation(HealthRule):
     """
 
     name = "poor_initialisation"
+    PARAMETERS: ClassVar = {"loss": "LOSS", "spread": "SPREAD"}
     LOSS, SPREAD = 3.0, 1e5
 
     def __init__(self, shapes: Shapes, baseline: float | None) -> None:
@@ -221,18 +214,30 @@ class Rules:
         shapes: parameter -> shape.
         baseline: training loss of guessing, which is that of logits of 0; None: unknown.
         report: gets each finding as it is made.
+        chosen: rule -> its parameters, see config.debug_rules.chosen_rules; None: the usual ones.
     """
 
     def __init__(
-        self, shapes: Shapes, baseline: float | None = None, report: Callable[[Finding], None] = lambda finding: None
+        self,
+        shapes: Shapes,
+        baseline: float | None = None,
+        report: Callable[[Finding], None] = lambda finding: None,
+        chosen: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
-        self.rules: list[HealthRule] = [
+        wanted = chosen_rules(()) if chosen is None else chosen
+        every: list[HealthRule] = [
             PoorInitialisation(shapes, baseline),
             ExplodingTensor(shapes),
             VanishingGradient(shapes),
             LossNotDecreasing(baseline),
             Overfit(),
+            GpuMemoryGrowth(),
+            DeadRelu(),
         ]
+        self.rules = [rule for rule in every if rule.name in wanted]
+        for rule in self.rules:
+            for parameter, value in wanted[rule.name].items():
+                setattr(rule, rule.PARAMETERS[parameter], value)
         self.findings: list[Finding] = []
         self.report = report
 

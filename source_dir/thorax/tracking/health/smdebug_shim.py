@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,30 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 
+#: The last release.
+RELEASE = "smdebug==1.0.34"
+#: Set in a job that is to install it where it is missing.
+WANTED = "THORAX_INSTALL_SMDEBUG"
 PROTOCOL = "smdebug.core.tfevent.proto"
+
+
+def fetch() -> None:
+    """Installs smdebug into this Python, without its dependencies, from wheels/ beside the code where there are some.
+
+    Raises:
+        ThoraxError: pip's own reason.
+    """
+    wheels = Path(sys.argv[0]).resolve().parent / "wheels"
+    words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    words += ["--no-index", "--find-links", str(wheels)] if wheels.is_dir() else []
+    try:
+        done = subprocess.run([*words, RELEASE], capture_output=True, text=True, timeout=300, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ThoraxError(f"{RELEASE} cannot be installed: {error}") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gives no reason"]
+        raise ThoraxError(f"{RELEASE} cannot be installed: {lines[-1].removeprefix('ERROR: ')}")
+    importlib.invalidate_caches()
 
 
 def install() -> None:
