@@ -29,7 +29,7 @@ from thorax.job import Job
 from thorax.serving.bundle_contents import BundleContents
 from thorax.serving.bundle_writer import write_bundle
 from thorax.tables import write_table
-from thorax.tracking.history import write_history
+from thorax.tracking.history import training_summary, write_history
 from thorax.tracking.metric_log import METRICS, epoch_line, line, objective_key
 from thorax.training.probe import Compute
 from thorax.training.trainer import Trainer
@@ -211,6 +211,7 @@ def save_result(
         "epochs": len(history),
         "labels": space.to_dict(),
         "at_best_epoch": history[scores.best],
+        "training": training_summary(history),
         **scores.by_part,
     }
     write_history(history, folder / "history.csv")

@@ -18,7 +18,7 @@ from thorax_launch.options import LONGEST, request_fields
 from thorax_launch.paths import source_dir
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import debugger
-from thorax_launch.sagemaker.cost import ONE_JOB, SearchScale
+from thorax_launch.sagemaker.cost import ONE_JOB, SearchScale, price_variable
 from thorax_launch.sagemaker.machines import aws_image, disk_key, gpu_count, has_gpu, kinds
 from thorax_launch.sagemaker.package import ChannelFiles, Upload, how_to_get_wheels, images, tarball
 from thorax_launch.sagemaker.requests import AwsRequest, commit, ordered, tags, vpc, without_empty
@@ -101,7 +101,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
         **job_fields(recipe, settings, task),
         "HyperParameters": encoded({**watch.hyperparameters, **task.hyperparameters, **start}),
         "InputDataConfig": channels,
-        "Environment": dict(task.env),
+        "Environment": {**price_variable(recipe, settings), **task.env},
         "Tags": job_tags(recipe, settings, digest),
         **watch.arguments,
     }

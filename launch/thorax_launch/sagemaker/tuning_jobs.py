@@ -13,7 +13,7 @@ from thorax.tracking.metric_log import METRICS, objective_key
 from thorax_launch.hyperparameters import meaning
 from thorax_launch.ranges import Tune
 from thorax_launch.recipe import Recipe
-from thorax_launch.sagemaker.cost import SearchScale
+from thorax_launch.sagemaker.cost import SearchScale, price_variable
 from thorax_launch.sagemaker.machines import kinds
 from thorax_launch.sagemaker.requests import AwsRequest, ordered, without_empty
 from thorax_launch.sagemaker.training_jobs import (
@@ -90,7 +90,7 @@ def plan(
         **_machines(recipe, job_fields(recipe, settings, task, own_checkpoints=False)),
         "StaticHyperParameters": encoded({**task.hyperparameters, **start}),
         "InputDataConfig": channels,
-        "Environment": {**task.env, **(OWN_CHECKPOINTS if recipe.spot else {})},
+        "Environment": {**price_variable(recipe, settings), **task.env, **(OWN_CHECKPOINTS if recipe.spot else {})},
     }
     request = AwsRequest.checked(
         "HyperParameterTuningJob",

@@ -17,14 +17,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from thorax.evaluation import formatting, plots
 from thorax.evaluation.arrays import Array
+from thorax.evaluation.baselines import baselines, shown_rows
 from thorax.evaluation.binning import calibration_error, gaps
 from thorax.evaluation.calibration import reliability, uncalibrated
+from thorax.evaluation.confusion_plot import confusion_plot
+from thorax.evaluation.history_plot import best_epoch, history_plot
 from thorax.evaluation.metric_table import METRICS
 from thorax.evaluation.mistakes import Mistake
 from thorax.evaluation.plots import Curves
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
-from thorax.text import counted
+from thorax.text import counted, duration
+from thorax.tracking.history import training_summary
 
 #: Parts of a data set; any other name is what a person called the images.
 PARTS = ("train", "validation", "test")
@@ -89,15 +93,21 @@ class Report:
         return bool((self.temperatures != 1).any())
 
     @cached_property
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """{part: scores of models that never look at an image}, see `baselines.baselines`."""
+        return {part: baselines(result, self.labels) for part, result in self.scores.items()}
+
+    @cached_property
     def before(self) -> Curves:
         """The curves as they were before calibration."""
         return {part: (y, uncalibrated(p, self.labels.task, self.temperatures)) for part, (y, p) in self.curves.items()}
 
     @cached_property
     def plots(self) -> dict[str, bytes]:
-        """{file name: PNG}: roc, pr and reliability where there are curves, history where there is one."""
+        """{file name: PNG}: the confusion; of curves roc, pr and reliability; of a run its history."""
         exclusive = self.labels.task == "multiclass"
-        found = {"history.png": plots.history_plot(self.history, cut=not exclusive)} if self.history else {}
+        found = {"history.png": history_plot(self.history, cut=not exclusive)} if self.history else {}
+        found["confusion.png"] = confusion_plot(self.scores[self.headline], self.labels)
         if self.curves:
             ordered = {part: self.curves[part] for part in (self.headline, *self.curves)}
             cut = [] if exclusive else [entry["threshold"] for entry in self.scores[self.headline]["labels"].values()]
@@ -128,6 +138,7 @@ class Report:
             "labels": self.labels.to_dict(),
             "headline": self.headline,
             "scores": dict(self.scores),
+            "baselines": self.baselines,
             "threshold_rule": self.rule,
             "data": {part: dict(counts) for part, counts in self.data.items()},
             **(self._calibration_numbers() if self.curves else {}),
@@ -170,6 +181,7 @@ class Report:
         for name in ("number", "span", "cell", "percent", "difference", "shown", "rows_of"):
             environment.filters[name] = getattr(formatting, name)
         environment.filters["picture"], environment.filters["counted"] = _picture, counted
+        environment.filters["duration"], environment.filters["shown_rows"] = duration, shown_rows
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
         shown = {name: METRICS[name] for name in METRICS if METRICS[name].in_report}
         return environment.get_template("report.html.jinja").render(
@@ -183,7 +195,8 @@ class Report:
             by_group={name: METRICS[name] for name in METRICS if METRICS[name].by_group},
             many=len(self.labels.outputs) > 1,
             plots=self.plots,
-            best=plots.best_epoch(self.history),
+            best=best_epoch(self.history),
+            spent=training_summary(self.history),
             calibration=self.calibration() if self.curves else {},
             scarcest=min(scores[self.headline]["labels"].items(), key=lambda item: item[1]["positives"]),
         )

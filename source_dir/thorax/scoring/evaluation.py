@@ -146,7 +146,7 @@ def run_evaluation(
     space, thresholds = loaded.space, np.array([loaded.thresholds[name] for name in loaded.space.outputs])
     images = read_labelled(data, loaded, options) if data is not None else None
     if options.predictions is None:
-        parts = {images.given.stem: _scored(loaded, images)} if images is not None else {}
+        parts = {images.given.stem: network_answers(loaded, images)} if images is not None else {}
     else:
         parts = read_predictions(options.predictions, space, thresholds, say)
         if images is not None:
@@ -215,7 +215,7 @@ def _check(data: Path | None, options: EvaluationOptions) -> None:
         )
 
 
-def _scored(bundle: Bundle, images: LabelledImages) -> Predictions:
+def network_answers(bundle: Bundle, images: LabelledImages) -> Predictions:
     """The network's probabilities of all images, in float32 whatever serves the bundle, so that machines agree."""
     classifier = exact(bundle)
     rows = []
@@ -237,7 +237,7 @@ def _probabilities_of_other(
             f"--compare {name} has the labels {', '.join(other.space.classes)}, the first bundle"
             f" {', '.join(space.classes)}"
         )
-    probabilities = _scored(other, images).probabilities
+    probabilities = network_answers(other, images).probabilities
     place = {image: k for k, image in enumerate(images.ids)}
     columns = [other.space.outputs.index(output) for output in space.outputs]
     return np.asarray(probabilities[[place[image] for image in ids]][:, columns])

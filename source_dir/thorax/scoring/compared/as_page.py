@@ -1,0 +1,44 @@
+"""A comparison as one HTML page that needs no network: tables with bars."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import thorax.evaluation
+from thorax.scoring.compared.as_text import crosstab
+from thorax.scoring.compared.comparing import RunComparison
+from thorax.scoring.compared.rows import baseline_titles, heading, sections
+
+#: Labels whose crosstabs the page shows, at most.
+CROSSED = 60
+
+
+def page(comparison: RunComparison) -> str:
+    """The page."""
+    folders = [Path(__file__).parent, Path(thorax.evaluation.__file__).parent / "page"]
+    environment = Environment(
+        loader=FileSystemLoader(folders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    labels = comparison.labels
+    crossed = [""] if labels.task != "multilabel" else list(labels.outputs[:CROSSED])
+    return environment.get_template("compare.html.jinja").render(
+        comparison=comparison,
+        heading=heading(comparison),
+        sections=sections(comparison),
+        baselines=baseline_titles(),
+        crosstabs={label: {run: crosstab(comparison, run, label) for run in comparison.names} for label in crossed},
+        classes=list(labels.classes) if labels.task != "multilabel" else ["no", "yes"],
+    )
+
+
+def inline(comparison: RunComparison) -> str:
+    """The page in a frame of its own, for a notebook."""
+    text = escape(page(comparison), quote=True)
+    return f'<iframe srcdoc="{text}" style="width: 100%; height: 900px; border: 0"></iframe>'
