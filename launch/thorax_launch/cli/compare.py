@@ -22,7 +22,6 @@ from thorax.console import columns, comma_list
 from thorax.errors import ThoraxError
 from thorax.files import check_output, write_whole
 from thorax_launch.cli import flags
-from thorax_launch.local.job_directory import NAME as _JOB
 
 if TYPE_CHECKING:
     from thorax.scoring.compared.comparing import RunComparison
@@ -142,7 +141,9 @@ def _run(given: str, args: argparse.Namespace) -> RunSource:
         return found
     here = f"{given} is no run: there is no such file or folder, and no job of that name in {args.folder}"
     name = given.rpartition("=")[2]
-    if not _JOB.fullmatch(name):
+    from thorax_launch.local.job_directory import NAME  # late: --help is instant
+
+    if not NAME.fullmatch(name):
         raise ThoraxError(f"{here}; `thorax runs` lists the jobs of this machine")
     from thorax_launch.sagemaker.account import place
     from thorax_launch.sagemaker.compared_jobs import job_source

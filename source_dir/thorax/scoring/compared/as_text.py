@@ -46,19 +46,21 @@ def _heads(comparison: RunComparison) -> dict[str, str]:
 
 def _fitting(section: Section, heads: Mapping[str, str], width: int | None) -> Iterator[list[str]]:
     """The columns of each table: as many as fit, and one at least."""
-    shown = [*heads, *(baseline_titles() if any(row.baseline for row in section.rows) else ())]
+    runs = [run for run in heads if any(run in row.cells for row in section.rows)]
+    beside = [*baseline_titles()] if any(row.baseline for row in section.rows) else []
+    shown = [*runs, *beside]
     first = max(len(row.title) for row in section.rows)
     if width is None or _wide(section, shown, heads, spans=True) <= width:
         yield shown
         return
     taken: list[str] = []
     room = width - first
-    for column in shown:
-        needed = 2 + _column_width(section, column, heads, spans=False)
+    for columns in [*([run] for run in runs), *([beside] if beside else [])]:
+        needed = sum(2 + _column_width(section, column, heads, spans=False) for column in columns)
         if taken and room < needed:
             yield taken
             taken, room = [], width - first
-        taken.append(column)
+        taken += columns
         room -= needed
     yield taken
 
@@ -142,10 +144,11 @@ def markdown(comparison: RunComparison, metric: str) -> str:
     blocks = [f"{_escaped(heading(comparison))}, with 95 % intervals by patient."]
     for section in sections(comparison, metric):
         beside = baseline_titles() if any(row.baseline for row in section.rows) else {}
-        heads = [section.title, *comparison.names, *beside.values()]
+        runs = [run for run in comparison.names if any(run in row.cells for row in section.rows)]
+        heads = [section.title, *runs, *beside.values()]
         lines = ["| " + " | ".join(map(_escaped, heads)) + " |", "|---|" + "---:|" * (len(heads) - 1)]
         for row in section.rows:
-            cells = [_cell(row, column) for column in (*comparison.names, *beside)]
+            cells = [_cell(row, column) for column in (*runs, *beside)]
             texts = [row.title, *(f"{cell.text} {cell.span}".rstrip() for cell in cells)]
             shown = [f"**{_escaped(text)}**" if row.mean and text else _escaped(text) for text in texts]
             lines.append("| " + " | ".join(shown) + " |")

@@ -92,7 +92,11 @@ class RunComparison:
         return self.matched.space
 
     def table(self, width: int | None = None, metric: str = "auc") -> str:
-        """All of it as text for a terminal of `width` columns (None: as wide as needed); rows of labels show `metric`."""
+        """All of it as text for a terminal of `width` columns; None: as wide as needed.
+
+        Args:
+            metric: of the rows of the labels.
+        """
         from thorax.scoring.compared.as_text import terminal
 
         return terminal(self, width, metric)
@@ -195,8 +199,8 @@ def _source(run: str | Path | RunSource, options: CompareOptions) -> RunSource:
     found = find_run(str(run), options.runs)
     if found is None:
         raise ThoraxError(
-            f"{run} is no run: there is no such file or folder, and no job of that name in {options.runs}; `thorax runs`"
-            " lists the jobs of this machine"
+            f"{run} is no run: there is no such file or folder, and no job of that name in {options.runs};"
+            " `thorax runs` lists the jobs of this machine"
         )
     return found
 

@@ -20,10 +20,9 @@ from thorax.text import are, counted
 LEVELS: Mapping[str, Callable[[str], str]] = {
     "": lambda name: name.removeprefix("./"),
     "the file's name alone": lambda name: PurePosixPath(name).name,
-    "the file's name without its ending": lambda name: re.sub(
-        r"\.(png|jpe?g|dcm|dicom|tiff?|bmp|webp|pgm)$", "", PurePosixPath(name).name, flags=re.IGNORECASE
-    ),
+    "the file's name without its ending": lambda name: _ENDING.sub("", PurePosixPath(name).name),
 }
+_ENDING = re.compile(r"\.(png|jpe?g|dcm|dicom|tiff?|bmp|webp|pgm)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -184,12 +183,10 @@ def _truth(
     sources = dict(said)
     if truth is not None:
         known = {plain_label(name): column for name, column in truth.labels.items()}
-        if (
-            space.task == "binary"
-            and plain_label(space.outputs[0]) not in known
-            and plain_label(space.classes[0]) in known
-        ):
-            known[plain_label(space.outputs[0])] = 1 - known[plain_label(space.classes[0])]
+        if space.task == "binary":
+            negative, positive = map(plain_label, space.classes)
+            if positive not in known and negative in known:
+                known[positive] = 1 - known[negative]
         missing = [name for name in space.outputs if plain_label(name) not in known]
         if missing:
             notes.append(f"{truth.where} says nothing of {', '.join(missing)}")

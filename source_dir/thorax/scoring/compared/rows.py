@@ -116,30 +116,16 @@ def _differences(comparison: RunComparison, several: bool) -> list[Row]:
         return []
 
     def row(title: str, part: Callable[[Mapping[str, Any]], Mapping[str, Any]], mean: bool = False) -> Row:
-        cells = {}
-        for run in comparison.names:
-            entry = part(comparison.differences[run]) if run in comparison.differences else None
-            cells[run] = measured(
-                entry and {"value": entry["difference"], "low": entry["low"], "high": entry["high"]}, True
-            )
+        entries = {run: part(found) for run, found in comparison.differences.items()}
+        cells = {run: measured({**entry, "value": entry["difference"]}, True) for run, entry in entries.items()}
         return Row(title, cells, {}, mean, "difference")
 
     rows = [row(label, lambda found, k=label: found["labels"][k]) for label in comparison.labels.outputs]
     if several:
         rows.append(row("Mean", lambda found: found["macro"], True))
-    p_values = {
-        run: Cell(number((found["macro"])["p"]), value=found["macro"]["p"])
-        for run, found in comparison.differences.items()
-    }
-    return [
-        *rows,
-        Row(
-            "p of the mean" if several else "p",
-            {run: p_values.get(run, Cell(UNDEFINED)) for run in comparison.names},
-            {},
-            True,
-        ),
-    ]
+    p = {run: found["macro"]["p"] for run, found in comparison.differences.items()}
+    cells = {run: Cell(number(value), value=value) for run, value in p.items()}
+    return [*rows, Row("p of the mean" if several else "p", cells, {}, True)]
 
 
 def _decisions(comparison: RunComparison, several: bool) -> list[Row]:

@@ -208,10 +208,10 @@ def _plain_columns(rows: _Rows, held: Sequence[tuple[str, ...]], how: ReadAs, no
             columns.truth[column] = column
         elif bare and column in named:
             columns.probability[column] = column
-    if not columns.probability and not {"probability", "predicted"} & {*columns.roles}:
-        if any(value not in (0, 1) for values in shares.values() for value in values):
-            columns.probability |= {column: column for column in shares}
-            notes.append(f"{', '.join(shares)} are taken for probabilities of these labels")
+    unknown = not columns.probability and not {"probability", "predicted"} & {*columns.roles}
+    if unknown and any(value not in (0, 1) for values in shares.values() for value in values):
+        columns.probability |= {column: column for column in shares}
+        notes.append(f"{', '.join(shares)} are taken for probabilities of these labels")
     used = {*columns.probability.values(), *columns.truth.values()}
     columns.rest[:] = [column for column in columns.rest if column not in used]
 
