@@ -38,7 +38,7 @@ def confusion_plot(result: Mapping[str, Any], labels: LabelSpace) -> bytes:
         return png_of(figure)
     across = min(ACROSS, len(names))
     down = -(-len(names) // across)
-    figure = Figure(figsize=(2.5 * across, 2.6 * down), layout="constrained")
+    figure = Figure(figsize=(2.5 * across, 3.0 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes, name in zip(panels, names, strict=False):
         _matrix(axes, _counts(result["labels"][name]), ("no", "yes"))

@@ -25,6 +25,7 @@ from thorax.evaluation.history_plot import best_epoch, history_plot
 from thorax.evaluation.metric_table import METRICS
 from thorax.evaluation.mistakes import Mistake
 from thorax.evaluation.plots import Curves
+from thorax.evaluation.sample_grid import ClassSamples
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
 from thorax.text import counted, duration
@@ -50,7 +51,8 @@ class Report:
             numbers may be None or NaN. The best epoch is the one with a true "best", else the highest auc.
         data: {part: {"images": n, "patients": n, class: images ...}} of all images the run saw.
         facts: {section: {name: value}}, such as "Run" and "Configuration".
-        mistakes: the worst, of the headline's part, with the id of each one's image.
+        mistakes, right: the worst and the surest, of the headline's part, with the id of each one's image.
+        samples: images of each class.
         comparison: result of `comparison.compare`, and the names of both bundles.
         groups: result of `subgroups.subgroups`, of the headline's part.
         shifts: what differs from the training data, see `population.shifts`.
@@ -68,6 +70,8 @@ class Report:
     data: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     mistakes: Sequence[tuple[str, Mistake]] = ()
+    right: Sequence[tuple[str, Mistake]] = ()
+    samples: Sequence[ClassSamples] = ()
     comparison: Mapping[str, Any] | None = None
     compared: tuple[str, str] = ("", "")
     groups: Sequence[Mapping[str, Any]] = ()
@@ -149,17 +153,22 @@ class Report:
             "shifts": list(self.shifts),
             "findings": [dict(finding) for finding in self.findings],
             "facts": {section: dict(rows) for section, rows in self.facts.items()},
-            "mistakes": [
-                {
-                    "id": name,
-                    "said": m.called,  # the key of report.json since version 0.1
-                    "truth": m.truth,
-                    "probability": m.probability,
-                    "label": self.labels.outputs[m.output],
-                }
-                for name, m in self.mistakes
-            ],
+            "mistakes": self._answers(self.mistakes),
+            "right": self._answers(self.right),
         }
+
+    def _answers(self, shown: Sequence[tuple[str, Mistake]]) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": name,
+                "said": m.called,  # the key of report.json since version 0.1
+                "truth": m.truth,
+                "probability": m.probability,
+                "label": self.labels.outputs[m.output],
+                **({"answers": m.answers, "labels": m.labels} if m.answers else {}),
+            }
+            for name, m in shown
+        ]
 
     def _calibration_numbers(self) -> dict[str, Any]:
         """The temperatures and errors, and the reliability curves of each part."""
