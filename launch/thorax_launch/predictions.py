@@ -150,9 +150,7 @@ def _print_table(rows: list[dict[str, Any]], every: bool = False) -> None:
     cells: Callable[[dict[str, Any]], list[str]] = _every_label if few else lambda row: _the_rest(row, every)
     cuts = rows[0]["thresholds"]  # none for three or more exclusive classes
     heads = [f"{label} (threshold {cuts[label]:.3f})" if label in cuts else label for label in labels]
-    table = Table(
-        "image", "predicted", *map(escape, heads if few else ["the rest" if every else "most probable of the rest"])
-    )
+    table = Table("image", "predicted", *map(escape, heads if few else ["the rest" if every else "next"]))
     warned, mapped = (any(row.get(extra) for row in rows) for extra in ("warnings", "heat_maps"))
     if warned:
         table.add_column("warnings")

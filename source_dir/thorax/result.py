@@ -154,7 +154,8 @@ def _readable(part: SampleSet, logits: np.ndarray) -> list[int]:
 
 
 def write_report(config: TrainingConfig, parts: Parts, scores: Scores, facts: Facts, folder: Path) -> None:
-    """The report, with the worst mistakes and the surest right answers of the last part scored (test, else validation)."""
+    """The report, with the worst mistakes and the surest right answers of the last part scored (test, else
+    validation)."""
     trainer, space, part = facts.trainer, parts.space, parts.scored[-1]
     predicted, kept = scores.predictions[part.part], scores.kept[part.part]
 

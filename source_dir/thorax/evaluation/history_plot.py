@@ -39,6 +39,8 @@ def history_plot(history: Sequence[Mapping[str, Any]], cut: bool = True) -> byte
     for axes, (title, series) in zip(grid, panels, strict=False):
         _lines(axes, epochs, history, {key: series[key] for key in series if _known(history, [key])})
         axes.set_title(title, parse_math=False)
+        if title.endswith(("of each epoch", "in dollars")):
+            axes.set_ylim(bottom=0)
         if best is not None:
             axes.axvline(best, color=GREEN, linestyle="--", linewidth=1.2, label=f"best epoch ({best})")
         axes.set_xlabel("epoch")

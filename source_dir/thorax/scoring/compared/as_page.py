@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -31,11 +33,20 @@ def page(comparison: RunComparison) -> str:
     return environment.get_template("compare.html.jinja").render(
         comparison=comparison,
         heading=heading(comparison),
+        reach=max([abs(found["difference"]) for found in _differences(comparison)] or [1.0]) or 1.0,
         sections=sections(comparison),
         baselines=baseline_titles(),
         crosstabs={label: {run: crosstab(comparison, run, label) for run in comparison.names} for label in crossed},
         classes=list(labels.classes) if labels.task != "multilabel" else ["no", "yes"],
     )
+
+
+def _differences(comparison: RunComparison) -> list[Mapping[str, Any]]:
+    """The entries that are defined."""
+    entries = [
+        entry for found in comparison.differences.values() for entry in (*found["labels"].values(), found["macro"])
+    ]
+    return [entry for entry in entries if entry["difference"] is not None]
 
 
 def inline(comparison: RunComparison) -> str:

@@ -85,7 +85,8 @@ def heading(comparison: RunComparison) -> str:
     """What is compared: "1,200 images of 410 patients that all 4 runs have"."""
     matched = comparison.matched
     images = f"{counted(len(matched.ids), 'image')} of {counted(len(set(matched.patients)), 'patient')}"
-    return f"{images} that all {len(comparison.names)} runs have" if len(comparison.names) > 1 else images
+    whose = {1: "", 2: " that both runs have"}.get(len(comparison.names))
+    return images + (f" that all {len(comparison.names)} runs have" if whose is None else whose)
 
 
 def measured(entry: Mapping[str, Any] | None, signed: bool = False) -> Cell:
@@ -152,7 +153,7 @@ def _training(comparison: RunComparison) -> list[Row]:
         "Precision": lambda s: _text(s.training.get("precision")),
         "Machines": lambda s: _text(s.training.get("machines")),
         "Epochs": lambda s: _number(s.training.get("epochs"), "{:.0f}"),
-        "Training minutes": lambda s: _number(s.training.get("seconds"), "{:.1f}", 1 / 60),
+        "Training minutes": lambda s: _number(s.training.get("seconds"), "{:.2f}", 1 / 60),
         "Seconds an image, training": lambda s: _seconds(s.training.get("seconds_per_image")),
         "Speed-up, training": lambda s: _ratio(first.get("seconds_per_image"), s.training.get("seconds_per_image")),
         "Seconds an image, scored here": lambda s: _seconds(comparison.scoring.get(s.name)),
