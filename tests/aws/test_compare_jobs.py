@@ -59,6 +59,22 @@ def test_jobs_by_name_with_time_and_cost(aws: Any, jobs: dict[str, Any], tmp_pat
     assert {"DescribeTrainingJob", "GetObject"} <= aws.operations <= {"DescribeTrainingJob", "HeadObject", "GetObject"}
 
 
+def test_runs_in_s3(aws: Any, jobs: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
+    table = tmp_path / "chest-16" / "output" / "data" / "predictions.csv"
+    aws.client("s3").put_object(Bucket=BUCKET, Key="thorax/theirs.csv", Body=table.read_bytes())
+    first = f"s3://{BUCKET}/thorax/chest-16/output/model.tar.gz"
+    words = [first, f"b=s3://{BUCKET}/thorax/theirs.csv", "--resamples", "0", "--json", str(tmp_path / "c.json")]
+    assert compare.main(words) == 0
+    stored = json.loads((tmp_path / "c.json").read_text())
+    assert [(run["name"], run["place"]) for run in stored["runs"]] == [
+        ("chest-16", first),
+        ("b", f"s3://{BUCKET}/thorax/theirs.csv"),
+    ]
+    assert stored["runs"][0]["scores"]["macro"] == stored["runs"][1]["scores"]["macro"]
+    assert compare.main([f"s3://{BUCKET}/thorax/none.csv"]) == 1
+    assert capsys.readouterr().err == f"error: there is no s3://{BUCKET}/thorax/none.csv\n"
+
+
 def test_what_is_no_job_is_one_line(aws: Any, jobs: dict[str, Any], tmp_path: Path, capsys: Capture) -> None:
     jobs["chest-16"]["TrainingJobStatus"] = "InProgress"
     assert compare.main(["chest-32", "chest-16", "--runs", str(tmp_path / "here")]) == 1

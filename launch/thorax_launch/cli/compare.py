@@ -140,21 +140,23 @@ def _run(given: str, args: argparse.Namespace) -> RunSource:
     if (found := find_run(given, args.folder)) is not None:
         return found
     here = f"{given} is no run: there is no such file or folder, and no job of that name in {args.folder}"
-    name = given.rpartition("=")[2]
+    in_s3 = given.startswith("s3://") or "=s3://" in given
     from thorax_launch.local.job_directory import NAME  # late: --help is instant
 
-    if not NAME.fullmatch(name):
+    if not in_s3 and not NAME.fullmatch(given.rpartition("=")[2]):
         raise ThoraxError(f"{here}; `thorax runs` lists the jobs of this machine")
     from thorax_launch.sagemaker.account import place
-    from thorax_launch.sagemaker.compared_jobs import job_source
+    from thorax_launch.sagemaker.compared_jobs import job_source, s3_source
     from thorax_launch.sagemaker.cost import Prices
 
     try:
         where = place(args.profile, args.region)
     except (ThoraxError, ModuleNotFoundError) as error:
-        raise ThoraxError(f"{here}; nor is AWS asked for a job of that name: {error}") from None
-    prices = Prices.load(args.prices) if args.prices else None
+        raise ThoraxError(f"{here}; nor is AWS asked for it: {error}") from None
+    with_bundle = args.data is not None
     try:
-        return job_source(given, where, args.data is not None, prices)
+        if in_s3:
+            return s3_source(given, where, with_bundle)
+        return job_source(given, where, with_bundle, Prices.load(args.prices) if args.prices else None)
     except ThoraxError as error:
-        raise ThoraxError(f"{here}; on AWS: {error}") from None
+        raise error if in_s3 else ThoraxError(f"{here}; on AWS: {error}") from None

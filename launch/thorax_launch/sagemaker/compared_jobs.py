@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax.scoring.compared.sources import MODEL, OUTPUT, RunSource, source_of_outputs
-from thorax_launch.sagemaker.account import client
+from thorax.scoring.compared.sources import MODEL, OUTPUT, RunSource, find_run, source_of_outputs
+from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.cost import Prices
 from thorax_launch.sagemaker.errors import one_line_errors
 from thorax_launch.sagemaker.jobs import TrainingJob
@@ -40,9 +40,9 @@ def job_source(given: str, settings: AwsSettings, with_bundle: bool = False, pri
     place = Path(folder.name)
     model = str(described.get("ModelArtifacts", {}).get("S3ModelArtifacts", ""))
     outputs = f"{model.rpartition('/')[0]}/{OUTPUT}"
-    fetched = _fetch(job, outputs, place / OUTPUT)
+    fetched = _fetch(job.session, settings, outputs, place / OUTPUT)
     if with_bundle or not fetched:
-        _fetch(job, model, place / MODEL)
+        _fetch(job.session, settings, model, place / MODEL)
     bundle = place / MODEL if (place / MODEL).is_file() else None
     if fetched:
         source = source_of_outputs(name or job_name, job_name, place / OUTPUT, bundle)
@@ -54,15 +54,42 @@ def job_source(given: str, settings: AwsSettings, with_bundle: bool = False, pri
     return dataclasses.replace(source, training=training, folder=(folder, source.folder))
 
 
-def _fetch(job: TrainingJob, address: str, file: Path) -> bool:
+def s3_source(given: str, settings: AwsSettings, with_bundle: bool = False) -> RunSource:
+    """The run of a model.tar.gz or a table of predictions in S3, downloaded into a temporary folder.
+
+    Args:
+        given: s3://BUCKET/KEY, perhaps as NAME=s3://BUCKET/KEY. Beside a model.tar.gz the job's output.tar.gz is looked
+            for, which has its predictions.
+        settings, with_bundle: as of `job_source`.
+
+    Raises:
+        ThoraxError: there is no such object, or it is none of these.
+    """
+    name, sign, address = given.partition("=s3://")
+    address = f"s3://{address}" if sign else given
+    folder = tempfile.TemporaryDirectory(prefix="thorax-compare-")
+    place, session = Path(folder.name), open_session(settings)
+    above, _, file = address.rpartition("/")
+    if file == MODEL and not with_bundle and _fetch(session, settings, f"{above}/{OUTPUT}", place / OUTPUT):
+        file = OUTPUT
+    elif not _fetch(session, settings, address, place / file):
+        raise ThoraxError(f"there is no {address}")
+    found = find_run(str(place / file))
+    assert found is not None
+    job_name = above.removesuffix("/output").rpartition("/")[2]
+    known = name if sign else job_name if file in (OUTPUT, MODEL) else found.name
+    return dataclasses.replace(found, name=known, place=address, folder=(folder, found.folder))
+
+
+def _fetch(session: Any, settings: AwsSettings, address: str, file: Path) -> bool:
     """Downloads one object; False where there is none."""
     from botocore.exceptions import ClientError
 
     if not address.startswith("s3://"):
         return False
-    with one_line_errors(job.settings):
+    with one_line_errors(settings):
         try:
-            client(job.session, "s3").download_file(*bucket_and_key(address), str(file))
+            client(session, "s3").download_file(*bucket_and_key(address), str(file))
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
                 return False

@@ -147,7 +147,12 @@ def read_truth(file: Path, how: ReadAs) -> tuple[list[str], list[str], dict[str,
         held = [_names(text) for text in rows.texts(columns.roles["truth"])]
         by_label = _from_names(file, held, _classes(held, how.labels))
     for column in columns.rest:  # one column a label, named by it
-        if column not in by_label and set(map(str.casefold, rows.texts(column))) <= {"0", "1", "0.0", "1.0", "-1", ""}:
+        held_here = set(map(str.casefold, rows.texts(column)))
+        if (
+            column not in by_label
+            and held_here & {"1", "1.0"}
+            and held_here <= {"0", "1", "0.0", "1.0", "-1", "-1.0", ""}
+        ):
             by_label[column] = rows.truth(column)
     if not by_label:
         raise ThoraxError(f"{file} has no labels: --columns truth=COLUMN says where they are")
