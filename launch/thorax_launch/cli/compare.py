@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,7 @@ def compare(args: argparse.Namespace) -> int:
 
 def _texts(found: RunComparison, args: argparse.Namespace) -> dict[str, str]:
     """What is written, by flag."""
-    made = {
+    made: dict[str, Callable[[], str]] = {
         "markdown": lambda: found.markdown(args.metric),
         "csv": found.csv,
         "html": found.html,

@@ -147,7 +147,7 @@ def check_page(report: CheckReport) -> str:
         {"finding": f, "shown": [shown(group) for group in f.images[:GROUPS]], "more": max(0, len(f.images) - GROUPS)}
         for f in report.findings
     ]
-    return (
+    page: str = (
         environment()
         .get_template("check.html.jinja")
         .render(
@@ -159,6 +159,7 @@ def check_page(report: CheckReport) -> str:
             warnings=len(report.warnings),
         )
     )
+    return page
 
 
 def samples(images: ImageInventory, infos: list[ImageInfo]) -> list[ClassSamples]:

@@ -73,7 +73,7 @@ def _label(positive: float, known: float, called: float) -> dict[str, float]:
     counts = Counts(
         *map(np.asarray, (positive * called, negative * called, negative * (1 - called), positive * (1 - called)))
     )
-    wrong = (counts.fp + counts.fn) / known if known else np.nan
+    wrong = float(counts.fp + counts.fn) / known if known else np.nan
     closed = {
         "auc": 0.5 if both else np.nan,
         "average_precision": positive / known if both else np.nan,
@@ -81,10 +81,8 @@ def _label(positive: float, known: float, called: float) -> dict[str, float]:
         "ece": wrong,  # answers of 0 and of 1: a bin of each, whose gap is its share of wrong answers
     }
     entries: Any = SimpleNamespace(counts=counts)
-    return {
-        name: float(METRICS[name].point(entries)) if METRICS[name].kind == "decision" else closed.get(name, np.nan)
-        for name in METRICS
-    }
+    decided = {name: float(METRICS[name].point(entries)) for name in METRICS if METRICS[name].kind == "decision"}
+    return {name: decided.get(name, closed.get(name, np.nan)) for name in METRICS}
 
 
 def _defined(value: Any) -> float | None:

@@ -16,13 +16,13 @@ from thorax.labels import LabelSpace
 from thorax.scoring.compared.saved import SavedPredictions
 from thorax.text import are, counted
 
+_ENDING = re.compile(r"\.(png|jpe?g|dcm|dicom|tiff?|bmp|webp|pgm)$", re.IGNORECASE)
 #: How names of images are compared: as they are, by the file alone, and without its ending.
 LEVELS: Mapping[str, Callable[[str], str]] = {
     "": lambda name: name.removeprefix("./"),
     "the file's name alone": lambda name: PurePosixPath(name).name,
     "the file's name without its ending": lambda name: _ENDING.sub("", PurePosixPath(name).name),
 }
-_ENDING = re.compile(r"\.(png|jpe?g|dcm|dicom|tiff?|bmp|webp|pgm)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from thorax.errors import ThoraxError
@@ -103,12 +104,10 @@ def _labels(comparison: RunComparison, metric: str, several: bool) -> list[Row]:
     rows = []
     for label in comparison.labels.outputs:
         cells = {run: measured(scores["labels"][label].get(metric)) for run, scores in comparison.scores.items()}
-        rows.append(
-            Row(label, cells, _beside(comparison, lambda b, k=label: b["labels"][k].get(metric)), metric=metric)
-        )
+        rows.append(Row(label, cells, _beside(comparison, partial(_of_label, label, metric)), metric=metric))
     if several:
         cells = {run: measured(scores["macro"].get(metric)) for run, scores in comparison.scores.items()}
-        rows.append(Row("Mean", cells, _beside(comparison, lambda b: b["macro"].get(metric)), True, metric))
+        rows.append(Row("Mean", cells, _beside(comparison, partial(_of_mean, metric)), True, metric))
     return rows
 
 
@@ -121,7 +120,7 @@ def _differences(comparison: RunComparison, several: bool) -> list[Row]:
         cells = {run: measured({**entry, "value": entry["difference"]}, True) for run, entry in entries.items()}
         return Row(title, cells, {}, mean, "difference")
 
-    rows = [row(label, lambda found, k=label: found["labels"][k]) for label in comparison.labels.outputs]
+    rows = [row(label, partial(_difference_of, label)) for label in comparison.labels.outputs]
     if several:
         rows.append(row("Mean", lambda found: found["macro"], True))
     p = {run: found["macro"]["p"] for run, found in comparison.differences.items()}
@@ -135,8 +134,23 @@ def _decisions(comparison: RunComparison, several: bool) -> list[Row]:
     for metric in DECIDED:
         cells = {run: measured(scores["macro"].get(metric)) for run, scores in comparison.scores.items()}
         title = metric_title(metric) + (", mean" if several else "")
-        rows.append(Row(title, cells, _beside(comparison, lambda b, k=metric: b["macro"].get(k)), metric=metric))
+        rows.append(Row(title, cells, _beside(comparison, partial(_of_mean, metric)), metric=metric))
     return rows
+
+
+def _of_label(label: str, metric: str, baseline: Mapping[str, Any]) -> float | None:
+    value: float | None = baseline["labels"][label].get(metric)
+    return value
+
+
+def _of_mean(metric: str, baseline: Mapping[str, Any]) -> float | None:
+    value: float | None = baseline["macro"].get(metric)
+    return value
+
+
+def _difference_of(label: str, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    entry: Mapping[str, Any] = found["labels"][label]
+    return entry
 
 
 def _beside(comparison: RunComparison, part: Callable[[Mapping[str, Any]], float | None]) -> dict[str, Cell]:
