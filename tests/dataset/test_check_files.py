@@ -19,9 +19,9 @@ from thorax_launch.cli import prepare
 @pytest.fixture
 def troubled(tmp_path):
     """Ten images of each of two classes, eight of them the same, all of them small."""
-    for name in ("NORMAL", "PNEUMONIA"):
+    for n, name in enumerate(("NORMAL", "PNEUMONIA")):
         for k in range(10):
-            pixels = np.random.default_rng(0 if k < 4 else k).integers(0, 255, (40, 50)).astype(np.uint8)
+            pixels = np.random.default_rng(0 if k < 4 else k + 100 * n).integers(0, 255, (40, 50)).astype(np.uint8)
             xrays.put(tmp_path / "set" / name / f"<b>{name}{k}.png", pixels)
     return tmp_path / "set"
 
@@ -48,7 +48,7 @@ def test_all_files_are_in_a_table_and_on_request_on_the_screen(troubled, tmp_pat
 def test_pages_show_images_of_each_class(troubled, tmp_path, command):
     prepare.main([command, str(troubled), "--processes", "1", "--html", str(tmp_path / "page.html")])
     page = (tmp_path / "page.html").read_text()
-    assert "Images of each class" in page and "10 images" in page and "<b>NORMAL" not in page
+    assert "Images of each class" in page and "10 images" in page and "/<b>" not in page
     jpegs = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
     assert len(jpegs) == 2 * EACH
     with Image.open(io.BytesIO(base64.b64decode(jpegs[0]))) as picture:

@@ -31,11 +31,11 @@ class Mistake:
         output: the column that is wrong (or right); of exclusive classes the predicted one.
         called, truth: the answer and the label, as text.
         probability: of the output.
-        answers: every label that is predicted, with its probability; "" of two classes, where `called` says it.
-        labels: every label that is true.
         picture: a JPEG of the image and, beside it, the same image under its heat map; empty where it cannot be drawn.
         empty: whether the heat map is: no region raised the probability.
         pixels: a hash of the image as the network sees it; "" before it is drawn.
+        answers: every label that is predicted, with its probability; "" of two classes, where `called` says it.
+        labels: every label that is true, with its probability.
     """
 
     image: int
@@ -43,11 +43,11 @@ class Mistake:
     called: str
     truth: str
     probability: float
-    answers: str = ""
-    labels: str = ""
     picture: bytes = b""
     empty: bool = False
     pixels: str = ""
+    answers: str = ""
+    labels: str = ""
 
 
 def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelSpace, count: int = 12) -> list[Mistake]:
@@ -109,7 +109,7 @@ def _of(i: int, k: int, targets: Array, probabilities: Array, called: Array, spa
         answer, truth = space.outputs[int(called[i].argmax())], space.outputs[int(np.nan_to_num(targets[i]).argmax())]
     else:
         answer, truth = names[bool(called[i, k])], names[bool(targets[i, k] == 1)]
-    return Mistake(i, k, answer, truth, float(probabilities[i, k]), answers, labels)
+    return Mistake(i, k, answer, truth, float(probabilities[i, k]), answers=answers, labels=labels)
 
 
 def _all_labels(y: Array, p: Array, called: Array, space: LabelSpace) -> tuple[str, str]:

@@ -19,7 +19,7 @@ class EpochMeter:
     before: float = 0.0
     images: int = 0
     waited: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def elapsed(self) -> float:

@@ -155,7 +155,8 @@ class Trainer:
             self.average.load_state_dict(saved["average"])
         torch.set_rng_state(saved["random"])
         self.state = State(**saved["state"])
-        self.answers = TrainingAnswers(self.train_images, self.process, saved.get("answers"))
+        earlier = saved.get("answers")  # checkpoints of before have none
+        self.answers = TrainingAnswers(self.train_images, self.process, None if earlier is None else earlier.numpy())
         where = (
             "at its end"
             if self.state.finished
@@ -172,7 +173,7 @@ class Trainer:
             self.state.global_step,
             {
                 "state": vars(self.state) | {"seconds": self.meter.seconds if self.state.step else 0.0},
-                "answers": answers,
+                "answers": None if answers is None else torch.from_numpy(answers),
                 "model": self.net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
