@@ -74,6 +74,9 @@ def test_a_narrow_terminal_loses_no_run(four, tmp_path):
     assert max(map(len, narrow.splitlines())) <= 80
     for run in found.names:
         assert run in narrow and f"{found.scores[run]['macro']['auc']['low']:.3f}" in narrow
+    for columns in (40, 60):
+        many = compare_runs([f"r{k}={four / '224'}" for k in range(12)], options=QUICK).table(columns)
+        assert max(map(len, many.splitlines())) <= columns
     long = saved_runs.job(tmp_path / ("n" * 40), *saved_runs.answers(FINDINGS, 1), FINDINGS)
     narrow = compare_runs([long, *[four / "224"] * 9], options=QUICK).table(60)
     assert max(map(len, narrow.splitlines())) <= 60 and f"A is {'n' * 40}" in narrow and " J" in narrow

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from thorax import ThoraxError, compare_runs
+from thorax.labels import LabelSpace
 from thorax.scoring import CompareOptions
 
 #: Of six images: PNEUMONIA or not, and its probability. The AUC is 8 of 9 pairs.
@@ -71,6 +72,26 @@ def test_tables_of_several_labels_with_names_in_a_cell(tmp_path):
     assert entries["Mass"]["auc"]["value"] == pytest.approx(roc_auc_score([1, 0, 0, 1, 0, 1], mass))
     assert entries["Edema"]["auc"]["value"] == pytest.approx(roc_auc_score([1, 0, 1, 0, 0, 0], edema))
     assert found.baselines["majority"]["labels"]["Edema"]["accuracy"] == pytest.approx(4 / 6)
+
+
+def test_labels_of_one_letter(tmp_path):
+    text = lines("id,prob_A,prob_B,A,B", lambda k: f"{FILES[k]},{P[k]},{1 - P[k]:.2f},{Y[k]},{Y[5 - k]}")
+    (tmp_path / "letters.csv").write_text(text)
+    found = compare_runs([tmp_path / "letters.csv"], options=CompareOptions(resamples=0))
+    assert found.labels == LabelSpace(("A", "B"), "multilabel")
+    assert found.scores["letters"]["labels"]["A"]["auc"]["value"] == pytest.approx(8 / 9)
+
+
+def test_answers_of_several_labels_and_answers_that_are_missing(tmp_path):
+    rows = ["Mass|Edema,Mass", "No Finding,No Finding", "Edema,Edema|Mass", "No Finding,", "Mass,Mass", "Edema,Mass"]
+    (tmp_path / "many.csv").write_text(lines("image,label,prediction", lambda k: f"{FILES[k]},{rows[k]}"))
+    found = compare_runs([tmp_path / "many.csv"], options=CompareOptions(resamples=0))
+    assert found.labels == LabelSpace(("Edema", "Mass"), "multilabel")
+    assert found.scores["many"]["labels"]["Mass"]["confusion"] == {"tp": 2, "fp": 2, "tn": 2, "fn": 0}
+    blank = lines("image,label,prediction", lambda k: f"{FILES[k]},{NAMES[Y[k]]},{NAMES[P[k] > 0.5] if k else ''}")
+    (tmp_path / "two.csv").write_text(blank)
+    found = compare_runs([tmp_path / "two.csv"], options=CompareOptions(resamples=0))
+    assert len(found.matched.ids) == 5 and "two: 1 image is without predictions and left out" in found.notes
 
 
 @pytest.mark.parametrize("numbers", [lambda p: [1 - p, p], lambda p: [p]])

@@ -12,6 +12,8 @@ from typing import Any
 from thorax.scoring.compared.comparing import RunComparison
 from thorax.scoring.compared.rows import Cell, Row, Section, baseline_titles, heading, sections
 
+#: Columns of a table's title that stands in its first line, at most.
+TITLE = 24
 #: Columns of a crosstab and of a run's name on a terminal, at most.
 CROSSED, NAME = 8, 16
 
@@ -49,7 +51,7 @@ def _fitting(section: Section, heads: Mapping[str, str], width: int | None) -> I
     runs = [run for run in heads if any(run in row.cells for row in section.rows)]
     beside = [*baseline_titles()] if any(row.baseline for row in section.rows) else []
     shown = [*runs, *beside]
-    first = max(len(row.title) for row in section.rows)
+    first = _first(section)
     if width is None or _wide(section, shown, heads, spans=True) <= width:
         yield shown
         return
@@ -78,8 +80,13 @@ def _column_width(section: Section, column: str, heads: Mapping[str, str], spans
 
 
 def _wide(section: Section, columns: Sequence[str], heads: Mapping[str, str], spans: bool) -> int:
-    first = max(len(row.title) for row in section.rows)
-    return first + sum(2 + _column_width(section, column, heads, spans) for column in columns)
+    return _first(section) + sum(2 + _column_width(section, column, heads, spans) for column in columns)
+
+
+def _first(section: Section) -> int:
+    """Columns of the rows' titles, below the table's own where that is short."""
+    own = len(section.title) if len(section.title) <= TITLE else 0
+    return max(own, *(len(row.title) for row in section.rows))
 
 
 def _short(span: str) -> str:
@@ -90,7 +97,7 @@ def _short(span: str) -> str:
 
 def _table(title: str, section: Section, columns: Sequence[str], heads: Mapping[str, str], width: int | None) -> str:
     spans = width is None or _wide(section, columns, heads, spans=True) <= width
-    lines = [[title if len(title) <= 24 else "", *(heads.get(name) or baseline_titles()[name] for name in columns)]]
+    lines = [[title if len(title) <= TITLE else "", *(heads.get(name) or baseline_titles()[name] for name in columns)]]
     for row in section.rows:
         cells = [_cell(row, column) for column in columns]
         if spans:
@@ -101,7 +108,7 @@ def _table(title: str, section: Section, columns: Sequence[str], heads: Mapping[
             lines.append(["", *(_short(cell.span) for cell in cells)])
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     body = ["  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*([] if len(title) <= 24 else [_wrapped(title, width)]), *body])
+    return "\n".join([*([] if len(title) <= TITLE else [_wrapped(title, width)]), *body])
 
 
 def _crosstabs(comparison: RunComparison, heads: Mapping[str, str], width: int | None) -> Iterator[str]:

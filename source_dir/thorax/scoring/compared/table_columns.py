@@ -73,9 +73,9 @@ def columns_of(file: Path, header: Sequence[str], said: Mapping[str, str]) -> Co
             raise ThoraxError(f"--columns {key}={column}: {file} has no such column; it has {', '.join(header)}")
         (found.roles if key in ROLES else found.probability)[key] = column
     free = [column for column in header if column and column not in said.values()]
-    plain = {column: re.sub(r"[^a-z0-9]", "", column.casefold()) for column in free}
+    plain = {column: re.sub(r"[^a-z0-9]", "", column.casefold()) for column in free if not _of_letter(column)}
     for role, names in ROLES.items():
-        if role not in found.roles and (named := [column for column in free if plain[column] in names]):
+        if role not in found.roles and (named := [column for column in plain if plain[column] in names]):
             found.roles[role] = min(named, key=lambda column: names.index(plain[column]))
     for column in free:
         if column in found.roles.values():
@@ -87,6 +87,12 @@ def columns_of(file: Path, header: Sequence[str], said: Mapping[str, str]) -> Co
         else:
             found.rest.append(column)
     return found
+
+
+def _of_letter(column: str) -> bool:
+    """Whether a column is of a label of one letter: prob_A is no proba."""
+    words = (_OF_PROBABILITY, _OF_TRUTH, _OF_DECISION)
+    return any(len(label := _label(column, kind)) == 1 and label not in "yY" for kind in words)
 
 
 def _label(column: str, words: str) -> str:

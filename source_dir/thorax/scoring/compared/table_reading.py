@@ -101,7 +101,7 @@ def read_any_table(file: Path, how: ReadAs) -> SavedPredictions:
     rows = _Rows(file, table, columns, _part(table, columns, how, notes))
     if "id" not in columns.roles:
         raise ThoraxError(
-            f"{file} has no column with the names of its images; it has {', '.join(table.header)};"
+            f"{file} has no column with the names of its images; it has {', '.join(name or '(no name)' for name in table.header)};"
             " --columns id=COLUMN says which it is"
         )
     ids = rows.texts(columns.roles["id"])
@@ -304,12 +304,14 @@ def _of_answers(
     """Of one column with the names of what was predicted."""
     answers = [_names(text) for text in rows.texts(rows.columns.roles["predicted"])]
     classes = _classes([*held, *answers], how.labels)
-    several = any(len(names) > 1 for names in (*held, *answers)) or any(len(names) == 0 for names in answers)
+    several = any(len(names) > 1 for names in (*held, *answers))
+    if several:
+        classes = [name for name in classes if not nothing_found(name)]
     space = LabelSpace(tuple(classes), "multilabel") if several else exclusive_space(classes, bool(how.labels))
     called, truth = (_from_names(rows.file, texts, classes) for texts in (answers, held or [()] * len(ids)))
     p = np.stack([called[name] for name in space.outputs], axis=1)
     y = np.stack([truth[name] for name in space.outputs], axis=1) if held else np.full(p.shape, np.nan)
-    p = np.nan_to_num(p)
+    p = np.nan_to_num(p) if several else p  # of exclusive classes a blank is no answer
     notes.append("it has answers and no probabilities: no AUC")
     return SavedPredictions(ids, space, p, p == 1, y, ranked=False)
 
