@@ -74,7 +74,7 @@ def test_a_narrow_terminal_loses_no_run(four, tmp_path):
     assert max(map(len, narrow.splitlines())) <= 80
     for run in found.names:
         assert run in narrow and f"{found.scores[run]['macro']['auc']['low']:.3f}" in narrow
-    for columns in (40, 60):
+    for columns in (50, 60):
         many = compare_runs([f"r{k}={four / '224'}" for k in range(12)], options=QUICK).table(columns)
         assert max(map(len, many.splitlines())) <= columns
     long = saved_runs.job(tmp_path / ("n" * 40), *saved_runs.answers(FINDINGS, 1), FINDINGS)

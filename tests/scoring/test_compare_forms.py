@@ -75,7 +75,7 @@ def test_tables_of_several_labels_with_names_in_a_cell(tmp_path):
 
 
 def test_labels_of_one_letter(tmp_path):
-    text = lines("id,prob_A,prob_B,A,B", lambda k: f"{FILES[k]},{P[k]},{1 - P[k]:.2f},{Y[k]},{Y[5 - k]}")
+    text = lines("id,prob_A,prob_B,A,B", lambda k: f"{FILES[k]},{P[k]},{P[5 - k]},{Y[k]},{Y[5 - k]}")
     (tmp_path / "letters.csv").write_text(text)
     found = compare_runs([tmp_path / "letters.csv"], options=CompareOptions(resamples=0))
     assert found.labels == LabelSpace(("A", "B"), "multilabel")

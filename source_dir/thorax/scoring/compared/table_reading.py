@@ -100,9 +100,9 @@ def read_any_table(file: Path, how: ReadAs) -> SavedPredictions:
     notes = list(table.notes)
     rows = _Rows(file, table, columns, _part(table, columns, how, notes))
     if "id" not in columns.roles:
+        there = ", ".join(name or "(no name)" for name in table.header)
         raise ThoraxError(
-            f"{file} has no column with the names of its images; it has {', '.join(name or '(no name)' for name in table.header)};"
-            " --columns id=COLUMN says which it is"
+            f"{file} has no column with the names of its images; it has {there}; --columns id=COLUMN says which it is"
         )
     ids = rows.texts(columns.roles["id"])
     _check_ids(rows, ids)
