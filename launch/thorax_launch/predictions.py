@@ -17,7 +17,7 @@ from thorax.errors import ThoraxError
 from thorax.files import write_whole
 from thorax_launch.clients import CONCURRENT, VERBOSE, Client, invoke
 
-#: With more labels than this the table names the most probable ones only.
+#: Labels that have a column each; of more the table names those predicted, and so many of the rest.
 COLUMNS = 4
 
 
@@ -29,6 +29,7 @@ def predict(
     explain: Path | None = None,
     label: str = "",
     accept: str | None = None,
+    every: bool = False,
 ) -> int:
     """Asks about every image and prints the responses in the order of the images.
 
@@ -39,6 +40,7 @@ def predict(
         explain: folder for heat maps.
         label: heat maps of this label alone.
         accept: print the raw responses in this form.
+        every: the table has the probability of every label; else of all that are predicted, and of some of the rest.
 
     Returns:
         1 where an image failed, else 0.
@@ -87,7 +89,7 @@ def predict(
                 else:
                     rows.append(row)
     if rows:
-        _print_table(rows)
+        _print_table(rows, every)
     return 1 if failed else 0
 
 
@@ -138,24 +140,25 @@ def _write_maps(maps: dict[str, str], stem: str, folder: Path) -> dict[str, str]
     return written
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: list[dict[str, Any]], every: bool = False) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     labels: list[str] = rows[0]["labels"]
     few = len(labels) <= COLUMNS
-    cells: Callable[[dict[str, Any]], list[str]] = _every_label if few else _most_probable
+    cells: Callable[[dict[str, Any]], list[str]] = _every_label if few else lambda row: _the_rest(row, every)
     cuts = rows[0]["thresholds"]  # none for three or more exclusive classes
     heads = [f"{label} (threshold {cuts[label]:.3f})" if label in cuts else label for label in labels]
-    table = Table("image", "predicted", *map(escape, heads if few else ["most probable"]))
+    table = Table("image", "predicted", *map(escape, heads if few else ["the rest" if every else "next"]))
     warned, mapped = (any(row.get(extra) for row in rows) for extra in ("warnings", "heat_maps"))
     if warned:
         table.add_column("warnings")
     if mapped:
         table.add_column("heat maps")
     for row in rows:
-        predicted = row["predicted"] if isinstance(row["predicted"], str) else ", ".join(row["predicted"]) or "-"
+        names = [row["predicted"]] if isinstance(row["predicted"], str) else row["predicted"]
+        predicted = (", ".join(map(escape, names)) if few else _predicted(row)) or "-"
         notes = ["; ".join(row.get("warnings", []))] if warned else []
         empty = row.get("empty_heat_maps", [])
         maps = [
@@ -164,7 +167,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
                 for label, path in row.get("heat_maps", {}).items()
             )
         ] * mapped
-        table.add_row(escape(row["image"]), escape(predicted), *cells(row), *map(escape, notes), *map(escape, maps))
+        table.add_row(escape(row["image"]), predicted, *cells(row), *map(escape, notes), *map(escape, maps))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
@@ -176,6 +179,23 @@ def _every_label(row: dict[str, Any]) -> list[str]:
     return [_shown(p, d) for p, d in zip(row["probabilities"], row["decisions"], strict=True)]
 
 
-def _most_probable(row: dict[str, Any]) -> list[str]:
-    order = sorted(range(len(row["labels"])), key=lambda k: -row["probabilities"][k])[:COLUMNS]
-    return [", ".join(f"{row['labels'][k]} {_shown(row['probabilities'][k], row['decisions'][k])}" for k in order)]
+def _predicted(row: dict[str, Any]) -> str:
+    """Every label that is predicted, with its probability, the most probable first; "" where none is."""
+    return ", ".join(_named(row, k) for k in _falling(row) if row["decisions"][k])
+
+
+def _the_rest(row: dict[str, Any], every: bool) -> list[str]:
+    """Labels that are not predicted: the most probable ones, or all."""
+    rest = [k for k in _falling(row) if not row["decisions"][k]]
+    return [", ".join(_named(row, k) for k in (rest if every else rest[:COLUMNS]))]
+
+
+def _falling(row: dict[str, Any]) -> list[int]:
+    """The places of the labels by falling probability."""
+    return sorted(range(len(row["labels"])), key=lambda k: -row["probabilities"][k])
+
+
+def _named(row: dict[str, Any], k: int) -> str:
+    from rich.markup import escape
+
+    return f"{escape(row['labels'][k])} {_shown(row['probabilities'][k], row['decisions'][k])}"

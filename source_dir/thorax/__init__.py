@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from thorax.config import TrainingConfig
     from thorax.errors import ThoraxError
     from thorax.run import train
-    from thorax.scoring import evaluate
+    from thorax.scoring import compare_runs, evaluate
     from thorax.serving.bundle import Bundle
     from thorax.serving.classifier import Classifier
 
-__all__ = ["Bundle", "Classifier", "ThoraxError", "TrainingConfig", "__version__", "evaluate", "train"]
+__all__ = ["Bundle", "Classifier", "ThoraxError", "TrainingConfig", "__version__", "compare_runs", "evaluate", "train"]
 __version__ = "0.2.0"
 
 _HOMES = {
@@ -24,6 +24,7 @@ _HOMES = {
     "Classifier": "thorax.serving.classifier",
     "ThoraxError": "thorax.errors",
     "TrainingConfig": "thorax.config",
+    "compare_runs": "thorax.scoring",
     "evaluate": "thorax.scoring",
     "train": "thorax.run",
 }

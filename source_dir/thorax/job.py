@@ -41,6 +41,9 @@ CHANNELS = {
     "model": ("model",),
 }
 
+#: The environment variable with the dollars of an hour of all machines together, which the launcher sets.
+HOUR_PRICE = "THORAX_PRICE_PER_HOUR"
+
 
 def set_if_missing(name: str, value: str) -> None:
     """Sets an environment variable of this process that a library reads, where nobody has set it."""
@@ -112,6 +115,7 @@ class Job:
         tensorboard_dir: event files go here (SageMaker: the LocalPath of tensorboardoutputconfig.json, if any).
         debug_hook_file: SageMaker Debugger's debughookconfig.json (SMDEBUG_CONFIG_FILE_PATH); None where there is none.
         mlflow_uri: MLFLOW_TRACKING_URI, an address or the ARN of a SageMaker MLflow server; set, it turns MLflow on.
+        hour_price: THORAX_PRICE_PER_HOUR, dollars an hour of all machines together; None: not known.
         mlflow_experiment, wandb_project: MLFLOW_EXPERIMENT_NAME and WANDB_PROJECT. Keys stay in the environment, where
             the libraries themselves look for them.
     """
@@ -132,6 +136,7 @@ class Job:
     mlflow_uri: str | None = None
     mlflow_experiment: str = "thorax"
     wandb_project: str = "thorax"
+    hour_price: float | None = None
 
     @classmethod
     def from_environment(
@@ -148,7 +153,7 @@ class Job:
             environment: default os.environ.
 
         Raises:
-            ThoraxError: an argument is an address (s3://...) and not a path.
+            ThoraxError: an argument is an address (s3://...) and not a path, or a price is no number.
         """
         env = os.environ if environment is None else environment
         given = {key: text for key, text in (arguments or {}).items() if text}
@@ -187,6 +192,7 @@ class Job:
             mlflow_uri=env.get("MLFLOW_TRACKING_URI") or None,
             mlflow_experiment=env.get("MLFLOW_EXPERIMENT_NAME") or "thorax",
             wandb_project=env.get("WANDB_PROJECT") or "thorax",
+            hour_price=_hour_price(env),
             cpus=free_cpus(),
             cache_dir=base / "cache" if inside and "XDG_CACHE_HOME" not in env else cache_folder(env),
         )
@@ -201,7 +207,7 @@ class Job:
         """
         if unknown := [name for name in channels if name not in CHANNELS]:
             raise ThoraxError(f"channel {unknown[0]} is unknown; known are {', '.join(CHANNELS)}")
-        trackers = {key: text for key, text in os.environ.items() if key.startswith(("MLFLOW_", "WANDB_"))}
+        trackers = {key: text for key, text in os.environ.items() if key.startswith(("MLFLOW_", "WANDB_", HOUR_PRICE))}
         cache = cache_folder(os.environ)
         base = folder.absolute()
         places = {"SAGEMAKER_BASE_DIR": str(base), "SM_MODEL_DIR": str(base / "model"), "TRAINING_JOB_NAME": base.name}
@@ -283,6 +289,15 @@ def _channels(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, Pat
         if text:
             channels[name] = Path(text)
     return channels
+
+
+def _hour_price(env: Mapping[str, str]) -> float | None:
+    """Raises ThoraxError: it is no number of 0 or more."""
+    if not (text := env.get(HOUR_PRICE, "").strip()):
+        return None
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text):
+        raise ThoraxError(f"{HOUR_PRICE}={text} is not a number of dollars, such as 1.20; correct it or leave it out")
+    return float(text)
 
 
 def _existing(file: Path) -> Path | None:

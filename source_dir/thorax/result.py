@@ -22,6 +22,7 @@ from thorax.evaluation.metrics import score as score_part
 from thorax.evaluation.population import describe
 from thorax.evaluation.predictions import Predictions, columns
 from thorax.evaluation.report import Report
+from thorax.evaluation.sample_grid import samples_of
 from thorax.evaluation.studies import by_study
 from thorax.evaluation.studies import title as study_title
 from thorax.files import write_whole
@@ -29,7 +30,7 @@ from thorax.job import Job
 from thorax.serving.bundle_contents import BundleContents
 from thorax.serving.bundle_writer import write_bundle
 from thorax.tables import write_table
-from thorax.tracking.history import write_history
+from thorax.tracking.history import training_summary, write_history
 from thorax.tracking.metric_log import METRICS, epoch_line, line, objective_key
 from thorax.training.probe import Compute
 from thorax.training.trainer import Trainer
@@ -153,13 +154,19 @@ def _readable(part: SampleSet, logits: np.ndarray) -> list[int]:
 
 
 def write_report(config: TrainingConfig, parts: Parts, scores: Scores, facts: Facts, folder: Path) -> None:
-    """The report, with the worst mistakes of the last part scored (test, else validation)."""
+    """The report, with the worst mistakes and the surest right answers of the last part scored (test, else
+    validation)."""
     trainer, space, part = facts.trainer, parts.space, parts.scored[-1]
     predicted, kept = scores.predictions[part.part], scores.kept[part.part]
-    drawn = [
-        mistakes.draw(m, part.samples[kept[m.image]].source, trainer.eval_model, trainer.preprocessing, trainer.device)
-        for m in mistakes.worst(predicted.targets, predicted.probabilities, scores.thresholds, space)
-    ]
+
+    def drawn(answers: list[mistakes.Mistake]) -> list[tuple[str, mistakes.Mistake]]:
+        places = [part.samples[kept[m.image]].source for m in answers]
+        net, device = trainer.eval_model, trainer.device
+        made = [mistakes.draw(m, s, net, trainer.preprocessing, device) for m, s in zip(answers, places, strict=True)]
+        return mistakes.distinct([(predicted.ids[m.image], m) for m in made])
+
+    answered = (predicted.targets, predicted.probabilities, scores.thresholds, space)
+    train = parts.train
     observer = trainer.observer
     Report(
         title=f"{config.network} on {', '.join(space.classes)}",
@@ -181,7 +188,15 @@ def write_report(config: TrainingConfig, parts: Parts, scores: Scores, facts: Fa
             "Configuration": {k: json.dumps(v) if not isinstance(v, str) else v for k, v in config.to_dict().items()},
         },
         batch=_read(folder / BATCH),
-        mistakes=mistakes.distinct([(predicted.ids[m.image], m) for m in drawn]),
+        mistakes=drawn(mistakes.worst(*answered)),
+        right=drawn(mistakes.surest(*answered)),
+        samples=samples_of(
+            space.classes,
+            train.class_targets(),
+            [sample.source for sample in train.samples],
+            train.ids,
+            space.task != "multilabel",
+        ),
         findings=observer.findings() if observer else (),
     ).write(folder)
 
@@ -211,6 +226,7 @@ def save_result(
         "epochs": len(history),
         "labels": space.to_dict(),
         "at_best_epoch": history[scores.best],
+        "training": training_summary(history),
         **scores.by_part,
     }
     write_history(history, folder / "history.csv")

@@ -291,7 +291,7 @@ def trainer_of(run: RunContext, data: LoadedData, net: nn.Module, observer: Obse
         data.training,
         run.hardware,
         Checkpoints(run.job.checkpoint_dir, identity, run.say),
-        Monitoring(run.stop, observer, run.say),
+        Monitoring(run.stop, observer, run.say, run.job.hour_price),
     )
 
 

@@ -74,8 +74,9 @@ def result(bundle: Path, data: Path) -> dict[str, Any]:
     import torch
 
     metrics = json.loads((data / "metrics.json").read_text())
-    for clocked in ("images_per_second", "data_wait"):
+    for clocked in ("images_per_second", "data_wait", "epoch_seconds"):
         metrics["at_best_epoch"].pop(clocked)
+    metrics.pop("training")
     weights = torch.load(bundle / "model.pt", weights_only=True)
     return {
         "metrics": metrics,

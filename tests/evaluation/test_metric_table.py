@@ -118,11 +118,12 @@ def test_a_metric_from_outside_is_scored_printed_and_reported(toy_metrics):
     assert scores["micro"]["f2"]["value"] == pytest.approx(fbeta_score(y.ravel(), p.ravel() >= 0.5, beta=2))
     json.dumps(scores, allow_nan=False)
 
-    _, heading, mass, _, macro = table({"test": scores}, TWO).splitlines()
+    _, heading, mass, _, macro, majority, _ = table({"test": scores}, TWO).splitlines()
     assert heading.split()[-3:] == ["F2", "Log", "loss"]
     shown = {row: f"{entry['value']:.3f}" for row, entry in (("f2", scores["labels"]["Mass"]["f2"]),)}
     assert shown["f2"] in mass and f"{scores['labels']['Mass']['log_loss']['value']:.3f}" not in mass
     assert f"{scores['macro']['log_loss']['value']:.3f}" in macro
+    assert majority.split()[-1] == "-"  # nobody knows what a metric from outside is without looking
 
     groups = subgroups(y, p, TWO, [0.5, 0.5], patients, {"sex": ["F", "M"] * 40}, resamples=0)
     assert "F2" in subgroup_table(groups).splitlines()[0]

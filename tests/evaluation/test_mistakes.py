@@ -11,7 +11,7 @@ from PIL import Image
 
 import images
 from thorax.data.images import Preprocessing
-from thorax.evaluation.mistakes import SIDE, distinct, draw, worst
+from thorax.evaluation.mistakes import SIDE, distinct, draw, surest, worst
 from thorax.labels import LabelSpace
 from thorax.models import build
 
@@ -51,6 +51,38 @@ def test_exclusive_classes_are_wrong_by_the_most_probable_one():
         (2, "normal", "viral"),
         (1, "bacterial", "normal"),
     ]
+
+
+def test_the_surest_right_answers_of_both_kinds():
+    targets = np.array([[1.0], [1], [1], [0], [0], [0], [1], [np.nan]])
+    p = np.array([[0.01], [0.75], [0.9], [0.04], [0.95], [0.1], [0.6], [0.99]], np.float32)
+    found = surest(targets, p, np.array([0.5]), images.BINARY, count=4)
+    assert [(m.image, m.called, m.truth) for m in found] == [
+        (2, "PNEUMONIA", "PNEUMONIA"),
+        (1, "PNEUMONIA", "PNEUMONIA"),
+        (3, "NORMAL", "NORMAL"),
+        (5, "NORMAL", "NORMAL"),
+    ]
+    classes = np.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.0, 0.9, 0.1], [0.1, 0.2, 0.7]])
+    right = surest(np.eye(3)[[0, 1, 1, 2]], classes, np.full(3, 0.5), THREE)
+    assert [(m.image, m.called, m.answers) for m in right] == [
+        (2, "normal", "normal 0.900"),
+        (3, "viral", "viral 0.700"),
+        (0, "bacterial", "bacterial 0.600"),
+    ]
+
+
+def test_right_answers_of_several_labels_begin_with_images_that_have_several():
+    y = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1], [0, 1, np.nan]], float)
+    p = np.array([[0.99, 0.1, 0.1], [0.8, 0.7, 0.2], [0.1, 0.1, 0.1], [0.9, 0.6, 0.3], [0.2, 0.97, 0.1]], np.float32)
+    found = surest(y, p, np.full(3, 0.5), images.FINDINGS)
+    assert [m.image for m in found] == [1, 0, 4, 3]  # of image 3 one label is missed: it comes last, by another
+    assert (found[0].answers, found[0].labels) == ("Effusion 0.800, Mass 0.700", "Effusion 0.800, Mass 0.700")
+    missed = worst(y, p, np.full(3, 0.5), images.FINDINGS)
+    assert (missed[0].answers, missed[0].labels) == (
+        "Effusion 0.900, Mass 0.600",
+        "Effusion 0.900, Mass 0.600, Nodule 0.300",
+    )
 
 
 def test_no_mistakes():

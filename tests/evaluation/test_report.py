@@ -105,6 +105,7 @@ def test_writes_the_page_the_numbers_and_the_plots_and_nothing_else(tmp_path):
     folder = tmp_path / "report"
     written(folder)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "confusion.png",
         "history.png",
         "pr.png",
         "reliability.png",
@@ -116,6 +117,7 @@ def test_writes_the_page_the_numbers_and_the_plots_and_nothing_else(tmp_path):
         content = (folder / name).read_bytes()
         width, height = struct.unpack(">II", content[16:24])
         assert content.startswith(b"\x89PNG") and width > 800 and height > 400
+    assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_page_stands_alone_and_runs_nothing(full):
@@ -206,7 +208,7 @@ def test_a_marked_epoch_is_the_best(tmp_path):
 
 def test_no_history_and_no_curves(tmp_path):
     _, page = written(tmp_path, history=[], curves={}, facts={})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "report.html", "report.json"]
     assert (
         "Training" not in Page(page).text and "Curves" not in Page(page).text and "Calibration" not in Page(page).words
     )
@@ -216,7 +218,7 @@ def test_a_second_report_replaces_the_first(tmp_path):
     written(tmp_path, curves={})
     _, page = written(tmp_path, curves={}, title="Another")
     assert "Another" in Page(page).text
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 @pytest.mark.parametrize("name", ["report.html", "history.png"])
@@ -247,8 +249,14 @@ def test_table_by_hand():
     }
     assert table({"test": result}, LabelSpace(("NORMAL", "PNEUMONIA"), "binary")).splitlines() == [
         "test: 1,200 images of 410 patients, accuracy 0.500 [0.400, 0.600]",
-        "label      known  positives  threshold  AUC                   F1                    Sensitivity  Specificity",
-        "PNEUMONIA  1,200        300      0.412  0.987 [0.979, 0.994]  0.000 [0.000, 0.000]  -            1.000",
+        "label                             known  positives  threshold  AUC                   F1                    "
+        "Sensitivity  Specificity",
+        "PNEUMONIA                         1,200        300      0.412  0.987 [0.979, 0.994]  0.000 [0.000, 0.000]  "
+        "-            1.000",
+        "majority answer (accuracy 0.750)                               0.500                 0.000                 "
+        "0.000        1.000",
+        "random answer (accuracy 0.625)                                 0.500                 0.250                 "
+        "0.250        0.750",
     ]
 
 
@@ -287,8 +295,9 @@ def test_table_has_a_block_for_each_part_and_a_macro_line(report):
     scores, _ = report
     validation, test = table(scores, LABELS).split("\n\n")
     assert validation.startswith("validation: 50 images") and test.startswith("test: 50 images")
-    assert test.splitlines()[-1].startswith("macro")
-    assert len(test.splitlines()) == 7
+    macro, majority, random = test.splitlines()[-3:]
+    assert macro.startswith("macro") and majority.startswith("majority answer (") and random.startswith("random ")
+    assert len(test.splitlines()) == 9
 
 
 @pytest.mark.parametrize("width", [120, 80, 60])
@@ -318,4 +327,8 @@ def test_a_narrow_table_by_hand():
         "label                 AUC          F1           Sensitivity  Specificity",
         "PNEUMONIA             0.900        0.900        0.900        0.900",
         "  300/1,200 at 0.412  0.850-0.950  0.850-0.950  0.850-0.950  0.850-0.950",
+        "majority answer       0.500        0.000        0.000        1.000",
+        "  accuracy 0.750",
+        "random answer         0.500        0.250        0.250        0.750",
+        "  accuracy 0.625",
     ]

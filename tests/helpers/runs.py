@@ -8,6 +8,9 @@ from pathlib import Path
 
 import torch
 
+#: Columns of a history that depend on the clock.
+CLOCKED = ("images_per_second", "data_wait", "epoch_seconds")
+
 
 def weights(bundle: Path) -> dict[str, torch.Tensor]:
     return torch.load(bundle / "model.pt", weights_only=True)
@@ -20,7 +23,8 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def history(bundle: Path) -> list[str]:
     """Losses and scores by epoch, without the columns of times."""
     lines = (bundle.with_name(bundle.name + "-job") / "output/data/history.csv").read_text().splitlines()
-    return [",".join(line.split(",")[:-2]) for line in lines]
+    kept = [k for k, name in enumerate(lines[0].split(",")) if name not in CLOCKED]
+    return [",".join(line.split(",")[k] for k in kept) for line in lines]
 
 
 def wait_for_checkpoints(process: subprocess.Popen[str], folder: Path, steps: int) -> None:

@@ -69,6 +69,26 @@ def test_a_table_of_three_classes_shows_no_cuts(tmp_path, shelf, capsys):
     assert "cut" not in table and "predicted" in table
 
 
+def test_a_table_of_many_labels_has_all_that_are_predicted(tmp_path, shelf, capsys):
+    names = ["Mass [b]", *(f"L{k}" for k in range(11))]
+    model = tiny_bundle(tmp_path / "model", LabelSpace(tuple(names), "multilabel"))
+    p = Classifier.load(model, threads=1).predict([shelf / "a.png"])[0]
+    assert predict.main([str(model), str(shelf / "a.png")]) == 0
+    short = capsys.readouterr().out
+    called = [name for name, value in zip(names, p, strict=True) if value >= 0.5]
+    assert 4 < len(called) < 10  # more than the columns of a narrow table, and not all
+    for name, value in zip(names, p, strict=True):
+        assert (f"{name} {value:.3f}" in short) == (name in called or name in rest(names, p)[:4])
+    assert predict.main([str(model), str(shelf / "a.png"), "--all"]) == 0
+    whole = capsys.readouterr().out
+    assert all(f"{name} {value:.3f}" in whole for name, value in zip(names, p, strict=True))
+
+
+def rest(names, p):
+    """Labels that are not predicted, the most probable first."""
+    return [names[k] for k in np.argsort(-p, kind="stable") if p[k] < 0.5]
+
+
 def test_linked_folders_are_searched(findings, shelf, capsys):
     (shelf / "linked").symlink_to(shelf / "sub")
     (shelf.parent / "other").mkdir()

@@ -15,6 +15,7 @@ from thorax import models
 from thorax.data.loading import BatchRequest, ImageDataset
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
+from thorax.training import meter
 from thorax.training import trainer as module
 from thorax.training.ema import MovingAverage
 from trainers import TinyNet, a_trainer, before_each_batch, copied, some_images, validated_as
@@ -175,13 +176,15 @@ def test_waiting_for_images_is_measured_and_logged_above_5_percent(
     def passes(seconds: float) -> None:
         clock.now += seconds
 
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    for timed in (module, meter):
+        monkeypatch.setattr(timed, "time", SimpleNamespace(monotonic=lambda: clock.now))
     before_each_batch(monkeypatch, lambda *_: passes(read))
     trainer.net.register_forward_hook(lambda *_: passes(compute))
     trainer.fit()
     row = trainer.state.history[0]
     assert row["data_wait"] == pytest.approx(read / (read + compute))
     assert row["images_per_second"] == pytest.approx(8 / (read + compute))
+    assert row["epoch_seconds"] >= read + compute  # and validation
     found = [line for line in lines if "waiting for images" in line]
     assert len(found) == (percent is not None)
     assert not found or found[0].startswith(

@@ -26,6 +26,7 @@ COMMANDS = {
     "follow": "the log and the end of what runs on SageMaker",
     "stop": "stop what runs on SageMaker",
     "evaluate": "score a bundle on labelled images",
+    "compare": "several runs in one table: AUC, differences, time, cost",
     "optimize": "write a faster int8 network into a bundle",
     "verify": "is a bundle as it was written: hashes and signature",
     "deploy": "serve a bundle, here or as an endpoint",

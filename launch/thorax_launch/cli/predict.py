@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
             explain=args.explain,
             label=args.label,
             accept=args.accept,
+            every=args.all,
         )
 
     return flags.guarded(work)
@@ -41,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="images, or folders of images")
     p.add_argument("--target", default="", metavar="NAME", help="the bundle to ask, where MODEL has several")
     p.add_argument("--json", action="store_true", help="a line of JSON per image instead of a table")
+    p.add_argument(
+        "--all",
+        action="store_true",
+        help="the table has the probability of every label, not only of those predicted and a few of the rest",
+    )
     p.add_argument("--explain", type=Path, metavar="DIR", help="write heat maps there: IMAGE.LABEL.png")
     p.add_argument("--label", default="", help="with --explain: of this label alone")
     p.add_argument("--accept", metavar="TYPE", help="print the responses as they come in this form, such as text/csv")

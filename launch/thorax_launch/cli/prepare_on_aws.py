@@ -73,7 +73,7 @@ def _checked(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
         ThoraxError: flags that are wrong, or that a job on several machines does not take.
     """
     from thorax.data.formats.read_settings import read_options  # late: numpy
-    from thorax.dataset import commands
+    from thorax.dataset import commands, finding_files
     from thorax.dataset.reading import check_format
     from thorax.machine import free_cpus
 
@@ -91,6 +91,10 @@ def _checked(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
             )
         commands.pack_options(args)
         return {"images": args.images, "out": args.out, "split": args.split}, given
+    if args.command == "stats" and args.html:
+        raise ThoraxError(f"--html {args.html} shows images of this machine; leave it out, or leave --instances out")
+    if args.command == "check":
+        finding_files.check_files_table(args)
     folders, lists = commands.parts_of(args)
     flag, _ = _PICTURES[args.command]
     commands.check_outputs(args, "json", flag)
@@ -102,6 +106,7 @@ def _checked(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
 def _show(args: argparse.Namespace, found: dict[str, Any]) -> int:
     """Prints and writes what the job found, as the command on one machine does; its exit code."""
     from thorax.dataset.commands import end_check, json_text, show_figures, show_report
+    from thorax.dataset.finding_files import write_files
     from thorax.dataset.writing import write_text
 
     if args.command == "pack":
@@ -109,7 +114,8 @@ def _show(args: argparse.Namespace, found: dict[str, Any]) -> int:
         return 0
     kept, what = (found["report"], "report") if args.command == "check" else (found["figures"], "figures")
     if args.command == "check":
-        show_report(kept)
+        show_report(kept, args.full)
+        write_files(kept, args.files)
     else:
         for note in found["notes"]:
             print(f"note: {note}")
@@ -119,4 +125,4 @@ def _show(args: argparse.Namespace, found: dict[str, Any]) -> int:
     file: Path | None = args.json
     if file:
         write_text(json_text(kept), file, what)
-    return end_check(kept, (file, args.html)) if args.command == "check" else 0
+    return end_check(kept, (file, args.html, args.files)) if args.command == "check" else 0

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from thorax.errors import ThoraxError
+from thorax.job import HOUR_PRICE
 from thorax_launch.options import MachineOptions
 from thorax_launch.recipe import Recipe
 from thorax_launch.settings import AwsSettings
@@ -47,6 +48,17 @@ class Prices:
 def load_prices(settings: AwsSettings) -> Prices | None:
     """The settings' price table, where they have one."""
     return Prices.load(Path(settings.prices)) if settings.prices else None
+
+
+def price_variable(recipe: MachineOptions, settings: AwsSettings) -> dict[str, str]:
+    """The environment variable by which a job knows what an hour of its machines costs, for the cost of each epoch.
+
+    Empty where that is not known: no price table for the region, a machine that it lacks, several kinds of machines to
+    choose from, or spot, whose price AWS makes by the hour.
+    """
+    prices, _ = prices_here(settings)
+    each = None if prices is None or recipe.spot else prices.per_hour.get(recipe.instance_type)
+    return {} if each is None else {HOUR_PRICE: f"{each * recipe.instance_count:.6f}"}
 
 
 def prices_here(settings: AwsSettings) -> tuple[Prices | None, str]:

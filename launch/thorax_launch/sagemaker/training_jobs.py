@@ -19,7 +19,7 @@ from thorax_launch.options import LONGEST, request_fields
 from thorax_launch.paths import source_dir
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import debugger, preflight
-from thorax_launch.sagemaker.cost import ONE_JOB, SearchScale
+from thorax_launch.sagemaker.cost import ONE_JOB, SearchScale, price_variable
 from thorax_launch.sagemaker.job_extras import (
     check_content_type,
     check_secrets,
@@ -115,7 +115,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task) -> JobPlan:
         **job_fields(recipe, settings, task),
         "HyperParameters": encoded({**watch.hyperparameters, **task.hyperparameters, **start}),
         "InputDataConfig": channels,
-        "Environment": environment(task),
+        "Environment": {**price_variable(recipe, settings), **environment(task)},
         "Tags": job_tags(recipe, settings, digest),
         **watch.arguments,
     }

@@ -14,7 +14,7 @@ from thorax_launch.hyperparameters import meaning
 from thorax_launch.ranges import Tune
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import preflight
-from thorax_launch.sagemaker.cost import SearchScale
+from thorax_launch.sagemaker.cost import SearchScale, price_variable
 from thorax_launch.sagemaker.job_extras import environment, installs, secret_notes
 from thorax_launch.sagemaker.machines import kinds
 from thorax_launch.sagemaker.requests import AwsRequest, ordered, without_empty
@@ -93,7 +93,7 @@ def plan(
         **_machines(recipe, job_fields(recipe, settings, task, own_checkpoints=False)),
         "StaticHyperParameters": encoded({**task.hyperparameters, **start}),
         "InputDataConfig": channels,
-        "Environment": {**environment(task), **(OWN_CHECKPOINTS if recipe.spot else {})},
+        "Environment": {**price_variable(recipe, settings), **environment(task), **(OWN_CHECKPOINTS if recipe.spot else {})},
     }
     request = AwsRequest.checked(
         "HyperParameterTuningJob",

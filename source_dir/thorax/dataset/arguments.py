@@ -90,7 +90,7 @@ Exit code 1 where there are errors, 0 where there are warnings or nothing.
 
 examples:
     python launch/prepare.py check images/ --html check.html
-    python launch/prepare.py check --train images/train --test images/test --json check.json
+    python launch/prepare.py check --train images/train --test images/test --files findings.csv
 """
 
 
@@ -99,7 +99,9 @@ def _check(p: argparse.ArgumentParser) -> None:
     _add_patient_scope(p, "channel: the parts count patients anew (Kaggle's chest_xray)")
     _add(p, "--smallest", "PIXELS", "images with a shorter side are named (default: 64)", type=int, default=64)
     _add(p, "--json", "FILE", "write all findings with all images", type=Path)
-    _add(p, "--html", "FILE", "write one page with thumbnails", type=Path)
+    _add(p, "--html", "FILE", "write one page with thumbnails, and images of each class", type=Path)
+    _add(p, "--files", "FILE", "write a table of every file behind every finding (.csv, .parquet)", type=Path)
+    p.add_argument("--full", action="store_true", help="print every file behind every finding, not the first few")
 
 
 STATS = """\
@@ -110,7 +112,7 @@ The mean and std are of grey / 255, and of images in colour also of red, green a
 normalization=dataset uses them.
 
 examples:
-    python launch/prepare.py stats images/train --png stats.png
+    python launch/prepare.py stats images/train --png stats.png --html stats.html
     python launch/prepare.py stats --train images/train --json stats.json
 """
 
@@ -119,6 +121,7 @@ def _stats(p: argparse.ArgumentParser) -> None:
     _add_parts(p)
     _add_color(p, "rgb: also those of red, green and blue")
     _add(p, "--png", "FILE", "draw a picture", type=Path)
+    _add(p, "--html", "FILE", "write one page with the figures and images of each class", type=Path)
     _add(p, "--json", "FILE", "write the figures", type=Path)
 
 

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+import thorax.evaluation
 from thorax.data.decoders import GRAY, RGB, DecodeError, decode
 from thorax.dataset.findings import Finding, find
 from thorax.dataset.inspection import ImageInfo, inspect_all, inspect_image
 from thorax.dataset.inventory import ImageInventory, read_inventory
+from thorax.evaluation.sample_grid import ClassSamples, samples_of
 from thorax.text import counted
 
 #: Groups of images that the page shows of each finding, images of each group, and the side of a thumbnail in pixels.
@@ -127,8 +129,6 @@ def check_of(inventory: ImageInventory, infos: list[ImageInfo], smallest: int, p
 
 def check_page(report: CheckReport) -> str:
     """The findings as one self-contained HTML page with thumbnails."""
-    from jinja2 import Environment, FileSystemLoader
-
     images = report.images
 
     def shown(group: list[int]) -> list[dict[str, str]]:
@@ -147,17 +147,42 @@ def check_page(report: CheckReport) -> str:
         {"finding": f, "shown": [shown(group) for group in f.images[:GROUPS]], "more": max(0, len(f.images) - GROUPS)}
         for f in report.findings
     ]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    page: str = (
+        environment()
+        .get_template("check.html.jinja")
+        .render(
+            samples_of_classes=samples(report.images, report.infos),
+            summary=report.parts(),
+            sections=sections,
+            images=len(images),
+            errors=len(report.errors),
+            warnings=len(report.warnings),
+        )
     )
-    environment.filters["counted"] = counted
-    return environment.get_template("check.html.jinja").render(
-        summary=report.parts(),
-        sections=sections,
-        images=len(images),
-        errors=len(report.errors),
-        warnings=len(report.warnings),
-    )
+    return page
+
+
+def samples(images: ImageInventory, infos: list[ImageInfo]) -> list[ClassSamples]:
+    """Some images of each class, of those that can be read."""
+    readable = np.array([k for k, info in enumerate(infos) if not info.problem], np.int64)
+
+    def small(place: int) -> Image.Image | None:  # the image is on another machine
+        shown = infos[int(readable[place])].small
+        return None if shown is None else Image.fromarray(shown).resize((SIDE, SIDE))
+
+    seen = images.take(readable)
+    return samples_of(seen.names, seen.targets, seen.sources, seen.ids, seen.exclusive, small)
+
+
+def environment() -> Any:
+    """What the pages of this package are made with."""
+    from jinja2 import Environment, FileSystemLoader
+
+    folders = [Path(__file__).parent, Path(thorax.evaluation.__file__).parent / "page"]
+    made = Environment(loader=FileSystemLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.filters["counted"] = counted
+    made.filters["picture"] = lambda content, kind: f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return made
 
 
 def _about(report: CheckReport, k: int) -> str:

@@ -21,6 +21,7 @@ from thorax.dataset.arguments import PARTS
 from thorax.dataset.checking import check, check_page
 from thorax.dataset.cluster.plan import COMMANDS as SHARED
 from thorax.dataset.counts import PartSize
+from thorax.dataset.finding_files import check_files_table, files_behind, write_files
 from thorax.dataset.inventory import ImageInventory, read_inventory
 from thorax.dataset.pack_state import PackOptions
 from thorax.dataset.packing import pack, packed_color, verify
@@ -28,6 +29,7 @@ from thorax.dataset.pixel_stats import draw_stats, stats
 from thorax.dataset.public_sets import coco_labels, nih_labels
 from thorax.dataset.reading import label_names, read_images, some
 from thorax.dataset.splitting import parts_by_test_list, split
+from thorax.dataset.stats_page import stats_page
 from thorax.dataset.writing import write_listing, write_lists, write_text
 from thorax.errors import ThoraxError
 from thorax.files import check_output
@@ -110,14 +112,16 @@ def _console() -> Any:
 def _check(args: argparse.Namespace) -> int:
     images = inventory_of(args)
     check_outputs(args, "json", "html")
+    check_files_table(args)
     report = check(images, args.smallest, args.patient_scope, args.processes)
     found = report.to_dict()
-    show_report(found)
+    show_report(found, args.full)
+    write_files(found, args.files)
     if args.json:
         write_text(json_text(found), args.json, "report")
     if args.html:
         write_text(check_page(report), args.html, "report")
-    return end_check(found, (args.json, args.html))
+    return end_check(found, (args.json, args.html, args.files))
 
 
 def end_check(report: Mapping[str, Any], files: Sequence[Path | None]) -> int:
@@ -130,8 +134,12 @@ def end_check(report: Mapping[str, Any], files: Sequence[Path | None]) -> int:
     return 1 if "error" in levels else 0
 
 
-def show_report(report: Mapping[str, Any]) -> None:
-    """Prints what the set holds, and the findings: what CheckReport.to_dict gives."""
+def show_report(report: Mapping[str, Any], full: bool = False) -> None:
+    """Prints what the set holds, and the findings with their files: what CheckReport.to_dict gives.
+
+    Args:
+        full: every file behind every finding, not the first few.
+    """
     from rich.markup import escape
     from rich.table import Table
 
@@ -148,7 +156,8 @@ def show_report(report: Mapping[str, Any]) -> None:
         table = Table("", "check", "finding")
         for finding in report["findings"]:
             colour = "red" if finding["level"] == "error" else "yellow"
-            table.add_row(f"[{colour}]{finding['level']}[/]", finding["check"], escape(finding["message"]))
+            words = "\n".join(escape(line) for line in (finding["message"], *files_behind(finding, full)))
+            table.add_row(f"[{colour}]{finding['level']}[/]", finding["check"], words)
         _console().print(table)
 
 
@@ -156,7 +165,7 @@ def _stats(args: argparse.Namespace) -> int:
     images = inventory_of(args)
     for note in images.notes:
         print(f"note: {note}")
-    check_outputs(args, "json", "png")
+    check_outputs(args, "json", "png", "html")
     found = stats(images, args.processes, args.color)
     figures = found.to_dict()
     show_figures(figures)
@@ -166,14 +175,13 @@ def _stats(args: argparse.Namespace) -> int:
         write_text(json_text(figures), args.json, "figures")
     if args.png:
         draw_stats(found, args.png)
+    if args.html:
+        write_text(stats_page(found, figures_table(figures)), args.html, "page")
     return 0
 
 
-def show_figures(figures: Mapping[str, Any]) -> None:
-    """Prints what Stats.to_dict gives."""
-    from rich.markup import escape
-    from rich.table import Table
-
+def figures_table(figures: Mapping[str, Any]) -> dict[str, str]:
+    """What Stats.to_dict gives, in words."""
     unreadable = f", {figures['unreadable']} not readable" if figures["unreadable"] else ""
     rows = {
         "images": f"{figures['images']} of {counted(figures['patients'], 'patient')}{unreadable}",
@@ -191,8 +199,16 @@ def show_figures(figures: Mapping[str, Any]) -> None:
         rows[side] = "{least} to {most}, median {median}".format(**figures[side])
     for what in ("kinds", "modes", "bits"):
         rows[what] = ", ".join(f"{name}: {n}" for name, n in figures[what].items())
+    return rows
+
+
+def show_figures(figures: Mapping[str, Any]) -> None:
+    """Prints what Stats.to_dict gives."""
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table("what", "value")
-    for what, value in rows.items():
+    for what, value in figures_table(figures).items():
         table.add_row(escape(what), escape(value))
     _console().print(table)
 

@@ -131,7 +131,10 @@ def _patients(images: ImageInventory, scope: str) -> Iterator[Finding]:
             continue
         if scope == "channel":
             ids = f"{counted(len(shared), 'patient id')} {are(len(shared))} in both {a} and {b}"
-            yield Finding("warning", "patients", f"{ids}; taken for different people (--patient-scope channel)")
+            rows = enumerate(zip(images.parts, images.patients, strict=True))
+            places = [[k] for k, (part, who) in rows if part in (a, b) and who in set(shared)]
+            message = f"{ids}; taken for different people (--patient-scope channel)"
+            yield Finding("warning", "patients", message, places)
             continue
         some = shared[:EXAMPLES]
         rows = enumerate(zip(images.parts, images.patients, strict=True))
@@ -139,9 +142,9 @@ def _patients(images: ImageInventory, scope: str) -> Iterator[Finding]:
             f"{counted(len(shared), 'patient')} {are(len(shared))} in both {a} and {b}, e.g. {', '.join(some)}; move"
             " each to one part, or, if ids are counted anew in each part, give --patient-scope channel"
         )
-        yield Finding(
-            "error", "patients", message, [[k] for k, (part, who) in rows if part in (a, b) and who in set(some)]
-        )
+        both = set(shared)
+        places = [[k] for k, (part, who) in rows if part in (a, b) and who in both]
+        yield Finding("error", "patients", message, places)
 
 
 def _classes(images: ImageInventory) -> Iterator[Finding]:
@@ -158,7 +161,8 @@ def _classes(images: ImageInventory) -> Iterator[Finding]:
                 if part == "validation"
                 else "to measure how good a model is"
             )
-            yield Finding("warning", "small-part", f"{part} has {counted(len(targets), 'image')}, too few {use}")
+            message = f"{part} has {counted(len(targets), 'image')}, too few {use}"
+            yield Finding("warning", "small-part", message, [[int(k)] for k in np.flatnonzero(images.parts == part)])
 
 
 def _shift(images: ImageInventory) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thorax.evaluation.baselines import baselines, shown_rows
 from thorax.evaluation.metric_table import METRICS, Row
 from thorax.labels import LabelSpace
 from thorax.text import counted
@@ -18,6 +19,8 @@ def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace, width: in
     test: 1,200 images of 410 patients, accuracy 0.941 [0.930, 0.952], balanced accuracy 0.912 [0.893, 0.930]
     label        known  positives  threshold  AUC                   F1 ...
     Pneumonia    1,200        300      0.412  0.987 [0.979, 0.994]  ...
+
+    Below stand the scores of two models that never look at an image, see `baselines`.
 
     Args:
         width: columns of the terminal; where a line would be longer, counts and intervals go below the values.
@@ -47,7 +50,18 @@ def _wide(result: Mapping[str, Any], labels: LabelSpace) -> list[str]:
         rows.append([name, *counts, *cells(entry, metrics, "label" if several else None)])
     if several:
         rows.append(["macro", *[""] * (len(heads) - 1), *cells(result["macro"], metrics, "macro")])
+    for title, accuracy, values in _without_looking(result, labels, metrics):
+        rows.append([f"{title} (accuracy {accuracy})", *[""] * (len(heads) - 1), *values])
     return _aligned(rows, {1, 2, 3} if cut else {1, 2})
+
+
+def _without_looking(
+    result: Mapping[str, Any], labels: LabelSpace, metrics: Sequence[str]
+) -> list[tuple[str, str, list[str]]]:
+    """(title, accuracy, value of each metric) of each baseline."""
+    found = baselines(result, labels)
+    rows = zip(found.values(), shown_rows(found, metrics).items(), strict=True)
+    return [(title, number(scores["accuracy"]), [*map(number, values)]) for scores, (title, values) in rows]
 
 
 def _narrow(result: Mapping[str, Any], labels: LabelSpace) -> list[str]:
@@ -66,6 +80,8 @@ def _narrow(result: Mapping[str, Any], labels: LabelSpace) -> list[str]:
             below += f" at {number(entry['threshold'])}"
         rows.append([name, *(value for value, _, _ in found)])
         rows.append([below, *(span.rstrip("]").replace(", ", "-") for _, _, span in found)])
+    for title, accuracy, values in _without_looking(result, labels, metrics):
+        rows += [[title, *values], [f"  accuracy {accuracy}", *[""] * len(metrics)]]
     return _aligned([row for row in rows if any(row)], set())
 
 

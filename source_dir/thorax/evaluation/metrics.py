@@ -73,6 +73,7 @@ def score(
     resamples: int = 1000,
     seed: int = 0,
     unit: str = "image",
+    decisions: Array | None = None,
 ) -> dict[str, Any]:
     """The full score of a set of images at given thresholds, with 95 % bootstrap intervals by patient.
 
@@ -86,6 +87,7 @@ def score(
         resamples: bootstrap resamples of patients; 0 gives no intervals.
         seed: the same seed gives the same intervals.
         unit: what a row is: an image, or a study.
+        decisions: (N, L) bool, where they are not those of the thresholds (or of the most probable class).
 
     Returns:
         What json.dumps takes, None for what is undefined, and {"value", "low", "high"} for each metric of METRICS:
@@ -113,7 +115,7 @@ def score(
         raise ThoraxError(f"there are {len(patients)} patients for {images} images; give one for each image")
 
     names, owner = np.unique([str(patient) for patient in patients], return_inverse=True)
-    decisions = decide(probabilities, cutoffs, labels.task)
+    decisions = decide(probabilities, cutoffs, labels.task) if decisions is None else decisions
     answers = _answers(targets, probabilities, decisions, labels.task)
     drawn = bootstrap(
         targets, probabilities, decisions, answers, owner, resamples=resamples if len(names) > 1 else 0, seed=seed

@@ -1,4 +1,4 @@
-"""The worst mistakes: the images that the classifier was most sure about and wrong, with what it looked at."""
+"""The worst mistakes and the surest right answers: images, probabilities, and what the network looked at."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ SIDE = 200  # pixels of a thumbnail's longer side
 
 @dataclass(frozen=True)
 class Mistake:
-    """One wrong answer.
+    """One wrong answer, or a right one.
 
     Attributes:
         image: its place in the set.
-        output: the column that is wrong; of exclusive classes the predicted one.
+        output: the column that is wrong (or right); of exclusive classes the predicted one.
         called, truth: the answer and the label, as text.
         probability: of the output.
         picture: a JPEG of the image and, beside it, the same image under its heat map; empty where it cannot be drawn.
         empty: whether the heat map is: no region raised the probability.
         pixels: a hash of the image as the network sees it; "" before it is drawn.
+        answers: every label that is predicted, with its probability; "" of two classes, where `called` says it.
+        labels: every label that is true, with its probability.
     """
 
     image: int
@@ -45,6 +47,8 @@ class Mistake:
     picture: bytes = b""
     empty: bool = False
     pixels: str = ""
+    answers: str = ""
+    labels: str = ""
 
 
 def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelSpace, count: int = 12) -> list[Mistake]:
@@ -55,7 +59,7 @@ def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelS
     """
     p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
     if space.task == "multiclass":
-        return _worst_classes(targets, p, probabilities, space.outputs, count)
+        return _worst_classes(targets, p, probabilities, space, count)
     distance = np.abs(_logit(p) - _logit(np.clip(np.asarray(thresholds, np.float64), 1e-7, 1 - 1e-7)))
     called = probabilities.astype(np.float64) >= thresholds
     most = 2 if len(space.outputs) > 1 else len(p)
@@ -64,26 +68,69 @@ def worst(targets: Array, probabilities: Array, thresholds: Array, space: LabelS
     half = count // 2
     taken = missed[: max(half, count - len(false))] + false[: max(half, count - len(missed))]
     once = {image: (far, image, k) for far, image, k in sorted(taken)}
-    result = []
-    for _, i, k in sorted(once.values(), key=lambda entry: -entry[0])[:count]:
-        names = [f"no {space.outputs[k]}" if space.task == "multilabel" else space.classes[0], space.outputs[k]]
-        positive = bool(called[i, k])
-        result.append(Mistake(i, k, names[positive], names[not positive], float(probabilities[i, k])))
-    return result
+    chosen = sorted(once.values(), key=lambda entry: -entry[0])[:count]
+    return [_of(i, k, targets, probabilities, called, space) for _, i, k in chosen]
 
 
-def _worst_classes(targets: Array, p: Array, probabilities: Array, names: Sequence[str], count: int) -> list[Mistake]:
+def surest(targets: Array, probabilities: Array, thresholds: Array, space: LabelSpace, count: int = 8) -> list[Mistake]:
+    """Up to `count` right answers, the surest first, each image once.
+
+    Of labels: images whose known labels are all right, those with the most labels first, then one of each label; of two
+    classes half of the places each. Of exclusive classes: one of each, then more.
+    """
+    p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+    called = space.decisions(probabilities, np.asarray(thresholds, np.float64))
+    known = ~np.isnan(targets)
+    right = known & ((targets == 1) == called)
+    if space.task == "multiclass":
+        distance = p
+        right &= called
+    else:
+        distance = np.abs(_logit(p) - _logit(np.clip(np.asarray(thresholds, np.float64), 1e-7, 1 - 1e-7)))
+    most = max(1, count // targets.shape[1])
+    found = _farthest(right & called, distance, most)
+    if space.task == "binary":
+        found = found[: count // 2] + _farthest(right & ~called, distance, count - len(found[: count // 2]))
+    elif space.task == "multilabel":
+        whole = (right | ~known).all(axis=1) & (np.nansum(targets, axis=1) > 1)
+        several = _farthest(right & called & whole[:, None], distance, 1)
+        several.sort(key=lambda entry: -np.nansum(targets[entry[1]]))
+        found = several[: count // 2] + found
+    once: dict[int, tuple[float, int, int]] = {}
+    for far, i, k in found:
+        once.setdefault(i, (far, i, k))
+    return [_of(i, k, targets, probabilities, called, space) for _, i, k in [*once.values()][:count]]
+
+
+def _of(i: int, k: int, targets: Array, probabilities: Array, called: Array, space: LabelSpace) -> Mistake:
+    """The answer on image i about label k."""
+    names = [f"no {space.outputs[k]}" if space.task == "multilabel" else space.classes[0], space.outputs[k]]
+    answers, labels = _all_labels(targets[i], probabilities[i], called[i], space)
+    if space.task == "multiclass":
+        answer, truth = space.outputs[int(called[i].argmax())], space.outputs[int(np.nan_to_num(targets[i]).argmax())]
+    else:
+        answer, truth = names[bool(called[i, k])], names[bool(targets[i, k] == 1)]
+    return Mistake(i, k, answer, truth, float(probabilities[i, k]), answers=answers, labels=labels)
+
+
+def _all_labels(y: Array, p: Array, called: Array, space: LabelSpace) -> tuple[str, str]:
+    """(every label predicted, with its probability, the most probable first; every true label, with its own)."""
+    if space.task == "binary":
+        return "", ""
+    order = np.argsort(-p, kind="stable").tolist()
+    answers = [f"{space.outputs[k]} {p[k]:.3f}" for k in order if called[k]]
+    labels = [f"{space.outputs[k]} {p[k]:.3f}" for k in order if y[k] == 1]
+    return ", ".join(answers) or "none", ", ".join(labels) or "none"
+
+
+def _worst_classes(targets: Array, p: Array, probabilities: Array, space: LabelSpace, count: int) -> list[Mistake]:
     """The images of another class than the most probable one, by the difference of the two probabilities."""
     known = np.flatnonzero(~np.isnan(targets).any(axis=1))
     called, truth = p[known].argmax(axis=1), targets[known].argmax(axis=1)
     difference = p[known, called] - p[known, truth]
     order = [k for k in np.argsort(-difference, kind="stable") if called[k] != truth[k]][:count]
-    return [
-        Mistake(
-            int(known[k]), int(called[k]), names[called[k]], names[truth[k]], float(probabilities[known[k], called[k]])
-        )
-        for k in order
-    ]
+    answers = space.decisions(probabilities, np.zeros(len(space.outputs)))
+    return [_of(int(known[k]), int(called[k]), targets, probabilities, answers, space) for k in order]
 
 
 def _farthest(wrong: Array, distance: Array, most: int) -> list[tuple[float, int, int]]:

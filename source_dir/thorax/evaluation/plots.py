@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from thorax.evaluation.arrays import Array
@@ -23,38 +23,6 @@ BLUE, ORANGE, GREEN, GREY = "#1f5f99", "#d1662a", "#3b8a5a", "#8a929a"
 DOT: Any = {"marker": "o", "linestyle": "none", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.8}
 #: {part: (targets (N, L) with NaN for unknown, probabilities (N, L))}
 Curves = Mapping[str, tuple[Array, Array]]
-
-
-def best_epoch(history: Sequence[Mapping[str, Any]]) -> Any:
-    """The "epoch" of the row marked "best", else of the highest auc (the first of equals), else None."""
-    for row in history:
-        if row.get("best"):
-            return row["epoch"]
-    scored = [row for row in history if np.isfinite(_plain(row, "auc"))]
-    return max(scored, key=lambda row: float(row["auc"]))["epoch"] if scored else None
-
-
-def history_plot(history: Sequence[Mapping[str, Any]], cut: bool = True) -> bytes:
-    """A PNG of the losses and of validation AUC and F1 over the epochs, the best one marked.
-
-    Args:
-        cut: whether F1 is that of decisions at 0.5, and not of the most probable class.
-    """
-    figure = Figure(figsize=(10.4, 3.4), layout="constrained")
-    loss, quality = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
-    _lines(loss, epochs, history, {"train_loss": ("train", GREY), "validation_loss": ("validation", BLUE)})
-    _lines(quality, epochs, history, {"auc": ("AUC", BLUE), "f1": ("F1 at 0.5" if cut else "F1", ORANGE)})
-    loss.set_title("Loss")
-    quality.set_title("Validation AUC and F1")
-    best = best_epoch(history)
-    for axes in (loss, quality):
-        if best is not None:
-            axes.axvline(best, color=GREEN, linestyle="--", linewidth=1.2, label=f"best epoch ({best})")
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.legend(frameon=False, fontsize=9)
-    return _png(figure)
 
 
 def roc_plot(curves: Curves, labels: LabelSpace, thresholds: Sequence[float] = ()) -> bytes:
@@ -101,8 +69,8 @@ def reliability_plot(before: Curves, after: Curves) -> bytes:
     figure = Figure(figsize=(5.2 * len(after), 5.2), layout="constrained")
     grid = figure.subplots(2, len(after), squeeze=False, height_ratios=(4, 1), sharex="col")
     for (curve, images), part in zip(grid.T, after, strict=True):
-        _tidy(curve)
-        _tidy(images)
+        tidy(curve)
+        tidy(images)
         curve.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         both = (("before", before, ORANGE), ("after calibration", after, BLUE))
         for name, source, colour in both if before else (("probabilities as they are", after, BLUE),):
@@ -120,7 +88,7 @@ def reliability_plot(before: Curves, after: Curves) -> bytes:
         images.set(xlabel="probability", ylabel="answers")
         for axis in (curve.yaxis, curve.xaxis):
             axis.set_major_formatter(PercentFormatter(1))
-    return _png(figure)
+    return png_of(figure)
 
 
 def _panels(
@@ -136,7 +104,7 @@ def _panels(
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     colours = matplotlib.colormaps["tab10" if len(labels.outputs) <= 10 else "tab20"]
     for axes, (part, (targets, probabilities)) in zip(panels, curves.items(), strict=True):
-        _tidy(axes)
+        tidy(axes)
         if chance:
             axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         lines, names = [], []
@@ -154,28 +122,17 @@ def _panels(
         shown = axes.legend(lines, names, title=legend, frameon=False, fontsize=9, **below)
         for text in shown.get_texts():
             text.set_parse_math(False)  # a label may hold a dollar sign
-    return _png(figure)
+    return png_of(figure)
 
 
-def _lines(axes: Axes, epochs: Sequence[Any], history: Sequence[Mapping[str, Any]], series: dict[str, Any]) -> None:
-    _tidy(axes)
-    for key, (name, colour) in series.items():
-        values = [_plain(row, key) for row in history]
-        axes.plot(epochs, values, color=colour, label=name, linewidth=1.8, marker="o", markersize=3)
-
-
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e9ec", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _plain(row: Mapping[str, Any], key: str) -> float:
-    value = row.get(key)
-    return float("nan") if value is None else float(value)
-
-
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """The figure as a PNG."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=144, bbox_inches="tight", pad_inches=0.1)
     return buffer.getvalue()

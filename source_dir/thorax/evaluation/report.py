@@ -17,14 +17,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from thorax.evaluation import formatting, plots
 from thorax.evaluation.arrays import Array
+from thorax.evaluation.baselines import baselines, shown_rows
 from thorax.evaluation.binning import calibration_error, gaps
 from thorax.evaluation.calibration import reliability, uncalibrated
+from thorax.evaluation.confusion_plot import confusion_plot
+from thorax.evaluation.history_plot import best_epoch, history_plot
 from thorax.evaluation.metric_table import METRICS
 from thorax.evaluation.mistakes import Mistake
 from thorax.evaluation.plots import Curves
+from thorax.evaluation.sample_grid import ClassSamples
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
-from thorax.text import counted
+from thorax.text import counted, duration
+from thorax.tracking.history import training_summary
 
 #: Parts of a data set; any other name is what a person called the images.
 PARTS = ("train", "validation", "test")
@@ -46,7 +51,8 @@ class Report:
             numbers may be None or NaN. The best epoch is the one with a true "best", else the highest auc.
         data: {part: {"images": n, "patients": n, class: images ...}} of all images the run saw.
         facts: {section: {name: value}}, such as "Run" and "Configuration".
-        mistakes: the worst, of the headline's part, with the id of each one's image.
+        mistakes, right: the worst and the surest, of the headline's part, with the id of each one's image.
+        samples: images of each class.
         comparison: result of `comparison.compare`, and the names of both bundles.
         groups: result of `subgroups.subgroups`, of the headline's part.
         shifts: what differs from the training data, see `population.shifts`.
@@ -64,6 +70,8 @@ class Report:
     data: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     mistakes: Sequence[tuple[str, Mistake]] = ()
+    right: Sequence[tuple[str, Mistake]] = ()
+    samples: Sequence[ClassSamples] = ()
     comparison: Mapping[str, Any] | None = None
     compared: tuple[str, str] = ("", "")
     groups: Sequence[Mapping[str, Any]] = ()
@@ -89,15 +97,21 @@ class Report:
         return bool((self.temperatures != 1).any())
 
     @cached_property
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """{part: scores of models that never look at an image}, see `baselines.baselines`."""
+        return {part: baselines(result, self.labels) for part, result in self.scores.items()}
+
+    @cached_property
     def before(self) -> Curves:
         """The curves as they were before calibration."""
         return {part: (y, uncalibrated(p, self.labels.task, self.temperatures)) for part, (y, p) in self.curves.items()}
 
     @cached_property
     def plots(self) -> dict[str, bytes]:
-        """{file name: PNG}: roc, pr and reliability where there are curves, history where there is one."""
+        """{file name: PNG}: the confusion; of curves roc, pr and reliability; of a run its history."""
         exclusive = self.labels.task == "multiclass"
-        found = {"history.png": plots.history_plot(self.history, cut=not exclusive)} if self.history else {}
+        found = {"history.png": history_plot(self.history, cut=not exclusive)} if self.history else {}
+        found["confusion.png"] = confusion_plot(self.scores[self.headline], self.labels)
         if self.curves:
             ordered = {part: self.curves[part] for part in (self.headline, *self.curves)}
             cut = [] if exclusive else [entry["threshold"] for entry in self.scores[self.headline]["labels"].values()]
@@ -128,6 +142,7 @@ class Report:
             "labels": self.labels.to_dict(),
             "headline": self.headline,
             "scores": dict(self.scores),
+            "baselines": self.baselines,
             "threshold_rule": self.rule,
             "data": {part: dict(counts) for part, counts in self.data.items()},
             **(self._calibration_numbers() if self.curves else {}),
@@ -138,17 +153,22 @@ class Report:
             "shifts": list(self.shifts),
             "findings": [dict(finding) for finding in self.findings],
             "facts": {section: dict(rows) for section, rows in self.facts.items()},
-            "mistakes": [
-                {
-                    "id": name,
-                    "said": m.called,  # the key of report.json since version 0.1
-                    "truth": m.truth,
-                    "probability": m.probability,
-                    "label": self.labels.outputs[m.output],
-                }
-                for name, m in self.mistakes
-            ],
+            "mistakes": self._answers(self.mistakes),
+            "right": self._answers(self.right),
         }
+
+    def _answers(self, shown: Sequence[tuple[str, Mistake]]) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": name,
+                "said": m.called,  # the key of report.json since version 0.1
+                "truth": m.truth,
+                "probability": m.probability,
+                "label": self.labels.outputs[m.output],
+                **({"answers": m.answers, "labels": m.labels} if m.answers else {}),
+            }
+            for name, m in shown
+        ]
 
     def _calibration_numbers(self) -> dict[str, Any]:
         """The temperatures and errors, and the reliability curves of each part."""
@@ -170,6 +190,7 @@ class Report:
         for name in ("number", "span", "cell", "percent", "difference", "shown", "rows_of"):
             environment.filters[name] = getattr(formatting, name)
         environment.filters["picture"], environment.filters["counted"] = _picture, counted
+        environment.filters["duration"], environment.filters["shown_rows"] = duration, shown_rows
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
         shown = {name: METRICS[name] for name in METRICS if METRICS[name].in_report}
         return environment.get_template("report.html.jinja").render(
@@ -183,7 +204,8 @@ class Report:
             by_group={name: METRICS[name] for name in METRICS if METRICS[name].by_group},
             many=len(self.labels.outputs) > 1,
             plots=self.plots,
-            best=plots.best_epoch(self.history),
+            best=best_epoch(self.history),
+            spent=training_summary(self.history),
             calibration=self.calibration() if self.curves else {},
             scarcest=min(scores[self.headline]["labels"].items(), key=lambda item: item[1]["positives"]),
         )

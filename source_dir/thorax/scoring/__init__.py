@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thorax.scoring.batch import predict_folder, read_outputs
+    from thorax.scoring.compared.comparing import CompareOptions, RunComparison, compare_runs
     from thorax.scoring.evaluation import Evaluation, evaluate, run_evaluation
     from thorax.scoring.options import BatchOptions, EvaluationOptions
 
 __all__ = [
     "BatchOptions",
+    "CompareOptions",
     "Evaluation",
     "EvaluationOptions",
+    "RunComparison",
+    "compare_runs",
     "evaluate",
     "predict_folder",
     "read_outputs",
@@ -26,6 +30,7 @@ _MODULES = {
     "batch": ("predict_folder", "read_outputs"),
     "evaluation": ("Evaluation", "evaluate", "run_evaluation"),
     "options": ("BatchOptions", "EvaluationOptions"),
+    "compared.comparing": ("CompareOptions", "RunComparison", "compare_runs"),
 }
 
 

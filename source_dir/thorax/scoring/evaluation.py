@@ -19,6 +19,7 @@ from thorax.evaluation.metrics import score
 from thorax.evaluation.population import describe, shifts
 from thorax.evaluation.predictions import Predictions, read_predictions
 from thorax.evaluation.report import Report
+from thorax.evaluation.sample_grid import samples_of
 from thorax.evaluation.studies import by_study
 from thorax.evaluation.studies import title as study_title
 from thorax.evaluation.subgroups import subgroups
@@ -97,13 +98,22 @@ class Evaluation:
         return self._illustrated().inline()
 
     def _illustrated(self) -> Report:
-        """The report with pictures and heat maps of its mistakes."""
+        """The report with pictures of each class, and of its mistakes and right answers with heat maps."""
         if self.images is None:
             return self.report
         sources = dict(zip(self.images.ids, self.images.sources, strict=True))
         net, prepared, cpu = self.bundle.build_network(), self.bundle.preprocessing, torch.device("cpu")
-        drawn = [(name, mistakes.draw(m, sources[name], net, prepared, cpu)) for name, m in self.report.mistakes]
-        return replace(self.report, mistakes=mistakes.distinct(drawn))
+
+        def drawn(shown: Sequence[tuple[str, mistakes.Mistake]]) -> list[tuple[str, mistakes.Mistake]]:
+            made = [(name, mistakes.draw(m, sources[name], net, prepared, cpu)) for name, m in shown]
+            return mistakes.distinct(made)
+
+        space, y = self.bundle.space, self.images.targets
+        by_class = np.concatenate([1 - y, y], axis=1) if space.task == "binary" else y
+        samples = samples_of(space.classes, by_class, self.images.sources, self.images.ids, space.task != "multilabel")
+        return replace(
+            self.report, mistakes=drawn(self.report.mistakes), right=drawn(self.report.right), samples=samples
+        )
 
 
 def evaluate(
@@ -147,7 +157,7 @@ def run_evaluation(
     space, thresholds = loaded.space, np.array([loaded.thresholds[name] for name in loaded.space.outputs])
     images = read_labelled(data, loaded, options) if data is not None else None
     if options.predictions is None:
-        parts = {images.given.stem: _scored(loaded, images)} if images is not None else {}
+        parts = {images.given.stem: network_answers(loaded, images)} if images is not None else {}
     else:
         parts = read_predictions(options.predictions, space, thresholds, say)
         if images is not None:
@@ -186,8 +196,10 @@ def run_evaluation(
         comparison = compare(y, p, other, space, patients, resamples=resamples)
         report = replace(report, compared=(first, second), comparison=comparison)
     if images is not None:
-        wrong = mistakes.worst(y, p, thresholds, space)
-        report = replace(report, mistakes=[(shown.ids[m.image], m) for m in wrong])
+        wrong, right = (choose(y, p, thresholds, space) for choose in (mistakes.worst, mistakes.surest))
+        report = replace(
+            report, mistakes=[(shown.ids[m.image], m) for m in wrong], right=[(shown.ids[m.image], m) for m in right]
+        )
     return Evaluation(loaded, parts, report, images)
 
 
@@ -216,7 +228,7 @@ def _check(data: Path | None, options: EvaluationOptions) -> None:
         )
 
 
-def _scored(bundle: Bundle, images: LabelledImages) -> Predictions:
+def network_answers(bundle: Bundle, images: LabelledImages) -> Predictions:
     """The network's probabilities of all images, in float32 whatever serves the bundle, so that machines agree."""
     classifier = exact(bundle)
     rows = []
@@ -238,7 +250,7 @@ def _probabilities_of_other(
             f"--compare {name} has the labels {', '.join(other.space.classes)}, the first bundle"
             f" {', '.join(space.classes)}"
         )
-    probabilities = _scored(other, images).probabilities
+    probabilities = network_answers(other, images).probabilities
     place = {image: k for k, image in enumerate(images.ids)}
     columns = [other.space.outputs.index(output) for output in space.outputs]
     return np.asarray(probabilities[[place[image] for image in ids]][:, columns])

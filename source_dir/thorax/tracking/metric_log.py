@@ -13,6 +13,8 @@ from collections.abc import Mapping
 #: Key in a line -> SageMaker's metric name.
 METRICS = {
     "train_loss": "train:loss",
+    "train_accuracy": "train:accuracy",
+    "train_auc": "train:auc",
     "validation_loss": "validation:loss",
     "validation_auc": "validation:auc",
     "validation_f1": "validation:f1",
@@ -24,6 +26,8 @@ METRICS = {
     "learning_rate": "train:learning_rate",
     "images_per_second": "train:images_per_second",
     "data_wait": "train:data_wait",
+    "epoch_seconds": "train:epoch_seconds",
+    "epoch_cost": "train:epoch_cost",
 }
 _NUMBER = r"(-?[0-9]+\.[0-9]+)"
 _EPOCH = re.compile(r"^(?P<best>best )?epoch (?P<epoch>\d+)/(?P<epochs>\d+): (?=\w+=)")
@@ -91,6 +95,8 @@ def readable(text: str) -> str | None:
     for key, name, note in (("auc", "AUC", ""), ("balanced_accuracy", "bal. acc.", cut)):
         if (value := values.get(f"validation_{key}")) is not None:
             words.append(f"{name} {value:.3f}{note}")
+    if (cost := values.get("epoch_cost")) is not None:
+        words.append(f"${cost:.2f}" if cost >= 1 else f"${cost:.4f}")
     if seconds := re.search(r"\((\d+\.\d) s\b", text):
         words.append(f"{float(seconds[1]):.{0 if float(seconds[1]) >= 10 else 1}f} s")
     epoch, epochs = found["epoch"], found["epochs"]

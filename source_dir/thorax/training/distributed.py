@@ -121,8 +121,11 @@ def total(values: torch.Tensor, process: Process) -> torch.Tensor:
     return values
 
 
-def gather(indices: np.ndarray, logits: np.ndarray, count: int, process: Process) -> np.ndarray:
+def gather(indices: np.ndarray, logits: np.ndarray, count: int, process: Process, once: bool = True) -> np.ndarray:
     """(count, L) float32: row i holds the logits of image i; corrupt images, which no process scored, are NaN.
+
+    Args:
+        once: whether an image that is given twice is an error; else one of its rows is taken.
 
     Raises:
         RuntimeError: an image was scored twice; the samplers are wrong.
@@ -133,7 +136,7 @@ def gather(indices: np.ndarray, logits: np.ndarray, count: int, process: Process
         dist.all_gather_object(gathered, (indices, logits))
         parts = [part for part in gathered if part is not None]
     global_indices = np.concatenate([part[0] for part in parts])
-    if repeated := len(global_indices) - len(np.unique(global_indices)):
+    if once and (repeated := len(global_indices) - len(np.unique(global_indices))):
         raise RuntimeError(f"{repeated} images were scored more than once")
     rows = np.full((count, logits.shape[1]), np.nan, np.float32)
     for some, values in parts:

@@ -59,8 +59,10 @@ class Monitoring:
         stop: asked after every step whether to save and end.
         observer: is called at each event; None: nothing follows the run, and a step costs nothing for it.
         log: takes whole lines (of the main process).
+        hour_price: dollars an hour of all machines together; None: not known.
     """
 
     stop: Stop = field(default_factory=Stop)
     observer: Observer | None = None
     log: Callable[[str], None] = say
+    hour_price: float | None = None

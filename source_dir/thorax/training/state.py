@@ -17,6 +17,7 @@ class State:
     Attributes:
         epoch: the epoch being worked on, from 0; `step` steps of it are done, `global_step` of all.
         loss_sum, loss_count: of the epoch so far.
+        seconds: of the epoch before the run was last started.
         best_epoch, best_value, best_loss: best epoch from 0 (-1: none yet), its objective and its validation loss.
         bad_epochs: epochs since the objective last improved by more than the tolerance.
         history: a row per finished epoch.
@@ -28,6 +29,7 @@ class State:
     global_step: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
+    seconds: float = 0.0
     best_epoch: int = -1
     best_value: float = float("-inf")
     best_loss: float = float("inf")
@@ -67,6 +69,7 @@ class State:
     def next_epoch(self, config: TrainingConfig) -> bool:
         """Goes to the next epoch, or to the end of the run. Returns whether that end is an early one."""
         self.epoch, self.step, self.loss_sum, self.loss_count = self.epoch + 1, 0, 0.0, 0
+        self.seconds = 0.0
         early = (
             config.early_stopping
             and self.epoch >= config.early_stopping_min_epochs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from thorax.errors import ThoraxError
 from thorax.tracking.metric_log import epoch_line
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
+from thorax.training.answers import TrainingAnswers
 from thorax.training.augmenting import augmentation
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.ema import MovingAverage
@@ -27,21 +27,13 @@ from thorax.training.inputs import Hardware, Monitoring, TrainingData
 from thorax.training.kernels import first_step
 from thorax.training.loss_log import LossLog
 from thorax.training.losses import Loss
+from thorax.training.meter import EpochMeter
 from thorax.training.optimizers import build_optimizer, set_rate
 from thorax.training.precision import autocast, scaler
 from thorax.training.reader import RunReader
 from thorax.training.schedules import rate
 from thorax.training.state import State
 from thorax.training.validation import Evaluator, validation_metrics
-
-
-@dataclass
-class EpochMeter:
-    """How fast this process's part of an epoch goes: images seen, seconds waited for them, and since when."""
-
-    started: float
-    images: int = 0
-    waited: float = 0.0
 
 
 class Trainer:
@@ -73,6 +65,7 @@ class Trainer:
         self.hardware, self.preprocessing = hardware, data.preprocessing
         self.train_images, self.validation_images = data.train, data.validation
         self.stop, self.observer, self.log = monitoring.stop, monitoring.observer, monitoring.log
+        self.hour_price = monitoring.hour_price
         if len(data.train) < self.process.world_size:
             raise ThoraxError(
                 f"train has {len(data.train)} images for {self.process.world_size} processes; start fewer processes"
@@ -94,7 +87,8 @@ class Trainer:
         self.steps_per_epoch = max(1, len(data.train) // self.batch_size)
         self.evaluator = Evaluator(config, data.preprocessing, hardware, self.prepare)
         self.reader = RunReader(config, data, hardware, self.batch_size, self.evaluator)
-        self.meter = EpochMeter(time.monotonic())
+        self.meter = EpochMeter()
+        self.answers = TrainingAnswers(data.train, self.process)
         self.last_save, self.first_step = time.monotonic(), True
         # The context of a step's stage by name: data, copy, augmentation, forward, backward, optimizer or logging.
         self.stage: Callable[[str], AbstractContextManager[Any]] = nullcontext
@@ -161,6 +155,8 @@ class Trainer:
             self.average.load_state_dict(saved["average"])
         torch.set_rng_state(saved["random"])
         self.state = State(**saved["state"])
+        earlier = saved.get("answers")  # checkpoints of before have none
+        self.answers = TrainingAnswers(self.train_images, self.process, None if earlier is None else earlier.numpy())
         where = (
             "at its end"
             if self.state.finished
@@ -170,12 +166,14 @@ class Trainer:
 
     def _save(self) -> None:
         self.last_save = time.monotonic()
+        answers = self.answers.gathered() if self.state.step else None  # of all processes, so in all of them
         if not self.process.is_main:
             return
         self.checkpoints.save(
             self.state.global_step,
             {
-                "state": dict(vars(self.state)),
+                "state": vars(self.state) | {"seconds": self.meter.seconds if self.state.step else 0.0},
+                "answers": None if answers is None else torch.from_numpy(answers),
                 "model": self.net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
@@ -220,7 +218,7 @@ class Trainer:
             counts=False,
         )
         losses = LossLog(s, self.hardware, self.observer)
-        self.meter, self.last_save = EpochMeter(time.monotonic()), time.monotonic()
+        self.meter, self.last_save = EpochMeter(s.seconds), time.monotonic()
         self.reader.open(s.epoch, s.step)
         for batch in self._batches():
             due = time.monotonic() - self.last_save > c.checkpoint_minutes * 60
@@ -301,6 +299,7 @@ class Trainer:
                 with self.stage("backward"):
                     self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
             loss_sum += loss.detach()
+            self.answers.add(batch.indices[rows], logits, batch.corrupt)
         with self.stage("optimizer"):
             self._update(loss_sum * share)
         return loss_sum
@@ -341,9 +340,10 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         c, s = self.config, self.state
-        seconds = max(time.monotonic() - self.meter.started, 1e-9)
+        seconds = self.meter.elapsed
         if not c.sync_batchnorm:  # each process has statistics of its own images; the main one's are kept
             distributed.share_buffers(self.eval_model, self.process)
+        answered = self.answers.metrics()
         logits = self.validation_logits()
         if np.isnan(logits).any(axis=1).all() and not self.corrupt:
             raise ThoraxError(
@@ -353,20 +353,23 @@ class Trainer:
         row: dict[str, float] = {
             "epoch": s.epoch + 1,
             "train_loss": s.mean_loss,
+            **answered,
             **validation_metrics(logits, self.validation_images, self.loss, c),
             "learning_rate": rate(c, s.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch),
             "images_per_second": self.meter.images / seconds,
             "data_wait": self.meter.waited / seconds,
+            **self.meter.end(self.hour_price),
         }
         s.history.append(row)
         best, head = s.is_best(row, c), f"epoch {s.epoch + 1}/{c.epochs}"
-        exclusive, seconds = self.validation_images.space.task == "multiclass", time.monotonic() - self.meter.started
-        self._say(epoch_line(head, row, exclusive=exclusive, seconds=seconds, best=best))
+        exclusive = self.validation_images.space.task == "multiclass"
+        self._say(epoch_line(head, row, exclusive=exclusive, seconds=row["epoch_seconds"], best=best))
         if self.observer is not None:
             self.observer.epoch(row, s.global_step)
         self._advise(row)
         if best and self.process.is_main:
             self.checkpoints.save_best({"epoch": s.epoch, "model": self.eval_model.state_dict()})
+        self.answers = TrainingAnswers(self.train_images, self.process)
         if s.next_epoch(c):
             self._say(f"stopped early: {c.objective} has not improved for {s.bad_epochs} epochs")
         if s.finished or s.epoch % c.checkpoint_frequency == 0:
