@@ -93,10 +93,10 @@ def on_aws(args: argparse.Namespace) -> int:
     if args.dry_run:
         name = plan.spec.endpoint_name
         note = f"note:     where endpoint {name} exists, UpdateEndpoint takes the place of CreateEndpoint"
-        aws.show(plan.calls(), f"{plan.summary()}\n{note}", args)
+        aws.show(plan.calls(), plan.summary().noted(note), args)
     before = deployment.present_configuration(plan)
-    update = f"\nupdate:   it answers with {before} until then" if before else ""
-    if not aws.agreed(plan.summary() + update, "update it?" if before else "start it?", args.yes):
+    update = [f"update:   it answers with {before} until then"] if before else []
+    if not aws.agreed(plan.summary().noted(*update), "update it?" if before else "start it?", args.yes):
         return 1
     deployment.make(plan, before)
     return 0

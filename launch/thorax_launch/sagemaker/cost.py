@@ -13,6 +13,7 @@ import yaml
 
 from thorax.errors import ThoraxError
 from thorax_launch.options import MachineOptions
+from thorax_launch.paths import PRICES
 from thorax_launch.recipe import Recipe
 from thorax_launch.settings import AwsSettings
 
@@ -22,11 +23,23 @@ HOURS_A_MONTH = 730
 
 @dataclass(frozen=True)
 class Prices:
-    """A user's price table: dollars per hour of each machine, and the day it was true."""
+    """A price table: dollars per hour of each machine, and the day it was true.
+
+    Attributes:
+        example: whether it is the package's own, which is rounded and of one region.
+    """
 
     as_of: str
     region: str
     per_hour: dict[str, float]
+    example: bool = False
+
+    @property
+    def source(self) -> str:
+        """Where its prices are from, in words."""
+        if self.example:
+            return f"example prices of {self.region}, rounded; --prices FILE for yours"
+        return f"prices of {self.as_of}"
 
     @classmethod
     def load(cls, path: Path) -> Prices:
@@ -47,6 +60,11 @@ class Prices:
 def load_prices(settings: AwsSettings) -> Prices | None:
     """The settings' price table, where they have one."""
     return Prices.load(Path(settings.prices)) if settings.prices else None
+
+
+def prices_or_example(settings: AwsSettings) -> Prices:
+    """The settings' price table, else the package's example."""
+    return load_prices(settings) or dataclasses.replace(Prices.load(PRICES), example=True)
 
 
 def prices_here(settings: AwsSettings) -> tuple[Prices | None, str]:
@@ -168,21 +186,17 @@ def job_cost(recipe: MachineOptions, settings: AwsSettings, scale: SearchScale =
         kinds = recipe.instance_type.split(",")
         each = [job_cost(dataclasses.replace(recipe, instance_type=kind), settings, scale) for kind in kinds]
         return "\nor, where AWS has none of these:\n".join(each)
-    machine, prices = recipe.instance_type, load_prices(settings)
+    machine, prices = recipe.instance_type, prices_or_example(settings)
     spot = " (spot)" if recipe.spot else ""
     pool = f", then {recipe.warm_pool_minutes} min of warm pool" if recipe.warm_pool_minutes else ""
     several = f"; {scale.words}" if scale.words else ""
     hours = scale.hours(recipe)
     bound = f"{hours:g} machine hours at most"
-    if prices is None:
-        cost = f"{bound}; give --prices FILE for dollars (launch/prices.example.yaml)"
-    elif prices.region != settings.region:
-        cost = f"{bound}; the price table is for {prices.region}, not {settings.region}"
-    elif machine not in prices.per_hour:
-        cost = f"{bound}; the price table has no {machine}"
+    if missing := _no_price(prices, machine, settings.region):
+        cost = f"{bound}; {missing}"
     else:
-        price = prices.per_hour[machine]
-        cost = f"at most ${hours * price:,.2f} = {hours:g} machine hours x ${price:g} (prices of {prices.as_of})"
+        price, most = prices.per_hour[machine], "at most about" if prices.example else "at most"
+        cost = f"{most} ${hours * price:,.2f} = {hours:g} machine hours x ${price:g} ({prices.source})"
     machines = f"{recipe.instance_count} x {machine}{spot}, at most {recipe.max_hours:g} h{pool}{several}"
     return f"machines: {machines}\ncost:     {cost}"
 
@@ -191,12 +205,17 @@ def hosting_cost(machine: str, count: int, settings: AwsSettings, until: str = "
     """What machines that serve cost, in two lines; with `machine` empty a serverless endpoint."""
     if not machine:
         return "machines: none (serverless)\ncost:     for each request by memory and time; nothing while nobody asks"
-    prices = load_prices(settings)
-    if prices is None:
-        cost = "give --prices FILE for dollars (launch/prices.example.yaml)"
-    elif prices.region != settings.region or machine not in prices.per_hour:
-        cost = f"the price table of {prices.region} has no {machine} in {settings.region}"
-    else:
-        hour = count * prices.per_hour[machine]
-        cost = f"${hour:,.2f} an hour, ${hour * HOURS_A_MONTH:,.2f} a month (prices of {prices.as_of})"
+    prices = prices_or_example(settings)
+    if not (cost := _no_price(prices, machine, settings.region)):
+        hour, about = count * prices.per_hour[machine], "about " * prices.example
+        cost = f"{about}${hour:,.2f} an hour, ${hour * HOURS_A_MONTH:,.2f} a month ({prices.source})"
     return f"machines: {count} x {machine}, billed every hour {until}\ncost:     {cost}"
+
+
+def _no_price(prices: Prices, machine: str, region: str) -> str:
+    """Why the table has no price of a machine; "" where it has one. The example stands for every region."""
+    if prices.example:
+        return "" if machine in prices.per_hour else f"the example prices have no {machine}: give --prices FILE"
+    if prices.region != region:
+        return f"the price table is for {prices.region}, not {region}"
+    return "" if machine in prices.per_hour else f"the price table has no {machine}"

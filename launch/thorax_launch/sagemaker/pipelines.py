@@ -28,7 +28,7 @@ from thorax_launch.sagemaker.machines import check_family, disk_key
 from thorax_launch.sagemaker.package import Upload, packed, source_files
 from thorax_launch.sagemaker.processing import BASE, START, application, network, s3_input
 from thorax_launch.sagemaker.requests import check_parameters, without_empty
-from thorax_launch.sagemaker.submission import file_lines
+from thorax_launch.sagemaker.summaries import Summary, channels
 from thorax_launch.sagemaker.training_jobs import Task
 from thorax_launch.settings import AwsSettings
 
@@ -76,11 +76,13 @@ class Pipeline:
             "Tags": self.tags,
         }
 
-    def summary(self) -> str:
-        """What would be uploaded, and the steps."""
+    def summary(self) -> Summary:
+        """The steps and their costs, and what would be uploaded."""
         steps = ", ".join(step["Name"] for step in self.definition["Steps"])
-        first = f"pipeline: {self.name}: {steps} -> Register into {self.group}"
-        return "\n".join([first, *file_lines(self.uploads), *self.costs])
+        does = (f"pipeline {self.name}: {steps}", f"registers the bundle in {self.group} where it is better")
+        train = next(step["Arguments"] for step in self.definition["Steps"] if step["Name"] == "Train")
+        defaults = {one["Name"]: one["DefaultValue"] for one in self.definition["Parameters"]}
+        return Summary(does, self.costs, channels(train, self.uploads, defaults), self.uploads)
 
 
 def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: StepOptions | None = None) -> Pipeline:

@@ -35,7 +35,9 @@ from thorax_launch.sagemaker.package import Upload, bucket_and_key
 from thorax_launch.sagemaker.requests import AwsRequest
 from thorax_launch.sagemaker.smoke_tests import read_object
 from thorax_launch.sagemaker.status import Description, JobLog
-from thorax_launch.sagemaker.submission import covers, file_lines, may_have_started, send_once, upload_all
+from thorax_launch.sagemaker.submission import covers, may_have_started, send_once, upload_all
+from thorax_launch.sagemaker.summaries import Summary
+from thorax_launch.sagemaker.transfers import download
 from thorax_launch.settings import AwsSettings
 
 _NOTHING = "nothing of it is left on AWS but its files in S3"
@@ -83,12 +85,12 @@ class Transform:
         """Every call by AWS's name, and its parameters."""
         return {request.operation: dict(request.parameters) for request in (self.model, self.job)}
 
-    def summary(self) -> str:
-        """What would be uploaded, and what the machines cost."""
+    def summary(self) -> Summary:
+        """What would be made, read and uploaded, and what the machines cost."""
         machine, count = self.options.instance_type, self.options.instance_count
         cost = hosting_cost(machine, count, self.settings, "until the last image is scored")
-        first = f"batch transform: {self.name}, answers in {self.output}"
-        return "\n".join([first, *self.images.lines(), *self.notes, *file_lines(self.uploads), cost])
+        does = (f"batch transform {self.name}", f"answers in {self.output}")
+        return Summary(does, (cost,), uploads=self.uploads, notes=(*self.images.lines(), *self.notes))
 
     def again(self) -> str:
         """The words that end a command which fetches the answers and sends what has none."""
@@ -318,13 +320,15 @@ def write_table(transform: Transform, out: Path, data: Path | None, why: str = "
     """
     s3 = client(open_session(transform.settings), "s3")
     with tempfile.TemporaryDirectory() as folder, one_line_errors(transform.settings):
-        answers = _answers(transform, s3)
+        answers, bucket = _answers(transform, s3), bucket_and_key(transform.output)[0]
+        files = {}
         for name, key in answers.items():
             file = (Path(folder) / f"{name}{SUFFIX}").resolve()
             if not file.is_relative_to(Path(folder).resolve()):
                 raise ThoraxError(f"the answer {key} has a name that leads out of its folder")
             file.parent.mkdir(parents=True, exist_ok=True)
-            s3.download_file(bucket_and_key(transform.output)[0], key, str(file))
+            files[bucket, key] = file
+        download(s3, files, "downloading answers")
         missing = {name: why for name in transform.images.names or () if name not in answers}
         if answers:
             with description_folder(transform.bundle, s3) as described:
