@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thorax.errors import ThoraxError
@@ -72,7 +71,7 @@ def local(args: argparse.Namespace) -> int:
         raise ThoraxError(f"--server {args.server} with several bundles: --server app serves them; leave --server out")
     kind = "models" if several else args.server
     server = importlib.import_module(f"thorax_launch.local.serve_{kind}")  # late: --help is instant
-    bundle = args.bundle if several else Path(args.bundle[0])
+    bundle = args.bundle if several else args.bundle[0]
     try:
         return int(server.serve(bundle, args.port, **chosen))
     except KeyboardInterrupt:  # before the server was up, or after it had answered everything

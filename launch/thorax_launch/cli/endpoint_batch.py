@@ -8,7 +8,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.text import counted, size
-from thorax_launch.cli import aws, flags
+from thorax_launch.cli import aws
 from thorax_launch.clients import EndpointClient
 from thorax_launch.endpoint_batch import images_in, score_folder
 from thorax_launch.options import TransformOptions, entries

@@ -184,6 +184,7 @@ def local_channels(given: dict[str, str]) -> dict[str, Path]:
     Raises:
         ThoraxError: an address.
     """
+    given = given | {name: str(bundle_place(path)) for name, path in given.items() if name == "model"}
     for name, path in given.items():
         if "://" in path:
             raise ThoraxError(

@@ -25,6 +25,10 @@ from thorax_launch.local.toolkit import show
 _TOOLKIT = re.compile(r"sagemaker-training-toolkit\s+(\w+)\s")
 #: What the script writes for logs while the bar shows it.
 _PROGRESS = re.compile(r"^[^:]+: \w+ [\d,]+/[\d,]+(, |$)")
+#: Lines of the script that the launcher says itself at the end.
+_TOLD_AGAIN = ("bundle: ", "report: ")
+#: The script's last line where it was stopped: by the launcher, which passes Ctrl-C on as SIGTERM.
+_STOPPED = re.compile(r"^stopped by SIGTERM at (.*?); checkpoint saved in ")
 #: A line of the script that says why it ends; the launcher shows it last.
 _ERROR = "error: "
 
@@ -56,8 +60,10 @@ class Lines:
             if toolkit[1] == "ERROR":
                 self.held.append(line)
             return None
-        if self.bar and _PROGRESS.match(line):
+        if (self.bar and _PROGRESS.match(line)) or line.startswith(_TOLD_AGAIN):
             return None
+        if stopped := _STOPPED.match(line):
+            return f"stopped at {stopped[1]}; a checkpoint is saved"
         shown = metric_log.readable(line)
         return None if shown is None else readable(shown, self.log, self.recipe)
 

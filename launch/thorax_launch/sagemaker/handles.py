@@ -249,9 +249,7 @@ class PipelineRun(JobHandle):
         from botocore.exceptions import ClientError
 
         try:
-            listed = self.sagemaker.list_pipeline_execution_steps(
-                PipelineExecutionArn=self.name, SortOrder="Ascending"
-            )
+            listed = self.sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=self.name, SortOrder="Ascending")
         except ClientError:  # a policy that was printed before this right was in it
             return ""
         steps = [f"{step['StepName']} {step['StepStatus']}" for step in listed.get("PipelineExecutionSteps", [])]

@@ -1,11 +1,11 @@
 """What a command would do on AWS, in words: one form for every --dry-run, and for the question before anything is sent.
 
-    makes:    training job pneumonia-resnet18-261121-101500
-              its bundle and report go below s3://BUCKET/thorax
-    machines: 1 x ml.g5.xlarge, at most 4 h
-    cost:     at most $5.64 = 4 machine hours x $1.41 (prices of 2026-11-01)
-    reads:    train: 4,694 images, 1.2 GB
-    upload:   4,695 files (4,694 images), 1.2 GB
+makes:    training job pneumonia-resnet18-261121-101500
+          its bundle and report go below s3://BUCKET/thorax
+machines: 1 x ml.g5.xlarge, at most 4 h
+cost:     at most $5.64 = 4 machine hours x $1.41 (prices of 2026-11-01)
+reads:    train: 4,694 images, 1.2 GB
+upload:   4,695 files (4,694 images), 1.2 GB
 """
 
 from __future__ import annotations

@@ -90,7 +90,9 @@ class Transform:
         machine, count = self.options.instance_type, self.options.instance_count
         cost = hosting_cost(machine, count, self.settings, "until the last image is scored")
         does = (f"batch transform {self.name}", f"answers in {self.output}")
-        return Summary(does, (cost,), uploads=self.uploads, notes=(*self.images.lines(), *self.notes))
+        reads, *left_out = self.images.lines()
+        reads = reads.partition(":")[2].strip()
+        return Summary(does, (cost,), (reads,), self.uploads, (*left_out, *self.notes))
 
     def again(self) -> str:
         """The words that end a command which fetches the answers and sends what has none."""

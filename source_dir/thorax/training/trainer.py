@@ -44,6 +44,10 @@ class EpochMeter:
     waited: float = 0.0
 
 
+#: Waiting for images is told from this share of an epoch and this many seconds on.
+SLOW_SHARE, SLOW_SECONDS = 0.05, 0.5
+
+
 class Trainer:
     """Trains a network on one part, chooses the best epoch on another, and scores any part exactly.
 
@@ -95,7 +99,7 @@ class Trainer:
         self.evaluator = Evaluator(config, data.preprocessing, hardware, self.prepare)
         self.reader = RunReader(config, data, hardware, self.batch_size, self.evaluator)
         self.meter = EpochMeter(time.monotonic())
-        self.last_save, self.first_step = time.monotonic(), True
+        self.last_save, self.first_step, self.advised = time.monotonic(), True, False
         # The context of a step's stage by name: data, copy, augmentation, forward, backward, optimizer or logging.
         self.stage: Callable[[str], AbstractContextManager[Any]] = nullcontext
         if self.observer is not None:
@@ -373,7 +377,10 @@ class Trainer:
             self._save()
 
     def _advise(self, row: dict[str, float]) -> None:
-        if row["data_wait"] > 0.05:
+        """A hint where images are waited for, once in a run."""
+        waited = row["data_wait"] * (time.monotonic() - self.meter.started)
+        if row["data_wait"] > SLOW_SHARE and waited > SLOW_SECONDS and not self.advised:
+            self.advised = True
             self._say(
                 f"warning: {row['data_wait'] * 100:.0f} % of the time was spent waiting for images; raise num_workers"
                 f" (now {self.reader.workers}), or store the images near their training size"
