@@ -181,9 +181,8 @@ def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
     ]
     assert delete.main(["chest", "--dry-run"]) == 0
     shown = capsys.readouterr()
-    assert shown.err.splitlines()[:4] == [
-        f"{head:9} {one}" for head, one in zip(["deletes:", *[""] * 3], listed, strict=False)
-    ]
+    said = [f"{'' if k else 'deletes:':9} {one}" for k, one in enumerate(listed)]
+    assert shown.err.splitlines()[:4] == said
     calls = ["DeregisterScalableTarget", "DeleteEndpoint", "DeleteEndpointConfig", "DeleteModel"]
     assert [name for call in json.loads(shown.out) for name in call] == calls
     assert "DeleteEndpoint" not in aws.operations

@@ -43,8 +43,8 @@ class BatchImages:
     def lines(self) -> list[str]:
         """How many images there are, and the files that are left out, by name."""
         if self.names is None:
-            return [f"images:   those below {self.source}, listed when it starts"]
-        lines = [f"images:   {len(self.names):,} below {self.source}"]
+            return [f"images:   what is in {self.source}, listed when it starts"]
+        lines = [f"images:   {counted(len(self.names), 'image')} below {self.source}"]
         if self.left_out:
             count = counted(len(self.left_out), "file that is no image", "files that are no images")
             lines.append(f"left out: {count}: {shortened(self.left_out)}")

@@ -17,6 +17,8 @@ from thorax_launch.paths import PRICES
 from thorax_launch.recipe import Recipe
 from thorax_launch.settings import AwsSettings
 
+#: How a line says that its prices are the package's own.
+EXAMPLE = "example prices"
 #: AWS's own month: 8,760 hours of a year by 12.
 HOURS_A_MONTH = 730
 
@@ -38,7 +40,7 @@ class Prices:
     def source(self) -> str:
         """Where its prices are from, in words."""
         if self.example:
-            return f"example prices of {self.region}, rounded; --prices FILE for yours"
+            return EXAMPLE
         return f"prices of {self.as_of}"
 
     @classmethod
@@ -210,6 +212,15 @@ def hosting_cost(machine: str, count: int, settings: AwsSettings, until: str = "
         hour, about = count * prices.per_hour[machine], "about " * prices.example
         cost = f"{about}${hour:,.2f} an hour, ${hour * HOURS_A_MONTH:,.2f} a month ({prices.source})"
     return f"machines: {count} x {machine}, billed every hour {until}\ncost:     {cost}"
+
+
+def total_cost(parts: Sequence[MachineOptions], settings: AwsSettings) -> str:
+    """The line with the most that several parts cost together; "" where a price is missing."""
+    prices = prices_or_example(settings)
+    if any(_no_price(prices, part.instance_type, settings.region) for part in parts):
+        return ""
+    total = sum(ONE_JOB.hours(part) * prices.per_hour[part.instance_type] for part in parts)
+    return f"{'in all:':9} at most{' about' * prices.example} ${total:,.2f} ({prices.source})"
 
 
 def _no_price(prices: Prices, machine: str, region: str) -> str:

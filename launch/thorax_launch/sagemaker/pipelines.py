@@ -22,7 +22,7 @@ from thorax_launch.invocation import command
 from thorax_launch.options import StepOptions
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import hosting, training_jobs
-from thorax_launch.sagemaker.cost import job_cost
+from thorax_launch.sagemaker.cost import job_cost, total_cost
 from thorax_launch.sagemaker.definitions import check_definition
 from thorax_launch.sagemaker.machines import check_family, disk_key
 from thorax_launch.sagemaker.package import Upload, packed, source_files
@@ -135,6 +135,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
     costs = (
         *(f"{step}:\n{job_cost(small, settings)}" for step in ("Prepare", "Evaluate")),
         f"Train:\n{job_cost(recipe, settings)}",
+        *([line] if (line := total_cost((small, small, recipe), settings)) else []),
     )
     made = Pipeline(task.name, group, definition, uploads, settings, request["Tags"], costs)
     check_parameters("CreatePipeline", made.request())

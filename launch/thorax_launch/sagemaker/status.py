@@ -11,7 +11,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.tracking import metric_log
-from thorax.tracking.waiting import Waiting
+from thorax.tracking.waiting import EVERY, Waiting
 from thorax_launch.invocation import command
 from thorax_launch.sagemaker.endings import GoesOnError, ended
 from thorax_launch.sagemaker.errors import busy, not_there, one_line, one_line_errors
@@ -95,7 +95,7 @@ def follow(job: Watched, sagemaker: Any, view: Shown) -> Description:
 
     kind, name, known, shown, failures = job.kind, job.name, job.known, "", 0
     title, state = f"{kind.words} {name}", ""
-    with Waiting(title, shown=view.live) as waiting:
+    with Waiting(title, EVERY, view.live) as waiting:
         while True:
             try:
                 found, known = known or kind.describe(sagemaker, name), None

@@ -17,6 +17,7 @@ from typing import Any
 
 from thorax.data.images import EXTENSIONS
 from thorax.text import counted, size
+from thorax_launch.sagemaker.cost import EXAMPLE
 from thorax_launch.sagemaker.package import Upload
 
 #: Files that a summary names; --full names all.
@@ -58,6 +59,8 @@ class Summary:
         lines = [*rows(self.verb, self.does), *self.costs, *rows("reads", self.reads)]
         if self.uploads is not None:
             lines += file_lines(self.uploads, len(self.uploads) if full else SHOWN)
+        if EXAMPLE in "\n".join(self.costs):
+            lines += rows("note", [f"{EXAMPLE} are rounded, of one region and day: give yours by --prices FILE"])
         return "\n".join([*lines, *self.notes])
 
 
