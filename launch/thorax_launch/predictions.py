@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
+from thorax.tracking.progress import Progress, say
 from thorax_launch.clients import CONCURRENT, VERBOSE, Client, invoke
 
 #: With more labels than this the table names the most probable ones only.
@@ -69,11 +70,13 @@ def predict(
     rows: list[dict[str, Any]] = []
     stems = _stems([name for name, _ in named])
     failed = 0
+    silent = as_json or bool(accept) or not sys.stdout.isatty()  # else lines of progress among the responses
     with ThreadPoolExecutor(min(CONCURRENT, len(named))) as pool:
-        for (name, _), body in zip(named, pool.map(send, named), strict=True):
+        bodies = Progress("asking", len(named), shown=not silent).each(pool.map(send, named))
+        for (name, _), body in zip(named, bodies, strict=True):
             if isinstance(body, ThoraxError):
                 failed += 1
-                print(f"error: {name}: {body}", file=sys.stderr)
+                say(f"error: {name}: {body}", error=True)
                 if as_json:
                     print(json.dumps({"image": name, "error": str(body)}), flush=True)
             elif accept:
@@ -145,9 +148,10 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
     labels: list[str] = rows[0]["labels"]
     few = len(labels) <= COLUMNS
-    cells: Callable[[dict[str, Any]], list[str]] = _every_label if few else _most_probable
     cuts = rows[0]["thresholds"]  # none for three or more exclusive classes
-    heads = [f"{label} (threshold {cuts[label]:.3f})" if label in cuts else label for label in labels]
+    digits = _digits(rows, cuts)
+    cells: Callable[[dict[str, Any], int], list[str]] = _every_label if few else _most_probable
+    heads = [f"{label} (threshold {cuts[label]:.{digits}f})" if label in cuts else label for label in labels]
     table = Table("image", "predicted", *map(escape, heads if few else ["most probable"]))
     warned, mapped = (any(row.get(extra) for row in rows) for extra in ("warnings", "heat_maps"))
     if warned:
@@ -164,18 +168,36 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
                 for label, path in row.get("heat_maps", {}).items()
             )
         ] * mapped
-        table.add_row(escape(row["image"]), escape(predicted), *cells(row), *map(escape, notes), *map(escape, maps))
+        table.add_row(
+            escape(row["image"]), escape(predicted), *cells(row, digits), *map(escape, notes), *map(escape, maps)
+        )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def _shown(p: float, decision: bool) -> str:
-    return f"[bold]{p:.3f}[/bold]" if decision else f"{p:.3f}"
+def _digits(rows: list[dict[str, Any]], cuts: dict[str, float]) -> int:
+    """Digits with which every probability shows on which side of its threshold it is: 3, up to 6 where it is close."""
+
+    def shows(digits: int) -> bool:
+        return all(
+            (round(p, digits) >= round(cuts[label], digits)) == decision
+            for row in rows
+            for label, p, decision in zip(row["labels"], row["probabilities"], row["decisions"], strict=True)
+            if label in cuts
+        )
+
+    return next((digits for digits in (3, 4, 5) if shows(digits)), 6)
 
 
-def _every_label(row: dict[str, Any]) -> list[str]:
-    return [_shown(p, d) for p, d in zip(row["probabilities"], row["decisions"], strict=True)]
+def _shown(p: float, decision: bool, digits: int) -> str:
+    return f"[bold]{p:.{digits}f}[/bold]" if decision else f"{p:.{digits}f}"
 
 
-def _most_probable(row: dict[str, Any]) -> list[str]:
+def _every_label(row: dict[str, Any], digits: int) -> list[str]:
+    return [_shown(p, d, digits) for p, d in zip(row["probabilities"], row["decisions"], strict=True)]
+
+
+def _most_probable(row: dict[str, Any], digits: int) -> list[str]:
     order = sorted(range(len(row["labels"])), key=lambda k: -row["probabilities"][k])[:COLUMNS]
-    return [", ".join(f"{row['labels'][k]} {_shown(row['probabilities'][k], row['decisions'][k])}" for k in order)]
+    return [
+        ", ".join(f"{row['labels'][k]} {_shown(row['probabilities'][k], row['decisions'][k], digits)}" for k in order)
+    ]
