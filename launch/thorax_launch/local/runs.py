@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.serving.s3_bundle import is_address
 from thorax_launch.local.job_directory import SYNTHETIC, JobDirectory
 from thorax_launch.local.processes import of_job
 
@@ -70,6 +71,8 @@ def report_of(runs: Path, name: str) -> Path:
     Raises:
         ThoraxError: there is no such job, or it has no report yet.
     """
+    if is_address(name) or Path(name).is_file():
+        raise ThoraxError(f"{name} is an archive, which has no report; name the job or its folder")
     folder = Path(name) if Path(name).is_dir() else runs / name
     if folder.name == "model":
         folder = folder.parent

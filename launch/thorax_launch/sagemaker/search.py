@@ -56,7 +56,7 @@ class TuningJob(JobHandle):
     def _counts(self, job: Description) -> dict[str, Any]:
         counts = job.get("TrainingJobStatusCounters", {})
         ended = sum(counts.get(name, 0) for name in ("Completed", "Stopped", "NonRetryableError"))
-        most = job["HyperParameterTuningJobConfig"].get("ResourceLimits", {}).get("MaxNumberOfTrainingJobs", 0)
+        most = job.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {}).get("MaxNumberOfTrainingJobs", 0)
         return {"unit": "job", "done": ended, "total": most}
 
     @property
