@@ -194,7 +194,7 @@ def test_a_job_that_fails_gives_what_it_did_and_a_resume_sends_the_rest(
     assert [row["id"] for row in rows("t.unreadable.csv")] == ["NORMAL/b.png", "PNEUMONIA/c.png"]
     does_the_job(aws, whole, name="two")
     assert batch.main([*words, "--resume", "one", "--job-name", "two"]) == 0
-    assert "batch one: 1 images have an answer, 2 are sent" in capsys.readouterr().out
+    assert "batch one: 1 image has an answer, 2 are sent" in capsys.readouterr().out
     assert len(rows("t.csv")) == 3
     assert not Path("t.unreadable.csv").exists()
     assert batch.main([*words, "--resume", "one"]) == 0  # all are answered: nothing is sent

@@ -86,7 +86,7 @@ def test_its_time_stops_the_running_job(here: Path, capsys: Capture, monkeypatch
     monkeypatch.setattr("thorax_launch.local.searches.Toolkit", Slow)
     assert search("--total-hours", "0.00003") == 1
     shown = capsys.readouterr()
-    assert "its 3e-05 hours are over; its unfinished job goes on from its checkpoint" in shown.out
+    assert "its time is over (3e-05 h); its unfinished job goes on from its checkpoint" in shown.out
     assert shown.err.startswith("error: no job of search it came to its end within its time; the same command")
     (row,) = rows()
     assert (row["job"], row["status"]) == ("trial-000", "InProgress")

@@ -231,7 +231,8 @@ def test_what_a_lower_precision_moves_is_said_with_its_size(trained, tmp_path, c
     assert batch.main([*words, "--precision", "bfloat16", "--workers", "0"]) == 0
     (note,) = re.findall(r"^note: torch bfloat16 moves .*$", capsys.readouterr().out, re.MULTILINE)
     assert re.fullmatch(
-        r"note: torch bfloat16 moves a probability of the first \d+ images by (0\.\d{4} at most|less than 0\.0001), against float32;"
+        r"note: torch bfloat16 moves a probability of the first \d+ images by"
+        r" (0\.\d{4} at most|less than 0\.0001), against float32;"
         r" --precision float32 gives the digits of `thorax evaluate`",
         note,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from thorax.text import counted
 from thorax_launch.cli import flags
 
 
@@ -32,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         more = ["--index-url", args.index_url] if args.index_url else []
         found = wheels.fetch(requirements, args.folder, args.python, more)
         size = sum(wheel.stat().st_size for wheel in found)
-        print(f"{args.folder}: {len(found)} wheels, {size / 1e6:.1f} MB, for Python {args.python} on Linux x86_64")
+        print(
+            f"{args.folder}: {counted(len(found), 'wheel')}, {size / 1e6:.1f} MB, for Python {args.python} on Linux x86_64"
+        )
         return 0
 
     return flags.guarded(work)

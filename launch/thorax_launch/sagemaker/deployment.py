@@ -11,6 +11,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
+from thorax.text import counted
 from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, clean, dated, named_bundle
 from thorax_launch.options import EndpointOptions
@@ -105,7 +106,7 @@ class Deployment:
         if not spec.machine:
             costs = [hosting_cost("", 0, self.settings)]
         if spec.provisioned:
-            costs.append(f"note:     {spec.provisioned} copies are always warm, and billed by the hour")
+            costs.append(f"note:     {counted(spec.provisioned, 'copy', 'copies')} always warm, and billed by the hour")
         between = "\nor, where AWS has none of these:\n"
         return Summary(tuple(does), (between.join(costs),), uploads=self.uploads, notes=tuple(notes))
 

@@ -25,6 +25,7 @@ from thorax.dataset.cluster.plan import (
     unit_size,
 )
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 from thorax_launch.names import dated
 from thorax_launch.options import MachineOptions, PrepareOptions
 from thorax_launch.paths import source_dir
@@ -249,7 +250,7 @@ def _listed(prepared: Preparation, s3: Any) -> tuple[Preparation, dict[str, byte
     objects = {name: _objects(name, address, s3) for name, address in prepared.plan.sources.items()}
     count = sum(map(len, objects.values()))
     plan = replace(prepared.plan, unit=unit_size(count, prepared.options.instances))
-    print(f"{count} objects are listed", flush=True)
+    print(f"{counted(count, 'object')} {are(count)} listed", flush=True)
     root = f"{prepared.root}/plan/"
     files = {f"{root}{PLAN}": plan.to_json(), f"{root}{OBJECTS}": objects_to_bytes(objects)}
     if prepared.split:

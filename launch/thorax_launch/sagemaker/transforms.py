@@ -16,6 +16,7 @@ from typing import Any
 from thorax.errors import ThoraxError
 from thorax.scoring.batch import read_outputs
 from thorax.scoring.transform_outputs import SUFFIX
+from thorax.text import are, counted, has
 from thorax_launch.invocation import command
 from thorax_launch.names import dated
 from thorax_launch.options import TransformOptions
@@ -153,7 +154,8 @@ def start(transform: Transform) -> Transform:
             _end_of_last_job(transform, s3, sagemaker)
             done = set(_answers(transform, s3))
             names = tuple(name for name in names if name not in done)
-            print(f"batch {transform.batch}: {len(done)} images have an answer, {len(names)} are sent", flush=True)
+            answered = f"{counted(len(done), 'image')} {has(len(done))} an answer"
+            print(f"batch {transform.batch}: {answered}, {len(names):,} {are(len(names))} sent", flush=True)
             if not names:
                 return transform
         place = transform.job.parameters["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
@@ -304,7 +306,7 @@ def finish(job: BatchJob, out: Path, data: Path | None) -> None:
     status = job.kind.state(described)
     why = "completed without an answer for it" if status == job.kind.good else f"{status}: {failure_reason(described)}"
     missing = write_table(transform, out, data, f"job {job.name} {why}")
-    count = f"; {missing} of {len(transform.images.names or ())} images have no answer"
+    count = f"; {missing} of {counted(len(transform.images.names or ()), 'image')} {has(missing)} no answer"
     log = f"; its log: CloudWatch {job.kind.logs}{count}"
     check_completed(job.kind, job.name, described, log, transform.again())
     if missing:

@@ -9,6 +9,7 @@ from typing import Any
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
+from thorax.text import counted
 from thorax.tracking.metric_log import METRICS, objective_key
 from thorax_launch.hyperparameters import meaning
 from thorax_launch.ranges import Tune
@@ -138,7 +139,11 @@ def _end_notes(tune: Tune, metric: str) -> list[str]:
     ends = [
         *([f"after {tune.total_hours:g} h, and its running jobs with it"] if tune.total_hours else []),
         *([f"when {metric} reaches {tune.target:g}"] if tune.target is not None else []),
-        *([f"after {tune.not_improving} jobs without a best that is 1 % better"] if tune.not_improving else []),
+        *(
+            [f"after {counted(tune.not_improving, 'job')} without a best that is 1 % better"]
+            if tune.not_improving
+            else []
+        ),
         *(["when AWS finds that it has converged"] if tune.until_converged else []),
     ]
     chosen = ["note:     autotune: AWS chooses what is not set, also ranges within the bounds that it finds"]

@@ -17,6 +17,7 @@ from thorax.config import TrainingConfig
 from thorax.data.loading import Batch
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
+from thorax.text import counted
 from thorax.tracking.metric_log import epoch_line
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
@@ -372,7 +373,7 @@ class Trainer:
         if best and self.process.is_main:
             self.checkpoints.save_best({"epoch": s.epoch, "model": self.eval_model.state_dict()})
         if s.next_epoch(c):
-            self._say(f"stopped early: {c.objective} has not improved for {s.bad_epochs} epochs")
+            self._say(f"stopped early: {c.objective} has not improved for {counted(s.bad_epochs, 'epoch')}")
         if s.finished or s.epoch % c.checkpoint_frequency == 0:
             self._save()
 

@@ -97,7 +97,7 @@ class VanishingGradient(HealthRule):
         vanished = [name for name, times in self.times.items() if times >= self.TIMES]
         if not vanished:
             return None
-        more = f" and {len(vanished) - 1} more parameters" if vanished[1:] else ""
+        more = f" and {counted(len(vanished) - 1, 'more parameter')}" if vanished[1:] else ""
         return (
             f"the gradient of {vanished[0]}{more} is below {self.LEAST:.7f} (root mean square) in {self.TIMES} saved"
             " steps in a row, so it does not learn; start from other weights, or raise warmup_epochs"
