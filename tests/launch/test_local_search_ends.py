@@ -31,7 +31,7 @@ def test_it_ends_at_its_target(here: Path, capsys: Capture, monkeypatch: pytest.
     aucs(monkeypatch, 0.7, 0.91, 0.8, 0.99)
     assert search("--target", "0.9") == 0
     assert len(rows()) == 2
-    assert "the search ends: the target 0.9 is reached (0.910000); it goes on with the same command" in (
+    assert "the search ends: the target 0.9 is reached (0.9100); it goes on with the same command" in (
         capsys.readouterr().out
     )
     assert search("--target", "0.95") == 0  # the same search, with another limit

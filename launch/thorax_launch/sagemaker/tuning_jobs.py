@@ -136,14 +136,11 @@ def _check_end(tune: Tune) -> None:
 
 def _end_notes(tune: Tune, metric: str) -> list[str]:
     """A line that says when the search ends before its last job."""
+    idle = f"after {counted(tune.not_improving, 'job')} without a best that is 1 % better" if tune.not_improving else ""
     ends = [
         *([f"after {tune.total_hours:g} h, and its running jobs with it"] if tune.total_hours else []),
         *([f"when {metric} reaches {tune.target:g}"] if tune.target is not None else []),
-        *(
-            [f"after {counted(tune.not_improving, 'job')} without a best that is 1 % better"]
-            if tune.not_improving
-            else []
-        ),
+        *([idle] if idle else []),
         *(["when AWS finds that it has converged"] if tune.until_converged else []),
     ]
     chosen = ["note:     autotune: AWS chooses what is not set, also ranges within the bounds that it finds"]
