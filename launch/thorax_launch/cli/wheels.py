@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         more = ["--index-url", args.index_url] if args.index_url else []
         found = wheels.fetch(requirements, args.folder, args.python, more)
         size = sum(wheel.stat().st_size for wheel in found)
-        wheels = f"{counted(len(found), 'wheel')}, {size / 1e6:.1f} MB"
-        print(f"{args.folder}: {wheels}, for Python {args.python} on Linux x86_64")
+        told = f"{counted(len(found), 'wheel')}, {size / 1e6:.1f} MB"
+        print(f"{args.folder}: {told}, for Python {args.python} on Linux x86_64")
         return 0
 
     return flags.guarded(work)
