@@ -128,10 +128,8 @@ def _of_tensor(image: Any) -> np.ndarray:
 
 def _channels_last(image: np.ndarray) -> np.ndarray:
     """(H, W) of (H, W), (1, H, W) and (H, W, 1); (H, W, 3) of (H, W, 3) and (3, H, W); any other as it is."""
-    if image.ndim == 3 and image.shape[0] == 1:
-        return image[0]
-    if image.ndim == 3 and image.shape[2] == 1:
-        return image[:, :, 0]
+    if image.ndim == 3 and 1 in (image.shape[0], image.shape[2]):
+        return np.asarray(image[0] if image.shape[0] == 1 else image[:, :, 0])
     if image.ndim == 3 and image.shape[0] == 3 and image.shape[2] != 3:
         return np.ascontiguousarray(image.transpose(1, 2, 0))
     return image
