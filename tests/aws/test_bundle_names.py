@@ -46,7 +46,7 @@ REFUSED = {
     ("open", S3): "is an archive, which has no report",
 }
 #: Doors that take seconds, or that go the way of another one: two forms.
-_SLOW = {("evaluate", "compare"), ("batch", "bundle"), ("deploy", "shadow"), ("batch", "local")}
+_SLOW = {("evaluate", "compare"), ("batch", "bundle"), ("batch", "local"), ("deploy", "bundle"), ("deploy", "shadow")}
 
 
 class FoundError(Exception):
