@@ -318,6 +318,7 @@ def test_a_narrow_table_by_hand():
         "label                 AUC          F1           Sensitivity  Specificity",
         "PNEUMONIA             0.900        0.900        0.900        0.900",
         "  300/1,200 at 0.412  0.850-0.950  0.850-0.950  0.850-0.950  0.850-0.950",
+        "(second lines: positive/known images at the threshold, 95 % intervals)",
     ]
 
 

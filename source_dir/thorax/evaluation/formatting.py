@@ -35,7 +35,7 @@ def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace, width: in
         blocks.append("\n".join(lines))
     if narrow:
         at = "" if labels.task == "multiclass" else " at the threshold"
-        blocks.append(f"(second lines: positive/known images{at}, 95 % intervals)")
+        blocks[-1] += f"\n(second lines: positive/known images{at}, 95 % intervals)"
     return "\n\n".join(blocks)
 
 
