@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from thorax.errors import ThoraxError
 from thorax.serving.bundle_place import bundle_place
 from thorax.serving.s3_bundle import is_address
+from thorax.tracking.progress import busy
 from thorax_launch.async_endpoint import AsyncEndpoint
 from thorax_launch.responses import Response, error_response
 
@@ -51,7 +52,8 @@ class BundleClient:
         from thorax.serving.classifier import Classifier
         from thorax.serving.settings import ServerSettings
 
-        self._classifier, self._settings = Classifier.load(folder), ServerSettings.from_environment()
+        with busy("loading the bundle"):
+            self._classifier, self._settings = Classifier.load(folder), ServerSettings.from_environment()
         self.limit = self._settings.max_request_bytes
 
     def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.tracking.progress import busy
 
 
 def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print, **settings: Any) -> int:
@@ -38,7 +39,8 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: uvicorn drains, then raises it again
     with listen(host, port) as socket, suppress(KeyboardInterrupt):
-        service = Service.start(bundle, chosen)
+        with busy("loading the bundle"):
+            service = Service.start(bundle, chosen)
         print(service.classifier.choice, flush=True)
         show(f"serving {bundle} at http://{host}:{socket.getsockname()[1]}/")
         config = uvicorn.Config(
