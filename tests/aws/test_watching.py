@@ -51,11 +51,12 @@ def test_on_a_terminal_a_jobs_own_progress_is_the_live_line(monkeypatch, capsys)
     seen: list[State] = []
     monkeypatch.setenv(HOW, "bar")
     monkeypatch.setattr(progress.Bar, "show", lambda self, state: seen.append(state))
-    log = Log([EPOCH], [PROGRESS], ["test: test_auc=0.900000"])
+    log = Log([EPOCH, f"[algo-1] {EPOCH}"], [f"[algo-1] {PROGRESS}"], ["test: test_auc=0.900000"])
     watched(TRAINING, TRAINS, Shown(lambda job: job["TrainingJobStatus"], lambda job: {}, log))
     assert capsys.readouterr().out.splitlines() == [
         "InProgress",
         "epoch 1/2  loss 0.500  AUC 0.900  3.0 s",
+        "[algo-1] epoch 1/2  loss 0.500  AUC 0.900  3.0 s",
         "Completed",
     ]
     first, last = seen[0], next(state for state in seen if state.total)

@@ -28,8 +28,10 @@ MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 Description = dict[str, Any]
 
 
-#: A container's line about its progress, after the machine's name where there are several.
-_PROGRESS = re.compile(r"^(?P<host>\[\S+\] )?(?P<title>[^:]+): \w+ (?P<done>[\d,]+)/(?P<total>[\d,]+)(, |$)")
+#: The machine's name before a line of a log, where there are several.
+_HOST = re.compile(r"\[\S+\] ")
+#: A container's line about its progress.
+_PROGRESS = re.compile(r"^(?P<title>[^:]+): \w+ (?P<done>[\d,]+)/(?P<total>[\d,]+)(, |$)")
 
 
 def settled(sagemaker: Any, name: str, show: bool = False) -> Description:
@@ -124,11 +126,16 @@ def follow(job: Watched, sagemaker: Any, view: Shown) -> Description:
 
 def _show(line: str, waiting: Waiting) -> None:
     """A line of a job's log, as a person reads it; on a terminal one about progress moves the live line instead."""
-    if waiting.live and (found := _PROGRESS.match(line)):
+    if not waiting.live:
+        waiting.say(line)
+        return
+    host = found[0] if (found := _HOST.match(line)) else ""
+    own = line.removeprefix(host)
+    if found := _PROGRESS.match(own):
         done, total = (int(found[key].replace(",", "")) for key in ("done", "total"))
-        waiting.update(title=found["title"], done=done, total=total, note=line[found.end() :])
-    elif (text := metric_log.readable(line) if waiting.live else line) is not None:
-        waiting.say(text)
+        waiting.update(title=found["title"], done=done, total=total, note=own[found.end() :])
+    elif (text := metric_log.readable(own)) is not None:
+        waiting.say(f"{host}{text}")
 
 
 def _began(described: Description) -> float | None:
