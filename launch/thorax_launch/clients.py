@@ -20,6 +20,8 @@ from typing import Any, Protocol
 from thorax.errors import ThoraxError
 from thorax.job import environment
 from thorax.serving.bundle_place import bundle_place
+from thorax.serving.s3_bundle import is_address
+from thorax.tracking.progress import busy
 from thorax_launch.async_endpoint import AsyncEndpoint
 from thorax_launch.responses import Response, error_response
 
@@ -51,7 +53,8 @@ class BundleClient:
         from thorax.serving.classifier import Classifier
         from thorax.serving.settings import ServerSettings
 
-        self._classifier, self._settings = Classifier.load(folder), ServerSettings.from_environment()
+        with busy("loading the bundle"):
+            self._classifier, self._settings = Classifier.load(folder), ServerSettings.from_environment()
         self.limit = self._settings.max_request_bytes
 
     def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
@@ -209,14 +212,15 @@ def client_for(model: str, bucket: str | None = None, target: str = "") -> Clien
     """The client of what the user named.
 
     Args:
-        model: a bundle (its folder or archive, its job's folder or name), a URL, or the name of an endpoint.
+        model: a bundle (its folder, archive or s3:// address, its job's folder or name), a URL, or the name of an
+            endpoint.
         bucket: for images over the limit.
         target: name of the bundle, where server or endpoint have several.
 
     Raises:
         ThoraxError: it is none of the three; or there is no response.
     """
-    if "://" in model:
+    if "://" in model and not is_address(model):
         client: Client = ServerClient(model, target)
     elif (place := bundle_place(model)).exists():
         if target:

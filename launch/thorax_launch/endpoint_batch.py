@@ -14,10 +14,26 @@ from thorax.errors import ThoraxError
 from thorax.files import files_below, write_whole
 from thorax.scoring.batch import read_outputs
 from thorax.scoring.transform_outputs import SUFFIX
+from thorax.text import counted
+from thorax.tracking.progress import Progress
 from thorax_launch.clients import Client, invoke
 
 #: Images asked about at once; an asynchronous endpoint queues them.
 CONCURRENT = 16
+
+
+def images_in(data: Path, endpoint: str) -> list[str]:
+    """Names of the images in a folder and below it, sorted.
+
+    Raises:
+        ThoraxError: it is no folder, or holds none.
+    """
+    if not data.is_dir():
+        raise ThoraxError(f"--data {data} is not a folder; give a folder of images to ask endpoint {endpoint} about")
+    names = [name for name in sorted(files_below(data)) if is_image(data / name)]
+    if not names:
+        raise ThoraxError(f"--data {data} holds no images")
+    return names
 
 
 def score_folder(client: Client, data: Path, out: Path, bundle: Path, endpoint: str) -> None:
@@ -33,16 +49,12 @@ def score_folder(client: Client, data: Path, out: Path, bundle: Path, endpoint: 
     Raises:
         ThoraxError: no images, or not one answer; images that failed are listed in OUT.unreadable.csv.
     """
-    if not data.is_dir():
-        raise ThoraxError(f"--data {data} is not a folder; give a folder of images to ask endpoint {endpoint} about")
-    names = [name for name in sorted(files_below(data)) if is_image(data / name)]
-    if not names:
-        raise ThoraxError(f"--data {data} holds no images")
+    names = images_in(data, endpoint)
     # of other images, another endpoint or bundle an answer would be wrong
     about = json.dumps([endpoint, str(data.resolve()), (bundle / "bundle.json").read_text(encoding="utf-8")])
     kept = out.with_name(f"{out.name}.answers") / hashlib.sha256(about.encode()).hexdigest()[:16]
     waiting = [name for name in names if not (kept / f"{name}{SUFFIX}").exists()]
-    print(f"{len(names)} images, {len(names) - len(waiting)} answered before", flush=True)
+    print(f"{counted(len(names), 'image')}, {len(names) - len(waiting):,} answered before", flush=True)
 
     def ask(name: str) -> str:
         try:
@@ -54,10 +66,10 @@ def score_folder(client: Client, data: Path, out: Path, bundle: Path, endpoint: 
         write_whole(response.body, place, "answer")
         return ""
 
+    answered = len(names) - len(waiting)
     with ThreadPoolExecutor(CONCURRENT) as pool:
-        failed: Mapping[str, str] = {
-            name: reason for name, reason in zip(waiting, pool.map(ask, waiting), strict=True) if reason
-        }
+        reasons = Progress(f"asking {endpoint}", len(names), start=answered).each(pool.map(ask, waiting))
+        failed: Mapping[str, str] = {name: reason for name, reason in zip(waiting, reasons, strict=True) if reason}
     if len(failed) == len(names):
         raise ThoraxError(f"not one of the {len(names)} images was answered, e.g. {names[0]}: {failed[names[0]]}")
     read_outputs(kept, out, bundle=bundle, data=data, unanswered=failed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+#: What every installation has: a checkout whose environment was not set up lacks them.
+BASE = ("numpy", "PIL", "psutil", "yaml", "rich", "torch", "torchvision")
 #: Extra -> the modules that it brings.
 EXTRAS = {
     "train": ("sklearn", "matplotlib", "jinja2", "tqdm", "pydicom", "sagemaker_training", "pyarrow"),
@@ -27,6 +29,10 @@ def missing(error: ModuleNotFoundError) -> str:
         ModuleNotFoundError: the same, where no extra has the module.
     """
     module = (error.name or "").partition(".")[0]
+    if module in BASE:
+        return (
+            f"{module} is not installed, and every command needs it; run: make setup, or pip install thorax-sagemaker"
+        )
     for extra, modules in EXTRAS.items():
         if module in modules:
             return f"{module} is not installed, and this needs it; run: {install(extra)}"

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
+from thorax.tracking.progress import Progress, say
 from thorax_launch.clients import CONCURRENT, VERBOSE, Client, invoke
 
 #: Labels that have a column each; of more the table names those predicted, and so many of the rest.
@@ -71,11 +72,13 @@ def predict(
     rows: list[dict[str, Any]] = []
     stems = _stems([name for name, _ in named])
     failed = 0
+    silent = as_json or bool(accept) or not sys.stdout.isatty()  # else lines of progress among the responses
     with ThreadPoolExecutor(min(CONCURRENT, len(named))) as pool:
-        for (name, _), body in zip(named, pool.map(send, named), strict=True):
+        bodies = Progress("asking", len(named), shown=not silent).each(pool.map(send, named))
+        for (name, _), body in zip(named, bodies, strict=True):
             if isinstance(body, ThoraxError):
                 failed += 1
-                print(f"error: {name}: {body}", file=sys.stderr)
+                say(f"error: {name}: {body}", error=True)
                 if as_json:
                     print(json.dumps({"image": name, "error": str(body)}), flush=True)
             elif accept:
@@ -147,9 +150,12 @@ def _print_table(rows: list[dict[str, Any]], every: bool = False) -> None:
 
     labels: list[str] = rows[0]["labels"]
     few = len(labels) <= COLUMNS
-    cells: Callable[[dict[str, Any]], list[str]] = _every_label if few else lambda row: _the_rest(row, every)
     cuts = rows[0]["thresholds"]  # none for three or more exclusive classes
-    heads = [f"{label} (threshold {cuts[label]:.3f})" if label in cuts else label for label in labels]
+    digits = _digits(rows, cuts)
+    cells: Callable[[dict[str, Any]], list[str]] = (
+        (lambda row: _every_label(row, digits)) if few else (lambda row: _the_rest(row, every, digits))
+    )
+    heads = [f"{label} (threshold {cuts[label]:.{digits}f})" if label in cuts else label for label in labels]
     table = Table("image", "predicted", *map(escape, heads if few else ["the rest" if every else "next"]))
     warned, mapped = (any(row.get(extra) for row in rows) for extra in ("warnings", "heat_maps"))
     if warned:
@@ -158,7 +164,7 @@ def _print_table(rows: list[dict[str, Any]], every: bool = False) -> None:
         table.add_column("heat maps")
     for row in rows:
         names = [row["predicted"]] if isinstance(row["predicted"], str) else row["predicted"]
-        predicted = (", ".join(map(escape, names)) if few else _predicted(row)) or "-"
+        predicted = (", ".join(map(escape, names)) if few else _predicted(row, digits)) or "-"
         notes = ["; ".join(row.get("warnings", []))] if warned else []
         empty = row.get("empty_heat_maps", [])
         maps = [
@@ -171,23 +177,37 @@ def _print_table(rows: list[dict[str, Any]], every: bool = False) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def _shown(p: float, decision: bool) -> str:
-    return f"[bold]{p:.3f}[/bold]" if decision else f"{p:.3f}"
+def _digits(rows: list[dict[str, Any]], cuts: dict[str, float]) -> int:
+    """Digits with which every probability shows on which side of its threshold it is: 3, up to 6 where it is close."""
+
+    def shows(digits: int) -> bool:
+        return all(
+            (round(p, digits) >= round(cuts[label], digits)) == decision
+            for row in rows
+            for label, p, decision in zip(row["labels"], row["probabilities"], row["decisions"], strict=True)
+            if label in cuts
+        )
+
+    return next((digits for digits in (3, 4, 5) if shows(digits)), 6)
 
 
-def _every_label(row: dict[str, Any]) -> list[str]:
-    return [_shown(p, d) for p, d in zip(row["probabilities"], row["decisions"], strict=True)]
+def _shown(p: float, decision: bool, digits: int) -> str:
+    return f"[bold]{p:.{digits}f}[/bold]" if decision else f"{p:.{digits}f}"
 
 
-def _predicted(row: dict[str, Any]) -> str:
+def _every_label(row: dict[str, Any], digits: int) -> list[str]:
+    return [_shown(p, d, digits) for p, d in zip(row["probabilities"], row["decisions"], strict=True)]
+
+
+def _predicted(row: dict[str, Any], digits: int) -> str:
     """Every label that is predicted, with its probability, the most probable first; "" where none is."""
-    return ", ".join(_named(row, k) for k in _falling(row) if row["decisions"][k])
+    return ", ".join(_named(row, k, digits) for k in _falling(row) if row["decisions"][k])
 
 
-def _the_rest(row: dict[str, Any], every: bool) -> list[str]:
+def _the_rest(row: dict[str, Any], every: bool, digits: int) -> list[str]:
     """Labels that are not predicted: the most probable ones, or all."""
     rest = [k for k in _falling(row) if not row["decisions"][k]]
-    return [", ".join(_named(row, k) for k in (rest if every else rest[:COLUMNS]))]
+    return [", ".join(_named(row, k, digits) for k in (rest if every else rest[:COLUMNS]))]
 
 
 def _falling(row: dict[str, Any]) -> list[int]:
@@ -195,7 +215,7 @@ def _falling(row: dict[str, Any]) -> list[int]:
     return sorted(range(len(row["labels"])), key=lambda k: -row["probabilities"][k])
 
 
-def _named(row: dict[str, Any], k: int) -> str:
+def _named(row: dict[str, Any], k: int, digits: int) -> str:
     from rich.markup import escape
 
-    return f"{escape(row['labels'][k])} {_shown(row['probabilities'][k], row['decisions'][k])}"
+    return f"{escape(row['labels'][k])} {_shown(row['probabilities'][k], row['decisions'][k], digits)}"

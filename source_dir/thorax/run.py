@@ -36,7 +36,7 @@ from thorax.models.weights_source import statistics_warning
 from thorax.result import BATCH, Facts, Outputs, TrainingResult, last_lines, precision_note, save_result, score
 from thorax.run_setup import RunContext, prepare
 from thorax.serving.bundle import Bundle
-from thorax.text import counted
+from thorax.text import counted, were
 from thorax.tracking.factory import build_observer
 from thorax.tracking.observers import Observer
 from thorax.tracking.progress import busy
@@ -332,10 +332,8 @@ def score_images(run: RunContext, data: LoadedData, trainer: Trainer) -> Outputs
         augmented = [trainer.logits(parts.validation, view) for view in range(1, views + 1)]
     if trainer.corrupt:
         some = ", ".join(sorted(trainer.corrupt)[:5])
-        run.say(
-            f"warning: {len(trainer.corrupt)} images could not be read and were left out (skip_corrupt=true), e.g."
-            f" {some}"
-        )
+        count = f"{counted(len(trainer.corrupt), 'image')} could not be read and {were(len(trainer.corrupt))}"
+        run.say(f"warning: {count} left out (skip_corrupt=true), e.g. {some}")
     return Outputs(best, logits, augmented)
 
 

@@ -18,6 +18,11 @@ def has(count: int) -> str:
     return "has" if count == 1 else "have"
 
 
+def were(count: int) -> str:
+    """ "was" of one, "were" of any other number."""
+    return "was" if count == 1 else "were"
+
+
 def duration(seconds: float) -> str:
     """A time as people say it: "48 s", "3 min 20 s", "2 h 05 min"."""
     whole = round(seconds)

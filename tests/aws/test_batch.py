@@ -172,7 +172,7 @@ def test_only_images_are_sent_and_one_that_cannot_be_read_fails_nothing(
     words = [str(whole), "--data", str(data), "--out", "t.csv", "--wait", "--job-name", "one", *PLACE]
     assert batch.main(words) == 0
     shown = capsys.readouterr()
-    assert "left out: 1 files that are no images: README.txt" in shown.err
+    assert "left out: 1 file that is no image: README.txt" in shown.err
     assert [row["id"] for row in rows("t.csv")] == ["NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"]
     (bad,) = rows("t.unreadable.csv")
     assert bad["id"] == "PNEUMONIA/broken.png"
@@ -194,7 +194,7 @@ def test_a_job_that_fails_gives_what_it_did_and_a_resume_sends_the_rest(
     assert [row["id"] for row in rows("t.unreadable.csv")] == ["NORMAL/b.png", "PNEUMONIA/c.png"]
     does_the_job(aws, whole, name="two")
     assert batch.main([*words, "--resume", "one", "--job-name", "two"]) == 0
-    assert "batch one: 1 images have an answer, 2 are sent" in capsys.readouterr().out
+    assert "batch one: 1 image has an answer, 2 are sent" in capsys.readouterr().out
     assert len(rows("t.csv")) == 3
     assert not Path("t.unreadable.csv").exists()
     assert batch.main([*words, "--resume", "one"]) == 0  # all are answered: nothing is sent
@@ -216,7 +216,7 @@ def test_an_image_that_is_too_large_is_refused_before_anything_is_sent(
     plain = [str(light), "--data", str(data), "--out", "t.csv", "--bucket", BUCKET, "--role", ROLE, "--dry-run"]
     assert batch.main([*plain, "--region", "eu-central-1", "--concurrent", "16"]) == 1
     message = capsys.readouterr().err
-    assert "1 images are larger than --payload-mb 6, the largest 10 MB: NORMAL/large.png" in message
+    assert "1 image is larger than --payload-mb 6, the largest 10 MB: NORMAL/large.png" in message
     assert message.endswith("; give --payload-mb 10 --concurrent 10\n")
 
 

@@ -70,6 +70,7 @@ def is_in(aws: Any, flag: str, *states: dict[str, Any]) -> None:
     if flag == "pipeline":
         listed = [{"PipelineExecutionArn": RUN}]
         aws.answers["ListPipelineExecutions"] = lambda _: {"PipelineExecutionSummaries": listed}
+        aws.answers["ListPipelineExecutionSteps"] = lambda _: {"PipelineExecutionSteps": []}
 
 
 def kind_key(key: str, resource: str) -> str:

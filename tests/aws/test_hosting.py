@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -184,10 +185,14 @@ def test_made_and_deleted(aws: Any, capsys: Capture) -> None:
         "model chest",
     ]
     assert delete.main(["chest", "--dry-run"]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"to delete: {one}" for one in listed]
+    shown = capsys.readouterr()
+    said = [f"{'' if k else 'deletes:':9} {one}" for k, one in enumerate(listed)]
+    assert shown.err.splitlines()[:4] == said
+    calls = ["DeregisterScalableTarget", "DeleteEndpoint", "DeleteEndpointConfig", "DeleteModel"]
+    assert [name for call in json.loads(shown.out) for name in call] == calls
     assert "DeleteEndpoint" not in aws.operations
     assert delete.main(["chest", "--yes"]) == 0
-    assert capsys.readouterr().out.splitlines()[4:] == [f"deleted {one}" for one in listed]
+    assert capsys.readouterr().out.splitlines() == [f"deleted {one}" for one in listed]
     aws.own = list(aws.calls)  # what follows is the test's own look, for which the launcher needs no right
     sagemaker = session.client("sagemaker")
     assert (

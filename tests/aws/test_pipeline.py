@@ -325,7 +325,7 @@ def test_a_recipe_file_may_have_any_name(
         assert re.fullmatch("my-own-recipe-v2-[0-9]{6}-[0-9]{6}", folder.name)
     assert pipeline.main([*words, "--group", "chest", *PLACE, "--dry-run"]) == 0
     shown = capsys.readouterr()
-    assert "pipeline: thorax-my-own-recipe-v2: Prepare" in shown.err
+    assert "pipeline thorax-my-own-recipe-v2: Prepare" in shown.err
 
 
 @pytest.mark.slow

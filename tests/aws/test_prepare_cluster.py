@@ -156,7 +156,7 @@ def test_packed_bytes_are_those_of_one_machine_and_a_rerun_does_only_what_is_mis
     counts = [[line.split(" into ")[0] for line in lines if ": packed " in line] for lines in (many_lines, one_lines)]
     assert counts[0] == counts[1]
     assert len(counts[0]) == 3  # of train, validation and test
-    assert sum("1 images could not be read and were left out" in line for line in many_lines) == 1
+    assert sum("1 image could not be read and was left out" in line for line in many_lines) == 1
     one, many = contents(tmp_path / "one"), below(s3, "thorax/packed/")
     assert one.keys() == many.keys()
     assert {k: v for k, v in many.items() if not k.endswith(".plan")} == {

@@ -82,7 +82,7 @@ def test_the_request(offline: Path, capsys: Capture) -> None:
             "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
         },
     }
-    assert "images:   s3://films/images/" in shown.err
+    assert "reads:    images: s3://films/images/" in shown.err
     assert "machines: 8 x ml.m5.xlarge, at most 12 h" in shown.err
     assert "at most $48.00 = 96 machine hours x $0.5" in shown.err
 

@@ -102,3 +102,12 @@ def test_a_decision_names_a_version(name: str, offline: Path, capsys: pytest.Cap
     """Before AWS, or a region, is asked for."""
     assert registry.main(["approve", name]) == 1
     assert capsys.readouterr().err == f"error: {name} must be GROUP/VERSION, such as chest/3\n"
+
+
+def test_a_dry_run_of_a_decision_changes_nothing(group: dict[int, str], capsys: Capture) -> None:
+    assert registry.main(["approve", "chest/3", "--reason", "good", "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("changes:  chest/3 from PendingManualApproval to Approved\n")
+    sent = json.loads(shown.out)["UpdateModelPackage"]
+    assert (sent["ModelApprovalStatus"], sent["ApprovalDescription"]) == ("Approved", "good")
+    assert group[3] == "PendingManualApproval"

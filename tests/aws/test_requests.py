@@ -250,7 +250,7 @@ def test_a_dry_run_lists_the_files(offline: Path, images: Path, capsys: pytest.C
         )
     assert f"upload:   {len(files) + 1} files ({len(files)} images), " in shown.err
     assert "more file" in few and few.count("s3://") < shown.err.count("s3://")
-    assert "makes:    bundles and reports below s3://" in few and few.endswith("dry run:  nothing was sent\n")
+    assert "          bundles and reports below s3://" in few and few.endswith("dry run:  nothing was sent\n")
     uri = json.loads(shown.out)["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"]
     assert f"{uri}NORMAL/" in shown.err
     assert list(offline.iterdir()) == []

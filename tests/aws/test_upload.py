@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -63,35 +65,41 @@ def run(folder: Path, *words: str, target: str = "s3://films-of-a-test/set/x") -
     return prepare.main(["upload", str(folder), target, *words])
 
 
+def counts(capsys) -> tuple[int, int]:
+    """(uploaded, unchanged) files, as the last line says."""
+    *_, last = re.findall(r"(\d+) files? uploaded \(\d+ bytes?\), (\d+) unchanged", capsys.readouterr().out)
+    return int(last[0]), int(last[1])
+
+
 def test_everything_goes_up_once_and_then_only_what_changed(folder, bucket, capsys):
     assert run(folder) == 0
     assert objects(bucket) == {
         f"set/x/{name}": data for name, data in FILES.items() if "." not in name[0] and "/." not in name
     }
-    assert "3 files uploaded (0.0 MB), 0 unchanged" in capsys.readouterr().out
+    assert counts(capsys) == (3, 0)
     (folder / "a/2.png").write_bytes(b"TWO")  # as long as before
     (folder / "c.txt").write_bytes(b"new")
     assert run(folder) == 0
-    assert "2 files uploaded (0.0 MB), 2 unchanged" in capsys.readouterr().out
+    assert counts(capsys) == (2, 2)
     assert objects(bucket)["set/x/a/2.png"] == b"TWO"
     assert run(folder, "--processes", "1") == 0
-    assert "0 files uploaded (0.0 MB), 4 unchanged" in capsys.readouterr().out
+    assert counts(capsys) == (0, 4)
 
 
 def test_an_interrupted_upload_goes_on(folder, bucket, capsys, monkeypatch):
     send = s3._send
 
-    def interrupted(client, name, key, *others):
+    def interrupted(to, key, *others):
         if key.endswith("b.idx"):
             raise s3.ThoraxError("the network is gone")
-        return send(client, name, key, *others)
+        return send(to, key, *others)
 
     monkeypatch.setattr(s3, "_send", interrupted)
     assert run(folder, "--processes", "1") == 1
     assert len(objects(bucket)) == 2
     monkeypatch.setattr(s3, "_send", send)
     assert run(folder) == 0
-    assert "1 files uploaded (0.0 MB), 2 unchanged" in capsys.readouterr().out
+    assert counts(capsys) == (1, 2)
 
 
 def test_exclude_prefix_and_kms_key(folder, bucket):
@@ -109,24 +117,26 @@ def test_sha256_tells_an_unchanged_file_where_the_etag_cannot(folder, bucket, ca
     listed = s3._listed
     monkeypatch.setattr(s3, "_listed", lambda *given: ((key, (size, "0-2")) for key, (size, _) in listed(*given)))
     assert run(folder) == 0
-    assert "0 files uploaded (0.0 MB), 3 unchanged" in capsys.readouterr().out
+    assert counts(capsys) == (0, 3)
     (folder / "b.idx").write_bytes(b"INDEX")
     assert run(folder) == 0
-    assert "1 files uploaded" in capsys.readouterr().out
+    assert counts(capsys)[0] == 1
 
 
 def test_files_that_another_program_uploaded_count_by_their_etag(folder, bucket, capsys):
     bucket.put_object(Bucket=BUCKET, Key="set/x/a/1.png", Body=b"one")
     assert run(folder) == 0
-    assert "2 files uploaded (0.0 MB), 1 unchanged" in capsys.readouterr().out
+    assert counts(capsys) == (2, 1)
 
 
 def test_a_dry_run_needs_no_credentials_and_no_network(folder, capsys, monkeypatch):
     monkeypatch.setattr(s3, "client", lambda *_: pytest.fail("AWS was asked"))
     assert run(folder, "--dry-run", "--exclude", "*.idx") == 0
-    out = capsys.readouterr().out.splitlines()
-    assert out[0] == f"{folder / 'a/1.png'} -> s3://films-of-a-test/set/x/a/1.png (3 bytes)"
-    assert len(out) == 3 and out[-1].startswith("dry run: 2 files, 0.0 MB")
+    shown = capsys.readouterr()
+    one, two = json.loads(shown.out)["PutObject"]
+    assert one == {"file": str(folder / "a/1.png"), "to": "s3://films-of-a-test/set/x/a/1.png", "bytes": 3}
+    assert two["to"].endswith("/a/2.png")
+    assert "upload:   2 files (2 images), 6 bytes" in shown.err
 
 
 def test_links_are_followed_and_one_that_leads_nowhere_is_named(folder, bucket, capsys):

@@ -158,7 +158,7 @@ def test_corrupt_images_stop_the_packing_or_are_left_out(channel, tmp_path, caps
     assert (
         run("pack", tmp_path / "in", tmp_path / "other", "--processes", 2, "--skip-corrupt", "--shard-images", 4) == 0
     )
-    assert "1 images could not be read and were left out" in capsys.readouterr().out
+    assert "1 image could not be read and was left out" in capsys.readouterr().out
     assert len(read_channel("x", tmp_path / "other").ids) == 15
 
 
@@ -171,7 +171,7 @@ def test_packing_that_a_damaged_image_stopped_goes_on_without_it(channel, tmp_pa
     assert "give --skip-corrupt to go on" in refused(capsys, *words)
     assert run(*words, "--skip-corrupt") == 0
     message = capsys.readouterr().out
-    assert "going on: 2 of 4 parts are there" in message and "1 images could not be read and were left out" in message
+    assert "going on: 2 of 4 parts are there" in message and "1 image could not be read and was left out" in message
     assert run("pack", tmp_path / "in", tmp_path / "whole", *words[3:], "--skip-corrupt") == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert run(*words, "--skip-corrupt") == 0
@@ -203,7 +203,7 @@ def test_what_is_no_image_stops_the_packing_or_is_left_out(tmp_path, capsys, to)
     os.mkfifo(root / "A" / "pipe.png")  # reading it would wait for ever
     assert "pipe.png cannot be read: it is not a file" in refused(capsys, "pack", root, tmp_path / "out2", "--to", to)
     assert run("pack", root, tmp_path / "out3", "--to", to, "--skip-corrupt") == 0
-    assert "1 images could not be read and were left out" in capsys.readouterr().out
+    assert "1 image could not be read and was left out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("to", ["shards", "rec"])

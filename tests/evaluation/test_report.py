@@ -331,4 +331,26 @@ def test_a_narrow_table_by_hand():
         "  accuracy 0.750",
         "random answer         0.500        0.250        0.250        0.750",
         "  accuracy 0.625",
+        "(second lines: positive/known images at the threshold, 95 % intervals)",
     ]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        ([1.0], "At the stored threshold 100.0 % of the answers are right."),
+        ([0.0, 0.0], "At the stored threshold 100.0 % [100.0, 100.0] of the answers are right."),
+        ([np.nan, np.nan], "No label of these images is known, so no answer can be checked."),
+    ],
+)
+def test_one_image_one_class_and_no_known_label_are_sentences_too(targets, said):
+    space = LabelSpace(("NORMAL", "PNEUMONIA"), "binary")
+    y = np.array(targets, np.float32)[:, None]
+    p = np.where(y == 1, 0.9, 0.1).astype(np.float32)
+    found = score(y, p, space, [0.5], np.arange(len(y)), resamples=20)
+    text = re.sub(r"<[^>]+>|\s+", " ", Report("odd", space, {"test": found}, {"test": (y, p)}, np.ones(1)).html())
+    assert said in re.sub(" +", " ", text).replace(" .", ".")
+    assert "- of the answers" not in text and "nan" not in text.lower()
+    for width in (None, 60):
+        assert "nan" not in table({"test": found}, space, width)

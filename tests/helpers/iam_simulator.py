@@ -91,11 +91,12 @@ _KINDS = {
     "Model": "model",
     "PipelineExecution": "pipeline",
     "PipelineExecutions": "pipeline",
+    "PipelineExecutionSteps": "pipeline",
     "Pipeline": "pipeline",
 }
-_VERB = re.compile("^(Create|Describe|Delete|Update|Stop|Start|ListTrainingJobsFor|List(?=PipelineExecutions))")
+_VERB = re.compile("^(Create|Describe|Delete|Update|Stop|Start|ListTrainingJobsFor|List(?=PipelineExecution))")
 #: Parameters that name what a call is about, where it has no name of its own.
-_NAMED_BY = ("ModelPackageArn", "ModelPackageGroupName", "EndpointName", "PipelineName")
+_NAMED_BY = ("ModelPackageArn", "ModelPackageGroupName", "EndpointName", "PipelineName", "PipelineExecutionArn")
 #: Calls that IAM knows no resource for.
 _WITHOUT = re.compile(
     r"List(TrainingJobs|HyperParameterTuningJobs|TransformJobs|ProcessingJobs|Models|Endpoints|EndpointConfigs"

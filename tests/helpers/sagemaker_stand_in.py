@@ -261,6 +261,10 @@ class StandIn:
         one = self.thing("PipelineExecution", asked["PipelineExecutionArn"])
         return {**one, "PipelineExecutionStatus": one["state"]}
 
+    def _ListPipelineExecutionSteps(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.thing("PipelineExecution", asked["PipelineExecutionArn"])
+        return {"PipelineExecutionSteps": []}
+
     def _StopPipelineExecution(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.thing("PipelineExecution", asked["PipelineExecutionArn"])["state"] = "Stopping"
         return {"PipelineExecutionArn": asked["PipelineExecutionArn"]}

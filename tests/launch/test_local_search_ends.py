@@ -31,7 +31,7 @@ def test_it_ends_at_its_target(here: Path, capsys: Capture, monkeypatch: pytest.
     aucs(monkeypatch, 0.7, 0.91, 0.8, 0.99)
     assert search("--target", "0.9") == 0
     assert len(rows()) == 2
-    assert "the search ends: the target 0.9 is reached (0.910000); it goes on with the same command" in (
+    assert "the search ends: the target 0.9 is reached (0.9100); it goes on with the same command" in (
         capsys.readouterr().out
     )
     assert search("--target", "0.95") == 0  # the same search, with another limit
@@ -86,7 +86,7 @@ def test_its_time_stops_the_running_job(here: Path, capsys: Capture, monkeypatch
     monkeypatch.setattr("thorax_launch.local.searches.Toolkit", Slow)
     assert search("--total-hours", "0.00003") == 1
     shown = capsys.readouterr()
-    assert "its 3e-05 hours are over; its unfinished job goes on from its checkpoint" in shown.out
+    assert "its time is over (3e-05 h); its unfinished job goes on from its checkpoint" in shown.out
     assert shown.err.startswith("error: no job of search it came to its end within its time; the same command")
     (row,) = rows()
     assert (row["job"], row["status"]) == ("trial-000", "InProgress")

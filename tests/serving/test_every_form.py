@@ -50,10 +50,25 @@ def test_every_form_of_one_image_has_one_probability(classifier, tmp_path):
         torch.from_numpy(GREY)[None],
         torch.from_numpy(GREY).expand(3, -1, -1),
         torch.from_numpy(GREY)[None] / 255,
+        GREY[None],
+        GREY[:, :, None],
+        np.stack([GREY] * 3),
+        np.stack([GREY] * 3, axis=2) / 255,
+        io.BytesIO(png()),
     ]
     found = classifier.predict(forms)
     assert found.shape == (len(forms), 1)
     np.testing.assert_allclose(found[:, 0], found[0, 0], atol=2e-4)
+    forms[-1].seek(0)
+    np.testing.assert_array_equal(classifier.predict(iter(forms)), found)  # a generator too, such as folder.glob("*")
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 50), (1, 40, 50), (40, 50, 3), (40, 50, 1)])
+@pytest.mark.parametrize("make_it", [np.zeros, torch.zeros])
+def test_what_may_be_one_image_or_several_is_refused(classifier, make_it, shape):
+    """It was scored row by row, or channel by channel."""
+    with pytest.raises(ThoraxError, match=r"of shape \(.*\) may be one image or several; give \[image\]"):
+        classifier.predict(make_it(shape))
 
 
 def test_a_tensor_of_several_images_is_a_list_of_them(classifier):
@@ -92,6 +107,12 @@ def test_a_dicom_dataset_is_the_file_it_came_from(classifier, tmp_path):
 def test_a_single_image_is_refused_by_one_line(classifier, single):
     with pytest.raises(ThoraxError, match="is no list of images; give a list, also of one image"):
         classifier.predict(single)
+
+
+@pytest.mark.parametrize("several", [{"a.png"}, {"a": "b.png"}])
+def test_what_has_no_order_is_no_list(classifier, several):
+    with pytest.raises(ThoraxError, match="is no list of images"):
+        classifier.predict(several)
 
 
 @pytest.mark.parametrize("nothing", [None, 3, {"a": 1}, [1, 2]])

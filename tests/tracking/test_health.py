@@ -155,6 +155,33 @@ def test_class_imbalance_names_the_rarest_label(counts, named):
     assert (message is None) if named is None else message.startswith(f"{named} is on")
 
 
+def test_where_no_weight_can_help_none_is_advised():
+    for counts, said in (
+        ({"A": (0, 10)}, "A is on none of the 10 images for training: nothing is learned about it; check the labels"),
+        ({"A": (10, 0)}, "A is on all of the 10 images for training: nothing is learned about it; check the labels"),
+    ):
+        message = class_imbalance(counts)
+        assert message.startswith(said) and "use_weighted_loss" not in message
+    three = {"a": (30, 20), "b": (20, 30), "c": (0, 50)}
+    assert class_imbalance(three, exclusive=True).startswith("c has no image for training: nothing is learned")
+    assert class_imbalance({"A": (0, 0)}) is None and class_imbalance({}) is None
+
+
+def test_odd_numbers_are_said_as_people_say_them():
+    """Of nothing, one step, losses of 0 and NaN there is nothing to say; what is far too large has three digits."""
+    nan = float("nan")
+    for history in ([], [{"epoch": 1, "train_loss": 0.7, "validation_loss": 0.7}], [{"epoch": 1, "train_loss": nan}]):
+        assert judge({}, [HealthRecord(1, 0.7, {}, {})], history, 0.693) == []
+    zeros = [HealthRecord(k, 0.0, {}, {}) for k in range(1, 31)]
+    assert judge({}, zeros, [{"epoch": k, "train_loss": 0.0, "validation_loss": 0.0} for k in range(5)], 0.693) == []
+    rows = [{"epoch": k, "train_loss": 1 / k, "validation_loss": k * 1e30} for k in range(1, 6)]
+    (found,) = judge({}, [], rows)
+    assert "was lowest in epoch 1 (1e+30)" in found["message"] and "(now 4e+30)" in found["message"]
+    dead = [HealthRecord(k, 0.7, {"a": 0.0, "b": 0.0}, {"a": 1.0, "b": 1.0}) for k in (1, 2, 3)]
+    (found,) = judge({"a": (2, 2), "b": (2, 2)}, dead, [])
+    assert found["message"].startswith("the gradient of a and 1 more parameter are below 0.0000001 ")
+
+
 def test_of_many_exclusive_classes_the_largest_and_the_smallest_are_compared():
     """Fifteen classes of 20 images each are one to fourteen, and no finding."""
     even = {f"c{k}": (20, 280) for k in range(15)}

@@ -111,7 +111,7 @@ def test_corrupt_images_are_skipped_and_counted_where_the_user_says_so(
     assert train_model.main(words) == 0
     told = capsys.readouterr().out
     assert "train: 1 image left out (skip_corrupt=true)" in told
-    assert "1 images could not be read and were left out (skip_corrupt=true)" in told
+    assert "1 image could not be read and was left out (skip_corrupt=true)" in told
     assert second.name in told
 
 

@@ -15,6 +15,7 @@ from thorax import models
 from thorax.data.loading import BatchRequest, ImageDataset
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
+from thorax.text import counted
 from thorax.training import meter
 from thorax.training import trainer as module
 from thorax.training.ema import MovingAverage
@@ -141,7 +142,7 @@ def test_early_stopping_ends_after_its_patience_and_not_before_its_least(
     assert trainer.load_best() == aucs.index(max(aucs[:epochs]))
     found = [line for line in lines if "stopped early" in line]
     assert found == (
-        [f"stopped early: auc has not improved for {trainer.state.bad_epochs} epochs"] if epochs < 6 else []
+        [f"stopped early: auc has not improved for {counted(trainer.state.bad_epochs, 'epoch')}"] if epochs < 6 else []
     )
 
 

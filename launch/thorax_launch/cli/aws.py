@@ -13,7 +13,8 @@ from thorax_launch.cli import flags
 from thorax_launch.hyperparameters import from_settings
 from thorax_launch.options import MachineOptions, entries
 from thorax_launch.sagemaker import account
-from thorax_launch.sagemaker.submission import SHOWN, submit, summary
+from thorax_launch.sagemaker.submission import submit, summary
+from thorax_launch.sagemaker.summaries import SHOWN, Summary
 from thorax_launch.sagemaker.training_jobs import JobPlan
 from thorax_launch.settings import DEFAULTS, AwsSettings, Resolved, pairs, read_file
 
@@ -76,7 +77,7 @@ def begin(plan: JobPlan, settings: AwsSettings, args: Namespace) -> bool:
         flags.CommandDone: after --dry-run.
     """
     if args.dry_run:
-        show(plan.request.parameters, summary(plan, settings, len(plan.uploads) if args.full else SHOWN), args)
+        show(plan.request.parameters, summary(plan, settings), args)
     if not agreed(summary(plan, settings), "start it?", args.yes):
         return False
     if submit(plan, settings):
@@ -84,30 +85,33 @@ def begin(plan: JobPlan, settings: AwsSettings, args: Namespace) -> bool:
     return True
 
 
-def show(calls: Any, words: str, args: Namespace) -> None:
+def show(calls: Any, summary: Summary, args: Namespace) -> None:
     """--dry-run: a summary, and with --json or into a file or pipe the exact requests as JSON on standard output.
 
     Args:
         calls: what would be sent.
-        words: what it would make, upload and cost.
-        args: has json where the command has that flag for this; else the requests go into files and pipes alone.
+        summary: what it would make, read, upload and cost.
+        args: has full, and json where the command has that flag for this; else the requests go into files and pipes
+            alone.
 
     Raises:
         flags.CommandDone: always.
     """
-    own = getattr(args, "json", None)
+    own, full = getattr(args, "json", None), getattr(args, "full", False)
     as_json = own is True or not sys.stdout.isatty()
-    how = "; --json shows the exact requests, --full every file" if own is False else "; a pipe gets the exact requests"
-    more = "" if as_json else how
-    print(f"{mask(words)}\ndry run:  nothing was sent{more}", file=sys.stderr if as_json else sys.stdout, flush=True)
+    how = ["--json shows the exact requests"] if own is False else ["a pipe gets the exact requests"]
+    how += [] if full or len(summary.uploads or ()) <= SHOWN else ["--full every file"]
+    more = "" if as_json else f"; {', '.join(how)}"
+    words = f"{mask(summary.text(full))}\ndry run:  nothing was sent{more}"
+    print(words, file=sys.stderr if as_json else sys.stdout, flush=True)
     if as_json:
         print(json.dumps(masked(calls), indent=2))
     raise flags.CommandDone
 
 
-def agreed(words: str, question: str, yes: bool) -> bool:
+def agreed(summary: Summary, question: str, yes: bool) -> bool:
     """Prints what is about to happen; whether to go ahead: --yes, or the person at the terminal agrees."""
-    print(mask(words), file=sys.stderr)
+    print(mask(summary.text()), file=sys.stderr)
     return yes or confirmed(question)
 
 

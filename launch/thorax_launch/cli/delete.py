@@ -15,13 +15,15 @@ examples:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from thorax_launch.cli import flags
 from thorax_launch.invocation import command
 
 if TYPE_CHECKING:
     from thorax_launch.sagemaker.deletion import DeleteCall
+    from thorax_launch.sagemaker.summaries import Summary
     from thorax_launch.settings import AwsSettings
 
 
@@ -35,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     flags.add_place(p)
     p.add_argument("--dry-run", action="store_true", help="say what would be deleted, and end")
+    flags.add_shown(p.add_argument)
     p.add_argument("--yes", action="store_true", help="delete without asking")
     args = p.parse_args(arguments)
     if args.name and args.all:
@@ -50,7 +53,7 @@ def delete(args: argparse.Namespace) -> int:
     Raises:
         ThoraxError: AWS refuses.
     """
-    from thorax_launch.cli.aws import confirmed  # late: --help is instant
+    from thorax_launch.cli import aws  # late: --help is instant
     from thorax_launch.sagemaker import deletion
     from thorax_launch.sagemaker.account import place
 
@@ -62,10 +65,9 @@ def delete(args: argparse.Namespace) -> int:
         left = "nothing of this project" if args.all else f"no endpoint {args.name}, and nothing that is left of one"
         print(f"there is {left} in {settings.region}")
         return 0
-    print("\n".join(f"to {'delete' if call.done == 'deleted' else 'stop'}: {call.what}" for call in calls))
     if args.dry_run:
-        return 0
-    if not args.yes and not confirmed("end all of it?" if args.all else "delete all of it?"):
+        aws.show([_call(call) for call in calls], summary(calls), args)
+    if not aws.agreed(summary(calls), "end all of it?" if args.all else "delete all of it?", args.yes):
         return 1
     deletion.delete_all(calls, settings)
     if not args.all:
@@ -95,6 +97,23 @@ def delete_web(args: argparse.Namespace) -> int:
         return 1
     web_stacks.delete(stack, settings)
     return 0
+
+
+def summary(calls: Sequence[DeleteCall]) -> Summary:
+    """What the calls end, in words."""
+    from thorax_launch.sagemaker.summaries import Summary, rows
+
+    stopped = [call.what for call in calls if call.done != "deleted"]
+    deleted = [call.what for call in calls if call.done == "deleted"]
+    kept = rows("note", ["S3 keeps its files: bundles, checkpoints, results"])
+    if not stopped:
+        return Summary(tuple(deleted), notes=tuple(kept), verb="deletes")
+    return Summary(tuple(stopped), notes=(*rows("deletes", deleted), *kept), verb="stops")
+
+
+def _call(call: DeleteCall) -> dict[str, Any]:
+    """A call by AWS's name, and its parameters."""
+    return {"".join(word.capitalize() for word in call.call.split("_")): call.arguments}
 
 
 def parts(name: str, settings: AwsSettings) -> list[DeleteCall]:

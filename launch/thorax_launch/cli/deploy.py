@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thorax.errors import ThoraxError
@@ -83,7 +82,7 @@ def local(args: argparse.Namespace) -> int:
         raise ThoraxError(f"--server {args.server} with several bundles: --server app serves them; leave --server out")
     kind = "models" if several else args.server
     server = importlib.import_module(f"thorax_launch.local.serve_{kind}")  # late: --help is instant
-    bundle = args.bundle if several else Path(args.bundle[0])
+    bundle = args.bundle if several else args.bundle[0]
     try:
         return int(server.serve(bundle, args.port, **chosen))
     except KeyboardInterrupt:  # before the server was up, or after it had answered everything
@@ -104,10 +103,10 @@ def on_aws(args: argparse.Namespace) -> int:
     if args.dry_run:
         name = plan.spec.endpoint_name
         note = f"note:     where endpoint {name} exists, UpdateEndpoint takes the place of CreateEndpoint"
-        aws.show(plan.calls(), f"{plan.summary()}\n{note}", args)
+        aws.show(plan.calls(), plan.summary().noted(note), args)
     before = deployment.present_configuration(plan)
-    update = f"\nupdate:   it answers with {before} until then" if before else ""
-    if not aws.agreed(plan.summary() + update, "update it?" if before else "start it?", args.yes):
+    update = [f"update:   it answers with {before} until then"] if before else []
+    if not aws.agreed(plan.summary().noted(*update), "update it?" if before else "start it?", args.yes):
         return 1
     deployment.make(plan, before)
     return 0

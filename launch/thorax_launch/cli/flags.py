@@ -184,6 +184,7 @@ def local_channels(given: dict[str, str]) -> dict[str, Path]:
     Raises:
         ThoraxError: an address.
     """
+    given = given | {name: str(bundle_place(path)) for name, path in given.items() if name == "model"}
     for name, path in given.items():
         if "://" in path:
             raise ThoraxError(
@@ -241,7 +242,7 @@ def add_settings(p: argparse.ArgumentParser, dry_run: bool = True, json: bool = 
 
     Args:
         dry_run: whether the command sends anything, so that --dry-run and --yes say something.
-        json: whether --json and --full say how --dry-run is shown; not where the command has a --json of its own.
+        json: whether --json shows the requests of --dry-run; not where the command has a --json of its own.
     """
     group = p.add_argument_group("account (flags > thorax.yaml > SageMaker SDK config.yaml > AWS session)")
     add = for_aws(p, group)
@@ -260,11 +261,20 @@ def add_settings(p: argparse.ArgumentParser, dry_run: bool = True, json: bool = 
         action="store_true",
         help="say what would be made, uploaded and paid at most, and end; no network, no credentials",
     )
+    add_shown(add, json)
+    add("--yes", action="store_true", help="start without asking")
+
+
+def add_shown(add: Callable[..., object], json: bool = True) -> None:
+    """How --dry-run is shown: --full and, with `json`, --json.
+
+    Args:
+        add: adds a flag.
+    """
     if json:
         words = "with --dry-run: the exact requests as JSON (so too into a file or a pipe)"
         add("--json", action="store_true", help=words)
-        add("--full", action="store_true", help="with --dry-run: name every file to upload")
-    add("--yes", action="store_true", help="start without asking")
+    add("--full", action="store_true", help="with --dry-run: name every file to upload")
 
 
 def add_place(p: argparse.ArgumentParser) -> None:

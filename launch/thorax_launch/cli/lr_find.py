@@ -39,9 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         channels = channels_of(recipe, args.runs, flags.local_channels(flags.channels(args)))
         output = args.runs / "lr-find" / recipe.name
         curve = lr_find(config, channels, output, args.steps)
-        print(f"suggested: --set learning_rate={curve.steepest:.6f}  (the loss falls fastest there)")
-        print(f"lowest:    {curve.lowest:.6f}, where it is about to rise; the recipe has {config.learning_rate:g}")
-        print(f"plot:      {relative(output / 'output' / 'data' / 'rates.png')}")
+        try:
+            print(f"suggested: --set learning_rate={curve.steepest:.6f}  (the loss falls fastest there)")
+            print(f"lowest:    {curve.lowest:.6f}, where it is about to rise; the recipe has {config.learning_rate:g}")
+        finally:  # also where it shows why there is nothing to suggest
+            print(f"plot:      {relative(output / 'output' / 'data' / 'rates.png')}", flush=True)
         return 0
 
     return flags.guarded(work)

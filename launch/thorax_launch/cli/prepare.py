@@ -15,10 +15,9 @@ import argparse
 from thorax.dataset.__main__ import STOPPED, run
 from thorax.dataset.arguments import add_command, parser
 from thorax.dataset.cluster.plan import COMMANDS as SHARED
-from thorax_launch.cli import prepare_on_aws
+from thorax_launch.cli import prepare_on_aws, prepare_upload
 from thorax_launch.cli.flags import guarded, on_aws
 from thorax_launch.hyperparameters import meaning
-from thorax_launch.sagemaker import uploads
 
 #: Commands that read images in any format.
 READERS = ("check", "stats", "list", "split", "pack")
@@ -27,7 +26,8 @@ READERS = ("check", "stats", "list", "split", "pack")
 def main(arguments: list[str] | None = None) -> int:
     """As `python -m thorax.dataset`, and the command upload."""
     p, commands = parser(__doc__)
-    uploads.add_arguments(add_command(commands, "upload", "upload a folder to S3, only what changed", uploads.__doc__))
+    upload = add_command(commands, "upload", "upload a folder to S3, only what changed", prepare_upload.__doc__)
+    prepare_upload.add_arguments(upload)
     for name in READERS:
         commands.choices[name].add_argument(
             "--recipe", metavar="NAME", help="read the images as this recipe (or YAML file) has training read them"
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = p.parse_args(arguments)
     if getattr(args, "instances", None) is not None:
         return guarded(lambda: on_aws(lambda: prepare_on_aws.run(_as_recipe(args))))
-    return guarded(lambda: uploads.run(args) if args.command == "upload" else _here(_as_recipe(args)), STOPPED)
+    return guarded(lambda: prepare_upload.run(args) if args.command == "upload" else _here(_as_recipe(args)), STOPPED)
 
 
 def _here(args: argparse.Namespace) -> int:

@@ -40,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("names", nargs="+", metavar="GROUP[/VERSION]", help="list: the group; else a bundle in it")
     p.add_argument("--reason", default="", metavar="TEXT", help="with approve or reject: kept beside the decision")
     flags.add_place(p)
+    p.add_argument("--dry-run", action="store_true", help="with approve or reject: say what would change, and end")
+    flags.add_shown(p.add_argument)
     return p
 
 
@@ -59,9 +61,23 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "compare":
         compare(registry, *packages)
         return 0
+    if args.dry_run:
+        _show(packages[0], args)
     registry.decide(packages[0], DECISIONS[args.action], args.reason)
     print(f"{packages[0].name} is {DECISIONS[args.action]}")
     return 0
+
+
+def _show(package: Package, args: argparse.Namespace) -> None:
+    """--dry-run of a decision. Raises flags.CommandDone."""
+    from thorax_launch.cli import aws
+    from thorax_launch.sagemaker.packages import decision
+    from thorax_launch.sagemaker.summaries import Summary
+
+    status = DECISIONS[args.action]
+    does = (f"{package.name} from {package.status or 'undecided'} to {status}", f"bundle {package.uri}")
+    call = {"UpdateModelPackage": decision(package, status, args.reason)}
+    aws.show(call, Summary(does, ("cost:     nothing",), verb="changes"), args)
 
 
 def _named(name: str) -> tuple[str, int]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from thorax.text import counted
 from thorax_launch.cli import flags
 
+#: Where local jobs are, unless --runs says otherwise.
+DEFAULT = Path("runs")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0, or 1 after an error."""
     p = flags.script(__doc__)
-    p.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all local jobs (default: runs)"
-    )
+    p.add_argument("--runs", type=Path, default=DEFAULT, metavar="DIR", help="folder of all local jobs (default: runs)")
     p.add_argument("--json", action="store_true", help="as JSON")
     args = p.parse_args(arguments)
     return flags.guarded(lambda: show(args.runs, args.json))
@@ -31,11 +32,12 @@ def show(runs: Path, as_json: bool) -> int:
     from rich.console import Console  # late: --help is instant
     from rich.table import Table
 
+    from thorax_launch.invocation import command
     from thorax_launch.local.runs import all_runs
     from thorax_launch.paths import relative
     from thorax_launch.trials import wide
 
-    found = all_runs(runs)
+    found = all_runs(runs) if runs.exists() or runs != DEFAULT else []
     if as_json:
         print(json.dumps([dataclasses.asdict(run) for run in found], indent=1, default=str))
         return 0
@@ -63,7 +65,9 @@ def show(runs: Path, as_json: bool) -> int:
             table.add_row(*(row[name] for name in shown))
         if wide(console, table) <= console.width:
             break
-    if rows:
-        console.print(table)
-    print(f"{counted(len(found), 'run')} in {relative(runs)}; `thorax open JOB` shows the report of one")
+    if not rows:
+        print(f"no runs in {relative(runs)} yet; `{command('train')} demo --local` makes one")
+        return 0
+    console.print(table)
+    print(f"{counted(len(found), 'run')} in {relative(runs)}; `{command('open')} JOB` shows the report of one")
     return 0

@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 from datetime import UTC, datetime
 
+from thorax.text import are, counted
 from thorax_launch.cli import flags
 from thorax_launch.invocation import command
 
@@ -47,6 +48,6 @@ def status(args: argparse.Namespace) -> int:
         return 0
     known = [cost for thing in things if (cost := thing.dollars(prices, now)) is not None]
     total = f"${sum(known):,.2f} so far on demand (prices of {prices.as_of})" if prices else why
-    print(f"{len(things)} things are billed in {settings.region}; {total}")
+    print(f"{counted(len(things), 'thing')} {are(len(things))} billed in {settings.region}; {total}")
     print(f"to end one: {command('stop')} NAME, {command('delete')} NAME; to end all: {command('delete')} --all")
     return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from thorax.text import counted
 from thorax_launch.cli import flags
 
 
@@ -52,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         extra = [one.line for one in needed(config, {})] + args.package
         found = wheels.fetch(requirements, args.folder, args.python, [*more, *extra])
         size = sum(wheel.stat().st_size for wheel in found)
-        print(f"{args.folder}: {len(found)} wheels, {size / 1e6:.1f} MB, for Python {args.python} on Linux x86_64")
+        told = f"{counted(len(found), 'wheel')}, {size / 1e6:.1f} MB"
+        print(f"{args.folder}: {told}, for Python {args.python} on Linux x86_64")
         return 0
 
     return flags.guarded(work)

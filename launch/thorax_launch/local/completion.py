@@ -29,11 +29,12 @@ def end_reason(search: Tune, values: Sequence[float], maximize: bool, hours: flo
         and best is not None
         and (best >= search.target if maximize else best <= search.target)
     ):
-        return f"the target {search.target:g} is reached ({best:.6f})"
+        return f"the target {search.target:g} is reached ({best:.4f})"
     if search.not_improving and (idle := not_improving(values, maximize)) >= search.not_improving:
-        return f"the last {idle} jobs made the best not better by 1 %"
+        last = "the last job" if idle == 1 else f"the last {idle} jobs"
+        return f"{last} made the best not better by 1 %"
     if search.total_hours and hours >= search.total_hours:
-        return f"its {search.total_hours:g} hours are over"
+        return f"its time is over ({search.total_hours:g} h)"
     return ""
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from thorax.job import environment
 from thorax.tracking import metric_log
-from thorax.tracking.progress import Bar, State
+from thorax.tracking.progress import HOW, Bar, State
 from thorax_launch.local.configuration import readable
 from thorax_launch.local.toolkit import show
 
@@ -25,8 +26,17 @@ from thorax_launch.local.toolkit import show
 _TOOLKIT = re.compile(r"sagemaker-training-toolkit\s+(\w+)\s")
 #: What the script writes for logs while the bar shows it.
 _PROGRESS = re.compile(r"^[^:]+: \w+ [\d,]+/[\d,]+(, |$)")
+#: Lines of the script that the launcher says itself at the end.
+_TOLD_AGAIN = ("bundle: ", "report: ")
+#: The script's last line where it was stopped: by the launcher, which passes Ctrl-C on as SIGTERM.
+_STOPPED = re.compile(r"^stopped by SIGTERM at (.*?); checkpoint saved in ")
 #: A line of the script that says why it ends; the launcher shows it last.
 _ERROR = "error: "
+
+
+def draws_bar() -> bool:
+    """Whether this launcher draws a bar: on a terminal, unless the user wants lines or JSON lines."""
+    return sys.stdout.isatty() and environment().get(HOW, "bar") == "bar"
 
 
 class Lines:
@@ -56,8 +66,10 @@ class Lines:
             if toolkit[1] == "ERROR":
                 self.held.append(line)
             return None
-        if self.bar and _PROGRESS.match(line):
+        if (self.bar and _PROGRESS.match(line)) or line.startswith(_TOLD_AGAIN):
             return None
+        if stopped := _STOPPED.match(line):
+            return f"stopped at {stopped[1]}; a checkpoint is saved"
         shown = metric_log.readable(line)
         return None if shown is None else readable(shown, self.log, self.recipe)
 
@@ -72,7 +84,7 @@ class Display:
 
     def __init__(self, progress: Callable[[], Path | None], title: Callable[[], str] = lambda: "") -> None:
         self.progress, self.title = progress, title
-        self.live = sys.stdout.isatty()
+        self.live = draws_bar()
         self._bar, self._lock, self._end = Bar(), threading.Lock(), threading.Event()
         self._began = self._heard = time.monotonic()
         self._thread = threading.Thread(target=self._follow, daemon=True)

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.serving.s3_bundle import is_address
+from thorax_launch.invocation import command
 from thorax_launch.local.job_directory import SYNTHETIC, JobDirectory
 from thorax_launch.local.processes import of_job
+from thorax_launch.local.toolkit import failure_reason
 
 #: The date and time at the end of a name that `thorax train` chose.
 _DATED = re.compile(r"-\d{6}-\d{6}(-tuning)?$")
@@ -70,18 +73,41 @@ def report_of(runs: Path, name: str) -> Path:
     Raises:
         ThoraxError: there is no such job, or it has no report yet.
     """
+    if is_address(name) or Path(name).is_file():
+        raise ThoraxError(f"{name} is an archive, which has no report; name the job or its folder")
     folder = Path(name) if Path(name).is_dir() else runs / name
     if folder.name == "model":
         folder = folder.parent
     if not folder.is_dir():
-        known = [path.name for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
-        nearest = difflib.get_close_matches(Path(name).name, known, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else "`thorax runs` lists those that are there"
-        raise ThoraxError(f"there is no job {name} in {runs}; {hint}")
+        raise ThoraxError(f"there is no job {name} in {runs}; {_hint(runs, name)}")
     for page in (folder / "output" / "data" / "report.html", folder / "leaderboard.png"):
         if page.is_file():
             return page
-    raise ThoraxError(f"{folder} has no report: the job did not come to its end")
+    raise ThoraxError(f"{folder} has no report: {_why_none(JobDirectory(folder.absolute()))}")
+
+
+def _hint(runs: Path, name: str) -> str:
+    """What may have been meant by the name of no job: jobs of that name in searches, or the nearest."""
+    last = Path(name).name
+    known = [path.name for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
+    inside = [f"{search}/{last}" for search in sorted(known) if (runs / search / last / "output").is_dir()]
+    if meant := inside or difflib.get_close_matches(last, known, n=1):
+        return f"did you mean {' or '.join(meant[:3])}?"
+    return f"`{command('runs')}` lists those that are there"
+
+
+def _why_none(job: JobDirectory) -> str:
+    """Why a job has no report, in words."""
+    if not job.exists:
+        return (
+            "no job of the search has come to its end" if (job.base / "study.db").is_file() else "it is no job's folder"
+        )
+    status = _status(job)
+    if status == "failed":
+        return f"the job failed: {failure_reason(job)}"
+    if status == "running":
+        return "the job is running; its report comes at its end"
+    return "the job did not come to its end; the command that began it goes on"
 
 
 def _run(runs: Path, job: JobDirectory) -> Run:

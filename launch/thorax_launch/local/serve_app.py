@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from thorax.tracking.progress import busy
 from thorax_launch.local.uvicorn_server import run, shown, stoppable, token_of
 
 
@@ -30,7 +31,8 @@ def serve(bundle: Path, port: int, *, host: str = "127.0.0.1", show: Any = print
 
     chosen = ServerSettings.from_environment(**token_of(settings))
     with stoppable(host, port) as socket:
-        service = Service.start(bundle, chosen)
+        with busy("loading the bundle"):
+            service = Service.start(bundle, chosen)
         print(service.classifier.choice, flush=True)
         show(f"serving {bundle} at {shown(host, socket, chosen)}")
         run(create_app(lambda: service), socket, chosen)

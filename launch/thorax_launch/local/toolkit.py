@@ -230,7 +230,9 @@ def _environment(job: JobDirectory) -> dict[str, str]:
     }
     if sys.stdout.isatty():
         wide = {"COLUMNS": str(shutil.get_terminal_size().columns)}  # so that tables fit
-        clean = wide | {HOW: f"file:{job.progress}"} | clean  # the launcher draws the bar; the user may say otherwise
+        clean = wide | clean
+        if clean.get(HOW, "bar") == "bar":  # the launcher draws it; the user may say otherwise
+            clean[HOW] = f"file:{job.progress}"
     return {**clean, **own}
 
 

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -141,6 +142,8 @@ def listen(host: str, port: int) -> Any:
     """
     import socket
 
+    # of uvicorn, where Ctrl-C comes between the line with the address and its loop
+    warnings.filterwarnings("ignore", "coroutine 'Server.serve' was never awaited", RuntimeWarning)
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 from thorax.data.decoders import EXTENSIONS, format_of
 from thorax.data.decoders.limits import FIRST
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 from thorax_launch.options import TransformOptions
 from thorax_launch.sagemaker.containers import MB
 from thorax_launch.sagemaker.hosting import MOST_PAYLOAD_MB
@@ -42,10 +43,11 @@ class BatchImages:
     def lines(self) -> list[str]:
         """How many images there are, and the files that are left out, by name."""
         if self.names is None:
-            return [f"images:   those below {self.source}, listed when it starts"]
-        lines = [f"images:   {len(self.names)} below {self.source}"]
+            return [f"images:   what is in {self.source}, listed when it starts"]
+        lines = [f"images:   {counted(len(self.names), 'image')} below {self.source}"]
         if self.left_out:
-            lines.append(f"left out: {len(self.left_out)} files that are no images: {shortened(self.left_out)}")
+            count = counted(len(self.left_out), "file that is no image", "files that are no images")
+            lines.append(f"left out: {count}: {shortened(self.left_out)}")
         return lines
 
 
@@ -112,7 +114,8 @@ def check_sizes(sizes: Mapping[str, int], options: TransformOptions, where: str)
     again = f"give --payload-mb {most} --concurrent {min(options.concurrent, max(1, MOST_PAYLOAD_MB // most))}"
     advice = again if most <= MOST_PAYLOAD_MB else f"AWS takes {MOST_PAYLOAD_MB} MB at most: make them smaller"
     raise ThoraxError(
-        f"{where}: {len(large)} images are larger than --payload-mb {options.payload_mb}, the largest {most} MB:"
+        f"{where}: {counted(len(large), 'image')} {are(len(large))} larger than --payload-mb {options.payload_mb}, the"
+        f" largest {most} MB:"
         f" {shortened(large)}; {advice}"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from typing import Any
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import CODE, RAY, WEIGHTS, Bundle
 from thorax.serving.bundle_place import DESCRIPTION, bundle_place
+from thorax.tracking.progress import busy
 from thorax_launch.names import job_of
 from thorax_launch.sagemaker.package import ARCHIVE, Upload, bucket_and_key, packed, source_files
+from thorax_launch.sagemaker.transfers import download
 from thorax_launch.settings import AwsSettings
 
 #: What AWS's images need at the top of /opt/ml/model: Ray Serve reads config.yaml, both put code/ on the path.
@@ -58,7 +61,8 @@ def in_s3(where: str, settings: AwsSettings) -> S3Bundle:
     path = bundle_place(where)
     if path.is_dir():
         Bundle.load(path)
-        content: bytes | Path = packed(_complete(source_files(path), where), level=1)  # weights do not get smaller
+        with busy("packing the bundle", sys.stdout.isatty()):
+            content: bytes | Path = packed(_complete(source_files(path), where), level=1)  # weights do not get smaller
         assert isinstance(content, bytes)
         digest = hashlib.sha256(content).hexdigest()[:16]
     elif path.is_file():
@@ -96,7 +100,7 @@ def description_folder(bundle: S3Bundle, s3: Any = None) -> Iterator[Path]:
                     f"{bundle.where} is not on this machine: give the bundle's folder or its model.tar.gz"
                 )
             path = Path(folder) / ARCHIVE
-            s3.download_file(*bucket_and_key(bundle.where), str(path))
+            download(s3, {bucket_and_key(bundle.where): path}, "downloading the bundle")
         with _archive(path) as tar:
             name = next((entry for entry in tar.getnames() if entry.removeprefix("./") == DESCRIPTION), None)
             file = tar.extractfile(name) if name else None

@@ -14,20 +14,35 @@ import yaml
 from thorax.errors import ThoraxError
 from thorax.job import HOUR_PRICE
 from thorax_launch.options import MachineOptions
+from thorax_launch.paths import PRICES
 from thorax_launch.recipe import Recipe
 from thorax_launch.settings import AwsSettings
 
+#: How a line says that its prices are the package's own.
+EXAMPLE = "example prices"
 #: AWS's own month: 8,760 hours of a year by 12.
 HOURS_A_MONTH = 730
 
 
 @dataclass(frozen=True)
 class Prices:
-    """A user's price table: dollars per hour of each machine, and the day it was true."""
+    """A price table: dollars per hour of each machine, and the day it was true.
+
+    Attributes:
+        example: whether it is the package's own, which is rounded and of one region.
+    """
 
     as_of: str
     region: str
     per_hour: dict[str, float]
+    example: bool = False
+
+    @property
+    def source(self) -> str:
+        """Where its prices are from, in words."""
+        if self.example:
+            return EXAMPLE
+        return f"prices of {self.as_of}"
 
     @classmethod
     def load(cls, path: Path) -> Prices:
@@ -59,6 +74,11 @@ def price_variable(recipe: MachineOptions, settings: AwsSettings) -> dict[str, s
     prices, _ = prices_here(settings)
     each = None if prices is None or recipe.spot else prices.per_hour.get(recipe.instance_type)
     return {} if each is None else {HOUR_PRICE: f"{each * recipe.instance_count:.6f}"}
+
+
+def prices_or_example(settings: AwsSettings) -> Prices:
+    """The settings' price table, else the package's example."""
+    return load_prices(settings) or dataclasses.replace(Prices.load(PRICES), example=True)
 
 
 def prices_here(settings: AwsSettings) -> tuple[Prices | None, str]:
@@ -180,21 +200,17 @@ def job_cost(recipe: MachineOptions, settings: AwsSettings, scale: SearchScale =
         kinds = recipe.instance_type.split(",")
         each = [job_cost(dataclasses.replace(recipe, instance_type=kind), settings, scale) for kind in kinds]
         return "\nor, where AWS has none of these:\n".join(each)
-    machine, prices = recipe.instance_type, load_prices(settings)
+    machine, prices = recipe.instance_type, prices_or_example(settings)
     spot = " (spot)" if recipe.spot else ""
     pool = f", then {recipe.warm_pool_minutes} min of warm pool" if recipe.warm_pool_minutes else ""
     several = f"; {scale.words}" if scale.words else ""
     hours = scale.hours(recipe)
     bound = f"{hours:g} machine hours at most"
-    if prices is None:
-        cost = f"{bound}; give --prices FILE for dollars (launch/prices.example.yaml)"
-    elif prices.region != settings.region:
-        cost = f"{bound}; the price table is for {prices.region}, not {settings.region}"
-    elif machine not in prices.per_hour:
-        cost = f"{bound}; the price table has no {machine}"
+    if missing := _no_price(prices, machine, settings.region):
+        cost = f"{bound}; {missing}"
     else:
-        price = prices.per_hour[machine]
-        cost = f"at most ${hours * price:,.2f} = {hours:g} machine hours x ${price:g} (prices of {prices.as_of})"
+        price, most = prices.per_hour[machine], "at most about" if prices.example else "at most"
+        cost = f"{most} ${hours * price:,.2f} = {hours:g} machine hours x ${price:g} ({prices.source})"
     machines = f"{recipe.instance_count} x {machine}{spot}, at most {recipe.max_hours:g} h{pool}{several}"
     return f"machines: {machines}\ncost:     {cost}"
 
@@ -203,12 +219,26 @@ def hosting_cost(machine: str, count: int, settings: AwsSettings, until: str = "
     """What machines that serve cost, in two lines; with `machine` empty a serverless endpoint."""
     if not machine:
         return "machines: none (serverless)\ncost:     for each request by memory and time; nothing while nobody asks"
-    prices = load_prices(settings)
-    if prices is None:
-        cost = "give --prices FILE for dollars (launch/prices.example.yaml)"
-    elif prices.region != settings.region or machine not in prices.per_hour:
-        cost = f"the price table of {prices.region} has no {machine} in {settings.region}"
-    else:
-        hour = count * prices.per_hour[machine]
-        cost = f"${hour:,.2f} an hour, ${hour * HOURS_A_MONTH:,.2f} a month (prices of {prices.as_of})"
+    prices = prices_or_example(settings)
+    if not (cost := _no_price(prices, machine, settings.region)):
+        hour, about = count * prices.per_hour[machine], "about " * prices.example
+        cost = f"{about}${hour:,.2f} an hour, ${hour * HOURS_A_MONTH:,.2f} a month ({prices.source})"
     return f"machines: {count} x {machine}, billed every hour {until}\ncost:     {cost}"
+
+
+def total_cost(parts: Sequence[MachineOptions], settings: AwsSettings) -> str:
+    """The line with the most that several parts cost together; "" where a price is missing."""
+    prices = prices_or_example(settings)
+    if any(_no_price(prices, part.instance_type, settings.region) for part in parts):
+        return ""
+    total = sum(ONE_JOB.hours(part) * prices.per_hour[part.instance_type] for part in parts)
+    return f"{'in all:':9} at most{' about' * prices.example} ${total:,.2f} ({prices.source})"
+
+
+def _no_price(prices: Prices, machine: str, region: str) -> str:
+    """Why the table has no price of a machine; "" where it has one. The example stands for every region."""
+    if prices.example:
+        return "" if machine in prices.per_hour else f"the example prices have no {machine}: give --prices FILE"
+    if prices.region != region:
+        return f"the price table is for {prices.region}, not {region}"
+    return "" if machine in prices.per_hour else f"the price table has no {machine}"

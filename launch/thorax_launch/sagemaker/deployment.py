@@ -11,6 +11,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.serving.bundle import Bundle
+from thorax.text import counted
 from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, clean, dated, named_bundle
 from thorax_launch.options import EndpointOptions
@@ -31,7 +32,8 @@ from thorax_launch.sagemaker.rollouts import Rollout
 from thorax_launch.sagemaker.shadows import Shadow
 from thorax_launch.sagemaker.smoke_tests import smoke_test
 from thorax_launch.sagemaker.status import settled
-from thorax_launch.sagemaker.submission import file_lines, upload_all
+from thorax_launch.sagemaker.submission import upload_all
+from thorax_launch.sagemaker.summaries import Summary
 from thorax_launch.sagemaker.undo import Undo
 from thorax_launch.settings import AwsSettings
 
@@ -81,12 +83,14 @@ class Deployment:
             found["UpdateEndpoint"] = self.rollout.update(self.spec, retain=False)
         return found | {request.operation: request.parameters for request in entries}
 
-    def summary(self) -> str:
-        """What would be uploaded, and what the endpoint costs."""
+    def summary(self) -> Summary:
+        """What would be made and uploaded, and what the endpoint costs."""
         spec = self.spec
-        first = f"endpoint: {spec.endpoint_name} ({spec.kind}), bundle {self.bundle.uri}"
+        does = [f"endpoint {spec.endpoint_name} ({spec.kind})", f"of the bundle {self.bundle.uri}"]
         if spec.targets:
-            first = f"endpoint: {spec.endpoint_name} (multi-model), bundles {', '.join(spec.targets)} in {spec.bundle}"
+            does = [f"endpoint {spec.endpoint_name} (multi-model)", f"of {', '.join(spec.targets)} in {spec.bundle}"]
+        if self.registration:
+            does.append(f"and registers it in {self.registration.request.parameters['ModelPackageGroupName']}")
         variables = self.requests[0].parameters["PrimaryContainer"].get("Environment", {})
         notes = [line for machine in spec.machines if (line := idle_gpus(spec.server, machine, variables))]
         notes += [line for line in (patch_note(spec.server, bool(spec.targets)),) if line]
@@ -102,9 +106,9 @@ class Deployment:
         if not spec.machine:
             costs = [hosting_cost("", 0, self.settings)]
         if spec.provisioned:
-            costs.append(f"note:     {spec.provisioned} copies are always warm, and billed by the hour")
+            costs.append(f"note:     {counted(spec.provisioned, 'copy', 'copies')} always warm, and billed by the hour")
         between = "\nor, where AWS has none of these:\n"
-        return "\n".join([first, *notes, *file_lines(self.uploads), between.join(costs)])
+        return Summary(tuple(does), (between.join(costs),), uploads=self.uploads, notes=tuple(notes))
 
 
 def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSettings) -> Deployment:

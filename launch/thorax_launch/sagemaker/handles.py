@@ -14,7 +14,7 @@ from thorax_launch.sagemaker.endings import check_completed
 from thorax_launch.sagemaker.errors import one_line_errors
 from thorax_launch.sagemaker.kinds import PIPELINE, PROCESSING, TRANSFORM, Kind
 from thorax_launch.sagemaker.schema import input_shape
-from thorax_launch.sagemaker.status import Description, JobLog, Watched, follow, while_it_goes_on
+from thorax_launch.sagemaker.status import Description, JobLog, Shown, Watched, follow, while_it_goes_on
 from thorax_launch.settings import AwsSettings
 
 
@@ -157,7 +157,8 @@ class JobHandle(Handle):
         log = self._log() if logs else None
         with while_it_goes_on(self.kind.words, self.name, self.settings, self.then):
             watched = Watched(self.kind, self.name, self.known)
-            job = follow(watched, self.sagemaker, self._line if logs else _nothing, log)
+            view = Shown(self._line, self._counts, log) if logs else Shown(_nothing, _uncounted, live=False)
+            job = follow(watched, self.sagemaker, view)
         self._report(job, log, logs)
         return self.kind.state(job)
 
@@ -167,6 +168,10 @@ class JobHandle(Handle):
     def _line(self, job: Description) -> str:
         """What is printed of a description when it changes."""
         return f"{self.kind.words} {self.name}: {self.kind.state(job)}"
+
+    def _counts(self, job: Description) -> dict[str, Any]:
+        """How far it is, as fields of a State: done, total, unit, note."""
+        return {}
 
     def _report(self, job: Description, log: JobLog | None, logs: bool) -> None:
         """After its end. Raises JobEndedError: it did not complete."""
@@ -210,6 +215,10 @@ def _nothing(_: Description) -> str:
     return ""
 
 
+def _uncounted(_: Description) -> dict[str, Any]:
+    return {}
+
+
 class TransformJob(JobHandle):
     """A batch transform on SageMaker, by its name."""
 
@@ -226,3 +235,22 @@ class PipelineRun(JobHandle):
     """One run of a pipeline, by its ARN."""
 
     resource, kind = PIPELINE.resource, PIPELINE
+
+    def _line(self, job: Description) -> str:
+        self._told = self._steps()
+        return f"{super()._line(job)}{self._told}"
+
+    def _counts(self, job: Description) -> dict[str, Any]:
+        return {"note": f"{self.kind.state(job)}{self._told}"}
+
+    def _steps(self) -> str:
+        """The end of a line: "; Prepare Succeeded, Train Executing", the steps that have begun, in their order; ""
+        where AWS does not tell them."""
+        from botocore.exceptions import ClientError
+
+        try:
+            listed = self.sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=self.name, SortOrder="Ascending")
+        except ClientError:  # a policy that was printed before this right was in it
+            return ""
+        steps = [f"{step['StepName']} {step['StepStatus']}" for step in listed.get("PipelineExecutionSteps", [])]
+        return f"; {', '.join(steps)}" if steps else ""

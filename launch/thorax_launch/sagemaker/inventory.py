@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from thorax.text import counted
 from thorax_launch.sagemaker import deletion
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.alarms import endpoint_of
@@ -257,7 +258,8 @@ def _job(kind: Kind, name: str, described: dict[str, Any]) -> Thing:
             note = f"{note}; spot: at most".strip("; ")
     elif kind is SEARCH:
         counts = described.get("TrainingJobStatusCounters", {})
-        note = f"{counts.get('InProgress', 0)} jobs running, {counts.get('Completed', 0)} done; its jobs are listed too"
+        running = counted(counts.get("InProgress", 0), "job")
+        note = f"{running} running, {counts.get('Completed', 0)} done; its jobs are listed too"
         since = described.get("CreationTime")
     elif kind is TRANSFORM:
         machines, since = _machines(described.get("TransformResources", {})), described.get("TransformStartTime")

@@ -23,6 +23,7 @@ from thorax_launch.sagemaker.package import ARCHIVE, bucket_and_key
 from thorax_launch.sagemaker.status import Description, JobLog
 from thorax_launch.sagemaker.submission import submit
 from thorax_launch.sagemaker.training_jobs import JobPlan, Task
+from thorax_launch.sagemaker.transfers import download
 from thorax_launch.settings import AwsSettings
 
 Job = TypeVar("Job", bound=JobHandle)
@@ -80,7 +81,7 @@ class TrainingJob(JobHandle):
         target = Path(folder)
         with tempfile.TemporaryDirectory() as temporary, one_line_errors(self.settings):
             archive = Path(temporary) / ARCHIVE
-            client(self.session, "s3").download_file(*bucket_and_key(self.bundle), str(archive))
+            download(client(self.session, "s3"), {bucket_and_key(self.bundle): archive}, "downloading the bundle")
             target.mkdir(parents=True, exist_ok=True)
             with tarfile.open(archive) as tar:
                 tar.extractall(target, filter="data")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import sys
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any
 from thorax.data.formats import reading
 from thorax.data.formats.registry import IMAGES
 from thorax.errors import ThoraxError
+from thorax.tracking.progress import BYTE, Progress
 from thorax_launch import job_requirements
 from thorax_launch.hyperparameters import meaning
 from thorax_launch.invocation import command
 from thorax_launch.job_requirements import Requirement
 from thorax_launch.sagemaker.s3 import files_to_upload
+from thorax_launch.sagemaker.transfers import Transfer
 
 _LEFT_OUT = {"__pycache__", ".DS_Store", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".git"}
 REQUIREMENTS = "requirements.txt"
@@ -152,12 +155,16 @@ def images(flag: str, path: Path, contents: bool = True) -> ChannelFiles:
 def channel_files(files: Mapping[str, Path], contents: bool = True) -> ChannelFiles:
     """These files (name -> path) as a channel; see `images`."""
     digest = hashlib.sha256()
-    for name, file in files.items():
-        digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
-        if not contents:
-            continue
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    total = sum(file.stat().st_size for file in files.values())
+    # a dry run's JSON may be on standard output: nothing is shown where that is no terminal
+    with Progress("reading what is to be uploaded", total, BYTE, shown=sys.stdout.isatty()) as progress:
+        for name, file in files.items():
+            digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+            if not contents:
+                continue
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            progress.step(count=file.stat().st_size)
     return ChannelFiles(files, digest.hexdigest(), content_type(files))
 
 
@@ -171,33 +178,33 @@ def content_type(names: Any) -> str:
     return next((kind for ending, kind in weights.items() if ending in endings), IMAGES)
 
 
-def upload(client: Any, uploads: Sequence[Upload], kms_key: str = "") -> Iterator[Upload]:
-    """Puts objects into S3, sixteen at a time.
+def upload(client: Any, uploads: Sequence[Upload], kms_key: str = "") -> None:
+    """Puts objects into S3, sixteen at a time, under a bar on a terminal.
 
     Args:
         client: boto3's for S3.
         uploads: what to put where.
         kms_key: encrypts them; empty: the bucket's default.
-
-    Yields:
-        each upload once it is there.
     """
     extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
     prefixes = sorted({upload.once for upload in uploads if upload.once})
     present = {prefix: _list(client, prefix) for prefix in prefixes}
 
-    def put(upload: Upload) -> Upload:
+    def put(upload: Upload) -> None:
         bucket, key = bucket_and_key(upload.uri)
         if present.get(upload.once, {}).get(key) == upload.size:
-            return upload
-        if isinstance(upload.content, bytes):
+            transfer.moved(upload.size)
+        elif isinstance(upload.content, bytes):
             client.put_object(Bucket=bucket, Key=key, Body=upload.content, **extra)
+            transfer.moved(upload.size)
         else:
-            client.upload_file(str(upload.content), bucket, key, ExtraArgs=extra or None)
-        return upload
+            client.upload_file(str(upload.content), bucket, key, ExtraArgs=extra or None, Callback=transfer.moved)
+        transfer.file_done()
 
-    with ThreadPoolExecutor(16) as pool:
-        yield from pool.map(put, uploads)
+    total = sum(upload.size for upload in uploads)
+    with Transfer("uploading", len(uploads), total) as transfer, ThreadPoolExecutor(16) as pool:
+        for _ in pool.map(put, uploads):
+            pass
 
 
 def _list(client: Any, uri: str) -> dict[str, int]:

@@ -123,9 +123,8 @@ class ModelRegistry:
 
     def decide(self, package: Package, status: str, reason: str) -> None:
         """Approves or rejects it."""
-        words = {"ApprovalDescription": reason} if reason else {}
         with one_line_errors(self.settings):
-            self._sagemaker.update_model_package(ModelPackageArn=package.arn, ModelApprovalStatus=status, **words)
+            self._sagemaker.update_model_package(**decision(package, status, reason))
 
     def metrics(self, package: Package) -> dict[str, float]:
         """part.metric -> value, of the averages over labels.
@@ -149,6 +148,12 @@ class ModelRegistry:
             for name, value in (scores.get("macro") or {}).items()
             if isinstance(value, dict | float)
         }
+
+
+def decision(package: Package, status: str, reason: str) -> dict[str, str]:
+    """The parameters of UpdateModelPackage that approve or reject it."""
+    words = {"ApprovalDescription": reason} if reason else {}
+    return {"ModelPackageArn": package.arn, "ModelApprovalStatus": status, **words}
 
 
 def resolved(bundle: str, settings: AwsSettings, offline: bool) -> str:

@@ -22,13 +22,13 @@ from thorax_launch.invocation import command
 from thorax_launch.options import StepOptions
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import hosting, job_extras, training_jobs
-from thorax_launch.sagemaker.cost import job_cost
+from thorax_launch.sagemaker.cost import job_cost, total_cost
 from thorax_launch.sagemaker.definitions import check_definition
 from thorax_launch.sagemaker.machines import check_family, disk_key
 from thorax_launch.sagemaker.package import Upload, job_files, packed
 from thorax_launch.sagemaker.processing import BASE, START, application, network, s3_input
 from thorax_launch.sagemaker.requests import check_parameters, without_empty
-from thorax_launch.sagemaker.submission import file_lines
+from thorax_launch.sagemaker.summaries import Summary, channels
 from thorax_launch.sagemaker.training_jobs import Task
 from thorax_launch.settings import AwsSettings
 
@@ -76,11 +76,13 @@ class Pipeline:
             "Tags": self.tags,
         }
 
-    def summary(self) -> str:
-        """What would be uploaded, and the steps."""
+    def summary(self) -> Summary:
+        """The steps and their costs, and what would be uploaded."""
         steps = ", ".join(step["Name"] for step in self.definition["Steps"])
-        first = f"pipeline: {self.name}: {steps} -> Register into {self.group}"
-        return "\n".join([first, *file_lines(self.uploads), *self.costs])
+        does = (f"pipeline {self.name}: {steps}", f"registers the bundle in {self.group} where it is better")
+        train = next(step["Arguments"] for step in self.definition["Steps"] if step["Name"] == "Train")
+        defaults = {one["Name"]: one["DefaultValue"] for one in self.definition["Parameters"]}
+        return Summary(does, self.costs, channels(train, self.uploads, defaults), self.uploads)
 
 
 def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: StepOptions | None = None) -> Pipeline:
@@ -137,6 +139,7 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
         *train.notes,
         *(f"{step}:\n{job_cost(small, settings)}" for step in ("Prepare", "Evaluate")),
         f"Train:\n{job_cost(recipe, settings)}",
+        *([line] if (line := total_cost((small, small, recipe), settings)) else []),
     )
     made = Pipeline(task.name, group, definition, uploads, settings, request["Tags"], costs)
     check_parameters("CreatePipeline", made.request())

@@ -42,7 +42,7 @@ def launcher(settings: AwsSettings, read: Sequence[str] = ()) -> dict[str, Any]:
         "CreateModel DescribeModel CreateEndpointConfig DescribeEndpointConfig CreateEndpoint DescribeEndpoint"
         " InvokeEndpoint InvokeEndpointAsync CreateModelPackageGroup CreateModelPackage DescribeModelPackage"
         " DescribeModelPackageGroup UpdateModelPackage CreatePipeline DescribePipeline ListPipelineExecutions"
-        " DescribePipelineExecution StopPipelineExecution"
+        " DescribePipelineExecution StopPipelineExecution ListPipelineExecutionSteps"
     )
     own = (
         "DeleteModel DeleteEndpointConfig UpdateEndpoint DeleteEndpoint UpdateEndpointWeightsAndCapacities"

@@ -25,6 +25,7 @@ from thorax.dataset.cluster.plan import (
     unit_size,
 )
 from thorax.errors import ThoraxError
+from thorax.text import are, counted
 from thorax_launch.names import dated
 from thorax_launch.options import MachineOptions, PrepareOptions
 from thorax_launch.paths import source_dir
@@ -39,8 +40,10 @@ from thorax_launch.sagemaker.package import Upload, bucket_and_key, images, pack
 from thorax_launch.sagemaker.processing import BASE, START, application, network, s3_input
 from thorax_launch.sagemaker.requests import AwsRequest, commit, tags, without_empty
 from thorax_launch.sagemaker.smoke_tests import read_object
-from thorax_launch.sagemaker.submission import file_lines, may_have_started, send_once, upload_all
+from thorax_launch.sagemaker.submission import may_have_started, send_once, upload_all
+from thorax_launch.sagemaker.summaries import Summary, rows
 from thorax_launch.sagemaker.training_jobs import data_uri, uploads_of
+from thorax_launch.sagemaker.transfers import download
 from thorax_launch.settings import AwsSettings
 
 #: What --wait fetches, below a plan's state.
@@ -83,18 +86,19 @@ class Preparation:
         """s3:// address of all that the job reads and writes, but the images and what it packs."""
         return f"{self.settings.root}/{self.batch}"
 
-    def summary(self) -> str:
-        """What would be read, done and uploaded, and the most that it costs."""
-        where = "".join(f"\n{f'{name}:':9} {address}" for name, address in self.plan.sources.items())
-        out = f"\nout:      {self.plan.out}" if self.plan.command == "pack" else ""
-        units = f"\nunits:    {self.plan.state}: a later job with --resume {self.batch} does only those that lack"
+    def summary(self) -> Summary:
+        """What would be made, read and uploaded, and the most that it costs."""
+        does = [f"processing job {self.name}: {self.plan.command}"]
+        does += [f"shards in {self.plan.out}"] if self.plan.command == "pack" else []
+        units = f"{self.plan.state}: a later job with --resume {self.batch} does only those that lack"
+        reads = tuple(f"{name}: {address}" for name, address in self.plan.sources.items())
         machines = MachineOptions(
             instance_type=self.options.instance_type,
             instance_count=self.options.instances,
             max_hours=self.options.max_hours,
         )
-        lines = [f"CreateProcessingJob: {self.name}: {self.plan.command}{where}{out}{units}"]
-        return "\n".join([*lines, *file_lines(self.uploads), job_cost(machines, self.settings)])
+        cost = job_cost(machines, self.settings)
+        return Summary(tuple(does), (cost,), reads, self.uploads, tuple(rows("units", [units])))
 
     def again(self) -> str:
         """The words that end a line about a job that is not done."""
@@ -246,7 +250,7 @@ def _listed(prepared: Preparation, s3: Any) -> tuple[Preparation, dict[str, byte
     objects = {name: _objects(name, address, s3) for name, address in prepared.plan.sources.items()}
     count = sum(map(len, objects.values()))
     plan = replace(prepared.plan, unit=unit_size(count, prepared.options.instances))
-    print(f"{count} objects are listed", flush=True)
+    print(f"{counted(count, 'object')} {are(count)} listed", flush=True)
     root = f"{prepared.root}/plan/"
     files = {f"{root}{PLAN}": plan.to_json(), f"{root}{OBJECTS}": objects_to_bytes(objects)}
     if prepared.split:
@@ -352,9 +356,8 @@ def result(prepared: Preparation, files: Mapping[str, Path | None]) -> dict[str,
             stored = read_object(s3, f"{state}{RESULT}")
             if stored is None:
                 raise ThoraxError(f"processing job {prepared.name} left no {state}{RESULT}")
-            for name, file in files.items():
-                if file is not None:
-                    s3.download_file(*bucket_and_key(f"{state}{name}"), str(file))
+            wanted = {name: file for name, file in files.items() if file is not None}
+            download(s3, {bucket_and_key(f"{state}{name}"): file for name, file in wanted.items()})
     except ThoraxError as error:
         raise ThoraxError(f"{error}; {prepared.again()}") from None
     found: dict[str, Any] = json.loads(stored)

@@ -18,6 +18,7 @@ from thorax_launch.sagemaker.requests import AwsRequest, commit, tags
 from thorax_launch.sagemaker.rollouts import Rollout
 from thorax_launch.sagemaker.schema import input_shape
 from thorax_launch.sagemaker.smoke_tests import smoke_test
+from thorax_launch.sagemaker.summaries import Summary
 from thorax_launch.sagemaker.undo import Undo
 from thorax_launch.settings import AwsSettings
 
@@ -44,11 +45,12 @@ class Promotion:
     rollout: Rollout
     comparison: str
 
-    def summary(self) -> str:
+    def summary(self) -> Summary:
         """What changes, and how the two did."""
         (new,) = self.request.parameters["ProductionVariants"]
         machines = f"{new.get('InitialInstanceCount', 1)} x {new.get('InstanceType', 'several types')}"
-        return f"endpoint: {self.spec.endpoint_name}, model {new['ModelName']} on {machines}\n{self.comparison}"
+        does = f"endpoint {self.spec.endpoint_name}: model {new['ModelName']} on {machines} answers"
+        return Summary((does,), notes=(self.comparison,), verb="changes")
 
 
 def check_options(options: EndpointOptions) -> None:

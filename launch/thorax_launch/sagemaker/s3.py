@@ -13,7 +13,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.files import files_below
-from thorax.tracking.progress import Progress
+from thorax_launch.sagemaker.transfers import Transfer
 
 #: Error codes of S3 and KMS -> message.
 _MESSAGES = {
@@ -83,19 +83,18 @@ def upload(
     """
     with one_line(bucket, "listing it"):
         present = dict(_listed(s3, bucket, prefix))
-    progress = Progress(f"uploading to s3://{bucket}", len(files), "file")
     sizes: list[int] = []
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(_send, s3, bucket, key, path, present.get(key), kms_key) for key, path in files.items()]
+    total = sum(path.stat().st_size for path in files.values())
+    with Transfer("uploading", len(files), total) as transfer, ThreadPoolExecutor(threads) as pool:
+        to = _Target(s3, bucket, kms_key, transfer)
+        waiting = [pool.submit(_send, to, key, path, present.get(key)) for key, path in files.items()]
         try:
             for done in as_completed(waiting):
                 sizes.append(done.result())
-                progress.step()
+                transfer.file_done()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-        finally:
-            progress.close()
     uploaded = [size for size in sizes if size >= 0]
     return UploadSummary(len(uploaded), len(sizes) - len(uploaded), sum(uploaded))
 
@@ -107,23 +106,36 @@ def _listed(s3: Any, bucket: str, prefix: str) -> Iterator[tuple[str, tuple[int,
             yield entry["Key"], (entry["Size"], entry["ETag"].strip('"'))
 
 
-def _send(s3: Any, bucket: str, key: str, path: Path, present: tuple[int, str] | None, kms_key: str | None) -> int:
+@dataclass(frozen=True)
+class _Target:
+    """Where files go, and what counts them."""
+
+    s3: Any
+    bucket: str
+    kms_key: str | None
+    transfer: Transfer
+
+
+def _send(to: _Target, key: str, path: Path, present: tuple[int, str] | None) -> int:
     """Uploads one file; returns its bytes, or -1 where it is there already."""
     from boto3.s3.transfer import TransferConfig
 
+    s3, bucket = to.s3, to.bucket
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if present is not None and present[0] == size and _same(s3, bucket, key, path, present[1], digest):
+            to.transfer.moved(size)
             return -1
     except OSError as error:
         raise ThoraxError(f"{path} cannot be read: {error.strerror}") from None
     extra: dict[str, Any] = {"Metadata": {"sha256": digest}}
-    if kms_key:
-        extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
+    if to.kms_key:
+        extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": to.kms_key}
     with one_line(bucket, f"writing {key}"):
-        s3.upload_file(str(path), bucket, key, ExtraArgs=extra, Config=TransferConfig(use_threads=False))
+        settings = TransferConfig(use_threads=False)
+        s3.upload_file(str(path), bucket, key, ExtraArgs=extra, Config=settings, Callback=to.transfer.moved)
     return size
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.text import counted
 from thorax_launch.invocation import command
 from thorax_launch.recipe import Recipe
 from thorax_launch.sagemaker import tuning_jobs
@@ -49,7 +50,14 @@ class TuningJob(JobHandle):
         done, running = counts.get("Completed", 0), counts.get("InProgress", 0)
         idle = job.get("TuningJobCompletionDetails", {}).get("NumberOfTrainingJobsObjectiveNotImproving", 0)
         more = f", the last {idle} not better by 1 %" if idle else ""
-        return f"search {self.name}: {job['HyperParameterTuningJobStatus']}, {done} jobs done, {running} running{more}"
+        state = job["HyperParameterTuningJobStatus"]
+        return f"search {self.name}: {state}, {counted(done, 'job')} done, {running} running{more}"
+
+    def _counts(self, job: Description) -> dict[str, Any]:
+        counts = job.get("TrainingJobStatusCounters", {})
+        ended = sum(counts.get(name, 0) for name in ("Completed", "Stopped", "NonRetryableError"))
+        most = job.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {}).get("MaxNumberOfTrainingJobs", 0)
+        return {"unit": "job", "done": ended, "total": most}
 
     @property
     def kept(self) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.tracking.waiting import Waiting
 from thorax_launch.sagemaker.account import client
 from thorax_launch.sagemaker.errors import one_line
 from thorax_launch.sagemaker.hosting import HostingSpec
@@ -68,16 +68,17 @@ def _now(name: str, session: Any, target: str) -> bytes:
     from botocore.exceptions import ClientError
 
     runtime, named = client(session, "sagemaker-runtime"), {"TargetModel": f"{target}.tar.gz"} if target else {}
-    for look in range(LOOKS):
-        try:
-            answer = runtime.invoke_endpoint(
-                EndpointName=name, Body=image(), ContentType="image/png", Accept="application/json", **named
-            )
-            return bytes(answer["Body"].read())
-        except ClientError as error:  # it is brought into the container when it is first asked
-            if error.response["Error"]["Code"] != "ModelNotReadyException" or look == LOOKS - 1:
-                raise
-        time.sleep(POLL)
+    with Waiting(f"endpoint {name}: first answer") as waiting:
+        for look in range(LOOKS):
+            try:
+                answer = runtime.invoke_endpoint(
+                    EndpointName=name, Body=image(), ContentType="image/png", Accept="application/json", **named
+                )
+                return bytes(answer["Body"].read())
+            except ClientError as error:  # it is brought into the container when it is first asked
+                if error.response["Error"]["Code"] != "ModelNotReadyException" or look == LOOKS - 1:
+                    raise
+            waiting.pause(POLL)
     raise AssertionError("the last look raises")
 
 
@@ -90,14 +91,15 @@ def _later(name: str, settings: AwsSettings, session: Any) -> bytes:
     asked = client(session, "sagemaker-runtime").invoke_endpoint_async(
         EndpointName=name, InputLocation=place, ContentType="image/png", Accept="application/json"
     )
-    for _ in range(LOOKS):
-        for where in (asked["OutputLocation"], asked.get("FailureLocation")):
-            if where and (answer := read_object(s3, where)) is not None:
-                if where != asked["OutputLocation"]:
-                    message = one_line(answer.decode(errors="replace"))[:500]
-                    raise ThoraxError(f"endpoint {name} is up, but the model fails: {message}")
-                return answer
-        time.sleep(POLL)
+    with Waiting(f"endpoint {name}: first answer") as waiting:
+        for _ in range(LOOKS):
+            for where in (asked["OutputLocation"], asked.get("FailureLocation")):
+                if where and (answer := read_object(s3, where)) is not None:
+                    if where != asked["OutputLocation"]:
+                        message = one_line(answer.decode(errors="replace"))[:500]
+                        raise ThoraxError(f"endpoint {name} is up, but the model fails: {message}")
+                    return answer
+            waiting.pause(POLL)
     raise ThoraxError(f"endpoint {name} has not answered an image within {POLL * LOOKS / 60:.0f} min")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.tracking import metric_log
+from thorax.tracking.waiting import EVERY, Waiting
 from thorax_launch.invocation import command
 from thorax_launch.sagemaker.endings import GoesOnError, ended
 from thorax_launch.sagemaker.errors import busy, not_there, one_line, one_line_errors
@@ -26,28 +28,30 @@ MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 Description = dict[str, Any]
 
 
-def wait_until(
-    ended: Callable[[Description], bool], describe: Callable[[], Description], line: Callable[[Description], str]
-) -> Description:
-    """The description once it has ended; its line is printed when it changes, an empty one is not."""
-    shown = ""
-    while True:
-        found = describe()
-        if (text := line(found)) != shown:
-            print(text, flush=True)
-            shown = text
-        if ended(found):
-            return found
-        time.sleep(POLL)
+#: The machine's name before a line of a log, where there are several.
+_HOST = re.compile(r"\[\S+\] ")
+#: A container's line about its progress.
+_PROGRESS = re.compile(r"^(?P<title>[^:]+): \w+ (?P<done>[\d,]+)/(?P<total>[\d,]+)(, |$)")
 
 
 def settled(sagemaker: Any, name: str, show: bool = False) -> Description:
-    """The description of an endpoint once AWS does not change it any more. Lost connections are botocore's to retry."""
-    return wait_until(
-        lambda found: found["EndpointStatus"] not in MOVING,
-        lambda: sagemaker.describe_endpoint(EndpointName=name),
-        lambda found: f"endpoint {name}: {found['EndpointStatus']}" if show else "",
-    )
+    """The description of an endpoint once AWS does not change it any more. Lost connections are botocore's to retry.
+
+    Args:
+        show: print its status when it changes.
+    """
+    shown = ""
+    with Waiting(f"endpoint {name}") as waiting:
+        while True:
+            found: Description = sagemaker.describe_endpoint(EndpointName=name)
+            status = str(found["EndpointStatus"])
+            if show and status != shown:
+                waiting.say(f"endpoint {name}: {status}")
+                shown = status
+            if status not in MOVING:
+                return found
+            waiting.update(note=status)
+            waiting.pause(POLL)
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,31 @@ class Watched:
     known: Description | None = None
 
 
-def follow(job: Watched, sagemaker: Any, line: Callable[[Description], str], log: JobLog | None) -> Description:
-    """The description of a job once it has ended, in whatever way; until then its line when it changes, and its log.
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of a job while it is watched.
+
+    Attributes:
+        line: of a description, printed when it changes; "" prints nothing.
+        counts: of a description, fields of a State: how far it is.
+        log: is printed as it comes; None: nothing is.
+        live: whether it is shown that it goes on, and since when.
+    """
+
+    line: Callable[[Description], str]
+    counts: Callable[[Description], Mapping[str, Any]]
+    log: JobLog | None = None
+    live: bool = True
+
+
+def follow(job: Watched, sagemaker: Any, view: Shown) -> Description:
+    """The description of a job once it has ended, in whatever way; until then what `view` shows of it.
+
+    On a terminal a live line has how long it takes and how far it is, a training job's by its container's own lines.
 
     Args:
         job: which one.
         sagemaker: boto3's client.
-        line: of a description; "" prints nothing.
-        log: is printed as it comes; None: nothing is.
 
     Raises:
         GoesOnError: AWS does not answer any more; the job goes on.
@@ -75,26 +96,58 @@ def follow(job: Watched, sagemaker: Any, line: Callable[[Description], str], log
     from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
     kind, name, known, shown, failures = job.kind, job.name, job.known, "", 0
-    while True:
-        try:
-            found, known = known or kind.describe(sagemaker, name), None
-            if (text := line(found)) and text != shown:
-                print(text, flush=True)
-                shown = text
-            for entry in log.new_lines() if log else ():
-                print(entry, flush=True)
-            if ended(kind, found):
-                return found
-            failures = 0
-        except (ClientError, ConnectionError, HTTPClientError) as error:
-            if isinstance(error, ClientError) and not busy(error):
-                raise
-            failures += 1
-            why = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-            if failures == PATIENCE:
-                raise GoesOnError(f"the line to AWS is lost ({why}); {goes_on(kind.words, name)}") from None
-            print(f"no answer from AWS ({why}); the {kind.words} goes on; trying again", file=sys.stderr, flush=True)
-        time.sleep(POLL)
+    title, state = f"{kind.words} {name}", ""
+    with Waiting(title, EVERY, view.live) as waiting:
+        while True:
+            try:
+                found, known = known or kind.describe(sagemaker, name), None
+                if (text := view.line(found)) and text != shown:
+                    waiting.say(text)
+                    shown = text
+                if (now := _state(kind, found)) != state:
+                    state = now
+                    waiting.update(_began(found), title=title, done=0, total=0, note=state)
+                waiting.update(**view.counts(found))
+                for entry in view.log.new_lines() if view.log else ():
+                    _show(entry, waiting)
+                if ended(kind, found):
+                    return found
+                failures = 0
+            except (ClientError, ConnectionError, HTTPClientError) as error:
+                if isinstance(error, ClientError) and not busy(error):
+                    raise
+                failures += 1
+                why = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+                if failures == PATIENCE:
+                    raise GoesOnError(f"the line to AWS is lost ({why}); {goes_on(kind.words, name)}") from None
+                waiting.say(f"no answer from AWS ({why}); the {kind.words} goes on; trying again", error=True)
+            waiting.pause(POLL)
+
+
+def _show(line: str, waiting: Waiting) -> None:
+    """A line of a job's log, as a person reads it; on a terminal one about progress moves the live line instead."""
+    if not waiting.live:
+        waiting.say(line)
+        return
+    host = found[0] if (found := _HOST.match(line)) else ""
+    own = line.removeprefix(host)
+    if found := _PROGRESS.match(own):
+        done, total = (int(found[key].replace(",", "")) for key in ("done", "total"))
+        waiting.update(title=found["title"], done=done, total=total, note=own[found.end() :])
+    elif (text := metric_log.readable(own)) is not None:
+        waiting.say(f"{host}{text}")
+
+
+def _began(described: Description) -> float | None:
+    """Seconds since 1970 at which AWS made it; None where it does not say."""
+    made = described.get("CreationTime")
+    return made.timestamp() if isinstance(made, datetime) else None
+
+
+def _state(kind: Kind, described: Description) -> str:
+    """AWS's words for its state, the exact one too."""
+    exact = str(described.get("SecondaryStatus", ""))
+    return f"{kind.state(described)} {exact}".rstrip()
 
 
 def goes_on(words: str, name: str) -> str:

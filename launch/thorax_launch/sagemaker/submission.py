@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thorax.data.images import EXTENSIONS
 from thorax.errors import ThoraxError
-from thorax.text import counted
-from thorax.tracking.progress import Progress
 from thorax_launch.invocation import command
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.cost import job_cost
 from thorax_launch.sagemaker.endings import StoppedError, Terminated, unexpected
 from thorax_launch.sagemaker.errors import busy, if_there, one_line_errors, taken
-from thorax_launch.sagemaker.kinds import KINDS
+from thorax_launch.sagemaker.kinds import KINDS, SEARCH, TRAINING
 from thorax_launch.sagemaker.package import Upload, upload
 from thorax_launch.sagemaker.requests import AwsRequest
 from thorax_launch.sagemaker.status import Watched
+from thorax_launch.sagemaker.summaries import Summary, channels, rows
 from thorax_launch.sagemaker.training_jobs import JobPlan
 from thorax_launch.settings import AwsSettings
 
@@ -36,46 +33,30 @@ _CHOSEN = {
     *("AutoParameters", "IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges"),
     *("TransformAmiVersion", "DataProcessing"),
 }
-#: Files that a summary names.
-SHOWN = 20
+#: What a summary calls a kind of job.
+NAMES = {TRAINING: "training job", SEARCH: "search"}
 
 
-def summary(plan: JobPlan, settings: AwsSettings, shown: int = SHOWN) -> str:
-    """What would be uploaded where, and what it can cost."""
+def summary(plan: JobPlan, settings: AwsSettings) -> Summary:
+    """What a training or tuning job would make, read, upload, and cost at most."""
     parameters = plan.request.parameters
     definition = parameters.get("TrainingJobDefinition", parameters)
+    kind = next(kind for kind in KINDS.values() if kind.resource == plan.request.resource)
     made = definition.get("OutputDataConfig", {}).get("S3OutputPath", "")
-    lines = [
-        f"{plan.request.operation}: {plan.name}",
-        *([f"makes:    bundles and reports below {made}"] if made else []),
-        *file_lines(plan.uploads, shown),
-    ]
-    if plan.request.parameters.get("DebugHookConfig"):
-        lines.append(
-            "note:     AWS closed Debugger to new customers on 2026-07-30; accounts that did not use it before are"
-            " refused"
-        )
-    return "\n".join([*lines, *plan.notes, job_cost(plan.recipe, settings, plan.scale)])
-
-
-def file_lines(uploads: Sequence[Upload], shown: int = SHOWN) -> list[str]:
-    """A line for each upload, the first `shown` of them by name."""
-    lines = [f"{file.size:>14,}  {file.uri}" for file in uploads[:shown]]
-    if len(uploads) > shown:
-        more = counted(len(uploads) - shown, "more file")
-        lines.append(f"{sum(file.size for file in uploads[shown:]):>14,}  in {more}")
-    images = sum(Path(file.uri).suffix.lower() in EXTENSIONS for file in uploads)
-    of_them = f" ({counted(images, 'image')})" if images else ""
-    total = sum(file.size for file in uploads)
-    return [f"upload:   {counted(len(uploads), 'file')}{of_them}, {total:,} bytes", *lines]
+    closed = "AWS closed Debugger to new customers on 2026-07-30; accounts that did not use it before are refused"
+    return Summary(
+        (f"{NAMES[kind]} {plan.name}", *([f"bundles and reports below {made}"] if made else [])),
+        (job_cost(plan.recipe, settings, plan.scale),),
+        channels(definition, plan.uploads),
+        tuple(plan.uploads),
+        (*(rows("note", [closed]) if parameters.get("DebugHookConfig") else ()), *plan.notes),
+    )
 
 
 def upload_all(uploads: Sequence[Upload], session: boto3.Session, settings: AwsSettings) -> None:
     """Uploads, under a bar on a terminal. Raises ThoraxError: AWS refuses."""
     with one_line_errors(settings):
-        done = upload(client(session, "s3"), uploads, settings.kms_key)
-        for _ in Progress("uploading", len(uploads), "file").each(done):
-            pass
+        upload(client(session, "s3"), uploads, settings.kms_key)
 
 
 def submit(plan: JobPlan, settings: AwsSettings) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from thorax.errors import ThoraxError
 from thorax.scoring.batch import read_outputs
 from thorax.scoring.transform_outputs import SUFFIX
+from thorax.text import are, counted, has
 from thorax_launch.invocation import command
 from thorax_launch.names import dated
 from thorax_launch.options import TransformOptions
@@ -35,7 +36,9 @@ from thorax_launch.sagemaker.package import Upload, bucket_and_key
 from thorax_launch.sagemaker.requests import AwsRequest
 from thorax_launch.sagemaker.smoke_tests import read_object
 from thorax_launch.sagemaker.status import Description, JobLog
-from thorax_launch.sagemaker.submission import covers, file_lines, may_have_started, send_once, upload_all
+from thorax_launch.sagemaker.submission import covers, may_have_started, send_once, upload_all
+from thorax_launch.sagemaker.summaries import Summary
+from thorax_launch.sagemaker.transfers import download
 from thorax_launch.settings import AwsSettings
 
 _NOTHING = "nothing of it is left on AWS but its files in S3"
@@ -83,12 +86,14 @@ class Transform:
         """Every call by AWS's name, and its parameters."""
         return {request.operation: dict(request.parameters) for request in (self.model, self.job)}
 
-    def summary(self) -> str:
-        """What would be uploaded, and what the machines cost."""
+    def summary(self) -> Summary:
+        """What would be made, read and uploaded, and what the machines cost."""
         machine, count = self.options.instance_type, self.options.instance_count
         cost = hosting_cost(machine, count, self.settings, "until the last image is scored")
-        first = f"batch transform: {self.name}, answers in {self.output}"
-        return "\n".join([first, *self.images.lines(), *self.notes, *file_lines(self.uploads), cost])
+        does = (f"batch transform {self.name}", f"answers in {self.output}")
+        reads, *left_out = self.images.lines()
+        reads = reads.partition(":")[2].strip()
+        return Summary(does, (cost,), (reads,), self.uploads, (*left_out, *self.notes))
 
     def again(self) -> str:
         """The words that end a command which fetches the answers and sends what has none."""
@@ -149,7 +154,8 @@ def start(transform: Transform) -> Transform:
             _end_of_last_job(transform, s3, sagemaker)
             done = set(_answers(transform, s3))
             names = tuple(name for name in names if name not in done)
-            print(f"batch {transform.batch}: {len(done)} images have an answer, {len(names)} are sent", flush=True)
+            answered = f"{counted(len(done), 'image')} {has(len(done))} an answer"
+            print(f"batch {transform.batch}: {answered}, {len(names):,} {are(len(names))} sent", flush=True)
             if not names:
                 return transform
         place = transform.job.parameters["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
@@ -300,7 +306,7 @@ def finish(job: BatchJob, out: Path, data: Path | None) -> None:
     status = job.kind.state(described)
     why = "completed without an answer for it" if status == job.kind.good else f"{status}: {failure_reason(described)}"
     missing = write_table(transform, out, data, f"job {job.name} {why}")
-    count = f"; {missing} of {len(transform.images.names or ())} images have no answer"
+    count = f"; {missing} of {counted(len(transform.images.names or ()), 'image')} {has(missing)} no answer"
     log = f"; its log: CloudWatch {job.kind.logs}{count}"
     check_completed(job.kind, job.name, described, log, transform.again())
     if missing:
@@ -318,13 +324,15 @@ def write_table(transform: Transform, out: Path, data: Path | None, why: str = "
     """
     s3 = client(open_session(transform.settings), "s3")
     with tempfile.TemporaryDirectory() as folder, one_line_errors(transform.settings):
-        answers = _answers(transform, s3)
+        answers, bucket = _answers(transform, s3), bucket_and_key(transform.output)[0]
+        files = {}
         for name, key in answers.items():
             file = (Path(folder) / f"{name}{SUFFIX}").resolve()
             if not file.is_relative_to(Path(folder).resolve()):
                 raise ThoraxError(f"the answer {key} has a name that leads out of its folder")
             file.parent.mkdir(parents=True, exist_ok=True)
-            s3.download_file(bucket_and_key(transform.output)[0], key, str(file))
+            files[bucket, key] = file
+        download(s3, files, "downloading answers")
         missing = {name: why for name in transform.images.names or () if name not in answers}
         if answers:
             with description_folder(transform.bundle, s3) as described:

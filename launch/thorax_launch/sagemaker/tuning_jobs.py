@@ -9,6 +9,7 @@ from typing import Any
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
+from thorax.text import counted
 from thorax.tracking.metric_log import METRICS, objective_key
 from thorax_launch.hyperparameters import meaning
 from thorax_launch.ranges import Tune
@@ -93,7 +94,11 @@ def plan(
         **_machines(recipe, job_fields(recipe, settings, task, own_checkpoints=False)),
         "StaticHyperParameters": encoded({**task.hyperparameters, **start}),
         "InputDataConfig": channels,
-        "Environment": {**price_variable(recipe, settings), **environment(task), **(OWN_CHECKPOINTS if recipe.spot else {})},
+        "Environment": {
+            **price_variable(recipe, settings),
+            **environment(task),
+            **(OWN_CHECKPOINTS if recipe.spot else {}),
+        },
     }
     request = AwsRequest.checked(
         "HyperParameterTuningJob",
@@ -139,10 +144,11 @@ def _check_end(tune: Tune) -> None:
 
 def _end_notes(tune: Tune, metric: str) -> list[str]:
     """A line that says when the search ends before its last job."""
+    idle = f"after {counted(tune.not_improving, 'job')} without a best that is 1 % better" if tune.not_improving else ""
     ends = [
         *([f"after {tune.total_hours:g} h, and its running jobs with it"] if tune.total_hours else []),
         *([f"when {metric} reaches {tune.target:g}"] if tune.target is not None else []),
-        *([f"after {tune.not_improving} jobs without a best that is 1 % better"] if tune.not_improving else []),
+        *([idle] if idle else []),
         *(["when AWS finds that it has converged"] if tune.until_converged else []),
     ]
     chosen = ["note:     autotune: AWS chooses what is not set, also ranges within the bounds that it finds"]

@@ -26,7 +26,7 @@ from thorax.dataset.reading import read_images, some
 from thorax.dataset.writing import numbers_of, numbers_text, write_text
 from thorax.errors import ThoraxError
 from thorax.files import open_whole
-from thorax.text import are, counted
+from thorax.text import are, counted, were
 from thorax.tracking.progress import Progress
 
 Say = Callable[[str], None]
@@ -105,7 +105,8 @@ def count_left_out(listing: Listing, units: Sequence[Unit], corrupt: Sequence[st
         raise ThoraxError(f"no image could be read, e.g. {corrupt[0] if corrupt else listing.ids[0]}")
     if left_out := len(listing.ids) - packed:
         example = f", e.g. {corrupt[0]}" if corrupt else ""
-        say(f"warning: {left_out} images could not be read and were left out (--skip-corrupt){example}")
+        count = f"{counted(left_out, 'image')} could not be read and {were(left_out)}"
+        say(f"warning: {count} left out (--skip-corrupt){example}")
     return left_out
 
 

@@ -25,7 +25,7 @@ def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace, width: in
     Args:
         width: columns of the terminal; where a line would be longer, counts and intervals go below the values.
     """
-    blocks = []
+    blocks, narrow = [], False
     for part, result in scores.items():
         lines = _wide(result, labels)
         head = [f"{part}: {rows_of(result)}", overall(result)]
@@ -34,7 +34,11 @@ def table(scores: Mapping[str, Mapping[str, Any]], labels: LabelSpace, width: in
         else:
             lines = [f"{head[0]}:", *(f"  {text}" for text in head[1].split(", balanced")[:1])]
             lines += [f"  balanced{text}" for text in head[1].split(", balanced")[1:]] + _narrow(result, labels)
+            narrow = True
         blocks.append("\n".join(lines))
+    if narrow:
+        at = "" if labels.task == "multiclass" else " at the threshold"
+        blocks[-1] += f"\n(second lines: positive/known images{at}, 95 % intervals)"
     return "\n\n".join(blocks)
 
 
@@ -123,7 +127,8 @@ def shift_table(shifts: Sequence[Mapping[str, Any]]) -> str:
     for row in shifts:
         effect = UNDEFINED if row["effect"] is None else f"{row['effect']:+.2f}{' *' if row['shifted'] else ''}"
         rows.append([f"{row['what']}: {row['of']}", shown(row["training"], row), shown(row["here"], row), effect])
-    return "\n".join([*_aligned(rows, {1, 2}), "* Cohen's h or d of 0.2 or more"])
+    legend = ["* a shift: Cohen's h or d of 0.2 or more"] if any(row["shifted"] for row in shifts) else []
+    return "\n".join([*_aligned(rows, {1, 2}), *legend])
 
 
 def shown(value: float | None, row: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ from thorax.serving.engines.engine_files import FOLDER, EngineFiles
 from thorax.serving.engines.openvino_engine import OpenVinoEngine, converted
 from thorax.serving.engines.torch_engine import TorchEngine, candidates
 from thorax.serving.reference_images import reference_images
+from thorax.serving.s3_bundle import is_address
 
 #: Layers that go back to float32, one try after the other; at most half of them.
 FLOAT_LAYERS = (0, 1, 2, 4, 8, 16)
@@ -98,8 +99,8 @@ def optimize_bundle(
     from thorax.scoring.labelled_images import read_labelled
     from thorax.scoring.options import EvaluationOptions
 
-    if Path(bundle).is_file():
-        raise ThoraxError(f"{bundle} is a file; unpack it, and give the folder")
+    if is_address(bundle) or Path(bundle).is_file():
+        raise ThoraxError(f"{bundle} is an archive: unpack it, and give the folder, into which is written")
     loaded = load_bundle(bundle)
     check_installed("thorax optimize")
     examples = None

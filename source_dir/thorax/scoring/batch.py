@@ -29,6 +29,7 @@ from thorax.serving.classifier import Classifier
 from thorax.serving.engines.devices import SCORED, default_batch
 from thorax.tables import check_table, write_table
 from thorax.text import are, counted
+from thorax.tracking.progress import busy
 
 EXAMPLES = 5
 
@@ -59,7 +60,8 @@ def predict_folder(
     data, out, options = Path(data), Path(out), options or BatchOptions()
     check_table(out, "--out")
     batch = options.batch or default_batch(SCORED)
-    classifier = Classifier.load(bundle, engine=options.engine, precision=options.precision, threads=1, batch=batch)
+    with busy("loading the bundle"):
+        classifier = Classifier.load(bundle, engine=options.engine, precision=options.precision, threads=1, batch=batch)
     space = classifier.bundle.space
     images = images_to_score(data, space, data_format, reading_as_trained(classifier.bundle, options.settings))
     cpus = free_cpus()

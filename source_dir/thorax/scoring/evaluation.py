@@ -32,7 +32,7 @@ from thorax.scoring.served import exact, served_difference
 from thorax.scoring.subgroup_columns import columns_of, table_of
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
-from thorax.tracking.progress import Progress, say
+from thorax.tracking.progress import Progress, busy, say
 
 BATCH = 32
 
@@ -92,7 +92,8 @@ class Evaluation:
 
     def write_report(self, file: str | Path) -> None:
         """Writes the report, one HTML page that needs no network; raises as write_json does."""
-        write_whole(self._illustrated().html().encode(), Path(file), "report")
+        with busy("drawing the report"):
+            write_whole(self._illustrated().html().encode(), Path(file), "report")
 
     def _repr_html_(self) -> str:
         return self._illustrated().inline()
@@ -155,7 +156,8 @@ def run_evaluation(
     _check(data, options)
     loaded, resamples = load_bundle(bundle), options.resamples
     space, thresholds = loaded.space, np.array([loaded.thresholds[name] for name in loaded.space.outputs])
-    images = read_labelled(data, loaded, options) if data is not None else None
+    with busy("reading the images' list"):
+        images = read_labelled(data, loaded, options) if data is not None else None
     if options.predictions is None:
         parts = {images.given.stem: network_answers(loaded, images)} if images is not None else {}
     else:
@@ -165,13 +167,8 @@ def run_evaluation(
     where = data or options.predictions or Path()
     for part in parts.values():
         check_answers(part, space, where)
-    scores = {}
-    for name, part in parts.items():
-        scores[name] = score(part.targets, part.probabilities, space, thresholds, part.patients, resamples=resamples)
-        if (whole := by_study(part, space, options.studies)) is not None:
-            scores[study_title(name, options.studies)] = score(
-                whole.targets, whole.probabilities, space, thresholds, whole.patients, resamples=resamples, unit="study"
-            )
+    with busy("computing intervals"):
+        scores = _scores(parts, space, thresholds, options)
     report = Report(
         title=f"{loaded.network} on {where.name or where}",
         labels=space,
@@ -203,6 +200,21 @@ def run_evaluation(
     return Evaluation(loaded, parts, report, images)
 
 
+def _scores(
+    parts: Mapping[str, Predictions], space: LabelSpace, thresholds: np.ndarray, options: EvaluationOptions
+) -> dict[str, dict[str, Any]]:
+    """The score of each part, and of its studies where there are several images of one."""
+    found = {}
+    for name, part in parts.items():
+        rows = {name: (part, "image")}
+        if (whole := by_study(part, space, options.studies)) is not None:
+            rows[study_title(name, options.studies)] = (whole, "study")
+        for title, (one, unit) in rows.items():
+            known = one.targets, one.probabilities, space, thresholds, one.patients
+            found[title] = score(*known, resamples=options.resamples, unit=unit)
+    return found
+
+
 def load_bundle(bundle: str | Path | Bundle) -> Bundle:
     """The bundle itself, or the one that is named; raises ThoraxError as Bundle.load does."""
     return bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
@@ -230,13 +242,16 @@ def _check(data: Path | None, options: EvaluationOptions) -> None:
 
 def network_answers(bundle: Bundle, images: LabelledImages) -> Predictions:
     """The network's probabilities of all images, in float32 whatever serves the bundle, so that machines agree."""
-    classifier = exact(bundle)
+    with busy("loading the bundle"):
+        classifier = exact(bundle)
     rows = []
     with Progress("scoring", len(images.ids)) as progress:
         for start in range(0, len(images.ids), BATCH):
             rows.append(classifier.predict(images.sources[start : start + BATCH]))
             progress.step(count=len(rows[-1]))
-    if line := served_difference(Classifier(bundle), images.sources, classifier):
+    with busy("measuring how it is served here"):
+        line = served_difference(Classifier(bundle), images.sources, classifier)
+    if line:
         say(f"note: scores are computed in float32; serving this bundle here, {line}")
     return Predictions(images.ids, images.patients, images.targets, np.concatenate(rows), images.studies)
 

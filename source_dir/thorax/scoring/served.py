@@ -36,4 +36,5 @@ def served_difference(served: Classifier, sources: Sequence[Any], in_float32: Cl
     images, against = np.stack(readable), in_float32 or exact(served.bundle)
     moved = float(np.abs(served.score(images) - against.score(images)).max())
     number = "1 image" if len(images) == 1 else f"the first {len(images)} images"
-    return f"{served.engine} {served.precision} moves a probability of {number} by {moved:.4f} at most, against float32"
+    much = f"{moved:.4f} at most" if moved >= 5e-5 else "less than 0.0001"
+    return f"{served.engine} {served.precision} moves a probability of {number} by {much}, against float32"

@@ -1,10 +1,11 @@
-"""Where the bundle is that a person names: by its folder, its archive, its job's folder or its job's name."""
+"""Where the bundle is that a person names: by its folder, archive or s3:// address, its job's folder or name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from thorax.errors import ThoraxError
+from thorax.serving.s3_bundle import fetched, is_address
 
 DESCRIPTION = "bundle.json"
 
@@ -13,12 +14,14 @@ def bundle_place(given: str | Path, runs: str | Path = "runs") -> Path:
     """The folder or model.tar.gz of a bundle; what is none of the following stays as it is.
 
     Args:
-        given: a bundle's folder or its model.tar.gz; a job's folder, whose model/ is meant; or the name of a job below
-            `runs`.
+        given: a bundle's folder or its model.tar.gz, also its s3:// address, which is fetched; a job's folder, whose
+            model/ is meant; or the name of a job below `runs`.
 
     Raises:
-        ThoraxError: the job has not come to its end, or it is a search of several.
+        ThoraxError: the job has not come to its end, it is a search of several, or S3 does not give the archive.
     """
+    if is_address(given):
+        return fetched(str(given))
     path = Path(given)
     named = len(path.parts) == 1 and path.name not in ("", ".", "..")
     for place in (path, Path(runs) / path) if named else (path,):

@@ -166,8 +166,8 @@ class Classifier:
 
         Args:
             images: any number of paths, folders (of which all images are taken, sorted), bytes of files, PIL images,
-                DICOM datasets, arrays or tensors: (H, W) or (H, W, 3) uint8, (H, W) uint16, or (H, W) float in 0..1;
-                tensors also (1, H, W) and (3, H, W); or one folder.
+                files opened in binary, DICOM datasets, arrays or tensors: (H, W) or (H, W, 3) uint8, (H, W) uint16, or
+                float in 0..1, channels first or last; an iterator of them; or one folder.
 
         Returns:
             (N, L) float32 in 0..1, a row an image and a column a label of `labels`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from PIL import Image, ImageOps
 from thorax.data.images import DecodeError
 from thorax.errors import ThoraxError
 
-#: The path of an image, the bytes of a file, an array as `array_to_png` takes it, a PIL image, a torch.Tensor in the
-#: same types and ranges (also with channels first), or a pydicom.Dataset.
+#: The path of an image, the bytes of a file or a file opened in binary, an array as `array_to_png` takes it, a PIL
+#: image, a torch.Tensor in the same types and ranges, or a pydicom.Dataset.
 ImageInput = Any
 #: Modes of PIL images that a PNG holds as they are. Other colours become RGB.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -38,6 +39,8 @@ def as_file(image: ImageInput) -> Path | bytes:
         return array_to_png(_of_tensor(image))
     if hasattr(image, "file_meta") or hasattr(image, "PixelData"):
         return dicom_to_bytes(image)
+    if callable(getattr(image, "read", None)) and isinstance(content := image.read(), bytes):
+        return content
     raise DecodeError(
         f"{type(image).__name__} is no image; give a path, bytes, an array, a PIL image, a torch.Tensor or a"
         " pydicom.Dataset"
@@ -45,23 +48,20 @@ def as_file(image: ImageInput) -> Path | bytes:
 
 
 def listed(images: Any) -> list[ImageInput]:
-    """The images that a caller gives as a list (any sequence, or a tensor or array of several), with each folder among
-    them replaced by the images below it, sorted; a folder alone is a list too.
+    """The images that a caller gives as a list (any sequence or iterator, or a tensor or array of several), with each
+    folder among them replaced by the images below it, sorted; a folder alone is a list too.
 
     Raises:
-        ThoraxError: it is a single image, or a folder holds none.
+        ThoraxError: it is a single image, an array that may be one or several, a set, or a folder holds none.
     """
     if isinstance(images, str | Path) and Path(images).is_dir():
         images = [images]
-    several = getattr(images, "ndim", 0) == 4 or (
-        hasattr(images, "__len__")
-        and hasattr(images, "__getitem__")
-        and not isinstance(images, str | bytes | bytearray | memoryview)
-        and not (hasattr(images, "ndim") and images.ndim == 2)
-        and not hasattr(images, "file_meta")
-        and not hasattr(images, "PixelData")
-    )
-    if not several:
+    if getattr(images, "ndim", 0) == 3 and (images.shape[0] in (1, 3) or images.shape[2] in (1, 3)):
+        raise ThoraxError(
+            f"an array of shape {tuple(images.shape)} may be one image or several; give [image], or several as"
+            " (N, 1, H, W)"
+        )
+    if not _several(images):
         raise ThoraxError(f"{type(images).__name__} is no list of images; give a list, also of one image")
     found: list[ImageInput] = []
     for image in images:
@@ -70,6 +70,17 @@ def listed(images: Any) -> list[ImageInput]:
         else:
             found.append(image)
     return found
+
+
+def _several(images: Any) -> bool:
+    """Whether it is a list, an iterator, or an array of several, and no image by itself; a set has no order."""
+    if (dimensions := getattr(images, "ndim", None)) is not None and not hasattr(images, "file_meta"):
+        return bool(dimensions in (1, 3, 4))  # one: an array of paths
+    single = str, bytes, bytearray, memoryview, Image.Image, Set, Mapping
+    marks = "read", "file_meta", "PixelData"
+    return (
+        isinstance(images, Iterable) and not isinstance(images, single) and not any(hasattr(images, m) for m in marks)
+    )
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -109,26 +120,33 @@ def dicom_to_bytes(dataset: Any) -> bytes:
 
 
 def _of_tensor(image: Any) -> np.ndarray:
-    """A tensor's numbers as an array: (H, W), or (H, W, 3) for (3, H, W)."""
+    """A tensor's numbers as an array."""
     array = image.detach().cpu()
-    array = array.float().numpy() if str(array.dtype) in ("torch.bfloat16", "torch.float16") else array.numpy()
-    if array.ndim == 3 and array.shape[0] == 1:
-        return np.asarray(array[0])
-    if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
-        return np.ascontiguousarray(array.transpose(1, 2, 0))
-    return np.asarray(array)
+    halves = "torch.bfloat16", "torch.float16"
+    return np.asarray(array.float().numpy() if str(array.dtype) in halves else array.numpy())
+
+
+def _channels_last(image: np.ndarray) -> np.ndarray:
+    """(H, W) of (H, W), (1, H, W) and (H, W, 1); (H, W, 3) of (H, W, 3) and (3, H, W); any other as it is."""
+    if image.ndim == 3 and 1 in (image.shape[0], image.shape[2]):
+        return np.asarray(image[0] if image.shape[0] == 1 else image[:, :, 0])
+    if image.ndim == 3 and image.shape[0] == 3 and image.shape[2] != 3:
+        return np.ascontiguousarray(image.transpose(1, 2, 0))
+    return image
 
 
 def array_to_png(image: np.ndarray) -> bytes:
     """The PNG of one image given as numbers.
 
     Args:
-        image: (H, W) or (H, W, 3) uint8 in 0..255; or (H, W) uint16, whose range its largest value tells as in a file
-            of 16 bits (see decoders.limits.full_scale), or float in 0..1. 0 is black.
+        image: (H, W), also (1, H, W) or (H, W, 1), or (H, W, 3), also (3, H, W), uint8 in 0..255; or grey uint16, whose
+            range its largest value tells as in a file of 16 bits (see decoders.limits.full_scale), or float in 0..1.
+            0 is black.
 
     Raises:
         DecodeError: another shape, type or range, or numbers that are not finite.
     """
+    image = _channels_last(image)
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or min(image.shape) < 1:
         raise DecodeError(f"an array of shape {image.shape} is no image; give (H, W), or (H, W, 3) in uint8")
     if image.dtype.kind == "f":

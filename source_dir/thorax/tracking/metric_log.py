@@ -32,6 +32,9 @@ METRICS = {
 _NUMBER = r"(-?[0-9]+\.[0-9]+)"
 _EPOCH = re.compile(r"^(?P<best>best )?epoch (?P<epoch>\d+)/(?P<epochs>\d+): (?=\w+=)")
 
+#: What was chosen by measurement, with all that was measured; see training.probe.
+_MEASURED = re.compile(r"^(?P<what>precision: [^:]+): (?P<speed>[\d.]+) images/s \(.*\), measured in ")
+
 
 def regex(key: str) -> str:
     """The regex that reads a metric from any of our lines."""
@@ -83,10 +86,12 @@ def epoch_line(
 
 
 def readable(text: str) -> str | None:
-    """A line of the log as a person reads it: those with metrics are short, with three digits; None where the printed
-    table says the same; any other line as it is."""
+    """A line of the log as a person reads it: those with metrics and measurements are short, with three digits; None
+    where the printed table says the same; any other line as it is."""
     if text.startswith("test: test_"):
         return None
+    if measured := _MEASURED.match(text):
+        return f"{measured['what']}: the fastest here, {float(measured['speed']):,.0f} images/s"
     if not (found := _EPOCH.match(text)):
         return text
     values, cut = read(text), " at 0.5" if "at 0.5)" in text else ""

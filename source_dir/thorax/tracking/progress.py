@@ -18,12 +18,14 @@ from typing import Any, Protocol, Self, TypeVar
 
 from thorax.job import environment
 from thorax.secrets import mask
-from thorax.text import counted, duration
+from thorax.text import counted, duration, size
 
 #: The name of the environment variable.
 HOW = "THORAX_PROGRESS"
 #: Seconds over which the rate is measured, and between two drawings of a bar.
 WINDOW, REDRAW = 15.0, 0.1
+#: The unit that is shown as a size.
+BYTE = "byte"
 T = TypeVar("T")
 
 
@@ -34,13 +36,14 @@ class State:
     Attributes:
         title: such as "epoch 3/16".
         done, total: units; a total of 0 is not known.
-        unit: what is counted, such as image.
+        unit: what is counted, such as image; bytes are shown as sizes.
         rate: units per second; None: not known yet.
         loss: the latest.
         best: the best result so far, as text.
         after: units of the work that follows this one.
         note: anything else.
         counts: whether a bar names the numbers; an epoch's has more to say.
+        seconds: since it began, of work that goes on elsewhere; None: not shown.
     """
 
     title: str
@@ -53,20 +56,32 @@ class State:
     after: int = 0
     note: str = ""
     counts: bool = True
+    seconds: float | None = None
 
     @property
     def facts(self) -> list[str]:
-        """Rate, loss, time left and the best so far, those that are known, as texts."""
+        """Rate, loss, times and the best so far, those that are known, as texts."""
         found = []
         if self.rate is not None:
-            found.append(f"{self.rate:.{0 if self.rate >= 100 else 1}f} {self.unit}s/s")
+            plain = f"{self.rate:.{0 if self.rate >= 100 else 1}f} {self.unit}s"
+            found.append(f"{size(self.rate) if self.unit == BYTE else plain}/s")
         if self.loss is not None:
             found.append(f"loss {self.loss:.3f}")
         if (left := self.seconds_left(0)) is not None:
             found.append(f"{duration(left)} left")
         if self.after and (in_all := self.seconds_left(self.after)) is not None:
             found.append(f"{duration(in_all)} in all")
+        if self.seconds is not None:
+            found.append(f"{duration(self.seconds)} so far")
         return [*found, *([f"best {self.best}"] if self.best else []), *([self.note] if self.note else [])]
+
+    @property
+    def count(self) -> str:
+        """The units that are done, and of how many: "1,920/4,684", "12.4 MB/350.0 MB"; "" where nothing is counted."""
+        told = size if self.unit == BYTE else "{:,}".format
+        if self.total:
+            return f"{told(self.done)}/{told(self.total)}"
+        return (told(self.done) if self.unit == BYTE else counted(self.done, self.unit)) if self.done else ""
 
     def seconds_left(self, after: int) -> float | None:
         """Until this work and `after` more units are done; None where it is not known."""
@@ -74,13 +89,13 @@ class State:
 
     def line(self) -> str:
         """One whole line: "epoch 3/16: image 1,920/4,684, 31.2 images/s, loss 0.412, 1 min 29 s left"."""
-        where = f"{self.unit} {self.done:,}/{self.total:,}" if self.total else counted(self.done, self.unit)
-        return f"{self.title}: {', '.join([where, *self.facts])}"
+        where = f"{self.unit} {self.count}" if self.total and self.unit != BYTE else self.count
+        return ": ".join(filter(None, [self.title, ", ".join(filter(None, [where, *self.facts]))]))
 
     def json(self) -> str:
         """One line of JSON: {"progress": title, "done", "total", "unit", "rate", "loss", "best", "seconds_left"}."""
         values = asdict(self)
-        del values["counts"], values["note"]
+        del values["counts"]
         values = {"progress": values.pop("title"), **values, "seconds_left": self.seconds_left(0)}
         values["seconds_left_in_all"] = self.seconds_left(self.after)
         return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()})
@@ -99,29 +114,36 @@ class Bar:
 
         if self._bar is None or (state.title, state.total) != (self._title, self._bar.total or 0):
             self.clear()
-            done = "{n_fmt}/{total_fmt}" if state.counts else "{percentage:.0f}%"
-            shape = f"{{desc}} |{{bar:8}}| {done}{{postfix}}" if state.total else "{desc}{postfix}"
             self._title = state.title
             self._bar = tqdm(
-                total=state.total or None, desc=state.title, leave=False, dynamic_ncols=True, bar_format=shape
+                total=state.total or None, desc=state.title, leave=False, dynamic_ncols=True, bar_format=_shape(state)
             )
+        self._bar.bar_format = _shape(state)
         self._bar.n = min(state.done, state.total) if state.total else state.done
         self._bar.set_postfix_str(", ".join(state.facts), refresh=False)
         self._bar.refresh()
 
-    def write(self, text: str) -> None:
-        """Prints whole lines above the live one."""
+    def write(self, text: str, error: bool = False) -> None:
+        """Prints whole lines above the live one; with `error` on standard error."""
+        to = sys.stderr if error else sys.stdout
         if self._bar is None:
-            print(text, flush=True)
+            print(text, file=to, flush=True)
         else:
-            self._bar.write(text)
-            sys.stdout.flush()
+            self._bar.write(text, file=to)
+            to.flush()
 
     def clear(self) -> None:
         """Takes the live line away."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _shape(state: State) -> str:
+    """tqdm's format of a state: its title, a bar where the end is known, the numbers, and the facts."""
+    if not state.total:
+        return "{desc}{postfix}"
+    return f"{{desc}} |{{bar:8}}| {state.count if state.counts else '{percentage:.0f}%'}{{postfix}}"
 
 
 class Sink(Protocol):
@@ -149,7 +171,9 @@ class _BarSink:
             _bars.remove(self.bar)
 
 
-class _LineSink:
+class LineSink:
+    """Whole lines, or JSON lines."""
+
     def __init__(self, every: float, as_json: bool = False) -> None:
         self.every, self.as_json = every, as_json
 
@@ -165,7 +189,7 @@ class _FileSink:
 
     every = 0.2
 
-    def __init__(self, file: str, lines: _LineSink) -> None:
+    def __init__(self, file: str, lines: LineSink) -> None:
         self.file, self.lines, self.told = file, lines, time.monotonic()
 
     def show(self, state: State) -> None:
@@ -190,13 +214,9 @@ class _FileSink:
 _bars: list[Bar] = []
 
 
-def say(text: str) -> None:
-    """One whole line on standard output, at once; secrets in it are masked."""
-    text = mask(text)
-    if _bars:
-        _bars[-1].write(text)
-    else:
-        print(text, flush=True)
+def say(text: str, error: bool = False) -> None:
+    """One whole line on standard output, or with `error` on standard error, at once; secrets in it are masked."""
+    (_bars[-1] if _bars else Bar()).write(mask(text), error)
 
 
 @dataclass
@@ -213,6 +233,9 @@ class Progress:
         best: the best result so far, as text.
         after: units of the work that follows, for the time that is left in all.
         counts: see State.
+
+    Attributes:
+        note: anything else to show; may change as the work goes on.
     """
 
     title: str
@@ -228,10 +251,11 @@ class Progress:
     def __post_init__(self) -> None:
         self.done = self.start
         self.loss: float | None = None
-        self._sink: Sink | None = _sink(self.every) if self.shown else None
+        self.note = ""
+        self._sink: Sink | None = sink(self.every) if self.shown else None
         self._last = time.monotonic()
         self._seen = deque([(self._last, self.start)])
-        if self._sink is not None and not isinstance(self._sink, _LineSink):
+        if self._sink is not None and not isinstance(self._sink, LineSink):
             self._show(self._last)
 
     def __enter__(self) -> Self:
@@ -272,32 +296,33 @@ class Progress:
         since, before = self._seen[0]
         rate = (self.done - before) / (now - since) if self.done > before and now > since else None
         done = min(self.done, self.total) if self.total else self.done
-        state = State(self.title, done, self.total, self.unit, rate, self.loss, self.best, self.after)
+        state = State(self.title, done, self.total, self.unit, rate, self.loss, self.best, self.after, self.note)
         self._sink.show(replace(state, counts=self.counts))
 
 
 @contextmanager
 def busy(title: str, shown: bool = True) -> Iterator[None]:
     """Says on a terminal what is being done while its length is not known; elsewhere it says nothing."""
-    sink = _sink(0.0) if shown else None
-    if sink is not None and not isinstance(sink, _LineSink):
-        sink.show(State(title))
+    where = sink(0.0) if shown else None
+    if where is not None and not isinstance(where, LineSink):
+        where.show(State(title))
     try:
         yield
     finally:
-        if sink is not None:
-            sink.close()
+        if where is not None:
+            where.close()
 
 
-def _sink(every: float) -> Sink:
+def sink(every: float) -> Sink:
+    """Where progress goes, as THORAX_PROGRESS and the terminal say; `every`: seconds between two whole lines."""
     how = environment().get(HOW, "")
     if how.startswith("file:"):
-        return _FileSink(how.removeprefix("file:"), _LineSink(every))
+        return _FileSink(how.removeprefix("file:"), LineSink(every))
     if how == "json":
-        return _LineSink(every, as_json=True)
+        return LineSink(every, as_json=True)
     if (how == "bar" or (how != "lines" and sys.stdout.isatty())) and _has_tqdm():
         return _BarSink()
-    return _LineSink(every)
+    return LineSink(every)
 
 
 def _has_tqdm() -> bool:

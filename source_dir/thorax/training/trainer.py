@@ -16,6 +16,7 @@ from thorax.config import TrainingConfig
 from thorax.data.loading import Batch
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
+from thorax.text import counted
 from thorax.tracking.metric_log import epoch_line
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
@@ -34,6 +35,9 @@ from thorax.training.reader import RunReader
 from thorax.training.schedules import rate
 from thorax.training.state import State
 from thorax.training.validation import Evaluator, validation_metrics
+
+#: Waiting for images is told from this share of an epoch and this many seconds on.
+SLOW_SHARE, SLOW_SECONDS = 0.05, 0.5
 
 
 class Trainer:
@@ -89,7 +93,7 @@ class Trainer:
         self.reader = RunReader(config, data, hardware, self.batch_size, self.evaluator)
         self.meter = EpochMeter()
         self.answers = TrainingAnswers(data.train, self.process)
-        self.last_save, self.first_step = time.monotonic(), True
+        self.last_save, self.first_step, self.advised = time.monotonic(), True, False
         # The context of a step's stage by name: data, copy, augmentation, forward, backward, optimizer or logging.
         self.stage: Callable[[str], AbstractContextManager[Any]] = nullcontext
         if self.observer is not None:
@@ -371,12 +375,15 @@ class Trainer:
             self.checkpoints.save_best({"epoch": s.epoch, "model": self.eval_model.state_dict()})
         self.answers = TrainingAnswers(self.train_images, self.process)
         if s.next_epoch(c):
-            self._say(f"stopped early: {c.objective} has not improved for {s.bad_epochs} epochs")
+            self._say(f"stopped early: {c.objective} has not improved for {counted(s.bad_epochs, 'epoch')}")
         if s.finished or s.epoch % c.checkpoint_frequency == 0:
             self._save()
 
     def _advise(self, row: dict[str, float]) -> None:
-        if row["data_wait"] > 0.05:
+        """A hint where images are waited for, once in a run."""
+        waited = row["data_wait"] * (time.monotonic() - self.meter.started)
+        if row["data_wait"] > SLOW_SHARE and waited > SLOW_SECONDS and not self.advised:
+            self.advised = True
             self._say(
                 f"warning: {row['data_wait'] * 100:.0f} % of the time was spent waiting for images; raise num_workers"
                 f" (now {self.reader.workers}), or store the images near their training size"

@@ -12,11 +12,13 @@ from statistics import median
 from typing import ClassVar
 
 from thorax.config.debug_rules import chosen_rules
-from thorax.text import counted
+from thorax.text import are, counted
 from thorax.tracking.health.device_rules import DeadRelu, GpuMemoryGrowth
 from thorax.tracking.health.records import HealthRecord, HealthRule
 from thorax.tracking.observers import Finding
 
+#: What is to be done where no weight can help.
+_CHECK = "check the labels, or leave this one out (labels=...)"
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -59,8 +61,8 @@ class LossNotDecreasing(HealthRule):
 
     def _message(self, before: float, now: float) -> str:
         return (
-            f"the training loss does not fall: {before:.4f} in the first {self.WINDOW} saved steps, {now:.4f} in the"
-            f" last {self.WINDOW}; raise or lower learning_rate, check the labels"
+            f"the training loss does not fall: {_loss(before)} in the first {self.WINDOW} saved steps, {_loss(now)} in"
+            f" the last {self.WINDOW}; raise or lower learning_rate, check the labels"
         )
 
 
@@ -86,9 +88,10 @@ class VanishingGradient(HealthRule):
         vanished = [name for name, times in self.times.items() if times >= self.TIMES]
         if not vanished:
             return None
-        more = f" and {len(vanished) - 1} more parameters" if vanished[1:] else ""
+        more = f" and {counted(len(vanished) - 1, 'more parameter')}" if vanished[1:] else ""
         return (
-            f"the gradient of {vanished[0]}{more} is below {self.LEAST:.7f} (root mean square) in {self.TIMES} saved"
+            f"the gradient of {vanished[0]}{more} {are(len(vanished))} below {self.LEAST:.7f} (root mean square) in"
+            f" {self.TIMES} saved"
             " steps in a row, so it does not learn; start from other weights, or raise warmup_epochs"
         )
 
@@ -161,9 +164,9 @@ class Overfit(HealthRule):
             return None
         when = f" in epoch {self.at}" if self.at else ""
         return (
-            f"the validation loss was lowest{when} ({self.best:.4f}) and has been over {self.RATIO} times that for"
-            f" {self.PATIENCE} epochs (now {validation:.4f}), while the training loss fell from {self.train:.4f} to"
-            f" {train:.4f}; more augmentation_strength, weight_decay or dropout, or early_stopping=true"
+            f"the validation loss was lowest{when} ({_loss(self.best)}) and has been over {self.RATIO} times that for"
+            f" {self.PATIENCE} epochs (now {_loss(validation)}), while the training loss fell from {_loss(self.train)}"
+            f" to {_loss(train)}; more augmentation_strength, weight_decay or dropout, or early_stopping=true"
         )
 
 
@@ -274,12 +277,17 @@ def class_imbalance(counts: Mapping[str, tuple[int, int]], ratio: float = 10.0, 
         most, least = (pick(counts, key=lambda name: counts[name][0]) for pick in (max, min))
         if counts[most][0] <= ratio * counts[least][0]:
             return None
+        if not counts[least][0]:
+            return f"{least} has no image for training: nothing is learned about it; {_CHECK}"
         return f"{most} has {counted(counts[most][0], 'image')} for training and {least} {counts[least][0]:,}; {advice}"
     rare = {name: (yes, no) for name, (yes, no) in counts.items() if max(yes, no) > ratio * min(yes, no)}
     if not rare:
         return None
     name = max(rare, key=lambda label: max(rare[label]) / max(min(rare[label]), 1))
     yes, no = rare[name]
+    if not min(yes, no):
+        share = "none of the" if no else "all of the"
+        return f"{name} is on {share} {counted(yes + no, 'image')} for training: nothing is learned about it; {_CHECK}"
     verb = "is" if len(rare) == 1 else "are"
     more = f" ({len(rare)} of {len(counts)} labels {verb} over {ratio:.0f} to 1)" if len(counts) > 1 else ""
     return f"{name} is on {yes:,} of {counted(yes + no, 'image')} for training{more}; {advice}"
@@ -303,6 +311,11 @@ def judge(
         rules.epoch(row, last)
     rules.end(last)
     return rules.findings
+
+
+def _loss(value: float) -> str:
+    """A loss as people read it: four decimals, or three digits where it is far too large."""
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _weight_sizes(shapes: Shapes) -> dict[str, int]:

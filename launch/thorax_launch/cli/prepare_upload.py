@@ -12,13 +12,20 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from thorax.errors import ThoraxError
-from thorax_launch.sagemaker import s3
+from thorax.text import counted, size
+from thorax_launch.cli import flags
+
+if TYPE_CHECKING:
+    from thorax_launch.sagemaker.summaries import Summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its command line."""
     parser.add_argument("folder", metavar="FOLDER", help="what to upload, with everything below it")
     parser.add_argument("target", metavar="s3://BUCKET/PREFIX", help="where to")
     parser.add_argument(
@@ -32,10 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, default=8, metavar="N", help="files at a time (default: 8)")
     parser.add_argument("--profile", metavar="NAME", help="profile of the AWS configuration")
     parser.add_argument("--region", metavar="NAME", help="AWS region; default: the profile's")
-    parser.add_argument("--dry-run", action="store_true", help="list what would be uploaded; nothing is asked of AWS")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded; nothing is asked of AWS")
+    flags.add_shown(parser.add_argument)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Uploads, or says what would be uploaded."""
+    from thorax_launch.cli import aws  # late: --help is instant
+    from thorax_launch.sagemaker import s3
+
     found = re.fullmatch(r"s3://([a-z0-9][a-z0-9.\-]{1,61}[a-z0-9])(?:/(.*))?", args.target)
     if not found:
         raise ThoraxError(f"{args.target} is not an S3 address; write s3://BUCKET/PREFIX")
@@ -54,18 +66,25 @@ def run(args: argparse.Namespace) -> int:
             " hidden ones stay here"
         )
     keys = {f"{prefix}/{name}" if prefix else name: path for name, path in files.items()}
-    size = sum(path.stat().st_size for path in keys.values())
     if args.dry_run:
-        for key, path in keys.items():
-            print(f"{path} -> s3://{bucket}/{key} ({path.stat().st_size} bytes)")
-        print(
-            f"dry run: {len(keys)} files, {size / 1e6:.1f} MB; AWS was not asked, so files that are there already are"
-            " listed too"
-        )
-        return 0
+        aws.show(*_dry(keys, args.target), args)
     done = s3.upload(keys, bucket, prefix, s3.client(args.profile, args.region), args.kms_key, args.processes)
     print(
-        f"s3://{bucket}/{prefix}: {done.uploaded} files uploaded ({done.bytes / 1e6:.1f} MB), {done.unchanged}"
-        " unchanged"
+        f"s3://{bucket}/{prefix}: {counted(done.uploaded, 'file')} uploaded ({size(done.bytes)}),"
+        f" {done.unchanged:,} unchanged"
     )
     return 0
+
+
+def _dry(keys: Mapping[str, Path], target: str) -> tuple[dict[str, Any], Summary]:
+    """(what would be uploaded, in words)."""
+    from thorax_launch.sagemaker.package import Upload
+    from thorax_launch.sagemaker.summaries import Summary, rows
+
+    bucket = target.removeprefix("s3://").partition("/")[0]
+    uploads = tuple(Upload(f"s3://{bucket}/{key}", path) for key, path in keys.items())
+    note = rows("note", ["AWS was not asked: files that are there already are counted too, and are not sent again"])
+    files = [{"file": str(file.content), "to": file.uri, "bytes": file.size} for file in uploads]
+    does = (f"copies of files below {target}",)
+    cost = "cost:     S3's own price of requests and storage; no machine runs"
+    return {"PutObject": files}, Summary(does, (cost,), uploads=uploads, notes=tuple(note))
