@@ -1,0 +1,58 @@
+"""Rows of docs/from-the-originals.md that ask AWS, against a stand-in: a job, a search, a batch transform, endpoints."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+import images
+import originals
+from aws_scenes import TAGS, Bench, Case, an_endpoint, running_job, search_done
+from originals import Row
+from sagemaker_stand_in import StandIn
+from thorax_launch import cli, sagemaker
+
+ROWS = [row for row in originals.rows() if originals.needs_account(row.ours) and row.thing not in originals.PENDING]
+
+
+def account(stand_in: StandIn) -> None:
+    """Job one, search sweep with its best job, batch transform scores, endpoint chest, and ab with two variants."""
+    an_endpoint(stand_in)
+    search_done(stand_in)
+    running_job(stand_in)
+    stand_in.call("CreateModel", {"ModelName": "scores", "Tags": TAGS})
+    transform = {"TransformJobName": "scores", "ModelName": "scores", "TransformResources": {}, "Tags": TAGS}
+    stand_in.call("CreateTransformJob", transform)
+    for job in (("TrainingJob", "one"), ("TransformJob", "scores")):
+        stand_in.things[job]["state"] = "Completed"
+    two_variants(stand_in)
+
+
+def two_variants(stand_in: StandIn) -> None:
+    """Endpoint ab, whose variants one and two get 90 and 10 of 100 requests."""
+    machine = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    variants = []
+    for name, weight in (("one", 90.0), ("two", 10.0)):
+        model = f"ab-0-{name}"
+        stand_in.call("CreateModel", {"ModelName": model, "PrimaryContainer": {}, "Tags": TAGS})
+        variants.append({"VariantName": name, "ModelName": model, "InitialVariantWeight": weight, **machine})
+    stand_in.call("CreateEndpointConfig", {"EndpointConfigName": "ab-0", "ProductionVariants": variants, "Tags": TAGS})
+    stand_in.call("CreateEndpoint", {"EndpointName": "ab", "EndpointConfigName": "ab-0", "Tags": TAGS})
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}: {row.thing}")
+def test_the_command_of_a_row_runs(
+    row: Row, bench: Bench, light: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.set_up(Case("", "", account))
+    shutil.copytree(light, "runs/first/model")
+    images.put(Path("x-ray.jpeg"))
+    originals.write_settings(Path.cwd())
+    Path("thorax.yaml").write_text(f"{{region: eu-central-1, bucket: films, role: '{originals.ROLE}'}}")
+    if row.ours.startswith("thorax "):
+        assert cli.main(shlex.split(row.ours)[1:]) == 0, "".join(capsys.readouterr())
+    else:
+        assert eval(row.ours, {"sagemaker": sagemaker}) is not False

@@ -1,0 +1,146 @@
+"""docs/from-the-originals.md as rows, and the folder in which their commands run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import images
+from hosting import npy, tiny_bundle
+from published import NIH_HEADER, table
+from thorax.data.formats.nih import LABELS
+from thorax.labels import LabelSpace
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "from-the-originals.md"
+ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
+#: Rows, by their thing, whose command is not there yet, and what brings it; see test_from_the_originals.py.
+PENDING: dict[str, str] = {
+    "the file of those weights": "weights make",
+    "streamed shards are dealt out over machines": "S3DataDistributionType",
+    "a recipe's value taken away (no `resize`)": "--set NAME=",
+    "how much time a precision saves": "compare",
+    "four trainings side by side, finding by finding": "compare",
+    "60 images of each class for validation": "split by count",
+    "accuracy of each epoch on training images": "training accuracy in history",
+    "seconds and cost of each epoch": "seconds an epoch in history",
+    "scores of any model's answers": "compare",
+    "two probabilities of two classes": "two-class answers",
+    "the answer in words": "text/plain",
+    "pages of any site may ask": "CORS for several origins",
+    "the page, Lambda and API taken away again": "delete --web",
+    "tensors that are normalised already": "normalised tensors",
+    "the class with the highest probability as text": "text/plain",
+    "the key of W&B": "--secret",
+    "which rules, with their parameters": "Debugger rules",
+    "memory of the GPU that grows": "Debugger rules",
+    "arrays as JSON, CSV or NPY in": "JSON arrays",
+    "ImageNet's mean and standard deviation": "normalization=imagenet",
+    "a confusion matrix as a picture": "confusion.png",
+    "images with their predictions in a grid": "grids",
+    "F1 against a model that always says pneumonia": "compare",
+    "a list of labelled images alone": "list --only-labelled",
+    "the first 2,500 for training, the rest for validation": "list of the first N",
+    "as many channels as the images have: colour": "color=rgb",
+    "hue, saturation and lightness at random": "color=rgb",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the page: its number, the thing, our command, and the test that is named beside it."""
+
+    number: int
+    thing: str
+    ours: str
+    test: str
+
+
+def rows() -> list[Row]:
+    """All of them, in order."""
+    found = []
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| ") and cells[0].isdecimal():
+            number, thing, _, ours, test = cells
+            found.append(Row(int(number), thing, re.findall("`([^`]+)`", ours)[0], test.strip("`")))
+    return found
+
+
+def needs_account(command: str) -> bool:
+    """Whether it asks AWS."""
+    if not command.startswith("thorax "):
+        return re.search(r"sagemaker\.(attach|Endpoint)", command) is not None
+    return command.split()[1] in ("status", "follow", "leaderboard", "delete") or "--yes" in command.split()
+
+
+def write_workspace(root: Path) -> None:
+    """All that the commands name but the trained run: images in three layouts, lists, records, answers, bundles."""
+    for part, count in (("train", 12), ("test", 6), ("val", 3)):
+        start = {"train": 0, "test": 100, "val": 200}[part]
+        images.folders(
+            root / "chest_xray" / part,
+            NORMAL=[f"IM-{start + k:04d}-0001.jpeg" for k in range(count)],
+            PNEUMONIA=[f"person{start + k}_virus_{k}.jpeg" for k in range(count)],
+        )
+    images.put(root / "x-ray.jpeg", seed=3)
+    _write_nih(root / "nih")
+    _write_coco(root / "coco")
+    _write_files(root)
+    findings = tiny_bundle(root / "runs/findings/model", LabelSpace(LABELS, "multilabel"))
+    shutil.copytree(findings, root / "runs/findings2/model")
+
+
+def write_settings(root: Path) -> None:
+    """thorax.yaml, prices and the like."""
+    (root / "thorax.yaml").write_text(f"{{region: eu-central-1, bucket: my-bucket, role: '{ROLE}'}}")
+    (root / "empty.yaml").write_text(f"{{region: eu-central-1, role: '{ROLE}'}}")
+    shutil.copyfile(ROOT / "launch/prices.example.yaml", root / "prices.yaml")
+
+
+def _write_files(root: Path) -> None:
+    write_settings(root)
+    (root / "weights.pt").write_bytes(b"weights")
+    (root / "rec").mkdir()
+    (root / "rec/train.rec").write_bytes(b"records")
+    for name, line in (("lists/lst", "0\t0\tNORMAL/IM-0000-0001.jpeg"), ("lists/coco-lst", "0\t1\t0\t0\t0\t0\t0.jpg")):
+        (root / name).mkdir(parents=True)
+        (root / name / "train.lst").write_text(f"{line}\n")
+    for name, share in (("normal", 0.9), ("pneumonia", 0.2)):
+        (root / "out" / name).mkdir(parents=True)
+        (root / "out" / name / "a.jpeg.out").write_text(json.dumps({"prediction": [share, 1 - share]}))
+    (root / "tensor.npy").write_bytes(npy(images.grey(32, 32)[None, None].astype("float32") / 255))
+    (root / "array.json").write_text(json.dumps((images.grey(32, 32)[None, None] / 255).tolist()))
+    own = "network: cnn5, image_shape: '1,32,32', epochs: 1, batch_size: 8, precision_dtype: float32, threads: 1"
+    more = "num_workers: 0, bootstrap_samples: 20, warmup_epochs: 0, validation_fraction: 0.3, threshold_views: 0"
+    (root / "own.yaml").write_text(f"hyperparameters: {{{own}, {more}}}\n")
+
+
+def _write_nih(root: Path) -> None:
+    lines, parts = [NIH_HEADER], {"train_val_list.txt": [], "test_list.txt": []}
+    for k in range(28):
+        name = f"{k // 2 + 1:08d}_{k % 2:03d}.png"
+        images.put(root / "images" / name, seed=k)
+        found = "|".join(LABELS[(k + step) % 14] for step in (0, 5)) if k % 4 else "No Finding"
+        lines.append(f"{name},{found},0,{k // 2 + 1},060Y,M,PA,1,1,1,1")
+        parts["test_list.txt" if k >= 20 else "train_val_list.txt"].append(name)
+    table(root / "Data_Entry_2017.csv", lines)
+    for name, listed in parts.items():
+        table(root / name, listed)
+
+
+def _write_coco(root: Path) -> None:
+    names = ["person", "bicycle", "car", "motorcycle", "airplane"]
+    about, boxes = [], []
+    for k in range(12):
+        images.put(root / "val2017" / f"{k}.jpg", seed=k)
+        about.append({"id": k, "file_name": f"{k}.jpg"})
+        for category in {k % 6, (k + 2) % 5} - {5}:
+            boxes.append({"id": len(boxes), "image_id": k, "category_id": category + 1, "iscrowd": 0})
+    (root / "annotations").mkdir(parents=True)
+    categories = [{"id": k, "name": name} for k, name in enumerate(names, 1)]
+    text = json.dumps({"images": about, "annotations": boxes, "categories": categories})
+    (root / "annotations/instances_val2017.json").write_text(text)
