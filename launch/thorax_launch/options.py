@@ -232,6 +232,9 @@ class EndpointOptions:
     shadow: str = declared(
         "", "BUNDLE[:PERCENT]", "also send a copy of the requests to that bundle, whose answers nobody gets"
     )
+    variant: Mapping[str, str] = declared(
+        {}, "NAME=BUNDLE[:WEIGHT]", "in place of BUNDLE, once for each of several bundles that share the requests"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from thorax.serving.bundle import Bundle
 from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, clean, dated, named_bundle
 from thorax_launch.options import EndpointOptions
-from thorax_launch.sagemaker import alarms, autoscaling, hosting, multi_model, shadows
+from thorax_launch.sagemaker import alarms, autoscaling, hosting, multi_model, shadows, variants
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
 from thorax_launch.sagemaker.capacity import Capacity
@@ -33,6 +33,7 @@ from thorax_launch.sagemaker.smoke_tests import smoke_test
 from thorax_launch.sagemaker.status import settled
 from thorax_launch.sagemaker.submission import file_lines, upload_all
 from thorax_launch.sagemaker.undo import Undo
+from thorax_launch.sagemaker.variants import VariantBundle
 from thorax_launch.settings import AwsSettings
 
 
@@ -49,6 +50,7 @@ class Deployment:
         rollout: how an update of an endpoint that is there goes.
         shadow: a second bundle that gets a copy of the requests, or None.
         copies: of bundles within S3.
+        variants: the bundles that share the requests, where there are several.
     """
 
     spec: HostingSpec
@@ -60,12 +62,14 @@ class Deployment:
     rollout: Rollout = field(default_factory=Rollout)
     shadow: Shadow | None = None
     copies: tuple[Copy, ...] = ()
+    variants: tuple[VariantBundle, ...] = ()
 
     @property
     def uploads(self) -> tuple[Upload, ...]:
         also = (self.shadow.bundle.uploads if self.shadow else ()) + (
             self.registration.uploads if self.registration else ()
         )
+        also += tuple(upload for one in self.variants for upload in one.bundle.uploads)
         return tuple({upload.uri: upload for upload in self.bundle.uploads + also}.values())
 
     def calls(self) -> dict[str, Any]:
@@ -76,7 +80,11 @@ class Deployment:
         ]
         found: dict[str, Any] = {}
         for operation, arguments in [*((one.operation, one.parameters) for one in self.requests), *scaling]:
-            found[operation] = [found[operation], arguments] if operation in found else arguments
+            if operation in found:
+                before = found[operation]
+                found[operation] = [*(before if isinstance(before, list) else [before]), arguments]
+            else:
+                found[operation] = arguments
         if self.rollout.chosen:
             found["UpdateEndpoint"] = self.rollout.update(self.spec, retain=False)
         return found | {request.operation: request.parameters for request in entries}
@@ -87,11 +95,15 @@ class Deployment:
         first = f"endpoint: {spec.endpoint_name} ({spec.kind}), bundle {self.bundle.uri}"
         if spec.targets:
             first = f"endpoint: {spec.endpoint_name} (multi-model), bundles {', '.join(spec.targets)} in {spec.bundle}"
+        if spec.variants:
+            first = f"endpoint: {spec.endpoint_name} ({spec.kind}), {len(spec.variants)} bundles share its requests"
         variables = self.requests[0].parameters["PrimaryContainer"].get("Environment", {})
         notes = [line for machine in spec.machines if (line := idle_gpus(spec.server, machine, variables))]
         notes += [line for line in (patch_note(spec.server, bool(spec.targets)),) if line]
         notes += [f"copied:   {one.source}  {one.target}" for one in self.copies]
-        count = spec.instance_count
+        count = spec.instance_count * max(len(spec.variants), 1)
+        shares = variants.shares({one.name: one.weight for one in spec.variants})
+        notes += [f"variant:  {one.name} gets {shares[one.name]:.4g} %, {one.bundle}" for one in spec.variants]
         if spec.shadow:
             count *= 2
             notes.append(
@@ -111,7 +123,8 @@ def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSet
     """The requests of an endpoint, checked against AWS's model; asks nothing of AWS and sends nothing.
 
     Args:
-        bundle: a folder, a model.tar.gz or its s3:// address; several, or NAME=BUNDLE, for a multi-model endpoint.
+        bundle: a folder, a model.tar.gz or its s3:// address; several, or NAME=BUNDLE, for a multi-model endpoint;
+            empty where `options.variant` names them.
 
     Raises:
         ThoraxError: no bundle, a wrong option, or what AWS would refuse, in one line.
@@ -119,15 +132,21 @@ def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSet
     settings, server = with_image(settings, options.image)
     texts = [bundle] if isinstance(bundle, str) else list(bundle)
     several = None
-    if len(texts) > 1 or named_bundle(texts[0])[0]:
+    if options.variant and texts:
+        raise ThoraxError(f"{texts[0]} beside --variant: give it a name and a weight, --variant NAME={texts[0]}:WEIGHT")
+    if texts and (len(texts) > 1 or named_bundle(texts[0])[0]):
         multi_model.check(options, _kind(options), server, bool(settings.serving_image))
         several = multi_model.bundles(texts, settings)
     shadows.check(options, _kind(options), bool(several))
-    packed = several.bundle if several else in_s3(texts[0], settings)
+    variants.check(options, _kind(options))
+    shared = variants.variants(options.variant, settings) if options.variant else ()
+    packed = several.bundle if several else shared[0].bundle if shared else in_s3(texts[0], settings)
     shadow = Shadow.of(options.shadow, settings) if options.shadow else None
     spec = _spec(packed, options, server)
     if several:
         spec = replace(spec, targets=several.names)
+    if shared:
+        spec = replace(spec, variants=tuple(one.variant for one in shared))
     if shadow:
         spec = replace(spec, shadow=shadow.bundle.uri, shadow_percent=shadow.percent)
     rollout = Rollout.of(options, spec)
@@ -141,13 +160,13 @@ def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSet
         with description_folder(packed) as folder:
             entry = registration(packed, Bundle.load(folder), spec, options.register, settings, own_tags)
     requests = (
-        hosting.model(spec, settings, own_tags),
+        *(hosting.variant_models(spec, settings, own_tags) or [hosting.model(spec, settings, own_tags)]),
         *([hosting.shadow_model(spec, settings, own_tags)] if shadow else []),
         hosting.endpoint_config(spec, settings, own_tags),
         hosting.endpoint(spec, own_tags),
     )
     copies = several.copies if several else ()
-    return Deployment(spec, packed, settings, requests, tuple(scaling), entry, rollout, shadow, copies)
+    return Deployment(spec, packed, settings, requests, tuple(scaling), entry, rollout, shadow, copies, shared)
 
 
 def with_image(settings: AwsSettings, image: str) -> tuple[AwsSettings, str]:
@@ -176,7 +195,9 @@ def _spec(bundle: S3Bundle, options: EndpointOptions, server: str) -> HostingSpe
         count = given.setdefault("instance_count", max(1, low))
         if low <= high and not low <= count <= high:
             raise ThoraxError(f"--instance-count {count} is not within --autoscale {options.autoscale}")
-    short = name[: LONGEST - 14 - len("-shadow")] if options.shadow else name  # the shadow's model has a longer name
+    # the models of a shadow and of variants have longer names
+    longer = len("-shadow") if options.shadow else 1 + max(map(len, options.variant)) if options.variant else 0
+    short = name[: LONGEST - 14 - longer] if longer else name
     return HostingSpec(dated(short), bundle.uri, kind, server, endpoint=name, **given)
 
 
@@ -255,16 +276,27 @@ def _check_machine(spec: HostingSpec, session: Any, before: str, region: str) ->
         "ProductionVariants": []
     }
     machines = {variant["VariantName"]: _types(variant) for variant in found["ProductionVariants"]}
+    if spec.variants and _is_scaled(session, name):
+        raise ThoraxError(
+            f"endpoint {name} is autoscaled, and its variant main would go: first run {_end_of_scaling(name, region)},"
+            " then this command again"
+        )
     new = spec.instance_type if spec.machine else "serverless"
     old = machines.get("main", new)
     if old != new and _is_scaled(session, name):
         again = "this command again" if new == "serverless" else "this command again with --autoscale LOW,HIGH"
         raise ThoraxError(
-            f"endpoint {name} is autoscaled on {old}, and AWS does not change that to {new}: first run `aws"
-            " application-autoscaling deregister-scalable-target --service-namespace sagemaker --resource-id"
-            f" endpoint/{name}/variant/main --scalable-dimension sagemaker:variant:DesiredInstanceCount"
-            f" --region {region}`, then {again}"
+            f"endpoint {name} is autoscaled on {old}, and AWS does not change that to {new}: first run"
+            f" {_end_of_scaling(name, region)}, then {again}"
         )
+
+
+def _end_of_scaling(name: str, region: str) -> str:
+    """The command that ends an endpoint's autoscaling."""
+    return (
+        "`aws application-autoscaling deregister-scalable-target --service-namespace sagemaker --resource-id"
+        f" endpoint/{name}/variant/main --scalable-dimension sagemaker:variant:DesiredInstanceCount --region {region}`"
+    )
 
 
 def _types(variant: dict[str, Any]) -> str:
