@@ -77,6 +77,8 @@ class Entry:
             return "" if isinstance(value, bool) else " must be true or false"
         if self.kind in (int, float) and not (is_number(value, whole=self.kind is int) and value >= 0):
             return f" is not a {'whole number' if self.kind is int else 'number'}"
+        if self.kind is dict and not isinstance(value, Mapping):
+            return " must be a mapping"
         if self.option.choices and value not in self.option.choices:
             return f" must be {' or '.join(self.option.choices)}"
         return ""

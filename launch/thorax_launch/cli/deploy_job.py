@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thorax.errors import ThoraxError
 from thorax.serving.bundle_place import bundle_place
 from thorax_launch.cli import flags
+
+if TYPE_CHECKING:
+    from thorax_launch.trials import Leaderboard
 
 #: Folder of all jobs on this machine.
 RUNS = Path("runs")
@@ -46,7 +50,7 @@ def deploy(args: argparse.Namespace, words: list[str]) -> int:
 
 
 def _on_aws(args: argparse.Namespace, words: list[str]) -> int:
-    from thorax_launch.cli import best_endpoint, leaderboard  # late: --help is instant
+    from thorax_launch.cli import best_endpoint  # late: --help is instant
     from thorax_launch.cli import deploy as command
     from thorax_launch.sagemaker.account import place
     from thorax_launch.sagemaker.finding import find
@@ -64,14 +68,19 @@ def _on_aws(args: argparse.Namespace, words: list[str]) -> int:
     if here is not None:
         print(f"note: {here} on this machine has that name too; {where.region}'s is taken", flush=True)
     if isinstance(job, TuningJob):
-        board = job.leaderboard()
-        if board.best is None:
-            raise ThoraxError(f"--job {args.job}: no job of that search has come to a value yet")
-        print(f"the best job of {args.job}: {leaderboard.best(board).name}", flush=True)
-        job = TrainingJob(board.best.name, where)
+        name = _best(job.leaderboard())
+        print(f"the best job of {args.job}: {name}", flush=True)
+        job = TrainingJob(name, where)
     if not isinstance(job, TrainingJob):
         raise ThoraxError(f"--job {args.job} is a {job.kind.words}, which leaves no bundle; name a training job or search")
     return best_endpoint.deploy_job(job.name, where, words)
+
+
+def _best(board: Leaderboard) -> str:
+    """Name of a search's best job. Raises ThoraxError: there is none yet."""
+    if board.best is None:
+        raise ThoraxError(f"--job {board.name}: no job of that search has come to a value yet")
+    return board.best.name
 
 
 def _here(name: str) -> Path | None:
@@ -83,10 +92,9 @@ def _here(name: str) -> Path | None:
     runs, short = flags.job_in(RUNS, name)
     folder = runs / short
     if (folder / "study.db").is_file():
-        from thorax_launch.cli.leaderboard import best  # late: --help is instant
-        from thorax_launch.local.study import load, study_leaderboard
+        from thorax_launch.local.study import load, study_leaderboard  # late: --help is instant
 
-        return folder / best(study_leaderboard(load(folder.absolute(), short), folder.absolute())).name / "model"
+        return folder / _best(study_leaderboard(load(folder.absolute(), short), folder.absolute())) / "model"
     if not folder.is_dir():
         return None
     return bundle_place(folder)
