@@ -71,17 +71,24 @@ def _text(file: Path) -> str:
 def _one(line: str, number: int, file: Path) -> Listed:
     """A line of md5sum, of BSD's md5, or a name alone."""
     if found := _BSD.fullmatch(line.strip()):
-        return _listed(found[2], found[3], None, number, file)
+        return _listed(_slashed(found[2]), found[3], None, number, file)
     if found := _SUM.fullmatch(line.strip()):
         name = found[3]
         if found[1]:  # md5sum marks a line whose name it has changed so
             name = re.sub(r"\\([\\nr])", lambda part: {"n": "\n", "r": "\r"}.get(part[1], "\\"), name)
+        else:
+            name = _slashed(name)
         return _listed(name, found[2], None, number, file)
-    return _listed(line.strip(), "", None, number, file)
+    return _listed(_slashed(line.strip()), "", None, number, file)
+
+
+def _slashed(path: str) -> str:
+    """A path that Windows may have written."""
+    return path.replace("\\", "/")
 
 
 def _listed(path: str, digest: str, size: int | None, number: int, file: Path) -> Listed:
-    name = path.strip().replace("\\", "/").removeprefix("./")
+    name = path.strip().removeprefix("./")
     if not name or name.startswith("/") or re.match("[A-Za-z]:/", name) or ".." in PurePosixPath(name).parts:
         raise ThoraxError(f"{file}: line {number}: {path!r} is no path below a folder")
     if digest and (len(digest) not in ALGORITHMS or not re.fullmatch("[0-9a-fA-F]+", digest)):
@@ -110,7 +117,7 @@ def _table(rows: list[tuple[int, str]], file: Path) -> list[tuple[int, Listed]]:
         if text and not text.isdecimal():
             raise ThoraxError(f"{file}: line {number}: {text!r} is no number of bytes")
         checksum = row[digest].strip() if digest is not None else ""
-        found.append((number, _listed(row[path], checksum, int(text) if text else None, number, file)))
+        found.append((number, _listed(_slashed(row[path]), checksum, int(text) if text else None, number, file)))
     if not found:
         raise ThoraxError(f"{file} lists no file")
     return found

@@ -40,6 +40,7 @@ class KnownSet:
         counts: part of a path -> images there; "" for all.
         names: tables that name the images.
         archives: file -> MD5, as published.
+        depth: folders and name, counted from the end, that tell an image; 1: its name alone.
     """
 
     title: str
@@ -47,9 +48,14 @@ class KnownSet:
     counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     names: tuple[Names, ...] = ()
     archives: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    depth: int = 1
+
+    def key(self, path: str) -> str:
+        """What tells an image: the end of its path."""
+        return "/".join(path.replace("\\", "/").split("/")[-self.depth :])
 
     def listed(self, files: Mapping[str, Path]) -> dict[str, str]:
-        """Name of each image, without its folder -> the table that names it.
+        """Key of each image -> the table that names it.
 
         Args:
             files: path below the set's folder -> where it is.
@@ -62,7 +68,7 @@ class KnownSet:
             for path, file in files.items():
                 if re.fullmatch(names.file, path.rpartition("/")[2], re.IGNORECASE):
                     for name in _names_of(file, names):
-                        found.setdefault(name, path)
+                        found.setdefault(self.key(name), path)
         if self.names and not found:
             wanted = " or ".join(dict.fromkeys(names.file.replace("\\", "") for names in self.names))
             raise ThoraxError(f"there is no table that names the images of {self.title}: {wanted}")
@@ -74,10 +80,10 @@ def _names_of(file: Path, names: Names) -> Iterator[str]:
         content = file.read_bytes()
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
         if file.name.endswith(".json"):
-            yield from (str(image[names.column]).rpartition("/")[2] for image in json.loads(text)["images"])
+            yield from (str(image[names.column]) for image in json.loads(text)["images"])
             return
         for row in csv.DictReader(io.StringIO(text)):
-            yield str(row[names.column]).strip().rpartition("/")[2] + names.ending
+            yield str(row[names.column]).strip() + names.ending
     except KeyError:
         raise ThoraxError(f"{file} has no column {names.column}") from None
     except (OSError, EOFError, ValueError, TypeError) as error:
@@ -113,7 +119,11 @@ SETS = {
         (Names(r"sample_labels\.csv", "Image Index"),),
     ),
     "chexpert": KnownSet(
-        "CheXpert", r".*/study\d+/.*\.jpg", {"train/": 223_414, "valid/": 234}, (), MappingProxyType({})
+        "CheXpert",
+        r"(?!.*(^|/)test/).*/study\d+/.*\.jpg",
+        {"": 223_648},
+        (Names(r"(train|valid)\.csv", "Path"),),
+        depth=3,
     ),
     "mimic-cxr": KnownSet(
         "MIMIC-CXR-JPG",
@@ -134,10 +144,7 @@ SETS = {
         "VinDr-CXR",
         r"(.*/)?(train|test)/.*\.(dicom|dcm)",
         {"train/": 15_000},
-        (
-            Names(r"(image_labels_)?train\.csv|image_labels_train\.csv", "image_id", ".dicom"),
-            Names(r"image_labels_test\.csv", "image_id", ".dicom"),
-        ),
+        (Names(r"train\.csv|image_labels_(train|test)\.csv", "image_id", ".dicom"),),
     ),
     "coco-val2017": KnownSet(
         "MS-COCO, the validation images of 2017",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -149,8 +150,6 @@ def verify_known(folder: Path, known: KnownSet, *, partial: bool = False) -> Ver
     Raises:
         ThoraxError: no such folder, no image in it, or no table that names them.
     """
-    import re
-
     report, present = VerifyReport(), files_of(folder)
     images = [name for name in present if re.fullmatch(known.image, name, re.IGNORECASE)]
     if not images:
@@ -158,9 +157,9 @@ def verify_known(folder: Path, known: KnownSet, *, partial: bool = False) -> Ver
     report.files = len(images)
     if known.names:
         names = known.listed(present)
-        there = {name.rpartition("/")[2] for name in images}
+        there = {known.key(name) for name in images}
         _tell_missing(report, [name for name in names if name not in there], partial, len(names))
-        report.add("extra", (name for name in images if name.rpartition("/")[2] not in names))
+        report.add("extra", (name for name in images if known.key(name) not in names))
     if not partial:
         for part, count in known.counts.items():
             found = sum(f"/{part}" in f"/{name}" for name in images)
@@ -250,8 +249,11 @@ class _Known:
         self._file = Path(place) / "verify" / f"{digest}.tsv" if place else None
         self._lock = Lock()
         self._digests: dict[str, str] = {}
+        self._torn = ""
         if self._file and self._file.is_file():
-            for line in self._file.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+            text = self._file.read_text(encoding="utf-8", errors="surrogateescape")
+            self._torn = "\n" if text and not text.endswith("\n") else ""
+            for line in text.splitlines():
                 fields = line.split("\t")
                 if len(fields) == 2:  # the last line of a run that was killed may be torn
                     self._digests[fields[0]] = fields[1]
@@ -272,7 +274,8 @@ class _Known:
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 with self._file.open("a", encoding="utf-8", errors="surrogateescape") as out:
-                    out.write(f"{key}\t{digest}\n")
+                    out.write(f"{self._torn}{key}\t{digest}\n")
+                    self._torn = ""
             except OSError:
                 self._file = None
 
