@@ -20,8 +20,8 @@ ROWS = [row for row in originals.rows() if originals.needs_account(row.ours) and
 
 def account(stand_in: StandIn) -> None:
     """Job one, search sweep with its best job, batch transform scores, endpoint chest, and ab with two variants."""
-    an_endpoint(stand_in)
     search_done(stand_in)
+    an_endpoint(stand_in)
     running_job(stand_in)
     stand_in.call("CreateModel", {"ModelName": "scores", "Tags": TAGS})
     transform = {"TransformJobName": "scores", "ModelName": "scores", "TransformResources": {}, "Tags": TAGS}

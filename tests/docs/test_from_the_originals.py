@@ -122,7 +122,7 @@ def python(line: str) -> Any:
     from thorax_launch import sagemaker
 
     names = {"Bundle": Bundle, "Classifier": Classifier, "TrainingConfig": TrainingConfig, "evaluate": evaluate}
-    return eval(line, {**names, "inference": inference, "thorax": thorax, "sagemaker": sagemaker, "root": ROOT})
+    return eval(line, {**names, "inference": inference, "thorax": thorax, "sagemaker": sagemaker, "root": ROOT, "Path": Path})
 
 
 def run(row: Row, request: pytest.FixtureRequest) -> bool:

@@ -79,13 +79,11 @@ def needs_account(command: str) -> bool:
 
 def write_workspace(root: Path) -> None:
     """All that the commands name but the trained run: images in three layouts, lists, records, answers, bundles."""
-    for part, count in (("train", 12), ("test", 6), ("val", 3)):
-        start = {"train": 0, "test": 100, "val": 200}[part]
-        images.folders(
-            root / "chest_xray" / part,
-            NORMAL=[f"IM-{start + k:04d}-0001.jpeg" for k in range(count)],
-            PNEUMONIA=[f"person{start + k}_virus_{k}.jpeg" for k in range(count)],
-        )
+    seed = 0
+    for part, count, start in (("train", 12, 0), ("test", 6, 100), ("val", 3, 200)):
+        for k in range(start, start + count):
+            for place in (f"NORMAL/IM-{k:04d}-0001.jpeg", f"PNEUMONIA/person{k}_virus_{k}.jpeg"):
+                images.put(root / "chest_xray" / part / place, seed=(seed := seed + 1))
     images.put(root / "x-ray.jpeg", seed=3)
     _write_nih(root / "nih")
     _write_coco(root / "coco")
