@@ -10,7 +10,7 @@ import pytest
 
 import images
 import originals
-from aws_scenes import TAGS, Bench, Case, an_endpoint, running_job, search_done
+from aws_scenes import TAGS, Bench, Case, an_endpoint, running_job, search_done, two_variants
 from originals import Row
 from sagemaker_stand_in import StandIn
 from thorax_launch import cli, sagemaker
@@ -28,19 +28,7 @@ def account(stand_in: StandIn) -> None:
     stand_in.call("CreateTransformJob", transform)
     for job in (("TrainingJob", "one"), ("TransformJob", "scores")):
         stand_in.things[job]["state"] = "Completed"
-    two_variants(stand_in)
-
-
-def two_variants(stand_in: StandIn) -> None:
-    """Endpoint ab, whose variants one and two get 90 and 10 of 100 requests."""
-    machine = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
-    variants = []
-    for name, weight in (("one", 90.0), ("two", 10.0)):
-        model = f"ab-0-{name}"
-        stand_in.call("CreateModel", {"ModelName": model, "PrimaryContainer": {}, "Tags": TAGS})
-        variants.append({"VariantName": name, "ModelName": model, "InitialVariantWeight": weight, **machine})
-    stand_in.call("CreateEndpointConfig", {"EndpointConfigName": "ab-0", "ProductionVariants": variants, "Tags": TAGS})
-    stand_in.call("CreateEndpoint", {"EndpointName": "ab", "EndpointConfigName": "ab-0", "Tags": TAGS})
+    two_variants(stand_in, "ab")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}: {row.thing}")

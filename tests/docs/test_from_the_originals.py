@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import io
 import os
 import shlex
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
 import pytest
 import requests
 
@@ -64,6 +66,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.setenv(name, str(root / "aws.ini"))
         (root / "aws.ini").write_text("[default]\n")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setattr(botocore.loaders.JSONFileLoader, "load_file", lambda self, path: _load(path))
         patch.chdir(root)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
             assert cli.main(shlex.split(LOCAL_TRAINING)[1:]) == 0, said.getvalue()
@@ -72,6 +75,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copyfile("predictions.csv", "cnn.csv")
         shutil.copytree("runs/first", "runs/second")
         yield root
+
+
+@functools.cache
+def _load(path: str) -> Any:
+    """botocore's models, read once: they are megabytes, and every command reads them again."""
+    return _LOAD(botocore.loaders.JSONFileLoader(), path)
+
+
+_LOAD = botocore.loaders.JSONFileLoader.load_file
 
 
 @pytest.fixture(scope="module")
