@@ -147,6 +147,16 @@ def test_each_variant_is_asked_and_all_go_with_the_endpoint(bench: Bench, capsys
     assert [names(bench, kind) for kind in ("Model", "EndpointConfig", "Endpoint")] == [[], [], []]
 
 
+def test_one_variant_is_asked_by_name(two: Bench, light: Path, few: Path, capsys: Capture) -> None:
+    image = few / "train/NORMAL/a.png"
+    assert run(two, f"chest {image} --variant new", "predict") == 0
+    assert two.aws.sent("InvokeEndpoint")[-1]["TargetVariant"] == "new"
+    assert run(two, f"{light} {image} --variant new", "predict") == 1
+    assert "--variant new: endpoints on AWS alone have variants; leave it out" in capsys.readouterr().err
+    sagemaker.attach("chest").predict([b"image"], variant="old")
+    assert two.aws.sent("InvokeEndpoint")[-1]["TargetVariant"] == "old"
+
+
 def test_a_variant_that_fails_takes_the_whole_deployment_back(bench: Bench, capsys: Capture) -> None:
     bench.stand_in.failing.add("new")
     assert run(bench, f"{TWO} --endpoint-name chest --yes PLACE") == 1

@@ -28,18 +28,21 @@ class Endpoint(Handle):
 
     resource = "Endpoint"
 
-    def predict(self, images: Iterable[str | Path | bytes], target: str = "") -> list[dict[str, Any]]:
+    def predict(
+        self, images: Iterable[str | Path | bytes], target: str = "", variant: str = ""
+    ) -> list[dict[str, Any]]:
         """The answer about each image: labels, probabilities, thresholds, decisions, predicted, warnings.
 
         Args:
             images: files, or their content.
             target: name of the bundle to ask, where the endpoint has several.
+            variant: name of the variant to ask; "": by the weights.
 
         Raises:
             ThoraxError: an image cannot be read, the model refuses it (with its reason), or AWS refuses.
         """
         self.check_sent()
-        return predict_all(EndpointClient(self.name, self.session, target), images)
+        return predict_all(EndpointClient(self.name, self.session, target, variant), images)
 
     def figures(self, hours: float = 24) -> EndpointFigures:
         """What each of its variants did in the last hours: requests, errors, latency, by CloudWatch; `.variants`.

@@ -115,8 +115,9 @@ class _Metrics:
 
     def points(self, metric: str) -> list[dict[str, float]]:
         now = datetime.now(UTC)
-        # a minute's points are kept for 15 days, and an answer holds 1,440 of them
-        period = 60 if self.hours <= 24 else 3600
+        # an answer holds 1,440 points; those of minutes are kept for 15 days, of 5 minutes for 63
+        steps = ((12, 60), (96, 300), (1400, 3600), (LONGEST_HOURS, 86400))
+        period = next(seconds for most, seconds in steps if self.hours <= most)
         found: list[dict[str, float]] = self.cloudwatch.get_metric_statistics(
             Namespace="AWS/SageMaker",
             MetricName=metric,
@@ -126,7 +127,7 @@ class _Metrics:
             ],
             StartTime=now - timedelta(hours=max(self.hours, 1 / 60)),
             EndTime=now + timedelta(seconds=60),
-            Period=period if self.hours <= 60 * 24 else 86400,
+            Period=period,
             Statistics=["Sum", "SampleCount", "Maximum"],
         )["Datapoints"]
         return found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from thorax.dataset.checksum_lists import ALGORITHMS, KNOWN, Listed, list_text, read_list
 from thorax.dataset.known_sets import SETS
-from thorax.dataset.verifying import VerifyReport, made_list, verify, verify_known
+from thorax.dataset.verifying import VerifyOptions, VerifyReport, made_list, verify, verify_known
 from thorax.dataset.writing import write_text
 from thorax.errors import ThoraxError
 from thorax.files import check_output
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> VerifyReport:
-    settings = {"threads": args.threads, "anew": args.anew, "partial": args.partial}
+    own = None
     if args.set:
         if args.set not in SETS:
             raise ThoraxError(f"--set {args.set} must be one of {', '.join(SETS)}")
@@ -56,15 +57,15 @@ def _report(args: argparse.Namespace) -> VerifyReport:
             return verify_known(args.images, known, partial=args.partial)
         entries = [Listed(name, "md5", digest) for name, digest in known.archives.items()]
     else:
-        entries = _listed(args)
-    return verify(args.images, entries, **settings)
+        own = _list(args)
+        entries = read_list(own)
+    return verify(args.images, entries, VerifyOptions(args.threads, args.anew, args.partial, own))
 
 
-def _listed(args: argparse.Namespace) -> list[Listed]:
-    if args.list:
-        entries = read_list(args.list)
-        own = args.list
-    else:
+def _list(args: argparse.Namespace) -> Path:
+    """The list: --list, or the one that lies in DIR."""
+    own: Path | None = args.list
+    if own is None:
         own = next((file for name in KNOWN if (file := args.images / name).is_file()), None)
         if own is None:
             raise ThoraxError(
@@ -72,18 +73,13 @@ def _listed(args: argparse.Namespace) -> list[Listed]:
                 " a list of it with --make FILE"
             )
         print(f"note: list: {own}")
-        entries = read_list(own)
-    if own.resolve().is_relative_to(args.images.resolve()):  # the list is no file that it forgot
-        name = own.resolve().relative_to(args.images.resolve()).as_posix()
-        if all(one.path != name for one in entries):
-            entries.append(Listed(name))
-    return entries
+    return own
 
 
 def _make(args: argparse.Namespace) -> int:
     ending = args.make.suffix.lower()
     algorithm = ending[1:] if ending[1:] in ALGORITHMS.values() else "sha256"
-    entries = made_list(args.images, algorithm, threads=args.threads, leave_out=args.make)
+    entries = made_list(args.images, algorithm, VerifyOptions(args.threads, args.anew, leave_out=args.make))
     write_text(list_text(entries, table=ending == ".csv"), args.make, "list")
     total = sum(one.size or 0 for one in entries)
     print(f"{args.make}: {algorithm} of {counted(len(entries), 'file')}, {size(total)}")

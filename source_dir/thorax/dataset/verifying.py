@@ -28,6 +28,23 @@ KINDS = ("missing", "other bytes", "unreadable", "count", "extra")
 _SHOWN = 3
 
 
+@dataclass(frozen=True)
+class VerifyOptions:
+    """How a folder is verified.
+
+    Attributes:
+        threads: that read at once.
+        anew: hash everything, whatever was hashed before.
+        partial: the folder is a part of the set: what is missing is no trouble.
+        leave_out: a file that is none of the set, such as the list itself; None for none.
+    """
+
+    threads: int = 1
+    anew: bool = False
+    partial: bool = False
+    leave_out: Path | None = None
+
+
 @dataclass
 class VerifyReport:
     """What verify found.
@@ -73,7 +90,7 @@ class VerifyReport:
         return found
 
 
-def files_of(folder: Path) -> dict[str, Path]:
+def files_of(folder: Path, leave_out: Path | None = None) -> dict[str, Path]:
     """Path below the folder -> where it is, of all files that are not hidden; links are followed, each folder once.
 
     Raises:
@@ -85,7 +102,7 @@ def files_of(folder: Path) -> dict[str, Path]:
     def fail(error: OSError) -> None:
         raise ThoraxError(f"the folder {error.filename} cannot be read: {error.strerror}")
 
-    found, seen = {}, set()
+    found, seen, own = {}, set(), leave_out.resolve() if leave_out else None
     for root, folders, names in os.walk(folder, followlinks=True, onerror=fail):
         seen.add(os.path.realpath(root))
         folders[:] = sorted(
@@ -95,25 +112,22 @@ def files_of(folder: Path) -> dict[str, Path]:
             if name[0] != ".":
                 path = Path(root, name)
                 found[path.relative_to(folder).as_posix()] = path
-    return dict(sorted(found.items()))
+    return {name: path for name, path in sorted(found.items()) if own is None or path.resolve() != own}
 
 
-def verify(
-    folder: Path, entries: Iterable[Listed], *, threads: int = 1, anew: bool = False, partial: bool = False
-) -> VerifyReport:
+def verify(folder: Path, entries: Iterable[Listed], options: VerifyOptions | None = None) -> VerifyReport:
     """Holds the files of a folder against a list.
 
     Args:
         folder: what was downloaded.
         entries: of the list; without checksums names alone are compared, and images alone are called extra.
-        threads: that read at once.
-        anew: hash everything, whatever was hashed before.
-        partial: the folder is a part of the set: what is missing is no trouble.
+        options: None: the defaults.
 
     Raises:
         ThoraxError: no such folder, or none of the listed files is there.
     """
-    report, present, listed = VerifyReport(), files_of(folder), list(entries)
+    chosen = options or VerifyOptions()
+    report, present, listed = VerifyReport(), files_of(folder, chosen.leave_out), list(entries)
     matched = _matched(listed, present, folder, report)
     there = [(one, matched[one.path]) for one in listed if one.path in matched]
     missing = [one.path for one in listed if one.path not in matched]
@@ -122,18 +136,13 @@ def verify(
             f"none of the {len(listed):,} listed files is in {folder}, e.g. {listed[0].path}; is it the folder above or"
             " below?"
         )
-    _tell_missing(report, missing, partial, len(listed))
-    checked = any(one.digest for one in listed)
-    used = {path for _, path in there}
-    images_alone = not checked
-    report.add(
-        "extra",
-        (name for name in present if name not in used and (not images_alone or _is_image(name))),
-    )
+    _tell_missing(report, missing, chosen.partial, len(listed))
+    checked, used = any(one.digest for one in listed), {path for _, path in there}
+    report.add("extra", (name for name in present if name not in used and (checked or _is_image(name))))
     report.files = len(there)
     wrong = [path for one, path in there if one.size is not None and present[path].stat().st_size != one.size]
     sums = [(one, path) for one, path in there if one.digest and path not in set(wrong)]
-    digests = _hashed(folder, [(one.algorithm, path) for one, path in sums], present, report, threads, anew)
+    digests = _hashed(folder, [(one.algorithm, path) for one, path in sums], present, report, chosen)
     wrong += [path for one, path in sums if digests.get(path) not in (None, one.digest)]
     report.add("other bytes", wrong)
     return report
@@ -176,24 +185,22 @@ def _tell_missing(report: VerifyReport, missing: list[str], partial: bool, liste
         report.add("missing", missing)
 
 
-def made_list(folder: Path, algorithm: str, *, threads: int = 1, leave_out: Path | None = None) -> list[Listed]:
+def made_list(folder: Path, algorithm: str, options: VerifyOptions) -> list[Listed]:
     """A list of all files of a folder with sizes and checksums, by path.
 
     Args:
         folder: which one.
         algorithm: hashlib's name.
-        threads: that read at once.
-        leave_out: the list itself, where it lies in the folder.
+        options: how it is read.
 
     Raises:
         ThoraxError: a file cannot be read, or there is none.
     """
-    own = leave_out.resolve() if leave_out else None
-    present = {name: path for name, path in files_of(folder).items() if path.resolve() != own}
+    present = files_of(folder, options.leave_out)
     if not present:
         raise ThoraxError(f"{folder} holds no file to list")
     report = VerifyReport()
-    digests = _hashed(folder, [(algorithm, name) for name in present], present, report, threads, False)
+    digests = _hashed(folder, [(algorithm, name) for name in present], present, report, options)
     if bad := report.troubles.get("unreadable"):
         raise ThoraxError(f"{bad[0]} cannot be read; no list is written")
     return [Listed(name, algorithm, digests[name], path.stat().st_size) for name, path in present.items()]
@@ -285,8 +292,7 @@ def _hashed(
     wanted: list[tuple[str, str]],
     present: Mapping[str, Path],
     report: VerifyReport,
-    threads: int,
-    anew: bool,
+    options: VerifyOptions,
 ) -> dict[str, str]:
     """Path -> digest of each (algorithm, path); what cannot be read is trouble."""
     known, found = _Known(folder), {}
@@ -297,7 +303,7 @@ def _hashed(
         except OSError:
             report.add("unreadable", [name])
             continue
-        if not anew and (before := known.get(key)):
+        if not options.anew and (before := known.get(key)):
             found[name] = before
             report.remembered += 1
         else:
@@ -318,7 +324,7 @@ def _hashed(
         return name, value, length
 
     try:
-        for name, value, length in _in_turn(digest, todo, threads):
+        for name, value, length in _in_turn(digest, todo, options.threads):
             progress.step()
             if value is None:
                 report.add("unreadable", [name])
