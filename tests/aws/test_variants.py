@@ -185,8 +185,8 @@ def test_weights_are_moved_without_a_deployment(two: Bench, capsys: Capture) -> 
 def test_a_variant_that_does_not_answer_gets_no_more_requests(two: Bench, capsys: Capture) -> None:
     two.stand_in.failing.add("new")
     assert run(two, "--weights old=50,new=50 --endpoint-name chest --yes PLACE") == 1
-    assert capsys.readouterr().err.rstrip().endswith(
-        "endpoint chest divides its requests as before: old 90 %, new 10 %"
+    assert (
+        capsys.readouterr().err.rstrip().endswith("endpoint chest divides its requests as before: old 90 %, new 10 %")
     )
     assert weights(two) == {"old": 90.0, "new": 10.0}
 

@@ -235,10 +235,7 @@ def test_counts_of_the_kaggle_set_folder_by_folder(tmp_path: Path, capsys: Captu
     (tmp_path / "chest_xray/val/NORMAL/2_3.jpeg").unlink()
     code, lines = said(capsys, tmp_path, "--set", "kaggle-pneumonia")
     assert code == 1
-    assert lines[:-1] == [
-        "count: 5,855 images, published are 5,856",
-        "count: 7 images in val/NORMAL, published are 8",
-    ]
+    assert lines[:-1] == ["count: 5,855 images, published are 5,856", "count: 7 images in val/NORMAL, published are 8"]
 
 
 def test_published_md5_of_archives(tmp_path: Path, capsys: Capture) -> None:

@@ -134,7 +134,9 @@ def python(line: str) -> Any:
     from thorax_launch import sagemaker
 
     names = {"Bundle": Bundle, "Classifier": Classifier, "TrainingConfig": TrainingConfig, "evaluate": evaluate}
-    return eval(line, {**names, "inference": inference, "thorax": thorax, "sagemaker": sagemaker, "root": ROOT, "Path": Path})
+    return eval(
+        line, {**names, "inference": inference, "thorax": thorax, "sagemaker": sagemaker, "root": ROOT, "Path": Path}
+    )
 
 
 def run(row: Row, request: pytest.FixtureRequest) -> bool:
@@ -158,11 +160,7 @@ def run(row: Row, request: pytest.FixtureRequest) -> bool:
 
 @pytest.mark.parametrize("row", HERE, ids=lambda row: f"{row.number}: {row.thing}")
 def test_the_command_of_a_row_runs(
-    row: Row,
-    workspace: Path,
-    done: dict[str, Any],
-    request: pytest.FixtureRequest,
-    capsys: pytest.CaptureFixture[str],
+    row: Row, workspace: Path, done: dict[str, Any], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if row.ours not in done:
         done[row.ours] = run(row, request)

@@ -22,8 +22,14 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "get-the-data.md"
 FENCE = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 #: What ends with exit code 1 on a miniature: counts of the whole set, and duplicates that imitations have.
 TROUBLED = ("verify", "check")
-#: Recipe -> a label of the imitation, which has not all that the recipe names.
-LACKING = {"padchest": ["--labels", "scoliosis"], "vindr": ["--labels", "ILD"]}
+#: Recipe -> labels of the imitation, which has not all that the recipe names.
+LACKING = {
+    "padchest": "scoliosis,pleuraleffusion",
+    "vindr": "Nodule/Mass,ILD",
+    "chexpert": "Edema",
+    "mimic-cxr": "Edema",
+}
+LACKING |= {"nih-sample": "Effusion,Mass"}
 
 
 def commands() -> list[str]:
@@ -65,9 +71,11 @@ def test_a_command_of_the_page_runs(text: str, sets: Path, capsys: pytest.Captur
     words = shlex.split(text.replace("MY-BUCKET", "my-bucket").replace("DIR --list", "chest_xray --list"))[1:]
     if words[0] == "train" and "--local" in words:
         words = [word for word in words if word != "--local"] + ["--dry-run"]
+        words += ["--set", f"labels={LACKING[words[1]]}"] if words[1] in LACKING else []
     if words[:2] == ["prepare", "verify"] and words[-1] == "DIR":
         words[-1] = "mimic-cxr"
-    words += LACKING.get(words[-1], []) if words[1] == "check" else []
+    if words[1] == "check" and words[-1] in LACKING:
+        words += ["--labels", LACKING[words[-1]]]
     code = cli.main(words)
     said = capsys.readouterr()
     if words[1] in TROUBLED and code == 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import images
 from hosting import npy, tiny_bundle
+from listings import records
 from published import NIH_HEADER, table
 from thorax.data.formats.nih import LABELS
 from thorax.labels import LabelSpace
@@ -101,20 +102,34 @@ def write_settings(root: Path) -> None:
 
 def _write_files(root: Path) -> None:
     write_settings(root)
-    (root / "weights.pt").write_bytes(b"weights")
-    (root / "rec").mkdir()
-    (root / "rec/train.rec").write_bytes(b"records")
-    for name, line in (("lists/lst", "0\t0\tNORMAL/IM-0000-0001.jpeg"), ("lists/coco-lst", "0\t1\t0\t0\t0\t0\t0.jpg")):
-        (root / name).mkdir(parents=True)
-        (root / name / "train.lst").write_text(f"{line}\n")
-    for name, share in (("normal", 0.9), ("pneumonia", 0.2)):
-        (root / "out" / name).mkdir(parents=True)
-        (root / "out" / name / "a.jpeg.out").write_text(json.dumps({"prediction": [share, 1 - share]}))
+    records(root / "rec", *[0, 1] * 12, ids=range(24))
+    names = [(f"NORMAL/IM-{k:04d}-0001.jpeg", f"PNEUMONIA/person{k}_virus_{k}.jpeg") for k in range(12)]
+    _list(root / "lists/lst/train.lst", {name: [k] for pair in names for k, name in enumerate(pair)})
+    found = {f"{k}.jpg": [int(label in _scene(k)) for label in range(5)] for k in range(12)}
+    _list(root / "lists/coco-train/train.lst", dict(list(found.items())[:7]))
+    _list(root / "lists/coco-validation/validation.lst", dict(list(found.items())[7:]))
+    for k in range(100, 106):
+        for place, share in ((f"NORMAL/IM-{k:04d}-0001.jpeg", 0.9), (f"PNEUMONIA/person{k}_virus_{k}.jpeg", 0.2)):
+            file = root / "out" / f"{place}.out"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({"prediction": [share, 1 - share]}))
     (root / "tensor.npy").write_bytes(npy(images.grey(32, 32)[None, None].astype("float32") / 255))
     (root / "array.json").write_text(json.dumps((images.grey(32, 32)[None, None] / 255).tolist()))
     own = "network: cnn5, image_shape: '1,32,32', epochs: 1, batch_size: 8, precision_dtype: float32, threads: 1"
     more = "num_workers: 0, bootstrap_samples: 20, warmup_epochs: 0, validation_fraction: 0.3, threshold_views: 0"
     (root / "own.yaml").write_text(f"hyperparameters: {{{own}, {more}}}\n")
+
+
+def _list(file: Path, labels: dict[str, list[int]]) -> None:
+    """A .lst: index, label or labels, path."""
+    file.parent.mkdir(parents=True)
+    lines = ["\t".join(map(str, (k, *values, name))) for k, (name, values) in enumerate(labels.items())]
+    file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _scene(k: int) -> set[int]:
+    """The categories of image k, from 0."""
+    return {k % 5, (k + 2) % 5} if k % 6 else {k % 5}
 
 
 def _write_nih(root: Path) -> None:
@@ -136,7 +151,7 @@ def _write_coco(root: Path) -> None:
     for k in range(12):
         images.put(root / "val2017" / f"{k}.jpg", seed=k)
         about.append({"id": k, "file_name": f"{k}.jpg"})
-        for category in {k % 6, (k + 2) % 5} - {5}:
+        for category in _scene(k):
             boxes.append({"id": len(boxes), "image_id": k, "category_id": category + 1, "iscrowd": 0})
     (root / "annotations").mkdir(parents=True)
     categories = [{"id": k, "name": name} for k, name in enumerate(names, 1)]

@@ -72,7 +72,9 @@ def _on_aws(args: argparse.Namespace, words: list[str]) -> int:
         print(f"the best job of {args.job}: {name}", flush=True)
         job = TrainingJob(name, where)
     if not isinstance(job, TrainingJob):
-        raise ThoraxError(f"--job {args.job} is a {job.kind.words}, which leaves no bundle; name a training job or search")
+        raise ThoraxError(
+            f"--job {args.job} is a {job.kind.words}, which leaves no bundle; name a training job or search"
+        )
     return best_endpoint.deploy_job(job.name, where, words)
 
 

@@ -84,4 +84,3 @@ def _make(args: argparse.Namespace) -> int:
     total = sum(one.size or 0 for one in entries)
     print(f"{args.make}: {algorithm} of {counted(len(entries), 'file')}, {size(total)}")
     return 0
-

@@ -210,9 +210,7 @@ def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in EXTENSIONS
 
 
-def _matched(
-    listed: list[Listed], present: Mapping[str, Path], folder: Path, report: VerifyReport
-) -> dict[str, str]:
+def _matched(listed: list[Listed], present: Mapping[str, Path], folder: Path, report: VerifyReport) -> dict[str, str]:
     """Listed path -> path below the folder: as it stands; without its first folders; or by its name alone, where the
     list has no folders."""
     exact = {one.path: one.path for one in listed if one.path in present}
@@ -338,9 +336,7 @@ def _hashed(
 
 
 def _in_turn(
-    work: Callable[[tuple[str, str, str]], tuple[str, str | None, int]],
-    items: list[tuple[str, str, str]],
-    threads: int,
+    work: Callable[[tuple[str, str, str]], tuple[str, str | None, int]], items: list[tuple[str, str, str]], threads: int
 ) -> Iterable[tuple[str, str | None, int]]:
     """`work` of each item; Ctrl-C leaves what has not begun."""
     pool = ThreadPoolExecutor(max(threads, 1))
