@@ -1,9 +1,8 @@
-"""Rows of docs/from-the-originals.md that ask AWS, against a stand-in: a job, a search, a batch transform, endpoints."""
+"""Rows of docs/from-the-originals.md that ask AWS, against a stand-in with a job, a search, a transform, endpoints."""
 
 from __future__ import annotations
 
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,7 @@ def test_the_command_of_a_row_runs(
     row: Row, bench: Bench, light: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.set_up(Case("", "", account))
-    shutil.copytree(light, "runs/first/model")
+    originals.write_light(light, Path.cwd())
     images.put(Path("x-ray.jpeg"))
     originals.write_settings(Path.cwd())
     Path("thorax.yaml").write_text(f"{{region: eu-central-1, bucket: films, role: '{originals.ROLE}'}}")

@@ -1,6 +1,6 @@
-"""docs/get-the-data.md: every command of the page runs on a miniature imitation of its set; trainings as far as reading.
+"""docs/get-the-data.md: every command of the page runs on a miniature imitation of its set.
 
-A command that trains here is run as its dry run on AWS: the same recipe, hyperparameters and images, and nothing is sent.
+A command that trains here is run as its dry run on AWS: the same recipe, hyperparameters and images; nothing is sent.
 """
 
 from __future__ import annotations

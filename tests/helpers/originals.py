@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -90,7 +91,15 @@ def write_workspace(root: Path) -> None:
     _write_coco(root / "coco")
     _write_files(root)
     findings = tiny_bundle(root / "runs/findings/model", LabelSpace(LABELS, "multilabel"))
-    shutil.copytree(findings, root / "runs/findings2/model")
+    shutil.copytree(findings, root / "runs/findings2/model", copy_function=os.link)
+    write_light(findings, root)
+
+
+def write_light(bundle: Path, root: Path) -> None:
+    """Bundles best and next: those of that one with a few bytes for weights, quick to pack; nobody serves them."""
+    for name in ("best", "next"):
+        shutil.copytree(bundle, root / "runs" / name / "model", ignore=shutil.ignore_patterns("model.pt"))
+        (root / "runs" / name / "model/model.pt").write_bytes(name.encode())
 
 
 def write_settings(root: Path) -> None:

@@ -1,7 +1,7 @@
 """What of this project is on SageMaker now: what runs, since when, on which machines, and what it cost so far.
 
-It goes by the tag thorax:made-by, which every command sets on all that it makes. With the name of an endpoint: what each
-of its variants did in the last hours, by CloudWatch; of a job: its state.
+It goes by the tag thorax:made-by, which every command sets on all that it makes. With the name of an endpoint: what
+each of its variants did in the last hours, by CloudWatch; of a job: its state.
 
 examples:
     python launch/status.py

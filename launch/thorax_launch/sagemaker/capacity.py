@@ -98,7 +98,7 @@ class Capacity:
 
 
 def weights_of(described: dict[str, Any]) -> dict[str, float]:
-    """Variant -> the weight that it shall have, by an endpoint's description; empty where there is one variant alone."""
+    """Variant -> the weight that it shall have, by an endpoint's description; empty where there is one alone."""
     variants = described.get("ProductionVariants", [])
     return {
         one["VariantName"]: float(one.get("DesiredWeight", one.get("CurrentWeight", 1.0)))

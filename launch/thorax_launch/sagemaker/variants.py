@@ -1,4 +1,4 @@
-"""Production variants: several bundles that share an endpoint's requests by their weights, each on machines of its own."""
+"""Production variants: several bundles that share an endpoint's requests by weight, each on machines of its own."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ def variants(given: Mapping[str, str], settings: AwsSettings) -> tuple[VariantBu
     """
     if not 2 <= len(given) <= MOST:
         raise ThoraxError(
-            f"--variant is given {len(given)} times: 2 to {MOST} bundles share an endpoint; one alone is given as BUNDLE"
+            f"--variant is given {len(given)} times: 2 to {MOST} bundles share an endpoint; one alone is given as"
+            " BUNDLE"
         )
     for name in given:
         if not re.fullmatch(rf"[a-zA-Z0-9](-*[a-zA-Z0-9]){{0,{LONGEST - 1}}}", name) or name == SHADOW:
             raise ThoraxError(
-                f"--variant {name}=...: a variant's name is up to {LONGEST} letters, digits and hyphens, and not {SHADOW}"
+                f"--variant {name}=...: a variant's name is up to {LONGEST} letters, digits and hyphens, and not"
+                f" {SHADOW}"
             )
     found = []
     for name, text in given.items():

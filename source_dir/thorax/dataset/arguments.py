@@ -256,7 +256,8 @@ examples:
 def _verify(p: argparse.ArgumentParser) -> None:
     _add(p, "images", "DIR", "folder to verify", type=place)
     _add(p, "--list", "FILE", "names and checksums (md5sum, sha256sum, CSV), or names alone; .gz too", type=Path)
-    _add(p, "--set", "NAME", "a published set: chestxray14, kaggle-pneumonia, coco-val2017 ... (all: --set ?)")
+    text = "a published set: chestxray14, kaggle-pneumonia, coco-val2017 ... (all: --set ?)"
+    _add(p, "--set", "NAME", text, dest="published")
     text = "write a list of DIR instead: FILE.md5, .sha1, .sha256, .sha512, or .csv with sizes"
     _add(p, "--make", "FILE", text, type=Path)
     p.add_argument("--partial", action="store_true", help="DIR is a part of the set: what is missing is no trouble")

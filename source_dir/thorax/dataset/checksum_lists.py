@@ -1,4 +1,4 @@
-"""Lists of names and checksums: what md5sum, sha256sum and BSD's tools write, tables with such a column, plain names."""
+"""Lists of names and checksums: what md5sum, sha256sum and BSD's tools write, tables with such columns, names alone."""
 
 from __future__ import annotations
 

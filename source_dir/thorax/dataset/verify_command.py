@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ThoraxError: flags that do not go together, no folder, or a list that cannot be read.
     """
-    given = [flag for flag, value in (("--list", args.list), ("--set", args.set), ("--make", args.make)) if value]
+    given = [flag for flag, value in (("--list", args.list), ("--set", args.published), ("--make", args.make)) if value]
     if len(given) > 1:
         raise ThoraxError(f"{' and '.join(given)}: choose one")
     if not 1 <= args.threads <= 256:
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> VerifyReport:
     own = None
-    if args.set:
-        if args.set not in SETS:
-            raise ThoraxError(f"--set {args.set} must be one of {', '.join(SETS)}")
-        known = SETS[args.set]
+    if args.published:
+        if args.published not in SETS:
+            raise ThoraxError(f"--set {args.published} must be one of {', '.join(SETS)}")
+        known = SETS[args.published]
         if not known.archives:
             return verify_known(args.images, known, partial=args.partial)
         entries = [Listed(name, "md5", digest) for name, digest in known.archives.items()]
@@ -69,8 +69,8 @@ def _list(args: argparse.Namespace) -> Path:
         own = next((file for name in KNOWN if (file := args.images / name).is_file()), None)
         if own is None:
             raise ThoraxError(
-                f"what is {args.images} to be held against? Give --list FILE, or --set NAME ({', '.join(SETS)}); or write"
-                " a list of it with --make FILE"
+                f"what is {args.images} to be held against? Give --list FILE, or --set NAME ({', '.join(SETS)}); or"
+                " write a list of it with --make FILE"
             )
         print(f"note: list: {own}")
     return own

@@ -1,7 +1,7 @@
 """Whether a downloaded set is whole: its files against a list of names and checksums, or what is known of a set.
 
-Files are hashed by several threads (hashlib works outside of Python's lock). What was hashed is remembered in the user's
-cache with the file's size and time, so that a run that was stopped goes on, and a second one only looks.
+Files are hashed by several threads (hashlib works outside of Python's lock). What was hashed is remembered in the
+user's cache with the file's size and time, so that a run that was stopped goes on, and a second one only looks.
 """
 
 from __future__ import annotations
