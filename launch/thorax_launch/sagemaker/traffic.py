@@ -1,4 +1,4 @@
-"""`thorax deploy --weights A=90,B=10`: an endpoint divides its requests anew among its variants; nothing is deployed."""
+"""`thorax deploy --weights A=90,B=10`: an endpoint divides its requests anew among its variants."""
 
 from __future__ import annotations
 
