@@ -25,6 +25,7 @@ from thorax_launch.sagemaker.errors import failure_reason, if_there, one_line_er
 from thorax_launch.sagemaker.hosting import SERVERS, HostingSpec, Tags, patch_note
 from thorax_launch.sagemaker.multi_model import Copy
 from thorax_launch.sagemaker.package import Upload
+from thorax_launch.sagemaker.present import check_machine
 from thorax_launch.sagemaker.registry import Registration, register, registration
 from thorax_launch.sagemaker.requests import AwsRequest, commit, tags
 from thorax_launch.sagemaker.rollouts import Rollout
@@ -261,48 +262,8 @@ def present_configuration(deployment: Deployment) -> str:
                 f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or"
                 f" `{command('delete')} {name}`"
             )
-        _check_machine(deployment.spec, session, str(found["EndpointConfigName"]), settings.region)
+        check_machine(deployment.spec, session, str(found["EndpointConfigName"]), settings.region)
     return str(found["EndpointConfigName"])
-
-
-def _check_machine(spec: HostingSpec, session: Any, before: str, region: str) -> None:
-    """AWS fails an update that changes the machine of a variant under autoscaling.
-
-    Raises:
-        ThoraxError: this one would.
-    """
-    sagemaker, name = client(session, "sagemaker"), spec.endpoint_name
-    found = if_there(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=before)) or {
-        "ProductionVariants": []
-    }
-    machines = {variant["VariantName"]: _types(variant) for variant in found["ProductionVariants"]}
-    if spec.variants and _is_scaled(session, name):
-        raise ThoraxError(
-            f"endpoint {name} is autoscaled, and its variant main would go: first run {_end_of_scaling(name, region)},"
-            " then this command again"
-        )
-    new = spec.instance_type if spec.machine else "serverless"
-    old = machines.get("main", new)
-    if old != new and _is_scaled(session, name):
-        again = "this command again" if new == "serverless" else "this command again with --autoscale LOW,HIGH"
-        raise ThoraxError(
-            f"endpoint {name} is autoscaled on {old}, and AWS does not change that to {new}: first run"
-            f" {_end_of_scaling(name, region)}, then {again}"
-        )
-
-
-def _end_of_scaling(name: str, region: str) -> str:
-    """The command that ends an endpoint's autoscaling."""
-    return (
-        "`aws application-autoscaling deregister-scalable-target --service-namespace sagemaker --resource-id"
-        f" endpoint/{name}/variant/main --scalable-dimension sagemaker:variant:DesiredInstanceCount --region {region}`"
-    )
-
-
-def _types(variant: dict[str, Any]) -> str:
-    """The machines of a variant, as --instance-type names them."""
-    pools = sorted(variant.get("InstancePools", []), key=lambda pool: pool["Priority"])
-    return ",".join(pool["InstanceType"] for pool in pools) or variant.get("InstanceType", "serverless")
 
 
 def make(deployment: Deployment, before: str) -> None:
@@ -409,13 +370,6 @@ def _until_in_service(spec: HostingSpec, sagemaker: Any, done: str) -> None:
         raise ThoraxError(
             f"endpoint {name} failed: {failure_reason(now)}; its log: CloudWatch /aws/sagemaker/Endpoints/{name}"
         )
-
-
-def _is_scaled(session: Any, endpoint_name: str) -> bool:
-    found = client(session, "application-autoscaling").describe_scalable_targets(
-        ServiceNamespace="sagemaker", ResourceIds=[autoscaling.scaling_target(endpoint_name)["ResourceId"]]
-    )
-    return bool(found["ScalableTargets"])
 
 
 def _scale(deployment: Deployment, session: Any, undo: Undo) -> None:

@@ -112,7 +112,9 @@ def files_of(folder: Path, leave_out: Path | None = None) -> dict[str, Path]:
             if name[0] != ".":
                 path = Path(root, name)
                 found[path.relative_to(folder).as_posix()] = path
-    return {name: path for name, path in sorted(found.items()) if own is None or path.resolve() != own}
+    if own is not None:
+        found = {name: path for name, path in found.items() if path.name != own.name or path.resolve() != own}
+    return dict(sorted(found.items()))
 
 
 def verify(folder: Path, entries: Iterable[Listed], options: VerifyOptions | None = None) -> VerifyReport:
@@ -141,7 +143,8 @@ def verify(folder: Path, entries: Iterable[Listed], options: VerifyOptions | Non
     report.add("extra", (name for name in present if name not in used and (checked or _is_image(name))))
     report.files = len(there)
     wrong = [path for one, path in there if one.size is not None and present[path].stat().st_size != one.size]
-    sums = [(one, path) for one, path in there if one.digest and path not in set(wrong)]
+    known = set(wrong)
+    sums = [(one, path) for one, path in there if one.digest and path not in known]
     digests = _hashed(folder, [(one.algorithm, path) for one, path in sums], present, report, chosen)
     wrong += [path for one, path in sums if digests.get(path) not in (None, one.digest)]
     report.add("other bytes", wrong)
@@ -341,6 +344,8 @@ def _in_turn(
     """`work` of each item; Ctrl-C leaves what has not begun."""
     pool = ThreadPoolExecutor(max(threads, 1))
     try:
-        yield from pool.map(work, items)
+        step = 64 * max(threads, 1)  # of 400,000 files few wait in memory
+        for start in range(0, len(items), step):
+            yield from pool.map(work, items[start : start + step])
     finally:
         pool.shutdown(cancel_futures=True)
