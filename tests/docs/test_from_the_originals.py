@@ -26,6 +26,7 @@ import originals
 from originals import PENDING, ROOT, Row
 from thorax_launch import cli
 from thorax_launch.local.serve_app import serve
+from thorax_launch.sagemaker import package
 
 ROWS = originals.rows()
 HERE = [row for row in ROWS if not originals.needs_account(row.ours) and row.thing not in PENDING]
@@ -67,6 +68,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (root / "aws.ini").write_text("[default]\n")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setattr(botocore.loaders.JSONFileLoader, "load_file", lambda self, path: _load(path))
+        patch.setattr(package, "packed", lambda files, level=9: _packed(tuple(sorted(files.items())), level))
         patch.chdir(root)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
             assert cli.main(shlex.split(LOCAL_TRAINING)[1:]) == 0, said.getvalue()
@@ -83,7 +85,14 @@ def _load(path: str) -> Any:
     return _LOAD(botocore.loaders.JSONFileLoader(), path)
 
 
+@functools.cache
+def _packed(files: tuple[tuple[str, bytes], ...], level: int) -> bytes:
+    """The archive of the same files, made once: 130 commands send the same code."""
+    return _PACKED(dict(files), level)
+
+
 _LOAD = botocore.loaders.JSONFileLoader.load_file
+_PACKED = package.packed
 
 
 @pytest.fixture(scope="module")
