@@ -124,14 +124,15 @@ class EndpointClient:
 
     limit = PAYLOAD
 
-    def __init__(self, name: str, session: Any = None, target: str = "") -> None:
-        """`target`: name of the bundle to ask, where the endpoint has several."""
+    def __init__(self, name: str, session: Any = None, target: str = "", variant: str = "") -> None:
+        """`target`: name of the bundle to ask, where the endpoint has several; `variant`: the same of variants."""
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         self.name, self._session = name, session or boto3
         self._target = {"TargetModel": f"{target}.tar.gz"} if target else {}
+        self._target |= {"TargetVariant": variant} if variant else {}
         self._later: AsyncEndpoint | None = None
         self._looks = threading.Lock()  # boto3's sessions make clients for one thread at a time
         try:
@@ -208,7 +209,7 @@ class S3Client:
             raise ThoraxError(f"bucket {self.bucket}: {error}") from None
 
 
-def client_for(model: str, bucket: str | None = None, target: str = "") -> Client:
+def client_for(model: str, bucket: str | None = None, target: str = "", variant: str = "") -> Client:
     """The client of what the user named.
 
     Args:
@@ -216,10 +217,13 @@ def client_for(model: str, bucket: str | None = None, target: str = "") -> Clien
             endpoint.
         bucket: for images over the limit.
         target: name of the bundle, where server or endpoint have several.
+        variant: name of the variant, where an endpoint has several.
 
     Raises:
         ThoraxError: it is none of the three; or there is no response.
     """
+    if variant and ("://" in model or bundle_place(model).exists()):
+        raise ThoraxError(f"--variant {variant}: endpoints on AWS alone have variants; leave it out")
     if "://" in model and not is_address(model):
         client: Client = ServerClient(model, target)
     elif (place := bundle_place(model)).exists():
@@ -227,7 +231,7 @@ def client_for(model: str, bucket: str | None = None, target: str = "") -> Clien
             raise ThoraxError(f"--target {target}: {model} is one bundle; leave it out")
         client = BundleClient(place)
     elif re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", model):
-        client = EndpointClient(model, target=target)
+        client = EndpointClient(model, target=target, variant=variant)
     else:
         raise ThoraxError(f"{model} is neither a bundle's folder, nor a URL, nor the name of an endpoint")
     return S3Client(client, bucket) if bucket else client

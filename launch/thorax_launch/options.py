@@ -77,6 +77,8 @@ class Entry:
             return "" if isinstance(value, bool) else " must be true or false"
         if self.kind in (int, float) and not (is_number(value, whole=self.kind is int) and value >= 0):
             return f" is not a {'whole number' if self.kind is int else 'number'}"
+        if self.kind is dict and not isinstance(value, Mapping):
+            return " must be a mapping"
         if self.option.choices and value not in self.option.choices:
             return f" must be {' or '.join(self.option.choices)}"
         return ""
@@ -231,6 +233,9 @@ class EndpointOptions:
     alarm: str = declared("", "NAME,NAME", "CloudWatch alarms that roll an update back (default: one of 5xx answers)")
     shadow: str = declared(
         "", "BUNDLE[:PERCENT]", "also send a copy of the requests to that bundle, whose answers nobody gets"
+    )
+    variant: Mapping[str, str] = declared(
+        {}, "NAME=BUNDLE[:WEIGHT]", "in place of BUNDLE, once for each of several bundles that share the requests"
     )
 
 

@@ -20,6 +20,7 @@ from aws_scenes import (
     everything,
     running_job,
     search_done,
+    two_variants,
 )
 from chaos import KINDS
 
@@ -41,6 +42,10 @@ CASES = [
     Case("deploy async", f"{S3_BUNDLE} --endpoint-name new --async --autoscale 0,2 --yes PLACE"),
     Case("deploy shadow", f"{S3_BUNDLE} --endpoint-name new --shadow {S3_BUNDLE}:50 --yes PLACE"),
     Case("deploy promotion", "shadow:chest --yes PLACE", a_shadowed_endpoint),
+    Case("deploy variants", f"--variant a={S3_BUNDLE}:9 --variant b={S3_BUNDLE} --endpoint-name new --yes PLACE"),
+    Case("deploy weights", "--weights one=1,two=1 --endpoint-name chest --yes PLACE", two_variants),
+    Case("deploy job", "--job sweep --endpoint-name best --yes", search_done),
+    Case("status endpoint", "chest", two_variants),
     Case("deploy several", f"a={S3_BUNDLE} b={S3_BUNDLE} --endpoint-name new --image torchserve --yes PLACE"),
     Case("pipeline", "pneumonia-resnet18 IMAGES --group chest --job-name line --start --yes PLACE"),
     Case("batch", "BUNDLE --data s3://films/thorax/images --out OUT/table.csv --job-name scores --yes PLACE --wait"),

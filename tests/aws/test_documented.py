@@ -34,7 +34,7 @@ def harmless() -> list[str]:
 def folders(offline: Path, light: Path, few: Path) -> None:
     """What the commands name: a bundle, images, wheels."""
     shutil.copytree(light, "runs/NAME/model")
-    for folder in ("images", "IMAGES"):
+    for folder in ("images", "IMAGES", "chest_xray"):
         shutil.copytree(few, folder)
     Path("packed").mkdir()
     Path("packed/one.rec").write_bytes(b"records")

@@ -19,6 +19,7 @@ from aws_scenes import (
     everything,
     running_job,
     search_done,
+    two_variants,
 )
 from thorax_launch.sagemaker.endings import ENDINGS, GOES_ON, OTHER, Terminated
 
@@ -102,6 +103,16 @@ STEPS = [
         "UpdateEndpoint",
         "validation",
         line="as before",
+    ),
+    *(
+        Step(
+            ("deploy --weights", "anything before each variant answers"),
+            Case("deploy weights", "--weights one=1 --endpoint-name chest --yes PLACE", two_variants),
+            call,
+            "validation",
+            line="as before: one 90 %, two 10 %",
+        )
+        for call in ("UpdateEndpointWeightsAndCapacities", "InvokeEndpoint")
     ),
     Step(("batch", "uploading"), BATCH, "PutObject", "validation"),
     Step(("batch", "sending"), BATCH, "CreateTransformJob", "validation", line="nothing was started"),

@@ -338,6 +338,7 @@ def test_importing_the_package_imports_nothing_that_takes_time() -> None:
         "Endpoint",
         "TrainingJob",
         "TuningJob",
+        "attach",
         "deploy",
         "load_settings",
         "request",

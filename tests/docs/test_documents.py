@@ -31,7 +31,9 @@ PLACES = {
 def commands(page: Path) -> list[list[str]]:
     """The words of every command line in the page's shell blocks, comments left out, continued lines joined; and of
     the trainings in its tables."""
-    found = []
+    found: list[list[str]] = []
+    if page.name == "from-the-originals.md":
+        return found  # test_from_the_originals.py runs its commands
     for block in FENCE.findall(page.read_text(encoding="utf-8")):
         for text in block.replace("\\\n", " ").splitlines():
             for one in re.sub(r" > \S+", "", text).split(" && "):

@@ -87,6 +87,20 @@ def a_shadowed_endpoint(stand_in: StandIn) -> None:
     stand_in.call("CreateEndpoint", {"EndpointName": "chest", "EndpointConfigName": "chest-0", "Tags": TAGS})
 
 
+def two_variants(stand_in: StandIn, endpoint: str = "chest") -> None:
+    """An endpoint whose variants one and two get 90 and 10 of 100 requests."""
+    machine = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    variants = []
+    for name, weight in (("one", 90.0), ("two", 10.0)):
+        model = f"{endpoint}-0-{name}"
+        stand_in.call("CreateModel", {"ModelName": model, "PrimaryContainer": {}, "Tags": TAGS})
+        variants.append({"VariantName": name, "ModelName": model, "InitialVariantWeight": weight, **machine})
+    config = {"EndpointConfigName": f"{endpoint}-0", "ProductionVariants": variants, "Tags": TAGS}
+    stand_in.call("CreateEndpointConfig", config)
+    parameters = {"EndpointName": endpoint, "EndpointConfigName": f"{endpoint}-0", "Tags": TAGS}
+    stand_in.call("CreateEndpoint", parameters)
+
+
 def everything(stand_in: StandIn) -> None:
     """One of each kind of thing that is billed, and what is left over."""
     an_endpoint(stand_in)

@@ -35,6 +35,7 @@ class StandIn:
         answer, verbose: what endpoints answer.
         not_ready: how many questions to an endpoint find a bundle that is still being loaded.
         metrics: (variant, CloudWatch's metric) -> values, one a day.
+        failing: variants whose model fails.
     """
 
     things: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -46,10 +47,12 @@ class StandIn:
     )
     not_ready: int = 0
     metrics: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    failing: set[str] = field(default_factory=set)
     _asked: threading.local = field(default_factory=threading.local)
 
     def clear(self) -> None:
         self.things.clear()
+        self.failing.clear()
 
     def billed(self) -> set[str]:
         """Names of all that costs now."""
@@ -132,11 +135,19 @@ class StandIn:
             if one["state"] in ("Completed", "Stopped"):
                 found["ModelArtifacts"] = {"S3ModelArtifacts": f"{place}/{one['TrainingJobName']}/output/model.tar.gz"}
         if resource == "Endpoint":
-            found["ProductionVariants"] = [{"VariantName": "main", "CurrentInstanceCount": 1}]
             config = self.things.get(("EndpointConfig", one["EndpointConfigName"]), {})
+            found["ProductionVariants"] = [
+                self._variant(one, variant) for variant in config.get("ProductionVariants", [{"VariantName": "main"}])
+            ]
             if config.get("ShadowProductionVariants"):
                 found["ShadowProductionVariants"] = [{"VariantName": "shadow", "CurrentInstanceCount": 1}]
         return found
+
+    def _variant(self, endpoint: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
+        """As DescribeEndpoint has it."""
+        name, found = described["VariantName"], {"CurrentInstanceCount": 1}
+        weight = endpoint.get("weights", {}).get(name, described.get("InitialVariantWeight", 1.0))
+        return {"VariantName": name, **found, "CurrentWeight": weight, "DesiredWeight": weight}
 
     def _delete(self, resource: str, asked: dict[str, Any]) -> dict[str, Any]:
         self.thing(resource, asked[f"{resource}Name"])
@@ -206,6 +217,19 @@ class StandIn:
         one = self.thing("Endpoint", asked["EndpointName"])
         self.thing("EndpointConfig", asked["EndpointConfigName"])
         one["EndpointConfigName"] = asked["EndpointConfigName"]
+        if not asked.get("RetainAllVariantProperties"):
+            one.pop("weights", None)
+        return {"EndpointArn": one["EndpointArn"]}
+
+    def _UpdateEndpointWeightsAndCapacities(self, asked: dict[str, Any]) -> dict[str, Any]:
+        one = self.thing("Endpoint", asked["EndpointName"])
+        config = self.thing("EndpointConfig", one["EndpointConfigName"])
+        known = [variant["VariantName"] for variant in config["ProductionVariants"]]
+        for wanted in asked["DesiredWeightsAndCapacities"]:
+            if wanted["VariantName"] not in known:
+                raise failed("ValidationException", f"Could not find variant {wanted['VariantName']}")
+            if "DesiredWeight" in wanted:
+                one.setdefault("weights", {})[wanted["VariantName"]] = wanted["DesiredWeight"]
         return {"EndpointArn": one["EndpointArn"]}
 
     def _InvokeEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +237,10 @@ class StandIn:
         if self.not_ready:
             self.not_ready -= 1
             raise failed("ModelNotReadyException", "the model is being loaded", 429)
+        if asked.get("TargetVariant") in self.failing:
+            error = failed("ModelError", "the model failed", 424)
+            error.response |= {"OriginalStatusCode": 500, "OriginalMessage": '{"error": "out of order"}'}  # type: ignore[typeddict-unknown-key]
+            raise error
         answer = self.verbose if "verbose" in asked.get("Accept", "") else self.answer
         return {"Body": io.BytesIO(answer), "ContentType": "application/json"}
 
@@ -311,7 +339,7 @@ class StandIn:
         """A day's point of each metric that `metrics` names by (variant, metric)."""
         (variant,) = (one["Value"] for one in asked["Dimensions"] if one["Name"] == "VariantName")
         values = self.metrics.get((variant, asked["MetricName"]), [])
-        return {"Datapoints": [{statistic: value} for value in values for statistic in asked["Statistics"]]}
+        return {"Datapoints": [dict.fromkeys(asked["Statistics"], value) for value in values]}
 
     def _DeleteAlarms(self, asked: dict[str, Any]) -> dict[str, Any]:
         for name in asked["AlarmNames"]:

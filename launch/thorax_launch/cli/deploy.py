@@ -10,12 +10,16 @@ examples:
     python launch/deploy.py s3://BUCKET/thorax/JOB/output/model.tar.gz --serverless --memory-mb 4096
     python launch/deploy.py registry:chest --endpoint-name chest --canary 10 --bake-minutes 10
     python launch/deploy.py runs/NAME/model --instance-type ml.g5.xlarge --autoscale 1,4 --register chest-models
+    python launch/deploy.py --job JOB_OR_SEARCH --endpoint-name chest
+    python launch/deploy.py --variant old=BUNDLE:90 --variant new=BUNDLE2:10 --endpoint-name chest
+    python launch/deploy.py --weights old=50,new=50 --endpoint-name chest --bake-minutes 10
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from thorax.errors import ThoraxError
@@ -32,7 +36,21 @@ SERVERS = ("app", "ray", "torchserve")
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 deployed or stopped, 1 an error (the last line says which), 2 a wrong command line."""
-    args = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    p = parser()
+    args = p.parse_args(given)
+    what = [name for name in ("bundle", "job", "variant", "weights") if getattr(args, name)]
+    if len(what) != 1:
+        names = {"bundle": "BUNDLE", **{name: f"--{name}" for name in what if name != "bundle"}}
+        found = " and ".join(names[name] for name in what) + ": choose one; " if what else ""
+        p.error(
+            f"{found}name a BUNDLE, or --job NAME, or several as --variant NAME=BUNDLE:WEIGHT, or --weights A=90,B=10"
+            " for an endpoint that has variants"
+        )
+    if args.job:
+        from thorax_launch.cli import deploy_job  # late: it hands the job's bundle to this command
+
+        return flags.guarded(lambda: deploy_job.deploy(args, deploy_job.without_job(given)))
     return flags.guarded(lambda: local(args) if args.local else flags.on_aws(lambda: on_aws(args)))
 
 
@@ -41,11 +59,23 @@ def parser() -> argparse.ArgumentParser:
     p = flags.script(__doc__)
     p.add_argument(
         "bundle",
-        nargs="+",
+        nargs="*",
         metavar="BUNDLE",
         help="the model folder of a finished job, its model.tar.gz, s3://.../model.tar.gz, or on AWS"
         " registry:GROUP[/VERSION], an approved bundle of the model registry; several, each as NAME=BUNDLE, for an"
         " endpoint of several models; shadow:ENDPOINT brings that endpoint's shadow into service",
+    )
+    p.add_argument(
+        "--job",
+        default="",
+        metavar="NAME",
+        help="in place of BUNDLE: what that job left, or the best job of that search; of AWS, or of runs/ here",
+    )
+    flags.for_aws(p, p)(
+        "--weights",
+        default="",
+        metavar="A=90,B=10",
+        help="divide the requests of an endpoint anew among its variants; nothing is deployed",
     )
     g = p.add_argument_group("on this machine")
     g.add_argument("--local", action="store_true", help="serve on this machine, at 127.0.0.1")
@@ -97,6 +127,8 @@ def on_aws(args: argparse.Namespace) -> int:
 
     settings = aws.settings_of(args)
     options = chosen(EndpointOptions, flags.options_of(args, EndpointOptions))
+    if args.weights:
+        return move(args, options, settings)
     if any(bundle.startswith(promotion.PREFIX) for bundle in args.bundle):
         return promote(args, options, settings)
     plan = deployment.plan(*packages.all_resolved(args.bundle, options, settings, args.dry_run), settings)
@@ -109,6 +141,25 @@ def on_aws(args: argparse.Namespace) -> int:
     if not aws.agreed(plan.summary().noted(*update), "update it?" if before else "start it?", args.yes):
         return 1
     deployment.make(plan, before)
+    return 0
+
+
+def move(args: argparse.Namespace, options: EndpointOptions, settings: AwsSettings) -> int:
+    """Divides the requests of an endpoint anew among its variants."""
+    from thorax_launch.cli import aws  # late: --help is instant
+    from thorax_launch.options import entries
+    from thorax_launch.sagemaker import traffic
+
+    for entry in entries(type(options)):
+        if entry.name not in ("endpoint_name", "bake_minutes") and getattr(options, entry.name) != entry.default:
+            raise ThoraxError(f"{entry.flag} with --weights: nothing is deployed; leave it out")
+    planned = traffic.plan(options.endpoint_name, args.weights, settings, options.bake_minutes, args.dry_run)
+    if args.dry_run:
+        note = "note:     whether the endpoint has these variants only AWS knows"
+        aws.show({"UpdateEndpointWeightsAndCapacities": planned.request}, f"{planned.summary()}\n{note}", args)
+    if not aws.agreed(planned.summary(), "divide them so?", args.yes):
+        return 1
+    traffic.make(planned, settings)
     return 0
 
 

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         from thorax_launch.predictions import predict
 
         return predict(
-            client_for(args.model, bucket=args.bucket, target=args.target),
+            client_for(args.model, bucket=args.bucket, target=args.target, variant=args.variant),
             args.images,
             as_json=args.json,
             explain=args.explain,
@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("model", metavar="MODEL", help="a bundle's folder, a URL, or the name of a SageMaker endpoint")
     p.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="images, or folders of images")
     p.add_argument("--target", default="", metavar="NAME", help="the bundle to ask, where MODEL has several")
+    p.add_argument("--variant", default="", metavar="NAME", help="the variant to ask, where an endpoint has several")
     p.add_argument("--json", action="store_true", help="a line of JSON per image instead of a table")
     p.add_argument(
         "--all",

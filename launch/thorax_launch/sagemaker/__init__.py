@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thorax_launch.sagemaker.account import load_settings as load_settings
+    from thorax_launch.sagemaker.attaching import attach as attach
     from thorax_launch.sagemaker.endpoints import Endpoint as Endpoint
     from thorax_launch.sagemaker.endpoints import deploy as deploy
     from thorax_launch.sagemaker.jobs import TrainingJob as TrainingJob
@@ -31,6 +32,7 @@ _HOMES = {
     "Endpoint": "thorax_launch.sagemaker.endpoints",
     "TrainingJob": "thorax_launch.sagemaker.jobs",
     "TuningJob": "thorax_launch.sagemaker.search",
+    "attach": "thorax_launch.sagemaker.attaching",
     "deploy": "thorax_launch.sagemaker.endpoints",
     "load_settings": "thorax_launch.sagemaker.account",
     "request": "thorax_launch.sagemaker.jobs",

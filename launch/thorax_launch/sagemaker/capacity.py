@@ -24,6 +24,7 @@ class Capacity:
     Attributes:
         endpoint_name: its name.
         counts: variant -> machines that it shall have; empty for a serverless one.
+        weights: variant -> weight, of several variants.
         targets, policies: parameters of application-autoscaling's register_scalable_target and put_scaling_policy.
         wakes: whether it has the alarm that wakes it from 0 machines.
     """
@@ -33,6 +34,7 @@ class Capacity:
     targets: tuple[dict[str, Any], ...]
     policies: tuple[dict[str, Any], ...]
     wakes: bool
+    weights: Mapping[str, float]
 
     @classmethod
     def of(cls, endpoint_name: str, session: Any) -> Capacity:
@@ -49,6 +51,7 @@ class Capacity:
             tuple({key: found[key] for key in _TARGET} for found in targets),
             tuple({key: found[key] for key in _POLICY if key in found} for found in policies),
             bool(alarms),
+            weights_of(client(session, "sagemaker").describe_endpoint(EndpointName=endpoint_name)),
         )
 
     def restore(self, session: Any, autoscaling: bool) -> None:
@@ -63,14 +66,20 @@ class Capacity:
                 client(session, "cloudwatch").delete_alarms(AlarmNames=[wake(self.endpoint_name)])
         sagemaker = client(session, "sagemaker")
         now = _counts(sagemaker, self.endpoint_name)
-        changed = {variant: count for variant, count in self.counts.items() if count and now.get(variant) != count}
+        changed: dict[str, dict[str, Any]] = {
+            variant: {"DesiredInstanceCount": count}
+            for variant, count in self.counts.items()
+            if count and now.get(variant) != count
+        }
+        weights = weights_of(sagemaker.describe_endpoint(EndpointName=self.endpoint_name))
+        for variant, weight in self.weights.items():
+            if weights.get(variant) != weight:
+                changed.setdefault(variant, {})["DesiredWeight"] = weight
         if not changed:
             return
         sagemaker.update_endpoint_weights_and_capacities(
             EndpointName=self.endpoint_name,
-            DesiredWeightsAndCapacities=[
-                {"VariantName": variant, "DesiredInstanceCount": count} for variant, count in changed.items()
-            ],
+            DesiredWeightsAndCapacities=[{"VariantName": variant, **values} for variant, values in changed.items()],
         )
         settled(sagemaker, self.endpoint_name)
 
@@ -86,6 +95,15 @@ class Capacity:
         for policy in _policies(scaling, self.endpoint_name):
             if policy["PolicyName"] not in known:
                 scaling.delete_scaling_policy(PolicyName=policy["PolicyName"], **scaling_target(self.endpoint_name))
+
+
+def weights_of(described: dict[str, Any]) -> dict[str, float]:
+    """Variant -> the weight that it shall have, by an endpoint's description; empty where there is one alone."""
+    variants = described.get("ProductionVariants", [])
+    return {
+        one["VariantName"]: float(one.get("DesiredWeight", one.get("CurrentWeight", 1.0)))
+        for one in (variants if len(variants) > 1 else ())
+    }
 
 
 def _policies(scaling: Any, endpoint_name: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from thorax.text import counted
 from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, clean, dated, named_bundle
 from thorax_launch.options import EndpointOptions
-from thorax_launch.sagemaker import alarms, autoscaling, hosting, multi_model, shadows
+from thorax_launch.sagemaker import alarms, autoscaling, hosting, multi_model, shadows, variants
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
 from thorax_launch.sagemaker.capacity import Capacity
@@ -26,6 +26,7 @@ from thorax_launch.sagemaker.errors import failure_reason, if_there, one_line_er
 from thorax_launch.sagemaker.hosting import SERVERS, HostingSpec, Tags, patch_note
 from thorax_launch.sagemaker.multi_model import Copy
 from thorax_launch.sagemaker.package import Upload
+from thorax_launch.sagemaker.present import check_machine
 from thorax_launch.sagemaker.registry import Registration, register, registration
 from thorax_launch.sagemaker.requests import AwsRequest, commit, tags
 from thorax_launch.sagemaker.rollouts import Rollout
@@ -35,6 +36,7 @@ from thorax_launch.sagemaker.status import settled
 from thorax_launch.sagemaker.submission import upload_all
 from thorax_launch.sagemaker.summaries import Summary
 from thorax_launch.sagemaker.undo import Undo
+from thorax_launch.sagemaker.variants import VariantBundle
 from thorax_launch.settings import AwsSettings
 
 
@@ -51,6 +53,7 @@ class Deployment:
         rollout: how an update of an endpoint that is there goes.
         shadow: a second bundle that gets a copy of the requests, or None.
         copies: of bundles within S3.
+        variants: the bundles that share the requests, where there are several.
     """
 
     spec: HostingSpec
@@ -62,12 +65,14 @@ class Deployment:
     rollout: Rollout = field(default_factory=Rollout)
     shadow: Shadow | None = None
     copies: tuple[Copy, ...] = ()
+    variants: tuple[VariantBundle, ...] = ()
 
     @property
     def uploads(self) -> tuple[Upload, ...]:
         also = (self.shadow.bundle.uploads if self.shadow else ()) + (
             self.registration.uploads if self.registration else ()
         )
+        also += tuple(upload for one in self.variants for upload in one.bundle.uploads)
         return tuple({upload.uri: upload for upload in self.bundle.uploads + also}.values())
 
     def calls(self) -> dict[str, Any]:
@@ -78,7 +83,11 @@ class Deployment:
         ]
         found: dict[str, Any] = {}
         for operation, arguments in [*((one.operation, one.parameters) for one in self.requests), *scaling]:
-            found[operation] = [found[operation], arguments] if operation in found else arguments
+            if operation in found:
+                before = found[operation]
+                found[operation] = [*(before if isinstance(before, list) else [before]), arguments]
+            else:
+                found[operation] = arguments
         if self.rollout.chosen:
             found["UpdateEndpoint"] = self.rollout.update(self.spec, retain=False)
         return found | {request.operation: request.parameters for request in entries}
@@ -89,13 +98,20 @@ class Deployment:
         does = [f"endpoint {spec.endpoint_name} ({spec.kind})", f"of the bundle {self.bundle.uri}"]
         if spec.targets:
             does = [f"endpoint {spec.endpoint_name} (multi-model)", f"of {', '.join(spec.targets)} in {spec.bundle}"]
+        if spec.variants:
+            does = [
+                f"endpoint {spec.endpoint_name} ({spec.kind})",
+                f"of {len(spec.variants)} bundles that share its requests",
+            ]
         if self.registration:
             does.append(f"and registers it in {self.registration.request.parameters['ModelPackageGroupName']}")
         variables = self.requests[0].parameters["PrimaryContainer"].get("Environment", {})
         notes = [line for machine in spec.machines if (line := idle_gpus(spec.server, machine, variables))]
         notes += [line for line in (patch_note(spec.server, bool(spec.targets)),) if line]
         notes += [f"copied:   {one.source}  {one.target}" for one in self.copies]
-        count = spec.instance_count
+        count = spec.instance_count * max(len(spec.variants), 1)
+        shares = variants.shares({one.name: one.weight for one in spec.variants})
+        notes += [f"variant:  {one.name} gets {shares[one.name]:.4g} %, {one.bundle}" for one in spec.variants]
         if spec.shadow:
             count *= 2
             notes.append(
@@ -115,7 +131,8 @@ def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSet
     """The requests of an endpoint, checked against AWS's model; asks nothing of AWS and sends nothing.
 
     Args:
-        bundle: a folder, a model.tar.gz or its s3:// address; several, or NAME=BUNDLE, for a multi-model endpoint.
+        bundle: a folder, a model.tar.gz or its s3:// address; several, or NAME=BUNDLE, for a multi-model endpoint;
+            empty where `options.variant` names them.
 
     Raises:
         ThoraxError: no bundle, a wrong option, or what AWS would refuse, in one line.
@@ -123,15 +140,21 @@ def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSet
     settings, server = with_image(settings, options.image)
     texts = [bundle] if isinstance(bundle, str) else list(bundle)
     several = None
-    if len(texts) > 1 or named_bundle(texts[0])[0]:
+    if options.variant and texts:
+        raise ThoraxError(f"{texts[0]} beside --variant: give it a name and a weight, --variant NAME={texts[0]}:WEIGHT")
+    if texts and (len(texts) > 1 or named_bundle(texts[0])[0]):
         multi_model.check(options, _kind(options), server, bool(settings.serving_image))
         several = multi_model.bundles(texts, settings)
     shadows.check(options, _kind(options), bool(several))
-    packed = several.bundle if several else in_s3(texts[0], settings)
+    variants.check(options, _kind(options))
+    shared = variants.variants(options.variant, settings) if options.variant else ()
+    packed = several.bundle if several else shared[0].bundle if shared else in_s3(texts[0], settings)
     shadow = Shadow.of(options.shadow, settings) if options.shadow else None
     spec = _spec(packed, options, server)
     if several:
         spec = replace(spec, targets=several.names)
+    if shared:
+        spec = replace(spec, variants=tuple(one.variant for one in shared))
     if shadow:
         spec = replace(spec, shadow=shadow.bundle.uri, shadow_percent=shadow.percent)
     rollout = Rollout.of(options, spec)
@@ -145,13 +168,13 @@ def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSet
         with description_folder(packed) as folder:
             entry = registration(packed, Bundle.load(folder), spec, options.register, settings, own_tags)
     requests = (
-        hosting.model(spec, settings, own_tags),
+        *(hosting.variant_models(spec, settings, own_tags) or [hosting.model(spec, settings, own_tags)]),
         *([hosting.shadow_model(spec, settings, own_tags)] if shadow else []),
         hosting.endpoint_config(spec, settings, own_tags),
         hosting.endpoint(spec, own_tags),
     )
     copies = several.copies if several else ()
-    return Deployment(spec, packed, settings, requests, tuple(scaling), entry, rollout, shadow, copies)
+    return Deployment(spec, packed, settings, requests, tuple(scaling), entry, rollout, shadow, copies, shared)
 
 
 def with_image(settings: AwsSettings, image: str) -> tuple[AwsSettings, str]:
@@ -180,7 +203,9 @@ def _spec(bundle: S3Bundle, options: EndpointOptions, server: str) -> HostingSpe
         count = given.setdefault("instance_count", max(1, low))
         if low <= high and not low <= count <= high:
             raise ThoraxError(f"--instance-count {count} is not within --autoscale {options.autoscale}")
-    short = name[: LONGEST - 14 - len("-shadow")] if options.shadow else name  # the shadow's model has a longer name
+    # the models of a shadow and of variants have longer names
+    longer = len("-shadow") if options.shadow else 1 + max(map(len, options.variant)) if options.variant else 0
+    short = name[: LONGEST - 14 - longer] if longer else name
     return HostingSpec(dated(short), bundle.uri, kind, server, endpoint=name, **given)
 
 
@@ -244,37 +269,8 @@ def present_configuration(deployment: Deployment) -> str:
                 f"endpoint {name} is {found['EndpointStatus']} and cannot be updated now: wait, or"
                 f" `{command('delete')} {name}`"
             )
-        _check_machine(deployment.spec, session, str(found["EndpointConfigName"]), settings.region)
+        check_machine(deployment.spec, session, str(found["EndpointConfigName"]), settings.region)
     return str(found["EndpointConfigName"])
-
-
-def _check_machine(spec: HostingSpec, session: Any, before: str, region: str) -> None:
-    """AWS fails an update that changes the machine of a variant under autoscaling.
-
-    Raises:
-        ThoraxError: this one would.
-    """
-    sagemaker, name = client(session, "sagemaker"), spec.endpoint_name
-    found = if_there(lambda: sagemaker.describe_endpoint_config(EndpointConfigName=before)) or {
-        "ProductionVariants": []
-    }
-    machines = {variant["VariantName"]: _types(variant) for variant in found["ProductionVariants"]}
-    new = spec.instance_type if spec.machine else "serverless"
-    old = machines.get("main", new)
-    if old != new and _is_scaled(session, name):
-        again = "this command again" if new == "serverless" else "this command again with --autoscale LOW,HIGH"
-        raise ThoraxError(
-            f"endpoint {name} is autoscaled on {old}, and AWS does not change that to {new}: first run `aws"
-            " application-autoscaling deregister-scalable-target --service-namespace sagemaker --resource-id"
-            f" endpoint/{name}/variant/main --scalable-dimension sagemaker:variant:DesiredInstanceCount"
-            f" --region {region}`, then {again}"
-        )
-
-
-def _types(variant: dict[str, Any]) -> str:
-    """The machines of a variant, as --instance-type names them."""
-    pools = sorted(variant.get("InstancePools", []), key=lambda pool: pool["Priority"])
-    return ",".join(pool["InstanceType"] for pool in pools) or variant.get("InstanceType", "serverless")
 
 
 def make(deployment: Deployment, before: str) -> None:
@@ -381,13 +377,6 @@ def _until_in_service(spec: HostingSpec, sagemaker: Any, done: str) -> None:
         raise ThoraxError(
             f"endpoint {name} failed: {failure_reason(now)}; its log: CloudWatch /aws/sagemaker/Endpoints/{name}"
         )
-
-
-def _is_scaled(session: Any, endpoint_name: str) -> bool:
-    found = client(session, "application-autoscaling").describe_scalable_targets(
-        ServiceNamespace="sagemaker", ResourceIds=[autoscaling.scaling_target(endpoint_name)["ResourceId"]]
-    )
-    return bool(found["ScalableTargets"])
 
 
 def _scale(deployment: Deployment, session: Any, undo: Undo) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from thorax_launch.clients import EndpointClient, predict_all
 from thorax_launch.options import EndpointOptions, chosen
-from thorax_launch.sagemaker import deletion, deployment, packages, promotion
+from thorax_launch.sagemaker import deletion, deployment, figures, packages, promotion, traffic
 from thorax_launch.sagemaker.account import completed
 from thorax_launch.sagemaker.errors import if_there, one_line_errors
+from thorax_launch.sagemaker.figures import EndpointFigures
 from thorax_launch.sagemaker.handles import Handle
 from thorax_launch.settings import AwsSettings
 
@@ -27,18 +28,44 @@ class Endpoint(Handle):
 
     resource = "Endpoint"
 
-    def predict(self, images: Iterable[str | Path | bytes], target: str = "") -> list[dict[str, Any]]:
+    def predict(
+        self, images: Iterable[str | Path | bytes], target: str = "", variant: str = ""
+    ) -> list[dict[str, Any]]:
         """The answer about each image: labels, probabilities, thresholds, decisions, predicted, warnings.
 
         Args:
             images: files, or their content.
             target: name of the bundle to ask, where the endpoint has several.
+            variant: name of the variant to ask; "": by the weights.
 
         Raises:
             ThoraxError: an image cannot be read, the model refuses it (with its reason), or AWS refuses.
         """
         self.check_sent()
-        return predict_all(EndpointClient(self.name, self.session, target), images)
+        return predict_all(EndpointClient(self.name, self.session, target, variant), images)
+
+    def figures(self, hours: float = 24) -> EndpointFigures:
+        """What each of its variants did in the last hours: requests, errors, latency, by CloudWatch; `.variants`.
+
+        Raises:
+            ThoraxError: there is no such endpoint, or AWS refuses.
+        """
+        self.check_sent()
+        return figures.figures(self.name, self.settings, hours)
+
+    def set_weights(self, weights: Mapping[str, float], bake_minutes: int = 0) -> None:
+        """Divides its requests anew among its variants; returns once each of them has answered an image.
+
+        Args:
+            weights: variant -> weight; variants that are not named keep theirs.
+            bake_minutes: answers of 5xx in so many minutes after it take it back.
+
+        Raises:
+            ThoraxError: no such variant, a variant that does not answer, or AWS refuses; the weights are as before.
+        """
+        self.check_sent()
+        text = ",".join(f"{name}={weight}" for name, weight in weights.items())
+        traffic.make(traffic.plan(self.name, text, self.settings, bake_minutes), self.settings)
 
     def promote_shadow(self, **options: Any) -> None:
         """Its shadow variant's bundle answers from now on; returns once it does.
@@ -89,14 +116,14 @@ def deploy(
     Args:
         bundle: the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz; or
             registry:GROUP[/VERSION], an approved bundle of the model registry; several, or "NAME=BUNDLE", for a
-            multi-model endpoint, whose bundles are asked by name.
+            multi-model endpoint, whose bundles are asked by name; () with variant={...}.
         endpoint_name: default: the name of the bundle's job.
         settings: None: see load_settings; empty region, role and bucket are those of the AWS session.
         dry_run: send nothing and ask nothing of AWS: `.request` is what would be sent, by call.
         options: the flags of `thorax deploy`, with _ for -: instance_type, instance_count, serverless, asynchronous,
             memory_mb, concurrency, capture, autoscale ("1,4"), autoscale_target, register, image,
             ami, env (a mapping), startup_minutes, download_minutes, provisioned, success_topic, error_topic, canary,
-            linear, rolling, bake_minutes, alarm, shadow ("BUNDLE:PERCENT").
+            linear, rolling, bake_minutes, alarm, shadow ("BUNDLE:PERCENT"), variant ({"NAME": "BUNDLE:WEIGHT"}).
 
     Raises:
         ThoraxError: no bundle, what AWS would refuse, or the endpoint does not answer, in one line.

@@ -31,6 +31,25 @@ Tags = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One of several bundles that share the requests of an endpoint.
+
+    Attributes:
+        name: of the variant.
+        bundle: s3:// address of its model.tar.gz.
+        weight: its share is this over the sum of all weights.
+    """
+
+    name: str
+    bundle: str
+    weight: float
+
+    def model(self, revision: str) -> str:
+        """Name of its model in an endpoint's revision."""
+        return f"{revision}-{self.name}"
+
+
+@dataclass(frozen=True)
 class HostingSpec:
     """What serves a bundle, and how.
 
@@ -53,6 +72,7 @@ class HostingSpec:
         targets: names of the bundles of a multi-model endpoint, whose `bundle` is their folder's address.
         shadow: s3:// address of a second bundle, which gets a copy of the requests; "" for none.
         shadow_percent: of the requests.
+        variants: the bundles that share the requests, where there are several; `bundle` is the first one's then.
     """
 
     name: str
@@ -75,6 +95,7 @@ class HostingSpec:
     targets: tuple[str, ...] = ()
     shadow: str = ""
     shadow_percent: int = 100
+    variants: tuple[Variant, ...] = ()
 
     @property
     def endpoint_name(self) -> str:
@@ -128,6 +149,12 @@ def shadow_model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsReq
     return model(replace(spec, name=shadow_name(spec.name), bundle=spec.shadow), settings, tags)
 
 
+def variant_models(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> list[AwsRequest]:
+    """CreateModel of each variant's bundle, in the same image."""
+    named = [replace(spec, name=one.model(spec.name), bundle=one.bundle) for one in spec.variants]
+    return [model(one, settings, tags) for one in named]
+
+
 def endpoint_config(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
     """CreateEndpointConfig: real-time, serverless or asynchronous.
 
@@ -175,7 +202,11 @@ def endpoint_config(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> Aws
         }
     if spec.shadow:
         more["ShadowProductionVariants"] = [shadow_variant(variant, spec.shadow_percent)]
-    parameters = {"EndpointConfigName": spec.name, "ProductionVariants": [variant], "Tags": tags, **more}
+    several = [
+        {**variant, "VariantName": one.name, "ModelName": one.model(spec.name), "InitialVariantWeight": one.weight}
+        for one in spec.variants
+    ]
+    parameters = {"EndpointConfigName": spec.name, "ProductionVariants": several or [variant], "Tags": tags, **more}
     # by boto3: the SDK's shape of a serverless variant sends a misspelt field
     return AwsRequest.checked("EndpointConfig", parameters, by_boto3=True)
 

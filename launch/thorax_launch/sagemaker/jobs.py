@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from thorax.errors import ThoraxError
 from thorax_launch.invocation import command
@@ -25,6 +25,9 @@ from thorax_launch.sagemaker.submission import submit
 from thorax_launch.sagemaker.training_jobs import JobPlan, Task
 from thorax_launch.sagemaker.transfers import download
 from thorax_launch.settings import AwsSettings
+
+if TYPE_CHECKING:
+    from thorax_launch.sagemaker.endpoints import Endpoint
 
 Job = TypeVar("Job", bound=JobHandle)
 _MACHINE = [entry.name for entry in entries(MachineOptions)]
@@ -71,6 +74,22 @@ class TrainingJob(JobHandle):
         if not (address := self.describe().get("ModelArtifacts", {}).get("S3ModelArtifacts")):
             raise ThoraxError(f"job {self.name} left no bundle")
         return str(address)
+
+    def deploy(self, endpoint_name: str = "", *, settings: AwsSettings | None = None, **options: Any) -> Endpoint:
+        """Puts the bundle that the job left behind an endpoint; see `sagemaker.deploy`.
+
+        Args:
+            endpoint_name: default: the job's name.
+            settings: None: role, bucket, network, key and isolation are those of the job's own record.
+            options: as for `deploy`.
+
+        Raises:
+            ThoraxError: the job left no bundle, or see `deploy`.
+        """
+        from thorax_launch.sagemaker import endpoints, records  # late: they know jobs
+
+        where = settings or records.settings_of(self.describe(), self.settings)
+        return endpoints.deploy(self.bundle, endpoint_name, settings=where, **options)
 
     def download(self, folder: str | Path) -> Path:
         """Unpacks the bundle into a folder of this machine, which is made where it is missing; returns it.

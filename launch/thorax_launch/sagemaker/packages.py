@@ -189,10 +189,23 @@ def all_resolved(
         name, separator, where = text.partition("=")
         named = separator and where.startswith("registry:")
         found.append(f"{name}={resolved(where, settings, offline)}" if named else resolved(text, settings, offline))
+    shared = {
+        name: f"{resolved(weighted(text)[0], settings, offline)}:{weighted(text)[1]:g}"
+        if text.startswith("registry:")
+        else text
+        for name, text in options.variant.items()
+    }
+    options = replace(options, variant=shared)
     if not options.shadow.startswith("registry:"):
         return found, options
     where, percent = percentage(options.shadow)
     return found, replace(options, shadow=f"{resolved(where, settings, offline)}:{percent}")
+
+
+def weighted(text: str) -> tuple[str, float]:
+    """(bundle, weight) of BUNDLE[:WEIGHT]; 1 where there is none."""
+    where, _, weight = text.rpartition(":")
+    return (where, float(weight)) if where and re.fullmatch(r"\d+(\.\d+)?", weight) else (text, 1.0)
 
 
 def percentage(text: str) -> tuple[str, int]:

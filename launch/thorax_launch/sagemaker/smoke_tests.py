@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from thorax.errors import ThoraxError
@@ -19,29 +20,30 @@ POLL, LOOKS = 5.0, 180
 
 
 def smoke_test(spec: HostingSpec, settings: AwsSettings, session: Any) -> None:
-    """Asks the endpoint about an image; one of several bundles about one each.
+    """Asks the endpoint about an image; each of several bundles or variants about one.
 
     Raises:
         ThoraxError: the answer is no list of probabilities, or the model's own error.
         botocore's errors: AWS refuses.
     """
-    for target in spec.targets or ("",):
+    for target in spec.targets or tuple(one.name for one in spec.variants) or ("",):
         _ask(spec, target, settings, session)
 
 
 def _ask(spec: HostingSpec, target: str, settings: AwsSettings, session: Any) -> None:
-    """One question to an endpoint; `target`: the bundle's name, where it has several."""
+    """One question to an endpoint; `target`: the bundle's or the variant's name, where it has several."""
     from botocore.exceptions import ClientError
 
     name = spec.endpoint_name
     try:
-        answer = _later(name, settings, session) if spec.kind == "async" else _now(name, session, target)
+        named = {"TargetVariant": target} if spec.variants else {"TargetModel": f"{target}.tar.gz"} if target else {}
+        answer = _later(name, settings, session) if spec.kind == "async" else _now(name, session, named)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ModelError":
             raise
         message = one_line(error.response.get("OriginalMessage", ""))[:500]
         raise ThoraxError(
-            f"endpoint {name} is up, but {f'bundle {target}' if target else 'the model'} fails: {message}; its log:"
+            f"endpoint {name} is up, but {_what(spec, target)} fails: {message}; its log:"
             f" CloudWatch /aws/sagemaker/Endpoints/{name}"
         ) from None
     try:
@@ -55,6 +57,10 @@ def _ask(spec: HostingSpec, target: str, settings: AwsSettings, session: Any) ->
     print(f"smoke test{f' of {target}' if target else ''}: {answer.decode().strip()[:200]}", flush=True)
 
 
+def _what(spec: HostingSpec, target: str) -> str:
+    return f"{'variant' if spec.variants else 'bundle'} {target}" if target else "the model"
+
+
 def image() -> bytes:
     """A PNG of 64x64 grey shades."""
     from PIL import Image
@@ -64,10 +70,10 @@ def image() -> bytes:
     return out.getvalue()
 
 
-def _now(name: str, session: Any, target: str) -> bytes:
+def _now(name: str, session: Any, named: Mapping[str, str]) -> bytes:
     from botocore.exceptions import ClientError
 
-    runtime, named = client(session, "sagemaker-runtime"), {"TargetModel": f"{target}.tar.gz"} if target else {}
+    runtime = client(session, "sagemaker-runtime")
     with Waiting(f"endpoint {name}: first answer") as waiting:
         for look in range(LOOKS):
             try:

@@ -251,6 +251,36 @@ def _nih(p: argparse.ArgumentParser) -> None:
     _add(p, "--out", "FILE", "CSV or Parquet", type=Path, required=True)
 
 
+VERIFY = """\
+Hold a downloaded set against a list of names and checksums, or against what is known of a published set: one line for
+each kind of trouble (missing, other bytes, unreadable, a count, files that no list names).
+
+A list is what md5sum or sha256sum writes, a CSV with a path and a checksum or size, or names alone; without --list the
+one that lies in DIR is taken (SHA256SUMS.txt ...). Files that were hashed before and are unchanged are not read again:
+start a run that was stopped again. Exit code 1 where something is missing or other than listed.
+
+examples:
+    python launch/prepare.py verify nih/ --set chestxray14              # all images of its own table, 112,120
+    python launch/prepare.py verify downloads/ --set chestxray14-archives   # the published MD5 of the 12 archives
+    python launch/prepare.py verify mimic-cxr-jpg/                      # its own SHA256SUMS.txt
+    python launch/prepare.py verify images/ --list images.md5
+    python launch/prepare.py verify images/ --make images.sha256        # write such a list
+"""
+
+
+def _verify(p: argparse.ArgumentParser) -> None:
+    _add(p, "images", "DIR", "folder to verify", type=place)
+    _add(p, "--list", "FILE", "names and checksums (md5sum, sha256sum, CSV), or names alone; .gz too", type=Path)
+    text = "a published set: chestxray14, kaggle-pneumonia, coco-val2017 ... (all: --set ?)"
+    _add(p, "--set", "NAME", text, dest="published")
+    text = "write a list of DIR instead: FILE.md5, .sha1, .sha256, .sha512, or .csv with sizes"
+    _add(p, "--make", "FILE", text, type=Path)
+    p.add_argument("--partial", action="store_true", help="DIR is a part of the set: what is missing is no trouble")
+    p.add_argument("--anew", action="store_true", help="hash everything, whatever was hashed before")
+    _add(p, "--json", "FILE", "write every file of every trouble", type=Path)
+    _add(p, "--threads", "N", "files that are read at once (default: the CPUs)", type=int, default=free_cpus())
+
+
 #: Name -> one line, what its own --help says, and what adds its flags to a parser.
 COMMANDS = {
     "check": (
@@ -268,4 +298,5 @@ COMMANDS = {
     "pack": ("pack images into tar shards or RecordIO, also at a smaller size", PACK, _pack),
     "coco": ("turn COCO annotations into a table of labels", COCO, _coco),
     "nih": ("turn the NIH ChestX-ray14 table into a table of labels", NIH, _nih),
+    "verify": ("hold a downloaded set against checksums, names and published counts", VERIFY, _verify),
 }

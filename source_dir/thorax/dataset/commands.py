@@ -379,6 +379,12 @@ def _nih(args: argparse.Namespace) -> int:
     return _write_table(nih_labels(args.images, not args.without_images), args)
 
 
+def _verify(args: argparse.Namespace) -> int:
+    from thorax.dataset import verify_command
+
+    return verify_command.run(args)
+
+
 def _write_table(listing: Listing, args: argparse.Namespace) -> int:
     write_listing(listing, args.images, args.out)
     counts = zip(listing.names, np.nansum(listing.targets, axis=0), strict=True)
@@ -397,4 +403,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "pack": _pack,
     "coco": _coco,
     "nih": _nih,
+    "verify": _verify,
 }
