@@ -23,16 +23,20 @@ ANY = "..."
 #: What may differ from run to run and machine to machine, in order: (pattern, what stands for it). All else must be the
 #: same, whole numbers too.
 VARIES = [
+    (re.compile(r"127\.0\.0\.1:\d+"), "HERE"),
     (re.compile(r"\b[0-9a-f]{12,64}\b"), "HASH"),  # of files and splits
     (re.compile(r"\b20\d\d-?\d\d-?\d\d(?:[-T ]\d{2}:?\d{2}(?::?\d{2})?)?\b"), "DATE"),
     (re.compile(r"\b\d+(?:[.,]\d+)*(?= ?(?:s|ms|min|minutes?|h|kB|KB|MB|GB|bytes|images/s|px/s|%|\u20ac)(?:\W|$))"), "N"),
     (re.compile(r"[-+]?\b\d+\.\d+(?:e[-+]?\d+)?\b|\bnan\b"), "N"),  # scores, dollars
-    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"(?:/[\w.-]+)+/page(?=/|\b)"), "FOLDER"),  # the page's own temporary folder
+    (re.compile(r"\bepoch \d+ of (?=\d)"), "epoch N of "),  # the best one
+    (re.compile(r"\btrial-\d{3}\b"), "TRIAL"),  # which of a search is the best
     (re.compile(r" \*$"), ""),  # the best epoch so far
     (re.compile(r"[─━]{2,}|-{4,}"), "RULE"),  # rulings of tables are as wide as the numbers
     (re.compile(r"\s+"), " "),  # and so are their columns
 ]
+#: Lines that come or do not, by how busy the machine is and what it has.
+PASSING = re.compile(r"of the time was spent waiting for images|^note: scores are computed in float32; serving")
 
 
 def normal(line: str) -> str:
@@ -67,7 +71,7 @@ def same(shown: Sequence[str], real: Sequence[str]) -> bool:
 
 def _trimmed(lines: Sequence[str]) -> list[str]:
     """Without empty lines at both ends."""
-    kept = [line.rstrip() for line in lines]
+    kept = [line.rstrip() for line in lines if not PASSING.search(line)]
     while kept and not kept[-1]:
         kept.pop()
     while kept and not kept[0]:

@@ -30,11 +30,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+#: Not SageMaker's toolkit, which reads its environment when it is imported.
 PACKAGES = (
-    *("torch", "torchvision", "numpy", "PIL.Image", "psutil", "yaml", "rich.console", "rich.table", "tqdm", "jinja2"),
+    *("torch", "torchvision", "numpy", "psutil", "yaml", "rich.console", "rich.table", "tqdm", "jinja2"),
     *("sklearn.metrics", "matplotlib.figure", "matplotlib.backends.backend_agg", "pydicom", "starlette.applications"),
-    *("uvicorn", "prometheus_client", "sagemaker_training.entry_point", "sagemaker_training.environment", "optuna"),
-    *("boto3", "torch.optim.lr_scheduler", "torch.utils.data", "scipy.stats", "playwright.sync_api"),
+    *("uvicorn", "prometheus_client", "optuna", "boto3", "torch.optim.lr_scheduler", "torch.utils.data", "scipy.stats"),
+    *("paramiko", "retrying", "werkzeug", "httpx", "starlette.staticfiles", "sklearn.ensemble", "pyarrow"),
 )
 #: The stand-in of a command; it runs without site-packages, in milliseconds.
 STAND_IN = """
@@ -105,6 +108,7 @@ def serve(address: str, executable: str) -> None:
     listener.bind(address)
     listener.listen(64)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    Image.init()
     gc.collect()
     gc.freeze()
     print("ready", flush=True)
