@@ -23,9 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folder", nargs="?", type=Path, default=Path("screenshots"))
-    p.add_argument("--images", type=int, default=120, help="drawn in all (default: 120)")
-    p.add_argument("--epochs", type=int, default=6)
-    p.add_argument("--jobs", type=int, default=10, help="of the search (default: 10)")
+    p.add_argument("--images", type=int, default=60, help="drawn in all (default: 60)")
+    p.add_argument("--epochs", type=int, default=3)
+    p.add_argument("--jobs", type=int, default=2, help="of the search (default: 2)")
     p.add_argument("--only", default="", help="pictures whose name holds this")
     args = p.parse_args(arguments)
     args.folder.mkdir(parents=True, exist_ok=True)

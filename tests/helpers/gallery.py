@@ -7,6 +7,7 @@ what is there.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ IMAGES = "--train images/train --test images/test"
 #: Name of a picture -> the command.
 COMMANDS = {
     "help": "thorax --help",
-    "check": "thorax prepare check images",
+    "check": "thorax prepare check suspect",
     "train": f"thorax train chest.yaml --local {IMAGES} --job-name SHOWN --set epochs=4",
     "runs": "thorax runs",
     "leaderboard": "thorax leaderboard search --local",
@@ -112,7 +113,8 @@ def prepared(folder: Path, images: int = 80, epochs: int = 3, jobs: int = 2) -> 
     place, port = folder / "chest", free_port()
     place.mkdir()
     write_folders(place / "images", images=images)
-    spoil(place / "images")
+    shutil.copytree(place / "images", place / "suspect")
+    spoil(place / "suspect")
     (place / "chest.yaml").write_text(RECIPE.replace("EPOCHS", str(epochs)).replace("JOBS", str(jobs)))
     (place / "thorax.yaml").write_text(SETTINGS)
     with tempfile.TemporaryDirectory(prefix="warm") as warm, warm_python(Path(warm)) as bin:
@@ -123,7 +125,7 @@ def prepared(folder: Path, images: int = 80, epochs: int = 3, jobs: int = 2) -> 
                 written, code = shell.run(command)
                 assert code in codes, written
 
-            run("thorax prepare check images --html check.html", (0, 1))
+            run("thorax prepare check suspect --html check.html", (0, 1))
             train = f"{IMAGES} --set profiler=true --set profiler_schedule=1,1,3"
             run(f"thorax train chest.yaml --local --job-name first {train}")
             run("thorax evaluate first --data images/test --html scores.html")

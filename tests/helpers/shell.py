@@ -59,7 +59,7 @@ class Shell:
         assert self._bash.stdout
         self._bash.stdout.close()
 
-    def run(self, command: str, interrupt: str | None = None, seconds: float = 120) -> tuple[str, int]:
+    def run(self, command: str, interrupt: str | None = None, seconds: float = 900) -> tuple[str, int]:
         """Runs one command.
 
         Args:
