@@ -201,14 +201,18 @@ class Leaderboard:
         writer.writerows([head, *rows])
         write_whole(text.getvalue().encode(), file, "leaderboard")
 
-    def write_plot(self, file: Path) -> None:
-        """The objective job after job, and against each hyperparameter, as a PNG; nothing where no job has a value."""
+    def write_plot(self, file: Path) -> bool:
+        """The objective job after job, and against each hyperparameter, as a PNG.
+
+        Returns:
+            Whether it was written: not where no job has a value.
+        """
         from matplotlib.figure import Figure  # not pyplot, which would change a notebook's backend
         from matplotlib.ticker import MaxNLocator
 
         valued = [(i, trial, trial.value) for i, trial in enumerate(self.trials, 1) if trial.value is not None]
         if not valued:
-            return
+            return False
         names, values = self.parameters, [value for _, _, value in valued]
         across = min(ACROSS, 1 + len(names))
         rows = -(-(1 + len(names)) // across)
@@ -234,6 +238,7 @@ class Leaderboard:
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=110)
         write_whole(picture.getvalue(), file, "plot")
+        return True
 
 
 def metric_names(text: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import images
 from aws_scenes import Bench, Case, a_shadowed_endpoint, an_endpoint, everything, nothing, running_job, search_done
 from documented import PAGES, lines
 from sagemaker_stand_in import StandIn
@@ -24,6 +25,7 @@ NAMES = {
     r"s3://(?:BUCKET|MY-BUCKET|bucket)/images(?:/\w+)?": "s3://films/thorax/images",
     r"s3://(?:BUCKET|MY-BUCKET|bucket)": "s3://films",
     r"\bEARLIER\b": "sweep",
+    r"--resume JOB": "--resume scores",
     r"leaderboard NAME": "leaderboard sweep",
     r"delete NAME": "delete chest",
     r"(?<!runs/)\bNAME\b": "one",
@@ -66,7 +68,7 @@ def folders(bench: Bench, light: Path, few: Path) -> None:
     Path("packed").mkdir()
     Path("packed/one.rec").write_bytes(b"records")
     Path("packed/one.idx").write_bytes(b"index")
-    Path("x-ray.jpeg").write_bytes(b"an image")
+    Path("x-ray.jpeg").write_bytes(images.data(images.grey(), "JPEG"))
     Path("split.csv").write_text("id,patient,part\n")
     shutil.copy(Path(__file__).resolve().parents[2] / "launch/prices.example.yaml", "prices.yaml")
     settings = "{bucket: films, role: 'arn:aws:iam::123456789012:role/thorax-execution', region: eu-central-1}"

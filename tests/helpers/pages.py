@@ -25,6 +25,12 @@ ANY = "..."
 VARIES = [
     (re.compile(r"127\.0\.0\.1:\d+"), "HERE"),
     (re.compile(r"\b[0-9a-f]{12,64}\b"), "HASH"),  # of files and splits
+    (re.compile(r"\b\d{6}-\d{6}\b"), "DATE"),
+    (re.compile(r"^\s*[\d,]+(?=  s3://)"), "N"),  # bytes of files
+    (re.compile(r"\(all \d+:"), "(all N:"),  # hyperparameters
+    (re.compile(r"\btorch \d\S*"), "torch VERSION"),
+    (re.compile(r"\bepoch \d+ step \d+"), "epoch N step N"),  # where Ctrl-C came
+    (re.compile(r"^epoch \d+(?=/)"), "epoch N"),
     (re.compile(r"\b20\d\d-?\d\d-?\d\d(?:[-T ]\d{2}:?\d{2}(?::?\d{2})?)?\b"), "DATE"),
     (re.compile(r"\b\d+(?:[.,]\d+)*(?= ?(?:s|ms|min|minutes?|h|kB|KB|MB|GB|bytes|images/s|px/s|%|\u20ac)(?:\W|$))"), "N"),
     (re.compile(r"[-+]?\b\d+\.\d+(?:e[-+]?\d+)?\b|\bnan\b"), "N"),  # scores, dollars
@@ -46,6 +52,14 @@ def normal(line: str) -> str:
     return line.strip()
 
 
+def _normal(lines: Sequence[str]) -> list[str]:
+    """The lines without what may differ; of epochs one after the other one line, since a stop leaves some to the next."""
+    found = [normal(line) for line in lines]
+    return [
+        line for k, line in enumerate(found) if not (k and line.startswith("epoch N/") and line == found[k - 1])
+    ]
+
+
 def same(shown: Sequence[str], real: Sequence[str]) -> bool:
     """Whether the page's lines are those of the output."""
     parts: list[list[str]] = [[]]
@@ -53,8 +67,9 @@ def same(shown: Sequence[str], real: Sequence[str]) -> bool:
         if line.strip() == ANY:
             parts.append([])
         else:
-            parts[-1].append(normal(line))
-    lines = [normal(line) for line in _trimmed(real)]
+            parts[-1].append(line)
+    parts = [_normal(part) for part in parts]
+    lines = _normal(_trimmed(real))
     if len(parts) == 1:
         return parts[0] == lines
     first, *middle, last = parts
