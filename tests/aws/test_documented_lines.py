@@ -19,6 +19,13 @@ from thorax_launch import cli
 
 Before = Callable[[StandIn], None]
 LINES = list(dict.fromkeys(line.text for page in PAGES for line in lines(page) if line.kind == "aws"))
+#: Beginning of a line that the account here cannot answer -> where it is executed.
+ELSEWHERE = {
+    "thorax registry": "test_registry.py, over a group of bundles",
+    "thorax deploy registry:": "test_registry.py, over a group of bundles",
+    "thorax prepare check": "test_prepare_cluster.py, with what machines really leave",
+    "thorax prepare stats": "test_prepare_cluster.py, with what machines really leave",
+}
 #: What a page calls it -> what it is called here.
 NAMES = {
     r"s3://(?:BUCKET|MY-BUCKET|bucket)/thorax/JOB": "s3://films/thorax/one",
@@ -48,7 +55,6 @@ SCENES: dict[str, tuple[Before, str, int | None]] = {
     "thorax batch.*--resume": (transform_done, "--yes", 2),
     "thorax batch": (nothing, "--job-name scores --yes", 2),
     "thorax prepare pack": (nothing, "--job-name packing --yes", 2),
-    "thorax prepare (?:check|stats)": (nothing, "--job-name look --yes", 2),
     "thorax prepare": (nothing, "", 2),
     "thorax status": (everything, "", None),
     "thorax delete --all": (everything, "--yes", None),
@@ -77,9 +83,10 @@ def folders(bench: Bench, light: Path, few: Path) -> None:
 
 def test_there_are_such_lines() -> None:
     assert len(LINES) > 25
+    assert all(any(text.startswith(start) for text in LINES) for start in ELSEWHERE)
 
 
-@pytest.mark.parametrize("text", [text for text in LINES if "registry" not in text])
+@pytest.mark.parametrize("text", [text for text in LINES if not text.startswith(tuple(ELSEWHERE))])
 def test_a_line_does_what_it_says(text: str, bench: Bench, folders: None, capsys: Any) -> None:
     for one in text.split(" && "):
         for pattern, name in NAMES.items():

@@ -179,7 +179,9 @@ def _run(words: list[str], environment: dict[str, str], executable: str) -> None
     options: list[str] = []
     while words and words[0].startswith("-") and words[0] not in ("-c", "-m"):
         options.append(words.pop(0))
-    if set(options) - {"-u", "-P", "-B"} or not words:
+        if options[-1] == "--":
+            break
+    if set(options) - {"-u", "-P", "-B", "--"} or not words:
         os.execv(sys.executable, [sys.executable, *options, *words])
     if "-u" in options:
         sys.stdout.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]

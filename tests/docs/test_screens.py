@@ -1,0 +1,71 @@
+"""What a machine sees wrong in terminals and pages: cut words and texts, tables out of the page, too little contrast.
+
+The same scene as docs/screenshots.py, small; pictures are for eyes, by that script.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="playwright is in the extra dev")
+pytest.importorskip("pyte", reason="pyte is in the extra dev")
+
+from browser import CHROMIUM, SCHEMES, WIDTHS, chromium, looking, problems
+from gallery import COMMANDS, Scene, ask, prepared
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on Debian: apt-get install chromium"),
+]
+#: Texts that may be cut between columns: addresses, paths and command lines, which a terminal wraps where it must.
+LONG = re.compile(r"\S{30,}|s3://\S+|\S*/\S+")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with prepared(tmp_path_factory.mktemp("scene"), images=60, epochs=2, jobs=1) as scene:
+        yield scene
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
+def test_no_word_is_broken_at_80_columns(name: str, scene: Scene):
+    """Every word of a wide terminal is whole on a narrow one, and no line is longer than that."""
+    narrow, wide = (scene.terminal(name, columns).text for columns in (80, 200))
+    words = {word for line in wide[1:] for word in re.findall(r"[^\W\d_]{4,}", LONG.sub("", line))}
+    assert words
+    shown = {word for line in narrow for word in re.findall(r"[^\W\d_]{4,}", line)}
+    assert words - shown == set()
+
+
+@pytest.mark.parametrize("name", ["check", "runs", "leaderboard", "predict", "evaluate"])
+def test_tables_keep_their_frames_at_80_columns(name: str, scene: Scene):
+    """A line of a frame ends where its table ends: the terminal wraps none."""
+    for line in scene.terminal(name, 80).text:
+        if line.startswith(("┏", "┡", "└", "├")):
+            assert line.rstrip()[-1] in "┓┩┘┤", line
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["report", "scores", "check", "profile", "web"])
+def test_a_page_has_nothing_cut_off_and_can_be_read(name: str, width: int, scheme: str, scene: Scene):
+    with chromium() as browser, looking(browser, scene.pages[name], width, scheme) as page:
+        if name == "web":
+            ask(sorted((scene.place / "images/test").glob("*/*.*"))[:2])(page)
+        assert problems(page) == []
+
+
+def test_the_machine_sees_what_is_wrong():
+    """The check of pages finds each fault that it is there for."""
+    bad = (
+        "<meta name=viewport content='width=device-width'><body style='background:#fff'>"
+        "<p style='color:#bbb'>pale</p><div style='width:50px;overflow:hidden;white-space:nowrap'>a text that is cut</div>"
+        "<table style='width:900px'><tr><td>wide</td></tr></table>"
+    )
+    with chromium() as browser, looking(browser, f"data:text/html,{bad.replace('#', '%23')}", 390, "light") as page:
+        found = "\n".join(problems(page))
+    assert "contrast" in found and "pale" in found and "cut off: a text" in found and "the page is" in found
