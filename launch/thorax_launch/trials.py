@@ -264,6 +264,8 @@ def wide(console: Any, table: Any) -> int:
 
 def _draw(axis: Any, name: str, texts: list[str], values: list[float], best: int) -> None:
     """The objective against one hyperparameter; names in their order, long ones slanted."""
+    from matplotlib.ticker import MaxNLocator
+
     numbers = _numbers(texts)
     kinds = sorted(set(texts))
     places = numbers or [float(kinds.index(text)) for text in texts]
@@ -271,9 +273,11 @@ def _draw(axis: Any, name: str, texts: list[str], values: list[float], best: int
     axis.plot(places[best], values[best], **_BEST)
     if numbers and min(numbers) > 0 and max(numbers) / min(numbers) >= FAR:
         axis.set_xscale("log")
-    elif numbers and len(set(numbers)) <= 6:
+    elif numbers and len(set(numbers)) <= 6 and max(map(len, kinds)) <= 5:
         axis.set_xticks(sorted(set(numbers)))
-    elif not numbers:
+    elif numbers:
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+    else:
         slanted = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if sum(map(len, kinds)) > 32 else {}
         axis.set_xticks(range(len(kinds)), kinds, **slanted)
         axis.set_xlim(-0.5, len(kinds) - 0.5)
