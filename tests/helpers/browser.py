@@ -13,7 +13,7 @@ CHROMIUM = next(
 WIDTHS = (1200, 390)
 SCHEMES = ("light", "dark")
 
-#: Texts that are cut off, stand out of the page, or cannot be told from what is behind them (WCAG 2: 4.5, large 3).
+#: Words that are broken, texts that are cut off, stand out of the page, or cannot be told from what is behind them (WCAG 2: 4.5, large 3).
 PROBLEMS = """() => {
   const found = [], page = document.documentElement;
   if (page.scrollWidth > page.clientWidth) found.push(`the page is ${page.scrollWidth} wide, seen are ${page.clientWidth}`);
@@ -50,6 +50,12 @@ PROBLEMS = """() => {
       if (['auto', 'scroll'].includes(s.overflowX)) break;
       if (['hidden', 'clip'].includes(s.overflowX) && box.right > b.right + 1) { found.push(`cut off: ${short}`); break; }
       if (e === document.body && box.right > page.clientWidth + 1) found.push(`out of the page: ${short}`);
+    }
+    for (const word of node.textContent.matchAll(/[A-Za-z]{4,}/g)) {
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      const tops = new Set([...range.getClientRects()].map(one => Math.round(one.top)));
+      if (tops.size > 1) found.push(`broken: ${word[0]}`);
     }
     const ground = element.closest('svg') ? null : behind(element);
     if (ground) {

@@ -125,6 +125,13 @@ def check_of(inventory: ImageInventory, infos: list[ImageInfo], smallest: int, p
     return CheckReport(inventory, infos, findings)
 
 
+def _breakable(text: str) -> Any:
+    """HTML of a text whose paths go on in the next line after a slash or an underscore, not within a word."""
+    from markupsafe import Markup, escape
+
+    return Markup(escape(text).replace("/", Markup("/<wbr>")).replace("_", Markup("_<wbr>")))
+
+
 def check_page(report: CheckReport) -> str:
     """The findings as one self-contained HTML page with thumbnails."""
     from jinja2 import Environment, FileSystemLoader
@@ -150,7 +157,7 @@ def check_page(report: CheckReport) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["counted"] = counted
+    environment.filters |= {"counted": counted, "breakable": _breakable}
     return environment.get_template("check.html.jinja").render(
         summary=report.parts(),
         sections=sections,
