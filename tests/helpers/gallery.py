@@ -126,7 +126,7 @@ def prepared(folder: Path, images: int = 80, epochs: int = 3, jobs: int = 2) -> 
                 assert code in codes, written
 
             run("thorax prepare check suspect --html check.html", (0, 1))
-            train = f"{IMAGES} --set profiler=true --set profiler_schedule=1,1,3"
+            train = f"{IMAGES} --set profiler=true --set profiler_schedule=2,1,2 --set batch_size=4"
             run(f"thorax train chest.yaml --local --job-name first {train}")
             run("thorax evaluate first --data images/test --html scores.html")
             run(f"thorax tune chest.yaml --local --job-name search --set epochs=2 {IMAGES}")
