@@ -1,4 +1,4 @@
-"""README's and the docs' lines that ask AWS are executed over the stand-in for an account, with names that are there."""
+"""README's and the docs' lines that ask AWS are executed over the stand-in for an account, with names of its own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """README's and the docs' shell lines for this machine are executed as they stand there, on a few tiny images.
 
-Those that ask AWS run in tests/aws/test_documented_lines.py, dry-runs included here; what is not executed has a reason in
-documented.EXCEPTIONS. Trainings are made small by options that are added, and are marked slow: each is three processes.
+Those that ask AWS run in tests/aws/test_documented_lines.py, dry-runs here; what is not executed has a reason in
+documented.EXCEPTIONS. Trainings are made small by options that are added.
 """
 
 from __future__ import annotations

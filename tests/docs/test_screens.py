@@ -37,7 +37,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def test_no_word_is_broken_at_80_columns(name: str, scene: Scene):
     """Every word of the tables of a wide terminal is whole on a narrow one."""
     narrow, wide = (scene.terminal(name, columns).text for columns in (80, 200))
-    words = {word for line in wide[1:] if not PROSE.match(line) for word in re.findall(r"[^\W\d_]{4,}", LONG.sub("", line))}
+    words = {
+        word for line in wide[1:] if not PROSE.match(line) for word in re.findall(r"[^\W\d_]{4,}", LONG.sub("", line))
+    }
     assert words
     shown = {word for line in narrow for word in re.findall(r"[^\W\d_]{4,}", line)}
     assert words - shown == set()
@@ -65,10 +67,17 @@ def test_the_machine_sees_what_is_wrong():
     """The check of pages finds each fault that it is there for."""
     bad = (
         "<meta name=viewport content='width=device-width'><body style='background:#fff'>"
-        "<p style='color:#bbb'>pale</p><div style='width:50px;overflow:hidden;white-space:nowrap'>a text that is cut</div>"
+        "<p style='color:#bbb'>pale</p>"
+        "<div style='width:50px;overflow:hidden;white-space:nowrap'>a text that is cut</div>"
         "<table style='width:900px'><tr><td>wide</td></tr></table>"
+        "<p style='width:60px;overflow-wrap:anywhere'>consolidation</p>"
     )
-    bad += "<p style='width:60px;overflow-wrap:anywhere'>consolidation</p>"
     with chromium() as browser, looking(browser, f"data:text/html,{bad.replace('#', '%23')}", 390, "light") as page:
         found = "\n".join(problems(page))
-    assert "contrast" in found and "pale" in found and "cut off: a text" in found and "broken: consolidation" in found and "the page is" in found
+    assert (
+        "contrast" in found
+        and "pale" in found
+        and "cut off: a text" in found
+        and "broken: consolidation" in found
+        and "the page is" in found
+    )

@@ -1,4 +1,4 @@
-"""docs/tutorial.md is true: each of its commands is executed, and writes what the page shows (pages.py says what may vary)."""
+"""docs/tutorial.md is true: each of its commands is executed, and writes what is shown (pages.py: what may vary)."""
 
 from __future__ import annotations
 

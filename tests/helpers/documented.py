@@ -149,7 +149,9 @@ def _tables(place: Path, rows: list[tuple[int, Path]]) -> None:
         for k, image in rows
     ]
     (place / "channel/output.manifest").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    table = [(image.name, ("Mass", "Nodule")[k], f"P{n // 2}", ("PA", "AP")[n % 2]) for n, (k, image) in enumerate(rows)]
+    table = [
+        (image.name, ("Mass", "Nodule")[k], f"P{n // 2}", ("PA", "AP")[n % 2]) for n, (k, image) in enumerate(rows)
+    ]
     _csv(place / "set/images.csv", ("path", "labels", "patient", "Projection"), table)
     _csv(place / "siim/train.csv", ("ImageId", "EncodedPixels"), [(Path(r[0]).stem, "-1") for r in table])
     names = [(image.name, ("No Finding", "Pneumonia")[k]) for k, image in rows]
@@ -161,7 +163,10 @@ def _published(place: Path, rows: list[tuple[int, Path]]) -> None:
     """nih/, NIH/ and nih14/, coco/ and COCO/ as they are downloaded."""
     head = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position"
     names = [f"{n // 2:08d}_{n % 2:03d}.png" for n in range(len(rows))]
-    text = [f"{name},{('Effusion', 'Mass')[k]},{n % 2},{n // 2},0{50 + n}Y,{'MF'[k]},PA" for n, (name, (k, _)) in enumerate(zip(names, rows, strict=True))]
+    text = [
+        f"{name},{('Effusion', 'Mass')[k]},{n % 2},{n // 2},0{50 + n}Y,{'MF'[k]},PA"
+        for n, (name, (k, _)) in enumerate(zip(names, rows, strict=True))
+    ]
     (place / "nih/images_001/images").mkdir(parents=True)
     published.table(place / "nih/Data_Entry_2017.csv", [head, *text])
     for name, (_, image) in zip(names, rows, strict=True):
@@ -185,7 +190,8 @@ def _published(place: Path, rows: list[tuple[int, Path]]) -> None:
             "images": [{"id": n, "file_name": f"{part}{image.name}"} for n, (_, image) in enumerate(rows)],
             "categories": [{"id": n, "name": name} for n, name in enumerate(kinds)],
             "annotations": [
-                {"id": n, "image_id": n, "category_id": n % 3, "iscrowd": 0, "bbox": [1, 1, 5, 5]} for n in range(len(rows))
+                {"id": n, "image_id": n, "category_id": n % 3, "iscrowd": 0, "bbox": [1, 1, 5, 5]}
+                for n in range(len(rows))
             ],
         }
         (place / f"coco/annotations/instances_{part}.json").write_text(json.dumps(found))

@@ -1,7 +1,6 @@
 """What a person sees of the project: terminals of two widths and pages of two widths, light and dark.
 
-`prepare` makes all that is shown by the commands themselves, from drawn X-rays, in a minute; `terminals` and `pages` say
-what is there.
+`prepared` makes all that is shown by the commands themselves, from drawn X-rays, in a minute.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 A page holds, in this order in one folder:
 
-* blocks `console`: a line that begins with `$ ` is a command of one bash (lines below it that begin with `> ` go on),
-  the lines until the next one are what it writes to both outputs. A comment `<!-- Ctrl-C after: TEXT -->` above the block
-  presses Ctrl-C in its first command as soon as TEXT is there.
+* blocks `console`: a line that begins with `$ ` is a command of one bash (lines below it that begin with `> ` go on);
+  the lines until the next one are what it writes to both outputs. A comment `<!-- Ctrl-C after: TEXT -->` above the
+  block presses Ctrl-C in its first command as soon as TEXT is there.
 * blocks `python`: code of one interpreter; the block `text` right below it is what it prints.
 
 An output is the page's when both are the same after `normal`. A line `...` stands for any lines.
@@ -32,7 +32,10 @@ VARIES = [
     (re.compile(r"\bepoch \d+ step \d+"), "epoch N step N"),  # where Ctrl-C came
     (re.compile(r"^epoch \d+(?=/)"), "epoch N"),
     (re.compile(r"\b20\d\d-?\d\d-?\d\d(?:[-T ]\d{2}:?\d{2}(?::?\d{2})?)?\b"), "DATE"),
-    (re.compile(r"\b\d+(?:[.,]\d+)*(?= ?(?:s|ms|min|minutes?|h|kB|KB|MB|GB|bytes|images/s|px/s|%|\u20ac)(?:\W|$))"), "N"),
+    (
+        re.compile(r"\b\d+(?:[.,]\d+)*(?= ?(?:s|ms|min|minutes?|h|kB|KB|MB|GB|bytes|images/s|px/s|%|\u20ac)(?:\W|$))"),
+        "N",
+    ),
     (re.compile(r"[-+]?\b\d+\.\d+(?:e[-+]?\d+)?\b|\bnan\b"), "N"),  # scores, dollars
     (re.compile(r"(?:/[\w.-]+)+/page(?=/|\b)"), "FOLDER"),  # the page's own temporary folder
     (re.compile(r"\bepoch \d+ of (?=\d)"), "epoch N of "),  # the best one
@@ -42,7 +45,9 @@ VARIES = [
     (re.compile(r"\s+"), " "),  # and so are their columns
 ]
 #: Lines that come or do not, by how busy the machine is and what it has.
-PASSING = re.compile(r"of the time was spent waiting for images|^note: scores are computed in float32; serving")
+PASSING = re.compile(
+    r"^[^:]+: \w+ [\d,]+/[\d,]+, |of the time was spent waiting for images|^note: scores are computed in float32"
+)
 
 
 def normal(line: str) -> str:
@@ -53,11 +58,9 @@ def normal(line: str) -> str:
 
 
 def _normal(lines: Sequence[str]) -> list[str]:
-    """The lines without what may differ; of epochs one after the other one line, since a stop leaves some to the next."""
+    """The lines without what may differ; epochs one after the other count once, since a stop leaves some to the next."""
     found = [normal(line) for line in lines]
-    return [
-        line for k, line in enumerate(found) if not (k and line.startswith("epoch N/") and line == found[k - 1])
-    ]
+    return [line for k, line in enumerate(found) if not (k and line.startswith("epoch N/") and line == found[k - 1])]
 
 
 def same(shown: Sequence[str], real: Sequence[str]) -> bool:

@@ -59,22 +59,25 @@ def walking(folder: Path) -> Iterator[Callable[[Step], str]]:
     """A function that executes a step of a page in `folder`/page, and returns what it writes."""
     place, port = folder / "page", str(free_port())
     place.mkdir()
-    with tempfile.TemporaryDirectory(prefix="warm") as warm, warm_python(Path(warm)) as bin:
-        with Shell(place, environment(folder, bin)) as shell:
-            (folder / "interpreter.py").write_text(INTERPRETER)
-            shell.run(f"mkfifo {folder}/code; python {folder}/interpreter.py < {folder}/code > {folder}/printed 2>&1 &")
-            shell.run(f"exec 7> {folder}/code")
+    with (
+        tempfile.TemporaryDirectory(prefix="warm") as warm,
+        warm_python(Path(warm)) as bin,
+        Shell(place, environment(folder, bin)) as shell,
+    ):
+        (folder / "interpreter.py").write_text(INTERPRETER)
+        shell.run(f"mkfifo {folder}/code; python {folder}/interpreter.py < {folder}/code > {folder}/printed 2>&1 &")
+        shell.run(f"exec 7> {folder}/code")
 
-            def execute(step: Step) -> str:
-                code = step.code.replace(f":{PORT}", f":{port}").replace(f"--port {PORT}", f"--port {port}")
-                if step.kind == "python":
-                    (folder / "block.py").write_text(code)
-                    before = (folder / "printed").stat().st_size
-                    done = folder / "done"
-                    shell.run(f"echo {folder}/block.py {done} >&7; until [ -e {done} ]; do sleep 0.05; done; rm {done}")
-                    written = (folder / "printed").read_bytes()[before:].decode()
-                else:
-                    written, _ = shell.run(code, step.interrupt)
-                return written.replace(f":{port}", f":{PORT}").replace(str(place), "/home/me/page")
+        def execute(step: Step) -> str:
+            code = step.code.replace(f":{PORT}", f":{port}").replace(f"--port {PORT}", f"--port {port}")
+            if step.kind == "python":
+                (folder / "block.py").write_text(code)
+                before = (folder / "printed").stat().st_size
+                done = folder / "done"
+                shell.run(f"echo {folder}/block.py {done} >&7; until [ -e {done} ]; do sleep 0.05; done; rm {done}")
+                written = (folder / "printed").read_bytes()[before:].decode()
+            else:
+                written, _ = shell.run(code, step.interrupt)
+            return written.replace(f":{port}", f":{PORT}").replace(str(place), "/home/me/page")
 
-            yield execute
+        yield execute
