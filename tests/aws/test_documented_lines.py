@@ -86,6 +86,7 @@ def test_there_are_such_lines() -> None:
     assert all(any(text.startswith(start) for text in LINES) for start in ELSEWHERE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [text for text in LINES if not text.startswith(tuple(ELSEWHERE))])
 def test_a_line_does_what_it_says(text: str, bench: Bench, folders: None, capsys: Any) -> None:
     for one in text.split(" && "):

@@ -99,6 +99,7 @@ def test_every_exception_is_needed_and_has_a_reason():
 PARTS = {page: [line for line in of("here") if line.page == page] for page in dict.fromkeys(x.page for x in of("here"))}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PARTS)
 def test_the_lines_of_a_page_work(page: str, desk: Desk):

@@ -58,7 +58,7 @@ def normal(line: str) -> str:
 
 
 def _normal(lines: Sequence[str]) -> list[str]:
-    """The lines without what may differ; epochs one after the other count once, since a stop leaves some to the next."""
+    """The lines without what may differ; epochs one after the other count once: a stop leaves some to the next."""
     found = [normal(line) for line in lines]
     return [line for k, line in enumerate(found) if not (k and line.startswith("epoch N/") and line == found[k - 1])]
 

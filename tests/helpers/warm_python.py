@@ -1,8 +1,8 @@
 """A `python` and a `thorax` that start at once: each is a fork of an interpreter that holds torch and others' packages.
 
 Importing these is most of what a short command costs. A fork has none of this project's modules: it imports
-them from its own PYTHONPATH. It gets the words, environment, folder and the three standard files of the command that was
-started, whose process stays as its stand-in: it has the command line, passes signals on, and ends as the fork ends.
+them from its own PYTHONPATH. It gets the words, environment, folder and the three standard files of the command that
+was started, whose process stays as its stand-in: it has the command line, passes signals on, and ends as the fork ends.
 
     with warm_python(folder) as bin:    # first in PATH
 """
