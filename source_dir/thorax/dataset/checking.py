@@ -18,7 +18,7 @@ from thorax.data.decoders import DecodeError, decode
 from thorax.dataset.findings import Finding, find
 from thorax.dataset.inspection import ImageInfo, inspect_all, inspect_image
 from thorax.dataset.inventory import ImageInventory, read_inventory
-from thorax.text import counted
+from thorax.text import breakable, counted
 
 #: Groups of images that the page shows of each finding, images of each group, and the side of a thumbnail in pixels.
 GROUPS, IMAGES, SIDE = 12, 6, 128
@@ -125,13 +125,6 @@ def check_of(inventory: ImageInventory, infos: list[ImageInfo], smallest: int, p
     return CheckReport(inventory, infos, findings)
 
 
-def _breakable(text: str) -> Any:
-    """HTML of a text whose paths go on in the next line after a slash or an underscore, not within a word."""
-    from markupsafe import Markup, escape
-
-    return Markup(escape(text).replace("/", Markup("/<wbr>")).replace("_", Markup("_<wbr>")))
-
-
 def check_page(report: CheckReport) -> str:
     """The findings as one self-contained HTML page with thumbnails."""
     from jinja2 import Environment, FileSystemLoader
@@ -157,7 +150,7 @@ def check_page(report: CheckReport) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"counted": counted, "breakable": _breakable}
+    environment.filters |= {"counted": counted, "breakable": breakable}
     return environment.get_template("check.html.jinja").render(
         summary=report.parts(),
         sections=sections,

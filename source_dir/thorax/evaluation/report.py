@@ -24,7 +24,7 @@ from thorax.evaluation.mistakes import Mistake
 from thorax.evaluation.plots import Curves
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
-from thorax.text import counted
+from thorax.text import breakable, counted
 
 #: Parts of a data set; any other name is what a person called the images.
 PARTS = ("train", "validation", "test")
@@ -169,7 +169,7 @@ class Report:
         )
         for name in ("number", "span", "cell", "percent", "difference", "shown", "rows_of"):
             environment.filters[name] = getattr(formatting, name)
-        environment.filters["picture"], environment.filters["counted"] = _picture, counted
+        environment.filters |= {"picture": _picture, "counted": counted, "breakable": breakable}
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
         shown = {name: METRICS[name] for name in METRICS if METRICS[name].in_report}
         return environment.get_template("report.html.jinja").render(
