@@ -28,7 +28,7 @@ define install
 @touch $@
 endef
 
-.PHONY: demo test slow fuzz check bench gpu docs setup web clean
+.PHONY: demo test slow fuzz check bench gpu docs tutorial screenshots setup web clean
 
 setup: $(VENV)/.dev
 
@@ -80,6 +80,14 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/hyperparameters.py
 	$(BIN)/mkdocs build
 
+# Runs docs/tutorial.md and writes its outputs anew where they differ.
+tutorial: $(VENV)/.dev
+	$(BIN)/python docs/tutorial.py --update
+
+# Pictures of terminals and pages in screenshots/, to be looked at; needs Chromium.
+screenshots: $(VENV)/.dev
+	$(BIN)/python docs/screenshots.py
+
 # In 10 minutes.
 bench: $(VENV)/.dev
 	@$(PIP) $(QUIET) -e '.[bench]'
@@ -101,4 +109,4 @@ web:
 	cp -R source_dir/thorax/serving/page launch/web/build/page
 
 clean:
-	rm -rf $(VENV) runs site launch/web/build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs site screenshots launch/web/build .pytest_cache .mypy_cache .ruff_cache

@@ -20,6 +20,12 @@ from thorax.tracking.metric_log import METRICS, number
 
 #: Values that range over this factor are drawn and weighed by their logarithm.
 FAR = 50
+#: Panels side by side in the plot, and the look of the best job's point.
+ACROSS = 3
+_BEST: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 10, "markerfacecolor": "none"} | {
+    "markeredgecolor": "C3",
+    "markeredgewidth": 1.8,
+}
 
 
 @dataclass(frozen=True)
@@ -195,37 +201,44 @@ class Leaderboard:
         writer.writerows([head, *rows])
         write_whole(text.getvalue().encode(), file, "leaderboard")
 
-    def write_plot(self, file: Path) -> None:
-        """The objective job after job, and against each hyperparameter, as a PNG; nothing where no job has a value."""
+    def write_plot(self, file: Path) -> bool:
+        """The objective job after job, and against each hyperparameter, as a PNG.
+
+        Returns:
+            Whether it was written: not where no job has a value.
+        """
         from matplotlib.figure import Figure  # not pyplot, which would change a notebook's backend
         from matplotlib.ticker import MaxNLocator
 
         valued = [(i, trial, trial.value) for i, trial in enumerate(self.trials, 1) if trial.value is not None]
         if not valued:
-            return
-        names = self.parameters
-        figure = Figure(figsize=(4.2 * (1 + len(names)), 3.6), layout="constrained")
-        axes = figure.subplots(1, 1 + len(names), sharey=True, squeeze=False)
-        values = [value for _, _, value in valued]
-        so_far = [(max if self.maximize else min)(values[: k + 1]) for k in range(len(values))]
-        axes[0, 0].plot([i for i, _, _ in valued], values, "o", label="job")
-        axes[0, 0].step([i for i, _, _ in valued], so_far, where="post", label="best so far")
-        axes[0, 0].set(xlabel="job, in the order in which they began", ylabel=self.objective)
-        axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes[0, 0].legend()
-        for axis, name in zip(axes[0, 1:], names, strict=True):
-            texts = [trial.parameters.get(name, "") for _, trial, _ in valued]
-            numbers = _numbers(texts)
-            axis.plot(numbers or texts, values, "o")
-            if numbers and min(numbers) > 0 and max(numbers) / min(numbers) >= FAR:
-                axis.set_xscale("log")
-            elif numbers and len(set(numbers)) <= 6:
-                axis.set_xticks(sorted(set(numbers)))
-            axis.set_xlabel(name)
-        figure.suptitle(self.name)
+            return False
+        names, values = self.parameters, [value for _, _, value in valued]
+        across = min(ACROSS, 1 + len(names))
+        rows = -(-(1 + len(names)) // across)
+        figure = Figure(figsize=(4.2 * across, 3.4 * rows + 0.3), layout="constrained")
+        grid = figure.subplots(rows, across, sharey=True, squeeze=False)
+        first, *others = grid.flat
+        pick = max if self.maximize else min
+        best = values.index(pick(values))
+        first.plot([i for i, _, _ in valued], values, "o", label="job")
+        so_far = [pick(values[: k + 1]) for k in range(len(values))]
+        first.step([i for i, _, _ in valued], so_far, where="post", label="best so far")
+        first.plot(valued[best][0], values[best], **_BEST, label="best")
+        first.set(xlabel="job, in the order in which they began")
+        first.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        for axis, name in zip(others, names, strict=False):
+            _draw(axis, name, [trial.parameters.get(name, "") for _, trial, _ in valued], values, best)
+        for axis in others[len(names) :]:
+            axis.set_axis_off()
+        for axis in grid[:, 0]:
+            axis.set_ylabel(self.objective)
+        figure.legend(*first.get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
+        figure.suptitle(self.name, x=0.01, ha="left")
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=110)
         write_whole(picture.getvalue(), file, "plot")
+        return True
 
 
 def metric_names(text: str) -> tuple[str, ...]:
@@ -247,6 +260,28 @@ def metric_names(text: str) -> tuple[str, ...]:
 def wide(console: Any, table: Any) -> int:
     """Columns that a rich table takes where nothing is cut."""
     return int(console.measure(table, options=console.options.update(max_width=10_000)).maximum)
+
+
+def _draw(axis: Any, name: str, texts: list[str], values: list[float], best: int) -> None:
+    """The objective against one hyperparameter; names in their order, long ones slanted."""
+    from matplotlib.ticker import MaxNLocator
+
+    numbers = _numbers(texts)
+    kinds = sorted(set(texts))
+    places = numbers or [float(kinds.index(text)) for text in texts]
+    axis.plot(places, values, "o")
+    axis.plot(places[best], values[best], **_BEST)
+    if numbers and min(numbers) > 0 and max(numbers) / min(numbers) >= FAR:
+        axis.set_xscale("log")
+    elif numbers and len(set(numbers)) <= 6 and max(map(len, kinds)) <= 5:
+        axis.set_xticks(sorted(set(numbers)))
+    elif numbers:
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+    else:
+        slanted = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if sum(map(len, kinds)) > 32 else {}
+        axis.set_xticks(range(len(kinds)), kinds, **slanted)
+        axis.set_xlim(-0.5, len(kinds) - 0.5)
+    axis.set_xlabel(name)
 
 
 def _column(texts: list[str]) -> list[float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A count with its noun: "1 image", "1,200 images", "2 processes" (plural: by default the noun and an s)."""
@@ -42,3 +44,10 @@ def size(number: float) -> str:
         if number < 1000 or unit == "TB":
             break
     return f"{number:.1f} {unit}"
+
+
+def breakable(text: object) -> Any:
+    """HTML of a text whose paths go on in the next line after a slash or an underscore, not within a word."""
+    from markupsafe import Markup, escape  # comes with Jinja2
+
+    return Markup(escape(text).replace("/", Markup("/<wbr>")).replace("_", Markup("_<wbr>")))

@@ -21,7 +21,7 @@ COMMANDS = {
     "recipe": "list recipes, write one by five questions, a schema for editors",
     "runs": "all runs on this machine: when, how good, how long",
     "open": "the report of a run on this machine, in the browser",
-    "cost": "the price of a recipe's search, training and endpoint, before any of it",
+    "cost": "what a recipe's search, training and endpoint will cost",
     "status": "what runs on SageMaker, since when, and what it cost so far",
     "follow": "the log and the end of what runs on SageMaker",
     "stop": "stop what runs on SageMaker",
@@ -79,7 +79,8 @@ def run(name: str, arguments: list[str] | None = None) -> int:
 
 
 def _print_help() -> int:
-    print(f"usage: thorax COMMAND ...\n\n{(thorax.__doc__ or '').splitlines()[0]}\n\ncommands:")
+    about = (thorax.__doc__ or "").splitlines()[0].removeprefix("Thorax: ")
+    print(f"usage: thorax COMMAND ...\n\n{about[:1].upper()}{about[1:]}\n\ncommands:")
     for name, does in COMMANDS.items():
         print(f"  {name:12} {does}")
     print("\n`thorax COMMAND --help` shows the options of one.")

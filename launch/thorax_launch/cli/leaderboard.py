@@ -91,8 +91,9 @@ def show(board: Leaderboard, args: argparse.Namespace) -> None:
     board.print()
     if args.csv:
         board.write_csv(args.csv)
-    if args.plot:
-        board.write_plot(args.plot)
+        print(f"wrote {args.csv}")
+    if args.plot and board.write_plot(args.plot):
+        print(f"wrote {args.plot}")
 
 
 def best(board: Leaderboard) -> Trial:

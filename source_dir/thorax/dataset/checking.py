@@ -20,7 +20,7 @@ from thorax.dataset.findings import Finding, find
 from thorax.dataset.inspection import ImageInfo, inspect_all, inspect_image
 from thorax.dataset.inventory import ImageInventory, read_inventory
 from thorax.evaluation.sample_grid import ClassSamples, samples_of
-from thorax.text import counted
+from thorax.text import breakable, counted
 
 #: Groups of images that the page shows of each finding, images of each group, and the side of a thumbnail in pixels.
 GROUPS, IMAGES, SIDE = 12, 6, 128
@@ -180,7 +180,7 @@ def environment() -> Any:
 
     folders = [Path(__file__).parent, Path(thorax.evaluation.__file__).parent / "page"]
     made = Environment(loader=FileSystemLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    made.filters["counted"] = counted
+    made.filters |= {"counted": counted, "breakable": breakable}
     made.filters["picture"] = lambda content, kind: f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     return made
 

@@ -141,12 +141,12 @@ def show_report(report: Mapping[str, Any], full: bool = False) -> None:
         full: every file behind every finding, not the first few.
     """
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     def lines(counts: dict[str, int], most: int) -> str:
         return escape("\n".join(f"{n} {name}" for name, n in list(counts.items())[:most]))
 
-    table = Table("part", "images", "patients", "labels", "kinds", "sizes", title_justify="left")
+    table = Table("part", "images", "patients", "labels", Column("kinds", no_wrap=True), "sizes")
     for row in report["parts"]:
         sizes = " to ".join(dict.fromkeys(f"{s[0]}x{s[1]}" for s in (row["smallest"], row["largest"]) if s))
         counts = lines(row["labels"], 15), lines(row["kinds"], 6)

@@ -28,7 +28,7 @@ from thorax.evaluation.plots import Curves
 from thorax.evaluation.sample_grid import ClassSamples
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
-from thorax.text import counted, duration
+from thorax.text import breakable, counted, duration
 from thorax.tracking.history import training_summary
 
 #: Parts of a data set; any other name is what a person called the images.
@@ -189,7 +189,7 @@ class Report:
         )
         for name in ("number", "span", "cell", "percent", "difference", "shown", "rows_of"):
             environment.filters[name] = getattr(formatting, name)
-        environment.filters["picture"], environment.filters["counted"] = _picture, counted
+        environment.filters |= {"picture": _picture, "counted": counted, "breakable": breakable}
         environment.filters["duration"], environment.filters["shown_rows"] = duration, shown_rows
         scores = {part: self.scores[part] for part in (self.headline, *self.scores)}
         shown = {name: METRICS[name] for name in METRICS if METRICS[name].in_report}

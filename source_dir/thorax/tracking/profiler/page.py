@@ -29,7 +29,9 @@ p { margin: 0 0 .7rem; overflow-wrap: anywhere }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 .soft { color: var(--soft) }
 pre { overflow-x: auto; padding: .8rem; background: var(--wash); border-radius: 6px; font-size: 12px }
-@media (max-width: 600px) { .stage { grid-template-columns: 5.4rem 1fr 6.6rem } }
+@media (max-width: 600px) {
+  .stage { grid-template-columns: max-content minmax(2rem, 1fr) max-content; gap: .2rem .5rem }
+}
 """
 
 
