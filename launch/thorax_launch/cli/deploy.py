@@ -156,7 +156,7 @@ def move(args: argparse.Namespace, options: EndpointOptions, settings: AwsSettin
     planned = traffic.plan(options.endpoint_name, args.weights, settings, options.bake_minutes, args.dry_run)
     if args.dry_run:
         note = "note:     whether the endpoint has these variants only AWS knows"
-        aws.show({"UpdateEndpointWeightsAndCapacities": planned.request}, f"{planned.summary()}\n{note}", args)
+        aws.show({"UpdateEndpointWeightsAndCapacities": planned.request}, planned.summary().noted(note), args)
     if not aws.agreed(planned.summary(), "divide them so?", args.yes):
         return 1
     traffic.make(planned, settings)

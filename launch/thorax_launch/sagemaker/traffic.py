@@ -20,6 +20,7 @@ from thorax_launch.sagemaker.figures import failures
 from thorax_launch.sagemaker.hosting import HostingSpec, Variant
 from thorax_launch.sagemaker.requests import check_parameters
 from thorax_launch.sagemaker.smoke_tests import smoke_test
+from thorax_launch.sagemaker.summaries import Summary
 from thorax_launch.settings import AwsSettings
 
 _CALL = "UpdateEndpointWeightsAndCapacities"
@@ -46,14 +47,13 @@ class Move:
         """Parameters of the call."""
         return _request(self.endpoint, self.after)
 
-    def summary(self) -> str:
+    def summary(self) -> Summary:
         """What changes."""
-        lines = [f"endpoint: {self.endpoint}, {variants.in_words(self.after)}"]
-        if self.before:
-            lines.append(f"before:   {variants.in_words(self.before)}")
+        notes = [f"before:   {variants.in_words(self.before)}"] if self.before else []
         if self.bake_minutes:
-            lines.append(f"guard:    answers of 5xx in the {self.bake_minutes} minutes after it take it back")
-        return "\n".join(lines)
+            notes.append(f"guard:    answers of 5xx in the {self.bake_minutes} minutes after it take it back")
+        does = f"endpoint {self.endpoint}, {variants.in_words(self.after)}"
+        return Summary((does,), notes=tuple(notes), verb="changes")
 
 
 def weights(text: str) -> dict[str, float]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.tracking.waiting import Waiting
 from thorax_launch.invocation import command
+from thorax_launch.sagemaker import status
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.endings import StoppedError, Terminated
 from thorax_launch.sagemaker.errors import if_there, one_line, one_line_errors
-from thorax_launch.sagemaker.status import wait_until
 from thorax_launch.settings import AwsSettings
 
 #: How the description of the template begins, by which a stack is known to be a page's.
@@ -112,14 +113,18 @@ def _ended(stack: WebStack, cloud: Any) -> dict[str, Any]:
         stacks: list[dict[str, Any]] = described["Stacks"] if described else [{"StackStatus": GONE}]
         return stacks[0]
 
-    # a stack that could not be deleted says so until AWS has taken up the new call
-    return wait_until(
-        lambda now: now["StackStatus"] in (GONE, FAILED),
-        describe,
-        lambda now: (
-            f"deleted stack {stack.name}" if now["StackStatus"] == GONE else f"stack {stack.name}: {now['StackStatus']}"
-        ),
-    )
+    shown = ""
+    with Waiting(f"stack {stack.name}") as waiting:
+        while True:  # a stack that could not be deleted says so until AWS has taken up the new call
+            now = describe()
+            state = now["StackStatus"]
+            if state != shown:
+                waiting.say(f"deleted stack {stack.name}" if state == GONE else f"stack {stack.name}: {state}")
+                shown = state
+            if state in (GONE, FAILED):
+                return now
+            waiting.update(note=state)
+            waiting.pause(status.POLL)
 
 
 def _left(stack: WebStack, settings: AwsSettings) -> str:
