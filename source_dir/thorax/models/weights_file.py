@@ -68,7 +68,7 @@ def read_weights(file: Path) -> WeightsFile:
         with file.open("rb") as stream:
             head = stream.read(9)
     except OSError as error:
-        raise ThoraxError(f"weights={file} cannot be read: {error.strerror}") from None
+        raise ThoraxError(f"weights={file} is not a state_dict that can be read: {error.strerror}") from None
     if len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 2**27:
         found = _safetensors(file)
     elif _is_npz(file):
