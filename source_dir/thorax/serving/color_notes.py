@@ -10,6 +10,7 @@ from thorax.data.color import OFF_TINT, SHARE, SIDE, colors_of, may_hold_color
 from thorax.data.decoders import RGB, decode, header
 from thorax.data.images import DecodeError, Preprocessing
 from thorax.serving.arrays import NormalizedImage
+from thorax.serving.image_cost import is_cheap
 from thorax.serving.image_inputs import as_file
 
 #: Shares of colour images in training below which one is unusual, and above which a grey one is.
@@ -44,6 +45,8 @@ def _carries_color(source: Any) -> bool:
         return False
     try:
         file = as_file(source)
+        if isinstance(file, bytes) and not is_cheap(file):  # a second decoding has no limits here
+            return False
         if not may_hold_color(header(file, "the image").mode):
             return False
         return colors_of(decode(file, "the image", lambda width, height: (SIDE, SIDE), color=RGB))[1] >= SHARE

@@ -10,7 +10,8 @@ encode    one of WRITERS, chosen by the Accept header, turns the probabilities i
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from thorax.errors import ThoraxError
 from thorax.serving.accept import choose_writer
 from thorax.serving.arrays import unfolded
 from thorax.serving.classifier import Classifier, Score
+from thorax.serving.decode_pool import DecodePool
+from thorax.serving.image_cost import is_cheap
 from thorax.serving.readers import READERS, shorten
 from thorax.serving.request import InferenceRequest, RawRequest, RequestError, body_too_large, too_many_images
 from thorax.serving.response import Prediction, Reply, refusal
@@ -29,8 +32,25 @@ from thorax.serving.writers import JSON, LINES, PNG, VERBOSE, WRITERS
 Images = list[np.ndarray | DecodeError]
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How a server decodes the images of strangers.
+
+    Attributes:
+        pool: decodes what is not proven cheap.
+        deadline: of time.monotonic(), by which all images of the request must be decoded.
+    """
+
+    pool: DecodePool
+    deadline: float
+
+
 def answer(
-    classifier: Classifier, raw: RawRequest, settings: ServerSettings | None = None, score: Score | None = None
+    classifier: Classifier,
+    raw: RawRequest,
+    settings: ServerSettings | None = None,
+    score: Score | None = None,
+    decoding: Decoding | None = None,
 ) -> Reply:
     """Answers one request. A mistake in it becomes a reply of one line, without a traceback.
 
@@ -39,19 +59,20 @@ def answer(
         raw: the request.
         settings: limits; default: ServerSettings().
         score: the forward pass; default: the classifier's own, at once. A server shares one between requests.
+        decoding: default: in this process, for as long as it takes.
     """
     settings = settings or ServerSettings()
     try:
         writer = choose_writer(raw.accept, settings.batch_job)
-        request = read(raw, settings)
-        images = decode(request, classifier)
+        request = read(raw, settings, decoding is not None)
+        images = decode(request, classifier, decoding)
         return encode(predict(request, images, classifier, score), writer)
     except ThoraxError as error:
         return refusal(error, settings)
 
 
-def read(raw: RawRequest, settings: ServerSettings) -> InferenceRequest:
-    """The images and options of a request.
+def read(raw: RawRequest, settings: ServerSettings, pooled: bool = False) -> InferenceRequest:
+    """The images and options of a request; with `pooled`, files that are not proven cheap are not looked into.
 
     Raises:
         RequestError: 415 for a content type that is not in READERS, 413 for too much, 400 for a body that does not fit
@@ -72,7 +93,9 @@ def read(raw: RawRequest, settings: ServerSettings) -> InferenceRequest:
         raise too_many_images(len(request.images), settings)
     if not request.images:
         raise RequestError(400, "the request holds no image")
-    images = [_within_pixels(image, settings.max_pixels) for image in request.images]
+    images = [
+        image if pooled and _costly(image) else _within_pixels(image, settings.max_pixels) for image in request.images
+    ]
     options = raw.options.overridden_by(request.options)
     return replace(request, images=images, options=options, binary_answer=settings.binary_answer)
 
@@ -94,7 +117,11 @@ def _within_pixels(image: Any, limit: int) -> Any:
     return DecodeError(f"the image has {width}x{height} pixels, more than the {limit} that this server reads")
 
 
-def decode(request: InferenceRequest, classifier: Classifier) -> Images:
+def _costly(image: Any) -> bool:
+    return isinstance(image, bytes) and not is_cheap(image)
+
+
+def decode(request: InferenceRequest, classifier: Classifier, decoding: Decoding | None = None) -> Images:
     """Each image of a request as (height, width[, 3]) uint8 (one that is normalised as the network's input), or why it
     cannot be read; it never fails the others. The images of a CSV are told apart here."""
     try:
@@ -102,7 +129,25 @@ def decode(request: InferenceRequest, classifier: Classifier) -> Images:
     except RequestError as error:
         return [DecodeError(str(error))]
     names = [f"image {k}" if request.several else "the image" for k in range(len(request.images))]
-    return classifier.prepare_each(request.images, names)
+    if decoding is None:
+        return classifier.prepare_each(request.images, names)
+    return [_decoded(image, name, classifier, decoding) for image, name in zip(request.images, names, strict=True)]
+
+
+def _decoded(image: Any, name: str, classifier: Classifier, decoding: Decoding) -> np.ndarray | DecodeError:
+    """One image, in time.
+
+    Raises:
+        RequestError: 503, the request's time is over, or too many images take long.
+    """
+    if time.monotonic() > decoding.deadline:
+        raise RequestError(503, "decoding the images took all the time of a request; send fewer at once")
+    if not _costly(image):
+        return classifier.prepare_each([image], [name])[0]
+    try:
+        return decoding.pool.prepare(image, name, decoding.deadline)
+    except DecodeError as error:
+        return error
 
 
 def predict(

@@ -15,6 +15,7 @@ from thorax.serving import pipeline
 from thorax.serving.batcher import Batcher, PendingRequest
 from thorax.serving.bundle_contents import torch_version
 from thorax.serving.classifier import Classifier
+from thorax.serving.decode_pool import DecodePool
 from thorax.serving.engines.devices import has_gpu
 from thorax.serving.metrics import Metrics
 from thorax.serving.readers import READERS
@@ -35,6 +36,7 @@ class Service:
     def __init__(self, classifier: Classifier, settings: ServerSettings) -> None:
         self.classifier, self.settings, self.metrics = classifier, settings, Metrics()
         self.pool = ThreadPoolExecutor(settings.max_queue, thread_name_prefix="request")
+        self.decoders = DecodePool(classifier.bundle.preprocessing, settings.max_pixels)
         self.batcher = Batcher(
             classifier.score,
             max_batch=min(settings.max_batch or classifier.largest_pass, classifier.largest_pass),
@@ -75,7 +77,8 @@ class Service:
 
         with pending:
             try:
-                return pipeline.answer(self.classifier, raw, self.settings, score)
+                decoding = pipeline.Decoding(self.decoders, time.monotonic() + self.settings.timeout_s)
+                return pipeline.answer(self.classifier, raw, self.settings, score, decoding)
             except TimeoutError:
                 return error_reply(503, f"no answer within {self.settings.timeout_s:g} seconds; try again later")
             except Exception as error:  # the model failed: the reasons are for the log, not for the caller
@@ -133,4 +136,5 @@ class Service:
     def close(self) -> None:
         """Answers the requests that have begun, then ends the threads."""
         self.pool.shutdown(wait=True, cancel_futures=False)
+        self.decoders.close()
         self.batcher.close()
