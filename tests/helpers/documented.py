@@ -14,7 +14,7 @@ from PIL import Image
 
 import published
 from conftest import TINY, write_images
-from thorax.data.formats.nih import _NAMES as NIH_LABELS
+from thorax.data.formats.nih import LABELS
 from thorax.data.recordio import Writer, pack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,7 +164,7 @@ def _published(place: Path, rows: list[tuple[int, Path]]) -> None:
     """nih/, NIH/ and nih14/, coco/ and COCO/ as they are downloaded."""
     head = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position"
     names = [f"{n // 2:08d}_{n % 2:03d}.png" for n in range(len(rows))]
-    every = NIH_LABELS.replace(" ", "|")
+    every = "|".join(LABELS)
     text = [f"{name},{(every, 'No Finding')[n % 2]},{n % 2},{n // 2},0{50 + n}Y,M,PA" for n, name in enumerate(names)]
     (place / "nih/images_001/images").mkdir(parents=True)
     published.table(place / "nih/Data_Entry_2017.csv", [head, *text])
