@@ -88,7 +88,8 @@ class Deployment:
         spec = self.spec
         does = [f"endpoint {spec.endpoint_name} ({spec.kind})", f"of the bundle {self.bundle.uri}"]
         if spec.targets:
-            does = [f"endpoint {spec.endpoint_name} (multi-model)", f"of the bundles {', '.join(spec.targets)} in {spec.bundle}"]
+            of = f"of the bundles {', '.join(spec.targets)} in {spec.bundle}"
+            does = [f"endpoint {spec.endpoint_name} (multi-model)", of]
         if self.registration:
             does.append(f"and registers it in {self.registration.request.parameters['ModelPackageGroupName']}")
         variables = self.requests[0].parameters["PrimaryContainer"].get("Environment", {})
