@@ -97,7 +97,8 @@ class Deployment:
         spec = self.spec
         does = [f"endpoint {spec.endpoint_name} ({spec.kind})", f"of the bundle {self.bundle.uri}"]
         if spec.targets:
-            does = [f"endpoint {spec.endpoint_name} (multi-model)", f"of {', '.join(spec.targets)} in {spec.bundle}"]
+            of = f"of the bundles {', '.join(spec.targets)} in {spec.bundle}"
+            does = [f"endpoint {spec.endpoint_name} (multi-model)", of]
         if spec.variants:
             does = [
                 f"endpoint {spec.endpoint_name} ({spec.kind})",
