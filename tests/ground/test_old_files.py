@@ -53,6 +53,7 @@ def test_an_old_checkpoint_is_gone_on_from(images, old, expected, tmp_path):
     assert "grey" not in json.loads((tmp_path / "model" / "bundle.json").read_text())["preprocessing"]
     head, *rows = history(tmp_path / "model")
     old_head, *old_rows = expected["history"]
-    assert head == old_head
+    assert head == f"{old_head},train_accuracy,train_auc"  # which the old epochs lack
+    rows = [row.rsplit(",", 2)[0] for row in rows]
     values, old_values = ([[float(cell) for cell in row.split(",")] for row in table] for table in (rows, old_rows))
     np.testing.assert_allclose(values, old_values, rtol=0, atol=1e-6)
