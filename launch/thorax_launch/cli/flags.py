@@ -237,12 +237,13 @@ def add_engine(p: Any) -> None:
     )
 
 
-def add_settings(p: argparse.ArgumentParser, dry_run: bool = True, json: bool = True) -> None:
+def add_settings(p: argparse.ArgumentParser, dry_run: bool = True, json: bool = True, full: bool = True) -> None:
     """Where on AWS: flags over thorax.yaml over the SDK's config.yaml over the session; and what asks before it sends.
 
     Args:
         dry_run: whether the command sends anything, so that --dry-run and --yes say something.
         json: whether --json shows the requests of --dry-run; not where the command has a --json of its own.
+        full: whether --full names every file; not where the command has a --full of its own.
     """
     group = p.add_argument_group("account (flags > thorax.yaml > SageMaker SDK config.yaml > AWS session)")
     add = for_aws(p, group)
@@ -261,12 +262,12 @@ def add_settings(p: argparse.ArgumentParser, dry_run: bool = True, json: bool = 
         action="store_true",
         help="say what would be made, uploaded and paid at most, and end; no network, no credentials",
     )
-    add_shown(add, json)
+    add_shown(add, json, full)
     add("--yes", action="store_true", help="start without asking")
 
 
-def add_shown(add: Callable[..., object], json: bool = True) -> None:
-    """How --dry-run is shown: --full and, with `json`, --json.
+def add_shown(add: Callable[..., object], json: bool = True, full: bool = True) -> None:
+    """How --dry-run is shown: with `full` by --full, with `json` by --json.
 
     Args:
         add: adds a flag.
@@ -274,7 +275,8 @@ def add_shown(add: Callable[..., object], json: bool = True) -> None:
     if json:
         words = "with --dry-run: the exact requests as JSON (so too into a file or a pipe)"
         add("--json", action="store_true", help=words)
-    add("--full", action="store_true", help="with --dry-run: name every file to upload")
+    if full:
+        add("--full", action="store_true", help="with --dry-run: name every file to upload")
 
 
 def add_place(p: argparse.ArgumentParser) -> None:

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             "--recipe", metavar="NAME", help="read the images as this recipe (or YAML file) has training read them"
         )
     for name in SHARED:
-        prepare_on_aws.add_arguments(commands.choices[name])
+        prepare_on_aws.add_arguments(commands.choices[name], full=name != "check")  # check has one of its own
     args = p.parse_args(arguments)
     if getattr(args, "instances", None) is not None:
         return guarded(lambda: on_aws(lambda: prepare_on_aws.run(_as_recipe(args))))

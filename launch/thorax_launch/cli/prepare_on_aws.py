@@ -21,12 +21,12 @@ _READING = ("data_format", "labels", "set")
 _PICTURES = {"check": ("html", "report.html"), "stats": ("png", "stats.png")}
 
 
-def add_arguments(p: argparse.ArgumentParser) -> None:
+def add_arguments(p: argparse.ArgumentParser, full: bool = True) -> None:
     """--instances and what belongs to it."""
     add = flags.for_aws(p, p.add_argument_group("on AWS: one processing job on several machines, of images in S3"))
     flags.add_options(add, PrepareOptions)
     add("--wait", action="store_true", help="until it is done; then fetch what it found")
-    flags.add_settings(p, json=False)
+    flags.add_settings(p, json=False, full=full)
 
 
 def check_here(args: argparse.Namespace) -> None:
