@@ -101,9 +101,7 @@ def _check(p: argparse.ArgumentParser) -> None:
     _add(p, "--json", "FILE", "write all findings with all images", type=Path)
     _add(p, "--html", "FILE", "write one page with thumbnails, and images of each class", type=Path)
     _add(p, "--files", "FILE", "write a table of every file behind every finding (.csv, .parquet)", type=Path)
-    p.add_argument(
-        "--full", action="store_true", help="print every file, not the first few: behind every finding, or to upload"
-    )
+    p.add_argument("--full", action="store_true", help="print every file behind every finding (or to upload)")
 
 
 STATS = """\
