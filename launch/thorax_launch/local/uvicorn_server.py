@@ -39,6 +39,7 @@ def server_of(app: Any, settings: ServerSettings) -> Any:
     config = uvicorn.Config(
         Guard(app, settings.hosts, settings.token),
         http=careful_protocol(),
+        log_config=None,  # uvicorn's own closes the handlers of other packages, some of them with standard error
         log_level="warning",
         access_log=False,
         backlog=512,
