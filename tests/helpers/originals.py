@@ -20,35 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "from-the-originals.md"
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
 #: Rows, by their thing, whose command is not there yet, and what brings it; see test_from_the_originals.py.
-PENDING: dict[str, str] = {
-    "the file of those weights": "weights make",
-    "streamed shards are dealt out over machines": "S3DataDistributionType",
-    "a recipe's value taken away (no `resize`)": "--set NAME=",
-    "how much time a precision saves": "compare",
-    "four trainings side by side, finding by finding": "compare",
-    "60 images of each class for validation": "split by count",
-    "accuracy of each epoch on training images": "training accuracy in history",
-    "seconds and cost of each epoch": "seconds an epoch in history",
-    "scores of any model's answers": "compare",
-    "two probabilities of two classes": "two-class answers",
-    "the answer in words": "text/plain",
-    "pages of any site may ask": "CORS for several origins",
-    "the page, Lambda and API taken away again": "delete --web",
-    "tensors that are normalised already": "normalised tensors",
-    "the class with the highest probability as text": "text/plain",
-    "the key of W&B": "--secret",
-    "which rules, with their parameters": "Debugger rules",
-    "memory of the GPU that grows": "Debugger rules",
-    "arrays as JSON, CSV or NPY in": "JSON arrays",
-    "ImageNet's mean and standard deviation": "normalization=imagenet",
-    "a confusion matrix as a picture": "confusion.png",
-    "images with their predictions in a grid": "grids",
-    "F1 against a model that always says pneumonia": "compare",
-    "a list of labelled images alone": "list --only-labelled",
-    "the first 2,500 for training, the rest for validation": "list of the first N",
-    "as many channels as the images have: colour": "color=rgb",
-    "hue, saturation and lightness at random": "color=rgb",
-}
+PENDING: dict[str, str] = {}
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def walking(folder: Path) -> Iterator[Callable[[Step], str]]:
         Shell(place, environment(folder, bin)) as shell,
     ):
         (folder / "interpreter.py").write_text(INTERPRETER)
-        shell.run(f"mkfifo {folder}/code; python {folder}/interpreter.py < {folder}/code > {folder}/printed 2>&1 &")
+        (folder / "printed").touch()
+        shell.run(f"mkfifo {folder}/code; python {folder}/interpreter.py < {folder}/code >> {folder}/printed 2>&1 &")
         shell.run(f"exec 7> {folder}/code")
 
         def execute(step: Step) -> str:
