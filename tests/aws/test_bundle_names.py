@@ -29,7 +29,11 @@ DOORS: dict[tuple[str, str], tuple[str, int, str]] = {
     ("batch", "local"): ("--local NAME --data nowhere --out o.csv", 1, "--data nowhere is not a folder"),
     ("batch", "bundle"): ("NAME --data few/train --out o.csv --dry-run", 0, "CreateTransformJob"),
     ("deploy", "bundle"): ("NAME --dry-run", 0, "CreateEndpoint"),
-    ("deploy", "variant"): ("--variant a=NAME:50 --variant b=first:50 --endpoint-name e --dry-run", 0, "CreateEndpoint"),
+    ("deploy", "variant"): (
+        "--variant a=NAME:50 --variant b=first:50 --endpoint-name e --dry-run",
+        0,
+        "CreateEndpoint",
+    ),
     ("verify", "bundle"): ("NAME", 0, "as written"),
     ("deploy", "shadow"): ("first --shadow NAME:50 --dry-run", 0, "ShadowProductionVariants"),
     ("train", "model"): ("own.yaml --local --model NAME --train nowhere", 1, "--train nowhere does not exist"),

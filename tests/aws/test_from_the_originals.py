@@ -14,7 +14,7 @@ from originals import Row
 from sagemaker_stand_in import StandIn
 from thorax_launch import cli, sagemaker
 
-ROWS = [row for row in originals.rows() if originals.needs_account(row.ours) and row.thing not in originals.PENDING]
+ROWS = [row for row in originals.rows() if originals.needs_account(row.ours) and row.thing not in originals.ELSEWHERE]
 
 
 def account(stand_in: StandIn) -> None:
