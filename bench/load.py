@@ -28,7 +28,7 @@ class Asked:
         accept: str = "application/json",
     ) -> Asked:
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\nAccept:"
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nAccept:"
             f" {accept}\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         return cls(head.encode("latin-1", "replace") + content)

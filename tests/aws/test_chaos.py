@@ -51,7 +51,7 @@ CASES = [
     Case("batch", "BUNDLE --data s3://films/thorax/images --out OUT/table.csv --job-name scores --yes PLACE --wait"),
     Case("prepare", "check s3://films/thorax/images --instances 2 --job-name look --yes PLACE --wait"),
     Case("prepare pack", f"pack s3://films/thorax/images {PACKED} --instances 2 --job-name packing --yes PLACE --wait"),
-    Case("predict", "chest DATA/train/NORMAL", an_endpoint),
+    Case("predict", "chest DATA/train/NORMAL/a.png", an_endpoint),
 ]
 #: Every STEP-th call has one kind of error, in turn; in `slow` every call has every kind.
 STEP = 4

@@ -38,7 +38,6 @@ def test_rules_with_their_parameters(offline: Path, capsys: pytest.CaptureFixtur
             ["--debugger", "--rule", "overfit:patience"],
             "patience must be PARAMETER=VALUE, such as --rule overfit:patience=5",
         ),
-        (["--debugger", "--rule", "dead_relu"], "needs relu_output, which our hook does not save; rules of ours"),
         (["--debugger", "--rule", "overfit", "--rule", "overfit:patience=3"], "--rule Overfit is given twice"),
         (["--rule", "overfit"], "--rule overfit is for --debugger"),
         (["--set", "debugging=true", "--set", "debug_rules=overfit:ration=2"], "overfit has no parameter ration, only"),

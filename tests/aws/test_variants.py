@@ -175,7 +175,7 @@ def test_weights_are_moved_without_a_deployment(two: Bench, capsys: Capture) -> 
     assert run(two, "--weights new=30 --endpoint-name chest --yes PLACE") == 0
     assert weights(two) == {"old": 90.0, "new": 30.0}
     shown = capsys.readouterr()
-    assert "endpoint: chest, old 75 %, new 25 %\nbefore:   old 90 %, new 10 %" in shown.err
+    assert "changes:  endpoint chest, old 75 %, new 25 %\nbefore:   old 90 %, new 10 %" in shown.err
     assert shown.out.splitlines()[-1] == "endpoint chest: old 75 %, new 25 %"
     assert names(two, "EndpointConfig") == configuration
     assert run(two, "--weights old=0,new=1 --endpoint-name chest --yes PLACE") == 0

@@ -138,13 +138,13 @@ def fetched(aws: Any, uri: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["app", pytest.param("ray", marks=pytest.mark.slow)])
 def test_from_images_to_a_deleted_endpoint(
-    kind: str, aws: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: str, aws: Any, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind == "ray":
         pytest.importorskip("ray")
     bundle = tiny_bundle(tmp_path / "trained", images.BINARY)
     shelf = images.folders(tmp_path / "test", NORMAL=["a.png", "b.png"], PNEUMONIA=["c.png"])
-    data = ["pneumonia-resnet18", "--train", str(shelf), "--test", str(shelf), *PLACE]
+    data = ["pneumonia-resnet18", "--train", str(few / "train"), "--test", str(few / "test"), *PLACE]
 
     assert train.main([*data, "--job-name", "one"]) == 0
     job_ends(aws, "one", bundle)

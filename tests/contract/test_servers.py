@@ -109,7 +109,7 @@ def test_a_content_length_that_lies(app, classifier, length, body, status):
     """Longer than the body: the connection ends before the body does, and no response can be sent."""
     got = raw(
         app[0],
-        b"POST /invocations HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: "
+        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: "
         + length.encode()
         + b"\r\n\r\n"
         + body,
@@ -126,7 +126,7 @@ def test_a_content_length_that_lies(app, classifier, length, body, status):
         b"\x16\x03\x01",
         b"GET\r\n\r\n",
         b"POST / HTTP/1.1\r\n" + b"X: y\r\n" * 100_000,
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
     ],
 )
 def test_what_is_no_http(app, sent):
@@ -151,7 +151,7 @@ def test_a_body_of_many_pieces_is_counted(app):
 def test_a_body_that_does_not_come_is_not_waited_for(app):
     host, port = app[0].removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
         assert connection.recv(65536).split(b" ")[1] == b"408"
 
 
@@ -160,7 +160,8 @@ def test_sigterm_lets_what_has_begun_end(bundle):
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=20) as connection:
             connection.sendall(
-                b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(PNG)
+                b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+                % len(PNG)
                 + PNG[:40]
             )
             requests.get(f"{address}/ping", timeout=20)  # the first half of the image has arrived by now

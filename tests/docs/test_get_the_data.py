@@ -23,12 +23,7 @@ FENCE = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 #: What ends with exit code 1 on a miniature: counts of the whole set, and duplicates that imitations have.
 TROUBLED = ("verify", "check")
 #: Recipe -> labels of the imitation, which has not all that the recipe names.
-LACKING = {
-    "padchest": "scoliosis,pleuraleffusion",
-    "vindr": "Nodule/Mass,ILD",
-    "chexpert": "Edema",
-    "mimic-cxr": "Edema",
-}
+LACKING = {"padchest": "scoliosis,pleuraleffusion", "vindr": "Nodule/Mass", "chexpert": "Edema", "mimic-cxr": "Edema"}
 LACKING |= {"nih-sample": "Effusion,Mass"}
 
 

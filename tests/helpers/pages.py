@@ -36,7 +36,7 @@ VARIES = [
         re.compile(r"\b\d+(?:[.,]\d+)*(?= ?(?:s|ms|min|minutes?|h|kB|KB|MB|GB|bytes|images/s|px/s|%|\u20ac)(?:\W|$))"),
         "N",
     ),
-    (re.compile(r"[-+]?\b\d+\.\d+(?:e[-+]?\d+)?\b|\bnan\b"), "N"),  # scores, dollars
+    (re.compile(r"[-+]?\b\d+\.\d+(?:e[-+]?\d+)?x?\b|\bnan\b"), "N"),  # scores, dollars
     (re.compile(r"(?:/[\w.-]+)+/page(?=/|\b)"), "FOLDER"),  # the page's own temporary folder
     (re.compile(r"\bepoch \d+ of (?=\d)"), "epoch N of "),  # the best one
     (re.compile(r"\btrial-\d{3}\b"), "TRIAL"),  # which of a search is the best

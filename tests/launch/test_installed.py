@@ -174,7 +174,7 @@ def test_the_base_packages_answer_about_an_image(bundle: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "module", "extra"),
     [
-        (["deploy", "--local", "BUNDLE", "--port", "0"], "uvicorn", "serve"),
+        (["deploy", "--local", "BUNDLE", "--port", "0"], "starlette", "serve"),
         (["leaderboard", "it", "--local"], "optuna", "tune"),
         (["predict", "chest", "a.png"], "boto3", "aws"),
         (["evaluate", "BUNDLE", "--data", "images"], "jinja2", "train"),

@@ -69,8 +69,10 @@ def test_one_image_is_no_list(classifier, image):
 
 
 def test_an_array_of_images_is_a_list_of_them(classifier):
-    stack = np.stack([images.grey(seed=k) for k in range(3)])
-    np.testing.assert_allclose(classifier.predict(stack), classifier.predict(PNGS[:3]), atol=2e-6)
+    stack = np.stack([images.grey(seed=k) for k in range(4)])
+    np.testing.assert_allclose(classifier.predict(stack), classifier.predict(PNGS[:4]), atol=2e-6)
+    with pytest.raises(ThoraxError, match="may be one image or several; give"):
+        classifier.predict(stack[:3])
 
 
 def test_many_threads_at_once_also_while_explaining(classifier):
