@@ -109,10 +109,8 @@ def test_a_content_length_that_lies(app, classifier, length, body, status):
     """Longer than the body: the connection ends before the body does, and no response can be sent."""
     got = raw(
         app[0],
-        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: image/png\r\nContent-Length: "
-        + length.encode()
-        + b"\r\n\r\n"
-        + body,
+        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        b"Content-Type: image/png\r\nContent-Length: " + length.encode() + b"\r\n\r\n" + body,
         hang_up=status is None,
     )
     assert got.split(b" ")[1:2] == ([status] if status else []) or (status is None and got.split(b" ")[1] == b"400")
