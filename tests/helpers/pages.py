@@ -58,8 +58,9 @@ def normal(line: str) -> str:
 
 
 def _normal(lines: Sequence[str]) -> list[str]:
-    """The lines without what may differ; epochs one after the other count once: a stop leaves some to the next."""
-    found = [normal(line) for line in lines]
+    """The lines without what may differ, and without empty ones. Epochs one after the other count once: a stop leaves
+    some to the next."""
+    found = [text for line in lines if (text := normal(line))]
     return [line for k, line in enumerate(found) if not (k and line.startswith("epoch N/") and line == found[k - 1])]
 
 
