@@ -218,38 +218,7 @@ def test_no_answer_in_time(slow, started):
         raise AssertionError("it never came back")
 
 
-def test_a_body_that_does_not_come(started):
-    client, _service = started(timeout_s=0.05)
-
-    async def silent():
-        sent = []
-
-        async def receive():
-            await asyncio.sleep(20)
-
-        async def send(message):
-            sent.append(message)
-
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/",
-            "raw_path": b"/",
-            "query_string": b"",
-            "headers": [],
-            "root_path": "",
-        }
-        await client.app(scope, receive, send)
-        return sent
-
-    start, body = client.loop.run_until_complete(silent())[:2]
-    assert start["status"] == 408
-    assert json.loads(body["body"]) == {
-        "error": "the body did not arrive within 0.05 seconds, or at 4096 bytes a second"
-    }
-
-
-def posted(client, receive) -> list[dict]:
+async def posted(client, receive) -> list[dict]:
     """What the app sends back for a POST whose body `receive` gives."""
     sent: list[dict] = []
 
@@ -266,11 +235,21 @@ def posted(client, receive) -> list[dict]:
         "root_path": "",
     }
 
-    async def asked():
-        await client.app(scope, receive, send)
-        return sent
+    await client.app(scope, receive, send)
+    return sent
 
-    return asked()  # type: ignore[return-value]
+
+def test_a_body_that_does_not_come(started):
+    client, _service = started(timeout_s=0.05)
+
+    async def silent():
+        await asyncio.sleep(20)
+
+    start, body = client.loop.run_until_complete(posted(client, silent))[:2]
+    assert start["status"] == 408
+    assert json.loads(body["body"]) == {
+        "error": "the body did not arrive within 0.05 seconds, or at 4096 bytes a second"
+    }
 
 
 def test_bodies_on_their_way_take_no_room_from_others(started):
@@ -324,27 +303,9 @@ def test_a_body_that_trickles_is_given_up_before_the_time_limit(started, monkeyp
 
 def test_a_caller_who_goes_away(client):
     async def gone():
-        sent = []
+        return {"type": "http.disconnect"}
 
-        async def receive():
-            return {"type": "http.disconnect"}
-
-        async def send(message):
-            sent.append(message)
-
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/",
-            "raw_path": b"/",
-            "query_string": b"",
-            "headers": [],
-            "root_path": "",
-        }
-        await client.app(scope, receive, send)
-        return sent
-
-    assert client.loop.run_until_complete(gone())[0]["status"] == 400
+    assert client.loop.run_until_complete(posted(client, gone))[0]["status"] == 400
     assert client.app.state.limiter.requests == client.app.state.limiter.bytes == 0
     assert client.app.state.service.batcher._coming == 0
 

@@ -34,6 +34,17 @@ def behind_aws(app: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             yield address
 
 
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> lambda_stand_ins.FixedRuntime:
+    """The endpoint's stand-in, behind a Lambda without settings."""
+    found = lambda_stand_ins.FixedRuntime()
+    monkeypatch.setattr(handler, "runtime", lambda: found)
+    monkeypatch.setenv("ENDPOINT_NAME", "chest")
+    for name in ("ALLOWED_ORIGIN", "ANSWER", "MAX_BYTES", "TIMEOUT_S"):
+        monkeypatch.delenv(name, raising=False)
+    return found
+
+
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """image.png, second.jpeg, large.png (more than 1 MB) and notes.jpeg, which is no image."""

@@ -12,21 +12,10 @@ import pytest
 
 import images
 from hosting import form
-from lambda_stand_ins import FixedRuntime, error, event
+from lambda_stand_ins import error, event
 
 PNG = images.data(images.grey())
 IN_JSON = json.dumps({"image": base64.b64encode(PNG).decode()}).encode()
-
-
-@pytest.fixture
-def runtime(monkeypatch):
-    """The endpoint's stand-in, behind a Lambda without settings."""
-    found = FixedRuntime()
-    monkeypatch.setattr(handler, "runtime", lambda: found)
-    monkeypatch.setenv("ENDPOINT_NAME", "chest")
-    for name in ("ALLOWED_ORIGIN", "ANSWER", "MAX_BYTES", "TIMEOUT_S"):
-        monkeypatch.delenv(name, raising=False)
-    return found
 
 
 # -- Every kind of API

@@ -24,17 +24,6 @@ PNG = images.data(images.grey())
 IN_JSON = json.dumps({"image": base64.b64encode(PNG).decode()}).encode()
 
 
-@pytest.fixture
-def runtime(monkeypatch):
-    """The endpoint's stand-in, behind a Lambda without settings."""
-    found = FixedRuntime()
-    monkeypatch.setattr(handler, "runtime", lambda: found)
-    monkeypatch.setenv("ENDPOINT_NAME", "chest")
-    for name in ("ALLOWED_ORIGIN", "ANSWER", "MAX_BYTES", "TIMEOUT_S"):
-        monkeypatch.delenv(name, raising=False)
-    return found
-
-
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -18,10 +18,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 
+from thorax.data.decoders.framing import receive, send
 from thorax.data.images import DecodeError, Preprocessing, header
 from thorax.machine import free_cpus
 from thorax.serving.request import RequestError
@@ -124,7 +125,7 @@ class _Child:
         self._in, self._out = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         self.alive, self._late = True, False
         with suppress(OSError):
-            _send(self._in, settings)
+            send(self._in, settings)
 
     def decode(self, data: bytes, name: str, seconds: float) -> np.ndarray:
         """The prepared image.
@@ -137,8 +138,8 @@ class _Child:
         watch.start()
         try:
             for part in (struct.pack("<d", seconds), name.encode("utf-8", "replace"), data):
-                _send(self._in, part)
-            problem, image = _receive(self._out), _receive(self._out)
+                send(self._in, part)
+            problem, image = receive(self._out), receive(self._out)
         except (OSError, EOFError):
             self.end()
             why = f"it takes more than {seconds:.3g} seconds" if self._late else "its decoder broke off"
@@ -172,12 +173,12 @@ def serve() -> None:
     os.dup2(2, 1)  # libraries print to standard error instead
     os.nice(NICE)
     try:
-        settings = json.loads(_receive(sys.stdin.buffer))
+        settings = json.loads(receive(sys.stdin.buffer))
         prepared = Preprocessing.from_dict(settings["preprocessing"])
         limit_memory(settings["memory"])
         while True:
-            (seconds,) = struct.unpack("<d", _receive(sys.stdin.buffer))
-            name, data = _receive(sys.stdin.buffer).decode(), _receive(sys.stdin.buffer)
+            (seconds,) = struct.unpack("<d", receive(sys.stdin.buffer))
+            name, data = receive(sys.stdin.buffer).decode(), receive(sys.stdin.buffer)
             limit_cpu(seconds)
             problem, image = "", io.BytesIO()
             try:
@@ -193,7 +194,7 @@ def serve() -> None:
             except MemoryError:
                 problem = f"{name} cannot be read: there is not enough memory for it"
             for part in (problem.encode("utf-8", "replace"), b"" if problem else image.getvalue()):
-                _send(answers, part)
+                send(answers, part)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
 
@@ -216,20 +217,3 @@ def limit_cpu(seconds: float) -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime + max(0.0, seconds)) + 2
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
-def _send(pipe: Any, data: bytes) -> None:
-    pipe.write(struct.pack("<Q", len(data)))
-    pipe.write(data)
-    pipe.flush()
-
-
-def _receive(pipe: BinaryIO) -> bytes:
-    head = pipe.read(8)
-    if len(head) < 8:
-        raise EOFError
-    (size,) = struct.unpack("<Q", head)
-    data = pipe.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data

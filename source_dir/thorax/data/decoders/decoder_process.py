@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import io
 import os
-import struct
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from thorax.data.decoders.framing import receive, send
 from thorax.data.decoders.limits import UnsupportedImage
 
 #: Seconds that one image may take.
@@ -42,8 +42,8 @@ def decode_with_gdcm(data: bytes) -> tuple[np.ndarray, str]:
         watch = threading.Timer(LONGEST, child.kill)
         watch.start()
         try:
-            _send(cast(BinaryIO, child.stdin), data)
-            problem, kind, samples = (_receive(cast(BinaryIO, child.stdout)) for _ in range(3))
+            send(cast(BinaryIO, child.stdin), data)
+            problem, kind, samples = (receive(cast(BinaryIO, child.stdout)) for _ in range(3))
         except (OSError, EOFError):
             _end()
             raise UnsupportedImage(
@@ -64,7 +64,7 @@ def serve() -> None:
     os.dup2(2, 1)  # libraries print to standard error instead
     while True:
         try:
-            data = _receive(sys.stdin.buffer)
+            data = receive(sys.stdin.buffer)
         except EOFError:
             return
         problem, kind, samples = "", "", io.BytesIO()
@@ -74,7 +74,7 @@ def serve() -> None:
         except Exception as error:
             problem = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         for part in (problem.encode(), kind.encode(), samples.getvalue()):
-            _send(answers, part)
+            send(answers, part)
 
 
 def _started() -> subprocess.Popen[bytes]:
@@ -95,20 +95,3 @@ def _end() -> None:
             with contextlib.suppress(OSError):
                 cast(BinaryIO, pipe).close()
         child.wait()
-
-
-def _send(pipe: BinaryIO, data: bytes) -> None:
-    pipe.write(struct.pack("<Q", len(data)))
-    pipe.write(data)
-    pipe.flush()
-
-
-def _receive(pipe: BinaryIO) -> bytes:
-    head = pipe.read(8)
-    if len(head) < 8:
-        raise EOFError
-    (size,) = struct.unpack("<Q", head)
-    data = pipe.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data
