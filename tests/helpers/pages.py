@@ -28,6 +28,7 @@ VARIES = [
     (re.compile(r"\b\d{6}-\d{6}\b"), "DATE"),
     (re.compile(r"^\s*[\d,]+(?=  s3://)"), "N"),  # bytes of files
     (re.compile(r"\(all \d+:"), "(all N:"),  # hyperparameters
+    (re.compile(r"\b\d+(?= files as written)"), "N"),  # a bundle holds our source files
     (re.compile(r"\btorch \d\S*"), "torch VERSION"),
     (re.compile(r"\bepoch \d+ step \d+"), "epoch N step N"),  # where Ctrl-C came
     (re.compile(r"^epoch \d+(?=/)"), "epoch N"),
