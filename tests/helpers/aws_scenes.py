@@ -183,6 +183,7 @@ def benches(aws: Any, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) 
 
     for key in (
         "new/smoke/answer.out",
+        "chest/smoke/answer.out",
         "images/a.png",
         "other/b.png",
         "scores/scores/a.png.out",

@@ -7,6 +7,7 @@ that is not known is an error, never a match.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,13 @@ Context = Mapping[str, Any]
 
 def matches(pattern: str, text: str) -> bool:
     """IAM's wildcards: * any characters, ? one."""
+    return _compiled(pattern).fullmatch(text) is not None
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
     parts = {"*": ".*", "?": "."}
-    return re.fullmatch("".join(parts.get(letter, re.escape(letter)) for letter in pattern), text, re.S) is not None
+    return re.compile("".join(parts.get(letter, re.escape(letter)) for letter in pattern), re.S)
 
 
 _OPERATORS = {
