@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ from thorax.data.out_of_distribution import typical_images
 from thorax.data.parts import Parts
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
-from thorax.evaluation import calibration, formatting, mistakes, thresholds
+from thorax.evaluation import calibration_fit, formatting, mistakes, thresholds
+from thorax.evaluation.binning import calibration_errors
 from thorax.evaluation.metrics import score as score_part
 from thorax.evaluation.population import describe
 from thorax.evaluation.predictions import Predictions, columns
@@ -32,6 +34,7 @@ from thorax.serving.bundle_writer import write_bundle
 from thorax.tables import write_table
 from thorax.tracking.history import training_summary, write_history
 from thorax.tracking.metric_log import METRICS, epoch_line, line, objective_key
+from thorax.training.losses import prior_shift
 from thorax.training.probe import Compute
 from thorax.training.trainer import Trainer
 
@@ -89,7 +92,7 @@ class Scores:
 
     Attributes:
         best: that epoch, from 0.
-        temperatures: (L,) what each logit is divided by.
+        calibrated: the calibration, and how well it holds on held-out patients of validation.
         rule: how the thresholds were chosen.
         thresholds: (L,) calibrated probabilities.
         predictions: by part, of the images that could be read.
@@ -98,7 +101,7 @@ class Scores:
     """
 
     best: int
-    temperatures: np.ndarray
+    calibrated: calibration_fit.Chosen
     rule: thresholds.ThresholdRule
     thresholds: np.ndarray
     predictions: dict[str, Predictions]
@@ -121,14 +124,16 @@ def score(config: TrainingConfig, parts: Parts, outputs: Outputs) -> Scores:
         ThoraxError: no image of a part could be read.
     """
     space, known, served = parts.space, parts.validation.targets, outputs.logits["validation"]
-    temperatures = calibration.temperatures_for(config.calibration, known, served, space.task)
+    prior = prior_shift(config, parts.train)
+    measured = calibration_fit.Measured(known, served, space.task, parts.validation.patients, prior)
+    calibrated = calibration_fit.choose(config.calibration, measured)
     rule = thresholds.ThresholdRule(config.threshold_rule, config.target_sensitivity, config.cost_ratio)
-    chosen = thresholds.choose(known, [served, *outputs.augmented], space.task, temperatures, rule)
-    scores = Scores(outputs.best, temperatures, rule, chosen, {}, {}, {})
+    chosen = thresholds.choose(known, [served, *outputs.augmented], space.task, calibrated.calibration, rule)
+    scores = Scores(outputs.best, calibrated, rule, chosen, {}, {}, {})
     for part in parts.scored:
         logits = outputs.logits[part.part]
         kept = scores.kept[part.part] = _readable(part, logits)
-        p = calibration.probabilities(logits[kept], space.task, temperatures)
+        p = calibrated.calibration.probabilities(logits[kept], space.task)
         ids, patients, studies = ([column[i] for i in kept] for column in (part.ids, part.patients, part.studies))
         images = Predictions(ids, patients, part.targets[kept], p, studies)
         scores.predictions[part.part] = images
@@ -173,7 +178,8 @@ def write_report(config: TrainingConfig, parts: Parts, scores: Scores, facts: Fa
         labels=space,
         scores=scores.by_part,
         curves={name: (p.targets, p.probabilities) for name, p in scores.predictions.items()},
-        temperatures=scores.temperatures,
+        calibrator=scores.calibrated.calibration,
+        held_out=scores.calibrated.described(space),
         rule=str(scores.rule),
         history=[_row(row) | {"best": k == scores.best} for k, row in enumerate(trainer.state.history)],
         data={p.part: {"images": len(p), "patients": len(set(p.patients)), **p.class_counts()} for p in parts.all},
@@ -227,6 +233,7 @@ def save_result(
         "labels": space.to_dict(),
         "at_best_epoch": history[scores.best],
         "training": training_summary(history),
+        "calibration": scores.calibrated.described(space),
         **scores.by_part,
     }
     write_history(history, folder / "history.csv")
@@ -245,7 +252,7 @@ def save_result(
         | ({"labels": list(parts.label_notes)} if parts.label_notes else {}),
         compute=asdict(Compute.of(trainer.hardware)),
         metrics=metrics,
-        calibration=calibration.described(scores.temperatures, space),
+        calibration=scores.calibrated.calibration.to_dict(space),
         typical_images=typical.to_dict() if typical else None,
         training_data=describe(parts.train.targets, space, parts.train.patients, parts.train.attributes),
     )
@@ -260,6 +267,7 @@ def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str
         f"bundle: {result.bundle}",
         f"report: {result.report}",
     ]
+    lines[1:1] = calibration_lines(scores, parts)
     if "test" in scores.by_part:
         macro = scores.by_part["test"]["macro"]
         values = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy")}
@@ -267,6 +275,27 @@ def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str
     row = {k: v for k, v in result.history[scores.best].items() if k.startswith(("train", "validation"))}
     head = f"best epoch {scores.best + 1}/{len(result.history)}"
     return [*lines, epoch_line(head, row, exclusive=parts.space.task == "multiclass")]
+
+
+def calibration_lines(scores: Scores, parts: Parts) -> list[str]:
+    """How probabilities were calibrated, and the mean calibration error before and after: on validation by fits on
+    other patients, on test by the fit on validation; a warning where it is larger there than before."""
+    chosen, space = scores.calibrated, parts.space
+    counts = Counter(chosen.calibration.methods)
+    which = ", ".join(m if len(counts) == 1 else f"{m} for {n} label{'s' * (n > 1)}" for m, n in counts.most_common())
+    before, after = np.nanmean(np.array(chosen.errors, float), axis=0)
+    lines = [f"calibration: {which}; mean error on validation {before:.3f} before, {after:.3f} after (cross-fitted)"]
+    if "test" in scores.predictions:
+        test = scores.predictions["test"]
+        undone = chosen.calibration.undone(test.probabilities, space.task)
+        before, after = (np.nanmean(calibration_errors(test.targets, p)) for p in (undone, test.probabilities))
+        lines.append(f"calibration: mean error on test {before:.3f} before, {after:.3f} after")
+        if after > before:
+            lines.append(
+                "warning: calibration: the images of test differ from validation: probabilities there lean, though"
+                " their ranking stays as it is"
+            )
+    return lines
 
 
 def precision_note(precision: str, result: TrainingResult, scores: Scores) -> str:

@@ -14,6 +14,7 @@ from thorax.errors import ThoraxError
 
 #: Texts that are refused -> what the error must name.
 REFUSED = [
+    ({"calibration": "prior"}, ("calibration=prior", "use_weighted_loss and balanced_sampler are false")),
     ({"image_shape": "224,224"}, ["image_shape=224,224", "channels,height,width"]),
     ({"image_shape": "2,224,224"}, ["image_shape=2,224,224", "choose 1 or 3"]),
     ({"mean": "0.4,0.5"}, ["normalization_mean=0.4,0.5", "normalization=image", "normalization=fixed"]),
@@ -98,6 +99,7 @@ TAKEN = [
     {"threshold_rule": "sensitivity", "target_sensitivity": "1"},
     {"threshold_rule": "cost", "cost_ratio": "0.1"},
     {"threshold_rule": "youden", "calibration": "none"},
+    {"calibration": "prior", "balanced_sampler": "1"},
     {"image_shape": "1,32,32"},
     {"image_shape": "3,63,63", "network": "alexnet"},
     {"image_shape": "1,8192,8192"},

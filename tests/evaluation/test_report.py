@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from thorax.errors import ThoraxError
+from thorax.evaluation.calibration import Calibration
 from thorax.evaluation.comparison import compare
 from thorax.evaluation.formatting import comparison_table, difference, subgroup_table, table
 from thorax.evaluation.metrics import score
@@ -26,6 +27,7 @@ HISTORY = [
     {"epoch": 2, "train_loss": 0.5, "validation_loss": 0.5, "auc": 0.9, "f1": None},
     {"epoch": 3, "train_loss": 0.4, "validation_loss": 0.6, "auc": float("nan"), "f1": 0.7},
 ]
+HELD_OUT = {name: {"method": "platt", "ece_before": 0.171, "ece": 0.023} for name in LABELS.outputs}
 FACTS = {"Data": {"Train images": "1,000"}, "Run": {"Machine": "a & b"}}
 
 
@@ -47,7 +49,7 @@ def written(folder, parts=("validation", "test"), labels=LABELS, history=HISTORY
         "history": history,
         "facts": FACTS,
         "curves": curves,
-        "temperatures": np.ones(len(labels.outputs)),
+        "calibrator": Calibration.none(len(labels.outputs)),
     }
     Report(**{**given, "labels": labels, **other}).write(folder)
     return scores, (folder / "report.html").read_text(encoding="utf-8")
@@ -66,7 +68,8 @@ def full(tmp_path_factory):
     (y, p), patients = images(1, LABELS), [f"P{k // 2}" for k in range(50)]
     written(
         folder,
-        temperatures=np.array([0.5, 1, 2, 1]),
+        calibrator=Calibration(np.array([0.5, 1, 2, 1]), np.array([0, -1.25, 0, 0]), ("platt",) * 4),
+        held_out=HELD_OUT,
         rule="a sensitivity of at least 0.9",
         compared=("one", "the <other>"),
         comparison=compare(y, p, 1 - p, LABELS, patients, resamples=30),
@@ -138,6 +141,7 @@ def test_a_report_with_everything_says_everything(full):
     assert "Train Test images 1,200 50 Mass 7 3" in text
     assert "The thresholds (a sensitivity of at least 0.9)" in text
     assert "Each logit is divided by a temperature" in text and "0.500" in text and "2.000" in text
+    assert "-1.250" in text and "Validation before" in text and "0.171" in text and "0.023" in text
     assert "<script" not in page and "<other>" not in page and "<rises>" not in page
 
 
@@ -156,6 +160,8 @@ def test_the_numbers_of_the_page_as_json(full):
         "label": HOSTILE,
     }
     assert numbers["calibration"]["Mass"]["temperature"] == 0.5
+    assert [entry["bias"] for entry in numbers["calibration"].values()] == [0, -1.25, 0, 0]
+    assert numbers["calibration"]["Mass"]["validation"] == HELD_OUT["Mass"]
     assert (
         numbers["calibration"]["Mass"]["ece"]
         == numbers["scores"]["test"]["labels"]["Mass"]["ece"]["value"]
@@ -349,7 +355,8 @@ def test_one_image_one_class_and_no_known_label_are_sentences_too(targets, said)
     y = np.array(targets, np.float32)[:, None]
     p = np.where(y == 1, 0.9, 0.1).astype(np.float32)
     found = score(y, p, space, [0.5], np.arange(len(y)), resamples=20)
-    text = re.sub(r"<[^>]+>|\s+", " ", Report("odd", space, {"test": found}, {"test": (y, p)}, np.ones(1)).html())
+    page = Report("odd", space, {"test": found}, {"test": (y, p)}, Calibration.none(1)).html()
+    text = re.sub(r"<[^>]+>|\s+", " ", page)
     assert said in re.sub(" +", " ", text).replace(" .", ".")
     assert "- of the answers" not in text and "nan" not in text.lower()
     for width in (None, 60):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
-from thorax.evaluation.calibration import probabilities
+from thorax.evaluation.calibration import Calibration
 from thorax.evaluation.thresholds import ThresholdRule, choose
 
 RULES = [
@@ -28,10 +28,15 @@ def validation(draw):
     return np.array(targets)[:, None], np.array(logits).round(3)[:, None]
 
 
-def cut(targets, z, rule, temperature=1.0):
+#: Of three exclusive classes.
+SHARED = Calibration(np.full(3, 1.5), np.array([0.0, 0.5, -0.5]))
+
+
+def cut(targets, z, rule, temperature=1.0, bias=0.0):
     """The threshold, and which images are called positive at it."""
-    (threshold,) = choose(targets, [z], "binary", np.array([temperature]), rule)
-    return threshold, probabilities(z, "binary", np.array([temperature]))[:, 0] >= np.float64(threshold)
+    calibration = Calibration(np.array([temperature]), np.array([bias]))
+    (threshold,) = choose(targets, [z], "binary", calibration, rule)
+    return threshold, calibration.probabilities(z, "binary")[:, 0] >= np.float64(threshold)
 
 
 @given(validation(), st.floats(0.05, 1))
@@ -73,12 +78,12 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-@pytest.mark.parametrize("temperature", [0.3, 2.5])
-def test_calibration_changes_no_decision(rule, temperature):
+@pytest.mark.parametrize(("temperature", "bias"), [(0.3, 0.0), (2.5, 0.0), (1.0, 2.5), (0.4, -3.0), (3.0, 1.0)])
+def test_calibration_changes_no_decision(rule, temperature, bias):
     random = np.random.default_rng(3)
     targets = (random.random((200, 1)) < 0.3).astype(float)
     z = random.normal(1.5 * targets, 1.5)
-    plain, calibrated = (cut(targets, z, rule, t) for t in (1.0, temperature))
+    plain, calibrated = (cut(targets, z, rule, *c) for c in ((1.0, 0.0), (temperature, bias)))
     np.testing.assert_array_equal(calibrated[1], plain[1])
     assert calibrated[0] != plain[0] and 0 < plain[1].sum() < 200
 
@@ -88,7 +93,7 @@ def test_the_balanced_rule_sees_the_views_and_the_others_the_images_as_served():
     targets = (random.random((100, 1)) < 0.5).astype(float)
     z, view = random.normal(targets, 1), random.normal(targets - 2, 1)
     for rule in RULES:
-        alone, both = (choose(targets, views, "binary", np.ones(1), rule) for views in ([z], [z, view]))
+        alone, both = (choose(targets, views, "binary", Calibration.none(1), rule) for views in ([z], [z, view]))
         assert (alone != both).all() if rule.name == "balanced" else (alone == both).all()
 
 
@@ -99,10 +104,10 @@ def test_exclusive_classes_are_cut_on_the_odds_against_the_rest():
     z = random.normal(0, 1, (300, 3)) + 2.5 * np.eye(3)[named]
     moved = z + random.normal(0, 20, (300, 1))
     for rule in RULES:
-        one, other = (choose(np.eye(3)[named], [logits], "multiclass", np.full(3, 1.5), rule) for logits in (z, moved))
+        one, other = (choose(np.eye(3)[named], [logits], "multiclass", SHARED, rule) for logits in (z, moved))
         assert one == pytest.approx(other, rel=1e-4)
-    called = probabilities(z, "multiclass", np.full(3, 1.5)) >= choose(
-        np.eye(3)[named], [z], "multiclass", np.full(3, 1.5), ThresholdRule("sensitivity", 0.9)
+    called = SHARED.probabilities(z, "multiclass") >= choose(
+        np.eye(3)[named], [z], "multiclass", SHARED, ThresholdRule("sensitivity", 0.9)
     )
     assert all(0.9 <= called[named == k, k].mean() < 0.92 for k in range(3))
 
@@ -112,7 +117,7 @@ def test_exclusive_classes_are_cut_on_the_odds_against_the_rest():
 def test_a_label_with_one_answer_is_cut_at_one_half(rule, answer):
     targets = np.array([[0.0, answer], [1, answer], [0, answer], [np.nan, np.nan]])
     z = np.array([[0.0, 1], [2, 3], [np.nan, 1], [9, 9]])
-    chosen = choose(targets, [z], "multilabel", np.ones(2), rule)
+    chosen = choose(targets, [z], "multilabel", Calibration.none(2), rule)
     assert chosen[1] == 0.5 and 0.5 <= chosen[0] <= 1 / (1 + np.exp(-2))
 
 

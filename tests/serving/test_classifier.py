@@ -109,18 +109,26 @@ def test_a_bad_image_never_fails_the_others(classifier, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("space", "calibration", "temperatures"),
+    ("space", "calibration", "temperatures", "biases"),
     [
-        (images.FINDINGS, {"Effusion": {"temperature": 2.0}, "Nodule": {"temperature": 0.5}}, [2.0, 1.0, 0.5]),
-        (images.BINARY, {"PNEUMONIA": {"temperature": 3.0}}, [3.0]),
-        (THREE, {name: {"temperature": 1.7} for name in THREE.outputs}, [1.7]),
-        (THREE, None, [1.0]),
+        (
+            images.FINDINGS,
+            {"Effusion": {"temperature": 2.0}, "Nodule": {"temperature": 0.5}},
+            [2.0, 1.0, 0.5],
+            [0.0] * 3,
+        ),
+        (images.BINARY, {"PNEUMONIA": {"temperature": 3.0}}, [3.0], [0.0]),
+        (images.BINARY, {"PNEUMONIA": {"temperature": 0.5, "bias": -1.5, "method": "platt"}}, [0.5], [-1.5]),
+        (images.FINDINGS, {"Nodule": {"bias": 2.0}}, [1.0] * 3, [0.0, 0.0, 2.0]),
+        (THREE, {name: {"temperature": 1.7} for name in THREE.outputs}, [1.7], [0.0]),
+        (THREE, {THREE.outputs[1]: {"bias": 1.0}}, [1.0], [0.0, 1.0, 0.0]),
+        (THREE, None, [1.0], [0.0]),
     ],
-    ids=["multilabel", "binary", "multiclass", "none"],
+    ids=["multilabel", "binary", "platt", "bias of one label", "multiclass", "bias of one class", "none"],
 )
-def test_probabilities_are_calibrated(tmp_path, space, calibration, temperatures):
+def test_probabilities_are_calibrated(tmp_path, space, calibration, temperatures, biases):
     bundle = tiny_bundle(tmp_path / "model", space, calibration=calibration)
-    logits = uncalibrated(bundle) / torch.tensor(temperatures)
+    logits = uncalibrated(bundle) / torch.tensor(temperatures) + torch.tensor(biases)
     want = logits.softmax(1) if space is THREE else logits.sigmoid()
     np.testing.assert_allclose(Classifier.load(bundle, precision="float32").predict(PNGS), want.numpy(), atol=2e-6)
 

@@ -16,7 +16,7 @@ from thorax.config import TrainingConfig
 from thorax.config.schema import Optimisation
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
-from thorax.training.losses import LOSSES, Loss, class_weights
+from thorax.training.losses import LOSSES, Loss, class_weights, prior_shift
 
 NAN = float("nan")
 CPU = torch.device("cpu")
@@ -290,3 +290,15 @@ def test_built_with_weights():
 
 def test_the_configuration_names_each_entry():
     assert {*Optimisation.__dataclass_fields__["loss"].metadata["about"].choices} == {"auto", *LOSSES}
+
+
+def test_the_prior_is_what_class_weights_and_balanced_drawing_move_the_best_answer_by():
+    part = images.sample_set(np.array([[1.0]] * 30 + [[0.0]] * 10), space=images.BINARY)
+    for lean in ({"use_weighted_loss": True}, {"balanced_sampler": True}):
+        config = TrainingConfig.of({"network": "cnn5", **lean})
+        (shift,) = prior_shift(config, part)
+        assert np.log(30 / 10) + shift == pytest.approx(0, abs=1e-5)  # balanced: the best constant answer is one half
+    several = images.sample_set(np.array([[1.0, 0.0, NAN]] * 10 + [[0.0, 0.0, 1.0]] * 30), space=images.FINDINGS)
+    shift = prior_shift(TrainingConfig.of({"network": "cnn5", "use_weighted_loss": True, "multi_label": True}), several)
+    assert shift == pytest.approx(np.log([4.0, 20.0, 1.0]), abs=1e-5)
+    assert not prior_shift(TrainingConfig.of({"network": "cnn5"}), part).any()

@@ -273,8 +273,10 @@ class ScoreFields:
         4, "augmented views of each validation image, besides the image as served, that threshold_rule=balanced is"
         " fitted on", low=0, high=100)
     calibration: str = parameter(
-        "temperature", "temperature: divide each label's logit by a number fitted on validation, so that probabilities"
-        " mean more; decisions stay the same; or none", choices=("temperature", "none"))
+        "auto", "what makes probabilities mean more, fitted on validation: temperature (one factor for each label's"
+        " logit), bias (one shift), platt (both), prior (takes class weights and balanced drawing back out; fits"
+        " nothing) or none; auto: for each label the best by cross-validation over patients. Decisions stay the same",
+        choices=("auto", "none", "prior", "temperature", "bias", "platt"), affects_result=False)
     bootstrap_samples: int = parameter(1000, "patients are resampled this often for the intervals", low=0, high=100000)
     optimize: bool = parameter(
         False, "quantise the network to int8 on the validation images for OpenVINO, as `thorax optimize` does; needs"

@@ -201,6 +201,11 @@ def _check_thresholds(c: Fields) -> None:
         value = getattr(c, name)
         if c.threshold_rule == rule and value is None:
             raise ThoraxError(f"threshold_rule={rule} needs {name}, such as {name}={example}")
+    if c.calibration == "prior" and not (c.use_weighted_loss or c.balanced_sampler):
+        raise ThoraxError(
+            "calibration=prior takes class weights and balanced drawing back out, and use_weighted_loss and"
+            " balanced_sampler are false: there is nothing to take out; set one of them, or calibration=auto"
+        )
 
 
 def _check_watching(c: Fields) -> None:

@@ -33,24 +33,54 @@ def cut_by_patient(images: SampleSet, fraction: float, seed: int) -> tuple[Sampl
     Raises:
         ThoraxError: fewer than two patients.
     """
-    patients = sorted(set(images.patients))
-    if len(patients) < 2:
+    counts, row = _by_patient(images.class_targets(), images.patients)
+    if len(counts) < 2:
         raise ThoraxError(
-            f"the train channel has images of {counted(len(patients), 'patient')} only; a validation part needs"
+            f"the train channel has images of {counted(len(counts), 'patient')} only; a validation part needs"
             " others (give --validation)"
         )
-    index = {patient: k for k, patient in enumerate(patients)}
-    row = np.array([index[p] for p in images.patients])
-    classes = np.nan_to_num(images.class_targets())
-    # The last column is the image itself, so that sizes are balanced too.
-    counts = np.zeros((len(patients), classes.shape[1] + 1))
-    np.add.at(counts, row, np.concatenate([classes, np.ones((len(images), 1))], axis=1))
     held_out = _stratify(counts, fraction, np.random.default_rng(seed))
     chosen = held_out[row]
     return (
         images.subset(np.flatnonzero(~chosen).tolist(), "train"),
         images.subset(np.flatnonzero(chosen).tolist(), "validation"),
     )
+
+
+def patient_folds(targets: np.ndarray, patients: Sequence[str], folds: int, seed: int) -> np.ndarray:
+    """(N,) the fold 0..folds-1 of each image: whole patients only, each label's share alike in all folds.
+
+    Fold after fold is cut from the rest as `cut_by_patient` cuts.
+
+    Args:
+        targets: (N, K) in {0, 1, NaN}, a column for each class or label.
+        patients: (N,) the patient of each image.
+        folds: with fewer patients some are empty.
+        seed: the same seed gives the same folds for the same images, whatever their order.
+    """
+    counts, row = _by_patient(targets, patients)
+    fold_of = np.zeros(len(counts), int)
+    rest = np.arange(len(counts))
+    rng = np.random.default_rng(seed)
+    for fold in range(folds - 1, 0, -1):
+        if len(rest) < 2:
+            break
+        cut = _stratify(counts[rest], 1 / (fold + 1), rng)
+        fold_of[rest[cut]] = fold
+        rest = rest[~cut]
+    return np.asarray(fold_of[row])
+
+
+def _by_patient(targets: np.ndarray, patients: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(P, K + 1) images of each patient by label, patients sorted, and (N,) the row of each image's patient.
+
+    The last column counts all images, so that sizes are balanced too.
+    """
+    index = {patient: k for k, patient in enumerate(sorted(set(patients)))}
+    row = np.array([index[p] for p in patients])
+    counts = np.zeros((len(index), targets.shape[1] + 1))
+    np.add.at(counts, row, np.concatenate([np.nan_to_num(targets), np.ones((len(targets), 1))], axis=1))
+    return counts, row
 
 
 def _stratify(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:

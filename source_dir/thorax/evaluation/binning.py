@@ -38,3 +38,9 @@ def calibration_error(gap: Array, known: Array) -> Array:
         known: (...) images.
     """
     return ratio(np.abs(gap).sum(axis=-1), known)
+
+
+def calibration_errors(targets: Array, probabilities: Array) -> Array:
+    """(L,) calibration error of each label's known images; NaN where it has none."""
+    gap = gaps(targets, probabilities, np.zeros(len(targets), np.int64), 1)[0]
+    return calibration_error(gap, (~np.isnan(targets)).sum(axis=0))

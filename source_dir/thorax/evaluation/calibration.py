@@ -1,14 +1,14 @@
-"""Temperature scaling: probabilities that match the share of positives, fitted on validation alone.
+"""Calibration as a bundle stores it and a server applies it: a temperature and a bias for each label.
 
-One number per label divides the logit, so that the ranking of images and every decision stay as they are (Guo et al.,
-"On calibration of modern neural networks", 2017). Exclusive classes share one temperature, as they share one softmax.
-It changes how certain the answers are, not their bias: class weights in the loss move probabilities by more than it can
-undo.
+A label's probability is sigmoid(logit / temperature + bias), that of exclusive classes softmax(logits / temperature +
+biases). Temperatures are above 0, so that of one label neither the ranking of images nor a decision changes. How they
+are found is in calibration_fit.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,73 +17,83 @@ from thorax.evaluation.arrays import Array
 from thorax.evaluation.binning import BINS, bins_of
 from thorax.labels import LabelSpace, Task
 
-#: Temperatures are looked for between these: 0.05 makes a logit of 0.5 certain, 20 makes one of 10 a coin.
-LOWEST, HIGHEST = 0.05, 20.0
 _SMALLEST = 1e-7  # probabilities are kept this far from 0 and 1 where a logarithm is taken
 
 
-def fit(targets: Array, logits: Array, task: Task) -> Array:
-    """(L,) temperatures that minimise the negative log-likelihood; equal ones for multiclass.
+@dataclass(frozen=True)
+class Calibration:
+    """How logits become probabilities.
 
-    Targets are Platt's ("Probabilistic outputs for support vector machines", 1999): (N+ + 1) / (N+ + 2) in place of 1
-    and 1 / (N- + 2) in place of 0, so that a perfect separation does not make every answer certain.
-
-    Args:
-        targets: (N, L) in {0, 1, NaN}; NaN is unknown and left out.
-        logits: (N, L) before sigmoid or softmax; rows with NaN are left out.
-        task: multiclass has one temperature for all columns.
-
-    Returns:
-        1 for a label without both answers.
+    Attributes:
+        temperatures: (L,) above 0, what each logit is divided by; equal ones for exclusive classes.
+        biases: (L,) what is added then.
+        methods: (L,) names of calibration_fit.METHODS, by which they were found; empty: not known.
     """
-    if task == "multiclass":
-        known = ~np.isnan(targets).any(axis=1) & ~np.isnan(logits).any(axis=1)
-        return np.full(targets.shape[1], _shared_temperature(targets[known], logits[known].astype(np.float64)))
-    known = ~np.isnan(targets) & ~np.isnan(logits)
-    return np.array(
-        [_temperature(targets[keep, k], logits[keep, k].astype(np.float64)) for k, keep in enumerate(known.T)]
-    )
+
+    temperatures: Array
+    biases: Array
+    methods: tuple[str, ...] = ()
+
+    @classmethod
+    def none(cls, outputs: int) -> Calibration:
+        """The one that leaves `outputs` logits as they are."""
+        return cls(np.ones(outputs), np.zeros(outputs))
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Mapping[str, Any]], space: LabelSpace) -> Calibration:
+        """That of a bundle's `calibration`; what is missing is a temperature of 1 and a bias of 0.
+
+        Raises:
+            ValueError, TypeError, AttributeError: it has another form, a temperature that is no number above 0, or a
+                bias that is no number.
+        """
+        entries = [stored.get(name, {}) for name in space.outputs]
+        temperatures = np.array([float(entry.get("temperature", 1.0)) for entry in entries])
+        if not (np.isfinite(temperatures) & (temperatures > 0)).all():
+            raise ValueError("a temperature is not a number above 0")
+        biases = np.array([float(entry.get("bias", 0.0)) for entry in entries])
+        if not np.isfinite(biases).all():
+            raise ValueError("a bias is not a number")
+        known = all("method" in entry for entry in entries)
+        return cls(temperatures, biases, tuple(str(entry["method"]) for entry in entries) if known else ())
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes any probability."""
+        return bool((self.temperatures != 1).any() or (self.biases != 0).any())
+
+    def to_dict(self, space: LabelSpace) -> dict[str, dict[str, Any]]:
+        """As a bundle stores it: {output: {"temperature": t, "bias": b, "method": name}}; without a bias of 0."""
+        rows = zip(space.outputs, self.temperatures.tolist(), self.biases.tolist(), strict=True)
+        found: dict[str, dict[str, Any]] = {
+            name: {"temperature": t} | ({"bias": b} if b else {}) for name, t, b in rows
+        }
+        for name, method in zip(space.outputs, self.methods, strict=False):
+            found[name]["method"] = method
+        return found
+
+    def logits(self, logits: Array) -> Array:
+        """(N, L) float64: calibrated, before sigmoid or softmax."""
+        return np.asarray(logits.astype(np.float64) / self.temperatures + self.biases)
+
+    def probabilities(self, logits: Array, task: Task) -> Array:
+        """(N, L) float32 in 0..1 from (N, L) logits: what a server answers."""
+        z = self.logits(logits)
+        if task == "multiclass":
+            grown = np.exp(z - z.max(axis=1, keepdims=True))
+            return np.asarray(grown / grown.sum(axis=1, keepdims=True), np.float32)
+        return np.asarray(sigmoid(z), np.float32)
+
+    def undone(self, probabilities: Array, task: Task) -> Array:
+        """(N, L) float32 probabilities as the network gave them: the inverse of `probabilities`."""
+        p = np.clip(probabilities.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+        z = np.log(p) if task == "multiclass" else np.log(p) - np.log1p(-p)
+        return Calibration.none(len(self.biases)).probabilities((z - self.biases) * self.temperatures, task)
 
 
-def temperatures_for(rule: str, targets: Array, logits: Array, task: Task) -> Array:
-    """(L,) temperatures by the hyperparameter `calibration`: those of `fit`, or 1 where it is "none" or a logit is
-    infinite."""
-    if rule != "temperature" or np.isinf(logits).any():
-        return np.ones(targets.shape[1])
-    return fit(targets, logits, task)
-
-
-def described(temperatures: Array, space: LabelSpace) -> dict[str, dict[str, float]]:
-    """As a bundle stores them: {output: {"temperature": t}}; exclusive classes all have the same."""
-    return {name: {"temperature": float(t)} for name, t in zip(space.outputs, temperatures, strict=True)}
-
-
-def temperatures_of(stored: Mapping[str, Mapping[str, Any]], space: LabelSpace) -> Array:
-    """(L,) temperatures of a bundle's `calibration`; what is missing is 1.
-
-    Raises:
-        ValueError, TypeError, AttributeError: it has another form, or a temperature that is no number above 0.
-    """
-    temperatures = np.array([float(stored.get(name, {}).get("temperature", 1.0)) for name in space.outputs])
-    if not (np.isfinite(temperatures) & (temperatures > 0)).all():
-        raise ValueError("a temperature is not a number above 0")
-    return temperatures
-
-
-def probabilities(logits: Array, task: Task, temperatures: Array) -> Array:
-    """(N, L) float32 in 0..1 from (N, L) logits and (L,) temperatures: what a server answers."""
-    z = logits.astype(np.float64) / temperatures
-    if task == "multiclass":
-        grown = np.exp(z - z.max(axis=1, keepdims=True))
-        return np.asarray(grown / grown.sum(axis=1, keepdims=True), np.float32)
-    return np.asarray(_sigmoid(z), np.float32)
-
-
-def uncalibrated(calibrated: Array, task: Task, temperatures: Array) -> Array:
-    """(N, L) float32 probabilities as they were before the temperature: the inverse of `probabilities`."""
-    p = np.clip(calibrated.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
-    z = np.log(p) if task == "multiclass" else np.log(p) - np.log1p(-p)
-    return probabilities(z * temperatures, task, np.ones(len(temperatures)))
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + exp(-z)), without overflow."""
+    return np.asarray(np.exp(-np.logaddexp(0, -z)))
 
 
 def reliability(targets: Array, probability: Array) -> list[dict[str, float]]:
@@ -98,40 +108,3 @@ def reliability(targets: Array, probability: Array) -> list[dict[str, float]]:
         for n, m, s in zip(images, mean.tolist(), share.tolist(), strict=True)
         if n
     ]
-
-
-def _temperature(y: Array, z: Array) -> float:
-    positives, negatives = float(y.sum()), float(len(y) - y.sum())
-    if not positives or not negatives:
-        return 1.0
-    smooth = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    return _minimum(lambda t: float(np.mean(np.logaddexp(0, z / t) - smooth * z / t)))
-
-
-def _shared_temperature(targets: Array, z: Array) -> float:
-    images, classes = targets.shape
-    if len(np.unique(targets.argmax(axis=1))) < 2:
-        return 1.0
-    smooth = (targets * images + 1) / (images + classes)
-
-    def loss(t: float) -> float:
-        shifted = z / t - (z / t).max(axis=1, keepdims=True)
-        return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - (smooth * shifted).sum(axis=1)))
-
-    return _minimum(loss)
-
-
-def _minimum(loss: Any) -> float:
-    from scipy.optimize import minimize_scalar  # servers read this module and have no scipy
-
-    found = minimize_scalar(
-        lambda log: loss(float(np.exp(log))),
-        bounds=(np.log(LOWEST), np.log(HIGHEST)),
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
-    return float(np.exp(found.x))
-
-
-def _sigmoid(z: Array) -> Array:
-    return np.asarray(np.exp(-np.logaddexp(0, -z)))

@@ -12,14 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from thorax.evaluation import formatting, plots
-from thorax.evaluation.arrays import Array
 from thorax.evaluation.baselines import baselines, shown_rows
-from thorax.evaluation.binning import calibration_error, gaps
-from thorax.evaluation.calibration import reliability, uncalibrated
+from thorax.evaluation.binning import calibration_errors
+from thorax.evaluation.calibration import Calibration, reliability
 from thorax.evaluation.confusion_plot import confusion_plot
 from thorax.evaluation.history_plot import best_epoch, history_plot
 from thorax.evaluation.metric_table import METRICS
@@ -45,7 +43,9 @@ class Report:
         scores: {part: result of `metrics.score`}, at least one, of images or of studies. The headline is that of
             "test", else the first of images but "validation".
         curves: {part: (targets (N, L), calibrated probabilities (N, L))} of the same parts, those of studies left out.
-        temperatures: (L,) of the calibration.
+        calibrator: the calibration.
+        held_out: {output: {"method", "ece_before", "ece"}} on validation, cross-fitted over patients (metrics.json's
+            "calibration"); empty: not known.
         rule: how the thresholds were chosen, as text.
         history: one row per epoch with epoch, train_loss, validation_loss, auc, f1 and whatever else was logged;
             numbers may be None or NaN. The best epoch is the one with a true "best", else the highest auc.
@@ -64,7 +64,8 @@ class Report:
     labels: LabelSpace
     scores: Mapping[str, Mapping[str, Any]]
     curves: Curves
-    temperatures: Array
+    calibrator: Calibration
+    held_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rule: str = ""
     history: Sequence[Mapping[str, Any]] = ()
     data: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -93,8 +94,8 @@ class Report:
 
     @property
     def calibrated(self) -> bool:
-        """Whether any temperature is not 1."""
-        return bool((self.temperatures != 1).any())
+        """Whether any probability is not as the network gave it."""
+        return self.calibrator.changes
 
     @cached_property
     def baselines(self) -> dict[str, dict[str, Any]]:
@@ -104,7 +105,7 @@ class Report:
     @cached_property
     def before(self) -> Curves:
         """The curves as they were before calibration."""
-        return {part: (y, uncalibrated(p, self.labels.task, self.temperatures)) for part, (y, p) in self.curves.items()}
+        return {part: (y, self.calibrator.undone(p, self.labels.task)) for part, (y, p) in self.curves.items()}
 
     @cached_property
     def plots(self) -> dict[str, bytes]:
@@ -123,13 +124,20 @@ class Report:
         return found
 
     def calibration(self) -> dict[str, dict[str, Any]]:
-        """{output: {"temperature", "ece_before", "ece"}} on the headline's images, and their pooled reliability."""
+        """{output: {"temperature", "bias", "method", "ece_before", "ece", "validation"}}, the errors on the headline's
+        images; "validation" has those of held-out patients of validation where they are known."""
         result = {}
         y, p = self.before[self.headline]
-        error = calibration_error(gaps(y, p, np.zeros(len(y), np.int64), 1)[0], (~np.isnan(y)).sum(axis=0))
-        for name, t, before in zip(self.labels.outputs, self.temperatures.tolist(), error.tolist(), strict=True):
+        error = calibration_errors(y, p)
+        found = self.calibrator
+        rows = zip(self.labels.outputs, found.temperatures.tolist(), found.biases.tolist(), error.tolist(), strict=True)
+        methods = dict(zip(self.labels.outputs, found.methods, strict=False))
+        for name, temperature, bias, before in rows:
             result[name] = {
-                "temperature": t,
+                "temperature": temperature,
+                "bias": bias,
+                "method": methods.get(name),
+                "validation": self.held_out.get(name),
                 "ece_before": _finite(before),
                 "ece": self.scores[self.headline]["labels"][name]["ece"]["value"],
             }
@@ -171,7 +179,7 @@ class Report:
         ]
 
     def _calibration_numbers(self) -> dict[str, Any]:
-        """The temperatures and errors, and the reliability curves of each part."""
+        """The calibration and its errors, and the reliability curves of each part."""
         pairs = {part: (self.before[part], after) for part, after in self.curves.items()}
         curves = {
             p: {"before": reliability(*before), "after": reliability(*after)} for p, (before, after) in pairs.items()

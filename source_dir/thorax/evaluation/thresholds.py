@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from thorax.evaluation.arrays import Array
+from thorax.evaluation.calibration import Calibration
 from thorax.labels import Task
 
 RULES = ("balanced", "youden", "sensitivity", "cost")
@@ -39,7 +40,7 @@ class ThresholdRule:
         }[self.name]
 
 
-def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Array, rule: ThresholdRule) -> Array:
+def choose(targets: Array, views: Sequence[Array], task: Task, calibration: Calibration, rule: ThresholdRule) -> Array:
     """(L,) calibrated probabilities in 0..1 at and above which a label is called positive.
 
     Args:
@@ -47,21 +48,22 @@ def choose(targets: Array, views: Sequence[Array], task: Task, temperatures: Arr
         views: one or more (N, L) arrays of logits before sigmoid or softmax: the images as served, then augmented
             views, which only the balanced rule uses. Rows with NaN are left out.
         task: the scores of exclusive classes are the log odds of one class against the rest.
-        temperatures: (L,) of the calibration.
+        calibration: on whose scale they are.
         rule: how to choose.
     """
     seen = views if rule.name == "balanced" else views[:1]
     z = np.concatenate(seen).astype(np.float64)
     if task == "multiclass":
-        z = _one_against_rest(z / temperatures)
-        temperatures = np.ones(len(temperatures))
+        z = _one_against_rest(calibration.logits(z))
+        calibration = Calibration.none(z.shape[1])
     cut: Callable[[Array, Array, ThresholdRule], float] = _balanced if rule.name == "balanced" else _best
     y = np.tile(targets, (len(seen), 1))
     chosen = []
-    for k, temperature in enumerate(temperatures):
+    for k, (temperature, bias) in enumerate(zip(calibration.temperatures, calibration.biases, strict=True)):
         known = ~np.isnan(y[:, k]) & ~np.isnan(z[:, k])
         target = y[known, k]
-        chosen.append(_sigmoid(cut(target, z[known, k], rule) / temperature) if len(np.unique(target)) == 2 else 0.5)
+        both = len(np.unique(target)) == 2
+        chosen.append(_sigmoid(cut(target, z[known, k], rule) / temperature + bias) if both else 0.5)
     return np.array(chosen, np.float32)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
-from thorax.evaluation import calibration
 from thorax.files import digest_of, write_whole
 from thorax.models.registry import spec_of
 from thorax.optimize.acceptance import Figures
@@ -181,7 +180,7 @@ class _Network:
     def answers(self, engine: Any, images: np.ndarray) -> np.ndarray:
         """(N, L) float32 probabilities."""
         logits = np.concatenate([engine.logits(images[k : k + 32]) for k in range(0, len(images), 32)])
-        return calibration.probabilities(logits, self.bundle.space.task, self.bundle.temperatures)
+        return self.bundle.calibrator.probabilities(logits, self.bundle.space.task)
 
     def difference(self, one: Any, other: Any) -> float:
         """The largest of a probability on the reference images."""

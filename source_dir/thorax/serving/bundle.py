@@ -109,7 +109,7 @@ class Bundle(BundleContents):
                 engine=EngineFiles.from_dict(stored.get("engine")),
                 files=dict(stored.get(FILES, {})),
             )
-            bundle.temperatures  # noqa: B018  raises where the calibration has another form
+            bundle.calibrator  # noqa: B018  raises where the calibration has another form
             OutOfDistributionDetector.from_dict(bundle.typical_images)  # so does this
             return bundle
         except FileNotFoundError:

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np
-
 import thorax
 from thorax.data.images import Preprocessing
-from thorax.evaluation.calibration import temperatures_of
+from thorax.evaluation.calibration import Calibration
 from thorax.labels import LabelSpace
 from thorax.serving.bundle_hashes import FILES, sealed
 from thorax.serving.engines.engine_files import EngineFiles
 
-VERSION = 1
+#: What this program reads, at most. 2 has biases in its calibration; without one a bundle is of version 1.
+VERSION = 2
 
 
 def _versions() -> dict[str, str]:
@@ -47,7 +46,7 @@ class BundleContents:
         compute: {"precision", "channels_last", "threads"} that the run computed with; empty in older bundles.
         metrics: scores by part ("validation", "test"), as evaluation.metrics.score returns them, and facts of the best
             epoch.
-        calibration: {label: {"temperature": t}}, or None.
+        calibration: {label: {"temperature": t, "bias": b, "method": name}}, or None; see `calibrator`.
         typical_images: what the training images look like, see OutOfDistributionDetector, or None.
         training_data: prevalence, view, sex and age of the training images (evaluation.population.describe), or None.
         versions: of the packages that made the bundle.
@@ -77,14 +76,14 @@ class BundleContents:
         return self.space.outputs
 
     @property
-    def temperatures(self) -> np.ndarray:
-        """(L,) float64: what each logit is divided by before sigmoid or softmax."""
-        return temperatures_of(self.calibration or {}, self.space)
+    def calibrator(self) -> Calibration:
+        """How logits become probabilities."""
+        return Calibration.from_dict(self.calibration or {}, self.space)
 
     def to_dict(self) -> dict[str, Any]:
         """What is stored as bundle.json, sealed where the hashes of the files are known."""
         described = {
-            "version": VERSION,
+            "version": VERSION if any("bias" in entry for entry in (self.calibration or {}).values()) else 1,
             "network": {"name": self.network, "dropout": self.dropout},
             "labels": self.space.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),

@@ -13,7 +13,6 @@ import numpy as np
 from thorax.data.images import DecodeError
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
-from thorax.evaluation import calibration
 from thorax.machine import free_cpus
 from thorax.serving.arrays import NormalizedImage
 from thorax.serving.bundle import Bundle
@@ -91,7 +90,7 @@ class Classifier:
         self._decoding = threading.BoundedSemaphore(free_cpus() + 1)  # more at once would only take more memory
         self._explaining = threading.Lock()
         self._explained: torch.nn.Module | None = None
-        self._temperatures = bundle.temperatures
+        self._calibration = bundle.calibrator
         references = reference_images(bundle.preprocessing, self.detector)
         self.choice = choose(bundle, request, references, self._calibrated)
         self._engine = self.choice.engine
@@ -297,4 +296,4 @@ class Classifier:
         return self._calibrated(self._engine.logits(images))
 
     def _calibrated(self, logits: np.ndarray) -> np.ndarray:
-        return calibration.probabilities(logits, self.bundle.space.task, self._temperatures)
+        return self._calibration.probabilities(logits, self.bundle.space.task)

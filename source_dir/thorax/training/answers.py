@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from thorax.data.samples import SampleSet
-from thorax.evaluation.calibration import probabilities
+from thorax.evaluation.calibration import Calibration
 from thorax.evaluation.metrics import epoch_metrics
 from thorax.job import Process
 from thorax.training import distributed
@@ -70,6 +70,6 @@ class TrainingAnswers:
         hard = np.where(np.isnan(targets) | (targets == 0.5), np.nan, targets > 0.5)
         if space.task == "multiclass":
             hard = np.where((np.nansum(hard, axis=1) == 1)[:, None], hard, np.nan)
-        p = probabilities(logits[seen], space.task, np.ones(len(space.outputs)))
+        p = Calibration.none(len(space.outputs)).probabilities(logits[seen], space.task)
         found = epoch_metrics(hard, p, space.task)
         return {f"train_{name}": found[name] for name in KEPT}

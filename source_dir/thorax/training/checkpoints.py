@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from thorax.config import TrainingConfig
+from thorax.config.fields import about
 from thorax.errors import ThoraxError
 from thorax.files import damaged_part, write_whole
 
@@ -120,7 +122,8 @@ class Checkpoints:
         now = self.identity
         newer = {name: value for name, value in TrainingConfig().identity().items() if name in now}
         saved = newer | saved  # a hyperparameter that the checkpoint's version did not have is at its default there
-        keys = [key for key in {**now, **saved} if key != IMAGES]
+        free = {f.name for f in fields(TrainingConfig) if not about(f).affects_result}  # some did in earlier versions
+        keys = [key for key in {**now, **saved} if key != IMAGES and key not in free]
         other = [f"{k}={saved.get(k)} there, {now.get(k)} here" for k in keys if saved.get(k) != now.get(k)]
         if other:
             named = "; ".join(other[:3]) + (f"; and {len(other) - 3} more" if len(other) > 3 else "")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from thorax.config import TrainingConfig
 from thorax.config.fields import plain
+from thorax.data.loading import balanced_weights
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
@@ -31,6 +32,33 @@ def class_weights(images: SampleSet, cap: float) -> dict[str, float]:
     positives = np.nansum(targets, axis=0)
     weights = np.minimum(known / np.maximum(positives, 1), cap)
     return dict(zip(images.space.classes, weights.round(6).tolist(), strict=True))
+
+
+def prior_shift(config: TrainingConfig, images: SampleSet) -> np.ndarray:
+    """(L,) how far class weights and class-balanced drawing move the logits up from the log odds of the data.
+
+    The loss weighted with w1 for positives and w0 for negatives is least at log(p / (1 - p)) + log(w1 / w0), that of
+    exclusive classes at log(p_l) + log(w_l) up to a constant; drawing a class more often acts as a weight (Elkan, "The
+    foundations of cost-sensitive learning", 2001). Exact for bce and cross_entropy; the focal loss moves on.
+    """
+    space = images.space
+    shift = np.zeros(len(space.outputs))
+    if config.use_weighted_loss:
+        weights = class_weights(images, config.max_class_weight)
+        log = np.log([weights[name] for name in space.classes])
+        shift = shift + (log[1:] - log[:1] if space.task == "binary" else log)
+    if config.balanced_sampler:
+        known, drawn = ~np.isnan(images.targets), balanced_weights(images)[:, None]
+        positive = np.nan_to_num(images.targets)
+        before, after = (
+            (positive * w).sum(axis=0) / np.maximum((known * w).sum(axis=0), 1e-12)
+            for w in (np.ones_like(drawn), drawn)
+        )
+        mixed = (before > 0) & (before < 1) & (after > 0) & (after < 1)
+        before, after = (np.where(mixed, share, 0.5) for share in (before, after))
+        exclusive = space.task == "multiclass"
+        shift = shift + np.log(after / before) - (0 if exclusive else np.log((1 - after) / (1 - before)))
+    return np.asarray(shift)
 
 
 def capped_weights(images: SampleSet, config: TrainingConfig) -> str:

@@ -14,8 +14,10 @@ from thorax.data.images import Preprocessing
 from thorax.data.loading import Batch, EvaluationBatches, ImageDataset, loader
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
-from thorax.evaluation import calibration
+from thorax.evaluation import calibration_fit
+from thorax.evaluation.calibration import Calibration
 from thorax.evaluation.metrics import epoch_metrics
+from thorax.labels import Task
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
 from thorax.training.augmenting import by_readers
@@ -111,14 +113,14 @@ class Evaluator:
 def validation_metrics(logits: np.ndarray, images: SampleSet, loss: Loss, config: TrainingConfig) -> dict[str, float]:
     """Loss and metrics of an epoch as `validation_...`, over the images that have finite logits.
 
-    The metrics are those of calibrated probabilities, as the bundle of this epoch would give them: the temperature of
-    exclusive classes changes how one class ranks against the rest.
+    The metrics are those of probabilities with a temperature, which of exclusive classes changes how one class ranks
+    against the rest; what else calibration does is the bundle's matter, so that epochs are compared at the same cut.
 
     Args:
         logits: (N, L) float32; a row with a NaN does not count.
         images: the N images.
         loss: the run's; label smoothing is left out.
-        config: top_k, and how probabilities are calibrated.
+        config: top_k.
     """
     scored = ~np.isnan(logits).any(axis=1)
     z, targets, task = logits[scored], images.targets[scored], images.space.task
@@ -126,7 +128,13 @@ def validation_metrics(logits: np.ndarray, images: SampleSet, loss: Loss, config
     criterion = Loss(loss.name, weights, 0.0, loss.focal_gamma)
     known = torch.from_numpy(targets)
     mean = float(criterion.sum(torch.from_numpy(z), known)) / max(criterion.count(known), 1)
-    temperatures = calibration.temperatures_for(config.calibration, targets, z, task)
-    p = calibration.probabilities(z, task, temperatures)
+    p = _with_temperature(targets, z, task).probabilities(z, task)
     metrics = epoch_metrics(targets, p, task, top_k=config.top_k or None)
     return {"validation_loss": mean, **{f"validation_{key}": float(value) for key, value in metrics.items()}}
+
+
+def _with_temperature(targets: np.ndarray, logits: np.ndarray, task: Task) -> Calibration:
+    if np.isinf(logits).any():
+        return Calibration.none(targets.shape[1])
+    measured = calibration_fit.Measured(targets, logits, task, [], np.zeros(targets.shape[1]))
+    return calibration_fit.fit("temperature", measured)
