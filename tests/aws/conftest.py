@@ -210,8 +210,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def light(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a few bytes for weights: quick to pack, and nobody serves it."""
     folder = tmp_path_factory.mktemp("light") / "model"
-    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model.pt"))
-    (folder / "model.pt").write_bytes(b"weights")
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model.safetensors"))
+    (folder / "model.safetensors").write_bytes(b"weights")
     return folder
 
 

@@ -168,7 +168,7 @@ def test_the_bundle_that_the_model_names_is_whole_and_the_same_each_time(
         for path in light.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"bundle.json", "model.pt", "config.yaml", "code/deployment.py", "code/inference.py"} <= names
+    assert {"bundle.json", "model.safetensors", "config.yaml", "code/deployment.py", "code/inference.py"} <= names
 
 
 def fetched(aws: Any, model: dict[str, Any], folder: Path) -> Path:

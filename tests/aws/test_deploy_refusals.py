@@ -64,7 +64,7 @@ def test_what_is_no_bundle_is_refused(offline: Path, light: Path, tmp_path: Path
         "empty": "is not a bundle: it has no bundle.json",
         "text.tar.gz": "is no .tar.gz that can be read",
         "missing": "missing does not exist",
-        "other.tar.gz": "is no bundle that AWS can serve: it has no model.pt",
+        "other.tar.gz": "is no bundle that AWS can serve: it has no model.safetensors",
     }
     for name, message in expected.items():
         assert deploy.main(words(tmp_path / name)) == 1

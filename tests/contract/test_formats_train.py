@@ -61,7 +61,7 @@ def check(kind: str, job: Path) -> None:
     assert "train" in counts or found["train"] + found["validation"] == 48
     assert json.loads((job / "output/data/metrics.json").read_text())["labels"]["classes"] == classes
     assert (job / "output/data/report.html").is_file()
-    assert (job / "model/model.pt").is_file()
+    assert (job / "model/model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_sigterm_lets_what_has_begun_end(bundle):
         assert process.wait(timeout=60) == 0
 
 
-@pytest.mark.parametrize("damage", ["nothing", "bundle.json", "model.pt"])
+@pytest.mark.parametrize("damage", ["nothing", "bundle.json", "model.safetensors"])
 def test_a_broken_bundle_fails_at_start_with_one_line(bundle, tmp_path, damage):
     from thorax.errors import ThoraxError
     from thorax_launch.local.serve_app import serve

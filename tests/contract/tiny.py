@@ -71,13 +71,13 @@ def run_plain(images: Path, out: Path, settings: dict[str, str]) -> dict[str, An
 
 def result(bundle: Path, data: Path) -> dict[str, Any]:
     """What a run came to: its scores, its configuration and its weights; nothing that depends on the clock."""
-    import torch
+    from safetensors.torch import load_file
 
     metrics = json.loads((data / "metrics.json").read_text())
     for clocked in ("images_per_second", "data_wait", "epoch_seconds"):
         metrics["at_best_epoch"].pop(clocked)
     metrics.pop("training")
-    weights = torch.load(bundle / "model.pt", weights_only=True)
+    weights = load_file(bundle / "model.safetensors")
     return {
         "metrics": metrics,
         "losses": [float(line.split(",")[1]) for line in (data / "history.csv").read_text().splitlines()[1:]],

@@ -70,8 +70,8 @@ def write_workspace(root: Path) -> None:
 def write_light(bundle: Path, root: Path) -> None:
     """Bundles best and next: those of that one with a few bytes for weights, quick to pack; nobody serves them."""
     for name in ("best", "next"):
-        shutil.copytree(bundle, root / "runs" / name / "model", ignore=shutil.ignore_patterns("model.pt"))
-        (root / "runs" / name / "model/model.pt").write_bytes(name.encode())
+        shutil.copytree(bundle, root / "runs" / name / "model", ignore=shutil.ignore_patterns("model.safetensors"))
+        (root / "runs" / name / "model/model.safetensors").write_bytes(name.encode())
 
 
 def write_settings(root: Path) -> None:

@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 #: Columns of a history that depend on the clock.
 CLOCKED = ("images_per_second", "data_wait", "epoch_seconds")
 
 
 def weights(bundle: Path) -> dict[str, torch.Tensor]:
-    return torch.load(bundle / "model.pt", weights_only=True)
+    return load_file(bundle / "model.safetensors")
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -8,10 +8,12 @@ import tarfile
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 
 from networks import random_images, with_statistics
 from thorax.errors import ThoraxError
 from thorax.models import build, find_weights, load_weights, stages
+from thorax.models.weights_file import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -158,17 +160,26 @@ def test_find_weights(tmp_path):
 def test_weights_of_an_earlier_jobs_archive(tmp_path):
     """The channel `model` holds the model.tar.gz of a training job, as SageMaker wrote it."""
     (tmp_path / "bundle").mkdir()
-    torch.save({"a": torch.arange(3)}, tmp_path / "bundle" / "model.pt")
+    save_file({"a": torch.arange(3)}, tmp_path / "bundle" / "model.safetensors")
     channel = tmp_path / "channel"
     channel.mkdir()
     with tarfile.open(channel / "model.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "bundle", ".")
     for given in (channel, channel / "model.tar.gz"):
-        assert torch.load(find_weights(given), weights_only=True)["a"].tolist() == [0, 1, 2]
+        assert read_weights(find_weights(given)).largest[1]["a"].tolist() == [0, 1, 2]
+
+
+def test_weights_of_an_older_jobs_archive(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    torch.save({"a": torch.arange(3)}, tmp_path / "bundle" / "model.pt")
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "bundle", ".")
+    assert read_weights(find_weights(tmp_path / "model.tar.gz")).largest[1]["a"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("nothing", "is not a readable .tar.gz"), ("others", "holds no model.pt at its top")]
+    ("content", "message"),
+    [("nothing", "is not a readable .tar.gz"), ("others", "holds no model.safetensors at its top")],
 )
 def test_an_archive_that_is_none_of_ours(content, message, tmp_path):
     archive = tmp_path / "model.tar.gz"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import thorax
 from conftest import TINY, clean_environment, write_images
@@ -150,12 +151,12 @@ def test_every_family_of_networks(network, side, channels, data, tmp_path, lenie
 def test_a_layer_that_does_harm_stays_in_float32(data, tmp_path, lenient):
     """Some channels are a thousand times as large as the others, which int8 of the whole tensor then cannot hold."""
     folder = made(tmp_path / "model")
-    weights = torch.load(folder / "model.pt", weights_only=True)
+    weights = load_file(folder / "model.safetensors")
     weights["features.3.1.weight"][::8] *= 1000
     weights["features.3.1.bias"][::8] *= 1000
     weights["features.4.0.weight"][:, ::8] /= 1000
     weights["fc.weight"] *= 40
-    torch.save(weights, folder / "model.pt")
+    save_file(weights, folder / "model.safetensors")
     bundle_verify.seal(folder)
     told: list[str] = []
     files = optimize_bundle(folder, data, say=told.append).files

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
-from thorax.serving.bundle import CODE, RAY, WEIGHTS, Bundle
+from thorax.models.bundle_weights import OLD_WEIGHTS, WEIGHTS
+from thorax.serving.bundle import CODE, RAY, Bundle
 from thorax.serving.bundle_place import DESCRIPTION, bundle_place
 from thorax.tracking.progress import busy
 from thorax_launch.names import job_of
@@ -22,7 +23,7 @@ from thorax_launch.sagemaker.transfers import download
 from thorax_launch.settings import AwsSettings
 
 #: What AWS's images need at the top of /opt/ml/model: Ray Serve reads config.yaml, both put code/ on the path.
-_NEEDED = (DESCRIPTION, WEIGHTS, RAY, f"{CODE}/deployment.py", f"{CODE}/inference.py")
+_NEEDED = (RAY, f"{CODE}/deployment.py", f"{CODE}/inference.py")
 _HOW = "name the model folder of a finished job, its model.tar.gz, or s3://.../model.tar.gz"
 
 
@@ -111,7 +112,7 @@ def description_folder(bundle: S3Bundle, s3: Any = None) -> Iterator[Path]:
 
 
 def _complete(files: dict[str, bytes], where: str) -> dict[str, bytes]:
-    for name in _NEEDED:
+    for name in (DESCRIPTION, OLD_WEIGHTS if OLD_WEIGHTS in files else WEIGHTS, *_NEEDED):
         if name not in files:
             raise ThoraxError(f"{where} is no bundle that AWS can serve: it has no {name}; {_HOW}")
     return files

@@ -17,8 +17,9 @@ from torch import nn
 
 from thorax.errors import ThoraxError
 from thorax.models.building import hollow
+from thorax.models.bundle_weights import DESCRIPTION, OLD_WEIGHTS, WEIGHTS, weights_of_bundle
 from thorax.models.registry import ModelSpec, spec_of
-from thorax.models.weights_file import DESCRIPTION, ENDINGS, WEIGHTS, WeightsFile, read_weights
+from thorax.models.weights_file import ENDINGS, WeightsFile, read_weights
 from thorax.models.weights_names import Named, named
 from thorax.models.weights_source import InputStatistics, input_statistics, labels_of, match_labels
 from thorax.text import are, counted
@@ -80,7 +81,7 @@ class Fit:
 
 
 def find_weights(given: Path) -> Path:
-    """The one weights file that `given` is or holds; of an earlier job's model.tar.gz its model.pt.
+    """The one weights file that `given` is or holds; of an earlier job's model.tar.gz its model.safetensors (model.pt).
 
     A folder is searched for one file with an ending of weights_file.ENDINGS, then for one archive; of an archive that
     is no bundle, such as JumpStart's, the one weights file in it is taken.
@@ -94,8 +95,8 @@ def find_weights(given: Path) -> Path:
         raise ThoraxError(f"weights={given} does not exist")
     if (packed := given / BUNDLE).is_file():
         return _unpacked(packed)
-    if (given / DESCRIPTION).is_file() and (given / WEIGHTS).is_file():
-        return given / WEIGHTS
+    if (given / DESCRIPTION).is_file() and weights_of_bundle(given).is_file():
+        return weights_of_bundle(given)
     files = sorted(p for p in given.rglob("*") if p.suffix in ENDINGS and p.is_file())
     if not files:
         files = sorted(p for p in given.iterdir() if p.name.endswith(_ARCHIVES) and p.is_file())
@@ -110,14 +111,14 @@ def find_weights(given: Path) -> Path:
 
 
 def _unpacked(archive: Path) -> Path:
-    """A temporary file with the model.pt at the top of a model.tar.gz, which SageMaker brings as it is; or with the one
+    """A temporary file with the weights at the top of a model.tar.gz, which SageMaker brings as it is; or with the one
     weights file of another archive."""
     try:
         with tarfile.open(archive) as tar:
             members = {m.name.removeprefix("./"): m for m in tar if m.isfile()}
             top = archive.name == BUNDLE  # a job's, with code and checkpoints of others perhaps below
             found = [name for name in members if name.endswith(ENDINGS) and not (top and "/" in name)]
-            chosen = [WEIGHTS] if WEIGHTS in members else found
+            chosen = [name for name in (WEIGHTS, OLD_WEIGHTS) if name in members][:1] or found
             if len(chosen) != 1:
                 what = f"{len(found)} weight files" if found else f"no {WEIGHTS} at its top and no other weights file"
                 raise ThoraxError(

@@ -19,11 +19,11 @@ import torch
 
 from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
+from thorax.models.bundle_weights import DESCRIPTION, OLD_WEIGHTS, WEIGHTS
+from thorax.models.safetensors_file import looks_like_safetensors, read_safetensors
 
 #: Endings of weights files in a folder or an archive.
 ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".npz")
-#: Weights of our own bundle, and what describes it, beside them.
-WEIGHTS, DESCRIPTION = "model.pt", "bundle.json"
 #: Packages whose classes become shells with the attributes that the file gives them: none of their code runs.
 _SHELLS = (
     *("torch.nn.", "torchvision.", "torchxrayvision.", "timm.", "argparse.", "numpy.", "pathlib.", "omegaconf."),
@@ -69,7 +69,7 @@ def read_weights(file: Path) -> WeightsFile:
             head = stream.read(9)
     except OSError as error:
         raise ThoraxError(f"weights={file} is not a state_dict that can be read: {error.strerror}") from None
-    if len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 2**27:
+    if looks_like_safetensors(head):
         found = _safetensors(file)
     elif _is_npz(file):
         found = _npz(file)
@@ -80,14 +80,8 @@ def read_weights(file: Path) -> WeightsFile:
 
 def _safetensors(file: Path) -> WeightsFile:
     try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise ThoraxError(f"weights={file} needs safetensors: pip install 'safetensors>=0.4.3,<1'") from None
-    try:
-        with safe_open(file, "pt") as stored:
-            facts = dict(stored.metadata() or {})
-            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  no mapping
-    except (SafetensorError, OSError, ValueError) as error:
+        state, facts = read_safetensors(file)
+    except (OSError, ValueError) as error:
         raise ThoraxError(f"weights={file} is not a readable safetensors file: {error}") from None
     if not state:
         raise ThoraxError(f"weights={file} holds no tensors")
@@ -235,7 +229,7 @@ def _labels_in(stored: Any, depth: int = 0) -> tuple[str, ...]:
 
 def _described(found: WeightsFile) -> WeightsFile:
     """With what the bundle around the file says of it."""
-    if found.file.name != WEIGHTS:
+    if found.file.name not in (WEIGHTS, OLD_WEIGHTS):
         return found
     try:
         stored = json.loads((found.file.parent / DESCRIPTION).read_text(encoding="utf-8"))

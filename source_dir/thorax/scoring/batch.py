@@ -23,7 +23,7 @@ from thorax.scoring.reading import reading_as_trained
 from thorax.scoring.resumable import score_all
 from thorax.scoring.served import COMPARED, served_difference
 from thorax.scoring.transform_outputs import read_out_files
-from thorax.serving.bundle import WEIGHTS, Bundle
+from thorax.serving.bundle import Bundle
 from thorax.serving.bundle_place import DESCRIPTION
 from thorax.serving.classifier import Classifier
 from thorax.serving.engines.devices import SCORED, default_batch
@@ -66,7 +66,7 @@ def predict_folder(
     images = images_to_score(data, space, data_format, reading_as_trained(classifier.bundle, options.settings))
     cpus = free_cpus()
     identity = {
-        "bundle": _fingerprint(classifier.bundle.folder),
+        "bundle": _fingerprint(classifier.bundle),
         "images": images.digest(),
         "data": str(data.resolve()),
         "batch": batch,
@@ -185,9 +185,9 @@ def _list_unreadable(reasons: dict[str, str], out: Path) -> None:
     )
 
 
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256((folder / DESCRIPTION).read_bytes())
-    with (folder / WEIGHTS).open("rb") as file:
+def _fingerprint(bundle: Bundle) -> str:
+    digest = hashlib.sha256((bundle.folder / DESCRIPTION).read_bytes())
+    with bundle.weights.open("rb") as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()[:16]

@@ -1,6 +1,6 @@
 """The bundle: all that a server needs, in one folder.
 
-model.pt      weights, a plain state_dict (torch.load with weights_only=True reads it)
+model.safetensors  weights, a plain state_dict (older bundles: model.pt)
 bundle.json   labels, network, preprocessing, thresholds, configuration, split hash, metrics, versions
 split.csv     id, patient and part of every image the run saw
 code/         inference.py and deployment.py, and the package they need
@@ -24,6 +24,7 @@ from thorax.errors import ThoraxError
 from thorax.files import digest_of
 from thorax.job import environment
 from thorax.labels import LabelSpace
+from thorax.models.bundle_weights import OLD_WEIGHTS, WEIGHTS, weights_of_bundle
 from thorax.serving import bundle_schema
 from thorax.serving.bundle_archive import unpack
 from thorax.serving.bundle_card import card
@@ -36,7 +37,7 @@ from thorax.serving.engines.engine_files import EngineFiles
 if TYPE_CHECKING:
     from torch import nn
 
-WEIGHTS, SPLIT, CODE, RAY = ("model.pt", "split.csv", "code", "config.yaml")
+SPLIT, CODE, RAY = ("split.csv", "code", "config.yaml")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -133,11 +134,17 @@ class Bundle(BundleContents):
                 raise ThoraxError(
                     f"{self.folder} is not served, because {KEY} asks for its signature: {differences[0]}"
                 )
-        for name in (WEIGHTS, SPLIT):
+        for name in (WEIGHTS, OLD_WEIGHTS, SPLIT):
             if wanted := self.files.get(name):
-                found = self._weights_digest if name == WEIGHTS else digest_of(self.folder / name)
+                found = digest_of(self.folder / name) if name != self.weights.name else self._weights_digest
                 if wrong := changed(name, wanted, found):
                     raise ThoraxError(f"{self.folder}: {wrong}; take the bundle from the job again")
+
+    @property
+    def weights(self) -> Path:
+        """The file of its weights: the one that bundle.json has the hash of, else the one that is there."""
+        listed = [name for name in (WEIGHTS, OLD_WEIGHTS) if name in self.files]
+        return self.folder / listed[0] if listed else weights_of_bundle(self.folder)
 
     @property
     def version(self) -> str:
@@ -146,7 +153,7 @@ class Bundle(BundleContents):
 
     @cached_property
     def _weights_digest(self) -> str:
-        return digest_of(self.folder / WEIGHTS)
+        return digest_of(self.weights)
 
     def build_network(self) -> nn.Module:
         """The network with the bundle's weights, on the CPU, in evaluation mode.
@@ -155,14 +162,13 @@ class Bundle(BundleContents):
             ThoraxError: the weights are missing or damaged, or do not fit.
         """
         self.check()
-        if (self.folder / WEIGHTS).exists() and not (self.folder / WEIGHTS).is_file():
-            raise ThoraxError(f"{self.folder / WEIGHTS} is not a regular file; take the bundle from the job again")
+        if self.weights.exists() and not self.weights.is_file():
+            raise ThoraxError(f"{self.weights} is not a regular file; take the bundle from the job again")
         net = models.build(self.network, self.preprocessing.channels, len(self.labels), self.dropout)
         # What is adapted is right for fine-tuning; here it would be another network.
-        if adapted := models.load_weights(net, self.folder / WEIGHTS):
+        if adapted := models.load_weights(net, self.weights):
             raise ThoraxError(
-                f"{self.folder / WEIGHTS} does not fit {DESCRIPTION} ({'; '.join(adapted)}); take the bundle from the"
-                " job again"
+                f"{self.weights} does not fit {DESCRIPTION} ({'; '.join(adapted)}); take the bundle from the job again"
             )
         return net.eval()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from thorax.errors import ThoraxError
+from thorax.models.bundle_weights import DESCRIPTION
 from thorax.serving.s3_bundle import fetched, is_address
 
-DESCRIPTION = "bundle.json"
+__all__ = ["DESCRIPTION", "bundle_place"]
 
 
 def bundle_place(given: str | Path, runs: str | Path = "runs") -> Path:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from thorax.files import digest_of, files_below, write_whole
-from thorax.serving.bundle import CODE, RAY, SPLIT, WEIGHTS, Bundle
+from thorax.models.bundle_weights import weights_of_bundle
+from thorax.serving.bundle import CODE, RAY, SPLIT, Bundle
 from thorax.serving.bundle_hashes import FILES, changed, hashes_of, sealed
 from thorax.serving.bundle_place import DESCRIPTION
 from thorax.serving.bundle_signature import wrong_signature
@@ -35,7 +36,8 @@ def checked(bundle: Bundle) -> int:
 def seal(folder: Path) -> int:
     """Writes the hashes of the files as they are now, whatever they were; returns how many files they are of."""
     stored = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    files = hashes_of(folder, (WEIGHTS, SPLIT, RAY, CODE))
+    files = hashes_of(folder, (weights_of_bundle(folder).name, SPLIT, RAY, CODE))
+
     if stored.get("engine"):
         stored["engine"]["files"] = hashes_of(folder, stored["engine"]["files"])
         files_of_engine = len(stored["engine"]["files"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import replace
@@ -13,7 +12,8 @@ from torch import nn
 
 from thorax.errors import ThoraxError
 from thorax.files import source_file, write_whole
-from thorax.serving.bundle import CODE, RAY, SPLIT, WEIGHTS
+from thorax.models.bundle_weights import OLD_WEIGHTS, WEIGHTS
+from thorax.serving.bundle import CODE, RAY, SPLIT
 from thorax.serving.bundle_contents import BundleContents
 from thorax.serving.bundle_hashes import hashes_of
 from thorax.serving.bundle_place import DESCRIPTION
@@ -39,7 +39,7 @@ def check_folder(folder: Path) -> None:
     """
     if (folder / DESCRIPTION).exists() or (folder / STAGE).exists():
         return
-    if taken := [name for name in (WEIGHTS, SPLIT, CODE, RAY) if (folder / name).exists()]:
+    if taken := [name for name in (WEIGHTS, OLD_WEIGHTS, SPLIT, CODE, RAY) if (folder / name).exists()]:
         raise ThoraxError(
             f"--model-dir {folder} holds {', '.join(taken)} but is no bundle, and they would be overwritten; choose"
             " another folder"
@@ -62,12 +62,10 @@ def write_bundle(
         ThoraxError: the folder cannot be written or the disk is full; then there is no bundle.json.
     """
     stage = folder / STAGE
-    weights = io.BytesIO()
-    torch.save({key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}, weights)
     try:
         shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir(parents=True)
-        write_whole(weights.getbuffer(), stage / WEIGHTS, "bundle")
+        write_whole(_as_safetensors(net), stage / WEIGHTS, "bundle")
         write_whole(split_table.encode(), stage / SPLIT, "bundle")
         write_whole(_RAY, stage / RAY, "bundle")
         (stage / CODE).mkdir()
@@ -75,7 +73,8 @@ def write_bundle(
         if (spec := getattr(net, "spec", None)) is not None and spec.requirement:
             write_whole(f"{spec.requirement}\n".encode(), stage / CODE / "requirements.txt", "bundle")
         shutil.rmtree(folder / FOLDER, ignore_errors=True)  # of the weights before
-        (folder / DESCRIPTION).unlink(missing_ok=True)
+        for name in (DESCRIPTION, OLD_WEIGHTS):
+            (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / CODE, ignore_errors=True)
         for part in (WEIGHTS, SPLIT, RAY, CODE):
             (stage / part).replace(folder / part)
@@ -87,6 +86,17 @@ def write_bundle(
         ) from None
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _as_safetensors(net: nn.Module) -> bytes:
+    """The file's bytes: the same for the same weights. Tied tensors are stored under each of their names."""
+    from safetensors.torch import save
+
+    state = {key: value.detach().cpu() for key, value in net.state_dict().items()}
+    # More metadata than one entry would stand in another order each time.
+    return save(
+        {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}, {"format": "pt"}
+    )
 
 
 def copy_code(target: Path, source_dir: Path | None = None) -> None:

@@ -29,7 +29,7 @@ def copied(bundle: Path, tmp_path: Path) -> Path:
     """The bundle without its code, to be damaged; the weights are a link."""
     for name in ("bundle.json", "split.csv"):
         shutil.copy(bundle / name, tmp_path / name)
-    (tmp_path / "model.pt").symlink_to(bundle / "model.pt")
+    (tmp_path / "model.safetensors").symlink_to(bundle / "model.safetensors")
     return tmp_path
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import images
 from thorax.data.images import DecodeError, Preprocessing
@@ -29,10 +30,16 @@ from written_bundles import FACTS, PREPARED, SPLIT, THREE, network, refused, wri
 
 
 def test_what_a_bundle_holds(bundle, net):
-    assert sorted(p.name for p in bundle.iterdir()) == ["bundle.json", "code", "config.yaml", "model.pt", "split.csv"]
+    assert sorted(p.name for p in bundle.iterdir()) == [
+        "bundle.json",
+        "code",
+        "config.yaml",
+        "model.safetensors",
+        "split.csv",
+    ]
     assert (bundle / "split.csv").read_text() == SPLIT
-    state = torch.load(bundle / "model.pt", weights_only=True)
-    assert list(state) == list(net.state_dict())
+    state = load_file(bundle / "model.safetensors")
+    assert state.keys() == net.state_dict().keys()
     assert all(torch.equal(state[k], v) for k, v in net.state_dict().items())
     stored = json.loads((bundle / "bundle.json").read_text())
     assert stored["labels"] == {"classes": ["NORMAL", "PNEUMONIA"], "task": "binary"}

@@ -47,23 +47,25 @@ def test_a_new_bundle_is_as_written(own, capsys):
     assert f"{own}: " in out
     assert f"as written; weights {Bundle.load(own).version}" in out
     listed = json.loads((own / "bundle.json").read_text())["files_sha256"]
-    assert {"model.pt", "split.csv", "config.yaml", "code/inference.py", "code/thorax/__init__.py"} <= set(listed)
+    assert {"model.safetensors", "split.csv", "config.yaml", "code/inference.py", "code/thorax/__init__.py"} <= set(
+        listed
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_one_flipped_bit_of_the_weights_is_not_served(own, seed):
-    file = own / "model.pt"
+    file = own / "model.safetensors"
     flipped(file, random.Random(seed).randrange(file.stat().st_size), 1 << seed)
-    assert "model.pt is damaged: its sha256 is " in refused(own)
-    with pytest.raises(ThoraxError, match=r"model\.pt is damaged"):
+    assert "model.safetensors is damaged: its sha256 is " in refused(own)
+    with pytest.raises(ThoraxError, match=r"model\.safetensors is damaged"):
         Bundle.load(own).build_network()
 
 
 def test_a_hole_of_zeros_is_not_served(own):
-    content = (own / "model.pt").read_bytes()
+    content = (own / "model.safetensors").read_bytes()
     middle = len(content) // 2
-    (own / "model.pt").write_bytes(content[:middle] + bytes(4096) + content[middle + 4096 :])
-    assert "model.pt is damaged" in refused(own)
+    (own / "model.safetensors").write_bytes(content[:middle] + bytes(4096) + content[middle + 4096 :])
+    assert "model.safetensors is damaged" in refused(own)
 
 
 def test_the_split_table_too(own):
@@ -95,7 +97,7 @@ def test_each_byte_of_a_description_counts(own):
 
 
 def test_verify_names_every_difference(own, capsys):
-    flipped(own / "model.pt", 1000)
+    flipped(own / "model.safetensors", 1000)
     (own / "code/inference.py").write_text("raise SystemExit\n")
     (own / "code/thorax/labels.py").unlink()
     (own / "code/sitecustomize.py").write_text("")
@@ -104,7 +106,7 @@ def test_verify_names_every_difference(own, capsys):
     assert [line.split()[0] for line in out.splitlines()] == [
         "code/inference.py",
         "code/thorax/labels.py",
-        "model.pt",
+        "model.safetensors",
         "code/sitecustomize.py",
     ]
     assert "code/thorax/labels.py is missing or cannot be read" in out
@@ -113,11 +115,11 @@ def test_verify_names_every_difference(own, capsys):
 
 
 def test_an_archive_is_verified_as_a_folder_is(own, tmp_path, capsys):
-    flipped(own / "model.pt", 1000)
+    flipped(own / "model.safetensors", 1000)
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
         tar.add(own, ".")
     assert verify(tmp_path / "model.tar.gz") == 1
-    assert "model.pt is damaged" in capsys.readouterr().out
+    assert "model.safetensors is damaged" in capsys.readouterr().out
     assert verify(tmp_path / "model.tar.gz", "--seal") == 1
     assert "is no folder" in capsys.readouterr().err
 
@@ -131,7 +133,7 @@ def test_an_earlier_bundle_says_that_it_has_none(own, capsys):
     assert verify(own) == 0
     assert "no hashes" in capsys.readouterr().out
     assert verify(own, "--seal") == 0
-    assert Bundle.load(own).files["model.pt"]
+    assert Bundle.load(own).files["model.safetensors"]
 
 
 # --- signatures
@@ -156,7 +158,7 @@ def test_sealing_anew_does_not_sign(own, key_file):
 
 
 def test_what_is_damaged_is_not_signed(own, key_file):
-    flipped(own / "model.pt", 1000)
+    flipped(own / "model.safetensors", 1000)
     assert verify(own, "--sign", "--key-file", key_file) == 1
     assert not (own / "bundle.json.hmac").exists()
 

@@ -92,7 +92,7 @@ def test_texts_that_are_made_to_hurt(copied, text):
     assert "bundle.json is damaged" in refused(copied)
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "model.pt"])
+@pytest.mark.parametrize("name", ["bundle.json", "model.safetensors"])
 @pytest.mark.parametrize("hashes", [True, False], ids=["hashes", "an earlier bundle"])
 @pytest.mark.parametrize("place", ["pipe", "/dev/zero", "folder"])
 def test_what_is_no_regular_file_is_not_read(copied, name, hashes, place):
@@ -137,7 +137,7 @@ def test_a_network_that_is_not_known(copied):
 def test_weights_of_other_labels_or_channels_are_not_adapted(copied, changes):
     """What fine-tuning allows, a server must not: it would answer with a head that was never trained."""
     described(copied, **changes)
-    assert "model.pt does not fit" in refused(copied)
+    assert "model.safetensors does not fit" in refused(copied)
 
 
 def test_weights_of_another_network(copied):
@@ -150,8 +150,8 @@ def test_weights_of_another_network(copied):
 def test_missing_or_torn_weights(copied, content, hashes):
     if not hashes:
         described(copied, files_sha256={})
-    (copied / "model.pt").unlink()
+    (copied / "model.safetensors").unlink()
     if content is not None:
-        (copied / "model.pt").write_bytes(content)
-    torn = "model.pt is missing or cannot be read" if content is None else "model.pt is damaged"
-    assert (torn if hashes else f"{copied / 'model.pt'} is not a state_dict") in refused(copied)
+        (copied / "model.safetensors").write_bytes(content)
+    torn = "model.safetensors is missing or cannot be read" if content is None else "model.safetensors is damaged"
+    assert (torn if hashes else f"{copied / 'model.safetensors'} is not a state_dict") in refused(copied)
