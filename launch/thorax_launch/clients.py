@@ -49,12 +49,13 @@ class Client(Protocol):
 class BundleClient:
     """The bundle in `folder`, loaded into this process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tta: int | None = None) -> None:
+        """`tta`: as Classifier's."""
         from thorax.serving.classifier import Classifier
         from thorax.serving.settings import ServerSettings
 
         with busy("loading the bundle"):
-            self._classifier, self._settings = Classifier.load(folder), ServerSettings.from_environment()
+            self._classifier, self._settings = Classifier.load(folder, tta=tta), ServerSettings.from_environment()
         self.limit = self._settings.max_request_bytes
 
     def send(self, body: bytes, content_type: str, accept: str, options: str) -> Response:
@@ -209,7 +210,9 @@ class S3Client:
             raise ThoraxError(f"bucket {self.bucket}: {error}") from None
 
 
-def client_for(model: str, bucket: str | None = None, target: str = "", variant: str = "") -> Client:
+def client_for(
+    model: str, bucket: str | None = None, target: str = "", variant: str = "", tta: int | None = None
+) -> Client:
     """The client of what the user named.
 
     Args:
@@ -218,18 +221,24 @@ def client_for(model: str, bucket: str | None = None, target: str = "", variant:
         bucket: for images over the limit.
         target: name of the bundle, where server or endpoint have several.
         variant: name of the variant, where an endpoint has several.
+        tta: views of each image, of a bundle; see Classifier.
 
     Raises:
         ThoraxError: it is none of the three; or there is no response.
     """
     if variant and ("://" in model or bundle_place(model).exists()):
         raise ThoraxError(f"--variant {variant}: endpoints on AWS alone have variants; leave it out")
+    if tta is not None and not ((place := bundle_place(model)).exists() or is_address(model)):
+        raise ThoraxError(
+            f"--tta {tta} is for a bundle: a server is told once for all requests, by THORAX_TTA={tta} (`thorax deploy"
+            f" --local BUNDLE --tta {tta}`, on AWS --env THORAX_TTA={tta}); leave it out"
+        )
     if "://" in model and not is_address(model):
         client: Client = ServerClient(model, target)
     elif (place := bundle_place(model)).exists():
         if target:
             raise ThoraxError(f"--target {target}: {model} is one bundle; leave it out")
-        client = BundleClient(place)
+        client = BundleClient(place, tta)
     elif re.fullmatch(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,62}", model):
         client = EndpointClient(model, target=target, variant=variant)
     else:

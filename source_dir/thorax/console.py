@@ -75,6 +75,17 @@ class OldSpelling(argparse.Action):
         setattr(namespace, self.dest, values if self.value is None else self.value)
 
 
+def add_tta(p: Any) -> None:
+    """--tta, of scoring and serving on this machine."""
+    p.add_argument(
+        "--tta",
+        type=int,
+        metavar="N",
+        help="score each image in N views, slightly moved, turned and scaled, and average their logits: N times the"
+        " cost; default: as the bundle was made (hyperparameter tta)",
+    )
+
+
 def columns() -> int | None:
     """Columns of the terminal that a person reads; None for a file or a pipe, but where COLUMNS says otherwise."""
     terminal = shutil.get_terminal_size((0, 0))  # heeds COLUMNS

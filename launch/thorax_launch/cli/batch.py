@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         p.error("--data-format is for --data DIR; leave it out")
     if args.set and not args.local:
         p.error("--set is for --local BUNDLE; leave it out")
+    if args.tta is not None and (args.outputs or not args.local):
+        p.error("--tta is for --local BUNDLE --data DIR; a batch transform's container is told by --env THORAX_TTA=N")
     for flag, value in (("--job-name", args.job_name), ("--resume", args.resume), ("--endpoint", args.endpoint)):
         if value and not args.bundle:
             p.error(f"{flag} is for a batch transform on AWS; leave it out")
@@ -108,7 +110,9 @@ def on_this_machine(args: argparse.Namespace) -> int:
         )
     else:
         assert data is not None  # says main
-        options = BatchOptions(args.batch, args.workers, args.threads, args.precision, args.engine, tuple(args.set))
+        options = BatchOptions(
+            args.batch, args.workers, args.threads, args.precision, args.engine, tuple(args.set), args.tta
+        )
         predict_folder(args.local, data, args.out, data_format=args.data_format, options=options)
     return 0
 
@@ -167,6 +171,7 @@ def parser() -> argparse.ArgumentParser:
         help="default: the fastest, as measured, that gives float32's answers",
     )
     flags.add_engine(p)
+    flags.add_tta(p)
     flags.add_transform(p)
     add = flags.for_aws(p, p)
     add("--endpoint", default="", metavar="NAME", help="ask this endpoint, with BUNDLE behind it")

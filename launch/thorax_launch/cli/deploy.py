@@ -94,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
         help="on a machine with other users: answer only who knows this token; without a value a new one is made",
     )
     flags.add_engine(g)
+    flags.add_tta(g)
     flags.add_endpoint(p)
     flags.add_settings(p)
     return p
@@ -103,6 +104,8 @@ def local(args: argparse.Namespace) -> int:
     """Serves until it is stopped."""
     flags.check_local(args)
     chosen = {} if args.engine == "auto" else {"engine": args.engine}
+    if args.tta is not None:
+        chosen["tta"] = args.tta
     if args.token is not None:
         if args.server != "app":
             raise ThoraxError(f"--token is for --server app; --server {args.server} has none")
@@ -125,6 +128,8 @@ def on_aws(args: argparse.Namespace) -> int:
     from thorax_launch.options import EndpointOptions, chosen
     from thorax_launch.sagemaker import deployment, packages, promotion
 
+    if args.tta is not None:
+        raise ThoraxError(f"--tta {args.tta} is for --local; an endpoint is told by --env THORAX_TTA={args.tta}")
     settings = aws.settings_of(args)
     options = chosen(EndpointOptions, flags.options_of(args, EndpointOptions))
     if args.weights:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from thorax.console import CommandDone, guarded
+from thorax.console import CommandDone, add_tta, guarded
 from thorax.errors import ThoraxError
 from thorax.job import CHANNELS as KNOWN_CHANNELS
 from thorax.serving.bundle_place import bundle_place
@@ -17,7 +17,12 @@ from thorax_launch.invocation import command
 from thorax_launch.options import EndpointOptions, MachineOptions, TransformOptions, entries
 from thorax_launch.settings import AwsSettings, pairs
 
-__all__ = ["CommandDone", "guarded", "script"]  # re-exported: the commands take all that they share from here
+__all__ = [
+    "CommandDone",
+    "add_tta",
+    "guarded",
+    "script",
+]  # re-exported: the commands take all that they share from here
 
 #: Signals that end a command in an orderly way: a cancelled CI job's, and a closed terminal's.
 _ENDING = ("SIGTERM", "SIGHUP")

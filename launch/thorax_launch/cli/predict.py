@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         from thorax_launch.predictions import predict
 
         return predict(
-            client_for(args.model, bucket=args.bucket, target=args.target, variant=args.variant),
+            client_for(args.model, bucket=args.bucket, target=args.target, variant=args.variant, tta=args.tta),
             args.images,
             as_json=args.json,
             explain=args.explain,
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--explain", type=Path, metavar="DIR", help="write heat maps there: IMAGE.LABEL.png")
     p.add_argument("--label", default="", help="with --explain: of this label alone")
+    flags.add_tta(p)
     p.add_argument("--accept", metavar="TYPE", help="print the responses as they come in this form, such as text/csv")
     p.add_argument(
         "--bucket", metavar="NAME", help="S3 bucket for images over the payload limit; without it they are sent smaller"

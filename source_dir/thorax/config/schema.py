@@ -272,6 +272,10 @@ class ScoreFields:
     threshold_views: int = parameter(
         4, "augmented views of each validation image, besides the image as served, that threshold_rule=balanced is"
         " fitted on", low=0, high=100)
+    tta: int = parameter(
+        1, "test-time augmentation: views of each image whose logits are averaged (1: the image alone; 4 or 8 are"
+        " usual) in the run's scores, its calibration and thresholds, and wherever the bundle answers; an answer costs"
+        " so many times as much. Mirrored views only with augmentation_type=crop...", low=1, high=16)
     calibration: str = parameter(
         "auto", "what makes probabilities mean more, fitted on validation: temperature (one factor for each label's"
         " logit), bias (one shift), platt (both), prior (takes class weights and balanced drawing back out; fits"

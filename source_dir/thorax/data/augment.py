@@ -13,6 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from thorax.data.views import may_mirror
+
 #: Uniform numbers in [0, 1) that one image needs; each has one meaning, listed where it is used.
 DRAWS = 40
 DOWN, RIGHT, FLIP, ROTATE, SCALE, ASPECT, SHIFT_X, SHIFT_Y, SHEAR, GAMMA, BLUR, BLUR_MIX, NOISE = range(13)
@@ -71,7 +73,7 @@ class AugmentationRanges:
                 noise=0.03 * s,
                 erase_chance=min(1.0, 0.4 * s),
             )
-        flip = name.startswith("crop")
+        flip = may_mirror(name)
         colour = name in ("crop_color", "crop_color_transform")
         warp = name == "crop_color_transform"
         return cls(

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from thorax.scoring.folder_images import folder_targets, images_to_score
 from thorax.scoring.options import BatchOptions
 from thorax.scoring.reading import reading_as_trained
 from thorax.scoring.resumable import score_all
-from thorax.scoring.served import COMPARED, served_difference
+from thorax.scoring.served import COMPARED, served_difference, views_note
 from thorax.scoring.transform_outputs import read_out_files
 from thorax.serving.bundle import Bundle
 from thorax.serving.bundle_place import DESCRIPTION
@@ -61,7 +62,10 @@ def predict_folder(
     check_table(out, "--out")
     batch = options.batch or default_batch(SCORED)
     with busy("loading the bundle"):
-        classifier = Classifier.load(bundle, engine=options.engine, precision=options.precision, threads=1, batch=batch)
+        how: dict[str, Any] = {"engine": options.engine, "precision": options.precision, "tta": options.tta}
+        classifier = Classifier.load(bundle, threads=1, batch=batch, **how)
+    if note := views_note(classifier):
+        print(f"note: {note}", flush=True)
     space = classifier.bundle.space
     images = images_to_score(data, space, data_format, reading_as_trained(classifier.bundle, options.settings))
     cpus = free_cpus()
@@ -72,14 +76,15 @@ def predict_folder(
         "batch": batch,
         "precision": classifier.precision,
         "engine": classifier.engine,
+        **({"tta": classifier.views.count} if classifier.views.count > 1 else {}),
     }
     network, device = classifier.bundle.network, classifier.device
     print(f"{counted(len(images), 'image')}, {network}; {classifier.choice}", flush=True)
     partial = out.with_name(f"{out.name}.partial")
     default = max(1, cpus - 1) if device == "cuda" else cpus // 4  # fewer than 4 CPUs: the threads take turns
     workers = default if options.workers is None else options.workers
-    how = replace(options, batch=batch, workers=workers, threads=1 if device == "cuda" else options.threads or cpus)
-    probabilities, unreadable = score_all(classifier, images, partial, identity, how)
+    sizes = replace(options, batch=batch, workers=workers, threads=1 if device == "cuda" else options.threads or cpus)
+    probabilities, unreadable = score_all(classifier, images, partial, identity, sizes)
     if line := served_difference(classifier, [sample.source for sample in images.samples[:COMPARED]]):
         print(f"note: {line}; --precision float32 gives the digits of `thorax evaluate`", flush=True)
     kept = np.flatnonzero(~np.isnan(probabilities).any(axis=1))

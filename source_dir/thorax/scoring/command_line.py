@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from thorax.console import bundle_script, columns, guarded
+from thorax.console import add_tta, bundle_script, columns, guarded
 from thorax.errors import ThoraxError
 
 
@@ -47,6 +47,7 @@ def score(args: argparse.Namespace) -> int:
         studies=args.studies,
         label_map=args.map,
         resamples=args.resamples,
+        tta=args.tta,
     )
     evaluation = run_evaluation(args.bundle, args.data, options)
     print(evaluation.table(columns()), flush=True)
@@ -120,6 +121,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         help="labels of --data that are the bundle's under other names: a YAML file with lines such as"
         " `Lung Opacity: [Infiltration, Consolidation]`, or the word common: names of public sets that mean the same",
     )
+    add_tta(p)
     p.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
     p.add_argument("--html", type=Path, metavar="FILE", help="write the report here: one page that needs no network")
     p.add_argument(

@@ -28,7 +28,7 @@ from thorax.files import write_whole
 from thorax.labels import LabelSpace
 from thorax.scoring.labelled_images import LabelledImages, check_answers, read_labelled, with_labels
 from thorax.scoring.options import EvaluationOptions
-from thorax.scoring.served import exact, served_difference
+from thorax.scoring.served import exact, served_difference, views_note
 from thorax.scoring.subgroup_columns import columns_of, table_of
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
@@ -158,8 +158,10 @@ def run_evaluation(
     space, thresholds = loaded.space, np.array([loaded.thresholds[name] for name in loaded.space.outputs])
     with busy("reading the images' list"):
         images = read_labelled(data, loaded, options) if data is not None else None
+    if options.predictions is not None and options.tta is not None:
+        raise ThoraxError(f"--tta {options.tta} with --predictions: a table's answers are there already; leave one out")
     if options.predictions is None:
-        parts = {images.given.stem: network_answers(loaded, images)} if images is not None else {}
+        parts = {images.given.stem: network_answers(loaded, images, options.tta)} if images is not None else {}
     else:
         parts = read_predictions(options.predictions, space, thresholds, say)
         if images is not None:
@@ -190,7 +192,7 @@ def run_evaluation(
         report = replace(report, shifts=shifts(loaded.training_data, here))
     if images is not None and options.compare_with is not None:
         first, second = (str(b.folder if isinstance(b, Bundle) else b) for b in (bundle, options.compare_with))
-        other = _probabilities_of_other(load_bundle(options.compare_with), second, images, shown.ids, space)
+        other = _probabilities_of_other(options, images, shown.ids, space)
         comparison = compare(y, p, other, space, patients, resamples=resamples)
         report = replace(report, compared=(first, second), comparison=comparison)
     if images is not None:
@@ -241,32 +243,37 @@ def _check(data: Path | None, options: EvaluationOptions) -> None:
         )
 
 
-def network_answers(bundle: Bundle, images: LabelledImages) -> Predictions:
-    """The network's probabilities of all images, in float32 whatever serves the bundle, so that machines agree."""
+def network_answers(bundle: Bundle, images: LabelledImages, tta: int | None = None) -> Predictions:
+    """The network's probabilities of all images, in float32 whatever serves the bundle, so that machines agree; `tta`
+    as Classifier's."""
     with busy("loading the bundle"):
-        classifier = exact(bundle)
+        classifier = exact(bundle, tta)
+    if note := views_note(classifier):
+        say(f"note: {note}")
     rows = []
     with Progress("scoring", len(images.ids)) as progress:
         for start in range(0, len(images.ids), BATCH):
             rows.append(classifier.predict(images.sources[start : start + BATCH]))
             progress.step(count=len(rows[-1]))
     with busy("measuring how it is served here"):
-        line = served_difference(Classifier(bundle), images.sources, classifier)
+        line = served_difference(Classifier(bundle, tta=tta), images.sources, classifier)
     if line:
         say(f"note: scores are computed in float32; serving this bundle here, {line}")
     return Predictions(images.ids, images.patients, images.targets, np.concatenate(rows), images.studies)
 
 
 def _probabilities_of_other(
-    other: Bundle, name: str, images: LabelledImages, ids: Sequence[str], space: LabelSpace
+    options: EvaluationOptions, images: LabelledImages, ids: Sequence[str], space: LabelSpace
 ) -> np.ndarray:
-    """(N, L) probabilities that another bundle gives these images, in the order of ids and labels."""
+    """(N, L) probabilities that `compare_with` gives these images, in the order of ids and labels."""
+    assert options.compare_with is not None
+    other = load_bundle(options.compare_with)
     if set(other.space.outputs) != set(space.outputs):
         raise ThoraxError(
-            f"--compare {name} has the labels {', '.join(other.space.classes)}, the first bundle"
+            f"--compare {other.folder} has the labels {', '.join(other.space.classes)}, the first bundle"
             f" {', '.join(space.classes)}"
         )
-    probabilities = network_answers(other, images).probabilities
+    probabilities = network_answers(other, images, options.tta).probabilities
     place = {image: k for k, image in enumerate(images.ids)}
     columns = [other.space.outputs.index(output) for output in space.outputs]
     return np.asarray(probabilities[[place[image] for image in ids]][:, columns])

@@ -31,6 +31,7 @@ class EvaluationOptions:
         studies: mean or max: where studies have several images, scores are also of studies, by that of their images'
             probabilities; none: of images alone.
         label_map: a YAML file that says which labels of the images are the bundle's, or "common"; see data.label_names.
+        tta: views of each image, see Classifier; None: each bundle's own.
         resamples: bootstrap resamples of patients for the intervals, 0 to 100,000; 0 gives none.
     """
 
@@ -44,6 +45,7 @@ class EvaluationOptions:
     subgroup_table: Path | None = None
     studies: StudyRule = "mean"
     label_map: str | Path | None = None
+    tta: int | None = None
     resamples: int = 1000
 
     def __post_init__(self) -> None:
@@ -63,6 +65,7 @@ class BatchOptions:
         threads: forward passes at once, each on one CPU; None is all CPUs that are free. On a GPU it is always one.
         precision, engine: see Classifier.
         settings: how images are read, see EvaluationOptions.
+        tta: views of each image, see Classifier.
     """
 
     batch: int | None = None
@@ -71,6 +74,7 @@ class BatchOptions:
     precision: str = "auto"
     engine: str = "auto"
     settings: Sequence[str] = ()
+    tta: int | None = None
 
     def __post_init__(self) -> None:
         if (

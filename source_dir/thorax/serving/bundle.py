@@ -111,6 +111,7 @@ class Bundle(BundleContents):
                 files=dict(stored.get(FILES, {})),
             )
             bundle.calibrator  # noqa: B018  raises where the calibration has another form
+            bundle.views  # noqa: B018  and where `tta` is no number of views
             OutOfDistributionDetector.from_dict(bundle.typical_images)  # so does this
             return bundle
         except FileNotFoundError:

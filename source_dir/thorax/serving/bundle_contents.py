@@ -9,6 +9,7 @@ from typing import Any
 
 import thorax
 from thorax.data.images import Preprocessing
+from thorax.data.views import Views
 from thorax.evaluation.calibration import Calibration
 from thorax.labels import LabelSpace
 from thorax.serving.bundle_hashes import FILES, sealed
@@ -74,6 +75,15 @@ class BundleContents:
     def labels(self) -> tuple[str, ...]:
         """Names of the L probabilities; of two exclusive classes the positive one alone."""
         return self.space.outputs
+
+    @property
+    def views(self) -> Views:
+        """How each image is looked at: the configuration's `tta`; of older bundles the image alone.
+
+        Raises:
+            ThoraxError: it is no number of views.
+        """
+        return Views.of(None, self.configuration)
 
     @property
     def calibrator(self) -> Calibration:

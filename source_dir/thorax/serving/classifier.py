@@ -12,6 +12,7 @@ import numpy as np
 
 from thorax.data.images import DecodeError
 from thorax.data.out_of_distribution import OutOfDistributionDetector
+from thorax.data.views import Views
 from thorax.errors import ThoraxError
 from thorax.machine import free_cpus
 from thorax.serving.arrays import NormalizedImage
@@ -44,6 +45,8 @@ class Classifier:
             `predict_each` and in a server: threads of one pass wait for each other.
         batch: images of one forward pass, at most; default: 16, on a GPU 64.
         passes: forward passes that run at once; default: one for each of the free CPUs' `threads`.
+        tta: views of each image whose logits are averaged, 1 (the image alone) to 16; default: the bundle's own, by
+            which its thresholds were chosen.
 
     Attributes:
         labels: names of the L columns of `predict`; of two exclusive classes the positive one alone.
@@ -52,6 +55,7 @@ class Classifier:
         version: twelve hexadecimal digits that tell one model from another, of the SHA-256 of its weights.
         choice: the engine that computes, and the figures it was chosen by.
         engine, precision, device: of it, such as openvino, int8 and cpu.
+        views: of each image, see `tta`.
 
     Raises:
         ThoraxError: another engine or precision or one that cannot be had here, a number below 1, or weights that do
@@ -73,12 +77,13 @@ class Classifier:
         threads: int = 1,
         batch: int | None = None,
         passes: int | None = None,
+        tta: int | None = None,
     ) -> None:
         batch = default_batch(SERVED, device) if batch is None else batch
         at_once = passes or max(1, free_cpus() // max(1, threads))
         request = EngineRequest(engine, precision, device, threads, at_once, batch)
         self.bundle, self.batch, self.threads = bundle, batch, threads
-        self.labels = bundle.labels
+        self.labels, self.views = bundle.labels, Views.of(tta, bundle.configuration)
         self.thresholds: dict[str, float] = (
             {}
             if bundle.space.task == "multiclass"
@@ -104,7 +109,7 @@ class Classifier:
 
         Args:
             bundle: its folder, or its model.tar.gz.
-            settings: device, engine, precision, threads, batch: see the class.
+            settings: device, engine, precision, threads, batch, tta: see the class.
 
         Raises:
             ThoraxError: there is no bundle, or a damaged one.
@@ -284,8 +289,8 @@ class Classifier:
 
     @property
     def largest_pass(self) -> int:
-        """Images of one pass beyond which an image costs no less, at most `batch`."""
-        return min(self.batch, self._engine.batch)
+        """Images of one pass beyond which an image costs no less, at most `batch`; a view counts as an image."""
+        return max(1, min(self.batch, self._engine.batch) // self.views.count)
 
     @property
     def waits(self) -> bool:
@@ -293,7 +298,8 @@ class Classifier:
         return self._engine.waits
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
-        return self._calibrated(self._engine.logits(images))
+        first = images.dtype == np.float32  # normalised already
+        return self._calibrated(self.views.mean_logits(self._engine.logits, images, self.batch, first))
 
     def _calibrated(self, logits: np.ndarray) -> np.ndarray:
         return self._calibration.probabilities(logits, self.bundle.space.task)

@@ -31,6 +31,7 @@ def model_fn(model_dir: str, context: Any = None) -> Classifier:
         precision=chosen.precision,
         threads=chosen.threads or 1,
         batch=chosen.max_batch or None,
+        tta=chosen.tta or None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Service:
     """Answers requests from many threads. Its constructor makes a prediction, and raises where that fails."""
 
     def __init__(self, classifier: Classifier, settings: ServerSettings) -> None:
+        settings = replace(settings, max_images=max(1, settings.max_images // classifier.views.count))
         self.classifier, self.settings, self.metrics = classifier, settings, Metrics()
         self.pool = ThreadPoolExecutor(settings.max_queue, thread_name_prefix="request")
         self.decoders = DecodePool(classifier.bundle.preprocessing, settings.max_pixels)
@@ -63,6 +65,7 @@ class Service:
             threads=placed.threads,
             batch=placed.max_batch,
             passes=placed.workers,
+            tta=placed.tta or None,
         )
         service = cls(classifier, placed)
         service.metrics.load_seconds.set(time.monotonic() - began)
@@ -122,6 +125,7 @@ class Service:
             "engine": classifier.engine,
             "precision": classifier.precision,
             "device": classifier.device,
+            "tta": classifier.views.count,
             "images_per_second": classifier.choice.rates,
             "optimized": bundle.engine.summary() if bundle.engine else None,
             "versions": {"thorax": thorax.__version__, "torch": torch_version(), "trained_with": bundle.versions},

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thorax import job
+from thorax.data.views import MOST
 from thorax.errors import ThoraxError, deprecated
 from thorax.machine import free_cpus
 from thorax.serving.engines.devices import SERVED
@@ -28,6 +29,7 @@ class ServerSettings:
     Attributes:
         precision: auto, float32, bfloat16 or int8.
         engine: auto, torch or openvino (see Classifier).
+        tta: views of each image whose logits are averaged; 0: the bundle's own number, 1: the image alone.
         binary_answer: what a bare answer of a model of two exclusive classes holds: both (two probabilities in the
             order of the classes, as a softmax gives them) or positive (the second class's alone).
         workers: forward passes that run at once; 0: by the CPUs that are free, 1 on a GPU.
@@ -36,7 +38,7 @@ class ServerSettings:
         max_wait_ms: how long a forward pass waits for images that are still being read, at most.
         max_queue: requests that are worked on or wait, at most; more are answered with 429.
         max_request_bytes: size of a request's body, at most; more is answered with 413.
-        max_images: images of one request, at most.
+        max_images: images of one request, at most; a view of test-time augmentation counts as one.
         max_pixels: pixels of one image, at most.
         timeout_s: seconds for one request, at most: reading it (408) and answering it (503).
         drain_s: seconds that a server which is asked to stop goes on answering what it has begun.
@@ -50,6 +52,7 @@ class ServerSettings:
 
     precision: str = "auto"
     engine: str = "auto"
+    tta: int = 0
     binary_answer: str = "both"
     workers: int = 0
     threads: int = 0
@@ -70,7 +73,7 @@ class ServerSettings:
         for name in ("max_queue", "max_request_bytes", "max_images", "max_pixels", "timeout_s", "drain_s"):
             if not getattr(self, name) > 0:
                 raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be above 0")
-        for name in ("workers", "threads", "max_batch", "max_wait_ms"):
+        for name in ("workers", "threads", "max_batch", "max_wait_ms", "tta"):
             if not getattr(self, name) >= 0:
                 raise ThoraxError(f"{PREFIX}{name.upper()}={getattr(self, name)} must be 0 or more")
         if self.token and not _TOKEN.fullmatch(self.token):
@@ -81,6 +84,10 @@ class ServerSettings:
         for prefix in self.s3_prefixes:
             if not prefix.startswith("s3://") or not prefix[5:].split("/")[0]:
                 raise ThoraxError(f"{PREFIX}S3_PREFIXES names {prefix}; write s3://bucket or s3://bucket/prefix")
+        if self.tta > MOST:
+            raise ThoraxError(
+                f"{PREFIX}TTA={self.tta} must be 1 (the image alone) to {MOST} views, or 0: the bundle's own"
+            )
         if self.binary_answer not in BINARY_ANSWERS:
             raise ThoraxError(f"{PREFIX}BINARY_ANSWER={self.binary_answer} must be {' or '.join(BINARY_ANSWERS)}")
 

@@ -34,7 +34,7 @@ from thorax.training.precision import autocast, scaler
 from thorax.training.reader import RunReader
 from thorax.training.schedules import rate
 from thorax.training.state import State
-from thorax.training.validation import Evaluator, validation_metrics
+from thorax.training.validation import Evaluator, Scoring, validation_metrics
 
 #: Waiting for images is told from this share of an epoch and this many seconds on.
 SLOW_SHARE, SLOW_SECONDS = 0.05, 0.5
@@ -414,9 +414,11 @@ class Trainer:
     def logits(self, images: SampleSet, view: int = 0) -> np.ndarray:
         """(N, L) float32 logits of every image of the part by the scored network, see Evaluator.logits.
 
-        Images as served are computed in float32, as `thorax evaluate` does; augmented views in the run's precision.
+        Images as served are computed in float32, as `thorax evaluate` does; augmented views in the run's precision;
+        both in the views of test-time augmentation.
         """
-        return self.evaluator.logits(self.eval_model, images, view, precision=None if view else "float32")
+        how = Scoring(None if view else "float32", self.config.tta)
+        return self.evaluator.logits(self.eval_model, images, view, how=how)
 
     def _say(self, text: str) -> None:
         if self.process.is_main:

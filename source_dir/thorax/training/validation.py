@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -13,6 +14,7 @@ from thorax.config import TrainingConfig
 from thorax.data.images import Preprocessing
 from thorax.data.loading import Batch, EvaluationBatches, ImageDataset, loader
 from thorax.data.samples import SampleSet
+from thorax.data.views import Views
 from thorax.errors import ThoraxError
 from thorax.evaluation import calibration_fit
 from thorax.evaluation.calibration import Calibration
@@ -20,13 +22,26 @@ from thorax.evaluation.metrics import epoch_metrics
 from thorax.labels import Task
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
-from thorax.training.augmenting import by_readers
+from thorax.training.augmenting import augmentation, by_readers
 from thorax.training.inputs import Hardware
 from thorax.training.losses import Loss
 from thorax.training.precision import autocast
 
 #: Images (n, H, W) uint8 on the device and their random draws, or None as served -> the network's input.
 Prepare = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How logits are computed.
+
+    Attributes:
+        precision: of the arithmetic; None: the run's.
+        tta: views of each image (data/views.py) whose logits are averaged.
+    """
+
+    precision: str | None = None
+    tta: int = 1
 
 
 class Evaluator:
@@ -70,7 +85,7 @@ class Evaluator:
         images: SampleSet,
         view: int = 0,
         ahead: Iterator[Batch] | None = None,
-        precision: str | None = None,
+        how: Scoring | None = None,
     ) -> np.ndarray:
         """(N, L) float32 logits of every image of the part, in its order, in every process; each image scored once.
 
@@ -79,7 +94,7 @@ class Evaluator:
 
         Args:
             ahead: gives the batches of `requests` where they are being read already; so many are taken.
-            precision: of the arithmetic; default: the run's.
+            how: default: in the run's precision, each image by itself.
 
         Raises:
             ThoraxError: an image cannot be read.
@@ -99,15 +114,31 @@ class Evaluator:
             for batch in islice(ahead, len(requests)):
                 if batch.problem:
                     raise ThoraxError(f"{batch.problem}; fix or remove it, or set skip_corrupt=true")
-                x = self.prepare(batch.images.to(device, non_blocking=True), batch.draws.to(device) if view else None)
-                with autocast(precision or self.hardware.precision, device):
-                    z = net(x).float().cpu().numpy()
+                z = self._batch_logits(net, batch, view, how or Scoring())
                 z[np.isin(batch.indices.numpy(), batch.corrupt)] = np.nan
                 self.corrupt.update(images.samples[i].id for i in batch.corrupt)
                 indices.append(batch.indices.numpy())
                 rows.append(z)
                 progress.step(count=len(batch.indices) * process.world_size)
         return distributed.gather(np.concatenate(indices), np.concatenate(rows), len(images), process)
+
+    def _batch_logits(self, net: nn.Module, batch: Batch, view: int, how: Scoring) -> np.ndarray:
+        """(n, L) float32 logits of a batch, the mean of those of each image's views."""
+        device, precision = self.hardware.device, how.precision or self.hardware.precision
+
+        def logits(images: torch.Tensor, draws: torch.Tensor | None) -> np.ndarray:
+            x = self.prepare(images.to(device, non_blocking=True), draws)
+            with autocast(precision, device):
+                return np.asarray(net(x).float().cpu().numpy())
+
+        draws = batch.draws.to(device) if view else None
+        if how.tta == 1:
+            return logits(batch.images, draws)
+        images = batch.images
+        if draws is not None and len(draws):  # not yet augmented
+            images = augmentation(self.config)(images.to(device), draws).cpu()
+        views = Views.of(how.tta, {"augmentation_type": self.config.augmentation_type})
+        return views.mean_logits(lambda seen: logits(torch.from_numpy(seen), None), images.numpy(), len(images))
 
 
 def validation_metrics(logits: np.ndarray, images: SampleSet, loss: Loss, config: TrainingConfig) -> dict[str, float]:
