@@ -14,6 +14,7 @@ import torch
 
 from thorax.config import TrainingConfig
 from thorax.console import columns as columns_of_terminal
+from thorax.data.held_out import HeldOut
 from thorax.data.out_of_distribution import typical_images
 from thorax.data.parts import Parts
 from thorax.data.samples import SampleSet
@@ -151,6 +152,25 @@ def score(config: TrainingConfig, parts: Parts, outputs: Outputs) -> Scores:
     return scores
 
 
+def held_out_answers(config: TrainingConfig, parts: Parts, outputs: Outputs) -> HeldOut:
+    """What a fold leaves for all folds together: the logits of its validation images."""
+    assert config.folds is not None and config.fold is not None
+    images = parts.validation
+    shape = (0, len(images), len(parts.space.outputs))
+    return HeldOut(
+        space=parts.space,
+        ids=images.ids,
+        patients=images.patients,
+        folds=np.full(len(images), config.fold),
+        targets=images.targets,
+        logits=outputs.logits["validation"],
+        augmented=np.stack(outputs.augmented) if outputs.augmented else np.zeros(shape, np.float32),
+        count=config.folds,
+        best_epochs={config.fold: outputs.best + 1},
+        prior=prior_shift(config, parts.train),
+    )
+
+
 def _readable(part: SampleSet, logits: np.ndarray) -> list[int]:
     kept: list[int] = np.flatnonzero(~np.isnan(logits).any(axis=1)).tolist()
     if not kept:
@@ -249,7 +269,8 @@ def save_result(
         thresholds=dict(zip(space.outputs, map(float, scores.thresholds), strict=True)),
         configuration=config.stored(),
         split={"sha256": parts.split_hash, "counts": {p.part: len(p) for p in parts.all}}
-        | ({"labels": list(parts.label_notes)} if parts.label_notes else {}),
+        | ({"labels": list(parts.label_notes)} if parts.label_notes else {})
+        | (_out_of_fold(parts.held_out) if parts.held_out else {}),
         compute=asdict(Compute.of(trainer.hardware)),
         metrics=metrics,
         calibration=scores.calibrated.calibration.to_dict(space),
@@ -258,6 +279,13 @@ def save_result(
     )
     write_bundle(job.model_dir, trainer.eval_model, contents, parts.split, source_dir)
     return TrainingResult.of(job, metrics=metrics, history=tuple(history))
+
+
+def _out_of_fold(held_out: HeldOut) -> dict[str, Any]:
+    """What a refit's bundle says of its folds: "validation" in its metrics are their answers too."""
+    epochs = [epoch for _, epoch in sorted(held_out.best_epochs.items())]
+    of_them = ["thresholds", "calibration", "metrics.validation"]
+    return {"out_of_fold": {"folds": held_out.count, "best_epochs": epochs, "of_them": of_them}}
 
 
 def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str]:
@@ -273,6 +301,11 @@ def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str
         values = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy")}
         lines.append(line("test", {name: value for name, value in values.items() if value is not None}))
     row = {k: v for k, v in result.history[scores.best].items() if k.startswith(("train", "validation"))}
+    if parts.held_out is not None:  # the history's are those of training images
+        macro = scores.by_part["validation"]["macro"]
+        found = {k: macro[k.removeprefix("validation_")] for k in row if k.removeprefix("validation_") in macro}
+        row = {k: v for k, v in row.items() if k.startswith("train")}
+        row |= {k: entry["value"] for k, entry in found.items() if entry["value"] is not None}
     head = f"best epoch {scores.best + 1}/{len(result.history)}"
     return [*lines, epoch_line(head, row, exclusive=parts.space.task == "multiclass")]
 

@@ -33,7 +33,17 @@ from thorax.evaluation.batch_picture import batch_picture
 from thorax.files import write_whole
 from thorax.job import Job
 from thorax.models.weights_source import statistics_warning
-from thorax.result import BATCH, Facts, Outputs, TrainingResult, last_lines, precision_note, save_result, score
+from thorax.result import (
+    BATCH,
+    Facts,
+    Outputs,
+    TrainingResult,
+    held_out_answers,
+    last_lines,
+    precision_note,
+    save_result,
+    score,
+)
 from thorax.run_setup import RunContext, prepare
 from thorax.serving.bundle import Bundle
 from thorax.text import counted, were
@@ -63,7 +73,8 @@ class LoadedData:
 
     @property
     def training(self) -> TrainingData:
-        return TrainingData(self.parts.train, self.parts.validation, self.preprocessing)
+        refit = self.parts.held_out is not None
+        return TrainingData(self.parts.train, self.parts.watched, self.preprocessing, keep_last=refit)
 
 
 @dataclass
@@ -326,6 +337,10 @@ def score_images(run: RunContext, data: LoadedData, trainer: Trainer) -> Outputs
     """The best epoch's logits of validation and test, and of augmented views of validation that fit the thresholds."""
     c, parts = run.config, data.parts
     best = trainer.load_best()
+    if (held_out := parts.held_out) is not None:
+        with memory.advise(c, run.hardware.device):
+            tested = {} if parts.test is None else {"test": trainer.logits(parts.test)}
+        return Outputs(best, {"validation": held_out.logits, **tested}, list(held_out.augmented))
     views = c.threshold_views if c.augmentation_type != "none" and c.threshold_rule == "balanced" else 0
     with memory.advise(c, run.hardware.device):
         logits = {part.part: trainer.logits(part) for part in parts.scored}
@@ -356,12 +371,16 @@ def save(
         "threads": str(run.hardware.threads),
         "minutes since the last start": f"{(time.monotonic() - run.started) / 60:.1f}",
     }
+    if data.parts.held_out is not None:
+        machine["validation"] = f"out-of-fold answers of {data.parts.held_out.count} folds; history: training images"
+    if run.config.folds:
+        held_out_answers(run.config, data.parts, outputs).write(run.job.output_dir)
     facts = Facts(trainer, machine)
     with busy("writing report and bundle"):
         result = save_result(run.job, run.config, data.parts, scores, facts, source_dir)
     if run.config.optimize:
         optimize_result(run, data)
-    if note := precision_note(run.hardware.precision, result, scores):
+    if not data.parts.held_out and (note := precision_note(run.hardware.precision, result, scores)):
         run.say(note)
     for text in last_lines(result, data.parts, scores):
         run.say(text)

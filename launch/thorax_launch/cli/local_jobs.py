@@ -6,10 +6,14 @@ import time
 from pathlib import Path
 
 from thorax.errors import ThoraxError
+from thorax_launch.local.folds import OUT_OF_FOLD, LocalFolds
 from thorax_launch.local.jobs import LocalJob
 from thorax_launch.local.searches import LocalSearch
 from thorax_launch.local.toolkit import INTERRUPTED, show, stopped_by_signals
 from thorax_launch.paths import relative
+
+#: The table of all out-of-fold answers.
+TABLE = "out_of_fold.csv"
 
 
 def run_job(job: LocalJob, resume: str) -> int:
@@ -38,6 +42,32 @@ def run_job(job: LocalJob, resume: str) -> int:
     else:
         print(f"job {job.name} is stopped; to go on: {resume}")
     return code
+
+
+def run_folds(found: LocalFolds, again: str) -> int:
+    """Shows a cross-validation to its end.
+
+    Args:
+        again: the command with which a stopped one goes on.
+
+    Returns:
+        0, or 130 where it was stopped.
+
+    Raises:
+        ThoraxError: a fold or the refit failed; the message is its own.
+    """
+    with stopped_by_signals(found):
+        code = found.wait(show)
+    if code:
+        print(f"cross-validation {found.name} is stopped; to go on: {again}")
+        return code
+    for what, path in (("table", found.folder / OUT_OF_FOLD / TABLE), ("report", found.folder / OUT_OF_FOLD)):
+        print(f"{what:8} {relative(path if what == 'table' else path / 'report.html')}")
+    if found.refit:
+        print(f"{'bundle':8} {relative(found.bundle)}")
+    else:
+        print(f"{'bundles':8} " + " ".join(relative(path) for path in found.bundles))
+    return 0
 
 
 def run_search(search: LocalSearch, plot: Path | None) -> int:

@@ -3,6 +3,7 @@
 examples:
     python launch/train.py pneumonia-resnet18 --local --train DIR --test DIR
     python launch/train.py demo --local --set epochs=3 --job-name first
+    python launch/train.py pneumonia-resnet18 --local --train DIR --test DIR --folds 5 --refit --job-name cv
     python launch/train.py pneumonia-resnet18 --train images/train --test images/test --dry-run
     python launch/train.py pneumonia-resnet18 --train s3://BUCKET/images/train --spot --wait
     python launch/train.py --resume JOB --max-hours 4 --wait      # go on from JOB's checkpoints, all else as it was
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         p.error("name the recipe, or the job to go on from (--resume JOB) or to train once more (--again JOB)")
     if args.again and (args.recipe or args.resume):
         p.error("--again JOB takes everything from that job: leave out the recipe and --resume")
+    if args.refit and not args.folds:
+        p.error("--refit is the end of a cross-validation: give --folds K too")
     return flags.guarded(lambda: local(args, given) if args.local else flags.on_aws(lambda: on_aws(args)))
 
 
@@ -52,6 +55,17 @@ def parser() -> argparse.ArgumentParser:
     )
     g.add_argument(
         "--job-name", metavar="NAME", help="default: recipe and time; with --local the name of a stopped job resumes it"
+    )
+    g.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="cross-validation: a job for each of K folds of patients; the same --job-name goes on",
+    )
+    g.add_argument(
+        "--refit",
+        action="store_true",
+        help="with --folds --local: then train on all images, for the median of the folds' best epochs",
     )
     g.add_argument(
         "--processes",
@@ -93,6 +107,8 @@ def local(args: argparse.Namespace, given: list[str]) -> int:
     from thorax_launch.local.jobs import train
 
     flags.check_local(args)
+    if args.folds is not None:
+        return local_folds(args, given)
     job = train(
         args.recipe,
         flags.local_channels(flags.channels(args)),
@@ -103,6 +119,26 @@ def local(args: argparse.Namespace, given: list[str]) -> int:
     )
     named = given if args.job_name else [*given, "--job-name", job.name]
     return run_job(job, f"{command('train')} {shlex.join(named)}")
+
+
+def local_folds(args: argparse.Namespace, given: list[str]) -> int:
+    """Runs a cross-validation here."""
+    from thorax_launch.cli.local_jobs import run_folds  # late: --help is instant
+    from thorax_launch.hyperparameters import from_settings
+    from thorax_launch.local.folds import cross_validate
+
+    found = cross_validate(
+        args.recipe,
+        flags.local_channels(flags.channels(args)),
+        folds=args.folds,
+        refit=args.refit,
+        hyperparameters=from_settings(args.set),
+        runs=args.runs,
+        job_name=args.job_name,
+        processes=flags.positive("--processes", args.processes) or 1,
+    )
+    named = given if args.job_name else [*given, "--job-name", found.name]
+    return run_folds(found, f"{command('train')} {shlex.join(named)}")
 
 
 def on_aws(args: argparse.Namespace) -> int:

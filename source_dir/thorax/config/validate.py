@@ -56,6 +56,11 @@ def check_rules(c: Fields) -> None:
             "streaming=true with balanced_sampler=true: images read in order cannot be drawn by class; use"
             " use_weighted_loss=true, or streaming=false"
         )
+    if (c.folds is None) != (c.fold is None) or (c.folds is not None and c.fold is not None and c.fold >= c.folds):
+        raise ThoraxError(
+            f"folds={c.folds} with fold={c.fold}: one run holds one fold out, from 0 to folds - 1; give"
+            " both, or --folds to the launcher, which runs them all"
+        )
     _check_schedule(c)
     _check_labels(c)
     _check_thresholds(c)

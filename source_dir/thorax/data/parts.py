@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from thorax.config import TrainingConfig
+from thorax.data.folds import check_channels, fold_parts, pooled
 from thorax.data.formats import read_channel
 from thorax.data.formats.channel import ReadOptions
 from thorax.data.formats.folders import FEWEST
 from thorax.data.formats.table_options import choices
+from thorax.data.held_out import HeldOut
 from thorax.data.images import Preprocessing
 from thorax.data.loading import check_headers
 from thorax.data.preprocessing import Levels, imagenet
@@ -24,6 +26,10 @@ from thorax.job import Job
 from thorax.labels import LabelSpace
 from thorax.text import are, counted
 
+#: Training images that a refit scores after each epoch, at most.
+WATCHED = 500
+_CUT = "validation cut from train by patient, "
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -32,6 +38,7 @@ class Parts:
     Attributes:
         split: CSV of id, patient and part of every image; split_hash: its sha256.
         label_notes: what became of blank, uncertain and soft labels and of several rows of an image, with counts.
+        held_out: of a refit, whose validation are its training images: the answers of the folds on them.
     """
 
     train: SampleSet
@@ -41,15 +48,26 @@ class Parts:
     split: str
     split_hash: str
     label_notes: tuple[str, ...] = ()
+    held_out: HeldOut | None = None
 
     @property
     def scored(self) -> list[SampleSet]:
         """Validation and, if there is one, test."""
-        return self.all[1:]
+        return [p for p in (self.validation, self.test) if p is not None]
+
+    @property
+    def watched(self) -> SampleSet:
+        """What is scored after each epoch: validation; in a refit some of the training images."""
+        if self.held_out is None:
+            return self.validation
+        rows = np.linspace(0, len(self.validation) - 1, min(WATCHED, len(self.validation))).astype(int)
+        return self.validation.subset(rows, "validation")
 
     @property
     def all(self) -> list[SampleSet]:
-        return [p for p in (self.train, self.validation, self.test) if p is not None]
+        """All images, each once."""
+        validation = self.validation if self.held_out is None else None
+        return [p for p in (self.train, validation, self.test) if p is not None]
 
 
 def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None], headers: bool = True) -> Parts:
@@ -70,9 +88,13 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None], hea
             raise ThoraxError(
                 f"channel {name}_lst is given without channel {name}: a list needs its images; give --{name} DIR"
             )
+    check_channels(config, job.channels)
+    held_out = HeldOut.read(job.channel("folds")) if "folds" in job.channels else None
     names = ("train", *(name for name in ("validation", "test") if name in job.channels))
     listings = {name: _read(job, config, name, say) for name in names}
     listing = listings["train"]
+    if listing.parts is not None and (config.folds or held_out):
+        listing = dataclasses.replace(listing, parts=pooled(list(listing.parts)))
     space = label_space(listing, labels_asked(config.labels, listing, choices(config.uncertain)), config.multi_label)
     say(f"task: {space.described()}")
     images = _marked(sample_set("train", listing, space), listing.parts)
@@ -87,7 +109,12 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None], hea
             images[name] = _channel(listings[name], name, space, say)
     images = {name: _labelled(part, config, say) for name, part in images.items()}
     _compare_counts(config, images["train"], say)
-    if cut := "validation" not in images:
+    if held_out is not None:
+        cut = False
+        images["validation"] = images["train"].subset(range(len(images["train"])), "validation")
+    elif config.folds:
+        cut, images = True, fold_parts(images, config, say)
+    elif cut := "validation" not in images:
         images["train"], images["validation"] = cut_by_patient(images["train"], config.validation_fraction, config.seed)
     elif len(images["validation"]) < FEWEST:
         say(
@@ -100,16 +127,25 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None], hea
     parts = [images[name] for name in ("train", "validation", "test") if name in images]
     if headers:
         parts = [_usable(part, config, say) for part in parts]
-    for warning in check_parts(parts, config.patient_scope, cut):
+    own = parts if held_out is None else [part for part in parts if part.part != "validation"]
+    for warning in check_parts(own, config.patient_scope, cut):
         say(f"warning: {warning}")
-    for part in parts:
+    for part in own:
         counts = ", ".join(f"{name} {n}" for name, n in part.class_counts().items())
         people = counted(len(set(part.patients)), "patient")
         say(f"{part.part}: {counted(len(part), 'image')} of {people} ({counts})")
-    split, digest = split_table(parts)
-    say(f"split: {'validation cut from train by patient, ' if cut else ''}sha256 {digest[:16]}")
+    split, digest = split_table(own)
+    how = f"fold {config.fold} of {config.folds} held out by patient, " if config.folds else _CUT if cut else ""
+    say(f"split: {how}sha256 {digest[:16]}")
+    if held_out is not None:
+        held_out = held_out.of(parts[1])
+        say(
+            f"refit: all images are trained on and the last epoch is kept; thresholds and calibration come from the"
+            f" out-of-fold answers of {held_out.count} folds; validation after each epoch are training images"
+        )
     notes = (*(f"channel {name}: {note}" for name in names for note in listings[name].label_notes), *chosen)
-    return Parts(parts[0], parts[1], parts[2] if len(parts) > 2 else None, space, split, digest, notes)
+    test = parts[2] if len(parts) > 2 else None
+    return Parts(parts[0], parts[1], test, space, split, digest, notes, held_out)
 
 
 def _read(job: Job, config: TrainingConfig, name: str, say: Callable[[str], None]) -> Listing:

@@ -23,11 +23,13 @@ class TrainingData:
         train: the images that the network is fitted to.
         validation: the images that choose the best epoch.
         preprocessing: how images are prepared.
+        keep_last: keep the last epoch and not the best, since validation chooses nothing.
     """
 
     train: SampleSet
     validation: SampleSet
     preprocessing: Preprocessing
+    keep_last: bool = False
 
 
 @dataclass(frozen=True)

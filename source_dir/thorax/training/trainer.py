@@ -69,7 +69,7 @@ class Trainer:
         self.hardware, self.preprocessing = hardware, data.preprocessing
         self.train_images, self.validation_images = data.train, data.validation
         self.stop, self.observer, self.log = monitoring.stop, monitoring.observer, monitoring.log
-        self.hour_price = monitoring.hour_price
+        self.hour_price, self.keep_last = monitoring.hour_price, data.keep_last
         if len(data.train) < self.process.world_size:
             raise ThoraxError(
                 f"train has {len(data.train)} images for {self.process.world_size} processes; start fewer processes"
@@ -365,7 +365,7 @@ class Trainer:
             **self.meter.end(self.hour_price),
         }
         s.history.append(row)
-        best, head = s.is_best(row, c), f"epoch {s.epoch + 1}/{c.epochs}"
+        best, head = s.is_best(row, c) or self.keep_last, f"epoch {s.epoch + 1}/{c.epochs}"
         exclusive = self.validation_images.space.task == "multiclass"
         self._say(epoch_line(head, row, exclusive=exclusive, seconds=row["epoch_seconds"], best=best))
         if self.observer is not None:
