@@ -104,6 +104,6 @@ thorax_launch.nothing
     assert done.stdout.splitlines() == [
         "[]",
         "demo True thorax_launch.sagemaker",
-        "['LocalEndpoint', 'LocalJob', 'LocalSearch', 'deploy', 'train', 'tune']",
+        "['LocalEndpoint', 'LocalFolds', 'LocalJob', 'LocalSearch', 'cross_validate', 'deploy', 'train', 'tune']",
     ]
     assert done.stderr.endswith("AttributeError: module 'thorax_launch' has no attribute 'nothing'\n")
