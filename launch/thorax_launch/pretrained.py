@@ -55,6 +55,11 @@ def fetch(name: str, version: str = "") -> Published:
             return _of_timm(name)
         if Path(name).is_file():
             return _of_file(Path(name))
+        if Path(name).suffix or "/" in name:
+            raise ThoraxError(
+                f"{name} is neither a file nor a network: give a weights file, a network of torchvision, {TIMM}NAME or"
+                f" {XRAY_VISION}NAME"
+            )
         return _of_torchvision(name, version)
     except ThoraxError:
         raise

@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+import torchvision
 from PIL import Image
+from safetensors.torch import save_file
 
+import dicoms
 import published
 from conftest import TINY, write_images
 from thorax.data.formats.nih import LABELS
@@ -21,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^ *```(?:sh|bash)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
+#: Pages with tests of their own, which execute all their lines -> which.
+OWN_TESTS = {"get-the-data.md": "test_get_the_data.py", "from-the-originals.md": "test_from_the_originals.py"}
 #: Beginning of a line that is not executed -> why.
 EXCEPTIONS = {
     "make ": "makes an environment, needs a GPU, or takes minutes",
@@ -32,6 +39,11 @@ EXCEPTIONS = {
     "sam ": "AWS's own command, with an account",
     "wandb sync ": "needs an account there",
     "tensorboard ": "another project's server",
+    "thorax weights make resnet50": "downloads; tests/launch/test_weights_command.py, with stand-ins",
+    "thorax weights make densenet121": "downloads",
+    "thorax weights make timm/": "downloads",
+    "thorax weights make torchxrayvision/": "downloads",
+    "thorax compare runs/first JOB-ON-AWS": "asks AWS; tests/aws/test_compare_jobs.py",
     "thorax recipe new": "asks questions on a terminal; tests/launch/test_recipe_command.py answers them",
 }
 #: What is known by its words: a line that trains, and one that asks AWS.
@@ -78,22 +90,29 @@ def lines(page: Path) -> Iterator[Line]:
                 yield Line(page.name, text, kind_of(text))
 
 
+#: What makes trainings long, and is chosen anew where a line says it.
+LONG = ("epochs", "image_shape", "network", "batch_size", "threads")
+
+
 def small(text: str) -> str:
     """A line that trains, as small as it can be: what it does not say itself, and what makes it long."""
-    asked = dict(TINY) | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
-    said = {name.replace("-", "_") for name in re.findall(r"(?:--set |--)([a-z][a-z_-]*)[= ]", text)}
-    over = {"epochs", "image_shape", "network", "batch_size", "threads"}
-    chosen = {name: value for name, value in asked.items() if name in over or name not in said}
-    if text.startswith("python"):
-        text = re.sub(r" --(?:epochs|num_layers|lr) \S+", "", text)
-        return text + "".join(f" --{name} {value}" for name, value in chosen.items() if name not in said - over)
+    chosen = dict(TINY) | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
     if "network=timm/" in text or "network=densenet121" in text:
         chosen.pop("network")
+    text = re.sub(
+        rf" --(?:set )?(?:{'|'.join(name for name in LONG if name in chosen)}|num_layers|lr)[= ]\S+", "", text
+    )
+    for name in re.findall(r"(?:--set |--)([a-z][a-z_-]*)[= ]", text):
+        chosen.pop(name.replace("-", "_"), None)
+    if text.startswith("python"):
+        return text + "".join(f" --{name} {value}" for name, value in chosen.items())
     text = re.sub(r"--max-jobs \d+", "", text)
-    few = " --max-jobs 1" if text.startswith("thorax tune") else ""
-    few += " --steps 20" if text.startswith("thorax lr-find") else ""
-    few += " --no-serve" if text.startswith("thorax demo") else ""
-    return text + few + "".join(f" --set {name}={value}" for name, value in chosen.items())
+    if text.startswith("thorax tune"):
+        chosen.pop("batch_size")  # it is searched
+        text += " --max-jobs 1"
+    text += " --steps 100" if text.startswith("thorax lr-find") else ""
+    text += " --no-serve" if text.startswith("thorax demo") else ""
+    return text + "".join(f" --set {name}={value}" for name, value in chosen.items())
 
 
 # -- The folder --------------------------------------------------------------------------------------------------------
@@ -111,8 +130,9 @@ def furnish(place: Path) -> None:
         Image.open(first).save(place / name)
     rows = [(k, image) for k, kind in enumerate(("NORMAL", "PNEUMONIA")) for image in _of(place, "train", kind)]
     tests = [(k, image) for k, kind in enumerate(("NORMAL", "PNEUMONIA")) for image in _of(place, "test", kind)]
+    vals = [(k, image) for k, kind in enumerate(("NORMAL", "PNEUMONIA")) for image in _of(place, "val", kind)]
     (place / "lists").mkdir()
-    for name, members in (("train", rows), ("validation", tests), ("test", tests)):
+    for name, members in (("train", rows), ("validation", vals), ("test", tests)):
         text = (f"{n}\t{k:.6f}\t{image.parent.name}/{image.name}\n" for n, (k, image) in enumerate(members))
         (place / f"lists/{name}.lst").write_text("".join(text))
         (place / f"records/{name}").mkdir(parents=True)
@@ -124,11 +144,20 @@ def furnish(place: Path) -> None:
         answer = place / "out" / image.parent.name / f"{image.name}.out"
         answer.parent.mkdir(parents=True, exist_ok=True)
         answer.write_text("[0.3, 0.7]")
+        batch = place / "outputs" / image.parent.name / f"{image.name}.out"
+        batch.parent.mkdir(parents=True, exist_ok=True)
+        batch.write_text("[0.3, 0.7]")
     _tables(place, rows)
     _published(place, rows)
     (place / "thorax.yaml").write_text(
         "{region: eu-central-1, bucket: my-bucket, role: 'arn:aws:iam::123456789012:role/thorax-execution'}\n"
     )
+    (place / "KEY").write_bytes(b"k" * 32)
+    (place / "KEY").chmod(0o600)
+    weights = torchvision.models.resnet18().state_dict()
+    for name in ("resnet18.safetensors", "resnet50.safetensors"):
+        save_file(weights, place / name)
+    torch.save({"state_dict": weights}, place / "trained.ckpt")
     (place / "wheels").mkdir()
     (place / "wheels/a-1.0-py3-none-any.whl").write_bytes(b"wheel")
     shutil.copy(ROOT / "launch/prices.example.yaml", place / "prices.yaml")
@@ -154,7 +183,13 @@ def _tables(place: Path, rows: list[tuple[int, Path]]) -> None:
         (image.name, ("Mass", "Nodule")[k], f"P{n // 2}", ("PA", "AP")[n % 2]) for n, (k, image) in enumerate(rows)
     ]
     _csv(place / "set/images.csv", ("path", "labels", "patient", "Projection"), table)
-    _csv(place / "siim/train.csv", ("ImageId", "EncodedPixels"), [(Path(r[0]).stem, "-1") for r in table])
+    _csv(place / "named.csv", ("Image", "labels", "PatientID", "Projection"), table)
+    masks = [(Path(row[0]).stem, ("-1", "3 10 5 10")[n % 2]) for n, row in enumerate(table)]
+    _csv(place / "siim/train.csv", ("ImageId", "EncodedPixels"), masks)
+    for name, _ in masks:
+        image = place / "siim" / f"{name}.png"
+        image.with_suffix(".dcm").write_bytes(dicoms.dicom(np.asarray(Image.open(image).convert("L"))))
+        image.unlink()
     names = [(image.name, ("No Finding", "Pneumonia")[k]) for k, image in rows]
     _csv(place / "OTHER_SET/images.csv", ("path", "labels"), names)
     (place / "labels.yaml").write_text("PNEUMONIA: [Pneumonia]\n")
@@ -179,7 +214,7 @@ def _published(place: Path, rows: list[tuple[int, Path]]) -> None:
     for other in ("NIH", "nih14"):
         shutil.copytree(place / "nih", place / other)
     _csv(place / "nih/images.csv", ("path", "labels", "patient", "sex", "age", "view"), about)
-    kinds = ("person", "bicycle", "car")
+    kinds = ("person", "bicycle", "car", "motorcycle", "airplane")
     for part in ("train2017", "val2017"):
         (place / "coco" / part).mkdir(parents=True)
         for _, image in rows:
@@ -189,7 +224,7 @@ def _published(place: Path, rows: list[tuple[int, Path]]) -> None:
             "images": [{"id": n, "file_name": f"{part}{image.name}"} for n, (_, image) in enumerate(rows)],
             "categories": [{"id": n, "name": name} for n, name in enumerate(kinds)],
             "annotations": [
-                {"id": n, "image_id": n, "category_id": n % 3, "iscrowd": 0, "bbox": [1, 1, 5, 5]}
+                {"id": n, "image_id": n, "category_id": n % 5, "iscrowd": 0, "bbox": [1, 1, 5, 5]}
                 for n in range(len(rows))
             ],
         }

@@ -10,6 +10,7 @@ import pytest
 from local_search import RECIPE, FakeToolkit, rows, search
 from thorax_launch.cli import leaderboard
 from thorax_launch.local.completion import end_reason, not_improving
+from thorax_launch.local.runs import all_runs
 from thorax_launch.ranges import Range, Tune
 
 pytest.importorskip("optuna", reason="needs optuna: pip install -e '.[tune]'")
@@ -31,6 +32,7 @@ def test_it_ends_at_its_target(here: Path, capsys: Capture, monkeypatch: pytest.
     aucs(monkeypatch, 0.7, 0.91, 0.8, 0.99)
     assert search("--target", "0.9") == 0
     assert len(rows()) == 2
+    assert {run.recipe for run in all_runs(Path("runs"))} == {"own"}  # not the search's name
     assert "the search ends: the target 0.9 is reached (0.9100); it goes on with the same command" in (
         capsys.readouterr().out
     )

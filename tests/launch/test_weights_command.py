@@ -61,6 +61,8 @@ def test_published_weights_from_torchvision(
         (["cnn5"], "there are no published weights of cnn5"),
         (["resnet18", "--version", "V9"], "--version V9 is not one of IMAGENET1K_V1"),
         (["torchxrayvision/densenet121"], "is not one of torchxrayvision/densenet121-res224-all"),
+        (["trained.ckpt"], "trained.ckpt is neither a file nor a network: give a weights file"),
+        (["checkpoints/resnet18"], "checkpoints/resnet18 is neither a file nor a network"),
     ],
 )
 def test_what_cannot_be_made_is_one_line(

@@ -44,6 +44,7 @@ class SearchPlan:
     """What every job of a search shares.
 
     Attributes:
+        recipe: its name.
         search: ranges, strategy, limits.
         static: hyperparameters that stay the same.
         channels: name -> folder.
@@ -51,6 +52,7 @@ class SearchPlan:
         source_dir: code to run.
     """
 
+    recipe: str
     search: Tune
     static: Mapping[str, str]
     channels: Mapping[str, Path]
@@ -223,6 +225,7 @@ class LocalSearch:
             program=PROGRAM,
             processes=plan.processes,
         )
+        job.recipe.write_text(f"{plan.recipe}\n", encoding="utf-8")
         self._directory = job
         began, log = time.monotonic(), TrialLog(trial, self._study.user_attrs["key"])
         self._job = Toolkit(job, PROGRAM)
@@ -304,7 +307,7 @@ def tune(
         raise ThoraxError(f"--runs: {error.filename or folder} cannot be written: {error.strerror}") from None
     lock = _lock(folder)
     try:
-        plan = SearchPlan(search, static, channels_of(recipe, root, given), processes, paths.source_dir())
+        plan = SearchPlan(recipe.name, search, static, channels_of(recipe, root, given), processes, paths.source_dir())
         shared = {**static, **{f"--{channel}": str(path.resolve()) for channel, path in plan.channels.items()}}
         study = study_of(storage_url(folder), folder.name, search, TrainingConfig.parse(dict(static)), shared)
         changed = {key: value for key, value in static.items() if recipe.hyperparameters.get(key) != value}
