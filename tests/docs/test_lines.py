@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ BEFORE = {
     r"--model-dir out": "rm -rf out-job",
     r"--path-column Image ": "cp named.csv set/images.csv",
     r"--train coco": "rm -f coco/labels.csv",
+    r"=predictions\.csv": "[ -e predictions.csv ] || cp runs/NAME/output/data/predictions.csv .",
     r"recipe new": "rm -f mine.yaml",
 }
 
@@ -98,6 +100,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             assert desk.run(f"{FIRST} --set debugging=true") is None
             for other in ("OTHER", "A", "B", "first", "second", "third"):
                 shutil.copytree(place / "runs/NAME", place / "runs" / other)
+            (place / "OTHER").mkdir()
+            with tarfile.open(place / "OTHER/model.tar.gz", "w:gz") as archive:
+                archive.add(place / "runs/NAME/model", ".")
             yield desk
 
 

@@ -97,7 +97,7 @@ LONG = ("epochs", "image_shape", "network", "batch_size", "threads")
 def small(text: str) -> str:
     """A line that trains, as small as it can be: what it does not say itself, and what makes it long."""
     chosen = dict(TINY) | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
-    if "network=timm/" in text or "network=densenet121" in text:
+    if "network=timm/" in text or "network=densenet121" in text or "--weights resnet18" in text:
         chosen.pop("network")
     text = re.sub(
         rf" --(?:set )?(?:{'|'.join(name for name in LONG if name in chosen)}|num_layers|lr)[= ]\S+", "", text
