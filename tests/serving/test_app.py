@@ -189,7 +189,7 @@ def test_a_full_queue_answers_429(slow, started):
 
     async def crowd():
         first = [asyncio.create_task(client.send(**SENT)) for _ in range(3)]
-        while client.app.state.limiter.requests < 3:
+        while client.app.state.limiter.requests.used < 3:
             await asyncio.sleep(0.002)
         refused = await client.send(**SENT)
         slow.gate.set()
@@ -264,8 +264,8 @@ def test_bodies_on_their_way_take_no_room_from_others(started):
     async def run():
         waiting = [asyncio.create_task(posted(client, slow)) for _ in range(32)]
         await asyncio.sleep(0.05)
-        assert client.app.state.limiter.bodies == 32
-        assert client.app.state.limiter.requests == 0
+        assert client.app.state.limiter.bodies.used == 32
+        assert client.app.state.limiter.requests.used == 0
         refused = await posted(client, slow)
         released.set()
         answers = await asyncio.gather(*waiting)
@@ -275,7 +275,7 @@ def test_bodies_on_their_way_take_no_room_from_others(started):
     assert refused[0]["status"] == 429
     assert "32 requests are on their way here" in json.loads(refused[1]["body"])["error"]
     assert set(statuses) <= {200, 429} and statuses.count(200) >= 2
-    assert client.app.state.limiter.bodies == client.app.state.limiter.requests == 0
+    assert client.app.state.limiter.bodies == client.app.state.limiter.requests.used == 0
 
 
 def test_a_body_that_trickles_is_given_up_before_the_time_limit(started, monkeypatch):
@@ -306,7 +306,7 @@ def test_a_caller_who_goes_away(client):
         return {"type": "http.disconnect"}
 
     assert client.loop.run_until_complete(posted(client, gone))[0]["status"] == 400
-    assert client.app.state.limiter.requests == client.app.state.limiter.bytes == 0
+    assert client.app.state.limiter.requests.used == client.app.state.limiter.bytes.used == 0
     assert client.app.state.service.batcher._coming == 0
 
 
@@ -324,5 +324,5 @@ def test_too_large_whatever_it_says(client, headers):
 
 def test_requests_that_fill_the_memory(slow, started):
     client, _service = started(max_request_bytes=10_000)
-    client.app.state.limiter.bytes = 80_000
+    client.app.state.limiter.bytes.take("1.1.1.1", 80_000)
     assert client.ask(**SENT).status == 429

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from thorax.serving import decode_pool
 from thorax.serving.decode_pool import DecodePool
 from thorax.serving.image_cost import is_cheap
 from thorax.serving.request import RequestError
+from thorax.serving.settings import ServerSettings
 
 IMAGE = images.smooth(80, 90)
 PREPARED = Preprocessing(24, 24)
@@ -53,7 +55,7 @@ SLOW = many_chunks(500_000)
 
 @pytest.fixture
 def pool():
-    made = DecodePool(PREPARED, 2_000_000, processes=1)
+    made = DecodePool(PREPARED, ServerSettings(max_pixels=2_000_000), processes=1)
     yield made
     made.close()
 
@@ -150,7 +152,7 @@ def test_memory_has_a_limit(monkeypatch):
     out = io.BytesIO()
     Image.new("L", (8000, 8000)).save(out, "GIF")  # 64 MB of pixels
     monkeypatch.setattr(decode_pool, "MEMORY", 20 * 2**20)
-    pool = DecodePool(PREPARED, 2**26, processes=1)
+    pool = DecodePool(PREPARED, ServerSettings(max_pixels=2**26), processes=1)
     with pytest.raises(DecodeError, match=r"not enough memory|broke off"):
         pool.prepare(out.getvalue(), "image", soon())
     assert pool.prepare(PNG, "image", soon()).shape == (24, 24)
@@ -159,36 +161,74 @@ def test_memory_has_a_limit(monkeypatch):
 
 def test_a_child_that_is_killed_is_replaced(pool):
     pool.prepare(PNG, "image", soon())
-    pool._places.queue[-1]._process.kill()
+    pool.brief._idle[-1]._process.kill()
     with pytest.raises(DecodeError, match="its decoder broke off"):
         pool.prepare(PNG, "image", soon())
     assert pool.prepare(PNG, "image", soon()).shape == (24, 24)
 
 
 def test_who_waits_too_long_is_told_to_come_back(pool):
-    """One child is busy for three seconds: four may wait for it, the next one is refused at once."""
-    pool.prepare(PNG, "image", soon())
+    """One child is busy: images of about three seconds each wait for it until their time or the room for them is up."""
     told: list[str] = []
 
-    def ask(data: bytes, seconds: float) -> None:
+    def ask(client: str, seconds: float) -> None:
         try:
-            pool.prepare(data, "image", soon(seconds))
+            pool.prepare(SLOW, "image", soon(seconds), client)
         except (DecodeError, RequestError) as error:
             told.append(str(error))
 
-    busy = threading.Thread(target=ask, args=(SLOW, 3.0))
+    busy = threading.Thread(target=ask, args=("1.1.1.1", 3.0))
     busy.start()
-    time.sleep(0.5)
-    waiting = [threading.Thread(target=ask, args=(PNG, 0.8)) for _ in range(4)]
+    until(lambda: pool.slow._ahead.used > 0)
+    waiting = [threading.Thread(target=ask, args=(f"1.1.1.{k}", 0.8)) for k in range(2, 10)]
     for thread in waiting:
         thread.start()
-    time.sleep(0.2)
+    until(lambda: pool.slow._ahead.used > 24)
     with pytest.raises(RequestError, match="too many images that take long to decode") as refused:
-        pool.prepare(PNG, "image", soon())
+        pool.prepare(SLOW, "image", soon(), "1.1.1.99")
     assert refused.value.status == 503
+    began = time.monotonic()
+    assert pool.prepare(images.data(IMAGE, "TIFF"), "image", soon()).shape == (24, 24), "an ordinary one does not wait"
+    assert busy.is_alive() or time.monotonic() - began > 2
     for thread in (busy, *waiting):
         thread.join(30)
-    assert sum("other images take long to decode; try again later" in line for line in told) == 4
+    assert sum("other images take long to decode; try again later" in line for line in told) == 8
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_one_client_leaves_room_for_others(pool):
+    """Of what is left one may take three times as much: six images of three seconds, of the ten that all may have."""
+    waiting = [threading.Thread(target=quiet, args=(pool, "1.1.1.1", 1.0)) for _ in range(6)]
+    for thread in waiting:
+        thread.start()
+    until(lambda: pool.slow._ahead.used > 17)
+    with pytest.raises(RequestError, match="your images take long to decode; send the next when one is answered") as no:
+        pool.prepare(SLOW, "image", soon(), "1.1.1.1")
+    assert no.value.status == 429
+    with pytest.raises(RequestError, match="other images take long"):
+        pool.prepare(SLOW, "image", soon(0.1), "1.1.1.2")
+    for thread in waiting:
+        thread.join(30)
+
+
+def quiet(pool, client: str, seconds: float) -> None:
+    with suppress(DecodeError, RequestError):
+        pool.prepare(SLOW, "image", soon(seconds), client)
+
+
+def test_what_takes_longer_than_its_header_says_goes_on_by_the_second_lane(pool, monkeypatch):
+    """Its child is killed by the system at its CPU time, and replaced; the image is right all the same."""
+    monkeypatch.setattr(decode_pool, "cost", lambda data: 0.1)
+    monkeypatch.setattr(decode_pool, "BRIEF", 0.3)
+    slow = many_chunks(150_000)
+    np.testing.assert_array_equal(pool.prepare(slow, "image", soon()), PREPARED.image(PNG, "image"))
+    assert pool.brief._idle == [] and len(pool.slow._idle) == 1
 
 
 def test_children_end_with_their_server():
@@ -198,9 +238,9 @@ import sys, time
 sys.path[:0] = [{str(ROOT / "source_dir")!r}]
 from thorax.data.images import Preprocessing
 from thorax.serving.decode_pool import DecodePool
-pool = DecodePool(Preprocessing(24, 24), 10**6, processes=1)
+pool = DecodePool(Preprocessing(24, 24), processes=1)
 pool.prepare(bytes.fromhex({PNG.hex()!r}), "image", time.monotonic() + 60)
-print(pool._places.queue[-1]._process.pid, flush=True)
+print(pool.brief._idle[-1]._process.pid, flush=True)
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as server:

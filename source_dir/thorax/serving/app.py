@@ -56,7 +56,7 @@ def create_app(start: Callable[[], Service]) -> Starlette:
 
 async def ping(request: Request) -> Response:
     """200 while the model predicts, else 503 with the reason."""
-    problem = await asyncio.to_thread(_service(request).health_problem)
+    problem = await _service(request).health()
     return JSONResponse({"error": problem} if problem else {"status": "healthy"}, 503 if problem else 200)
 
 

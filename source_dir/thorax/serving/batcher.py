@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from thorax.serving.clients import UNKNOWN
+from thorax.serving.turns import FairQueue
 
 #: Prepared images of one shape and type -> (N, L) probabilities.
 Score = Callable[[np.ndarray], np.ndarray]
@@ -47,7 +49,7 @@ class Batcher:
         on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._score, self._max_batch, self._max_wait, self._on_batch = score, max_batch, max_wait, on_batch
-        self._images: deque[_Image] = deque()
+        self._images: FairQueue[_Image] = FairQueue()
         self._coming = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -66,8 +68,15 @@ class Batcher:
             self._coming += 1
         return PendingRequest(self)
 
-    def score(self, images: Sequence[np.ndarray], timeout: float | None = None) -> np.ndarray:
+    def score(
+        self, images: Sequence[np.ndarray], timeout: float | None = None, client: str | None = UNKNOWN
+    ) -> np.ndarray:
         """(N, L) probabilities of prepared images, each in whatever batch it falls into.
+
+        Args:
+            images: prepared.
+            timeout: seconds.
+            client: for whom (see Clients); None: for the server itself, before all others.
 
         Raises:
             TimeoutError: not within `timeout` seconds.
@@ -78,7 +87,11 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the server is stopping")
-            self._images.extend(waiting)
+            for image in waiting:
+                if client is None:
+                    self._images.push_first(image)
+                else:
+                    self._images.push(client, image)
             self._changed.notify_all()
         end = None if timeout is None else time.monotonic() + timeout
         try:
@@ -120,15 +133,15 @@ class Batcher:
     def _next(self) -> list[_Image] | None:
         """The next batch; empty if another thread was faster, None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._images or self._closed)
-            while self._images and len(self._images) < self._max_batch and self._coming and not self._closed:
-                left = self._images[0].arrived + self._max_wait - time.monotonic()
+            self._changed.wait_for(lambda: len(self._images) or self._closed)
+            while len(self._images) and len(self._images) < self._max_batch and self._coming and not self._closed:
+                left = self._images.first().arrived + self._max_wait - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            if not self._images:
+            if not len(self._images):
                 return None if self._closed else []
-            taken = [self._images.popleft() for _ in range(min(len(self._images), self._max_batch))]
+            taken = [self._images.pop() for _ in range(min(len(self._images), self._max_batch))]
         return [image for image in taken if image.result.set_running_or_notify_cancel()]
 
     def _run(self, batch: list[_Image]) -> None:

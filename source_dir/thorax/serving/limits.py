@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 
 from starlette.requests import ClientDisconnect, Request
 
-from thorax.serving.batcher import PendingRequest
+from thorax.serving.clients import UNKNOWN, Clients, Shares
 from thorax.serving.request import RawRequest, RequestError, ResponseOptions, body_too_large
 from thorax.serving.response import Reply, error_reply
 from thorax.serving.service import Service
@@ -15,8 +16,9 @@ _NO_ROOM = "{} requests are being answered or wait, more than this server takes;
 _NO_BODIES = "{} requests are on their way here, more than this server waits for; try again later"
 _NO_MEMORY = "the requests being answered fill this server's memory; try again later"
 
-#: Bodies on their way, for each request that may be worked on.
-_BODIES = 16
+_NO_SHARE = "{} of your requests are being answered or wait, as many as one client may have; try again later"
+#: Bodies on their way, for each request that may be worked on, and in all: fewer than the connections of a server.
+BODIES, MOST_BODIES = 16, 500
 #: A body's least rate in bytes a second, and the seconds before it counts.
 RATE, GRACE = 4096, 10.0
 
@@ -24,43 +26,57 @@ RATE, GRACE = 4096, 10.0
 class RequestLimiter:
     """Reads and answers requests while there is room for them and their bytes; refuses others with 408, 413 or 429.
 
-    A request whose body has not arrived does not count as worked on: slow callers take no room from others.
+    A request whose body has not arrived does not count as worked on: slow callers take no room from others. One client
+    takes no more than its share of anything (see Shares), except in a batch job, where all is one client's.
 
     Attributes:
-        requests: requests that are worked on or wait, at most `max_queue`.
+        requests: requests that are worked on or wait, at most `max_queue`. One that was given up counts until its work
+            has ended.
         bodies: requests whose body is on its way, at most 16 times as many.
         bytes: bytes of all bodies, at most eight times `max_request_bytes`.
     """
 
     def __init__(self, service: Service) -> None:
         self.service, self.settings = service, service.settings
-        self.requests = self.bodies = self.bytes = 0
-        self._max_bytes = 8 * self.settings.max_request_bytes
+        self.clients = Clients(self.settings.proxies)
+        self.requests = Shares(self.settings.max_queue)
+        self.bodies = Shares(min(MOST_BODIES, BODIES * self.settings.max_queue))
+        self.bytes = Shares(8 * self.settings.max_request_bytes)
 
     async def admit(self, request: Request) -> Reply:
         """The reply to a request, of whatever status."""
-        if self.requests >= self.settings.max_queue:
-            return error_reply(429, _NO_ROOM.format(self.requests))
-        body = bytearray()
+        client = UNKNOWN if self.settings.batch_job else self.clients.of(request.scope)
+        body = _Body(self.bytes, client)
         try:
+            if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+                raise RequestError(415, "a body with a content encoding is not read; send it as it is")
+            if self.requests.full(client):
+                raise self._no_room(client)
             await self._receive(request, body)
-            return await self._work(request, body)
+            if not self.requests.take(client):
+                raise self._no_room(client)
+            return await self._answer(request, body, client)
         except RequestError as error:
             return error_reply(error.status, str(error))
         except ClientDisconnect:
             return error_reply(400, "the caller went away before the body was whole")
         finally:
-            self.bytes -= len(body)
+            body.release()
 
-    async def _receive(self, request: Request, body: bytearray) -> None:
+    def _no_room(self, client: str) -> RequestError:
+        if self.requests.used >= self.requests.limit:
+            return RequestError(429, _NO_ROOM.format(round(self.requests.used)))
+        return RequestError(429, _NO_SHARE.format(round(self.requests.held(client))))
+
+    async def _receive(self, request: Request, body: _Body) -> None:
         """Reads the whole body into `body`, at no less than the least rate.
 
         Raises:
             RequestError: 408, 413 or 429.
         """
-        if self.bodies >= _BODIES * self.settings.max_queue:
-            raise RequestError(429, _NO_BODIES.format(self.bodies))
-        self.bodies += 1
+        if not self.bodies.take(body.client):
+            held = self.bodies.used if self.bodies.used >= self.bodies.limit else self.bodies.held(body.client)
+            raise RequestError(429, _NO_BODIES.format(round(held)))
         try:
             async with asyncio.timeout(min(GRACE, self.settings.timeout_s)) as limit:
                 await self._read(request, body, limit)
@@ -69,43 +85,72 @@ class RequestLimiter:
                 408, f"the body did not arrive within {self.settings.timeout_s:g} seconds, or at {RATE} bytes a second"
             ) from None
         finally:
-            self.bodies -= 1
+            self.bodies.give(body.client)
 
-    async def _work(self, request: Request, body: bytearray) -> Reply:
-        if self.requests >= self.settings.max_queue:
-            raise RequestError(429, _NO_ROOM.format(self.requests))
-        self._count(1)
+    async def _answer(self, request: Request, body: _Body, client: str) -> Reply:
+        """The reply to a request that has been let in; it is out when its work has ended, also after a time limit."""
+        pending = self.service.batcher.expect()
         try:
-            with self.service.batcher.expect() as pending:
-                return await self._answer(request, body, pending)
-        finally:
-            self._count(-1)
+            headers, seconds = request.headers, self.settings.timeout_s
+            options = ResponseOptions.of(request.url.query, headers.get("x-amzn-sagemaker-custom-attributes", ""))
+            raw = RawRequest(body.whole(), headers.get("content-type"), headers.get("accept"), options)
+            work = self.service.pool.submit(self.service.answer, raw, pending, client)
+        except BaseException:
+            pending.arrive()
+            self.requests.give(client)
+            raise
+        self._count()
 
-    def _count(self, change: int) -> None:
-        self.requests += change
-        self.service.metrics.in_flight.set(self.requests)
+        def ended(work: Future[Reply]) -> None:
+            pending.arrive()
+            self.requests.give(client)
+            self._count()
 
-    async def _answer(self, request: Request, body: bytearray, pending: PendingRequest) -> Reply:
-        seconds, headers = self.settings.timeout_s, request.headers
-        options = ResponseOptions.of(request.url.query, headers.get("x-amzn-sagemaker-custom-attributes", ""))
-        raw = RawRequest(bytes(body), headers.get("content-type"), headers.get("accept"), options)
-        work = asyncio.get_running_loop().run_in_executor(self.service.pool, self.service.answer, raw, pending)
+        work.add_done_callback(ended)
         try:
-            return await asyncio.wait_for(asyncio.shield(work), seconds + 1)
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(work)), seconds + 1)
         except TimeoutError:
             raise RequestError(503, f"no answer within {seconds:g} seconds; try again later") from None
 
-    async def _read(self, request: Request, body: bytearray, limit: asyncio.Timeout) -> None:
+    def _count(self) -> None:
+        self.service.metrics.in_flight.set(self.requests.used)
+
+    async def _read(self, request: Request, body: _Body, limit: asyncio.Timeout) -> None:
         """Reads the whole body into `body`, unless it, or all bodies together, are too large."""
         began, last = asyncio.get_running_loop().time(), self.settings.timeout_s
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.settings.max_request_bytes:
             raise body_too_large(self.settings)
         async for chunk in request.stream():
-            self.bytes += len(chunk)
-            body += chunk
+            body.add(chunk)
             limit.reschedule(began + min(last, GRACE + len(body) / RATE))
             if len(body) > self.settings.max_request_bytes:
                 raise body_too_large(self.settings)
-            if self.bytes > self._max_bytes:
-                raise RequestError(429, _NO_MEMORY)
+
+
+class _Body:
+    """The bytes of one request so far, on its client's account."""
+
+    def __init__(self, account: Shares, client: str) -> None:
+        self.client, self._account, self._held, self._bytes = client, account, 0, bytearray()
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def add(self, chunk: bytes) -> None:
+        """Adds what has arrived; raises RequestError, 429, where there is no memory for it."""
+        if not self._account.take(self.client, len(chunk)):
+            raise RequestError(429, _NO_MEMORY)
+        self._held += len(chunk)
+        self._bytes += chunk
+
+    def whole(self) -> bytes:
+        """All of them, once."""
+        found = bytes(self._bytes)
+        self._bytes.clear()
+        return found
+
+    def release(self) -> None:
+        """They are needed no more."""
+        self._account.give(self.client, self._held)
+        self._held = 0

@@ -136,7 +136,7 @@ def application() -> Starlette:
 async def ping(request: Request) -> Response:
     """200: the server is up, with or without bundles; one whose model fails is named in the body."""
     found = dict(_models(request).loaded)
-    problems = await asyncio.gather(*(asyncio.to_thread(one.service.health_problem) for one in found.values()))
+    problems = await asyncio.gather(*(one.service.health() for one in found.values()))
     failing = {name: problem for name, problem in zip(found, problems, strict=True) if problem}
     return JSONResponse({"status": "healthy", **({"failing": failing} if failing else {})})
 

@@ -10,8 +10,7 @@ encode    one of WRITERS, chosen by the Accept header, turns the probabilities i
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,28 +20,19 @@ from thorax.errors import ThoraxError
 from thorax.serving.accept import choose_writer
 from thorax.serving.arrays import unfolded
 from thorax.serving.classifier import Classifier, Score
-from thorax.serving.decode_pool import DecodePool
-from thorax.serving.image_cost import is_cheap
+from thorax.serving.image_cost import cost, is_cheap
 from thorax.serving.readers import READERS, shorten
 from thorax.serving.request import InferenceRequest, RawRequest, RequestError, body_too_large, too_many_images
 from thorax.serving.response import Prediction, Reply, refusal
 from thorax.serving.settings import ServerSettings
+from thorax.serving.work import Work
 from thorax.serving.writers import JSON, LINES, PNG, VERBOSE, WRITERS
 
 Images = list[np.ndarray | DecodeError]
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a server decodes the images of strangers.
-
-    Attributes:
-        pool: decodes what is not proven cheap.
-        deadline: of time.monotonic(), by which all images of the request must be decoded.
-    """
-
-    pool: DecodePool
-    deadline: float
+#: Letters of a content type's parameters, at most: taking them apart takes the square of their number.
+LONGEST_PARAMETERS = 1000
+#: Values of a body that are read in this process, at most, by the marks between them: some 10 ms.
+MANY_VALUES = 50_000
 
 
 def answer(
@@ -50,7 +40,7 @@ def answer(
     raw: RawRequest,
     settings: ServerSettings | None = None,
     score: Score | None = None,
-    decoding: Decoding | None = None,
+    work: Work | None = None,
 ) -> Reply:
     """Answers one request. A mistake in it becomes a reply of one line, without a traceback.
 
@@ -59,20 +49,20 @@ def answer(
         raw: the request.
         settings: limits; default: ServerSettings().
         score: the forward pass; default: the classifier's own, at once. A server shares one between requests.
-        decoding: default: in this process, for as long as it takes.
+        work: how a server works for strangers; default: in this process, for as long as it takes.
     """
     settings = settings or ServerSettings()
     try:
         writer = choose_writer(raw.accept, settings.batch_job)
-        request = read(raw, settings, decoding is not None)
-        images = decode(request, classifier, decoding)
-        return encode(predict(request, images, classifier, score), writer)
+        request = read(raw, settings, work)
+        images = decode(request, classifier, work)
+        return encode(predict(request, images, classifier, score), writer, work)
     except ThoraxError as error:
         return refusal(error, settings)
 
 
-def read(raw: RawRequest, settings: ServerSettings, pooled: bool = False) -> InferenceRequest:
-    """The images and options of a request; with `pooled`, files that are not proven cheap are not looked into.
+def read(raw: RawRequest, settings: ServerSettings, work: Work | None = None) -> InferenceRequest:
+    """The images and options of a request; with `work`, files that are not proven cheap are not looked into.
 
     Raises:
         RequestError: 415 for a content type that is not in READERS, 413 for too much, 400 for a body that does not fit
@@ -84,20 +74,36 @@ def read(raw: RawRequest, settings: ServerSettings, pooled: bool = False) -> Inf
         raise body_too_large(settings)
     if name not in READERS:
         raise RequestError(415, f"content type {shorten(name)} is not read here; send one of {', '.join(READERS)}")
+    if len(parameters) > LONGEST_PARAMETERS:
+        raise RequestError(
+            400, f"the content type has {len(parameters)} letters of parameters, more than {LONGEST_PARAMETERS}"
+        )
     if not raw.body:
         raise RequestError(400, "the body is empty; send an image")
     if raw.options.normalized:
         parameters = f"{parameters}; normalized=true"
-    request = READERS[name].read(raw.body, parameters, settings)
+    request = _read(name, raw.body, parameters, settings, work)
     if len(request.images) > settings.max_images:
         raise too_many_images(len(request.images), settings)
     if not request.images:
         raise RequestError(400, "the request holds no image")
+    if work:
+        work.admit(sum(cost(image) for image in request.images if isinstance(image, bytes) and not is_cheap(image)))
     images = [
-        image if pooled and _costly(image) else _within_pixels(image, settings.max_pixels) for image in request.images
+        image if work and _costly(image) else _within_pixels(image, settings.max_pixels) for image in request.images
     ]
     options = raw.options.overridden_by(request.options)
     return replace(request, images=images, options=options, binary_answer=settings.binary_answer)
+
+
+def _read(name: str, body: bytes, parameters: str, settings: ServerSettings, work: Work | None) -> InferenceRequest:
+    """Reads a body: one of many values in a child, where the interpreter is nobody else's."""
+    if work is None:
+        return READERS[name].read(body, parameters, settings)
+    if READERS[name].values and sum(body.count(mark) for mark in b',["\n') > MANY_VALUES:
+        return work.pool.read(body, name, parameters, work.deadline, work.client)
+    with work.turn():
+        return READERS[name].read(body, parameters, settings)
 
 
 def _within_pixels(image: Any, limit: int) -> Any:
@@ -121,7 +127,7 @@ def _costly(image: Any) -> bool:
     return isinstance(image, bytes) and not is_cheap(image)
 
 
-def decode(request: InferenceRequest, classifier: Classifier, decoding: Decoding | None = None) -> Images:
+def decode(request: InferenceRequest, classifier: Classifier, work: Work | None = None) -> Images:
     """Each image of a request as (height, width[, 3]) uint8 (one that is normalised as the network's input), or why it
     cannot be read; it never fails the others. The images of a CSV are told apart here."""
     try:
@@ -129,23 +135,23 @@ def decode(request: InferenceRequest, classifier: Classifier, decoding: Decoding
     except RequestError as error:
         return [DecodeError(str(error))]
     names = [f"image {k}" if request.several else "the image" for k in range(len(request.images))]
-    if decoding is None:
+    if work is None:
         return classifier.prepare_each(request.images, names)
-    return [_decoded(image, name, classifier, decoding) for image, name in zip(request.images, names, strict=True)]
+    return [_decoded(image, name, classifier, work) for image, name in zip(request.images, names, strict=True)]
 
 
-def _decoded(image: Any, name: str, classifier: Classifier, decoding: Decoding) -> np.ndarray | DecodeError:
+def _decoded(image: Any, name: str, classifier: Classifier, work: Work) -> np.ndarray | DecodeError:
     """One image, in time.
 
     Raises:
-        RequestError: 503, the request's time is over, or too many images take long.
+        RequestError: 429 or 503, the request's time is over, or too many images take long.
     """
-    if time.monotonic() > decoding.deadline:
-        raise RequestError(503, "decoding the images took all the time of a request; send fewer at once")
+    work.check()
     if not _costly(image):
-        return classifier.prepare_each([image], [name])[0]
+        with work.turn():
+            return classifier.prepare_each([image], [name])[0]
     try:
-        return decoding.pool.prepare(image, name, decoding.deadline)
+        return work.pool.prepare(image, name, work.deadline, work.client)
     except DecodeError as error:
         return error
 
@@ -159,12 +165,12 @@ def predict(
     return Prediction(classifier, request, images, classifier.score_each(images, score))
 
 
-def encode(prediction: Prediction, writer: str) -> Reply:
+def encode(prediction: Prediction, writer: str, work: Work | None = None) -> Reply:
     """The reply in the content type `writer`, a name in WRITERS. With heat maps application/json is the verbose one.
 
     Raises:
-        RequestError: 400, no image could be read, or the content type cannot hold them all; 406, it cannot hold heat
-            maps.
+        RequestError: 503, `work` has no time left; 400, no image could be read, or the content type cannot hold them
+            all; 406, it cannot hold heat maps.
     """
     errors = [row for row in prediction.rows if isinstance(row, DecodeError)]
     if len(errors) == len(prediction.rows):
@@ -175,4 +181,7 @@ def encode(prediction: Prediction, writer: str) -> Reply:
                 406, f"{writer} has no room for heat maps; with explain=true ask for {JSON}, {LINES} or {PNG}"
             )
         writer = VERBOSE
+    if work:
+        work.check()
+        prediction = replace(prediction, draw=work.draw)
     return Reply(200, writer.partition(";")[0], WRITERS[writer].write(prediction))

@@ -6,7 +6,6 @@ sends POST /invocations on as POST /.
 
 from __future__ import annotations
 
-import asyncio
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ class Thorax:
 
     async def check_health(self) -> None:
         """Raises RuntimeError while the service must not get requests."""
-        if problem := await asyncio.to_thread(service().health_problem):
+        if problem := await service().health():
             raise RuntimeError(problem)
 
 

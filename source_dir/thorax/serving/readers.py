@@ -38,10 +38,12 @@ class RequestReader:
         read: (body, parameters of the content type, settings) -> the request; the body is not empty and not too large.
             It raises RequestError (400 or 413) for a body that does not fit the type.
         help: what the body holds, in a few words.
+        values: whether the body is a text that may hold millions of values, which take long to read.
     """
 
     read: Callable[[bytes, str, ServerSettings], InferenceRequest]
     help: str
+    values: bool = False
 
 
 READERS: Registry[RequestReader] = Registry("content type")
@@ -131,7 +133,7 @@ def read_form(body: bytes, parameters: str, settings: ServerSettings) -> Inferen
         if part.startswith(b"--"):
             break
         head, found, content = part.partition(b"\r\n\r\n")
-        if not found or len(head) > 8192:
+        if not found or len(head) > 8192 or head.count(b";") > 100:
             raise RequestError(400, "a part of the form has no headers, or is cut off")
         header = _header(head.lstrip())
         name = header.get_param("name", header="content-disposition")
@@ -183,7 +185,10 @@ READERS.register(
         read_json,
         '{"image": base64}, {"images": [base64, ...]} or {"s3_uri": "s3://..."}; "explain", "label"; or lists of'
         " numbers, as .npy",
+        values=True,
     ),
 )
-READERS.register("text/csv", RequestReader(from_csv, "lines of numbers: a line an image, or the rows of one"))
+READERS.register(
+    "text/csv", RequestReader(from_csv, "lines of numbers: a line an image, or the rows of one", values=True)
+)
 READERS.register("multipart/form-data", RequestReader(read_form, "a form of files, with the fields explain and label"))

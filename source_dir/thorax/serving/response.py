@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,14 @@ class Prediction:
         request: the request, with its options.
         images: (height, width[, 3]) uint8 each, as the network sees them, or why an image cannot be read.
         rows: (L,) float32 probabilities each, or the same reason.
+        draw: calls what makes a heat map; a server lets it wait for its turn.
     """
 
     classifier: Classifier
     request: InferenceRequest
     images: list[np.ndarray | DecodeError]
     rows: list[np.ndarray | DecodeError]
+    draw: Callable[[Callable[[], Any]], Any] = field(default=lambda heat_map: heat_map(), repr=False)
 
     def source(self, k: int) -> Any:
         """What image k was prepared from; None where that is a part of something larger."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +16,7 @@ from thorax.serving import pipeline
 from thorax.serving.batcher import Batcher, PendingRequest
 from thorax.serving.bundle_contents import torch_version
 from thorax.serving.classifier import Classifier
+from thorax.serving.clients import UNKNOWN
 from thorax.serving.decode_pool import DecodePool
 from thorax.serving.engines.devices import has_gpu
 from thorax.serving.metrics import Metrics
@@ -23,6 +24,7 @@ from thorax.serving.readers import READERS
 from thorax.serving.request import RawRequest
 from thorax.serving.response import Reply, columns, error_reply
 from thorax.serving.settings import ServerSettings
+from thorax.serving.work import Means, Work
 from thorax.serving.writers import WRITERS
 
 #: Seconds for which a good prediction counts as a sign of health; after them /ping makes one.
@@ -38,7 +40,7 @@ class Service:
         settings = replace(settings, max_images=max(1, settings.max_images // classifier.views.count))
         self.classifier, self.settings, self.metrics = classifier, settings, Metrics()
         self.pool = ThreadPoolExecutor(settings.max_queue, thread_name_prefix="request")
-        self.decoders = DecodePool(classifier.bundle.preprocessing, settings.max_pixels)
+        self.means = Means(DecodePool(classifier.bundle.preprocessing, settings))
         self.batcher = Batcher(
             classifier.score,
             max_batch=min(settings.max_batch or classifier.largest_pass, classifier.largest_pass),
@@ -46,7 +48,8 @@ class Service:
             workers=max(1, settings.workers),
             on_batch=self.metrics.batch_size.observe,
         )
-        self._checking = threading.Lock()
+        self._doctor = ThreadPoolExecutor(1, thread_name_prefix="health")
+        self._checked: asyncio.Future[str] | None = None
         self.predict_once(60.0)
 
     @classmethod
@@ -71,17 +74,17 @@ class Service:
         service.metrics.load_seconds.set(time.monotonic() - began)
         return service
 
-    def answer(self, raw: RawRequest, pending: PendingRequest) -> Reply:
+    def answer(self, raw: RawRequest, pending: PendingRequest, client: str = UNKNOWN) -> Reply:
         """The reply to one request, whose images share forward passes with those of others."""
+        work = Work.of(self.means, self.settings.timeout_s, client)
 
         def score(images: Any) -> np.ndarray:
             pending.arrive()
-            return self.batcher.score(images, self.settings.timeout_s)
+            return self.batcher.score(images, max(0.0, work.deadline - time.monotonic()), client)
 
         with pending:
             try:
-                decoding = pipeline.Decoding(self.decoders, time.monotonic() + self.settings.timeout_s)
-                return pipeline.answer(self.classifier, raw, self.settings, score, decoding)
+                return pipeline.answer(self.classifier, raw, self.settings, score, work)
             except TimeoutError:
                 return error_reply(503, f"no answer within {self.settings.timeout_s:g} seconds; try again later")
             except Exception as error:  # the model failed: the reasons are for the log, not for the caller
@@ -89,23 +92,37 @@ class Service:
                 return error_reply(500, "the model failed on this request")
 
     def predict_once(self, seconds: float) -> None:
-        """Scores a black image; raises where the model fails, TimeoutError where it takes longer than `seconds`."""
-        self.batcher.score([np.zeros(self.classifier.bundle.preprocessing.shape, np.uint8)], seconds)
+        """Scores a black image before all others; raises where the model fails, TimeoutError where it takes longer than
+        `seconds`."""
+        self.batcher.score([np.zeros(self.classifier.bundle.preprocessing.shape, np.uint8)], seconds, None)
+
+    async def health(self) -> str:
+        """As health_problem, without waiting for other requests: at once where a prediction has succeeded a moment ago,
+        else by a thread that does nothing else, which is asked once for all that wait for it."""
+        if self._is_well():
+            return ""
+        if self._checked is None or self._checked.done():
+            self._checked = asyncio.wrap_future(self._doctor.submit(self.health_problem))
+        return await asyncio.shield(self._checked)
+
+    def _is_well(self) -> bool:
+        batcher = self.batcher
+        fresh = not batcher.failures and time.monotonic() - batcher.last_good <= FRESH
+        return fresh and not batcher.stuck(self.settings.timeout_s)
 
     def health_problem(self) -> str:
         """Why the service must not get requests; "" while it may. May take two seconds."""
+        if self._is_well():
+            return ""
         if self.batcher.stuck(self.settings.timeout_s):
             return "a forward pass does not end"
-        with self._checking:
-            if not self.batcher.failures and time.monotonic() - self.batcher.last_good <= FRESH:
-                return ""
-            try:
-                self.predict_once(PATIENCE)
-            except TimeoutError:  # a queue of good predictions is no problem
-                recent = time.monotonic() - self.batcher.last_good < self.settings.timeout_s
-                return "" if recent else "no prediction in time"
-            except Exception as error:
-                return f"the model fails: {type(error).__name__}"
+        try:
+            self.predict_once(PATIENCE)
+        except TimeoutError:  # a queue of good predictions is no problem
+            recent = time.monotonic() - self.batcher.last_good < self.settings.timeout_s
+            return "" if recent else "no prediction in time"
+        except Exception as error:
+            return f"the model fails: {type(error).__name__}"
         return ""
 
     def metadata(self) -> dict[str, Any]:
@@ -140,5 +157,6 @@ class Service:
     def close(self) -> None:
         """Answers the requests that have begun, then ends the threads."""
         self.pool.shutdown(wait=True, cancel_futures=False)
-        self.decoders.close()
+        self.means.close()
         self.batcher.close()
+        self._doctor.shutdown()

@@ -12,6 +12,7 @@ from thorax import job
 from thorax.data.views import MOST
 from thorax.errors import ThoraxError, deprecated
 from thorax.machine import free_cpus
+from thorax.serving.clients import Clients
 from thorax.serving.engines.devices import SERVED
 
 PREFIX = "THORAX_"
@@ -44,6 +45,8 @@ class ServerSettings:
         drain_s: seconds that a server which is asked to stop goes on answering what it has begun.
         s3_prefixes: S3 places that {"s3_uri": ...} may name, as s3://bucket/prefix, with commas; none: S3 is not read.
         hosts: further host names by which a server on this machine may be asked, with commas (see serving/guard.py).
+        proxies: addresses and networks of proxies in front, with commas: of requests that come from them the client is
+            who X-Forwarded-For says. None: the client is the address that a connection comes from.
         token: what callers of a server on this machine must know; none: nothing.
         batch_job: an image that cannot be answered gets status 200 with its error as the body, because a SageMaker
             batch transform fails as a whole at the first other status. Default: SAGEMAKER_BATCH, which SageMaker sets
@@ -66,6 +69,7 @@ class ServerSettings:
     drain_s: float = 20.0
     s3_prefixes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     token: str = field(default="", repr=False)
     batch_job: bool = False
 
@@ -88,6 +92,7 @@ class ServerSettings:
             raise ThoraxError(
                 f"{PREFIX}TTA={self.tta} must be 1 (the image alone) to {MOST} views, or 0: the bundle's own"
             )
+        Clients(self.proxies)
         if self.binary_answer not in BINARY_ANSWERS:
             raise ThoraxError(f"{PREFIX}BINARY_ANSWER={self.binary_answer} must be {' or '.join(BINARY_ANSWERS)}")
 

@@ -12,13 +12,12 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from thorax.data.images import DecodeError
 from thorax.registry import Registry
-from thorax.serving.heat_map import HeatMap
 from thorax.serving.request import RequestError
 from thorax.serving.response import Prediction, bare, dump_json
 
@@ -143,7 +142,7 @@ def write_png(prediction: Prediction) -> bytes:
             400, f"{PNG} is the heat map of one image, the request has {count}; ask for {JSON} with explain=true"
         )
     label = prediction.request.options.label or prediction.classifier.labels[int(row.argmax())]
-    return _heat_map(prediction, image, label).png()
+    return _drawn(prediction, image, label)[0]
 
 
 def _heat_maps(prediction: Prediction, image: np.ndarray) -> dict[str, Any]:
@@ -153,16 +152,22 @@ def _heat_maps(prediction: Prediction, image: np.ndarray) -> dict[str, Any]:
     if not options.explain:
         return {}
     labels = [options.label] if options.label else prediction.classifier.labels
-    maps = {label: _heat_map(prediction, image, label) for label in labels}
-    empty = [label for label, heat_map in maps.items() if heat_map.empty]
-    pictures = {label: base64.b64encode(heat_map.png()).decode() for label, heat_map in maps.items()}
+    maps = {label: _drawn(prediction, image, label) for label in labels}
+    empty = [label for label, (_, is_empty) in maps.items() if is_empty]
+    pictures = {label: base64.b64encode(png).decode() for label, (png, _) in maps.items()}
     return {"heat_maps": pictures} | ({"empty_heat_maps": empty} if empty else {})
 
 
-def _heat_map(prediction: Prediction, image: np.ndarray, label: str) -> HeatMap:
+def _drawn(prediction: Prediction, image: np.ndarray, label: str) -> tuple[bytes, bool]:
+    """The PNG of a heat map, and whether it is empty."""
     if label not in prediction.classifier.labels:
         raise RequestError(400, f"label {label[:100]} is not one of {', '.join(prediction.classifier.labels)}")
-    return prediction.classifier.heat_map(image, label)
+
+    def draw() -> tuple[bytes, bool]:
+        heat_map = prediction.classifier.heat_map(image, label)
+        return heat_map.png(), heat_map.empty
+
+    return cast("tuple[bytes, bool]", prediction.draw(draw))
 
 
 WRITERS.register(
