@@ -1,11 +1,14 @@
 """Ten minutes of mixed load on our app: 95 % good requests, 5 % hostile ones. Ends with an error where a promise is
 broken.
 
-    python bench/soak.py [--bundle DIR] [--images DIR] [--minutes 10] [--clients 8]
+    python bench/soak.py [--bundle DIR] [--images DIR] [--minutes 10] [--clients 8] [--attack]
 
 Promised: no 5xx, every good answer equal to the offline prediction, and memory that has stopped growing: in the last
-tenth
-of the time it is at most 5 % above that of the second tenth.
+tenth of the time it is at most 5 % above that of the second tenth.
+
+With --attack: good clients alone and under attack (bench/attack.py), in turn. Promised: no 5xx but 503, every good
+request answered 200 and rightly, throughput of the good at least half of what it is alone, its 99th percentile and that
+of /ping under 1 s, and memory of the server and its children that does not grow from the first attack to the last.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from bench import prepare
-from load import Asked, run
+from load import Asked, listening, run
 from serving import bundle, ours, started
+from siege import besieged
 
 
 def main() -> None:
@@ -38,11 +42,17 @@ def main() -> None:
     p.add_argument("--bundle", type=Path, metavar="DIR", help="default: ResNet-18 with random weights")
     p.add_argument("--minutes", type=float, default=10)
     p.add_argument("--clients", type=int, default=8)
+    p.add_argument("--attack", action="store_true", help="good clients beside hostile ones")
+    p.add_argument("--share", type=float, default=1.0, help="of the size of what attacks (default: 1)")
     a = p.parse_args()
     with TemporaryDirectory(prefix="soak-") as scratch:
         images = prepare(Path(scratch) / "images", a.images, 64, (224, 224))
         bodies = [file.read_bytes() for file in sorted(images.glob("*/*"))]
-        soak(a.bundle or bundle(Path(scratch) / "model", "resnet18", 224), bodies, a.minutes, a.clients)
+        model = a.bundle or bundle(Path(scratch) / "model", "resnet18", 224)
+        if a.attack:
+            besieged(model, bodies, a)
+        else:
+            soak(model, bodies, a.minutes, a.clients)
 
 
 def soak(model: Path, bodies: list[bytes], minutes: float, clients: int) -> None:
@@ -55,9 +65,7 @@ def soak(model: Path, bodies: list[bytes], minutes: float, clients: int) -> None
     wrong: list[str] = []
     hostile = bad_requests(bodies[0])
     with started(ours(model)) as (port, _):
-        (server,) = [
-            c.pid for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr and c.laddr.port == port
-        ]
+        server = listening(port)
         began = time.monotonic()
         while (passed := time.monotonic() - began) < 60 * minutes:
             chosen = [-1 if random.random() < 0.05 else random.randrange(len(bodies)) for _ in range(200)]

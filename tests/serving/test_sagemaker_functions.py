@@ -27,10 +27,10 @@ PREPARED = Preprocessing(8, 8)
 
 
 @pytest.mark.parametrize(("properties", "device"), [({"gpu_id": 2}, "cuda:2"), ({"gpu_id": None}, None), ({}, None)])
-def test_a_worker_of_torchserve_takes_the_gpu_that_it_was_given(monkeypatch, properties, device):
+def test_a_worker_of_torchserve_takes_the_gpu_that_it_was_given(monkeypatch, classifier, properties, device):
     taken = {}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(Classifier, "load", lambda folder, **settings: taken.update(settings))
+    monkeypatch.setattr(Classifier, "load", lambda folder, **settings: taken.update(settings) or classifier)
     inference.model_fn("bundle", SimpleNamespace(system_properties=properties))
     assert taken["device"] == (None if device is None else torch.device(device))
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import signal
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from thorax.errors import ThoraxError
+from thorax_launch.local.careful_protocol import careful_protocol
 
 if TYPE_CHECKING:
     from thorax.serving.settings import ServerSettings
 
-#: Bytes of a request's line and headers, at most, and seconds in which they have to come.
-HEADERS, PATIENCE = 64 * 1024, 10.0
-#: Connections at once, at most; further ones are closed.
-CONNECTIONS = 1000
 #: What --token without a value asks for: a new one.
 NEW = "new"
 
@@ -38,7 +33,8 @@ def server_of(app: Any, settings: ServerSettings) -> Any:
 
     config = uvicorn.Config(
         Guard(app, settings.hosts, settings.token),
-        http=careful_protocol(),
+        http=careful_protocol(settings.proxies),
+        ws="none",
         log_config=None,  # uvicorn's own closes the handlers of other packages, some of them with standard error
         log_level="warning",
         access_log=False,
@@ -70,69 +66,6 @@ def shown(host: str, socket: Any, settings: ServerSettings, path: str = "/") -> 
     """The address to open."""
     place = f"[{host}]" if ":" in host else host
     return f"http://{place}:{socket.getsockname()[1]}{path}" + (f"?token={settings.token}" if settings.token else "")
-
-
-@cache
-def careful_protocol() -> type[asyncio.Protocol]:
-    """uvicorn's protocol, httptools' or h11's, with limits on what comes before a request has begun.
-
-    h11 counts the bytes of a header; httptools, which is faster, does not; neither counts seconds.
-    """
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
-
-    class CarefulProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Ends a connection whose headers are too large or too slow."""
-
-        _seen = 0
-        _timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            if len(self.connections) > CONNECTIONS:
-                transport.abort()
-                return
-            self._wait()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if not self._waiting:
-                self._seen = 0
-                self._stop_waiting()
-                return
-            self._seen += len(data)
-            if self._seen > HEADERS and not self.transport.is_closing():
-                self._refuse(431, "Request Header Fields Too Large")
-            elif self._timer is None:
-                self._wait()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_waiting()
-            super().connection_lost(exc)
-
-        @property
-        def _waiting(self) -> bool:
-            """Whether no request has begun since the last one was answered."""
-            return self.cycle is None or bool(self.cycle.response_complete)
-
-        def _wait(self) -> None:
-            self._timer = self.loop.call_later(PATIENCE, self._late)
-
-        def _stop_waiting(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-        def _late(self) -> None:
-            self._timer = None
-            if self._waiting and not self.transport.is_closing():
-                self._refuse(408, "Request Timeout")
-
-        def _refuse(self, status: int, phrase: str) -> None:
-            head = f"HTTP/1.1 {status} {phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            self.transport.write(head.encode())
-            self.transport.close()
-
-    return CarefulProtocol
 
 
 def listen(host: str, port: int) -> Any:

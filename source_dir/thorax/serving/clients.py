@@ -47,6 +47,10 @@ class Clients:
                 return key(address.strip())
         return UNKNOWN
 
+    def of_peer(self, address: str) -> str:
+        """The client at the other end of a connection; UNKNOWN where that is a proxy."""
+        return UNKNOWN if self._is_proxy(address) else key(address)
+
     def _is_proxy(self, address: str) -> bool:
         found = _address(address)
         return found is not None and any(found in network for network in self._proxies)

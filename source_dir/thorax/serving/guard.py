@@ -11,7 +11,6 @@ import ipaddress
 import json
 import socket
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -87,11 +86,8 @@ class Guard:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and self._right(given.strip()):
             return True
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and self._right(cookie.value)
+        cookies = (cookie.strip().partition("=") for cookie in headers.get("cookie", "").split(";"))
+        return any(name == COOKIE and self._right(value.strip('"')) for name, _, value in cookies)
 
     def _right(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self.token.encode())

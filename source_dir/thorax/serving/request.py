@@ -17,6 +17,8 @@ from thorax.serving.settings import ServerSettings
 if TYPE_CHECKING:
     from thorax.serving.arrays import NormalizedImage, NumberTable
 
+#: Parts of a query, at most.
+MOST_OPTIONS = 100
 _TRUTH = {"true": True, "1": True, "": True, "false": False, "0": False}
 
 
@@ -76,10 +78,13 @@ class ResponseOptions:
         , or ; between); the query wins.
 
         Raises:
-            RequestError: 400, explain is neither true nor false.
+            RequestError: 400, explain is neither true nor false, or there are too many parts.
         """
-        pairs = parse_qsl(attributes.replace(",", "&").replace(";", "&"), keep_blank_values=True)
-        pairs += parse_qsl(query, keep_blank_values=True)
+        texts = attributes.replace(",", "&").replace(";", "&"), query
+        try:
+            pairs = [pair for text in texts for pair in parse_qsl(text, True, max_num_fields=MOST_OPTIONS)]
+        except ValueError:
+            raise RequestError(400, f"the query has more than {MOST_OPTIONS} parts") from None
         return cls().updated({key.strip(): text.strip() for key, text in pairs})
 
     def updated(self, given: Mapping[str, Any]) -> ResponseOptions:

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-#: Clients whose use is remembered before those are forgotten that have used no more than a new one.
+#: Clients whose use is remembered; where there are more, the half that has used least is forgotten.
 _REMEMBERED = 1000
 
 
@@ -67,8 +67,10 @@ class FairQueue(Generic[Item]):
         if cost >= 0:
             self._now = used
         self._used[client] = used + cost
-        if len(self._used) > _REMEMBERED:  # who has used no more than a new client is as one
-            self._used = {name: used for name, used in self._used.items() if used > self._now or name in self._lines}
+        if len(self._used) > _REMEMBERED:
+            known = [name for name in self._used if name not in self._lines]
+            for name in sorted(known, key=lambda name: self._used[name])[: len(known) // 2]:
+                del self._used[name]
 
     def _next(self) -> str:
         return min(self._lines, key=lambda client: (self._used[client], self._lines[client][0][0]))
