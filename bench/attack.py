@@ -4,7 +4,7 @@
 
 Sixteen send the worst files found, one after another; others do what else is known: requests that cost much, almost
 good requests, headers and bodies that trickle or stop, connections without a request, answers that are not read. It
-prints what was answered, as JSON, and ends. Runs at the lowest priority: what an attack costs the attacker is not
+prints what was answered, as JSON, and ends. It runs at a low priority: what an attack costs the attacker is not
 what is measured.
 """
 
@@ -124,7 +124,7 @@ class Attack:
         await asyncio.gather(*(self._hold(number, head, b"1\r\nx\r\n" * 4000, 0.05) for _ in range(4)))
 
     async def _hold(self, number: int, first: bytes, more: bytes, pause: float = 1.0) -> None:
-        """A connection that is opened again when it is closed."""
+        """A connection that is opened again two seconds after it is closed."""
         while True:
             writer = None
             try:
@@ -139,7 +139,7 @@ class Attack:
             finally:
                 if writer is not None:
                     writer.transport.abort()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(2)
 
     async def _connect(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(ADDRESSES.format(number), 0))
@@ -153,9 +153,9 @@ class Attack:
 
 def main() -> None:
     port, seconds, share = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3] if len(sys.argv) > 3 else 1)
-    os.nice(19)
     attack = Attack(port, hostile.encoded(Image.linear_gradient("L"), "JPEG"), share)
     print("ready", flush=True)
+    os.nice(10)
     began = time.monotonic()
     asyncio.run(attack.run(seconds))
     print(json.dumps({"seconds": round(time.monotonic() - began, 1), "answered": attack.summary()}))
