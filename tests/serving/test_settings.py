@@ -104,3 +104,11 @@ def test_the_bundle_is_where_the_variable_says(tmp_path):
 def test_a_former_name_works_with_one_line(capsys):
     assert ServerSettings.from_environment({"THORAX_MAX_FILMS": "3"}).max_images == 3
     assert capsys.readouterr().err == "warning: THORAX_MAX_FILMS is deprecated; write THORAX_MAX_IMAGES\n"
+
+
+@pytest.mark.parametrize("variable", ["TOKEN", "HOSTS"])
+def test_a_guard_that_a_server_does_not_have_is_not_left_out_in_silence(variable):
+    settings = ServerSettings.from_environment({f"THORAX_{variable}": "x" * 20})
+    with pytest.raises(ThoraxError, match=f"THORAX_{variable} is set, but Ray Serve answers everybody"):
+        settings.without_guard("Ray Serve")
+    assert ServerSettings().without_guard("TorchServe") == ServerSettings()

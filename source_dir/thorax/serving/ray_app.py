@@ -49,7 +49,7 @@ def application() -> Any:
     Raises:
         ThoraxError: a setting that does not fit.
     """
-    wanted, settings = Replicas.from_environment(), ServerSettings.from_environment()
+    wanted, settings = Replicas.from_environment(), ServerSettings.from_environment().without_guard("Ray Serve")
     gpus = wanted.gpus if wanted.gpus >= 0 else float(has_gpu())
     resources: dict[str, Any] = {"num_cpus": wanted.cpus, "num_gpus": gpus}
     if wanted.gpus == 0:  # Ray does not hide GPUs from a replica that asked for none

@@ -98,7 +98,7 @@ def output_fn(prediction: Prediction, accept: str | None = None) -> tuple[bytes 
 @cache
 def settings() -> ServerSettings:
     """The settings of this process's environment, read once."""
-    return ServerSettings.from_environment()
+    return ServerSettings.from_environment().without_guard("TorchServe")
 
 
 def _means(classifier: Classifier) -> Means:

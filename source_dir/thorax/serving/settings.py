@@ -118,6 +118,20 @@ class ServerSettings:
             found[name] = _value(key, env[key], kinds[name])
         return cls(**{**found, **given})
 
+    def without_guard(self, server: str) -> ServerSettings:
+        """These settings, for a server that has an HTTP server of its own.
+
+        Raises:
+            ThoraxError: they ask for what only the app's own server does.
+        """
+        for name in ("token", "hosts"):
+            if getattr(self, name):
+                raise ThoraxError(
+                    f"{PREFIX}{name.upper()} is set, but {server} answers everybody who reaches it; serve by the app, or"
+                    " unset it and keep strangers out in front"
+                )
+        return self
+
     def placed(self, gpu: bool, cpus: float | None = None) -> ServerSettings:
         """The settings with numbers for workers, threads and max_batch.
 
