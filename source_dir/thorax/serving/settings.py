@@ -127,8 +127,8 @@ class ServerSettings:
         for name in ("token", "hosts"):
             if getattr(self, name):
                 raise ThoraxError(
-                    f"{PREFIX}{name.upper()} is set, but {server} answers everybody who reaches it; serve by the app, or"
-                    " unset it and keep strangers out in front"
+                    f"{PREFIX}{name.upper()} is set, but {server} answers everybody who reaches it; serve by the app,"
+                    " or unset it and keep strangers out in front"
                 )
         return self
 

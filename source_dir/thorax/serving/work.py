@@ -118,6 +118,7 @@ class Work:
         Raises:
             RequestError: 503, the request's time is over.
         """
+        self.check()
         try:
             with self.means.drawing.turn(self.client, self.deadline, 0.2):
                 return self.means.hand.submit(heat_map).result()
