@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thorax.config import TrainingConfig
 from thorax.config.schema import Optimisation
-from thorax.training.schedules import SCHEDULES, rate
+from thorax.training.schedules import SCHEDULES, plateau_factor, rate
 
 
 def config(**values) -> TrainingConfig:
@@ -67,3 +68,27 @@ def test_the_rate_does_not_jump_where_warm_up_ends(warm, kind):
 def test_the_configuration_names_each_entry():
     choices = Optimisation.__dataclass_fields__["lr_scheduler"].metadata["about"].choices
     assert [*choices] == ["auto", *SCHEDULES]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    losses=st.lists(st.sampled_from([0.3, 0.4, 0.5, 0.6]), max_size=20),
+    patience=st.integers(0, 3),
+    factor=st.sampled_from([0.1, 0.5]),
+)
+def test_the_plateau_is_that_of_torch(losses, patience, factor):
+    net = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=factor, patience=patience, threshold=0.0, eps=0.0
+    )
+    ours = config(lr_scheduler="plateau", lr_scheduler_patience=patience, lr_scheduler_factor=factor)
+    for k, loss in enumerate(losses, 1):
+        theirs.step(loss)
+        assert plateau_factor(ours, losses[:k]) == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert plateau_factor(config(lr_scheduler="constant"), losses) == 1
+
+
+def test_a_loss_that_is_no_number_is_no_lower_one():
+    ours = config(lr_scheduler="plateau", lr_scheduler_patience=0)
+    assert plateau_factor(ours, [0.5, float("nan"), 0.4, 0.4]) == pytest.approx(0.01)

@@ -187,11 +187,13 @@ class Optimisation:
         0.00000001, "added to the denominator of adam, adamw and rmsprop", low=0.0, high=1.0, open_low=True)
     gamma: float = parameter(0.9, "moving average decay of rmsprop", low=0.0, high=0.9999)
     lr_scheduler: str = parameter(
-        "auto", "cosine, step (lr_scheduler_step, lr_scheduler_factor) or constant, all after the warm-up; auto: step"
-        " where lr_scheduler_step is given, else cosine", choices=("auto", "cosine", "step", "constant"),
-        registry="schedule")
+        "auto", "cosine, step (lr_scheduler_step, lr_scheduler_factor), plateau (lr_scheduler_patience,"
+        " lr_scheduler_factor) or constant, all after the warm-up; auto: step where lr_scheduler_step is given, else"
+        " cosine", choices=("auto", "cosine", "step", "plateau", "constant"), registry="schedule")
     lr_scheduler_step: tuple[int, ...] = parameter(
         (), "epochs after which the rate is multiplied by lr_scheduler_factor", low=1)
+    lr_scheduler_patience: int = parameter(
+        1, "lr_scheduler=plateau: epochs without a lower validation loss that are allowed before a step", low=0)
     lr_scheduler_factor: float = parameter(0.1, "factor of each step", low=0.0, high=1.0, open_low=True)
     warmup_epochs: float = parameter(1.0, "epochs of linear warm-up; parts of epochs are allowed", low=0.0)
     loss: str = parameter(

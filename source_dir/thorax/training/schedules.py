@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from thorax.config import TrainingConfig
@@ -27,6 +27,26 @@ def warmup(config: TrainingConfig) -> float:
     return min(config.warmup_epochs, config.epochs / 2)
 
 
+def plateau_factor(config: TrainingConfig, losses: Iterable[float]) -> float:
+    """What lr_scheduler=plateau multiplies the rate by after epochs with these validation losses; 1 by any other.
+
+    As torch's ReduceLROnPlateau with threshold=0: one step of lr_scheduler_factor each time that more than
+    lr_scheduler_patience epochs had no lower loss than the lowest so far. It follows from the losses alone, so that a
+    resumed run has the same rate.
+    """
+    if config.resolved_scheduler != "plateau":
+        return 1.0
+    lowest, waited, steps = math.inf, 0, 0
+    for loss in losses:
+        if loss < lowest:
+            lowest, waited = loss, 0
+        else:
+            waited += 1
+        if waited > config.lr_scheduler_patience:
+            waited, steps = 0, steps + 1
+    return float(config.lr_scheduler_factor**steps)
+
+
 def _cosine(config: TrainingConfig, progress: float) -> float:
     """Half a cosine from the end of the warm-up to zero: Loshchilov and Hutter, "SGDR", 2017, without restarts."""
     warm = warmup(config)
@@ -44,4 +64,5 @@ def _constant(config: TrainingConfig, progress: float) -> float:
 
 SCHEDULES.register("cosine", _cosine)
 SCHEDULES.register("step", _step)
+SCHEDULES.register("plateau", _constant)  # `plateau_factor` is put on it
 SCHEDULES.register("constant", _constant)

@@ -32,7 +32,7 @@ from thorax.training.meter import EpochMeter
 from thorax.training.optimizers import build_optimizer, set_rate
 from thorax.training.precision import autocast, scaler
 from thorax.training.reader import RunReader
-from thorax.training.schedules import rate
+from thorax.training.schedules import plateau_factor, rate
 from thorax.training.state import State
 from thorax.training.validation import Evaluator, Scoring, validation_metrics
 
@@ -263,7 +263,7 @@ class Trainer:
 
     def train_step(self, batch: Batch, losses: LossLog, progress: Progress) -> None:
         """One step at its learning rate, written to the logs."""
-        lr = rate(self.config, self.state.epoch + self.state.step / self.steps_per_epoch)
+        lr = self._rate(self.state.step)
         set_rate(self.optimizer, lr)
         loss_sum = self.optimize(batch)
         with self.stage("logging"):
@@ -274,6 +274,11 @@ class Trainer:
             progress.step(losses.latest, self.batch_size)
             if self.observer is not None:
                 self.observer.step(self.state.global_step, losses.latest, lr)
+
+    def _rate(self, step: int) -> float:
+        """The learning rate at a step of this epoch."""
+        fallen = plateau_factor(self.config, (row["validation_loss"] for row in self.state.history))
+        return fallen * rate(self.config, self.state.epoch + step / self.steps_per_epoch)
 
     def optimize(self, batch: Batch) -> torch.Tensor:
         """One optimizer step on one global batch; returns this process's share of the loss sum, detached."""
@@ -359,7 +364,7 @@ class Trainer:
             "train_loss": s.mean_loss,
             **answered,
             **validation_metrics(logits, self.validation_images, self.loss, c),
-            "learning_rate": rate(c, s.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch),
+            "learning_rate": self._rate(self.steps_per_epoch - 1),
             "images_per_second": self.meter.images / seconds,
             "data_wait": self.meter.waited / seconds,
             **self.meter.end(self.hour_price),
