@@ -25,7 +25,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "test_lst": (),
     "weights": (),
     "model": (),
-    "folds": (),
+    "held_out": (),
     "model_dir": (),
     "output_data_dir": ("output_dir",),
     "checkpoint_dir": ("checkpoints",),
@@ -40,7 +40,7 @@ CHANNELS = {
     "test_lst": ("test_lst",),
     "weights": ("weights", "pretrained"),
     "model": ("model",),
-    "folds": ("folds",),
+    "held_out": ("held_out",),
 }
 
 #: The environment variable with the dollars of an hour of all machines together, which the launcher sets.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import subprocess
@@ -340,3 +341,12 @@ def test_what_the_dialects_write():
     assert classic(notebook) == ["--amp", "True", "--labels", "['a', 'b']", "--resize", ""]
     assert shell(notebook) == ["--amp", "True", "--labels", "[a,", "b]", "--resize"]
     assert drivers(notebook) == ["--amp", "true", "--resize", "null", "--labels", '["a", "b"]']
+
+
+def test_no_hyperparameter_is_taken_for_a_path() -> None:
+    """A name that is both would never reach the configuration; weights alone may be, since it is a path in both."""
+    paths = {name for first, others in PATHS.items() for name in (first, *others)}
+    assert paths & {field.name for field in dataclasses.fields(TrainingConfig)} <= {"weights"}
+    _, values = read_command_line(["--train", "x", "--model-dir", "y", "--folds", "3", "--fold", "2"])
+    config = TrainingConfig.parse(values)
+    assert (config.folds, config.fold) == (3, 2)

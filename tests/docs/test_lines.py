@@ -45,6 +45,7 @@ NAMES = {
     r"\bPHOTOS\b": "COCO",
     r"sub/train --test kermany224/test": "images/train --test images/test",
     r"60/class --test 200": "6/class --test 4",
+    r"--folds 5": "--folds 2",
 }
 
 

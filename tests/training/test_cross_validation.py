@@ -89,7 +89,7 @@ def test_scores_are_pooled_and_by_fold(together):
 def test_a_refit_trains_on_all_and_takes_thresholds_and_calibration_from_the_folds(images, together, tmp_path, capsys):
     epochs = together.held_out.epochs
     given = {**SETTINGS, "epochs": epochs}
-    channels = {"folds": together.folder}
+    channels = {"held_out": together.folder}
     done = thorax.train(
         given, train=images / "train", test=images / "test", channels=channels, output=tmp_path / "refit"
     )
@@ -134,12 +134,12 @@ def test_a_validation_channel_beside_folds_is_refused(images, together, tmp_path
     given = {**SETTINGS, "folds": 2, "fold": 0}
     with pytest.raises(ThoraxError, match="--validation with folds=2"):
         thorax.train(given, train=images / "train", validation=images / "test", output=tmp_path / "a")
-    with pytest.raises(ThoraxError, match="--validation with the channel folds"):
+    with pytest.raises(ThoraxError, match="--validation with the channel held_out"):
         thorax.train(
             SETTINGS,
             train=images / "train",
             validation=images / "test",
-            channels={"folds": together.folder},
+            channels={"held_out": together.folder},
             output=tmp_path / "b",
         )
 
@@ -148,4 +148,4 @@ def test_other_images_than_the_folds_had_are_refused(images, together, tmp_path)
     shutil.copytree(images / "train", tmp_path / "train")
     next((tmp_path / "train/NORMAL").iterdir()).unlink()
     with pytest.raises(ThoraxError, match="1 image of the folds is not in train"):
-        thorax.train(SETTINGS, train=tmp_path / "train", channels={"folds": together.folder}, output=tmp_path / "c")
+        thorax.train(SETTINGS, train=tmp_path / "train", channels={"held_out": together.folder}, output=tmp_path / "c")

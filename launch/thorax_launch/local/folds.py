@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: In the folder of a cross-validation: its settings, and the folder of what all folds came to.
 PLAN, OUT_OF_FOLD, REFIT = "cross-validation.json", "out-of-fold", "refit"
+#: What thorax.cross_validation.gather writes for the refit.
+FILE = "held_out.npz"
 
 
 @dataclass
@@ -100,7 +102,7 @@ class LocalFolds:
         if done.finished and done.hyperparameters.get("epochs") == str(found.held_out.epochs):
             say(f"{REFIT} is done already: {done.bundle}")
             return 0
-        return self._run(REFIT, changes, {"folds": found.folder}, say, quiet)
+        return self._run(REFIT, changes, {"held_out": found.folder / FILE}, say, quiet)
 
     def gather(self, say: Callable[[str], None] = print) -> Gathered:
         """All folds together, also written to out-of-fold/; see thorax.cross_validation.gather.

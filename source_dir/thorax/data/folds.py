@@ -15,9 +15,9 @@ from thorax.text import are, counted
 
 def check_channels(config: TrainingConfig, channels: Mapping[str, object]) -> None:
     """Raises ThoraxError for channels that do not go with folds."""
-    if config.folds and "folds" in channels:
-        raise ThoraxError(f"folds={config.folds} with a channel folds: the channel is for the refit; leave one out")
-    which = f"folds={config.folds}" if config.folds else "the channel folds" if "folds" in channels else ""
+    if config.folds and "held_out" in channels:
+        raise ThoraxError(f"folds={config.folds} with a channel held_out: the channel is for the refit; leave one out")
+    which = f"folds={config.folds}" if config.folds else "the channel held_out" if "held_out" in channels else ""
     if which and "validation" in channels:
         raise ThoraxError(
             f"--validation with {which}: every image of train is validated once, so there is no other validation; add"

@@ -17,7 +17,7 @@ from thorax.files import write_whole
 from thorax.labels import LabelSpace
 from thorax.text import are, counted
 
-#: The file, in output/data of a fold's job and in the channel `folds` of a refit.
+#: The file, in output/data of a fold's job and in the channel `held_out` of a refit.
 FILE = "held_out.npz"
 _TEXTS = ("ids", "patients", "space")
 
@@ -67,7 +67,7 @@ class HeldOut:
             some = f"{counted(len(unknown), 'image')} of train {are(len(unknown))} in no fold" if unknown else ""
             more = f"{counted(len(lost), 'image')} of the folds {are(len(lost))} not in train" if lost else ""
             raise ThoraxError(
-                f"channel folds: {' and '.join(filter(None, (some, more)))}, e.g. {[*unknown, *lost][0]}; give the"
+                f"channel held_out: {' and '.join(filter(None, (some, more)))}, e.g. {[*unknown, *lost][0]}; give the"
                 " images that the folds were trained on, or train the folds anew"
             )
         rows = np.array([places[name] for name in images.ids])

@@ -89,7 +89,7 @@ def read_parts(job: Job, config: TrainingConfig, say: Callable[[str], None], hea
                 f"channel {name}_lst is given without channel {name}: a list needs its images; give --{name} DIR"
             )
     check_channels(config, job.channels)
-    held_out = HeldOut.read(job.channel("folds")) if "folds" in job.channels else None
+    held_out = HeldOut.read(job.channel("held_out")) if "held_out" in job.channels else None
     names = ("train", *(name for name in ("validation", "test") if name in job.channels))
     listings = {name: _read(job, config, name, say) for name in names}
     listing = listings["train"]
