@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import shutil
 import socket
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import botocore.loaders
+import botocore.session
 import pytest
 
 from aws_calls import BUCKET, REGION, assert_allowed
+from thorax_launch.sagemaker import package, requests
 
 pytest.importorskip("moto", reason="needs moto: pip install -e '.[dev]'")
 
@@ -111,13 +114,32 @@ def without_empty(parsed: Any, **_: Any) -> None:
             without_empty(value)
 
 
-@functools.cache
-def _load(path: str) -> Any:
-    """botocore's models, read once: they are megabytes, and every session of its own reads them again."""
-    return _LOAD(botocore.loaders.JSONFileLoader(), path)
+#: botocore's models, read once: they are megabytes, and every session of its own finds and reads them again.
+_loader = functools.cache(botocore.session.create_loader)
 
 
-_LOAD = botocore.loaders.JSONFileLoader.load_file
+_commit = functools.cache(requests.commit)  # git is asked once
+
+
+@functools.lru_cache(8)
+def _packed(files: tuple[tuple[str, bytes], ...], level: int) -> bytes:
+    """The same files are packed once, however many commands upload them."""
+    return _PACKED(dict(files), level)
+
+
+_PACKED = package.packed
+
+
+def _reuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What every command works out anew, and is the same in all tests, is kept: models of AWS, the code's archive."""
+    monkeypatch.setattr(botocore.session, "create_loader", _loader)
+    for module in ("package", "pipelines", "preparation", "bundles"):
+        name = f"thorax_launch.sagemaker.{module}.packed"
+        monkeypatch.setattr(name, lambda files, level=9: _packed(tuple(sorted(files.items())), level))
+    for name in ("promotion", "preparation", "deployment", "training_jobs"):
+        module = importlib.import_module(f"thorax_launch.sagemaker.{name}")
+        if module.commit is requests.commit:  # else a test has its own
+            monkeypatch.setattr(module, "commit", _commit)
 
 
 @contextmanager
@@ -172,7 +194,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sdk.write_text("")
     monkeypatch.setenv("SAGEMAKER_USER_CONFIG_OVERRIDE", str(sdk))
     monkeypatch.setenv("SAGEMAKER_ADMIN_CONFIG_OVERRIDE", str(sdk))
-    monkeypatch.setattr("botocore.loaders.JSONFileLoader.load_file", lambda self, path: _load(path))
+    _reuse(monkeypatch)
     here = tmp_path / "here"
     here.mkdir(exist_ok=True)
     monkeypatch.chdir(here)

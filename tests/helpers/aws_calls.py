@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 REGION, ACCOUNT, BUCKET = "eu-central-1", "123456789012", "films"
@@ -18,13 +19,18 @@ def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], tags: dict[str,
         tags: ARN -> tags of what was there before them.
     """
     from iam_simulator import Account, allowed
-    from thorax_launch.sagemaker.policies import launcher
-    from thorax_launch.settings import AwsSettings
 
-    settings = AwsSettings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films")
-    policy, account = launcher(settings, READ), Account(REGION, ACCOUNT, tags=dict(tags or {}))
+    policy, account = launchers_policy(), Account(REGION, ACCOUNT, tags=dict(tags or {}))
     for service, operation, parameters in calls:
         for action, resource, context in account.questions(service, operation, parameters):
             assert allowed(policy, action, resource, context), (
                 f"{action} on {resource} with {dict(context)} is not in the launcher's policy"
             )
+
+
+@functools.cache
+def launchers_policy() -> dict[str, Any]:
+    from thorax_launch.sagemaker.policies import launcher
+    from thorax_launch.settings import AwsSettings
+
+    return launcher(AwsSettings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films"), READ)
