@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+from warm_python import PYTHON, warm_python
+
+# A run has hundreds of processes: what is compiled is kept for the next, whatever the machine's own wish.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("no-deadline", deadline=None)  # a busy machine is no failure
 settings.load_profile("no-deadline")
@@ -32,6 +40,22 @@ TINY = {
     "warmup_epochs": "0",
     "seed": "3",
 }
+
+
+_run = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One `python` with torch for all workers of a run."""
+    place = Path(PYTHON).parent.parent
+    if not hasattr(config, "workerinput") and not place.exists():  # a run in a run, and the plain one, are there
+        place.mkdir()
+        _run.callback(shutil.rmtree, place)
+        _run.enter_context(warm_python(place))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _run.close()
 
 
 def write_images(folder: Path, count: int, seed: int, classes: Sequence[str] = ("NORMAL", "PNEUMONIA")) -> None:
@@ -85,9 +109,9 @@ def options(settings: dict[str, str]) -> list[str]:
 
 
 def command(images: Path, out: Path, **settings: str) -> list[str]:
-    """The plain start: python train_model.py ... with the TINY settings, changed by `settings`."""
+    """The plain start: python train_model.py ... with the TINY settings, changed by `settings`; see warm_python."""
     paths = {"train": str(images / "train"), "test": str(images / "test"), "model-dir": str(out)}
-    return [sys.executable, str(SCRIPT), *options({**paths, **TINY, **settings})]
+    return [PYTHON, str(SCRIPT), *options({**paths, **TINY, **settings})]
 
 
 def run(words: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from conftest import ROOT, TINY, clean_environment
+from warm_python import PYTHON
 
 #: A user's module: the package is only imported.
 PLUGIN = """
@@ -108,7 +108,7 @@ def test_five_entries_from_outside_train_score_and_are_tracked(images: Path, tmp
     (tmp_path / "toy_plugin.py").write_text(PLUGIN)
     path = f"{ROOT / 'source_dir'}:{tmp_path}"
     done = subprocess.run(
-        [sys.executable, "-c", USE.replace("SETTINGS", repr(TINY))],
+        [PYTHON, "-c", USE.replace("SETTINGS", repr(TINY))],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from thorax_launch.cli import batch, delete, deploy, pipeline, prepare, train, t
 from thorax_launch.options import EndpointOptions, PrepareOptions, StepOptions, TransformOptions, entries
 from thorax_launch.recipe import Recipe, names
 from thorax_launch.sagemaker.cost import Prices
+from warm_python import PYTHON
 
 Capture = pytest.CaptureFixture[str]
 PLACE = ["--region", "us-east-1", "--bucket", "films", "--role", "arn:aws:iam::123456789012:role/thorax-execution"]
@@ -68,7 +68,7 @@ def on_a_terminal(place: Path, light: Path) -> dict[str, str]:
     runs += [("upload --full", prepare.__name__, words_of("upload", light, "--full"))]
     path = f"{ROOT / 'source_dir'}:{ROOT / 'launch'}"
     environment = clean_environment(PYTHONPATH=path, AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE="none")
-    code, text = on_terminal([sys.executable, "-c", DRIVER, json.dumps(runs)], environment, place)
+    code, text = on_terminal([PYTHON, "-c", DRIVER, json.dumps(runs)], environment, place)
     assert code == 0, text
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n")
     lines = [line.rpartition("\r")[2] for line in text.split("\n")]  # a live line is gone in the end

@@ -10,7 +10,6 @@ import importlib.util
 import json
 import re
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from thorax.errors import ThoraxError
 from thorax_launch.cli import pipeline
 from thorax_launch.sagemaker.definitions import check_definition
 from thorax_launch.sagemaker.package import packed, source_files
+from warm_python import PYTHON
 
 BUCKET, ROLE = "films", "arn:aws:iam::123456789012:role/thorax-execution"
 IMAGES = ["--train", "s3://films/train", "--test", "s3://films/test", "--group", "chest-models"]
@@ -251,7 +251,7 @@ def run_step(aws: Any, definition: dict[str, Any], number: int, base: Path, mode
     (base / "out").mkdir()
     program, path = arguments["AppSpecification"]["ContainerEntrypoint"]
     script = (base / path.removeprefix("/opt/ml/processing/")).read_text().replace("/opt/ml/processing", str(base))
-    script = script.replace("pip install -q", "true").replace("python ", f"{sys.executable} ")
+    script = script.replace("pip install -q", "true").replace("python ", f"{PYTHON} ")
     alone = {key: value for key, value in clean_environment().items() if key != "PYTHONPATH"}
     done = subprocess.run([program, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=alone)
     assert done.returncode == 0, done.stdout + done.stderr

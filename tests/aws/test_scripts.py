@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from conftest import ROOT, clean_environment
 from thorax.errors import ThoraxError
 from thorax_launch.hyperparameters import SAFE, checked
+from warm_python import PYTHON
 
 SCRIPTS = sorted(path for path in (ROOT / "launch").glob("*.py") if "__main__" in path.read_text())
 HEAVY = {"torch", "numpy", "boto3", "botocore", "sagemaker", "optuna", "yaml", "rich", "matplotlib", "sklearn", "PIL"}
@@ -55,7 +56,7 @@ def test_without_a_terminal_and_credentials_a_dry_run_is_whole(tmp_path: Path) -
     words = ["demo", "--train", "s3://films/train", "--region", "eu-central-1", "--dry-run"]
     clean = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "launch" / "train.py"), *words],
+        [PYTHON, str(ROOT / "launch" / "train.py"), *words],
         cwd=tmp_path,
         env=clean,
         capture_output=True,

@@ -13,8 +13,9 @@ import thorax
 from channels import FORMATS
 from conftest import ROOT, TINY, clean_environment
 from thorax_launch.cli import train
+from warm_python import PYTHON
 
-QUICK = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
+QUICK = TINY | {"network": "shufflenet_v2_x0_5", "epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
 #: What a job of each format must have seen: images of every part, and its labels. Where train is not named, validation
 #: is cut from it.
 KAGGLE = ["NORMAL", "PNEUMONIA"]
@@ -43,6 +44,8 @@ def test_trains(kind: str, images: Path, tmp_path: Path) -> None:
 def test_four_channels_train_under_the_toolkit(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PIP_NO_DEPS", "1")  # the toolkit's pip: a second instead of three
+    monkeypatch.setattr(sys, "executable", PYTHON)
     write, settings = FORMATS["lst"]
     Path("own.yaml").write_text("hyperparameters: {}\n")
     given = [
@@ -77,7 +80,7 @@ def check(kind: str, job: Path) -> None:
     ],
 )
 def test_a_wrong_channel(words: list[str], message: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "launch" / "train.py"), "demo", "--local", *words]
+    command = [PYTHON, str(ROOT / "launch" / "train.py"), "demo", "--local", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, env=clean_environment())
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {message}")

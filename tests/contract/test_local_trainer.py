@@ -19,6 +19,7 @@ from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax_launch import local
 from thorax_launch.local.configuration import readable
+from warm_python import PYTHON
 
 
 @pytest.fixture
@@ -27,14 +28,17 @@ def place(tmp_path: Path) -> Iterator[Path]:
     yield from place_of(tmp_path)
 
 
-def test_a_real_run_stopped_and_resumed_ends_as_if_never_stopped(tmp_path: Path) -> None:
+def test_a_real_run_stopped_and_resumed_ends_as_if_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_DEPS", "1")  # the toolkit's pip: a second instead of three
     images = write_images(tmp_path / "images")
     settings = SETTINGS | {"epochs": "6"}
     plain = run_plain(images, tmp_path / "plain", settings)
     changes = [word for key, text in settings.items() for word in ("--set", f"{key}={text}")]
     folders = ["--train", str(images / "train"), "--test", str(images / "test")]
     (tmp_path / "own.yaml").write_text("hyperparameters: {}\n")
-    command = [*TRAIN, "own.yaml", "--local", "--job-name", "real", *folders, *changes]
+    command = [PYTHON, *TRAIN[1:], "own.yaml", "--local", "--job-name", "real", *folders, *changes]
     first = Running(command, tmp_path)
     first.wait_for("epoch 1/6")
     first.ctrl_c()
@@ -56,8 +60,9 @@ def test_a_real_run_stopped_and_resumed_ends_as_if_never_stopped(tmp_path: Path)
 
 
 @pytest.mark.parametrize("weights", ["file", "folder"])
-def test_weights_are_a_channel(weights: str, tmp_path: Path) -> None:
+def test_weights_are_a_channel(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is no state_dict is refused by the trainer by the channel's path, which shows that it got there."""
+    monkeypatch.setenv("PIP_NO_DEPS", "1")
     images = write_images(tmp_path / "images", 6, 2)
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / "bad.pt").write_bytes(b"no weights")

@@ -13,6 +13,7 @@ import pytest
 from contract.tiny import SETTINGS, SOURCE_DIR, assert_same_training, result, run_plain, write_images
 from thorax_launch.local.job_directory import JobDirectory
 from thorax_launch.local.toolkit import Toolkit
+from warm_python import PYTHON
 
 OLD = "5.1.1"
 
@@ -28,8 +29,15 @@ def plain(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     return run_plain(images, tmp_path_factory.mktemp("plain"), SETTINGS)
 
 
+@pytest.fixture
+def warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toolkit's interpreter, and the trainer's, is one that starts at once."""
+    monkeypatch.setattr(sys, "executable", PYTHON)
+    monkeypatch.setenv("PIP_NO_DEPS", "1")  # the toolkit's pip: a second instead of three
+
+
 @pytest.fixture(params=["5.1.4", OLD])
-def toolkit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def toolkit(request: pytest.FixtureRequest, warm: None, monkeypatch: pytest.MonkeyPatch) -> str:
     """The version of sagemaker-training that the test's jobs start with."""
     if request.param == OLD:
         monkeypatch.setenv("PYTHONPATH", str(old_toolkit()))
@@ -41,7 +49,7 @@ def old_toolkit() -> Path:
     folder = Path(sys.prefix) / f"toolkit-{OLD}"
     if not (folder / "sagemaker_training" / "trainer.py").is_file():
         command = [
-            sys.executable,
+            str(Path(sys.prefix) / "bin" / "python"),
             "-m",
             "pip",
             "install",
@@ -137,7 +145,7 @@ def test_two_processes_come_to_the_same(toolkit: str, images: Path, plain: dict[
     ("name", "text", "message"), [("batch_size", "7", "batch_size=7 "), ("labels", "a,b,c", "labels=")]
 )
 def test_a_mistake_of_two_processes_is_one_message(
-    images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, text: str, message: str
+    images: Path, warm: None, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, text: str, message: str
 ) -> None:
     job = JobDirectory.named(tmp_path, "wrong-two")
     assert start(job, images, SETTINGS | {name: text}, processes=2) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+
+from warm_python import PYTHON
 
 REPO = Path(__file__).resolve().parents[2]
 SOURCE_DIR = REPO / "source_dir"
@@ -63,7 +64,7 @@ def run_plain(images: Path, out: Path, settings: dict[str, str]) -> dict[str, An
         "--checkpoint-dir",
         str(out / "checkpoints"),
     ]
-    command = [sys.executable, str(SOURCE_DIR / "train_model.py"), *paths, *options]
+    command = [PYTHON, str(SOURCE_DIR / "train_model.py"), *paths, *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return result(out / "model", out / "data")

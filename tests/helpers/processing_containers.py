@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from warm_python import PYTHON
 
 OPT = "/opt/ml"
 SECONDS = 120
@@ -61,7 +62,7 @@ def _start(request: Mapping[str, Any], s3: Any, folder: Path, hosts: list[str]) 
     spec = request["AppSpecification"]
     words = [word.replace(OPT, str(folder)) for word in (*spec["ContainerEntrypoint"], *spec["ContainerArguments"])]
     environment = {
-        "PATH": f"{pip.parent}:{Path(sys.executable).parent}:/usr/bin:/bin",
+        "PATH": f"{pip.parent}:{Path(PYTHON).parent}:/usr/bin:/bin",
         "TMPDIR": str(folder),
         "HOME": str(folder),
         "AWS_ENDPOINT_URL": s3.meta.endpoint_url,

@@ -5,6 +5,9 @@ them from its own PYTHONPATH. It gets the words, environment, folder and the thr
 was started, whose process stays as its stand-in: it has the command line, passes signals on, and ends as the fork ends.
 
     with warm_python(folder) as bin:    # first in PATH
+
+All tests share one, whose packages are imported at the first command: see PYTHON. Not for commands in namespaces or
+limits of their own, nor for tests of what is imported or of what a process's entry in /proc says.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import gc
 import importlib
 import io
 import json
+import multiprocessing.spawn  # noqa: F401  it remembers sys.executable as it is now, whatever a test makes of it
 import os
 import runpy
 import select
@@ -23,6 +27,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
@@ -39,6 +44,9 @@ PACKAGES = (
     *("uvicorn", "prometheus_client", "optuna", "boto3", "torch.optim.lr_scheduler", "torch.utils.data", "scipy.stats"),
     *("paramiko", "retrying", "werkzeug", "httpx", "starlette.staticfiles", "sklearn.ensemble", "pyarrow"),
 )
+#: The tests' `python`: conftest.py keeps it alive for a run and all of its workers. Without Linux it is the plain one.
+_PLACE = f"{tempfile.gettempdir()}/warm-{os.getpid()}/bin/python"
+PYTHON = os.environ.setdefault("WARM_PYTHON", _PLACE if hasattr(os, "pidfd_open") else sys.executable)
 #: The stand-in of a command; it runs without site-packages, in milliseconds.
 STAND_IN = """
 import json, os, signal, socket, struct, sys
@@ -76,21 +84,20 @@ def warm_python(folder: Path) -> Iterator[Path]:
     (folder / "entry").mkdir()
     (folder / "entry" / "thorax").write_text(entry)
     _executable(bin / "thorax", f'#!/bin/sh\nexec {bin}/python -P {folder}/entry/thorax "$@"\n')
-    for name in ("train", "torchrun"):
-        if (real := Path(sys.executable).with_name(name)).exists():
-            (bin / name).symlink_to(real)
+    _executable(bin / "torchrun", f'#!/bin/sh\nexec {bin}/python -m torch.distributed.run "$@"\n')
+    if (train := Path(sys.executable).with_name("train")).exists():
+        (bin / "train").symlink_to(train)
     environment = {key: text for key, text in os.environ.items() if key != "PYTHONPATH"}
     server = subprocess.Popen(
         [sys.executable, "-P", __file__, address, str(bin / "python")],
         env={**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # its end is the server's
         stdout=subprocess.PIPE,
     )
     try:
         assert server.stdout and server.stdout.readline() == b"ready\n"
         yield bin
     finally:
-        server.terminate()
         server.communicate()
 
 
@@ -100,30 +107,39 @@ def _executable(file: Path, text: str) -> None:
 
 
 def serve(address: str, executable: str) -> None:
-    """Forks for each command, until it is terminated."""
-    for name in PACKAGES:
-        with suppress(ImportError):
-            importlib.import_module(name)
+    """Forks for each command, until its standard input ends, as it does with the process that started it."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    Image.init()
-    gc.collect()
-    gc.freeze()
     print("ready", flush=True)
-    while True:
+    imported = False
+    while sys.stdin not in (ready := select.select([listener, sys.stdin], [], [], 1.0)[0]):
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not ready:
+            continue
         connection, _ = listener.accept()
+        imported = imported or _import()
         if not os.fork():
             listener.close()
             _supervise(connection, executable)
         connection.close()
 
 
+def _import() -> bool:
+    for name in PACKAGES:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    Image.init()
+    gc.collect()
+    gc.freeze()
+    return True
+
+
 def _supervise(connection: socket.socket, executable: str) -> None:
     """Forks the command, passes its stand-in's signals on, and tells it the exit code; a stand-in that is gone takes it
     along."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     (size, files) = _received(connection)
     message = b""
     while len(message) < size and (part := connection.recv(size - len(message))):

@@ -22,6 +22,7 @@ from thorax.scoring import evaluate as evaluate_bundle
 from thorax.serving.bundle import Bundle
 from thorax_launch.cli import evaluate
 from untrained import untrained
+from warm_python import PYTHON
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -335,7 +336,7 @@ def test_without_the_launcher_the_same_command_runs_as_a_module(bundle, images, 
     words = [str(bundle), "--data", str(images / "test"), "--resamples", "30", "--json", str(tmp_path / "module.json")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "source_dir")}
     start = [
-        sys.executable,
+        PYTHON,
         "-c",
         "import sys; sys.modules['thorax_launch'] = None; import runpy; "
         "runpy.run_module('thorax.scoring', run_name='__main__', alter_sys=True)",

@@ -205,7 +205,7 @@ def test_always_an_answer_of_2xx_or_4xx(client, classifier):
     seen: dict[int, int] = {}
 
     @settings(
-        max_examples=CASES or 5000,
+        max_examples=CASES or 2000,
         deadline=None,
         database=None,
         derandomize=not CASES,

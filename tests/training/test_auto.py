@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from runs import equal, weights
 from thorax.data.loading import BatchRequest
 from thorax.training import compute, probe
 from trainers import before_each_batch
+from warm_python import PYTHON
 
 SETTINGS = {**TINY, "epochs": 1, "dropout": 0.3, "precision_dtype": "auto"}
 
@@ -72,7 +72,7 @@ def test_processes_compute_in_the_same_way(images, tmp_path):
     script.write_text(MEASURING)
     settings = {**TINY, "epochs": "1", "precision_dtype": "auto"}
     here = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
-    launch = [sys.executable, "-m", "torch.distributed.run", *here, str(script)]
+    launch = [PYTHON, "-m", "torch.distributed.run", *here, str(script)]
     words = [*launch, "--train", str(images / "train"), "--model-dir", str(out), *options(settings)]
     done = run(words, PYTHONPATH=str(SCRIPT.parent))
     assert done.returncode == 0, done.stderr

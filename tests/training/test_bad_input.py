@@ -26,6 +26,7 @@ from thorax.errors import ThoraxError
 from thorax.models.cnn5 import FiveLayerCNN
 from thorax_launch.synthetic.radiographs import write_folders
 from thorax_launch.synthetic.scenes import write_records, write_scenes
+from warm_python import PYTHON
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")
 
@@ -119,7 +120,7 @@ def test_of_several_processes_the_one_that_fails_speaks(own: Path, tmp_path: Pat
     image = cut_short(next((own / "train/NORMAL").iterdir()))
     words = command(own, tmp_path / "model", network="resnet18", batch_size="8", epochs="3")
     launcher = [
-        sys.executable,
+        PYTHON,
         "-m",
         "torch.distributed.run",
         "--standalone",
@@ -244,6 +245,7 @@ def test_model_directory_that_cannot_be_made(capsys: pytest.CaptureFixture[str],
 
 
 def started(words: list[str]) -> subprocess.Popen[str]:
+    words = [sys.executable, *words[1:]]  # what is looked at is the process itself
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
 
 
@@ -306,11 +308,11 @@ needs_mount = pytest.mark.skipif(not may_mount(), reason="unshare may not mount 
 
 
 def in_mount(folder: Path, mount: str, words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a mount namespace of its own, with a tmpfs of those options on `folder`."""
+    """Runs a script of Python in a mount namespace of its own, with a tmpfs of those options on `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     script = f'mount -t tmpfs -o {mount} tmpfs "{folder}" && "$@"; code=$?; ls -A "{folder}"; exit $code'
     return subprocess.run(
-        ["unshare", "-r", "-m", "bash", "-c", script, "sh", *words],
+        ["unshare", "-r", "-m", "bash", "-c", script, "sh", sys.executable, *words[1:]],
         capture_output=True,
         text=True,
         env=clean_environment(),

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +17,11 @@ import torch
 import train_model
 from conftest import clean_environment, command, run
 from runs import equal, history, wait_for_checkpoints, weights
+from warm_python import PYTHON
 
-#: EMA, dropout (random numbers in the step), two epochs of 10 steps, checkpoints all the time.
+#: EMA, dropout (random numbers in the step), two epochs of 10 steps, checkpoints all the time, of few megabytes.
 SETTINGS = {
+    "network": "shufflenet_v2_x0_5",
     "ema_decay": "0.9",
     "dropout": "0.3",
     "batch_size": "4",
@@ -29,7 +30,7 @@ SETTINGS = {
 }
 
 #: Two processes.
-TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
+TWO = [PYTHON, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
 
 
 #: Gives exit code, output and errors.
@@ -186,7 +187,7 @@ def test_one_process_and_two_give_the_same_loss_curve(images: Path, tmp_path: Pa
 
 def test_without_synced_batch_norm_all_processes_score_the_network_that_is_kept(images: Path, tmp_path: Path) -> None:
     settings = {
-        "network": "resnet18",
+        "network": "shufflenet_v2_x0_5",
         "sync_batchnorm": "false",
         "use_weighted_loss": "false",
         "calibration": "none",
@@ -217,7 +218,7 @@ def test_processes_with_unequal_shares_of_a_small_set_stay_in_step(images: Path,
     words = command(
         few,
         tmp_path / "out",
-        network="resnet18",
+        network="shufflenet_v2_x0_5",
         batch_size="32",
         accumulation_steps="4",
         epochs="1",

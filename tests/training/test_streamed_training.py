@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import torch
 from conftest import clean_environment, command, run
 from runs import equal, history, wait_for_checkpoints, weights
 from thorax_launch.cli import prepare
+from warm_python import PYTHON
 
 SETTINGS = {
     "network": "cnn5",
@@ -72,7 +72,7 @@ def test_kill_9_in_mid_epoch_and_another_number_of_workers_change_no_bit(
 def test_two_processes_read_their_own_lanes_and_train_as_one_does(shards: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     launcher = [
-        sys.executable,
+        PYTHON,
         "-m",
         "torch.distributed.run",
         "--standalone",
