@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def job(images: Path, tmp_path: Path) -> Callable[..., Path]:
     """Runs train_model.py to its end on whatever device it finds, and returns the folder of its model."""
 
     def ran(name: str, *launcher: str, **settings: str) -> Path:
-        words = command(images, tmp_path / name, **{"network": "resnet18", **settings})
+        words = [sys.executable, *command(images, tmp_path / name, **{"network": "resnet18", **settings})[1:]]
         done = run([*launcher, *words[1:]] if launcher else words)
         assert done.returncode == 0, done.stderr[-3000:]
         return tmp_path / name

@@ -29,7 +29,8 @@ def test_kill_9_and_resume_give_the_same_bits(gpu, images, tmp_path):
     precision = "float16" if gpu.type == "cuda" else "float32"
     settings = {**CALM, "network": "resnet18", "deterministic": "true", "precision_dtype": precision, "momentum": "0.9"}
     settings |= {"epochs": "3", "checkpoint_minutes": "0", "ema_decay": "0.9", "num_workers": "1"}
-    words = {name: command(images, tmp_path / name, **settings) for name in ("whole", "killed")}
+    names = ("whole", "killed")
+    words = {name: [sys.executable, *command(images, tmp_path / name, **settings)[1:]] for name in names}
     whole, killed = (
         subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment())
         for line in words.values()
