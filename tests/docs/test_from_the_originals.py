@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from originals import ELSEWHERE, ROOT, Row
 from thorax_launch import cli
 from thorax_launch.local.serve_app import serve
 from thorax_launch.sagemaker import package
+from warm_python import PYTHON
 
 ROWS = originals.rows()
 HERE = [row for row in ROWS if not originals.needs_account(row.ours) and row.thing not in ELSEWHERE]
@@ -69,6 +71,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setattr(botocore.loaders.JSONFileLoader, "load_file", lambda self, path: _load(path))
         patch.setattr(package, "packed", lambda files, level=9: _packed(tuple(sorted(files.items())), level))
+        patch.setenv("PIP_NO_DEPS", "1")  # the toolkit's pip: a second instead of three
+        patch.setattr(sys, "executable", PYTHON)
         patch.chdir(root)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
             assert cli.main(shlex.split(LOCAL_TRAINING)[1:]) == 0, said.getvalue()
