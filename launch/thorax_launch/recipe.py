@@ -130,6 +130,29 @@ class Recipe(MachineOptions):
         TrainingConfig.parse(merged)
         return merged
 
+    def for_folds(
+        self, folds: int, hyperparameters: Mapping[str, object], channels: Mapping[str, object]
+    ) -> dict[str, str]:
+        """The hyperparameters that all folds of a cross-validation share.
+
+        Raises:
+            ThoraxError: too few or many folds, a fold or a channel validation is named, or what TrainingConfig refuses.
+        """
+        if not 2 <= folds <= 100:
+            raise ThoraxError(f"--folds {folds} must be 2 to 100")
+        merged = self.merged(hyperparameters)
+        if named := [name for name in ("folds", "fold") if name in merged]:
+            raise ThoraxError(
+                f"--set {named[0]}={merged[named[0]]} with --folds {folds}: --folds sets it; leave it out"
+            )
+        if "validation" in channels:
+            raise ThoraxError(
+                f"--validation with --folds {folds}: every image of train is validated once, so there is no other"
+                " validation; add its images to train, or leave it out"
+            )
+        TrainingConfig.parse({**merged, "folds": str(folds), "fold": "0"})
+        return merged
+
     def search(self, changes: Mapping[str, Any], hyperparameters: Mapping[str, object]) -> tuple[Tune, dict[str, str]]:
         """(what to search, with the user's changes; the hyperparameters that stay the same).
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "train on synthetic images here, and serve the result",
     "prepare": "check, split, pack and upload images",
     "train": "train a recipe, here or on SageMaker",
+    "folds": "the folds of a cross-validation on SageMaker, put together",
     "lr-find": "find a learning rate in a hundred steps, here",
     "tune": "search hyperparameters, here or on SageMaker",
     "leaderboard": "the jobs of a search, best first",

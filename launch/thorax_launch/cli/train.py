@@ -146,6 +146,8 @@ def on_aws(args: argparse.Namespace) -> int:
     from thorax_launch.cli import aws, follow  # late: --help is instant
     from thorax_launch.sagemaker.jobs import TrainingJob, plan_training
 
+    if args.folds is not None:
+        return folds_on_aws(args)
     if args.recipe:
         settings = aws.settings_of(args)
         plan = plan_training(*aws.job_arguments(args), settings)
@@ -154,6 +156,29 @@ def on_aws(args: argparse.Namespace) -> int:
     if not aws.begin(plan, settings, args):
         return 1
     return follow.watch(TrainingJob(plan.name, settings)) if args.wait else 0
+
+
+def folds_on_aws(args: argparse.Namespace) -> int:
+    """Sends a job for each fold to SageMaker."""
+    from thorax_launch.cli import aws  # late: --help is instant
+    from thorax_launch.sagemaker.folds import plan_folds, start, together
+    from thorax_launch.sagemaker.submission import summary
+
+    for flag, given in (("--refit", args.refit), ("--wait", args.wait), ("--again", args.again)):
+        if given:
+            again = f"{command('folds')} gather NAME" + " --refit" * args.refit
+            raise ThoraxError(f"{flag} with --folds on AWS: leave it out; once all jobs are done: {again}")
+    settings = aws.settings_of(args)
+    name, plans = plan_folds(*aws.job_arguments(args), settings, args.folds)
+    described = summary(together(name, plans), settings)
+    if args.dry_run:
+        aws.show([plan.request.parameters for plan in plans], described, args)
+    if not aws.agreed(described, "start them?", args.yes):
+        return 1
+    start(plans, settings)
+    print(f"{len(plans)} training jobs of {name} are started in {settings.region}", flush=True)
+    print(f"once they are done: {command('folds')} gather {name}")
+    return 0
 
 
 def _from_record(args: argparse.Namespace) -> tuple[JobPlan, AwsSettings]:

@@ -179,34 +179,15 @@ def cross_validate(
     if processes < 1:
         raise ThoraxError(f"--processes {processes} must be 1 or more")
     recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
-    merged = merged_for_folds(recipe, folds, hyperparameters or {})
-    check_weights_given(TrainingConfig.parse(merged), channels or {})
     root = Path(runs)
     folder = _folder(root, job_name or dated(recipe.name))
+    recipe.for_folds(folds, hyperparameters or {}, channels or {})
     given = channels_of(recipe, root, channels or {})
-    if "validation" in given:
-        raise ThoraxError(
-            f"--validation with --folds {folds}: every image of train is validated once, so there is no other"
-            " validation; add its images to train, or leave it out"
-        )
+    merged = recipe.for_folds(folds, hyperparameters or {}, given)
+    check_weights_given(TrainingConfig.parse(merged), given)
     paths = {name: str(path.resolve()) for name, path in given.items()}
     _same_plan(folder, {"folds": folds, "hyperparameters": merged, "channels": paths})
     return LocalFolds(folder, recipe, given, merged, folds, refit, processes)
-
-
-def merged_for_folds(recipe: Recipe, folds: int, hyperparameters: Mapping[str, object]) -> dict[str, str]:
-    """The hyperparameters that all folds share.
-
-    Raises:
-        ThoraxError: too few or many folds, a fold is named, or what TrainingConfig refuses.
-    """
-    if not 2 <= folds <= 100:
-        raise ThoraxError(f"--folds {folds} must be 2 to 100")
-    merged = recipe.merged(hyperparameters)
-    if named := [name for name in ("folds", "fold") if name in merged]:
-        raise ThoraxError(f"--set {named[0]}={merged[named[0]]} with --folds {folds}: --folds sets it; leave it out")
-    TrainingConfig.parse({**merged, "folds": str(folds), "fold": "0"})
-    return merged
 
 
 def _folder(runs: Path, name: str) -> Path:

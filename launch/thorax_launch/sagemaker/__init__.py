@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from thorax_launch.sagemaker.attaching import attach as attach
     from thorax_launch.sagemaker.endpoints import Endpoint as Endpoint
     from thorax_launch.sagemaker.endpoints import deploy as deploy
+    from thorax_launch.sagemaker.folds import FoldJobs as FoldJobs
+    from thorax_launch.sagemaker.folds import attach_folds as attach_folds
+    from thorax_launch.sagemaker.folds import cross_validate as cross_validate
     from thorax_launch.sagemaker.jobs import TrainingJob as TrainingJob
     from thorax_launch.sagemaker.jobs import request as request
     from thorax_launch.sagemaker.jobs import train as train
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "AwsSettings": "thorax_launch.settings",
     "Endpoint": "thorax_launch.sagemaker.endpoints",
+    "FoldJobs": "thorax_launch.sagemaker.folds",
+    "attach_folds": "thorax_launch.sagemaker.folds",
+    "cross_validate": "thorax_launch.sagemaker.folds",
     "TrainingJob": "thorax_launch.sagemaker.jobs",
     "TuningJob": "thorax_launch.sagemaker.search",
     "attach": "thorax_launch.sagemaker.attaching",
