@@ -179,8 +179,11 @@ def together(name: str, plans: Sequence[JobPlan]) -> JobPlan:
     return dataclasses.replace(first, name=names, scale=SearchScale(count, count))
 
 
-def attach_folds(name: str, settings: AwsSettings) -> FoldJobs:
+def attach_folds(name: str, settings: AwsSettings | None = None) -> FoldJobs:
     """The jobs of the cross-validation of that name.
+
+    Args:
+        settings: profile and region are used; None: those of ./thorax.yaml or of the AWS session.
 
     Raises:
         ThoraxError: there is none.

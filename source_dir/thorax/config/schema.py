@@ -106,7 +106,7 @@ class Data:
         0.15, "share of the training patients held out where there is no validation channel", low=0.02, high=0.5)
     folds: int | None = parameter(
         None, "cross-validation: cut the train channel by patient into so many folds, of which `fold` is held out as"
-        " validation; `thorax train --folds` runs them all", low=2, high=100)
+        " validation; `thorax train RECIPE --folds 5` runs them all", low=2, high=100)
     fold: int | None = parameter(None, "with folds: the one that is held out, from 0", low=0, high=99)
     own_split: bool = parameter(
         True, "use the parts that a channel itself marks: a split column, NIH's official lists, folders train/val/test,"
