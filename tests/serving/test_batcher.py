@@ -43,13 +43,13 @@ def batcher(model):
     made.close()
 
 
-def ask(batcher, *values: int):
+def ask(batcher, *values: int, client: str = ""):
     """Asks in a thread of its own: (thread, its results)."""
     results: list[object] = []
 
     def work() -> None:
         try:
-            results.append(batcher.score([image(v) for v in values], 20).ravel().tolist())
+            results.append(batcher.score([image(v) for v in values], 20, client).ravel().tolist())
         except Exception as error:
             results.append(error)
 
@@ -174,3 +174,39 @@ def test_many_callers_each_get_their_own(model):
     assert wrong == []
     assert batcher._coming == 0
     assert max(model.sizes) <= 4 and sum(model.sizes) == 480
+
+
+def test_a_client_with_many_images_does_not_hold_up_who_has_one(model, batcher):
+    """The batches are small then, and the other's image is in one of the first."""
+    order = []
+    batcher._score = lambda images: order.extend(images[:, 0, 0].tolist()) or model(images)
+    model.gate.clear()
+    first, _ = ask(batcher, 1)
+    until(lambda: model.sizes == [1])
+    many, answers = ask(batcher, *range(20, 32), client="1.1.1.1")
+    until(lambda: len(batcher._images) == 12)
+    few, answer = ask(batcher, 50, client="1.1.1.2")
+    until(lambda: len(batcher._images) == 13)
+    model.gate.set()
+    for thread in (first, many, few):
+        thread.join(20)
+    assert answer == [[50.0]] and answers == [[float(value) for value in range(20, 32)]]
+    assert order.index(50) <= 2 and model.sizes[1] == 1
+
+
+def test_the_server_itself_comes_first(model, batcher):
+    """Its question whether the model predicts does not wait for the images of others."""
+    order = []
+    batcher._score = lambda images: order.extend(images[:, 0, 0].tolist()) or model(images)
+    model.gate.clear()
+    first, _ = ask(batcher, 1)
+    until(lambda: model.sizes == [1])
+    many, _ = ask(batcher, *range(20, 28), client="1.1.1.1")
+    until(lambda: len(batcher._images) == 8)
+    own = threading.Thread(target=batcher.score, args=([image(7)], 20, None))
+    own.start()
+    until(lambda: len(batcher._images) == 9)
+    model.gate.set()
+    for thread in (first, many, own):
+        thread.join(20)
+    assert order[1] == 7

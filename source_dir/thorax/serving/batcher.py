@@ -13,6 +13,9 @@ import numpy as np
 from thorax.serving.clients import UNKNOWN
 from thorax.serving.turns import FairQueue
 
+#: Seconds for which a client that has asked counts as one that asks, and how many times smaller batches are then where
+#: one has many images.
+RECENT, SMALLER = 1.0, 8
 #: Prepared images of one shape and type -> (N, L) probabilities.
 Score = Callable[[np.ndarray], np.ndarray]
 
@@ -50,6 +53,7 @@ class Batcher:
     ) -> None:
         self._score, self._max_batch, self._max_wait, self._on_batch = score, max_batch, max_wait, on_batch
         self._images: FairQueue[_Image] = FairQueue()
+        self._recent: dict[str, float] = {}  # clients, and when each asked last
         self._coming = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -87,6 +91,8 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the server is stopping")
+            if client is not None:
+                self._recent[client] = time.monotonic()
             for image in waiting:
                 if client is None:
                     self._images.push_first(image)
@@ -141,8 +147,17 @@ class Batcher:
                 self._changed.wait(left)
             if not len(self._images):
                 return None if self._closed else []
-            taken = [self._images.pop() for _ in range(min(len(self._images), self._max_batch))]
+            taken = self._take()
         return [image for image in taken if image.result.set_running_or_notify_cancel()]
+
+    def _take(self) -> list[_Image]:
+        """The images of the next batch. Where a client has many waiting beside others, batches are small: whoever comes
+        meanwhile waits for what is being scored, and then goes before them."""
+        now = time.monotonic()
+        self._recent = {client: asked for client, asked in self._recent.items() if now - asked < RECENT}
+        crowded = len(self._recent) > 1 and self._images.longest() > max(1, self._max_batch // len(self._recent))
+        most = max(1, self._max_batch // SMALLER) if crowded else self._max_batch
+        return [self._images.pop() for _ in range(min(len(self._images), most))]
 
     def _run(self, batch: list[_Image]) -> None:
         """One forward pass for all images of one shape and type: a request may send tensors that are normalised."""

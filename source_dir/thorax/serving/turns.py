@@ -44,6 +44,10 @@ class FairQueue(Generic[Item]):
         self._size += 1
         self._ahead.append(item)
 
+    def longest(self) -> int:
+        """How many items of one client wait."""
+        return max(map(len, self._lines.values()), default=0)
+
     def first(self) -> Item:
         """The item that is next."""
         return self._ahead[0] if self._ahead else self._lines[self._next()][0][1]
