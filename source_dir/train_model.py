@@ -19,6 +19,7 @@ from thorax.errors import ThoraxError
 from thorax.job import Job, in_container, resolve_secrets
 from thorax.machine import may_have_gpu
 from thorax.secrets import mask
+from thorax.shown import protect_streams
 
 
 def main(argv: list[str]) -> int:
@@ -65,6 +66,7 @@ def end_early(number: int, frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, end_early)
+    protect_streams()
     # Whole lines, also under python -u: the toolkit relays what it gets, piece by piece.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]

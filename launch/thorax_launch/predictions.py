@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
+from thorax.shown import json_lines, trusted, visible, visible_lines
 from thorax.tracking.progress import Progress, say
 from thorax_launch.clients import CONCURRENT, VERBOSE, Client, invoke
 
@@ -78,7 +79,7 @@ def predict(
         for (name, _), body in zip(named, bodies, strict=True):
             if isinstance(body, ThoraxError):
                 failed += 1
-                say(f"error: {name}: {body}", error=True)
+                say(f"error: {visible(name)}: {body}", error=True)
                 if as_json:
                     print(json.dumps({"image": name, "error": str(body)}), flush=True)
             elif accept:
@@ -88,7 +89,7 @@ def predict(
                 if explain:
                     row["heat_maps"] = _write_maps(row.get("heat_maps", {}), stems[name], explain)
                 if as_json:
-                    print(json.dumps(row, ensure_ascii=False), flush=True)
+                    print(json_lines(json.dumps(row, ensure_ascii=False)), flush=True)
                 else:
                     rows.append(row)
     if rows:
@@ -105,7 +106,7 @@ def named_images(images: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         if path.is_dir():
             names, notes = plain_images(path)
             for note in notes:
-                print(f"note: {path}: {note}", file=sys.stderr, flush=True)
+                print(f"note: {visible(str(path))}: {note}", file=sys.stderr, flush=True)
             if not names:
                 raise ThoraxError(f"{path} holds no images ({kinds()})")
             yield from ((name, path / name) for name in names)
@@ -164,7 +165,7 @@ def _print_table(rows: list[dict[str, Any]], every: bool = False) -> None:
         table.add_column("heat maps")
     for row in rows:
         names = [row["predicted"]] if isinstance(row["predicted"], str) else row["predicted"]
-        predicted = (", ".join(map(escape, names)) if few else _predicted(row, digits)) or "-"
+        predicted = (", ".join(map(_plain, names)) if few else _predicted(row, digits)) or "-"
         notes = ["; ".join(row.get("warnings", []))] if warned else []
         empty = row.get("empty_heat_maps", [])
         maps = [
@@ -173,8 +174,21 @@ def _print_table(rows: list[dict[str, Any]], every: bool = False) -> None:
                 for label, path in row.get("heat_maps", {}).items()
             )
         ] * mapped
-        table.add_row(escape(row["image"]), predicted, *cells(row), *map(escape, notes), *map(escape, maps))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        table.add_row(_plain(row["image"]), predicted, *cells(row), *map(_plain, notes), *map(_plain_lines, maps))
+    Console(file=trusted(sys.stdout), width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _plain(text: str) -> str:
+    """A name in a table of rich."""
+    from rich.markup import escape
+
+    return escape(visible(text))
+
+
+def _plain_lines(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(visible_lines(text))
 
 
 def _digits(rows: list[dict[str, Any]], cuts: dict[str, float]) -> int:

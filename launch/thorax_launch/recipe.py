@@ -13,6 +13,7 @@ import yaml
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError, deprecated
+from thorax.yaml_reading import read_yaml
 from thorax_launch.hyperparameters import changes, checked, meaning, overridden, text
 from thorax_launch.options import Entry, MachineOptions, Option, entries, is_number
 from thorax_launch.paths import RECIPES
@@ -56,7 +57,7 @@ class Recipe(MachineOptions):
         """
         path = find(name)
         try:
-            stored = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+            stored = read_yaml(path.read_text(encoding="utf-8"), _Loader)
         except yaml.YAMLError as error:
             raise ThoraxError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from None
         except (OSError, UnicodeDecodeError) as error:

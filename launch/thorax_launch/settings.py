@@ -10,6 +10,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.secrets import is_secret, remember
+from thorax.yaml_reading import read_yaml
 from thorax_launch.options import declared, did_you_mean, entries
 
 FILE = "thorax.yaml"
@@ -154,7 +155,7 @@ def read_file(path: Path | None) -> tuple[str, dict[str, Any]]:
     if path is None and not file.exists():
         return FILE, {}
     try:
-        stored = yaml.safe_load(file.read_text(encoding="utf-8"))
+        stored = read_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ThoraxError(f"--settings {file} cannot be read: {error}") from None
     except yaml.YAMLError as error:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import shlex
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
+from thorax.shown import cell, trusted
 from thorax.text import counted
 from thorax.tracking.metric_log import METRICS, number
 
@@ -137,9 +139,9 @@ class Leaderboard:
         from rich.console import Console
 
         done = sum(trial.ended for trial in self.trials)
-        console = Console(markup=False, highlight=False)
+        console = Console(file=trusted(sys.stdout), markup=False, highlight=False)
         if not console.is_terminal:  # a pipe or a file: as wide as the table needs
-            console = Console(markup=False, highlight=False, width=240)
+            console = Console(file=trusted(sys.stdout), markup=False, highlight=False, width=240)
         console.print(f"{self.name}: {counted(len(self.trials), 'job')}, {done} done", soft_wrap=True)
         for left_out in ((), ("began",), ("began", "minutes"), ("began", "minutes", "status")):
             table = self._table(left_out)
@@ -198,7 +200,7 @@ class Leaderboard:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         head, rows = self.rows()
-        writer.writerows([head, *rows])
+        writer.writerows(map(cell, row) for row in (head, *rows))
         write_whole(text.getvalue().encode(), file, "leaderboard")
 
     def write_plot(self, file: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from thorax.errors import ThoraxError, deprecated
 from thorax.job import environment
 from thorax.secrets import mask
+from thorax.shown import protected
 
 
 class CommandDone(Exception):  # noqa: N818  no error
@@ -104,10 +105,7 @@ def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and stream is getattr(sys, f"__{name}__"):  # not a test's or a notebook's
-            stream.flush()
-            raw = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
-            lines = stream.line_buffering or stream.write_through
-            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=lines))
+            setattr(sys, name, protected(stream, _Output(stream.fileno(), "w", closefd=False)))
     try:
         return work()
     except CommandDone:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import ClassVar
 
-#: What a terminal obeys instead of showing it: control characters, line and paragraph ends, marks that turn the
-#: direction of writing; and halves of characters, which cannot be written at all (names of files that are no UTF-8).
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def visible(text: str) -> str:
-    """The text with what a terminal would obey written out, such as \\x1b: names of files come from strangers."""
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+from thorax.shown import visible
 
 
 class ThoraxError(Exception):

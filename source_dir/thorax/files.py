@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from thorax.errors import ThoraxError
 
@@ -36,7 +37,18 @@ def is_foreign(name: str) -> bool:
     return is_hidden(name) or name.lower() in FOREIGN
 
 
+#: How a temporary file is opened: it is a new one, and no link is followed.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+#: Bytes that the name of a file may have on the usual file systems.
+_LONGEST_NAME = 255
+
+#: Key of the checksum in a file of state.
+_SEAL = "crc32"
+
 _ADVICE = {
+    errno.EEXIST: "wait for it",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.EISDIR: "name a file",
@@ -62,40 +74,50 @@ def check_output(file: Path, flag: str) -> None:
         raise ThoraxError(f"{flag} {file}: its folder cannot be written; make it writable, or choose another one")
 
 
-def write_whole(data: bytes | memoryview, file: Path, what: str) -> None:
+def write_whole(data: bytes | memoryview, file: Path, what: str, private: bool = False) -> None:
     """Writes a file by way of a temporary one, fsync and rename, so that no reader ever sees half of it.
 
     Args:
         data: the whole content.
         file: where it goes; its folder exists.
         what: what to call it in errors, such as "checkpoint".
+        private: as open_whole.
 
     Raises:
         ThoraxError: the disk is full or the folder cannot be written. What was there before stays.
     """
-    with open_whole(file, what, needed=len(data)) as out:
+    with open_whole(file, what, needed=len(data), private=private) as out:
         out.write(data)
 
 
 @contextmanager
-def open_whole(file: Path, what: str, needed: int | None = None) -> Iterator[BinaryIO]:
+def open_whole(file: Path, what: str, needed: int | None = None, private: bool = False) -> Iterator[BinaryIO]:
     """A file to write piece by piece; it appears whole when the block ends well, and not at all when it ends by an
     error.
+
+    The temporary file is a new one: a link that lies in its place is removed and not followed.
 
     Args:
         file: where it goes; its folder exists.
         what: what to call it in errors.
         needed: bytes that it will have, where that is known.
+        private: it is of patients or secret: nobody but its owner may read it (0600), whatever the umask allows.
 
     Raises:
-        ThoraxError: the disk is full or the folder cannot be written. What was there before stays.
+        ThoraxError: the disk is full, the folder cannot be written, or another program writes the same file now. What
+            was there before stays.
     """
-    partial = file.with_name(f".{file.name}.partial")
+    partial = partial_of(file)
     try:
-        with partial.open("wb") as out:
+        partial.unlink(missing_ok=True)  # of a run that was killed, or planted
+        descriptor = os.open(partial, _NEW, 0o600 if private else 0o666)
+        with os.fdopen(descriptor, "wb") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
+            ours = os.fstat(out.fileno())
+        if not os.path.samestat(ours, os.lstat(partial)):
+            raise FileExistsError(errno.EEXIST, "another program writes it too")
         os.replace(partial, file)
         folder = os.open(file.parent, os.O_RDONLY)
         try:
@@ -112,6 +134,35 @@ def open_whole(file: Path, what: str, needed: int | None = None) -> Iterator[Bin
         raise
 
 
+def partial_of(file: Path) -> Path:
+    """The temporary file beside `file` while that is written; its name fits where the file's own does."""
+    name = f".{file.name}.partial"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:32]}.partial"
+    return file.with_name(name)
+
+
+def write_sealed(content: Mapping[str, Any], file: Path, what: str) -> None:
+    """Writes JSON with a checksum of its own, for `read_sealed`; raises as write_whole."""
+    text = json.dumps({**content, _SEAL: _seal(content)}, indent=1)
+    write_whole(text.encode(), file, what)
+
+
+def read_sealed(file: Path) -> dict[str, Any] | None:
+    """What `write_sealed` wrote, or an earlier version without a checksum; None where there is no such file, or its
+    bytes are not those that were written: torn, zeroed or flipped."""
+    try:
+        stored = json.loads(file.read_bytes())
+        found = stored.pop(_SEAL, None)
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        return None
+    return stored if found in (None, _seal(stored)) else None
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
 def digest_of(file: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits; "" where it cannot be read."""
     if not file.is_file():  # a pipe would wait, and a device never end
@@ -121,6 +172,24 @@ def digest_of(file: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:
         return ""
+
+
+def check_beside(file: Path) -> None:
+    """Compares a file with NAME.sha256 beside it, where that is there and names it, as `prepare split` writes it.
+
+    Raises:
+        ThoraxError: its bytes are others.
+    """
+    beside = file.with_name(f"{file.name}.sha256")
+    try:
+        wanted, _, name = beside.read_text(encoding="utf-8", errors="surrogateescape").strip().partition("  ")
+    except OSError:
+        return
+    if name == file.name and (found := digest_of(file)) != wanted:
+        raise ThoraxError(
+            f"{file} is not as it was written: sha256 {found[:16]}..., {wanted[:16]}... in {beside.name}; write it"
+            f" again, or remove {beside.name} if you have changed it yourself"
+        )
 
 
 def damaged_part(file: Path, suffix: str = "") -> str:

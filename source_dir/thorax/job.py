@@ -257,8 +257,10 @@ class Job:
     def fail(self, message: str) -> None:
         """Writes why the run failed in one line: to standard error, and to the file that SageMaker shows.
 
-        Of several processes only the first to fail does; an existing file is kept.
+        Of several processes only the first to fail does, with its rank; an existing file is kept.
         """
+        if self.process.world_size > 1:
+            message = f"{message} (rank {self.process.rank} of {self.process.world_size})"
         # File names may be no UTF-8.
         message = mask(" ".join(message.splitlines())).encode("utf-8", "backslashreplace").decode()
         try:
@@ -311,7 +313,7 @@ def _tensorboard_dir(base: Path) -> Path | None:
     try:
         stored = json.loads((base / "input" / "config" / "tensorboardoutputconfig.json").read_text(encoding="utf-8"))
         return Path(stored["LocalPath"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
 
 

@@ -10,6 +10,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
@@ -17,11 +18,15 @@ from typing import Any, BinaryIO, NamedTuple, TextIO
 import numpy as np
 
 from thorax.errors import ThoraxError
-from thorax.files import check_output, write_whole
+from thorax.files import check_beside, check_output, write_whole
+from thorax.shown import cell, read_cell
+from thorax.unpacking import Unpacked, check_size, most_bytes
 
 _AT_ONCE = 4096  #: rows that are turned into columns together
 #: The first line of a CSV of some spreadsheets, which names the sign between its columns.
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
+#: Characters of a header.
+_LONGEST = 1 << 20
 _BREAK = re.compile(r"\r\n|\r|\n")
 _SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -66,11 +71,13 @@ def read_table(file: Path, *, ragged: bool = False, only: Callable[[str], bool] 
         only: whether a column of this name is kept; default: all are.
 
     Raises:
-        ThoraxError: no such file, not a table in UTF-8 or UTF-16, no rows, two columns of one name, a row of another
-            length than the header's or a quote that is not closed (with its line), or pyarrow is missing.
+        ThoraxError: no such file, other bytes than FILE.sha256 beside it says, not a table in UTF-8 or UTF-16, one
+            that unpacks to too much, no rows, two columns of one name, a row of another length than the header's or a
+            quote that is not closed (with its line), or pyarrow is missing.
     """
     if not file.is_file():
         raise ThoraxError(f"{file} is not a file")
+    check_beside(file)
     table = _read_parquet(file) if _is_parquet(file) else _read_csv(file, ragged, only)
     _check_header(file, table.header, only)
     kept = [k for k, name in enumerate(table.header) if only is None or only(name)]
@@ -98,7 +105,7 @@ def _check_header(file: Path, header: Sequence[str], only: Callable[[str], bool]
 def _opened(file: Path) -> TextIO:
     stream: BinaryIO = file.open("rb")
     if file.suffix.lower() == ".gz":
-        stream = io.BufferedReader(gzip.GzipFile(fileobj=stream), 2**20)  # type: ignore[arg-type]
+        stream = io.BufferedReader(Unpacked(stream, file), 2**20)  # type: ignore[assignment]
     first = stream.peek(2)[:2]  # type: ignore[attr-defined]
     encoding = "utf-16" if first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     return io.TextIOWrapper(stream, encoding=encoding, newline="")
@@ -119,8 +126,10 @@ class _Dialect(NamedTuple):
     def of(cls, stream: TextIO) -> _Dialect:
         """Read from the start of a file. A header of one column that holds semicolons, tabs or bars is cut there."""
         separator, count = ",", 0
-        for line in iter(stream.readline, ""):
+        for line in iter(partial(stream.readline, _LONGEST), ""):
             count += 1
+            if len(line) == _LONGEST:
+                raise csv.Error(f"line {count} has more than {_LONGEST:,} characters")
             if found := _SEPARATOR_LINE.fullmatch(line.strip()):
                 separator = found[1]
             elif line.strip():
@@ -131,7 +140,7 @@ class _Dialect(NamedTuple):
             reader = csv.reader(chain([line], iter(stream.readline, "")), delimiter=other)
             row, more = next(reader), reader.line_num - 1
             if more or len(row) > 1:
-                return cls([name.strip() for name in row], other, count + more)
+                return cls([read_cell(name.strip()) for name in row], other, count + more)
         return cls([line.strip().strip('"')], separator, count)
 
     def notes(self, stream: TextIO) -> tuple[str, ...]:
@@ -161,7 +170,7 @@ def _read_csv(file: Path, ragged: bool, only: Callable[[str], bool] | None) -> T
                     rows = [row + [""] * (len(header) - len(row)) for row in rows]
                 across = list(zip(*rows, strict=False))
                 for k in kept:
-                    columns[k] += across[k]
+                    columns[k] += _meant(across[k])
                 lines += numbers
                 last = rows[-1]
         if lines and any("\n" in cell or "\r" in cell for cell in last):
@@ -189,6 +198,11 @@ def _rows(stream: TextIO, dialect: _Dialect) -> Iterator[tuple[list[list[str]], 
             yield rows, numbers
 
 
+def _meant(texts: Sequence[str]) -> Sequence[str]:
+    """The texts of cells as `cell` wrote them."""
+    return list(map(read_cell, texts)) if any(text.startswith("'") for text in texts) else texts
+
+
 def _breaks(row: Sequence[str]) -> int:
     """Line breaks in the cells of a row."""
     text = "\0".join(row)
@@ -213,27 +227,26 @@ def _read_parquet(file: Path) -> Table:
     """Null becomes an empty text, a list its items with | between."""
     pyarrow, parquet = _pyarrow(file)
     try:
-        stored = parquet.read_table(file)
-    except (pyarrow.ArrowException, OSError) as error:
+        about = parquet.read_metadata(file)
+        groups = (about.row_group(k).total_byte_size for k in range(about.num_row_groups))
+        check_size(file, max(sum(groups), 8 * about.num_rows * about.num_columns), most_bytes(file.stat().st_size))
+        stored = parquet.read_table(file, page_checksum_verification=True)
+        names = list(stored.column_names)
+        columns = [[_as_text(value) for value in stored.column(k).to_pylist()] for k in range(len(names))]
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise ThoraxError(f"{file} is not a readable Parquet file: {' '.join(str(error).split())}") from None
     if not stored.num_rows:
         raise ThoraxError(f"{file} has no rows")
-    columns = []
-    for name in stored.column_names:
-        values = stored[name].to_pylist()
-        columns.append(
-            [
-                ""
-                if v is None
-                else "|".join(map(str, v))
-                if isinstance(v, list)
-                else str(int(v))
-                if isinstance(v, bool)
-                else str(v)
-                for v in values
-            ]
-        )
-    return Table(file, list(stored.column_names), columns, range(1, stored.num_rows + 1))
+    return Table(file, names, columns, range(1, stored.num_rows + 1))
+
+
+def _as_text(value: Any) -> str:
+    """A value of Parquet as a CSV would have it."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return "|".join(map(str, value))
+    return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 # -- Writing -----------------------------------------------------------------------------------------------------------
@@ -253,7 +266,8 @@ def check_table(file: Path, flag: str) -> None:
 
 
 def write_table(columns: Columns, file: Path, what: str) -> None:
-    """Writes the table as Parquet or CSV, by the file's suffix, whole or not at all.
+    """Writes the table as Parquet or CSV, by the file's suffix, whole or not at all; only its owner may read it, as
+    tables of images name patients.
 
     Raises:
         ThoraxError: the file cannot be written, or pyarrow is missing.
@@ -262,17 +276,19 @@ def write_table(columns: Columns, file: Path, what: str) -> None:
         _parquet_bytes(columns, file) if _is_parquet(file) else to_csv(columns).encode("utf-8", "surrogateescape"),
         file,
         what,
+        private=True,
     )
 
 
 def to_csv(columns: Columns) -> str:
     """The table as text.
 
-    None and NaN are blank; floats have as many digits as their type needs to be read back the same.
+    None and NaN are blank; floats have as many digits as their type needs to be read back the same; texts as `cell`
+    writes them.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(cell, columns))
     writer.writerows([_text(value) for value in row] for row in zip(*columns.values(), strict=True))
     return text.getvalue()
 
@@ -280,13 +296,13 @@ def to_csv(columns: Columns) -> str:
 def _text(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else np.format_float_positional(value, trim="0")
-    return "" if value is None else value
+    return "" if value is None else cell(value)
 
 
 def _parquet_bytes(columns: Columns, file: Path) -> bytes:
     pyarrow, parquet = _pyarrow(file)
     out = io.BytesIO()
-    parquet.write_table(pyarrow.table(dict(columns)), out)
+    parquet.write_table(pyarrow.table(dict(columns)), out, write_page_checksum=True)
     return out.getvalue()
 
 

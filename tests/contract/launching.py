@@ -29,6 +29,10 @@ if mode == "auc":
 elif mode == "f1":
     leave("output/failure", "labels=A names one label\\n")
     sys.exit(3)
+elif mode == "accuracy" and options["--seed"] == "9":  # as the kernel does where memory has run out
+    if rank == str(int(os.environ.get("WORLD_SIZE", "1")) - 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(300)
 elif mode == "accuracy":
     raise KeyError("eight")
 elif mode == "balanced_accuracy":  # what the toolkit takes for a success

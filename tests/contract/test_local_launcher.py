@@ -142,6 +142,15 @@ def test_the_last_line_of_a_failed_run_says_why(mode: str, message: str, place: 
     assert run.lines[-2:] == ["log      runs/it/output/train.log", f"error: {message}"]
 
 
+@pytest.mark.parametrize(("processes", "who"), [(1, "the training process"), (2, "rank 1")])
+def test_the_last_line_says_who_was_killed(processes: int, who: str, place: Path) -> None:
+    run = start(place, "objective=accuracy", "seed=9", processes=processes)
+    assert run.end() == 1
+    assert run.lines[-1].startswith(
+        f"error: {who} was ended by SIGKILL: memory has most likely run out: lower batch_size"
+    )
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_the_log_does_not_stop_the_run(place: Path) -> None:
     assert start(place, "objective=f1").end() == 1

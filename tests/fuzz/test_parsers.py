@@ -7,14 +7,19 @@ THORAX_FUZZ says how many damaged files each parser gets (`make fuzz`: thousands
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import random
+import shutil
 import struct
+import tarfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import images
@@ -22,7 +27,10 @@ from thorax.data import recordio, shards
 from thorax.data.formats import read_channel
 from thorax.data.samples import label_space, sample_set
 from thorax.errors import ThoraxError
+from thorax.models.weights_file import read_weights
 from thorax.serving.bundle import Bundle
+from thorax.serving.bundle_archive import unpack
+from thorax.tables import write_table
 from thorax_launch.recipe import Recipe
 from untrained import untrained
 
@@ -74,6 +82,10 @@ HARMFUL = [
         b"&a [*a,*a]",
         b"!!python/object:os.system ",
         b"---\n",
+        b"a: &a [x]\nb: &b [*a, *a]\n",
+        b"\x93NUMPY",
+        b"32 size=-512\n",
+        b"size=99999999999\n",
     ),
 ]
 
@@ -113,6 +125,31 @@ def write_tar(folder: Path) -> None:
     shards.write_shard(folder / "shard-000000.tar", rows)
 
 
+def write_indexed(folder: Path) -> None:
+    """Shards with their index."""
+    rows = [(f"{k:04d}", {"id": f"{k}.png", "patient": "p", "label": "ab"[k % 2]}, ".png", PNG) for k in range(4)]
+    offsets, sizes, _ = shards.write_shard(folder / "shard-000000.tar", rows)
+    length = (folder / "shard-000000.tar").stat().st_size
+    columns = np.array([length]), ("a", "b"), True, NAMES, ["p"] * 4, np.zeros(4), np.array(offsets), np.array(sizes)
+    targets, crcs = np.eye(2, dtype=np.float32)[[0, 1, 0, 1]], np.full(4, zlib.crc32(PNG))
+    shards.write_index(shards.ShardIndex(["shard-000000.tar"], *columns, targets, crcs), folder)
+
+
+def write_pax(folder: Path) -> None:
+    """A tar with PAX headers, as tar writes names that are long."""
+    with tarfile.open(folder / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for k in range(4):
+            for suffix, data in ((".cls", b"ab"[k % 2 :][:1]), (".png", PNG)):
+                member = tarfile.TarInfo(f"{'n' * 120}{k}{suffix}")
+                member.size, member.pax_headers = len(data), {"comment": "x"}
+                tar.addfile(member, io.BytesIO(data))
+
+
+def write_parquet(folder: Path) -> None:
+    columns = {"image": NAMES, "Effusion": [1, 0, 1, 0], "Mass": [0, 1, 1, None], "patient": ["p", "q", "r", "s"]}
+    write_table(columns, folder / "labels.parquet", "table")
+
+
 #: Kind of channel -> how a good one is written (beside four PNGs), and the files that are damaged.
 CHANNELS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "table": (lambda folder: (folder / "labels.csv").write_text(TABLE), ("labels.csv",)),
@@ -124,8 +161,11 @@ CHANNELS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "manifest": (lambda folder: (folder / "train.manifest").write_text(MANIFEST), ("train.manifest",)),
     "RecordIO": (write_records, ("train.rec", "train.idx")),
     "tar": (write_tar, ("shard-000000.tar",)),
+    "PAX": (write_pax, ("a.tar",)),
+    "index": (write_indexed, (shards.INDEX,)),
+    "Parquet": (write_parquet, ("labels.parquet",)),
 }
-WITHOUT_PNG = ("RecordIO", "tar")
+WITHOUT_PNG = ("RecordIO", "tar", "PAX", "index")
 
 
 def damaged(chosen: random.Random, good: bytes) -> bytes:
@@ -193,6 +233,31 @@ def test_a_damaged_recipe(tmp_path):
         content = damaged(chosen, chosen.choice(good))
         file.write_bytes(content)
         check(lambda: Recipe.load(str(file)), content)
+
+
+def test_damaged_arrays_and_archives(tmp_path):
+    """What compare, weights and bundles are read from."""
+    np.savez(tmp_path / "good.npz", probabilities=np.zeros((4, 2)), ids=np.array(NAMES))
+    with tarfile.open(tmp_path / "good.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("n" * 120)
+        member.size = 600
+        tar.addfile(member, io.BytesIO(bytes(600)))
+    packed = (tmp_path / "good.tar.gz").read_bytes()
+    kinds = {
+        "a.npz": ((tmp_path / "good.npz").read_bytes(), read_weights),
+        "a.tar.gz": (packed, unpacked),
+        "a.tar": (gzip.decompress(packed), unpacked),
+    }
+    chosen = random.Random(f"archives {SEED}")
+    for name, (good, read) in kinds.items():
+        for _ in range(ROUNDS):
+            content = damaged(chosen, good)
+            (tmp_path / name).write_bytes(content)
+            check(lambda read=read, name=name: read(tmp_path / name), content)
+
+
+def unpacked(file: Path) -> None:
+    shutil.rmtree(unpack(file))
 
 
 def test_a_damaged_description_of_a_bundle(tmp_path):

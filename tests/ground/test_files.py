@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conftest import ROOT
 from thorax import files
 from thorax.errors import ThoraxError
-from thorax.files import check_output, source_file, write_whole
+from thorax.files import check_output, open_whole, source_file, write_whole
 
 
 def fails_with(code):
@@ -84,6 +84,48 @@ def test_a_write_after_one_that_was_killed_half_way_is_whole(tmp_path):
     write_whole(b"new", tmp_path / "state.pt", "checkpoint")
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
     assert (tmp_path / "state.pt").read_bytes() == b"new"
+
+
+def test_a_planted_link_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / ".state.pt.partial").symlink_to("precious")
+    write_whole(b"new", tmp_path / "state.pt", "checkpoint")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["precious", "state.pt"]
+    assert not (tmp_path / "state.pt").is_symlink()
+
+
+def test_two_that_write_one_file_at_once_leave_it_whole(tmp_path):
+    """The second one's file is whole; the first, whose temporary file is gone, is told so."""
+
+    def first() -> None:
+        with open_whole(tmp_path / "a", "thing") as out:
+            out.write(b"first")
+            (tmp_path / ".a.partial").unlink()
+            (tmp_path / ".a.partial").write_bytes(b"half of the second")
+
+    with pytest.raises(ThoraxError, match="another program writes it too; wait for it"):
+        first()
+    write_whole(b"whole", tmp_path / "a", "thing")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(("private", "mode"), [(True, 0o600), (False, 0o644)])
+def test_a_private_file_is_its_owners_alone(tmp_path, private, mode):
+    before = os.umask(0o022)
+    try:
+        write_whole(b"p0", tmp_path / "table.csv", "table", private=private)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "table.csv").stat().st_mode & 0o777 == mode
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    file = tmp_path / ("n" * 251 + ".csv")
+    write_whole(b"whole", file, "table")
+    assert file.read_bytes() == b"whole"
+    with pytest.raises(ThoraxError, match="File name too long; choose a shorter name and run again"):
+        write_whole(b"whole", tmp_path / ("n" * 256), "table")
 
 
 @pytest.mark.parametrize(

@@ -240,9 +240,10 @@ def test_a_reason_that_is_there_is_kept_but_this_one_is_told(tmp_path, capsys):
 def test_of_several_processes_only_the_first_to_fail_speaks(tmp_path, capsys):
     jobs = [plain(tmp_path, {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}) for rank in (1, 0)]
     for job in jobs:
-        job.fail(f"rank {job.process.rank}")
-    assert jobs[0].failure_file.read_text() == "rank 1\n"
-    assert capsys.readouterr().err == "error: rank 1\n"
+        job.fail("a.png cannot be read")
+    told = "a.png cannot be read (rank 1 of 2)\n"
+    assert jobs[0].failure_file.read_text() == told
+    assert capsys.readouterr().err == f"error: {told}"
 
 
 @pytest.mark.parametrize("place", ["file/below", "/proc/thorax"])

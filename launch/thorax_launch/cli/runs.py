@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
+from thorax.shown import trusted
 from thorax.text import counted
 from thorax_launch.cli import flags
 
@@ -41,9 +43,9 @@ def show(runs: Path, as_json: bool) -> int:
     if as_json:
         print(json.dumps([dataclasses.asdict(run) for run in found], indent=1, default=str))
         return 0
-    console = Console(markup=False, highlight=False)
+    console = Console(file=trusted(sys.stdout), markup=False, highlight=False)
     if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=240)
+        console = Console(file=trusted(sys.stdout), markup=False, highlight=False, width=240)
     rows = [
         {
             "job": run.name,

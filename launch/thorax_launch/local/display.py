@@ -125,6 +125,6 @@ class Display:
                 return State(**{**vars(state), "title": before + state.title})
         except FileNotFoundError:
             return State(f"{before}starting", note=f"{time.monotonic() - self._began:.0f} s")
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, RecursionError, TypeError):
             pass
         return State(f"{before}working", note=f"{time.monotonic() - self._heard:.0f} s since the last line")

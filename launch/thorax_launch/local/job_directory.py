@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thorax.errors import ThoraxError
+from thorax.files import write_whole
 from thorax_launch.local.processes import of_job
 
 #: SageMaker's pattern for the names of training jobs.
@@ -103,7 +104,7 @@ class JobDirectory:
         try:
             stored = json.loads((self.config / "hyperparameters.json").read_text(encoding="utf-8"))
             values = {name: json.loads(text) for name, text in stored.items() if not name.startswith("sagemaker_")}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, RecursionError, TypeError, AttributeError):
             return {}
         return {name: str(value) for name, value in values.items()}
 
@@ -185,7 +186,7 @@ class JobDirectory:
             link.symlink_to(path.resolve())
 
     def _write(self, name: str, content: object) -> None:
-        (self.config / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_whole(f"{json.dumps(content, indent=1)}\n".encode(), self.config / f"{name}.json", "job's description")
 
 
 _CHANNEL = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}

@@ -10,6 +10,7 @@ from typing import Any, Self
 from thorax.config import TrainingConfig
 from thorax.config.pretrained import check_weights_given
 from thorax.errors import ThoraxError
+from thorax.files import write_whole
 from thorax_launch import paths
 from thorax_launch.local.channels import Paths, channels_of
 from thorax_launch.local.display import Display, Lines
@@ -207,7 +208,7 @@ def train(
         check_same(directory, merged)
         put_back = directory.keep() if directory.finished else None
     directory.lay_out(merged, folders, source_dir=paths.source_dir(), program=PROGRAM, processes=processes)
-    directory.recipe.write_text(f"{recipe.name}\n", encoding="utf-8")
+    write_whole(f"{recipe.name}\n".encode(), directory.recipe, "recipe's name")
     toolkit = Toolkit(directory, PROGRAM)
     toolkit.start()
     return LocalJob(directory, toolkit, resumed=resumed, recipe=recipe.hyperparameters, put_back=put_back)

@@ -148,6 +148,6 @@ def _recipe(job: JobDirectory, name: str) -> str:
 def _json(file: Path) -> Mapping[str, Any]:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return stored if isinstance(stored, dict) else {}

@@ -22,6 +22,7 @@ from thorax.tracking.progress import HOW
 from thorax_launch.extras import install
 from thorax_launch.local import processes
 from thorax_launch.local.job_directory import JobDirectory
+from thorax_launch.local.killed import killed
 
 INTERRUPTED = 130
 #: Variables of another run, which must not leak in from the shell, the notebook or the job that the launcher runs in.
@@ -187,6 +188,8 @@ def failure_reason(job: JobDirectory) -> str:
     lines = text.splitlines()
     if len(lines) == 1:
         return lines[0].removeprefix("error: ")
+    if told := killed(job):
+        return told
     causes = [
         line.strip().removeprefix("ErrorMessage").strip(' "')
         for line in lines

@@ -13,6 +13,7 @@ import yaml
 
 from thorax.errors import ThoraxError
 from thorax.job import HOUR_PRICE
+from thorax.yaml_reading import read_yaml
 from thorax_launch.options import MachineOptions
 from thorax_launch.paths import PRICES
 from thorax_launch.recipe import Recipe
@@ -48,7 +49,7 @@ class Prices:
     def load(cls, path: Path) -> Prices:
         """Reads launch/prices.example.yaml's form. Raises ThoraxError: the file is missing or of another form."""
         try:
-            stored: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+            stored: Any = read_yaml(path.read_text(encoding="utf-8"))
             return cls(
                 str(stored["as_of"]), str(stored["region"]), {str(k): float(v) for k, v in stored["per_hour"].items()}
             )

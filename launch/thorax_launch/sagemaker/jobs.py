@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from thorax.errors import ThoraxError
+from thorax.unpacking import open_tar
 from thorax_launch.invocation import command
 from thorax_launch.names import LONGEST, dated
 from thorax_launch.options import MachineOptions, did_you_mean, entries
@@ -102,7 +102,7 @@ class TrainingJob(JobHandle):
             archive = Path(temporary) / ARCHIVE
             download(client(self.session, "s3"), {bucket_and_key(self.bundle): archive}, "downloading the bundle")
             target.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(archive) as tar:
+            with open_tar(archive) as tar:
                 tar.extractall(target, filter="data")
         return target
 

@@ -131,7 +131,7 @@ def _draw(root: Path, asked: dict[str, Any]) -> dict[str, Any]:
         try:
             held = json.loads((folder / MARKER).read_text())
             holds, counts = held["asked"], held["counts"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
             raise ThoraxError(f"{folder} is no set of synthetic images; name another folder or move it away") from None
         if folder == root:
             if holds == asked and counts:

@@ -136,6 +136,7 @@ class ByteRangeColumn:
         which: (N,) index into `files`.
         offsets, sizes: (N,) bytes.
         split: (N,) bool: the record is in several parts (see recordio); default: none is.
+        crcs: (N,) CRC-32 of each, -1 where nobody wrote it down; default: nowhere.
     """
 
     def __init__(
@@ -145,24 +146,31 @@ class ByteRangeColumn:
         offsets: np.ndarray,
         sizes: np.ndarray,
         split: np.ndarray | None = None,
+        crcs: np.ndarray | None = None,
     ) -> None:
         self._files, self._which = list(files), np.asarray(which, np.min_scalar_type(len(files)))
         self._offsets, self._sizes = np.asarray(offsets, np.int64), np.asarray(sizes, np.uint32)
         self._split = np.zeros(len(self._offsets), bool) if split is None else np.asarray(split, bool)
+        self._crcs = None if crcs is None else np.asarray(crcs, np.int64)
 
     @classmethod
     def of(cls, ranges: Sequence[ByteRange]) -> ByteRangeColumn:
         """The column of these ranges."""
         files = {path: k for k, path in enumerate(dict.fromkeys(r.path for r in ranges))}
+        crcs = [-1 if r.crc32 is None else r.crc32 for r in ranges]
         rows = [(files[r.path], r.offset, r.size, isinstance(r, SplitRecord)) for r in ranges]
-        return cls(list(files), *np.array(rows, np.int64).reshape(-1, 4).T)
+        which, offsets, sizes, split = np.array(rows, np.int64).reshape(-1, 4).T
+        known = np.array(crcs) if any(crc >= 0 for crc in crcs) else None
+        return cls(list(files), which, offsets, sizes, split, known)
 
     def __len__(self) -> int:
         return len(self._offsets)
 
     def __getitem__(self, index: int) -> ByteRange:
         kind = SplitRecord if self._split[index] else ByteRange
-        return kind(self._files[self._which[index]], int(self._offsets[index]), int(self._sizes[index]))
+        crc = -1 if self._crcs is None else int(self._crcs[index])
+        place = self._files[self._which[index]], int(self._offsets[index]), int(self._sizes[index])
+        return kind(*place, None if crc < 0 else crc)
 
     def __iter__(self) -> Iterator[ByteRange]:
         return (self[k] for k in range(len(self)))
@@ -174,11 +182,13 @@ class ByteRangeColumn:
 
     def take(self, places: np.ndarray) -> ByteRangeColumn:
         files, *columns = self.columns
-        return ByteRangeColumn(files, *(column[places] for column in columns))
+        which, offsets, sizes, split = (column[places] for column in columns)
+        crcs = None if self._crcs is None else self._crcs[places]
+        return ByteRangeColumn(files, which, offsets, sizes, split, crcs)
 
     @property
     def nbytes(self) -> int:
-        return sum(column.nbytes for column in self.columns[1:])
+        return sum(column.nbytes for column in self.columns[1:]) + (0 if self._crcs is None else self._crcs.nbytes)
 
 
 def pack(sources: Sources | Sequence[Source], ids: StringColumn) -> Sources:

@@ -18,6 +18,7 @@ import numpy as np
 
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
+from thorax.yaml_reading import read_yaml
 
 SAME = (
     ("Effusion", "Pleural effusion"),  # NIH; CheXpert, MIMIC, PadChest, VinDr
@@ -56,7 +57,7 @@ class LabelMap:
         import yaml
 
         try:
-            stored = yaml.safe_load(file.read_text(encoding="utf-8"))
+            stored = read_yaml(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise ThoraxError(f"--map {file} cannot be read: {error.strerror}; or --map {COMMON}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:

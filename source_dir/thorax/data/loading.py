@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from thorax.data.augment import DOWN, DRAWS, RIGHT, Augmentation, draws_for
 from thorax.data.columns import ByteRangeColumn
@@ -19,6 +20,7 @@ from thorax.data.images import DecodeError, DecoderMissing, Preprocessing, heade
 from thorax.data.preprocessing import Levels
 from thorax.data.samples import SampleSet
 from thorax.data.shards import INDEX
+from thorax.data.shared_memory import check_room, lack_of_room
 from thorax.errors import ThoraxError
 
 
@@ -33,6 +35,7 @@ class Batch:
         global_indices: (N,) int64, places of the whole global batch, before it was shared out.
         corrupt: places of images that could not be read (only with skip_corrupt); their rows are all black.
         problem: why the batch could not be read; then the run ends with this line.
+        full: why the batch could not be handed over by a worker; it never leaves `loader`.
     """
 
     images: torch.Tensor
@@ -41,6 +44,7 @@ class Batch:
     global_indices: torch.Tensor
     corrupt: tuple[int, ...] = ()
     problem: str = ""
+    full: str = ""
 
     def pin_memory(self) -> Batch:
         return replace(
@@ -173,6 +177,9 @@ class ImageDataset(Dataset[Batch]):
                 if not self.skip_corrupt:
                     return _failed(str(error))
                 corrupt.append(int(index))
+            except Exception as error:  # no mistake of the image's that we know: it is named, and the log has the rest
+                traceback.print_exc()
+                return _failed(f"{name} cannot be read: {type(error).__name__}: {error}")
         pixels, numbers = torch.from_numpy(images), torch.from_numpy(draws)
         if self.augment is not None and len(numbers):
             pixels, numbers = self.augment(pixels, numbers), numbers[:0]
@@ -205,10 +212,11 @@ def loader(
         ThoraxError: a worker was killed; torch may also say so outside, see `reading`.
     """
     ahead = (4 if workers <= 4 else 2) if ahead is None else ahead
+    check_room(workers)
     with reading():
         source = iter(
             DataLoader(
-                images,
+                _HandedOver(images) if workers else images,
                 sampler=batches,
                 batch_size=None,
                 num_workers=workers,
@@ -220,9 +228,25 @@ def loader(
     return _read(source)
 
 
+class _HandedOver(Dataset[Batch]):
+    """Batches of a worker: one for which shared memory has no room becomes a problem, and is not lost."""
+
+    def __init__(self, images: Dataset[Batch]) -> None:
+        self.images = images
+
+    def __getitem__(self, request: BatchRequest) -> Batch:
+        batch, worker = self.images[request], get_worker_info()
+        tensors = (batch.images, batch.draws, batch.indices, batch.global_indices)
+        problem = lack_of_room(tensors, worker.num_workers if worker else 1)
+        return replace(_failed(""), full=problem) if problem else batch
+
+
 def _read(source: Iterator[Batch]) -> Iterator[Batch]:
     with reading():
-        yield from source
+        for batch in source:
+            if batch.full:
+                raise ThoraxError(batch.full)
+            yield batch
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -38,6 +40,7 @@ class Record(NamedTuple):
         id, id2: numbers of the header; `id` is the index in the .lst.
         labels: (1,) or (flag,) float32.
         image: where the image file is.
+        head_crc32: of the header and its labels, as they are there, with id2 as 0.
     """
 
     offset: int
@@ -45,6 +48,7 @@ class Record(NamedTuple):
     id2: int
     labels: np.ndarray
     image: ByteRange
+    head_crc32: int
 
 
 class SplitRecord(ByteRange):
@@ -58,8 +62,8 @@ class SplitRecord(ByteRange):
         Raises:
             ThoraxError: as ByteRange.read, or a part's head is damaged.
         """
-        whole = ByteRange.read(self)
-        return unpack(_joined(self.path, whole, 0, self.offset)[0], str(self))[3]
+        whole = self.unchecked()
+        return self.checked(unpack(_joined(self.path, whole, 0, self.offset)[0], str(self))[3])
 
     def head(self, size: int) -> bytes:
         return self.read()[:size]
@@ -71,6 +75,34 @@ def pack(image: bytes, labels: float | Sequence[float] | np.ndarray, id: int, id
         return _IMAGE.pack(0, labels, id, id2) + image
     vector = np.asarray(labels, "<f4")
     return _IMAGE.pack(len(vector), 0.0, id, id2) + vector.tobytes() + image
+
+
+def pack_checked(image: bytes, labels: float | Sequence[float] | np.ndarray, id: int) -> bytes:
+    """As `pack`, with the CRC-32 of header and labels, and that of the image, as the two halves of id2, which MXNet and
+    the built-in algorithm leave alone."""
+    plain = pack(image, labels, id)
+    head = plain[: len(plain) - len(image)]
+    return plain[: _IMAGE.size - 8] + struct.pack("<II", zlib.crc32(image), zlib.crc32(head)) + plain[_IMAGE.size :]
+
+
+def with_checksums(records: Sequence[Record]) -> tuple[list[Record], bool]:
+    """The records of one file, their images with the checksums that `pack_checked` wrote; and whether it wrote them.
+
+    Raises:
+        ThoraxError: a record's header or labels are not those that were written.
+    """
+    wrong = [record for record in records if record.id2 >> 32 != record.head_crc32]
+    if len(wrong) == len(records):  # none has one: id2 is 0, or what somebody else means by it
+        return list(records), False
+    if wrong:
+        where = f"{wrong[0].image.path} is damaged: header or labels of the record at byte {wrong[0].offset}"
+        raise ThoraxError(f"{where} are not those that were written; copy or pack the file again")
+    return [r._replace(image=replace(r.image, crc32=r.id2 & 0xFFFFFFFF)) for r in records], True
+
+
+def _head_crc32(head: bytes) -> int:
+    """Of an image's header and labels, without what id2 holds."""
+    return zlib.crc32(head[: _IMAGE.size - 8] + bytes(8) + head[_IMAGE.size :])
 
 
 def unpack(payload: bytes | memoryview, name: str) -> tuple[int, int, np.ndarray, bytes]:
@@ -107,7 +139,8 @@ def scan(path: Path) -> Iterator[Record]:
             start = at + _HEAD.size
             if kind:
                 payload, end = _joined(path, whole, at, 0)
-                id, id2, labels, _ = unpack(payload, f"{path} at byte {at}")
+                id, id2, labels, rest = unpack(payload, f"{path} at byte {at}")
+                head = payload[: len(payload) - len(rest)]
                 image: ByteRange = SplitRecord(path, at, end - at)
             else:
                 end = start + length
@@ -115,7 +148,7 @@ def scan(path: Path) -> Iterator[Record]:
                 head = whole[start : min(end, start + _IMAGE.size + 4 * flag)]
                 id, id2, labels, _ = unpack(head, f"{path} at byte {at}")
                 image = ByteRange(path, start + len(head), length - len(head))
-            yield Record(at, id, id2, labels, image)
+            yield Record(at, id, id2, labels, image, _head_crc32(head))
             at = end + -end % 4
 
 

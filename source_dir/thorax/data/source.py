@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -15,11 +16,15 @@ class ByteRange:
     """`size` bytes of the file at `path`, from byte `offset` on.
 
     Reads share no file position, so any number of processes and threads may read one file at once.
+
+    Attributes:
+        crc32: of the bytes, as they were written; None where nobody wrote it down.
     """
 
     path: Path
     offset: int
     size: int
+    crc32: int | None = None
 
     def __str__(self) -> str:
         return f"{self.path} at byte {self.offset}"
@@ -28,8 +33,21 @@ class ByteRange:
         """The bytes, all of them.
 
         Raises:
-            ThoraxError: the file cannot be opened, or ends before the range does.
+            ThoraxError: the file cannot be opened, ends before the range does, or holds other bytes than were written.
         """
+        return self.checked(self.unchecked())
+
+    def checked(self, data: bytes) -> bytes:
+        """These bytes of the range; raises ThoraxError where they are not those that were written."""
+        if self.crc32 is not None and (found := zlib.crc32(data)) != self.crc32:
+            raise ThoraxError(
+                f"{self} is damaged: its bytes have the CRC-32 {found:08x}, {self.crc32:08x} when they were written;"
+                " copy or pack the file again"
+            )
+        return data
+
+    def unchecked(self) -> bytes:
+        """The bytes, whatever they are; raises as `read`."""
         try:
             file = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
             try:

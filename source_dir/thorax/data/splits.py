@@ -14,6 +14,7 @@ import numpy as np
 
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
+from thorax.shown import cell
 from thorax.text import are, counted
 
 EXAMPLES = 5
@@ -171,9 +172,9 @@ def split_table(parts: Sequence[SampleSet]) -> tuple[str, str]:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV with lines that end in one line feed."""
+    """A CSV with lines that end in one line feed, its texts as `cell` writes them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerow(map(cell, header))
+    writer.writerows(map(cell, row) for row in rows)
     return text.getvalue()

@@ -146,9 +146,9 @@ class Lane:
             self.next += 1
         data = self._bytes(files[which[first]], start, end - start)
         for image in run:
-            a = int(offsets[image]) - start
+            a, source = int(offsets[image]) - start, self.sources[image]
             # A RecordIO record in several parts is put together by its own reader.
-            self.held[image] = self.sources[image].read() if split[image] else data[a : a + int(sizes[image])]
+            self.held[image] = source.read() if split[image] else source.checked(data[a : a + int(sizes[image])])
 
     def _bytes(self, file: Path, start: int, size: int) -> bytes:
         try:

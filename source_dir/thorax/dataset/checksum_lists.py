@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
 from collections.abc import Iterable
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from thorax.errors import ThoraxError
+from thorax.shown import cell, read_cell
+from thorax.unpacking import gunzipped
 
 #: Characters of a digest -> hashlib's name.
 ALGORITHMS = {32: "md5", 40: "sha1", 56: "sha224", 64: "sha256", 96: "sha384", 128: "sha512"}
@@ -61,7 +62,7 @@ def read_list(file: Path) -> list[Listed]:
 def _text(file: Path) -> str:
     try:
         content = file.read_bytes()
-        return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
+        return gunzipped(content, file).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ThoraxError(f"{file} is no list of names: it is not text in UTF-8") from None
     except (OSError, EOFError) as error:
@@ -117,7 +118,9 @@ def _table(rows: list[tuple[int, str]], file: Path) -> list[tuple[int, Listed]]:
         if text and not text.isdecimal():
             raise ThoraxError(f"{file}: line {number}: {text!r} is no number of bytes")
         checksum = row[digest].strip() if digest is not None else ""
-        found.append((number, _listed(_slashed(row[path]), checksum, int(text) if text else None, number, file)))
+        found.append(
+            (number, _listed(_slashed(read_cell(row[path])), checksum, int(text) if text else None, number, file))
+        )
     if not found:
         raise ThoraxError(f"{file} lists no file")
     return found
@@ -139,7 +142,7 @@ def list_text(entries: Iterable[Listed], table: bool) -> str:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["path", "size", rows[0].algorithm if rows else "sha256"])
-        writer.writerows([one.path, one.size, one.digest] for one in rows)
+        writer.writerows([cell(one.path), one.size, one.digest] for one in rows)
         return out.getvalue()
     lines = []
     for one in rows:

@@ -32,7 +32,8 @@ from thorax.dataset.splitting import parts_by_test_list, split
 from thorax.dataset.stats_page import stats_page
 from thorax.dataset.writing import write_listing, write_lists, write_text
 from thorax.errors import ThoraxError
-from thorax.files import check_output
+from thorax.files import check_beside, check_output
+from thorax.shown import json_lines, read_cell, trusted, visible, visible_lines
 from thorax.text import counted
 
 
@@ -96,14 +97,14 @@ def _check_seed(flag: str, seed: int | None) -> None:
 
 def json_text(value: Any) -> str:
     """As files that the commands write."""
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return json_lines(json.dumps(value, indent=1, ensure_ascii=False)) + "\n"
 
 
 def _console() -> Any:
     """Where tables are printed; wide where there is no terminal, so that nothing is cut."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    return Console(file=trusted(sys.stdout), width=None if sys.stdout.isatty() else 140, highlight=False)
 
 
 # -- check and stats ---------------------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.json:
         write_text(json_text(found), args.json, "report")
     if args.html:
-        write_text(check_page(report), args.html, "report")
+        write_text(visible_lines(check_page(report)), args.html, "report")
     return end_check(found, (args.json, args.html, args.files))
 
 
@@ -144,19 +145,19 @@ def show_report(report: Mapping[str, Any], full: bool = False) -> None:
     from rich.table import Column, Table
 
     def lines(counts: dict[str, int], most: int) -> str:
-        return escape("\n".join(f"{n} {name}" for name, n in list(counts.items())[:most]))
+        return escape("\n".join(f"{n} {visible(name)}" for name, n in list(counts.items())[:most]))
 
     table = Table("part", "images", "patients", "labels", Column("kinds", no_wrap=True), "sizes")
     for row in report["parts"]:
         sizes = " to ".join(dict.fromkeys(f"{s[0]}x{s[1]}" for s in (row["smallest"], row["largest"]) if s))
         counts = lines(row["labels"], 15), lines(row["kinds"], 6)
-        table.add_row(row["part"], str(row["images"]), str(row["patients"]), *counts, sizes)
+        table.add_row(visible(row["part"]), str(row["images"]), str(row["patients"]), *counts, sizes)
     _console().print(table)
     if report["findings"]:
         table = Table("", "check", "finding")
         for finding in report["findings"]:
             colour = "red" if finding["level"] == "error" else "yellow"
-            words = "\n".join(escape(line) for line in (finding["message"], *files_behind(finding, full)))
+            words = "\n".join(escape(visible(line)) for line in (finding["message"], *files_behind(finding, full)))
             table.add_row(f"[{colour}]{finding['level']}[/]", finding["check"], words)
         _console().print(table)
 
@@ -164,19 +165,19 @@ def show_report(report: Mapping[str, Any], full: bool = False) -> None:
 def _stats(args: argparse.Namespace) -> int:
     images = inventory_of(args)
     for note in images.notes:
-        print(f"note: {note}")
+        print(f"note: {visible(note)}")
     check_outputs(args, "json", "png", "html")
     found = stats(images, args.processes, args.color)
     figures = found.to_dict()
     show_figures(figures)
     for problem in found.problems[:3]:
-        print(f"warning: left out: {problem}")
+        print(f"warning: left out: {visible(problem)}")
     if args.json:
         write_text(json_text(figures), args.json, "figures")
     if args.png:
         draw_stats(found, args.png)
     if args.html:
-        write_text(stats_page(found, figures_table(figures)), args.html, "page")
+        write_text(visible_lines(stats_page(found, figures_table(figures))), args.html, "page")
     return 0
 
 
@@ -209,7 +210,7 @@ def show_figures(figures: Mapping[str, Any]) -> None:
 
     table = Table("what", "value")
     for what, value in figures_table(figures).items():
-        table.add_row(escape(what), escape(value))
+        table.add_row(escape(visible(what)), escape(visible(value)))
     _console().print(table)
 
 
@@ -269,9 +270,9 @@ def _split(args: argparse.Namespace) -> int:
         listing = dataclasses.replace(listing, parts=None)
     parts = split(listing, validation, test, args.seed)
     for warning in check_parts(parts, args.patient_scope, cut=listing.parts is None):
-        print(f"warning: {warning}")
+        print(f"warning: {visible(warning)}")
     text, digest = split_table(parts)
-    write_text(text, args.out, "split")
+    write_text(text, args.out, "split", private=True)
     write_text(f"{digest}  {args.out.name}\n", args.out.with_name(f"{args.out.name}.sha256"), "checksum")
     print(csv_text(["part", "images", "patients", *parts[0].space.classes], [_row(part) for part in parts]), end="")
     print(f"{args.out}: sha256 {digest}")
@@ -351,13 +352,14 @@ def _read_split(file: Path, ids: Sequence[str]) -> list[str]:
         ThoraxError: not a table of the command split, or an image is not in it.
     """
     try:
+        check_beside(file)
         with file.open(newline="", encoding="utf-8-sig") as text:
             rows = list(csv.DictReader(text))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ThoraxError(f"--split {file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not rows or not {"id", "part"} <= set(rows[0]):
         raise ThoraxError(f"--split {file} is not a table with the columns id and part, as prepare.py split writes it")
-    part = {row["id"]: row["part"] for row in rows}
+    part = {read_cell(row["id"] or ""): row["part"] for row in rows}
     if lacking := [name for name in ids if part.get(name) not in PARTS]:
         some_names = ", ".join(lacking[:3])
         raise ThoraxError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from thorax.errors import ThoraxError
+from thorax.unpacking import gunzipped
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class KnownSet:
 def _names_of(file: Path, names: Names) -> Iterator[str]:
     try:
         content = file.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
+        text = gunzipped(content, file).decode("utf-8-sig")
         if file.name.endswith(".json"):
             yield from (str(image[names.column]) for image in json.loads(text)["images"])
             return
@@ -86,7 +86,7 @@ def _names_of(file: Path, names: Names) -> Iterator[str]:
             yield str(row[names.column]).strip() + names.ending
     except KeyError:
         raise ThoraxError(f"{file} has no column {names.column}") from None
-    except (OSError, EOFError, ValueError, TypeError) as error:
+    except (OSError, EOFError, ValueError, TypeError, RecursionError, csv.Error) as error:
         raise ThoraxError(f"{file} cannot be read: {error}") from None
 
 

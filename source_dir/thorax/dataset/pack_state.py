@@ -7,22 +7,22 @@ on. When all is done that folder is removed, and SHA256SUMS and the plan stay.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from thorax.data.packed import SUMS
 from thorax.data.samples import Listing
 from thorax.data.source import ByteRange, Source
 from thorax.dataset.writing import make_folder, write_text
 from thorax.errors import ThoraxError
+from thorax.files import digest_of, read_sealed, write_sealed
 
 VERSION = 1
-SUMS = "SHA256SUMS"
 STATE = ".pack"
 PLAN = f".{SUMS}.plan"
 
@@ -58,6 +58,7 @@ class Unit:
         images: places in the listing; those that could not be read are not among them.
         offsets, sizes: of each image in the unit's file (shards), or of each record (RecordIO; no sizes).
         bytes, sha256: of the unit's file.
+        crcs: CRC-32 of each image (shards); empty in a unit of an earlier version.
     """
 
     images: list[int]
@@ -65,6 +66,7 @@ class Unit:
     sizes: list[int]
     bytes: int
     sha256: str
+    crcs: list[int] = field(default_factory=list)
 
 
 def plan_of(listing: Listing, name: str, options: PackOptions) -> dict[str, Any]:
@@ -106,7 +108,10 @@ def is_done(out: Path, plan: dict[str, Any], options: PackOptions) -> bool:
     """
     make_folder(out)
     stored = [out / PLAN, out / STATE / "plan.json"]
-    theirs = next((json.loads(file.read_text(encoding="utf-8")) for file in stored if file.is_file()), None)
+    there = next((file for file in stored if file.is_file()), None)
+    theirs = read_sealed(there) if there else None
+    if there and theirs is None:
+        raise ThoraxError(f"{there} is damaged; remove the folder {out}, and pack it again")
     left_out = theirs.pop("left_out", 0) if theirs else 0
     if theirs is not None and theirs != plan:
         raise ThoraxError(
@@ -124,7 +129,8 @@ def is_done(out: Path, plan: dict[str, Any], options: PackOptions) -> bool:
     if (out / SUMS).is_file() and stored[0].is_file():
         check_sums(out)
         return True
-    write_text(json.dumps(plan, indent=1), stored[1], "plan")
+    make_folder(stored[1].parent)
+    write_sealed(plan, stored[1], "plan")
     return False
 
 
@@ -135,22 +141,33 @@ def unit_file(out: Path, k: int, options: PackOptions) -> Path:
 
 def save_unit(out: Path, k: int, unit: Unit) -> None:
     """Notes that unit k is done."""
-    write_text(json.dumps(vars(unit)), out / STATE / f"unit-{k:06d}.json", "state of the packing")
+    write_sealed(vars(unit), out / STATE / f"unit-{k:06d}.json", "state of the packing")
 
 
-def finished_unit(out: Path, k: int, images: int, options: PackOptions) -> Unit | None:
-    """Unit k with so many images, if it is done; without skip_corrupt it must hold all of them."""
+def finished_unit(out: Path, k: int, images: int, options: PackOptions, say: Callable[[str], None]) -> Unit | None:
+    """Unit k with so many images, if it is done and as it was written; without skip_corrupt it must hold all of them.
+
+    Args:
+        say: takes a line about a unit that is damaged, and so packed anew.
+    """
     state, file = out / STATE / f"unit-{k:06d}.json", unit_file(out, k, options)
     if not state.is_file() or not file.is_file():
         return None
-    unit = Unit(**json.loads(state.read_text(encoding="utf-8")))
-    return unit if file.stat().st_size == unit.bytes and (len(unit.images) == images or options.skip_corrupt) else None
+    stored = read_sealed(state)
+    unit = Unit(**stored) if stored and stored.keys() >= {"images", "offsets", "sizes", "bytes", "sha256"} else None
+    if unit is None:
+        say(f"warning: {state} is damaged; its images are packed anew")
+        return None
+    if file.stat().st_size != unit.bytes or (unit.sha256 and digest_of(file) != unit.sha256):
+        say(f"warning: {file} is not as it was written; its images are packed anew")
+        return None
+    return unit if len(unit.images) == images or options.skip_corrupt else None
 
 
 def finish(out: Path, plan: dict[str, Any], left_out: int, sums: Mapping[str, str]) -> None:
     """Writes the checksums (file -> sha256) and the plan, and removes what was kept to go on."""
     write_text("".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())), out / SUMS, "checksums")
-    write_text(json.dumps({**plan, "left_out": left_out}, indent=1), out / PLAN, "plan")
+    write_sealed({**plan, "left_out": left_out}, out / PLAN, "plan")
     shutil.rmtree(out / STATE)
 
 

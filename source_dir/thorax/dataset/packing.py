@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,17 +16,18 @@ import numpy as np
 from thorax.data import recordio, shards
 from thorax.data.color import AUTO, ColorSample, chosen_color, sample_colors
 from thorax.data.decoders import GRAY
+from thorax.data.packed import SUMS
 from thorax.data.patients import patient_of, patients_of
 from thorax.data.samples import Listing
 from thorax.data.source import ByteRange
 from thorax.dataset import pack_state
 from thorax.dataset.encoding import Encoded, Encoding
-from thorax.dataset.pack_state import SUMS, PackOptions, Unit
+from thorax.dataset.pack_state import PackOptions, Unit
 from thorax.dataset.processes import in_order
 from thorax.dataset.reading import read_images, some
 from thorax.dataset.writing import numbers_of, numbers_text, write_text
 from thorax.errors import ThoraxError
-from thorax.files import open_whole
+from thorax.files import digest_of, open_whole
 from thorax.text import are, counted, were
 from thorax.tracking.progress import Progress
 
@@ -153,7 +155,7 @@ def _pack_units(
 ) -> list[Unit]:
     """All units, of which those that lack are written; why images were left out is added to `corrupt`."""
     count, ranges = len(listing.ids), unit_places(len(listing.ids), options.shard_images)
-    found = [pack_state.finished_unit(out, k, len(places), options) for k, places in enumerate(ranges)]
+    found = [pack_state.finished_unit(out, k, len(places), options, say) for k, places in enumerate(ranges)]
     if any(unit and unit.images for unit in found):
         say(f"going on: {sum(map(bool, found))} of {len(found)} parts are there")
     todo = [k for k, unit in enumerate(found) if unit is None]
@@ -200,23 +202,26 @@ def write_unit(out: Path, k: int, listing: Listing, images: Iterable[Encoded], o
     """Writes unit k of the listing, and notes that it is done."""
     file = pack_state.unit_file(out, k, options)
     kept: list[int] = []
+    crcs: list[int] = []
 
     def counted() -> Iterator[Encoded]:
         for image in images:
             kept.append(image.place)
+            crcs.append(zlib.crc32(image.data))
             yield image
 
     if options.to == "shards":
         members = ((f"{i.place:09d}", _member_json(listing, i.place), i.suffix, i.data) for i in counted())
         offsets, sizes, digest = shards.write_shard(file, members)
     else:
-        sizes, digest = [], ""
+        sizes = []
         with recordio.Writer(file) as writer:
             offsets = [
-                writer.write(recordio.pack(i.data, _record_label(listing, i.place), i.place), i.place)
+                writer.write(recordio.pack_checked(i.data, _record_label(listing, i.place), i.place), i.place)
                 for i in counted()
             ]
-    unit = Unit(kept, offsets, sizes, file.stat().st_size, digest)
+        digest = digest_of(file)
+    unit = Unit(kept, offsets, sizes, file.stat().st_size, digest, crcs if options.to == "shards" else [])
     pack_state.save_unit(out, k, unit)
     return unit
 
@@ -256,6 +261,7 @@ def finish_shards(listing: Listing, out: Path, units: list[Unit]) -> dict[str, s
             np.concatenate([unit.offsets for unit in units]).astype(np.int64),
             np.concatenate([unit.sizes for unit in units]).astype(np.int64),
             kept.targets,
+            np.concatenate([unit.crcs for unit in units]) if all(u.crcs or not u.images for u in units) else None,
         ),
         out,
     )

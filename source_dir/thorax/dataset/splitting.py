@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from thorax.dataset.counts import PartSize, cut_by_count
 from thorax.dataset.reading import whole_set
 from thorax.errors import ThoraxError
 from thorax.text import are, counted
+from thorax.unpacking import gunzipped
 
 
 def split(
@@ -61,7 +61,7 @@ def parts_by_test_list(listing: Listing, file: Path, say: Callable[[str], None] 
     """
     try:
         data = file.read_bytes()
-        lines = (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode("utf-8-sig").split("\n")
+        lines = gunzipped(data, f"--test-list {file}").decode("utf-8-sig").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ThoraxError(f"--test-list {file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     names = {line.strip() for line in lines} - {""}

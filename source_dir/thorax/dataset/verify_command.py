@@ -12,6 +12,7 @@ from thorax.dataset.verifying import VerifyOptions, VerifyReport, made_list, ver
 from thorax.dataset.writing import write_text
 from thorax.errors import ThoraxError
 from thorax.files import check_output
+from thorax.shown import json_lines
 from thorax.text import counted, size
 
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     if args.json:
         found = {**vars(report), "whole": report.whole}
-        write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", args.json, "report")
+        write_text(json_lines(json.dumps(found, indent=1, ensure_ascii=False)) + "\n", args.json, "report")
     how = []
     if report.hashed or report.remembered:
         how = [f"{report.hashed:,} hashed now ({size(report.bytes)})", f"{report.remembered:,} unchanged since before"]

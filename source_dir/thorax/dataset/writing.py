@@ -15,14 +15,14 @@ from thorax.files import write_whole
 from thorax.tables import Columns, check_table, write_table
 
 
-def write_text(text: str, file: Path, what: str) -> None:
-    """Writes a file, whole or not at all, and makes its folder.
+def write_text(text: str, file: Path, what: str, private: bool = False) -> None:
+    """Writes a file, whole or not at all, and makes its folder; a private one is its owner's alone.
 
     Raises:
         ThoraxError: it cannot be written; the message calls it `what`.
     """
     make_folder(file.parent)
-    write_whole(text.encode(), file, what)
+    write_whole(text.encode("utf-8", "backslashreplace"), file, what, private)
 
 
 def make_folder(folder: Path) -> None:
@@ -96,7 +96,7 @@ def write_lists(listing: Listing, images: Path, out: Path, ratio: float = 1.0, s
     written = {}
     for end, chosen in rows.items():
         file = out.with_name(f"{out.name}{end}.lst")
-        write_text(_lines(some(listing, rng.permutation(chosen)), images), file, "list")
+        write_text(_lines(some(listing, rng.permutation(chosen)), images), file, "list", private=True)
         written[file] = len(chosen)
     return written
 

@@ -26,6 +26,7 @@ from thorax.evaluation.plots import Curves
 from thorax.evaluation.sample_grid import ClassSamples
 from thorax.files import write_whole
 from thorax.labels import LabelSpace
+from thorax.shown import visible_lines
 from thorax.text import breakable, counted, duration
 from thorax.tracking.history import training_summary
 
@@ -229,7 +230,7 @@ class Report:
         Raises:
             ThoraxError: the folder cannot be written, or the disk is full.
         """
-        pages = {"report.json": self.json().encode(), "report.html": self.html().encode()}
+        pages = {"report.json": self.json().encode(), "report.html": visible_lines(self.html()).encode()}
         for name, content in (self.plots | pages).items():
             write_whole(content, folder / name, "report")
 

@@ -23,6 +23,7 @@ from thorax.models.weights_file import ENDINGS, WeightsFile, read_weights
 from thorax.models.weights_names import Named, named
 from thorax.models.weights_source import InputStatistics, input_statistics, labels_of, match_labels
 from thorax.text import are, counted
+from thorax.unpacking import open_tar
 
 #: Tensors of these names are counters or thresholds of other packages, no weights.
 _COUNTERS = ("num_batches_tracked", "op_threshs")
@@ -114,7 +115,7 @@ def _unpacked(archive: Path) -> Path:
     """A temporary file with the weights at the top of a model.tar.gz, which SageMaker brings as it is; or with the one
     weights file of another archive."""
     try:
-        with tarfile.open(archive) as tar:
+        with open_tar(archive) as tar:
             members = {m.name.removeprefix("./"): m for m in tar if m.isfile()}
             top = archive.name == BUNDLE  # a job's, with code and checkpoints of others perhaps below
             found = [name for name in members if name.endswith(ENDINGS) and not (top and "/" in name)]

@@ -21,6 +21,7 @@ from thorax.errors import ThoraxError
 from thorax.labels import LabelSpace
 from thorax.models.bundle_weights import DESCRIPTION, OLD_WEIGHTS, WEIGHTS
 from thorax.models.safetensors_file import looks_like_safetensors, read_safetensors
+from thorax.unpacking import npz_arrays
 
 #: Endings of weights files in a folder or an archive.
 ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".npz")
@@ -101,8 +102,9 @@ def _npz(file: Path) -> WeightsFile:
     import numpy as np
 
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = npz_arrays(file)
+    except ThoraxError:
+        raise
     except Exception as error:
         raise ThoraxError(f"weights={file} is not an .npz of plain arrays: {error}") from None
     labels = [str(name) for key in _LABELS if key in arrays for name in np.atleast_1d(arrays[key]).tolist()]

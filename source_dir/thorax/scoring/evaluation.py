@@ -32,6 +32,7 @@ from thorax.scoring.served import exact, served_difference, views_note
 from thorax.scoring.subgroup_columns import columns_of, table_of
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
+from thorax.shown import visible_lines
 from thorax.tracking.progress import Progress, busy, say
 
 BATCH = 32
@@ -93,7 +94,7 @@ class Evaluation:
     def write_report(self, file: str | Path) -> None:
         """Writes the report, one HTML page that needs no network; raises as write_json does."""
         with busy("drawing the report"):
-            write_whole(self._illustrated().html().encode(), Path(file), "report")
+            write_whole(visible_lines(self._illustrated().html()).encode(), Path(file), "report")
 
     def _repr_html_(self) -> str:
         return self._illustrated().inline()

@@ -22,6 +22,7 @@ from thorax.labels import NEGATIVE_NAMES, LabelSpace
 from thorax.scoring.options import EvaluationOptions
 from thorax.scoring.reading import reading_as_trained
 from thorax.serving.bundle import SPLIT, Bundle
+from thorax.shown import read_cell
 from thorax.text import are, counted, has
 from thorax.tracking.progress import say
 
@@ -196,7 +197,7 @@ def _warn_of_training_images(bundle: Bundle, ids: Sequence[str]) -> None:
     """Prints how many of the images the bundle was trained on or chosen by, as its split.csv lists them."""
     try:
         with (bundle.folder / SPLIT).open(newline="", encoding="utf-8") as file:
-            seen = {row["id"] for row in csv.DictReader(file) if row["part"] in ("train", "validation")}
+            seen = {read_cell(row["id"]) for row in csv.DictReader(file) if row["part"] in ("train", "validation")}
     except (OSError, KeyError):
         return
     known = sum(name in seen for name in ids)

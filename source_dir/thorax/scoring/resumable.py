@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +20,10 @@ from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.scoring.options import BatchOptions
 from thorax.serving.classifier import Classifier
-from thorax.tracking.progress import Progress
+from thorax.text import counted
+from thorax.tracking.progress import Progress, say
+
+_APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def score_all(
@@ -86,7 +91,8 @@ def _why(reader: ImageDataset, place: int) -> str:
 
 
 class Partial:
-    """The batches that are done: a file of JSON lines that only grows. A line that a kill cut short is dropped.
+    """The batches that are done: a file of lines that only grows, each a CRC-32 and JSON. A line that a kill cut short
+    is dropped; so is one whose bytes have changed since, with all after it.
 
     Attributes:
         batches: (places, (n, L) probabilities, reasons by place) of each batch that is done, in order.
@@ -98,7 +104,7 @@ class Partial:
 
     def __enter__(self) -> Partial:
         try:
-            self._out = self.file.open("a+b")
+            self._out = os.fdopen(os.open(self.file, _APPEND, 0o600), "a+b")
             fcntl.flock(self._out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ThoraxError(f"another run is writing to {self.file}; wait for it, or choose another --out") from None
@@ -107,9 +113,15 @@ class Partial:
         self._out.seek(0)
         lines = self._out.read().split(b"\n")[:-1]  # what follows the last line's end was cut short
         if lines and lines[0] != self._header():
-            print(f"{self.file} is of other images, another bundle or other settings: starting anew", flush=True)
+            say(f"{self.file} is of other images, another bundle or other settings: starting anew")
             lines = []
-        self.batches = [self._read(line) for line in lines[1:]]
+        for number, line in enumerate(lines[1:], 1):
+            if (batch := self._read(line)) is None:
+                anew = counted(len(lines) - number, "batch", "batches")
+                say(f"warning: {self.file} line {number + 1} is damaged: {anew} anew")
+                lines = lines[:number]
+                break
+            self.batches.append(batch)
         self._out.truncate(sum(len(line) + 1 for line in lines))
         if not lines:
             self._write(self._header())
@@ -120,7 +132,8 @@ class Partial:
 
     def add(self, places: np.ndarray, rows: np.ndarray, reasons: dict[int, str]) -> None:
         stored = {"places": [int(places[0]), int(places[-1]) + 1], "rows": rows.tolist(), "unreadable": reasons}
-        self._write(json.dumps(stored).encode())
+        line = json.dumps(stored).encode()
+        self._write(b"%08x %b" % (zlib.crc32(line), line))
 
     def _header(self) -> bytes:
         return json.dumps(self.identity, sort_keys=True).encode()
@@ -135,8 +148,12 @@ class Partial:
             ) from None
 
     @staticmethod
-    def _read(line: bytes) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-        stored = json.loads(line)
+    def _read(line: bytes) -> tuple[np.ndarray, np.ndarray, dict[int, str]] | None:
+        """None where the line is not as it was written."""
+        checksum, _, text = line.partition(b" ")
+        if checksum != b"%08x" % zlib.crc32(text):
+            return None
+        stored = json.loads(text)
         return (
             np.arange(*stored["places"]),
             np.array(stored["rows"], np.float32),

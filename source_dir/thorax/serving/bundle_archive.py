@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 from thorax.errors import ThoraxError
+from thorax.unpacking import open_tar
 
 
 def unpack(archive: Path) -> Path:
@@ -22,7 +23,7 @@ def unpack(archive: Path) -> Path:
     """
     folder = Path(tempfile.mkdtemp(prefix="thorax-bundle-"))
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with open_tar(archive) as tar:
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         shutil.rmtree(folder, ignore_errors=True)

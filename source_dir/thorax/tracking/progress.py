@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from thorax.job import environment
 from thorax.secrets import mask
+from thorax.shown import trusted, visible
 from thorax.text import counted, duration, size
 
 #: The name of the environment variable.
@@ -116,11 +117,16 @@ class Bar:
             self.clear()
             self._title = state.title
             self._bar = tqdm(
-                total=state.total or None, desc=state.title, leave=False, dynamic_ncols=True, bar_format=_shape(state)
+                total=state.total or None,
+                desc=visible(state.title),
+                leave=False,
+                dynamic_ncols=True,
+                bar_format=visible(_shape(state)),
+                file=trusted(sys.stderr),
             )
-        self._bar.bar_format = _shape(state)
+        self._bar.bar_format = visible(_shape(state))
         self._bar.n = min(state.done, state.total) if state.total else state.done
-        self._bar.set_postfix_str(", ".join(state.facts), refresh=False)
+        self._bar.set_postfix_str(visible(", ".join(state.facts)), refresh=False)
         self._bar.refresh()
 
     def write(self, text: str, error: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import nn
 
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
-from thorax.files import write_whole
+from thorax.files import read_sealed, write_sealed
 from thorax.machine import cpu_model
 from thorax.training import distributed
 from thorax.training.inputs import Hardware, TrainingData
@@ -169,7 +168,7 @@ def _key(config: TrainingConfig, net: nn.Module, hardware: Hardware, ways: Ways,
 def _read(file: Path, key: str) -> Compute | None:
     """A remembered choice; None where there is none, or the file is damaged."""
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))[key]
+        known = (read_sealed(file) or {})[key]
         compute = Compute(known["precision"], known["channels_last"], known["threads"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -179,13 +178,9 @@ def _read(file: Path, key: str) -> Compute | None:
 
 def _write(file: Path, key: str, compute: Compute) -> None:
     """Adds a choice; a folder that cannot be written is no reason to end a run."""
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        stored = {}
-    known = stored if isinstance(stored, dict) else {}
+    known = read_sealed(file) or {}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(json.dumps(known | {key: asdict(compute)}, indent=1).encode(), file, "cache file")
+        write_sealed(known | {key: asdict(compute)}, file, "cache file")
     except (OSError, ThoraxError):
         pass

@@ -28,7 +28,7 @@ def numbers_of(value: Any) -> list[float] | float | None:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     if isinstance(value, list):
         return value if all(_number(v) for v in value) else None

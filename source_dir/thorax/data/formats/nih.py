@@ -7,7 +7,6 @@ interpretation with deep learning models", 2020) is a table of its own.
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -27,6 +26,7 @@ from thorax.data.formats.published import PublishedSet
 from thorax.data.formats.table_labels import TableLabels
 from thorax.errors import ThoraxError
 from thorax.text import are, counted
+from thorax.unpacking import gunzipped
 
 _NAMES = (
     "Atelectasis Cardiomegaly Effusion Infiltration Mass Nodule Pneumonia "
@@ -142,7 +142,7 @@ def _parts(channel: Channel, images: Sequence[str]) -> list[str] | None:
     for part, pattern in _LISTS.items():
         for name in (name for name in channel.files if pattern.fullmatch(name)):
             path = channel.folder / name
-            text = gzip.decompress(path.read_bytes()) if name.lower().endswith(".gz") else path.read_bytes()
+            text = gunzipped(path.read_bytes(), path)
             lists.setdefault(part, set()).update(text.decode("utf-8", "replace").split())
     if not lists:
         return None

@@ -17,10 +17,14 @@ from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.label_values import from_numbers
 from thorax.data.formats.lst import read_rows
 from thorax.data.formats.registry import DataFormat
+from thorax.data.packed import SUMS, WITHOUT, check_small_files
 from thorax.data.patients import patients_of
-from thorax.data.recordio import Record, scan
+from thorax.data.recordio import Record, scan, with_checksums
 from thorax.data.samples import Listing
 from thorax.errors import ThoraxError
+
+#: Endings of the files that lie beside a .rec.
+BESIDE = (".lst", ".idx")
 
 
 class RecordIO(DataFormat):
@@ -42,7 +46,9 @@ class RecordIO(DataFormat):
                 than others.
         """
         files = [channel.folder / name for name in self.files(channel)]
-        records = [record for file in files for record in scan(file)]
+        paths = [Path(name) for name in self.files(channel)]
+        check_small_files(channel.folder, [str(name.with_suffix(ending)) for name in paths for ending in BESIDE])
+        records, plain = _records(files)
         if not records:
             raise ThoraxError(f"{files[0]} holds no records")
         width = len(records[0].labels)
@@ -58,9 +64,21 @@ class RecordIO(DataFormat):
         notes: tuple[str, ...] = ()
         if patients == ids and not all(file.with_suffix(".lst").is_file() for file in files):
             notes = ("records name no patients; put the .lst that they were made from beside the .rec",)
+        if plain and (channel.folder / SUMS).is_file():
+            notes += (f"{shortened(plain, 3)}: {WITHOUT}",)
         unnamed = 0.0 if exclusive else np.nan
         sources = ByteRangeColumn.of(images)
         return Listing(names, ids, sources, targets, patients, exclusive, notes=notes, unnamed=unnamed)
+
+
+def _records(files: list[Path]) -> tuple[list[Record], list[str]]:
+    """The records of all files, and the names of the files without checksums."""
+    records, plain = [], []
+    for file in files:
+        found, checked = with_checksums(list(scan(file)))
+        records += found
+        plain += [] if checked else [file.name]
+    return records, plain
 
 
 def _where(record: Record) -> str:

@@ -19,6 +19,7 @@ from thorax.data.formats.channel import Channel, shortened
 from thorax.data.formats.label_values import Labels
 from thorax.data.formats.registry import IMAGES, DataFormat
 from thorax.data.images import EXTENSIONS
+from thorax.data.packed import WITHOUT, check_small_files
 from thorax.data.patients import fill_patients, patient_column
 from thorax.data.samples import Listing
 from thorax.data.shards import INDEX, Member, members, read_index
@@ -50,10 +51,12 @@ class Shards(DataFormat):
         """
         if not (channel.folder / INDEX).is_file():
             return _scan([channel.folder / name for name in self.files(channel)])
+        check_small_files(channel.folder, [INDEX])
         index = read_index(channel.folder)
         files = [channel.folder / name for name in index.shards]
-        sources = ByteRangeColumn(files, index.which, index.offsets, index.sizes)
-        return Listing(index.names, index.ids, sources, index.targets, index.patients, index.exclusive)
+        sources = ByteRangeColumn(files, index.which, index.offsets, index.sizes, crcs=index.crcs)
+        notes = () if index.crcs is not None else (WITHOUT,)
+        return Listing(index.names, index.ids, sources, index.targets, index.patients, index.exclusive, notes=notes)
 
 
 def _scan(shards: list[Path]) -> Listing:
@@ -76,10 +79,10 @@ def _scan(shards: list[Path]) -> Listing:
             patients.append("" if about.get(person) is None else str(about[person]).strip())
             unused.update(dict.fromkeys(key for key in about if key not in {"id", "label", "labels", person}))
             labels.append(about["label"] if "label" in about else about["labels"])
-            places.append((k, image.offset, image.size))
+            places.append((k, image.offset, image.size, -1 if image.crc32 is None else image.crc32))
     names, targets, exclusive = _labels(shards, ids, labels)
-    which, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
-    sources = ByteRangeColumn(shards, which, offsets, sizes)
+    which, offsets, sizes, crcs = np.array(places, np.int64).reshape(-1, 4).T
+    sources = ByteRangeColumn(shards, which, offsets, sizes, crcs=crcs if (crcs >= 0).any() else None)
     notes = []
     if without:
         notes.append(f"{counted(len(without), 'name')} without a picture, left out: {shortened(without, 3)}")
@@ -129,7 +132,7 @@ def _text(shard: Path, member: Member) -> str:
     if member.size > LARGEST_TEXT:
         raise ThoraxError(f"{shard}: {member.name} has {member.size} bytes, too many for a label")
     try:
-        return ByteRange(shard, member.offset, member.size).read().decode()
+        return ByteRange(shard, member.offset, member.size, member.crc32).read().decode()
     except UnicodeDecodeError:
         raise ThoraxError(f"{shard}: {member.name} is not UTF-8") from None
 

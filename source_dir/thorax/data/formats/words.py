@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 
 from thorax.errors import ThoraxError
+from thorax.shown import visible
 
 #: Names that an error lists at most.
 EXAMPLES = 5
@@ -26,7 +27,7 @@ _COMPARED = 20_000
 
 def shortened(names: Sequence[str], most: int = EXAMPLES) -> str:
     """The first names with commas between them, and "..." where there are more than `most`."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return ", ".join(map(visible, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def part_of(text: str, where: str) -> str:

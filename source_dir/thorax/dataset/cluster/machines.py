@@ -28,7 +28,7 @@ class Machine:
             stored = json.loads(file.read_text(encoding="utf-8"))
             hosts = sorted(stored["hosts"])
             return cls(hosts.index(stored["current_host"]), len(hosts))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
             raise ThoraxError(
                 f"{file} does not say which machine this is, as SageMaker Processing does: {error!r}"
             ) from None

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from thorax.data.packed import SUMS
 from thorax.data.samples import Listing
 from thorax.data.shards import INDEX
 from thorax.dataset import pack_state
 from thorax.dataset.cluster.sharing import ClusterJob
 from thorax.dataset.commands import by_part, images_of, pack_options
 from thorax.dataset.encoding import Encoding
-from thorax.dataset.pack_state import SUMS, PackOptions, Unit
+from thorax.dataset.pack_state import PackOptions, Unit
 from thorax.dataset.packing import (
     count_left_out,
     finish_shards,

@@ -11,6 +11,7 @@ from typing import Any
 
 from thorax.scoring.compared.comparing import RunComparison
 from thorax.scoring.compared.rows import Cell, Row, Section, baseline_titles, heading, sections
+from thorax.shown import cell, visible
 
 #: Columns of a table's title that stands in its first line, at most.
 TITLE = 24
@@ -167,7 +168,7 @@ def markdown(comparison: RunComparison, metric: str) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is."""
-    plain = " ".join(text.split())
+    plain = visible(" ".join(text.split()))
     for sign in "\\`*_|<>":
         plain = plain.replace(sign, {"<": "&lt;", ">": "&gt;"}.get(sign, f"\\{sign}"))
     return plain
@@ -182,7 +183,7 @@ def csv_rows(comparison: RunComparison) -> str:
     def add(run: str, label: str, metric: str, entry: Any) -> None:
         value = entry if isinstance(entry, Mapping) else {"value": entry, "low": None, "high": None}
         numbers = ["" if (v := value[key]) is None else f"{v:.6f}" for key in ("value", "low", "high")]
-        writer.writerow([run, label, metric, *numbers])
+        writer.writerow([*map(cell, (run, label, metric)), *numbers])
 
     for run, result in [*comparison.scores.items(), *((f"baseline: {k}", b) for k, b in comparison.baselines.items())]:
         add(run, "all", "accuracy", result["accuracy"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from thorax.scoring.compared.table_reading import ReadAs, read_any_table
 from thorax.scoring.folder_images import folder_targets
 from thorax.scoring.transform_outputs import SUFFIX, fitted, parse
 from thorax.text import are, counted
+from thorax.unpacking import npz_arrays, read_npy
 
 ARRAYS, TABLES = (".npy", ".npz"), (".csv", ".parquet", ".gz")
 _KEYS: Mapping[str, tuple[str, ...]] = {
@@ -109,7 +111,7 @@ def _labels_in(files: Sequence[Path]) -> list[str]:
         try:
             stored: Any = json.loads(file.read_text(encoding="utf-8").strip().split("\n")[0])
             return [str(name) for name in stored["labels"]]
-        except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError):
+        except (OSError, UnicodeDecodeError, ValueError, RecursionError, KeyError, TypeError):
             pass
     return []
 
@@ -154,12 +156,10 @@ def read_arrays(file: Path, how: ReadAs, listed: Sequence[str] = ()) -> SavedPre
 
 def _load(file: Path) -> dict[str, Array]:
     try:
-        stored = np.load(file, allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            return {"probabilities": stored}
-        with stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError) as error:
+        if not zipfile.is_zipfile(file):
+            return {"probabilities": read_npy(file.read_bytes(), file.name)}
+        arrays = npz_arrays(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ThoraxError(f"{file} is no array of numpy that can be read without pickle: {error}") from None
     found = {
         key: arrays[name] for key, names in _KEYS.items() if (name := next((n for n in names if n in arrays), None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from thorax.labels import LabelSpace
 from thorax.scoring.compared.file_reading import ARRAYS, TABLES, has_outs
 from thorax.serving.bundle_place import DESCRIPTION
 from thorax.tracking.history import read_history, training_summary
+from thorax.unpacking import open_tar
 
 PREDICTIONS, METRICS, HISTORY = "predictions.csv", "metrics.json", "history.csv"
 MODEL, OUTPUT = "model.tar.gz", "output.tar.gz"
@@ -173,14 +175,14 @@ def _name(path: Path) -> str:
 def _unpacked(archive: Path, folder: Path) -> Path:
     """The files that count of an output.tar.gz, in the folder."""
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with open_tar(archive) as tar:
             for entry in tar:
                 name = Path(entry.name).name
                 if entry.isfile() and name in (PREDICTIONS, METRICS, HISTORY):
                     content = tar.extractfile(entry)
                     assert content is not None
                     (folder / name).write_bytes(content.read())
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise ThoraxError(f"{archive} is no .tar.gz that can be read: {error}") from None
     return folder
 
@@ -207,6 +209,6 @@ def _machine(described: Mapping[str, Any]) -> dict[str, Any]:
 def _json(file: Path) -> dict[str, Any]:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return stored if isinstance(stored, dict) else {}

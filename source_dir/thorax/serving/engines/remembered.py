@@ -11,7 +11,7 @@ from pathlib import Path
 
 from thorax import job
 from thorax.errors import ThoraxError
-from thorax.files import write_whole
+from thorax.files import read_sealed, write_sealed
 from thorax.machine import cpu_model, free_cpus
 
 
@@ -32,7 +32,7 @@ class Remembered:
     def get(self) -> dict[str, float]:
         """Images per second by "engine precision", as measured then; empty where nothing is remembered."""
         try:
-            return {str(name): float(rate) for name, rate in json.loads(self._file.read_text()).items()}
+            return {str(name): float(rate) for name, rate in (read_sealed(self._file) or {}).items()}
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
 
@@ -40,7 +40,7 @@ class Remembered:
         """Remembers them, where the folder can be written."""
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(json.dumps(rates).encode(), self._file, "measured rates")
+            write_sealed(rates, self._file, "measured rates")
         except (OSError, ThoraxError):
             pass
 

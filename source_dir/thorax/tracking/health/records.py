@@ -139,7 +139,7 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
         try:
             line = json.loads(text)
             complete = isinstance(line, dict) and ("parameters" in line or set(line) >= _RECORD)
-        except ValueError:
+        except (ValueError, RecursionError):
             complete = False
         if complete:
             yield line

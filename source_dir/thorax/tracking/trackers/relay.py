@@ -99,7 +99,7 @@ def _read_memory(file: Path) -> dict[str, str]:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         return {str(key): str(value) for key, value in stored.items()}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return {}
 
 
@@ -107,7 +107,7 @@ def _final_scores(file: Path) -> dict[str, float]:
     """{"final/test_auc": ...}: the final scores of all labels together, of metrics.json."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     scores = {"final/best_epoch": float(stored["best_epoch"])}
     for part in ("validation", "test"):
