@@ -28,7 +28,7 @@ define install
 @touch $@
 endef
 
-.PHONY: demo test slow fuzz check bench gpu docs tutorial screenshots setup web clean
+.PHONY: demo test slow fuzz chaos check bench gpu docs tutorial screenshots setup web clean
 
 setup: $(VENV)/.dev
 
@@ -67,6 +67,12 @@ slow: $(VENV)/.dev
 FUZZ ?= 3000
 fuzz: $(VENV)/.dev
 	THORAX_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n logical --maxprocesses 4 --timeout 3000 tests/fuzz
+
+# CHAOS rounds of kill -9, SIGTERM, full disks and flipped bits over training, packing, batches and searches, chosen by CHAOS_SEED.
+CHAOS ?= 100
+CHAOS_SEED ?= 0
+chaos: $(VENV)/.dev
+	CHAOS=$(CHAOS) CHAOS_SEED=$(CHAOS_SEED) $(BIN)/python -m pytest -n logical --maxprocesses 4 --timeout 7200 tests/chaos
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -108,6 +108,13 @@ class _Trusted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    def __eq__(self, other: object) -> bool:
+        """tqdm clears its bars before lines that are printed to the same stream."""
+        return other is self._stream or (isinstance(other, _Trusted) and other._stream is self._stream)
+
+    def __hash__(self) -> int:
+        return hash(self._stream)
+
 
 def trusted(stream: TextIO) -> TextIO:
     """A stream for a library that draws on a terminal; what it draws of strangers' names goes through `visible`."""

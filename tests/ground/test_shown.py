@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,27 @@ def test_json_means_the_same() -> None:
     assert json.loads(json_lines(text)) == NAMES
     assert visible_lines(json_lines(text)) == json_lines(text)
     json_lines(text).encode()
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_cleared_for_lines() -> None:
+    code = (
+        "import sys\nfrom thorax.console import guarded\nfrom thorax.tracking.progress import Bar, State\n"
+        "def work():\n"
+        "    bar = Bar(); bar.show(State('a\\x1b[2Jb', 1, 2)); bar.write('line \\x1b[2J'); bar.clear()\n"
+        "    return 0\n"
+        "sys.exit(guarded(work))\n"
+    )
+    main, other = pty.openpty()
+    termios.tcsetwinsize(other, (24, 100))
+    done = subprocess.run([sys.executable, "-c", code], stdin=other, stdout=other, stderr=other)
+    os.close(other)
+    shown = os.read(main, 1 << 16).decode()  # all of it: the process has ended
+    os.close(main)
+    assert done.returncode == 0
+    assert "\x1b[2J" not in shown
+    assert "line \\x1b[2J" in shown
+    assert "a\\x1b[2Jb" in shown
+    assert "\r" in shown[: shown.index("line ")]  # the bar makes room
 
 
 def test_whatever_a_command_prints_a_terminal_obeys_nothing_of_it() -> None:
