@@ -11,6 +11,7 @@ from sklearn.metrics import fbeta_score, log_loss
 
 from thorax.errors import ThoraxError
 from thorax.evaluation.arrays import ratio
+from thorax.evaluation.calibration import Calibration
 from thorax.evaluation.comparison import compare
 from thorax.evaluation.formatting import subgroup_table, table
 from thorax.evaluation.metric_table import METRICS, Metric, decision
@@ -127,7 +128,7 @@ def test_a_metric_from_outside_is_scored_printed_and_reported(toy_metrics):
 
     groups = subgroups(y, p, TWO, [0.5, 0.5], patients, {"sex": ["F", "M"] * 40}, resamples=0)
     assert "F2" in subgroup_table(groups).splitlines()[0]
-    report = Report("Toy", TWO, {"test": scores}, {"test": (y, p)}, np.ones(2), groups=groups)
+    report = Report("Toy", TWO, {"test": scores}, {"test": (y, p)}, Calibration.none(2), groups=groups)
     page = report.html()
     assert page.count("<th>F2</th>") == 2 and page.count("<th>Log loss</th>") == 1
     assert f"<td>{scores['labels']['Nodule']['f2']['value']:.3f}<small>" in page
