@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and not place.exists():  # a run in a run, and the plain one, are there
         place.mkdir()
         _run.callback(shutil.rmtree, place)
-        _run.enter_context(warm_python(place))
+        _run.enter_context(warm_python(place, at_once=bool(config.getoption("numprocesses", None))))  # many tests
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -15,7 +15,7 @@ from conftest import ROOT, TINY, clean_environment
 from thorax_launch.cli import train
 from warm_python import PYTHON
 
-QUICK = TINY | {"network": "shufflenet_v2_x0_5", "epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
+QUICK = TINY | {"epochs": "1", "bootstrap_samples": "0", "threshold_views": "0"}
 #: What a job of each format must have seen: images of every part, and its labels. Where train is not named, validation
 #: is cut from it.
 KAGGLE = ["NORMAL", "PNEUMONIA"]

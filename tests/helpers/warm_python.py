@@ -6,7 +6,7 @@ was started, whose process stays as its stand-in: it has the command line, passe
 
     with warm_python(folder) as bin:    # first in PATH
 
-All tests share one, whose packages are imported at the first command: see PYTHON. Not for commands in namespaces or
+All tests share one: see PYTHON. Not for commands in namespaces or
 limits of their own, nor for tests of what is imported or of what a process's entry in /proc says.
 """
 
@@ -68,11 +68,12 @@ os._exit(code)
 
 
 @contextmanager
-def warm_python(folder: Path) -> Iterator[Path]:
+def warm_python(folder: Path, at_once: bool = False) -> Iterator[Path]:
     """A folder with `python`, `python3`, `thorax`, and the toolkit's `train`, as long as the block lasts.
 
     Args:
         folder: a short, empty one.
+        at_once: whether the packages are imported now, and not at the first command.
     """
     address, bin = str(folder / "socket"), folder / "bin"
     bin.mkdir()
@@ -89,7 +90,7 @@ def warm_python(folder: Path) -> Iterator[Path]:
         (bin / "train").symlink_to(train)
     environment = {key: text for key, text in os.environ.items() if key != "PYTHONPATH"}
     server = subprocess.Popen(
-        [sys.executable, "-P", __file__, address, str(bin / "python")],
+        [sys.executable, "-P", __file__, address, str(bin / "python"), *(["now"] if at_once else [])],
         env={**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,  # its end is the server's
         stdout=subprocess.PIPE,
@@ -106,13 +107,13 @@ def _executable(file: Path, text: str) -> None:
     file.chmod(0o755)
 
 
-def serve(address: str, executable: str) -> None:
+def serve(address: str, executable: str, at_once: bool) -> None:
     """Forks for each command, until its standard input ends, as it does with the process that started it."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
     print("ready", flush=True)
-    imported = False
+    imported = at_once and _import()
     while sys.stdin not in (ready := select.select([listener, sys.stdin], [], [], 1.0)[0]):
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -244,4 +245,4 @@ def _exit_code(run: Any) -> int:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2])
+    serve(sys.argv[1], sys.argv[2], sys.argv[3:] == ["now"])
