@@ -28,6 +28,7 @@ COMMANDS = {
     "stop": "stop what runs on SageMaker",
     "evaluate": "score a bundle on labelled images",
     "compare": "several runs in one table: AUC, differences, time, cost",
+    "ensemble": "one bundle of several, with one calibrated answer",
     "optimize": "write a faster int8 network into a bundle",
     "verify": "is a bundle as it was written: hashes and signature",
     "deploy": "serve a bundle, here or as an endpoint",

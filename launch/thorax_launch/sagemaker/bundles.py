@@ -16,6 +16,7 @@ from thorax.errors import ThoraxError
 from thorax.models.bundle_weights import OLD_WEIGHTS, WEIGHTS
 from thorax.serving.bundle import CODE, RAY, Bundle
 from thorax.serving.bundle_place import DESCRIPTION, bundle_place
+from thorax.serving.bundle_schema import MEMBERS_FOLDER
 from thorax.tracking.progress import busy
 from thorax_launch.names import job_of
 from thorax_launch.sagemaker.package import ARCHIVE, Upload, bucket_and_key, packed, source_files
@@ -112,7 +113,9 @@ def description_folder(bundle: S3Bundle, s3: Any = None) -> Iterator[Path]:
 
 
 def _complete(files: dict[str, bytes], where: str) -> dict[str, bytes]:
-    for name in (DESCRIPTION, OLD_WEIGHTS if OLD_WEIGHTS in files else WEIGHTS, *_NEEDED):
+    ensemble = any(name.startswith(f"{MEMBERS_FOLDER}/") for name in files)
+    weights = () if ensemble else (OLD_WEIGHTS if OLD_WEIGHTS in files else WEIGHTS,)
+    for name in (DESCRIPTION, *weights, *_NEEDED):
         if name not in files:
             raise ThoraxError(f"{where} is no bundle that AWS can serve: it has no {name}; {_HOW}")
     return files

@@ -212,6 +212,10 @@ class Preprocessing:
             )
         known |= {name: tuple(v) for name in ("mean", "std") if isinstance(v := known.get(name), list)}
         known["normalization"] = "image" if known["normalization"] == "film" else known["normalization"]
+        if also := known.pop("also", ()):
+            from thorax.data.joint_preprocessing import JointPreprocessing  # late: it is made of this
+
+            return JointPreprocessing(**known, also=tuple(map(cls.from_dict, also)))
         return cls(**known)
 
     def fingerprint(self) -> str:

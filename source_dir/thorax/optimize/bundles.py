@@ -101,6 +101,11 @@ def optimize_bundle(
     if is_address(bundle) or Path(bundle).is_file():
         raise ThoraxError(f"{bundle} is an archive: unpack it, and give the folder, into which is written")
     loaded = load_bundle(bundle)
+    if loaded.members:
+        raise ThoraxError(
+            f"{loaded.folder} is an ensemble: optimize each bundle that it is made of, then make it anew with"
+            " `thorax ensemble`; members take their int8 network along"
+        )
     check_installed("thorax optimize")
     examples = None
     if data is not None:

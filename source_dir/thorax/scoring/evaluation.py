@@ -104,7 +104,8 @@ class Evaluation:
         if self.images is None:
             return self.report
         sources = dict(zip(self.images.ids, self.images.sources, strict=True))
-        net, prepared, cpu = self.bundle.build_network(), self.bundle.preprocessing, torch.device("cpu")
+        drawn_by = self.bundle.members[0] if self.bundle.members else self.bundle
+        net, prepared, cpu = drawn_by.build_network(), drawn_by.preprocessing, torch.device("cpu")
 
         def drawn(shown: Sequence[tuple[str, mistakes.Mistake]]) -> list[tuple[str, mistakes.Mistake]]:
             made = [(name, mistakes.draw(m, sources[name], net, prepared, cpu)) for name, m in shown]

@@ -72,7 +72,7 @@ def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> La
     space = bundle.space
     if options.label_map is not None:
         images = _mapped(given, listing, space, options.label_map)
-        _warn_of_training_images(bundle, images.ids)
+        warn_of_training_images(bundle, images.ids)
         return images
     unknown = [name for name in listing.names if name not in space.classes and name.lower() not in NEGATIVE_NAMES]
     missing = [name for name in space.outputs if name not in listing.names]
@@ -90,7 +90,7 @@ def read_labelled(given: Path, bundle: Bundle, options: EvaluationOptions) -> La
             images.targets[:, space.outputs.index(name)] = np.nan
         if unknown:
             say(f"note: the bundle does not know {', '.join(unknown)}, which {given} has too")
-    _warn_of_training_images(bundle, images.ids)
+    warn_of_training_images(bundle, images.ids)
     return images
 
 
@@ -193,7 +193,7 @@ def check_answers(images: Predictions, space: LabelSpace, where: Path) -> None:
         )
 
 
-def _warn_of_training_images(bundle: Bundle, ids: Sequence[str]) -> None:
+def warn_of_training_images(bundle: Bundle, ids: Sequence[str]) -> None:
     """Prints how many of the images the bundle was trained on or chosen by, as its split.csv lists them."""
     try:
         with (bundle.folder / SPLIT).open(newline="", encoding="utf-8") as file:

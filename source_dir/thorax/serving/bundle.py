@@ -5,6 +5,7 @@ bundle.json   labels, network, preprocessing, thresholds, configuration, split h
 split.csv     id, patient and part of every image the run saw
 code/         inference.py and deployment.py, and the package they need
 config.yaml   tells AWS's Ray Serve image what to start
+members/      of an ensemble: its bundles, in place of weights
 engine/       an optimized network, after `thorax optimize`
 """
 
@@ -14,11 +15,13 @@ import shutil
 import weakref
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thorax import models
 from thorax.data.images import Preprocessing
+from thorax.data.joint_preprocessing import JointPreprocessing
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.errors import ThoraxError
 from thorax.files import digest_of
@@ -45,6 +48,7 @@ class Bundle(BundleContents):
     """A bundle on disk: its contents as attributes, and its folder. A notebook shows it as a table.
 
     Attributes:
+        members: of an ensemble, a bundle each; empty for a bundle of one network.
         folder: where it lies; for a model.tar.gz a temporary folder that goes when the bundle does.
 
     Examples:
@@ -53,6 +57,7 @@ class Bundle(BundleContents):
     """
 
     folder: Path
+    members: tuple[Bundle, ...] = ()
 
     @classmethod
     def load(cls, place: str | Path) -> Bundle:
@@ -109,6 +114,8 @@ class Bundle(BundleContents):
                 versions=stored["versions"],
                 engine=EngineFiles.from_dict(stored.get("engine")),
                 files=dict(stored.get(FILES, {})),
+                ensemble=stored.get("ensemble"),
+                members=cls._members(folder, stored),
             )
             bundle.calibrator  # noqa: B018  raises where the calibration has another form
             bundle.views  # noqa: B018  and where `tta` is no number of views
@@ -120,6 +127,26 @@ class Bundle(BundleContents):
             ) from None
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, OSError, RecursionError) as error:
             raise ThoraxError(f"{file} is damaged ({error}); take the bundle from the job again") from None
+
+    @classmethod
+    def _members(cls, folder: Path, stored: dict[str, Any]) -> tuple[Bundle, ...]:
+        """The members of an ensemble, each loaded.
+
+        Raises:
+            ValueError: one is an ensemble itself, has other labels, or is prepared otherwise than the ensemble says.
+            ThoraxError: one is no bundle, or a damaged one.
+        """
+        members = tuple(cls._read(folder / name) for name in (stored.get("ensemble") or {}).get("members", ()))
+        for member in members:
+            if member.members:
+                raise ValueError(f"{member.folder.name} is an ensemble itself")
+            if member.space != LabelSpace.from_dict(stored["labels"]):
+                raise ValueError(f"{member.folder.name} has other labels")
+        if members:
+            joint = JointPreprocessing.of([member.preprocessing for member in members])
+            if joint.fingerprint() != stored["preprocessing_fingerprint"]:
+                raise ValueError("its members' preprocessings are not its own")
+        return members
 
     def check(self) -> None:
         """Compares the files that answers come from, weights and split table, with their hashes in bundle.json; where
@@ -135,6 +162,11 @@ class Bundle(BundleContents):
                 raise ThoraxError(
                     f"{self.folder} is not served, because {KEY} asks for its signature: {differences[0]}"
                 )
+        self._check_files()
+
+    def _check_files(self) -> None:
+        for member in self.members:
+            member._check_files()
         for name in (WEIGHTS, OLD_WEIGHTS, SPLIT):
             if wanted := self.files.get(name):
                 found = digest_of(self.folder / name) if name != self.weights.name else self._weights_digest
@@ -154,14 +186,20 @@ class Bundle(BundleContents):
 
     @cached_property
     def _weights_digest(self) -> str:
+        if self.members:
+            return sha256("".join(member._weights_digest for member in self.members).encode()).hexdigest()
         return digest_of(self.weights)
 
     def build_network(self) -> nn.Module:
         """The network with the bundle's weights, on the CPU, in evaluation mode.
 
         Raises:
-            ThoraxError: the weights are missing or damaged, or do not fit.
+            ThoraxError: the weights are missing or damaged, or do not fit; or it is an ensemble.
         """
+        if self.members:
+            raise ThoraxError(
+                f"{self.folder} is an ensemble of {len(self.members)} networks; take one of its `members`"
+            )
         self.check()
         if self.weights.exists() and not self.weights.is_file():
             raise ThoraxError(f"{self.weights} is not a regular file; take the bundle from the job again")

@@ -15,8 +15,8 @@ from thorax.labels import LabelSpace
 from thorax.serving.bundle_hashes import FILES, sealed
 from thorax.serving.engines.engine_files import EngineFiles
 
-#: What this program reads, at most. 2 has biases in its calibration; without one a bundle is of version 1.
-VERSION = 2
+#: What this program reads, at most. 3 is an ensemble; 2 has biases in its calibration; else a bundle is of version 1.
+VERSION = 3
 
 
 def _versions() -> dict[str, str]:
@@ -52,6 +52,8 @@ class BundleContents:
         training_data: prevalence, view, sex and age of the training images (evaluation.population.describe), or None.
         versions: of the packages that made the bundle.
         engine: files of an optimized network, or None.
+        ensemble: {"members": their folders in the bundle, "fitted_on": what its calibration and thresholds are from,
+            "limits": {label: standard deviation above which members disagree}}; None for a bundle of one network.
         files: SHA-256 of the bundle's other files by their paths, as they were written; empty in older bundles.
     """
 
@@ -69,6 +71,7 @@ class BundleContents:
     training_data: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=_versions)
     engine: EngineFiles | None = None
+    ensemble: dict[str, Any] | None = None
     files: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -90,10 +93,15 @@ class BundleContents:
         """How logits become probabilities."""
         return Calibration.from_dict(self.calibration or {}, self.space)
 
+    @property
+    def format_version(self) -> int:
+        """The lowest version of the format that says all of this."""
+        return 3 if self.ensemble else 2 if any("bias" in entry for entry in (self.calibration or {}).values()) else 1
+
     def to_dict(self) -> dict[str, Any]:
         """What is stored as bundle.json, sealed where the hashes of the files are known."""
         described = {
-            "version": VERSION if any("bias" in entry for entry in (self.calibration or {}).values()) else 1,
+            "version": self.format_version,
             "network": {"name": self.network, "dropout": self.dropout},
             "labels": self.space.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),
@@ -108,5 +116,6 @@ class BundleContents:
             **({"training_data": self.training_data} if self.training_data else {}),
             "versions": self.versions,
             **({"engine": self.engine.to_dict()} if self.engine else {}),
+            **({"ensemble": self.ensemble} if self.ensemble else {}),
         }
         return sealed({**described, FILES: self.files}) if self.files else described

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 #: Bytes that are read, at most; a description with a thousand labels has one megabyte.
 LARGEST = 64 * 2**20
+#: Where the members of an ensemble are.
+MEMBERS_FOLDER = "members"
+#: Members of an ensemble, at most, and their folders.
+MEMBERS, _MEMBER = 100, re.compile(r"members/\w[\w-]*")
 #: Pixels along a side, at most.
 _SIDE = 16384
 _MAPPINGS = ("network", "labels", "preprocessing", "thresholds", "configuration", "split", "metrics", "versions")
-_MAYBE_MAPPINGS = ("calibration", "films", "training_data", "compute", "engine", "files_sha256")
+_MAYBE_MAPPINGS = ("calibration", "films", "training_data", "compute", "engine", "files_sha256", "ensemble")
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -56,6 +61,14 @@ def check(stored: dict[str, Any]) -> None:
         _expect(_is_number(value, 0, 1), f"thresholds.{name}", value, "a number in 0..1")
     for name, value in (stored.get("files_sha256") or {}).items():
         _expect(isinstance(value, str), f"files_sha256.{name}", value, "a text")
+
+    if (ensemble := stored.get("ensemble")) is not None:
+        names = ensemble["members"]
+        right = isinstance(names, list) and 0 < len(names) <= MEMBERS
+        right = right and all(isinstance(name, str) and _MEMBER.fullmatch(name) for name in names)
+        _expect(right, "ensemble.members", names, "a list of folders such as members/0")
+        for name, value in ensemble.get("limits", {}).items():
+            _expect(_is_number(value, 0, 1), f"ensemble.limits.{name}", value, "a number in 0..1")
 
 
 def _mapping(name: str, value: Any) -> None:

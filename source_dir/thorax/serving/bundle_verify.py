@@ -11,6 +11,7 @@ from thorax.models.bundle_weights import weights_of_bundle
 from thorax.serving.bundle import CODE, RAY, SPLIT, Bundle
 from thorax.serving.bundle_hashes import FILES, changed, hashes_of, sealed
 from thorax.serving.bundle_place import DESCRIPTION
+from thorax.serving.bundle_schema import MEMBERS_FOLDER as MEMBERS
 from thorax.serving.bundle_signature import wrong_signature
 from thorax.serving.engines.engine_files import FOLDER
 
@@ -36,7 +37,7 @@ def checked(bundle: Bundle) -> int:
 def seal(folder: Path) -> int:
     """Writes the hashes of the files as they are now, whatever they were; returns how many files they are of."""
     stored = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    files = hashes_of(folder, (weights_of_bundle(folder).name, SPLIT, RAY, CODE))
+    files = hashes_of(folder, (MEMBERS if stored.get("ensemble") else weights_of_bundle(folder).name, SPLIT, RAY, CODE))
 
     if stored.get("engine"):
         stored["engine"]["files"] = hashes_of(folder, stored["engine"]["files"])
@@ -58,7 +59,7 @@ def _wrong_files(bundle: Bundle) -> Iterator[str]:
         if line := changed(name, wanted, digest_of(bundle.folder / name)):
             yield line
     if bundle.files:
-        for folder in (CODE, FOLDER):
+        for folder in (CODE, FOLDER, MEMBERS):
             for file in files_below(bundle.folder / folder) if (bundle.folder / folder).is_dir() else ():
                 if f"{folder}/{file}" not in known and not file.endswith(".pyc"):
                     yield f"{folder}/{file} was added since"

@@ -24,7 +24,7 @@ STAGE = ".partial"
 _SERVING = ("inference.py", "deployment.py", "thorax")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "training", "optimize", "_source")
 #: Replicas and their share of CPUs and GPUs are settings (THORAX_REPLICAS ...), see serving/settings.py.
-_RAY = b"""applications:
+RAY_CONFIG = b"""applications:
   - name: thorax
     route_prefix: /
     import_path: deployment:app
@@ -67,7 +67,7 @@ def write_bundle(
         stage.mkdir(parents=True)
         write_whole(_as_safetensors(net), stage / WEIGHTS, "bundle")
         write_whole(split_table.encode(), stage / SPLIT, "bundle")
-        write_whole(_RAY, stage / RAY, "bundle")
+        write_whole(RAY_CONFIG, stage / RAY, "bundle")
         (stage / CODE).mkdir()
         copy_code(stage / CODE, source_dir)
         if (spec := getattr(net, "spec", None)) is not None and spec.requirement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thorax.data.images import DecodeError
+from thorax.data.joint_preprocessing import JointPreprocessing
 from thorax.data.out_of_distribution import OutOfDistributionDetector
 from thorax.data.views import Views
 from thorax.errors import ThoraxError
@@ -18,9 +19,10 @@ from thorax.machine import free_cpus
 from thorax.serving.arrays import NormalizedImage
 from thorax.serving.bundle import Bundle
 from thorax.serving.color_notes import color_notes
-from thorax.serving.engines.choice import choose
+from thorax.serving.engines.choice import Choice, choose
 from thorax.serving.engines.devices import SERVED, default_batch
 from thorax.serving.engines.engine import EngineRequest
+from thorax.serving.ensemble import Ensemble
 from thorax.serving.heat_map import HeatMap
 from thorax.serving.image_inputs import ImageInput, as_file, listed
 from thorax.serving.reference_images import reference_images
@@ -96,6 +98,13 @@ class Classifier:
         self._explaining = threading.Lock()
         self._explained: torch.nn.Module | None = None
         self._calibration = bundle.calibrator
+        self._ensemble: Ensemble | None = None
+        if bundle.members:
+            how: dict[str, Any] = {"engine": engine, "precision": precision, "threads": threads, "batch": batch}
+            how |= {"passes": passes, "tta": tta}
+            self._ensemble = Ensemble(bundle, [Classifier(member, device, **how) for member in bundle.members])
+            self._take_over(self._ensemble.members)
+            return
         references = reference_images(bundle.preprocessing, self.detector)
         self.choice = choose(bundle, request, references, self._calibrated)
         self._engine = self.choice.engine
@@ -129,6 +138,11 @@ class Classifier:
             DecodeError: it cannot be read.
         """
         if isinstance(image, NormalizedImage):
+            if isinstance(self.bundle.preprocessing, JointPreprocessing):
+                raise DecodeError(
+                    f"{name or 'the image'} is normalised already, and the ensemble's members prepare images in"
+                    " different ways; send pixels"
+                )
             return image.fitting(self.bundle.preprocessing, name or "the image")
         with self._decoding:
             return self.bundle.preprocessing.image(as_file(image), name)
@@ -154,8 +168,27 @@ class Classifier:
         Returns:
             (N, L) float32 in 0..1.
         """
-        parts = [self._probabilities(images[k : k + self.batch]) for k in range(0, len(images), self.batch)]
+        return self.outputs(images)[:, : len(self.labels)]
+
+    def outputs(self, images: np.ndarray) -> np.ndarray:
+        """As `score`; of an ensemble (N, 2 L), with the standard deviations of its members' probabilities behind."""
+        work = self._ensemble.outputs if self._ensemble else self._probabilities
+        parts = [work(images[k : k + self.batch]) for k in range(0, len(images), self.batch)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.labels)), np.float32)
+
+    def disagreement(self, images: Sequence[ImageInput]) -> np.ndarray:
+        """(N, L) float32: the standard deviation of an ensemble's members' probabilities; zeros for one network.
+
+        Args:
+            images: as for `predict`.
+
+        Raises:
+            DecodeError: one of them cannot be read.
+        """
+        prepared = [self.prepare(image) for image in listed(images)]
+        if self._ensemble is None or not prepared:
+            return np.zeros((len(prepared), len(self.labels)), np.float32)
+        return self.outputs(np.stack(prepared))[:, len(self.labels) :]
 
     def score_each(
         self, prepared: Sequence[np.ndarray | DecodeError], score: Score | None = None
@@ -242,6 +275,8 @@ class Classifier:
         """
         if label not in self.labels:
             raise ThoraxError(f"label {label} is not one of {', '.join(self.labels)}")
+        if self._ensemble is not None:
+            return HeatMap(label, self._ensemble.heat_map(image, label), self._picture(image))
         import torch  # late: only heat maps need torch whatever the engine
 
         from thorax.models import heat_maps
@@ -269,33 +304,60 @@ class Classifier:
             return found
         return found[0] if found else self.bundle.space.classes[0]
 
-    def warnings(self, image: np.ndarray, source: Any = None) -> list[str]:
-        """How a prepared image differs from those of training, in words; none where the bundle does not say.
+    def warnings(self, image: np.ndarray, source: Any = None, spread: np.ndarray | None = None) -> list[str]:
+        """How a prepared image differs from those of training, in words; none where the bundle does not say. And where
+        the members of an ensemble disagree.
 
         Args:
             image: as `prepare` gave it.
             source: what it was prepared from, to see whether it lost its colour.
+            spread: (L,) standard deviations of the members' probabilities.
         """
         picture = self._picture(image)
         found = self.detector.warnings(picture) if self.detector else []
         usual = None if self.detector is None else self.detector.colored
+        if self._ensemble is not None and spread is not None:
+            found += self._ensemble.warnings(spread)
         return found + color_notes(picture, source, self.bundle.preprocessing, usual)
 
     # -- Inside --------------------------------------------------------------------------------------------------------
 
     def _picture(self, image: np.ndarray) -> np.ndarray:
-        """A prepared image as a picture, also where it was normalised."""
+        """A prepared image as a picture, also where it was normalised; of an ensemble as the first member sees it."""
+        if isinstance(joint := self.bundle.preprocessing, JointPreprocessing):
+            return np.asarray(joint.split(image[None])[joint.each[0]][0])
         return self.bundle.preprocessing.levels(image[None])[0] if image.dtype == np.float32 else image
 
     @property
     def largest_pass(self) -> int:
         """Images of one pass beyond which an image costs no less, at most `batch`; a view counts as an image."""
+        if self._ensemble is not None:
+            return min(member.largest_pass for member in self._ensemble.members)
         return max(1, min(self.batch, self._engine.batch) // self.views.count)
+
+    @property
+    def cost(self) -> int:
+        """Passes of a network that an image takes: views, and of an ensemble those of all its members."""
+        return sum(member.cost for member in self._ensemble.members) if self._ensemble else self.views.count
 
     @property
     def waits(self) -> bool:
         """Whether an image in a larger pass costs so much less that it is worth waiting for others."""
+        if self._ensemble is not None:
+            return any(member.waits for member in self._ensemble.members)
         return self._engine.waits
+
+    def _take_over(self, members: list[Classifier]) -> None:
+        """The choice of engines of an ensemble: what its members have in common, else all that they have."""
+
+        def told(values: Iterable[str]) -> str:
+            return "+".join(dict.fromkeys(values))
+
+        notes = [str(member.choice).removeprefix("engine: ") for member in members]
+        kinds = tuple(f"member {k}: {note}" for k, note in enumerate(notes)) if len(set(notes)) > 1 else ()
+        self.choice = Choice(members[0].choice.engine, {}, (f"an ensemble of {len(members)}", *kinds))
+        self.engine, self.precision = told(m.engine for m in members), told(m.precision for m in members)
+        self.device = members[0].device
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
         first = images.dtype == np.float32  # normalised already

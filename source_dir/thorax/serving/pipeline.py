@@ -162,7 +162,11 @@ def predict(
     """The probabilities of those images that could be decoded, all in one call of `score`."""
     if len(images) > 1 and not request.several:  # the lines of a CSV
         request = replace(request, several=True)
-    return Prediction(classifier, request, images, classifier.score_each(images, score))
+    rows = classifier.score_each(images, score or classifier.outputs)
+    labels = len(classifier.labels)  # behind them, of an ensemble, how far its members are apart
+    spreads = tuple(row[labels:] if isinstance(row, np.ndarray) and len(row) > labels else None for row in rows)
+    rows = [row[:labels] if isinstance(row, np.ndarray) else row for row in rows]
+    return Prediction(classifier, request, images, rows, spreads)
 
 
 def encode(prediction: Prediction, writer: str, work: Work | None = None) -> Reply:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ class Prediction:
         images: (height, width[, 3]) uint8 each, as the network sees them, or why an image cannot be read.
         rows: (L,) float32 probabilities each, or the same reason.
         draw: calls what makes a heat map; a server lets it wait for its turn.
+        spreads: of an ensemble (L,) float32 each, the standard deviation of its members' probabilities; else None.
     """
 
     classifier: Classifier
@@ -42,6 +43,7 @@ class Prediction:
     images: list[np.ndarray | DecodeError]
     rows: list[np.ndarray | DecodeError]
     draw: Callable[[Callable[[], Any]], Any] = field(default=lambda heat_map: heat_map(), repr=False)
+    spreads: Sequence[np.ndarray | None] = ()
 
     def source(self, k: int) -> Any:
         """What image k was prepared from; None where that is a part of something larger."""

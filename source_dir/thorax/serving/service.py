@@ -37,12 +37,12 @@ class Service:
     """Answers requests from many threads. Its constructor makes a prediction, and raises where that fails."""
 
     def __init__(self, classifier: Classifier, settings: ServerSettings) -> None:
-        settings = replace(settings, max_images=max(1, settings.max_images // classifier.views.count))
+        settings = replace(settings, max_images=max(1, settings.max_images // classifier.cost))
         self.classifier, self.settings, self.metrics = classifier, settings, Metrics()
         self.pool = ThreadPoolExecutor(settings.max_queue, thread_name_prefix="request")
         self.means = Means(DecodePool(classifier.bundle.preprocessing, settings))
         self.batcher = Batcher(
-            classifier.score,
+            classifier.outputs,
             max_batch=min(settings.max_batch or classifier.largest_pass, classifier.largest_pass),
             max_wait=settings.max_wait_ms / 1000 if classifier.waits else 0.0,
             workers=max(1, settings.workers),
@@ -143,6 +143,9 @@ class Service:
             "precision": classifier.precision,
             "device": classifier.device,
             "tta": classifier.views.count,
+            "ensemble": None
+            if not bundle.ensemble
+            else {**bundle.ensemble, "networks": [m.network for m in bundle.members]},
             "images_per_second": classifier.choice.rates,
             "optimized": bundle.engine.summary() if bundle.engine else None,
             "versions": {"thorax": thorax.__version__, "torch": torch_version(), "trained_with": bundle.versions},

@@ -56,7 +56,8 @@ def write_json(prediction: Prediction) -> bytes:
 
 def write_verbose(prediction: Prediction) -> bytes:
     """An object with labels, thresholds, model_version, and of the image probabilities, decisions, predicted (a class,
-    or the list of labels found), label (the same as a text), warnings and heat_maps.
+    or the list of labels found), label (the same as a text), warnings and heat_maps; of an ensemble also
+    disagreement, the standard deviation of its members' probabilities.
 
     For a list of images what is of the image is in a list "predictions": {"error"} for one that cannot be read.
     """
@@ -75,12 +76,14 @@ def _described(prediction: Prediction, k: int) -> dict[str, Any]:
     if isinstance(row, DecodeError) or isinstance(image, DecodeError):
         return {"error": str(row)}
     predicted = classifier.predicted(row)
+    spread = prediction.spreads[k] if prediction.spreads else None
     return {
         "probabilities": bare(row, both=False),
         "decisions": classifier.decisions(row).tolist(),
         "predicted": predicted,
         "label": predicted if isinstance(predicted, str) else BETWEEN.join(predicted),
-        "warnings": classifier.warnings(image, prediction.source(k)),
+        **({} if spread is None else {"disagreement": bare(spread, both=False)}),
+        "warnings": classifier.warnings(image, prediction.source(k), spread),
         **_heat_maps(prediction, image),
     }
 

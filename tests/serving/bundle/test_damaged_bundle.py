@@ -117,8 +117,8 @@ def test_a_preprocessing_that_was_changed_by_hand(copied):
 
 
 def test_a_newer_version_says_so(copied):
-    described(copied, version=3)
-    assert "has version 3, this program reads up to 2; update it" in refused(copied)
+    described(copied, version=4)
+    assert "has version 4, this program reads up to 3; update it" in refused(copied)
 
 
 def test_a_network_that_is_not_known(copied):
