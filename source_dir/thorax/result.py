@@ -251,7 +251,12 @@ def save_result(
         "best_epoch": scores.best + 1,
         "epochs": len(history),
         "labels": space.to_dict(),
-        "at_best_epoch": history[scores.best],
+        "at_best_epoch": history[scores.best] | trainer.swa_row,
+        **(
+            {"averaged_epochs": [trainer.swa.first + 1, trainer.swa.last + 1]}
+            if trainer.swa_row and trainer.swa
+            else {}
+        ),
         "training": training_summary(history),
         "calibration": scores.calibrated.described(space),
         **scores.by_part,
@@ -300,13 +305,15 @@ def last_lines(result: TrainingResult, parts: Parts, scores: Scores) -> list[str
         macro = scores.by_part["test"]["macro"]
         values = {f"test_{k}": macro[k]["value"] for k in ("auc", "balanced_accuracy")}
         lines.append(line("test", {name: value for name, value in values.items() if value is not None}))
-    row = {k: v for k, v in result.history[scores.best].items() if k.startswith(("train", "validation"))}
+    row = {k: v for k, v in result.metrics["at_best_epoch"].items() if k.startswith(("train", "validation"))}
     if parts.held_out is not None:  # the history's are those of training images
         macro = scores.by_part["validation"]["macro"]
         found = {k: macro[k.removeprefix("validation_")] for k in row if k.removeprefix("validation_") in macro}
         row = {k: v for k, v in row.items() if k.startswith("train")}
         row |= {k: entry["value"] for k, entry in found.items() if entry["value"] is not None}
     head = f"best epoch {scores.best + 1}/{len(result.history)}"
+    if averaged := result.metrics.get("averaged_epochs"):
+        head = f"average of epochs {averaged[0]} to {averaged[1]}"
     return [*lines, epoch_line(head, row, exclusive=parts.space.task == "multiclass")]
 
 
@@ -334,7 +341,7 @@ def calibration_lines(scores: Scores, parts: Parts) -> list[str]:
 def precision_note(precision: str, result: TrainingResult, scores: Scores) -> str:
     """How far the run's precision moved its best epoch's AUC from that of the scores; "" for float32."""
     epoch, scored = (
-        result.history[scores.best].get("validation_auc", np.nan),
+        result.metrics["at_best_epoch"].get("validation_auc", np.nan),
         scores.by_part["validation"]["macro"]["auc"]["value"],
     )
     if precision == "float32" or scored is None or not np.isfinite(epoch):

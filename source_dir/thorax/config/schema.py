@@ -209,6 +209,10 @@ class Optimisation:
         None, "largest norm of the gradient; longer ones are scaled down", low=0.0, open_low=True)
     ema_decay: float = parameter(
         0.0, "average of the weights that is evaluated and kept (0 = off; 0.998 is usual)", low=0.0, high=0.99999)
+    swa_epochs: int = parameter(
+        0, "stochastic weight averaging: the weights at the ends of so many last epochs are averaged, and kept where"
+        " the objective on validation is as good as the best epoch's or better (0 = off; best with a rate that does not"
+        " end at 0, such as lr_scheduler=constant)", low=0, high=100000)
     seed: int = parameter(0, "seed of everything random", low=0, high=2**31 - 1)
     kv_store: str = parameter(
         "dist_sync", "taken for the built-in algorithm's sake: machines always work in step", choices=("dist_sync",))

@@ -168,6 +168,13 @@ def _check_normalization(c: Fields) -> None:
 
 
 def _check_schedule(c: Fields) -> None:
+    if c.swa_epochs and not 2 <= c.swa_epochs <= c.epochs:
+        raise ThoraxError(f"swa_epochs={c.swa_epochs} must be 2 to epochs={c.epochs}, or 0: off")
+    if c.swa_epochs and c.early_stopping:
+        raise ThoraxError(
+            f"swa_epochs={c.swa_epochs} with early_stopping=true: which epochs are the last ones would not be known;"
+            " leave one of them out"
+        )
     steps = c.lr_scheduler_step
     if sorted(set(steps)) != list(steps):
         raise ThoraxError(f"lr_scheduler_step={_list(steps)} must rise from epoch to epoch")

@@ -304,20 +304,24 @@ class Classifier:
             return found
         return found[0] if found else self.bundle.space.classes[0]
 
-    def warnings(self, image: np.ndarray, source: Any = None, spread: np.ndarray | None = None) -> list[str]:
-        """How a prepared image differs from those of training, in words; none where the bundle does not say. And where
-        the members of an ensemble disagree.
+    def disputed(self, spread: np.ndarray | None) -> list[str]:
+        """Where the members of an ensemble disagree about an image more than the bundle's limits, in words.
+
+        Args:
+            spread: (L,) standard deviations of the members' probabilities; None for one network.
+        """
+        return [] if self._ensemble is None or spread is None else self._ensemble.warnings(spread)
+
+    def warnings(self, image: np.ndarray, source: Any = None) -> list[str]:
+        """How a prepared image differs from those of training, in words; none where the bundle does not say.
 
         Args:
             image: as `prepare` gave it.
             source: what it was prepared from, to see whether it lost its colour.
-            spread: (L,) standard deviations of the members' probabilities.
         """
         picture = self._picture(image)
         found = self.detector.warnings(picture) if self.detector else []
         usual = None if self.detector is None else self.detector.colored
-        if self._ensemble is not None and spread is not None:
-            found += self._ensemble.warnings(spread)
         return found + color_notes(picture, source, self.bundle.preprocessing, usual)
 
     # -- Inside --------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def _described(prediction: Prediction, k: int) -> dict[str, Any]:
         "predicted": predicted,
         "label": predicted if isinstance(predicted, str) else BETWEEN.join(predicted),
         **({} if spread is None else {"disagreement": bare(spread, both=False)}),
-        "warnings": classifier.warnings(image, prediction.source(k), spread),
+        "warnings": classifier.warnings(image, prediction.source(k)) + classifier.disputed(spread),
         **_heat_maps(prediction, image),
     }
 

@@ -13,11 +13,11 @@ from torch import nn
 
 from thorax import models
 from thorax.config import TrainingConfig
-from thorax.data.loading import Batch
+from thorax.data.loading import Batch, loader
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.text import counted
-from thorax.tracking.metric_log import epoch_line
+from thorax.tracking.metric_log import epoch_line, objective_key
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
 from thorax.training.answers import TrainingAnswers
@@ -34,6 +34,7 @@ from thorax.training.precision import autocast, scaler
 from thorax.training.reader import RunReader
 from thorax.training.schedules import plateau_factor, rate
 from thorax.training.state import State
+from thorax.training.swa import WeightAverage, measured_on
 from thorax.training.validation import Evaluator, Scoring, validation_metrics
 
 #: Waiting for images is told from this share of an epoch and this many seconds on.
@@ -85,6 +86,9 @@ class Trainer:
         self.optimizer = build_optimizer(config, self.net)
         self.scaler = scaler(hardware.precision, self.device)
         self.average = MovingAverage(self.net, config.ema_decay) if config.ema_decay else None
+        self.swa = WeightAverage(self.eval_model, config.epochs, config.swa_epochs) if config.swa_epochs else None
+        #: The validation metrics of the averaged weights of the last epochs, where these are kept.
+        self.swa_row: dict[str, float] = {}
         self.loss = Loss.build(config, data.train.space, data.train, self.device)
         self.targets = torch.from_numpy(data.train.targets)
         self.augment = augmentation(config)
@@ -130,7 +134,11 @@ class Trainer:
         if self.observer is not None:
             self.observer.start(self.state.global_step, self.steps_per_epoch * self.config.epochs)
         try:
-            return self._run_epochs()
+            if not self._run_epochs():
+                return False
+            if self.swa is not None:
+                self._finish_average(self.swa)
+            return True
         finally:
             self.reader.close()
 
@@ -157,6 +165,8 @@ class Trainer:
         self.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
+        if self.swa is not None:
+            self.swa.load_state_dict(saved["swa"])
         torch.set_rng_state(saved["random"])
         self.state = State(**saved["state"])
         earlier = saved.get("answers")  # checkpoints of before have none
@@ -182,6 +192,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "average": self.average.state_dict() if self.average else None,
+                "swa": self.swa.state_dict() if self.swa else None,
                 "random": torch.get_rng_state(),
                 "compute": {"channels_last": self._channels_last, "threads": self.hardware.threads},
             },
@@ -378,11 +389,38 @@ class Trainer:
         self._advise(row)
         if best and self.process.is_main:
             self.checkpoints.save_best({"epoch": s.epoch, "model": self.eval_model.state_dict()})
+        if self.swa is not None:
+            self.swa.update(self.eval_model, s.epoch)
         self.answers = TrainingAnswers(self.train_images, self.process)
         if s.next_epoch(c):
             self._say(f"stopped early: {c.objective} has not improved for {counted(s.bad_epochs, 'epoch')}")
         if s.finished or s.epoch % c.checkpoint_frequency == 0:
             self._save()
+
+    def _finish_average(self, swa: WeightAverage) -> None:
+        """Keeps the averaged weights of the last epochs where they do as well on validation as the best epoch's."""
+        c, s, device = self.config, self.state, self.device
+        requests = measured_on(len(self.train_images), max(1, self.batch_size // self.process.world_size))
+        batches = loader(self.evaluator.dataset(self.train_images, 1), requests, self.hardware.workers)
+
+        def forward(net: nn.Module, x: torch.Tensor) -> None:
+            with autocast(self.hardware.precision, device):
+                net(x)
+
+        inputs = (self.prepare(b.images.to(device), b.draws.to(device)) for b in batches if not b.problem)
+        swa.measure_batchnorm(self.net, inputs, forward)
+        distributed.share_buffers(swa.module, self.process)
+        logits = self.evaluator.logits(swa.module, self.validation_images)
+        row = validation_metrics(logits, self.validation_images, self.loss, c)
+        value = row[objective_key(c.objective)] * (-1 if c.objective == "loss" else 1)
+        kept = value >= s.best_value
+        head = f"average of epochs {swa.first + 1} to {swa.last + 1}"
+        told = "kept" if kept else f"not kept: epoch {s.best_epoch + 1} is better"
+        self._say(f"{head}: {c.objective} on validation {abs(value):.4f}, best epoch's {abs(s.best_value):.4f}; {told}")
+        if kept:
+            self.swa_row = row
+            if self.process.is_main:
+                self.checkpoints.save_best({"epoch": swa.last, "model": swa.module.state_dict()})
 
     def _advise(self, row: dict[str, float]) -> None:
         """A hint where images are waited for, once in a run."""
