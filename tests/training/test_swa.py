@@ -82,6 +82,33 @@ def test_the_bundle_of_a_run_that_kept_it(images, tmp_path, capsys):
     assert Bundle.load(result.bundle).configuration["swa_epochs"] == 2
 
 
+class Killed(Exception):  # noqa: N818  stands for a kill
+    pass
+
+
+@pytest.mark.parametrize("step", [3, 5, 6, 9, 11])
+def test_a_run_that_breaks_off_anywhere_goes_on_to_the_same_bits(finished, images, tmp_path, step):
+    settings = {"epochs": 3, "swa_epochs": 2, "objective": "loss", "learning_rate": 0.02}
+    samples = trainers.some_images(images)
+    settings |= {"checkpoint_frequency": 1}
+    trainer, record = trainers.a_trainer(samples, tmp_path, **settings)
+
+    def kill(number, loss, rate):
+        if number == step:
+            raise Killed
+
+    record.step = kill
+    with pytest.raises(Killed):
+        trainer.fit()
+    again, _ = trainers.a_trainer(samples, tmp_path, **settings)
+    assert again.fit()
+    whole = finished[0].swa
+    assert again.swa.count == whole.count == 2
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(again.swa.module.state_dict()[name], value)
+    assert again.swa_row == finished[0].swa_row
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -166,7 +166,7 @@ def predict(
     labels = len(classifier.labels)  # behind them, of an ensemble, how far its members are apart
     spreads = tuple(row[labels:] if isinstance(row, np.ndarray) and len(row) > labels else None for row in rows)
     rows = [row[:labels] if isinstance(row, np.ndarray) else row for row in rows]
-    return Prediction(classifier, request, images, rows, spreads)
+    return Prediction(classifier, request, images, rows, spreads=spreads)
 
 
 def encode(prediction: Prediction, writer: str, work: Work | None = None) -> Reply:

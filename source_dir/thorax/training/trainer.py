@@ -165,7 +165,7 @@ class Trainer:
         self.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
-        if self.swa is not None:
+        if self.swa is not None and saved["swa"] is not None:
             self.swa.load_state_dict(saved["swa"])
         torch.set_rng_state(saved["random"])
         self.state = State(**saved["state"])
@@ -192,7 +192,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "average": self.average.state_dict() if self.average else None,
-                "swa": self.swa.state_dict() if self.swa else None,
+                "swa": self.swa.state_dict() if self.swa and self.swa.count else None,
                 "random": torch.get_rng_state(),
                 "compute": {"channels_last": self._channels_last, "threads": self.hardware.threads},
             },
