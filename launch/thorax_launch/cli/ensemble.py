@@ -26,8 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def ensemble(args: argparse.Namespace) -> int:
     """Makes it; nothing is written where it raises ThoraxError."""
-    from thorax.scoring import EvaluationOptions  # torch takes a second: --help has none
-    from thorax.scoring.ensembling import make_ensemble
+    from thorax.scoring import EvaluationOptions, make_ensemble  # torch takes a second: --help has none
     from thorax.tracking.progress import say
 
     options = EvaluationOptions(data_format=args.data_format, labels=args.labels, settings=tuple(args.set))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thorax.scoring.batch import predict_folder, read_outputs
     from thorax.scoring.compared.comparing import CompareOptions, RunComparison, compare_runs
+    from thorax.scoring.ensembling import make_ensemble
     from thorax.scoring.evaluation import Evaluation, evaluate, run_evaluation
     from thorax.scoring.options import BatchOptions, EvaluationOptions
 
@@ -22,12 +23,14 @@ __all__ = [
     "RunComparison",
     "compare_runs",
     "evaluate",
+    "make_ensemble",
     "predict_folder",
     "read_outputs",
     "run_evaluation",
 ]
 _MODULES = {
     "batch": ("predict_folder", "read_outputs"),
+    "ensembling": ("make_ensemble",),
     "evaluation": ("Evaluation", "evaluate", "run_evaluation"),
     "options": ("BatchOptions", "EvaluationOptions"),
     "compared.comparing": ("CompareOptions", "RunComparison", "compare_runs"),
