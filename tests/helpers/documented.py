@@ -45,6 +45,7 @@ EXCEPTIONS = {
     "thorax weights make torchxrayvision/": "downloads",
     "thorax compare runs/first JOB-ON-AWS": "asks AWS; tests/aws/test_compare_jobs.py",
     "thorax folds gather": "asks AWS; tests/aws/test_folds.py",
+    "thorax ensemble ": "joins several runs; tests/serving/test_ensemble.py",
     "thorax recipe new": "asks questions on a terminal; tests/launch/test_recipe_command.py answers them",
 }
 #: What is known by its words: a line that trains, and one that asks AWS.
