@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from contract.tiny import REPO, processes_naming
+from warm_python import PYTHON
 
 TRAIN = [sys.executable, str(REPO / "launch" / "train.py")]
 
@@ -79,7 +80,7 @@ except ThoraxError as error:
 def launch(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """launch/train.py with these arguments, to its end."""
     return subprocess.run(
-        [*TRAIN, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=200, check=False
+        [PYTHON, *TRAIN[1:], *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=200, check=False
     )
 
 
