@@ -14,7 +14,7 @@ UPDATE = f"{S3_BUNDLE} --endpoint-name chest --canary 10 --yes PLACE"
 def alarm(stand_in: StandIn, endpoint: str, actions: list[str]) -> None:
     dimension = {"Name": "EndpointName", "Value": endpoint}
     metric = {"Namespace": "AWS/SageMaker", "MetricName": "Invocation5XXErrors", "Dimensions": [dimension]}
-    stand_in.call("PutMetricAlarm", {"AlarmName": f"{endpoint}-errors", **metric, "AlarmActions": actions})
+    stand_in.call("PutMetricAlarm", {"AlarmName": f"thorax-{endpoint}-errors", **metric, "AlarmActions": actions})
 
 
 def with_a_pager(stand_in: StandIn) -> None:
@@ -29,10 +29,13 @@ def orphan(stand_in: StandIn) -> None:
 def test_a_users_own_alarm_of_that_name_is_not_replaced(bench: Bench, capsys: Capture) -> None:
     case = Case("deploy", UPDATE, with_a_pager)
     bench.set_up(case)
-    before = dict(bench.stand_in.things["Alarm", "chest-errors"])
+    before = dict(bench.stand_in.things["Alarm", "thorax-chest-errors"])
     assert bench.run(case) == 1
-    assert "there is an alarm chest-errors in CloudWatch, which this project did not make" in capsys.readouterr().err
-    assert bench.stand_in.things["Alarm", "chest-errors"] == before
+    assert (
+        "there is an alarm thorax-chest-errors in CloudWatch, which this project did not make"
+        in capsys.readouterr().err
+    )
+    assert bench.stand_in.things["Alarm", "thorax-chest-errors"] == before
     assert "CreateModel" not in bench.chaos.names
 
 
@@ -41,20 +44,20 @@ def test_nor_is_it_deleted_with_the_endpoint(bench: Bench, capsys: Capture) -> N
         bench.set_up(Case("delete", words, with_a_pager))
         assert bench.run(Case("delete", words)) == 0
         assert "deleted endpoint chest" in capsys.readouterr().out
-        assert ("Alarm", "chest-errors") in bench.stand_in.things
+        assert ("Alarm", "thorax-chest-errors") in bench.stand_in.things
 
 
 def test_an_update_that_is_taken_back_leaves_no_alarm(bench: Bench, capsys: Capture) -> None:
     case = Case("deploy", UPDATE, an_endpoint)
     bench.set_up(case)
     assert bench.run(case) == 0
-    assert ("Alarm", "chest-errors") in bench.stand_in.things
+    assert ("Alarm", "thorax-chest-errors") in bench.stand_in.things
     at = bench.chaos.names.index("UpdateEndpoint")
     bench.set_up(case)
     bench.chaos.begin(at, "validation")
     assert bench.run(case) == 1
     assert "endpoint chest answers as before" in capsys.readouterr().err
-    assert ("Alarm", "chest-errors") not in bench.stand_in.things
+    assert ("Alarm", "thorax-chest-errors") not in bench.stand_in.things
 
 
 def test_an_alarm_that_was_there_stays_when_an_update_is_taken_back(bench: Bench) -> None:
@@ -69,12 +72,12 @@ def test_an_alarm_that_was_there_stays_when_an_update_is_taken_back(bench: Bench
     bench.set_up(case)
     bench.chaos.begin(at, "validation")
     assert bench.run(case) == 1
-    assert ("Alarm", "chest-errors") in bench.stand_in.things
+    assert ("Alarm", "thorax-chest-errors") in bench.stand_in.things
 
 
 def test_an_alarm_whose_endpoint_is_gone_is_listed_and_deleted(bench: Bench, capsys: Capture) -> None:
     bench.set_up(Case("status", "", orphan))
     assert bench.run(Case("status", "")) == 0
-    assert "alarm gone-errors" in capsys.readouterr().out
+    assert "alarm thorax-gone-errors" in capsys.readouterr().out
     assert bench.run(Case("delete", "--all --yes")) == 0
-    assert ("Alarm", "gone-errors") not in bench.stand_in.things
+    assert ("Alarm", "thorax-gone-errors") not in bench.stand_in.things

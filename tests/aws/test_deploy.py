@@ -247,7 +247,7 @@ def test_an_asynchronous_endpoint_wakes_from_zero(aws: Any, light: Path, capsys:
     assert alarm["AlarmActions"] == [one["PolicyARN"] for one in policies if one["PolicyType"] == "StepScaling"]
     aws.calls.clear()
     assert delete.main(["chest", "--yes"]) == 0
-    assert "deleted alarm chest-wake" in capsys.readouterr().out
+    assert "deleted alarm thorax-chest-wake" in capsys.readouterr().out
     aws.own += aws.calls
     assert left(aws) == NOTHING
 

@@ -123,8 +123,8 @@ def test_a_rollback_takes_new_autoscaling_back(
     policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
     assert limits(aws) == ([(1, 3)] if before else [])
     if before:  # moto keeps the policies of a target that is deregistered; AWS deletes them
-        assert [policy["PolicyName"] for policy in policies] == ["chest-load"]
-    assert aws.client("cloudwatch").describe_alarms(AlarmNames=["chest-wake"])["MetricAlarms"] == []
+        assert [policy["PolicyName"] for policy in policies] == ["thorax-chest-load"]
+    assert aws.client("cloudwatch").describe_alarms(AlarmNames=["thorax-chest-wake"])["MetricAlarms"] == []
 
 
 def test_a_rollback_keeps_machines_that_were_set_by_hand(
@@ -152,17 +152,17 @@ def test_a_canary_has_an_alarm_that_rolls_it_back(
             },
             "TerminationWaitInSeconds": 60,
         },
-        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "chest-errors"}]},
+        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "thorax-chest-errors"}]},
     }
     (alarm,) = aws.sent("PutMetricAlarm")
-    assert (alarm["AlarmName"], alarm["MetricName"]) == ("chest-errors", "Invocation5XXErrors")
+    assert (alarm["AlarmName"], alarm["MetricName"]) == ("thorax-chest-errors", "Invocation5XXErrors")
     order = [name for _, name, _ in aws.calls if name in ("PutMetricAlarm", "UpdateEndpoint")]
     assert order == ["PutMetricAlarm", "UpdateEndpoint"]
     from thorax_launch.cli import delete
 
     capsys.readouterr()
     assert delete.main(["chest", "--yes"]) == 0
-    assert "deleted alarm chest-errors" in capsys.readouterr().out
+    assert "deleted alarm thorax-chest-errors" in capsys.readouterr().out
 
 
 def shown(capsys: Capture, light: Path, *more: str) -> dict[str, Any]:

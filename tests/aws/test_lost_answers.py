@@ -67,9 +67,9 @@ def test_where_aws_cannot_be_asked_the_line_says_that_a_run_may_be_there(bench: 
 def test_an_alarm_that_cannot_be_taken_back_is_named(bench: Bench, capsys: Capture) -> None:
     case = Case("deploy", f"{S3_BUNDLE} --endpoint-name chest --canary 10 --yes PLACE", an_endpoint)
     assert fail(bench, case, "InvokeEndpoint", "expired") == 1
-    assert ("Alarm", "chest-errors") in bench.stand_in.things
+    assert ("Alarm", "thorax-chest-errors") in bench.stand_in.things
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "endpoint chest and alarm chest-errors may run and cost; see to it: thorax delete chest" in last
+    assert "endpoint chest and alarm thorax-chest-errors may run and cost; see to it: thorax delete chest" in last
 
 
 def test_an_error_that_nobody_foresaw_says_where_to_look(bench: Bench, capsys: Capture) -> None:

@@ -221,7 +221,7 @@ def test_the_launcher_may_do_what_autoscaling_asks_of_it(offline: Path, capsys: 
         ("sagemaker:StopTrainingJob", f"{ON}training-job/one", {}, False),
         ("sagemaker:AddTags", f"{ON}endpoint/other", {"sagemaker:TaggingAction": "CreateEndpoint"}, True),
         ("sagemaker:AddTags", f"{ON}endpoint/other", {}, False),
-        ("cloudwatch:DeleteAlarms", "arn:aws:cloudwatch:eu-central-1:123456789012:alarm:chest-wake", {}, True),
+        ("cloudwatch:DeleteAlarms", "arn:aws:cloudwatch:eu-central-1:123456789012:alarm:thorax-chest-wake", {}, True),
         ("cloudwatch:DeleteAlarms", "arn:aws:cloudwatch:eu-central-1:123456789012:alarm:billing", {}, False),
         ("sagemaker:CreateNotebookInstance", f"{ON}notebook-instance/x", {}, False),
     ],

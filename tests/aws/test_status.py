@@ -17,7 +17,7 @@ BILLED = (
     "pipeline chain",
     "endpoint chest",
     "warm pool",
-    "alarm gone-wake",
+    "alarm thorax-gone-wake",
 )
 
 

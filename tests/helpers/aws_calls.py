@@ -9,6 +9,8 @@ REGION, ACCOUNT, BUCKET = "eu-central-1", "123456789012", "films"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/thorax-execution"
 #: Where the tests' images lie, as `thorax iam launcher --read` is told.
 READ = [f"s3://{BUCKET}/{folder}" for folder in ("test", "train", "chest", "images")]
+#: The tests' pipelines that are not named thorax-*, as it is told by --pipeline.
+PIPELINES = ["chain", "chest"]
 
 
 def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], tags: dict[str, dict[str, str]] | None = None) -> None:
@@ -30,7 +32,8 @@ def assert_allowed(calls: list[tuple[str, str, dict[str, Any]]], tags: dict[str,
 
 @functools.cache
 def launchers_policy() -> dict[str, Any]:
-    from thorax_launch.sagemaker.policies import launcher
+    from thorax_launch.sagemaker.policies import Reach, launcher
     from thorax_launch.settings import AwsSettings
 
-    return launcher(AwsSettings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films"), READ)
+    settings = AwsSettings(region=REGION, role=ROLE, bucket=BUCKET, kms_key="alias/films")
+    return launcher(settings, Reach(READ, pipelines=PIPELINES))

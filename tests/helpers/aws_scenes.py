@@ -11,7 +11,9 @@ from typing import Any
 import boto3
 import pytest
 
+from aws_calls import ACCOUNT, REGION
 from chaos import Chaos
+from iam_simulator import target_arn
 from sagemaker_stand_in import StandIn
 
 PLACE = ["--bucket", "films", "--role", "arn:aws:iam::123456789012:role/thorax-execution"]
@@ -61,7 +63,8 @@ def an_endpoint(stand_in: StandIn) -> None:
         "ResourceId": "endpoint/chest/variant/main",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
-    stand_in.call("RegisterScalableTarget", {**target, "MinCapacity": 1, "MaxCapacity": 2})
+    ours = {tag["Key"]: tag["Value"] for tag in TAGS}
+    stand_in.call("RegisterScalableTarget", {**target, "MinCapacity": 1, "MaxCapacity": 2, "Tags": ours})
 
 
 def a_shadowed_endpoint(stand_in: StandIn) -> None:
@@ -118,7 +121,7 @@ def everything(stand_in: StandIn) -> None:
     stand_in.call("StartPipelineExecution", {"PipelineName": "chain", "ClientRequestToken": "a"})
     stand_in.call("CreateModel", {"ModelName": "lost", "Tags": TAGS})
     dimension = {"Name": "EndpointName", "Value": "gone"}
-    alarm = {"AlarmName": "gone-wake", "Namespace": "AWS/SageMaker", "MetricName": "HasBacklogWithoutCapacity"}
+    alarm = {"AlarmName": "thorax-gone-wake", "Namespace": "AWS/SageMaker", "MetricName": "HasBacklogWithoutCapacity"}
     stand_in.call("PutMetricAlarm", {**alarm, "Dimensions": [dimension]})
 
 
@@ -153,6 +156,8 @@ class Bench:
         for (kind, _), one in self.stand_in.things.items():
             if arn := one.get(f"{kind}Arn"):
                 self.aws.tags[arn] = {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])}
+            if kind == "Target":
+                self.aws.tags[target_arn(REGION, ACCOUNT, one["ResourceId"])] = one["Tags"]
 
     def run(self, case: Case) -> int:
         words: list[str] = []

@@ -27,10 +27,8 @@ READ = ("S3Uri", "ModelDataUrl")
 WRITTEN = ("S3OutputPath", "S3FailurePath", "DestinationS3Uri")
 #: Fields whose address is both, checkpoints and outputs.
 BOTH = ("CheckpointConfig", "S3Output")
-IN_A_VPC = (
-    *("CreateNetworkInterface", "CreateNetworkInterfacePermission", "DeleteNetworkInterface"),
-    *("DeleteNetworkInterfacePermission", "DescribeNetworkInterfaces", "DescribeVpcs", "DescribeDhcpOptions"),
-    *("DescribeSubnets", "DescribeSecurityGroups"),
+SEEN_IN_A_VPC = (
+    *("DescribeNetworkInterfaces", "DescribeVpcs", "DescribeDhcpOptions", "DescribeSubnets", "DescribeSecurityGroups"),
 )
 
 
@@ -59,8 +57,25 @@ def _fields(value: Any, above: str) -> Iterator[Question]:
         elif isinstance(one, str) and one:
             yield from _on_others(key, one)
         elif key == "VpcConfig":
-            yield from ((f"ec2:{call}", "*", {}) for call in IN_A_VPC)
+            yield from _in_a_vpc(one)
         yield from _fields(one, key)
+
+
+def _in_a_vpc(config: Mapping[str, Any]) -> Iterator[Question]:
+    """An interface is made in a subnet with the security groups, given to SageMaker, and deleted."""
+    here = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+    yield from ((f"ec2:{call}", "*", {}) for call in SEEN_IN_A_VPC)
+    interface = f"{here}:network-interface/eni-1"
+    yield "ec2:CreateNetworkInterface", interface, {}
+    for group in config["SecurityGroupIds"]:
+        yield "ec2:CreateNetworkInterface", f"{here}:security-group/{group}", {}
+    for subnet in config["Subnets"]:
+        arn = f"{here}:subnet/{subnet}"
+        yield "ec2:CreateNetworkInterface", arn, {}
+        to_sagemaker = {"ec2:Subnet": arn, "ec2:AuthorizedService": "sagemaker.amazonaws.com"}
+        yield "ec2:CreateNetworkInterfacePermission", interface, to_sagemaker
+        for call in ("DeleteNetworkInterface", "DeleteNetworkInterfacePermission"):
+            yield f"ec2:{call}", interface, {"ec2:Subnet": arn}
 
 
 def _on_s3(key: str, address: str, above: str) -> Iterator[Question]:

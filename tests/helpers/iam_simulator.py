@@ -110,6 +110,11 @@ _WITHOUT = re.compile(
 )
 
 
+def target_arn(region: str, account: str, scaled: str) -> str:
+    """Of a scalable target; AWS has a number of its own where here is what it scales."""
+    return f"arn:aws:application-autoscaling:{region}:{account}:scalable-target/{scaled.replace('/', '-')}"
+
+
 @dataclass
 class Account:
     """Turns calls into questions to IAM; remembers the tags with which things were made.
@@ -140,6 +145,7 @@ class Account:
             "iam": lambda _, found: [("iam:GetRole", f"arn:aws:iam::{self.account}:role/{found.get('RoleName')}", {})],
             "logs": self._logs,
             "cloudwatch": self._cloudwatch,
+            "application-autoscaling": self._scaling,
         }.get(service)
         yield from find(operation, parameters) if find else [(f"{service}:{operation}", "*", {})]
 
@@ -192,12 +198,34 @@ class Account:
         return {f"aws:ResourceTag/{key}": value for key, value in self.tags.get(arn, {}).items()}
 
     def _runtime(self, operation: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, str, Context]]:
-        yield f"sagemaker:{operation}", self._arn("endpoint", parameters["EndpointName"]), {}
+        arn = self._arn("endpoint", parameters["EndpointName"])
+        yield f"sagemaker:{operation}", arn, self._tags_of(arn)
 
     def _logs(self, operation: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, str, Context]]:
         group = f"arn:aws:logs:{self.region}:{self.account}:log-group:{parameters['logGroupName']}"
         stream = f":log-stream:{parameters['logStreamName']}" if "logStreamName" in parameters else ""
         yield f"logs:{operation}", f"{group}{stream}", {}
+
+    def _scaling(self, operation: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, str, Context]]:
+        action = f"application-autoscaling:{operation}"
+        if operation.startswith("Describe"):
+            yield action, "*", {}
+            return
+        arn = target_arn(self.region, self.account, parameters["ResourceId"])
+        context = {
+            "application-autoscaling:service-namespace": parameters["ServiceNamespace"],
+            "application-autoscaling:scalable-dimension": parameters["ScalableDimension"],
+        }
+        wanted = {f"aws:RequestTag/{key}": value for key, value in parameters.get("Tags", {}).items()}
+        if wanted:
+            yield "application-autoscaling:TagResource", arn, wanted
+        yield action, arn, {**context, **wanted, **self._tags_of(arn)}
+        if operation == "RegisterScalableTarget":
+            self.tags.setdefault(arn, dict(parameters.get("Tags", {})))
+            endpoint = self._arn("endpoint", parameters["ResourceId"].split("/")[1])
+            for call in ("DescribeEndpoint", "DescribeEndpointConfig", "UpdateEndpointWeightsAndCapacities"):
+                on = endpoint if "Config" not in call else endpoint.replace(":endpoint/", ":endpoint-config/")
+                yield f"sagemaker:{call}", on, self._tags_of(endpoint)
 
     def _cloudwatch(self, operation: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, str, Context]]:
         names = parameters.get("AlarmNames", [parameters.get("AlarmName")])

@@ -6,9 +6,14 @@ from typing import Any
 
 from thorax.errors import ThoraxError
 from thorax_launch.sagemaker.hosting import HostingSpec
+from thorax_launch.sagemaker.requests import own_marks
 
 #: Stands in the alarm of `autoscaling` for what AWS answers to the put_scaling_policy before it.
 POLICY_ARN = "PolicyARN of the step scaling policy"
+#: What application-autoscaling calls endpoints, and the number of their machines.
+NAMESPACE, DIMENSION = "sagemaker", "sagemaker:variant:DesiredInstanceCount"
+#: Every alarm and scaling policy of ours begins so: by it the launcher's policy knows them.
+PREFIX = "thorax-"
 
 
 def autoscaling(spec: HostingSpec, lowest: int, highest: int, per_minute: float) -> list[tuple[str, dict[str, Any]]]:
@@ -39,8 +44,8 @@ def autoscaling(spec: HostingSpec, lowest: int, highest: int, per_minute: float)
         metric = {"PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}}
     tracking = {"TargetValue": per_minute, "ScaleInCooldown": 300, "ScaleOutCooldown": 60, **metric}
     calls: list[tuple[str, dict[str, Any]]] = [
-        ("register_scalable_target", {**target, "MinCapacity": lowest, "MaxCapacity": highest}),
-        _scaling_policy(target, f"{spec.endpoint_name}-load", "TargetTrackingScaling", tracking),
+        ("register_scalable_target", {**target, "MinCapacity": lowest, "MaxCapacity": highest, "Tags": own_marks()}),
+        _scaling_policy(target, f"{PREFIX}{spec.endpoint_name}-load", "TargetTrackingScaling", tracking),
     ]
     if lowest:
         return calls
@@ -78,17 +83,17 @@ def _scaling_policy(
 def scaling_target(endpoint: str, variant: str = "main") -> dict[str, str]:
     """What application-autoscaling calls the machines of an endpoint."""
     return {
-        "ServiceNamespace": "sagemaker",
+        "ServiceNamespace": NAMESPACE,
         "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
-        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "ScalableDimension": DIMENSION,
     }
 
 
 def wake(endpoint: str) -> str:
     """Name of the policy that takes an asynchronous endpoint from 0 instances to 1, and of its alarm."""
-    return f"{endpoint}-wake"
+    return f"{PREFIX}{endpoint}-wake"
 
 
 def errors(endpoint: str) -> str:
     """Name of the alarm that rolls an update of an endpoint back: its container answers with 5xx."""
-    return f"{endpoint}-errors"
+    return f"{PREFIX}{endpoint}-errors"

@@ -108,11 +108,23 @@ def _collections(rules: list[Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _configured(rule: Any, region: str) -> dict[str, Any]:
+def rule_image(name: str, region: str) -> str:
+    """URI of AWS's image of a built-in rule.
+
+    Raises:
+        ThoraxError: AWS has none in that region.
+    """
     from sagemaker.core.debugger import get_rule_container_image_uri
 
+    try:
+        return str(get_rule_container_image_uri(name, region))
+    except (ValueError, KeyError) as error:
+        raise ThoraxError(f"SageMaker Debugger has no image in --region {region}: {error}; leave it off") from None
+
+
+def _configured(rule: Any, region: str) -> dict[str, Any]:
     return {
         "RuleConfigurationName": rule.name,
-        "RuleEvaluatorImage": get_rule_container_image_uri(rule.name, region),
+        "RuleEvaluatorImage": rule_image(rule.name, region),
         "RuleParameters": {key: str(value) for key, value in rule.rule_parameters.items()},
     }

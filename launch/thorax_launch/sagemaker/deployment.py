@@ -382,8 +382,11 @@ def _until_in_service(spec: HostingSpec, sagemaker: Any, done: str) -> None:
 
 def _scale(deployment: Deployment, session: Any, undo: Undo) -> None:
     scaling, policy = client(session, "application-autoscaling"), ""
+    there = bool(undo.capacity and undo.capacity.targets)
     for call, arguments in deployment.scaling:
         undo.scaling = True
+        if there:  # tags are for a new target alone
+            arguments = {key: value for key, value in arguments.items() if key != "Tags"}
         if call == "put_metric_alarm":
             undo.alarm = True
             client(session, "cloudwatch").put_metric_alarm(**{**arguments, "AlarmActions": [policy]})
