@@ -231,14 +231,35 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def light(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a few bytes for weights: quick to pack, and nobody serves it."""
+    from thorax.serving import bundle_verify
+
     folder = tmp_path_factory.mktemp("light") / "model"
     shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model.safetensors"))
     (folder / "model.safetensors").write_bytes(b"weights")
+    bundle_verify.seal(folder)
     return folder
 
 
+@pytest.fixture(scope="session")
+def archive(light: Path) -> bytes:
+    """The same as a model.tar.gz."""
+    from thorax_launch.sagemaker.package import packed, source_files
+
+    return packed(source_files(light), level=1)
+
+
 @pytest.fixture
-def bench(aws: Any, light: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def stored(aws: Aws, archive: bytes) -> None:
+    """That archive lies in S3, where training jobs of these names leave it."""
+    for name in ("one", "two", "children", "sweep-001", "job"):
+        aws.client("s3").put_object(Bucket=BUCKET, Key=f"thorax/{name}/output/model.tar.gz", Body=archive)
+    aws.calls.clear()
+
+
+@pytest.fixture
+def bench(
+    aws: Any, stored: None, light: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
     """An account of things with states; BUNDLE, DATA and OUT in a command line are folders."""
     from aws_scenes import benches
 

@@ -71,7 +71,7 @@ def on_aws(args: argparse.Namespace) -> int:
         from thorax_launch.cli.endpoint_batch import run
 
         return run(args, settings)
-    planned = transforms.plan(args.bundle, args.data, options, settings)
+    planned = transforms.plan(args.bundle, args.data, options, settings, args.dry_run)
     if args.dry_run:
         aws.show(planned.calls(), planned.summary(), args)
     if not aws.agreed(planned.summary(), "start it?", args.yes):

@@ -34,7 +34,7 @@ def check(words: Sequence[str], settings: AwsSettings | None = None) -> None:
         raise ThoraxError("--deploy-best --local: the bundle is on AWS; leave --local out")
     known = settings or AwsSettings(region="us-east-1", bucket="bucket", role="arn:aws:iam::000000000000:role/ROLE")
     options = chosen(EndpointOptions, flags.options_of(args, EndpointOptions))
-    deployment.plan(f"{known.root}/{options.endpoint_name or 'best'}/output/model.tar.gz", options, known)
+    deployment.plan(f"{known.root}/{options.endpoint_name or 'best'}/output/model.tar.gz", options, known, True)
     if not (args.yes or args.dry_run or sys.stdin.isatty()):
         raise ThoraxError("--deploy-best: no terminal to confirm on when the search is done: give --yes after it too")
 

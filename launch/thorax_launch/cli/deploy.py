@@ -136,7 +136,7 @@ def on_aws(args: argparse.Namespace) -> int:
         return move(args, options, settings)
     if any(bundle.startswith(promotion.PREFIX) for bundle in args.bundle):
         return promote(args, options, settings)
-    plan = deployment.plan(*packages.all_resolved(args.bundle, options, settings, args.dry_run), settings)
+    plan = deployment.plan(*packages.all_resolved(args.bundle, options, settings, args.dry_run), settings, args.dry_run)
     if args.dry_run:
         name = plan.spec.endpoint_name
         note = f"note:     where endpoint {name} exists, UpdateEndpoint takes the place of CreateEndpoint"

@@ -6,6 +6,7 @@ import hashlib
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from thorax.errors import ThoraxError
+from thorax.job import environment
 from thorax.models.bundle_weights import OLD_WEIGHTS, WEIGHTS
+from thorax.serving import bundle_verify
 from thorax.serving.bundle import CODE, RAY, Bundle
 from thorax.serving.bundle_place import DESCRIPTION, bundle_place
 from thorax.serving.bundle_schema import MEMBERS_FOLDER
+from thorax.serving.bundle_signature import KEY, checked_key
+from thorax.text import counted
 from thorax.tracking.progress import busy
 from thorax_launch.names import job_of
+from thorax_launch.sagemaker.account import client, open_session
+from thorax_launch.sagemaker.errors import one_line_errors
 from thorax_launch.sagemaker.package import ARCHIVE, Upload, bucket_and_key, packed, source_files
 from thorax_launch.sagemaker.transfers import download
 from thorax_launch.settings import AwsSettings
@@ -37,48 +44,110 @@ class S3Bundle:
         uploads: what must be put there first; empty where it is there already.
         where: what the user named.
         name: of the job that made it, as far as its place shows it.
+        sha256: of its bundle.json, which has that of every other file; "" where it has none, or was not read.
+        checked: whether its files were compared with their hashes.
     """
 
     uri: str
     uploads: tuple[Upload, ...]
     where: str
     name: str
+    sha256: str = ""
+    checked: bool = True
 
     @property
     def digest(self) -> str:
         """Of its content where that is on this machine, else of its address."""
         return self.uri.split("/")[-2] if self.uploads else hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
+    def hash_line(self) -> str:
+        """A line about its hash."""
+        if not self.checked:
+            return "sha256:   unknown; the bundle is in S3, where it is fetched and checked before anything is made"
+        return f"sha256:   {self.sha256 or 'none; the bundle is of an earlier version, so nothing tells damage'}"
 
-def in_s3(where: str, settings: AwsSettings) -> S3Bundle:
-    """Packs what the user named: the same bytes, and so the same address, for the same bundle.
+
+def in_s3(where: str, settings: AwsSettings, offline: bool = False) -> S3Bundle:
+    """Checks and packs what the user named: the same bytes, and so the same address, for the same bundle.
+
+    Every file is compared with its hash and, where THORAX_BUNDLE_KEY is set, the bundle with its signature.
+
+    Args:
+        offline: nothing may be asked of AWS: a bundle in S3 is not fetched and checked.
 
     Raises:
-        ThoraxError: it is no bundle, or lacks what AWS's images start.
+        ThoraxError: it is no bundle, lacks what AWS's images start, or is not as it was written.
     """
     if where.startswith("s3://"):
         if not where.endswith(".tar.gz"):
             raise ThoraxError(f"{where} does not end with .tar.gz; {_HOW}")
-        return S3Bundle(where, (), where, job_of(where))
+        sha256 = "" if offline else _of_archive_in_s3(where, settings)
+        return S3Bundle(where, (), where, job_of(where), sha256, checked=not offline)
     path = bundle_place(where)
     if path.is_dir():
-        Bundle.load(path)
+        sha256 = as_written(path, where)
         with busy("packing the bundle", sys.stdout.isatty()):
             content: bytes | Path = packed(_complete(source_files(path), where), level=1)  # weights do not get smaller
         assert isinstance(content, bytes)
         digest = hashlib.sha256(content).hexdigest()[:16]
     elif path.is_file():
-        with _archive(path) as tar:
-            _complete({name.removeprefix("./"): b"" for name in tar.getnames()}, where)
+        sha256 = _of_archive(path, where)
         content = path
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     else:
         raise ThoraxError(f"{where} does not exist; {_HOW}")
     prefix = f"{settings.root}/bundles/{digest}/"
-    return S3Bundle(
-        prefix + ARCHIVE, (Upload(prefix + ARCHIVE, content, once=prefix),), where, job_of(str(path.resolve()))
-    )
+    upload = Upload(prefix + ARCHIVE, content, once=prefix)
+    return S3Bundle(prefix + ARCHIVE, (upload,), where, job_of(str(path.resolve())), sha256)
+
+
+def as_written(path: Path, where: str) -> str:
+    """The SHA-256 of a bundle's bundle.json, once the bundle is found to be as it was written; "" where it has none.
+
+    Args:
+        path: its folder or model.tar.gz.
+        where: what the user named.
+
+    Raises:
+        ThoraxError: a file is damaged, missing or was added, or the signature that THORAX_BUNDLE_KEY asks for is wrong.
+    """
+    bundle = Bundle.load(path)
+    key = environment().get(KEY, "")
+    differences = bundle_verify.wrong(bundle, checked_key(key.strip().encode(), KEY) if key else None)
+    if differences:
+        more = f" (and {counted(len(differences) - 1, 'more difference')})" if len(differences) > 1 else ""
+        raise ThoraxError(
+            f"{where} is not as it was written: {differences[0]}{more}; nothing was sent; take the bundle from the job"
+            " again"
+        )
+    return bundle_verify.seal_of(bundle)
+
+
+def _of_archive(path: Path, where: str) -> str:
+    """See as_written; the archive has what AWS's images start."""
+    with _archive(path, where) as tar:
+        _complete({name.removeprefix("./"): b"" for name in tar.getnames()}, where)
+    try:
+        return as_written(path, where)
+    except ThoraxError as error:
+        raise ThoraxError(str(error).replace(str(path), where)) from None
+
+
+def _of_archive_in_s3(where: str, settings: AwsSettings) -> str:
+    """See as_written; it is fetched into a temporary folder."""
+    from botocore.exceptions import ClientError
+
+    session = open_session(settings)
+    with tempfile.TemporaryDirectory() as folder, one_line_errors(settings):
+        path = Path(folder) / ARCHIVE
+        try:
+            download(client(session, "s3"), {bucket_and_key(where): path}, "downloading the bundle")
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+                raise
+            raise ThoraxError(f"there is no bundle at {where}") from None
+        return _of_archive(path, where)
 
 
 @contextmanager
@@ -103,7 +172,7 @@ def description_folder(bundle: S3Bundle, s3: Any = None) -> Iterator[Path]:
                 )
             path = Path(folder) / ARCHIVE
             download(s3, {bucket_and_key(bundle.where): path}, "downloading the bundle")
-        with _archive(path) as tar:
+        with _archive(path, bundle.where) as tar:
             name = next((entry for entry in tar.getnames() if entry.removeprefix("./") == DESCRIPTION), None)
             file = tar.extractfile(name) if name else None
             if file is None:
@@ -122,9 +191,9 @@ def _complete(files: dict[str, bytes], where: str) -> dict[str, bytes]:
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[tarfile.TarFile]:
+def _archive(path: Path, where: str) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(path, "r:gz") as tar:
             yield tar
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ThoraxError(f"{path} is no .tar.gz that can be read: {error}; {_HOW}") from None
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ThoraxError(f"{where} is no .tar.gz that can be read: {error}; {_HOW}") from None

@@ -54,6 +54,7 @@ class Deployment:
         shadow: a second bundle that gets a copy of the requests, or None.
         copies: of bundles within S3.
         variants: the bundles that share the requests, where there are several.
+        hashes: a line about each bundle's hash.
     """
 
     spec: HostingSpec
@@ -66,6 +67,7 @@ class Deployment:
     shadow: Shadow | None = None
     copies: tuple[Copy, ...] = ()
     variants: tuple[VariantBundle, ...] = ()
+    hashes: tuple[str, ...] = ()
 
     @property
     def uploads(self) -> tuple[Upload, ...]:
@@ -109,6 +111,7 @@ class Deployment:
         variables = self.requests[0].parameters["PrimaryContainer"].get("Environment", {})
         notes = [line for machine in spec.machines if (line := idle_gpus(spec.server, machine, variables))]
         notes += [line for line in (patch_note(spec.server, bool(spec.targets)),) if line]
+        notes += self.hashes
         notes += [f"copied:   {one.source}  {one.target}" for one in self.copies]
         count = spec.instance_count * max(len(spec.variants), 1)
         shares = variants.shares({one.name: one.weight for one in spec.variants})
@@ -128,15 +131,18 @@ class Deployment:
         return Summary(tuple(does), (between.join(costs),), uploads=self.uploads, notes=tuple(notes))
 
 
-def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSettings) -> Deployment:
-    """The requests of an endpoint, checked against AWS's model; asks nothing of AWS and sends nothing.
+def plan(
+    bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSettings, offline: bool = False
+) -> Deployment:
+    """The requests of an endpoint, checked against AWS's model; sends nothing, and asks AWS for bundles in S3 alone.
 
     Args:
         bundle: a folder, a model.tar.gz or its s3:// address; several, or NAME=BUNDLE, for a multi-model endpoint;
             empty where `options.variant` names them.
+        offline: ask nothing of AWS: bundles in S3 are not checked.
 
     Raises:
-        ThoraxError: no bundle, a wrong option, or what AWS would refuse, in one line.
+        ThoraxError: no bundle or a damaged one, a wrong option, or what AWS would refuse, in one line.
     """
     settings, server = with_image(settings, options.image)
     texts = [bundle] if isinstance(bundle, str) else list(bundle)
@@ -145,12 +151,12 @@ def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSet
         raise ThoraxError(f"{texts[0]} beside --variant: give it a name and a weight, --variant NAME={texts[0]}:WEIGHT")
     if texts and (len(texts) > 1 or named_bundle(texts[0])[0]):
         multi_model.check(options, _kind(options), server, bool(settings.serving_image))
-        several = multi_model.bundles(texts, settings)
+        several = multi_model.bundles(texts, settings, offline)
     shadows.check(options, _kind(options), bool(several))
     variants.check(options, _kind(options))
-    shared = variants.variants(options.variant, settings) if options.variant else ()
-    packed = several.bundle if several else shared[0].bundle if shared else in_s3(texts[0], settings)
-    shadow = Shadow.of(options.shadow, settings) if options.shadow else None
+    shared = variants.variants(options.variant, settings, offline) if options.variant else ()
+    packed = several.bundle if several else shared[0].bundle if shared else in_s3(texts[0], settings, offline)
+    shadow = Shadow.of(options.shadow, settings, offline) if options.shadow else None
     spec = _spec(packed, options, server)
     if several:
         spec = replace(spec, targets=several.names)
@@ -159,7 +165,7 @@ def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSet
     if shadow:
         spec = replace(spec, shadow=shadow.bundle.uri, shadow_percent=shadow.percent)
     rollout = Rollout.of(options, spec)
-    own_tags = bundle_tags(settings, packed)
+    own_tags = bundle_tags(settings, packed if not shared else replace(packed, sha256=""))
     scaling: list[tuple[str, dict[str, Any]]] = []
     if options.autoscale:
         per_minute = options.autoscale_target or (5.0 if spec.kind == "async" else 600.0)
@@ -169,13 +175,19 @@ def plan(bundle: str | Sequence[str], options: EndpointOptions, settings: AwsSet
         with description_folder(packed) as folder:
             entry = registration(packed, Bundle.load(folder), spec, options.register, settings, own_tags)
     requests = (
-        *(hosting.variant_models(spec, settings, own_tags) or [hosting.model(spec, settings, own_tags)]),
-        *([hosting.shadow_model(spec, settings, own_tags)] if shadow else []),
+        *(
+            [hosting.variant_model(spec, one.variant, settings, bundle_tags(settings, one.bundle)) for one in shared]
+            or [hosting.model(spec, settings, own_tags)]
+        ),
+        *([hosting.shadow_model(spec, settings, bundle_tags(settings, shadow.bundle))] if shadow else []),
         hosting.endpoint_config(spec, settings, own_tags),
         hosting.endpoint(spec, own_tags),
     )
     copies = several.copies if several else ()
-    return Deployment(spec, packed, settings, requests, tuple(scaling), entry, rollout, shadow, copies, shared)
+    hashes = several.hashes if several else tuple(one.bundle.hash_line() for one in shared) or (packed.hash_line(),)
+    hashes += (shadow.bundle.hash_line(),) if shadow else ()
+    made = Deployment(spec, packed, settings, requests, tuple(scaling), entry, rollout, shadow, copies, shared)
+    return replace(made, hashes=hashes)
 
 
 def with_image(settings: AwsSettings, image: str) -> tuple[AwsSettings, str]:
@@ -187,7 +199,7 @@ def with_image(settings: AwsSettings, image: str) -> tuple[AwsSettings, str]:
 
 def bundle_tags(settings: AwsSettings, bundle: S3Bundle) -> Tags:
     """Project, git commit and bundle, then the user's own tags, which win."""
-    return tags(settings, commit=commit(), bundle=bundle.digest)
+    return tags(settings, commit=commit(), bundle=bundle.digest, bundle_sha256=bundle.sha256)
 
 
 def _kind(options: EndpointOptions) -> str:
@@ -207,7 +219,7 @@ def _spec(bundle: S3Bundle, options: EndpointOptions, server: str) -> HostingSpe
     # the models of a shadow and of variants have longer names
     longer = len("-shadow") if options.shadow else 1 + max(map(len, options.variant)) if options.variant else 0
     short = name[: LONGEST - 14 - longer] if longer else name
-    return HostingSpec(dated(short), bundle.uri, kind, server, endpoint=name, **given)
+    return HostingSpec(dated(short), bundle.uri, kind, server, endpoint=name, sha256=bundle.sha256, **given)
 
 
 #: Options that a HostingSpec takes as they are.

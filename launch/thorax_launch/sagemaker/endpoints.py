@@ -136,7 +136,7 @@ def deploy(
     wanted = chosen(EndpointOptions, {**options, "endpoint_name": endpoint_name})
     complete = completed(settings, offline=dry_run)
     texts = [str(bundle)] if isinstance(bundle, str | Path) else [str(one) for one in bundle]
-    plan = deployment.plan(*packages.all_resolved(texts, wanted, complete, dry_run), complete)
+    plan = deployment.plan(*packages.all_resolved(texts, wanted, complete, dry_run), complete, dry_run)
     if not dry_run:
         deployment.make(plan, deployment.present_configuration(plan))
     return Endpoint(plan.spec.endpoint_name, plan.settings, request=plan.calls(), sent=not dry_run)

@@ -73,6 +73,7 @@ class HostingSpec:
         shadow: s3:// address of a second bundle, which gets a copy of the requests; "" for none.
         shadow_percent: of the requests.
         variants: the bundles that share the requests, where there are several; `bundle` is the first one's then.
+        sha256: of the bundle's bundle.json; "" where it is not known.
     """
 
     name: str
@@ -96,6 +97,7 @@ class HostingSpec:
     shadow: str = ""
     shadow_percent: int = 100
     variants: tuple[Variant, ...] = ()
+    sha256: str = ""
 
     @property
     def endpoint_name(self) -> str:
@@ -149,10 +151,9 @@ def shadow_model(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsReq
     return model(replace(spec, name=shadow_name(spec.name), bundle=spec.shadow), settings, tags)
 
 
-def variant_models(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> list[AwsRequest]:
-    """CreateModel of each variant's bundle, in the same image."""
-    named = [replace(spec, name=one.model(spec.name), bundle=one.bundle) for one in spec.variants]
-    return [model(one, settings, tags) for one in named]
+def variant_model(spec: HostingSpec, one: Variant, settings: AwsSettings, tags: Tags) -> AwsRequest:
+    """CreateModel of a variant's bundle, in the same image."""
+    return model(replace(spec, name=one.model(spec.name), bundle=one.bundle), settings, tags)
 
 
 def endpoint_config(spec: HostingSpec, settings: AwsSettings, tags: Tags) -> AwsRequest:
@@ -352,6 +353,7 @@ def model_package(
         },
         "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": metrics_uri}}},
         "ModelCard": {"ModelCardContent": card, "ModelCardStatus": "Draft"},
+        "CustomerMetadataProperties": {"bundle_sha256": spec.sha256} if spec.sha256 else {},
     }
     return AwsRequest.checked("ModelPackage", parameters, by_boto3=True)
 

@@ -43,12 +43,14 @@ class Bundles:
         prefix: s3:// address of the folder that they lie in.
         uploads: those of this machine.
         copies: those in S3.
+        hashes: a line about each one's hash.
     """
 
     names: tuple[str, ...]
     prefix: str
     uploads: tuple[Upload, ...]
     copies: tuple[Copy, ...]
+    hashes: tuple[str, ...]
 
     @property
     def bundle(self) -> S3Bundle:
@@ -60,13 +62,13 @@ class Bundles:
         return self.prefix.split("/")[-2]
 
 
-def bundles(texts: Sequence[str], settings: AwsSettings) -> Bundles:
-    """The bundles that are named, by NAME=BUNDLE or by the job that made them.
+def bundles(texts: Sequence[str], settings: AwsSettings, offline: bool = False) -> Bundles:
+    """The bundles that are named, by NAME=BUNDLE or by the job that made them; `offline`: see in_s3.
 
     Raises:
         ThoraxError: one is no bundle, or two have one name.
     """
-    found = {name: in_s3(where, settings) for name, where in bundle_names(texts).items()}
+    found = {name: in_s3(where, settings, offline) for name, where in bundle_names(texts).items()}
     digest = hashlib.sha256("".join(f"{name}={one.digest}\n" for name, one in sorted(found.items())).encode())
     prefix = f"{settings.root}/bundles/multi-{digest.hexdigest()[:16]}/"
     uploads, copies = [], []
@@ -76,7 +78,9 @@ def bundles(texts: Sequence[str], settings: AwsSettings) -> Bundles:
             uploads += [Upload(target, upload.content, once=prefix) for upload in one.uploads]
         else:
             copies.append(Copy(one.uri, target))
-    return Bundles(tuple(found), prefix, tuple(uploads), tuple(copies))
+    return Bundles(
+        tuple(found), prefix, tuple(uploads), tuple(copies), tuple(one.hash_line() for one in found.values())
+    )
 
 
 def check(options: EndpointOptions, kind: str, server: str, own_image: bool) -> None:

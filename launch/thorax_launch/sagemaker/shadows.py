@@ -31,8 +31,8 @@ class Shadow:
     percent: int
 
     @classmethod
-    def of(cls, text: str, settings: AwsSettings) -> Shadow:
-        """What --shadow BUNDLE[:PERCENT] names.
+    def of(cls, text: str, settings: AwsSettings, offline: bool = False) -> Shadow:
+        """What --shadow BUNDLE[:PERCENT] names; `offline`: see in_s3.
 
         Raises:
             ThoraxError: no bundle, or a percentage that is not 1 to 100.
@@ -40,7 +40,7 @@ class Shadow:
         where, percent = percentage(text)
         if not 1 <= percent <= 100:
             raise ThoraxError(f"--shadow {text}: the percentage of the requests must be 1 to 100")
-        return cls(in_s3(where, settings), percent)
+        return cls(in_s3(where, settings, offline), percent)
 
 
 def check(options: EndpointOptions, kind: str, several: bool) -> None:

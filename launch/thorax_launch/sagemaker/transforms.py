@@ -93,25 +93,28 @@ class Transform:
         does = (f"batch transform {self.name}", f"answers in {self.output}")
         reads, *left_out = self.images.lines()
         reads = reads.partition(":")[2].strip()
-        return Summary(does, (cost,), (reads,), self.uploads, (*left_out, *self.notes))
+        return Summary(does, (cost,), (reads,), self.uploads, (*left_out, self.bundle.hash_line(), *self.notes))
 
     def again(self) -> str:
         """The words that end a command which fetches the answers and sends what has none."""
         return f"the same command with --resume {self.batch} --wait fetches the answers and sends what has none"
 
 
-def plan(bundle: str, images_at: str, options: TransformOptions, settings: AwsSettings) -> Transform:
-    """The two requests of a batch transform; asks nothing of AWS and sends nothing.
+def plan(
+    bundle: str, images_at: str, options: TransformOptions, settings: AwsSettings, offline: bool = False
+) -> Transform:
+    """The two requests of a batch transform; sends nothing, and asks AWS for the bundle alone, where that is in S3.
 
     Args:
         bundle: a folder, a model.tar.gz or its s3:// address.
         images_at: a folder, or an s3:// address.
+        offline: ask nothing of AWS: a bundle in S3 is not checked.
 
     Raises:
-        ThoraxError: no bundle, no images, or what AWS would refuse.
+        ThoraxError: no bundle or a damaged one, no images, or what AWS would refuse.
     """
     settings, server = with_image(settings, options.image)
-    packed = in_s3(bundle, settings)
+    packed = in_s3(bundle, settings, offline)
     name, own_tags = options.job_name or dated(options.resume or packed.name), bundle_tags(settings, packed)
     if name == options.resume:
         raise ThoraxError(f"--job-name {name} is the batch that --resume names; choose another name for the new job")

@@ -25,8 +25,8 @@ class VariantBundle:
     bundle: S3Bundle
 
 
-def variants(given: Mapping[str, str], settings: AwsSettings) -> tuple[VariantBundle, ...]:
-    """What --variant NAME=BUNDLE[:WEIGHT] names.
+def variants(given: Mapping[str, str], settings: AwsSettings, offline: bool = False) -> tuple[VariantBundle, ...]:
+    """What --variant NAME=BUNDLE[:WEIGHT] names; `offline`: see in_s3.
 
     Raises:
         ThoraxError: fewer than two, more than AWS takes, a name or weight that AWS does not take, or no bundle.
@@ -45,7 +45,7 @@ def variants(given: Mapping[str, str], settings: AwsSettings) -> tuple[VariantBu
     found = []
     for name, text in given.items():
         where, weight = weighted(text)
-        bundle = in_s3(where, settings)
+        bundle = in_s3(where, settings, offline)
         found.append(VariantBundle(Variant(name, bundle.uri, weight), bundle))
     check_weights({one.variant.name: one.variant.weight for one in found})
     return tuple(found)

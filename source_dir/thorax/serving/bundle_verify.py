@@ -9,7 +9,7 @@ from pathlib import Path
 from thorax.files import digest_of, files_below, write_whole
 from thorax.models.bundle_weights import weights_of_bundle
 from thorax.serving.bundle import CODE, RAY, SPLIT, Bundle
-from thorax.serving.bundle_hashes import FILES, changed, hashes_of, sealed
+from thorax.serving.bundle_hashes import FILES, SEAL, changed, hashes_of, sealed
 from thorax.serving.bundle_place import DESCRIPTION
 from thorax.serving.bundle_schema import MEMBERS_FOLDER as MEMBERS
 from thorax.serving.bundle_signature import wrong_signature
@@ -32,6 +32,11 @@ def wrong(bundle: Bundle, key: bytes | None = None) -> list[str]:
 def checked(bundle: Bundle) -> int:
     """How many of its files have a hash."""
     return len(_hashes(bundle))
+
+
+def seal_of(bundle: Bundle) -> str:
+    """SHA-256 of its bundle.json, which has those of all its files; "" where an earlier version wrote it without."""
+    return str(json.loads((bundle.folder / DESCRIPTION).read_text(encoding="utf-8")).get(SEAL, ""))
 
 
 def seal(folder: Path) -> int:
