@@ -28,7 +28,7 @@ define install
 @touch $@
 endef
 
-.PHONY: demo test slow fuzz chaos check bench gpu docs tutorial screenshots setup web clean
+.PHONY: demo test slow fuzz chaos check locks sbom bench gpu docs tutorial screenshots setup web clean
 
 setup: $(VENV)/.dev
 
@@ -80,6 +80,18 @@ check: $(VENV)/.dev
 	$(BIN)/mypy source_dir launch bench
 	PYTHONPATH=source_dir:launch $(BIN)/lint-imports
 	$(BIN)/codespell
+	PYTHONPATH=source_dir:launch $(BIN)/python .ci/audit.py
+
+# Exact versions and hashes of what jobs on AWS install, in launch/locks/; needs uv.
+locks: $(VENV)/.dev
+	@command -v uv >/dev/null || { echo "error: uv is needed: pip install uv"; exit 1; }
+	PYTHONPATH=source_dir:launch $(BIN)/python .ci/locks.py
+
+# What a release is made of (CycloneDX 1.6), in dist/: this package's environment, and what a job on AWS installs.
+sbom: $(VENV)/.dev
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --mc-type library --output-reproducible -o dist/sbom.cdx.json
+	$(BIN)/cyclonedx-py requirements launch/locks/py313.txt --pyproject pyproject.toml --mc-type library --output-reproducible -o dist/sbom-job.cdx.json
 
 # The table of hyperparameters, and the site in site/; a broken link is an error.
 docs: $(VENV)/.dev

@@ -11,7 +11,7 @@ DATA = {
     "thorax/_source": [
         f"source_dir/{name}" for name in ("train_model.py", "inference.py", "deployment.py", "requirements.txt")
     ],
-    "thorax_launch/_data": ["launch/recipes", "launch/prices.example.yaml", "launch/web"],
+    "thorax_launch/_data": ["launch/recipes", "launch/locks", "launch/prices.example.yaml", "launch/web"],
 }
 
 

@@ -19,6 +19,8 @@ _PACKAGE = Path(__file__).resolve().parent
 LAUNCH = _PACKAGE.parent
 _DATA = _PACKAGE / "_data"
 RECIPES = (_DATA if _DATA.is_dir() else LAUNCH) / "recipes"
+#: Exact versions and hashes of what jobs install; see thorax_launch/locks.py.
+LOCKS = RECIPES.with_name("locks")
 #: The price table that comes with the package: rounded, an example.
 PRICES = RECIPES.with_name("prices.example.yaml")
 

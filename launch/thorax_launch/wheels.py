@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from thorax.errors import ThoraxError
+from thorax_launch import locks
 
 #: Python of AWS's default image.
 PYTHON = "3.13"
@@ -47,3 +49,23 @@ def fetch(requirements: Path, folder: Path, python: str = PYTHON, more: Sequence
         reason = next((line for line in lines if line.startswith("ERROR")), lines[-1])
         raise ThoraxError(f"pip cannot fetch the wheels of {requirements}: {reason.removeprefix('ERROR: ')}")
     return sorted(folder.glob("*.whl"))
+
+
+def fetch_locked(
+    requirements: Path, folder: Path, extra: Sequence[str], python: str = PYTHON, more: Sequence[str] = ()
+) -> list[Path]:
+    """As fetch, of the exact versions of the lock file for that Python, each compared with its hash.
+
+    Args:
+        extra: further lines of requirements.txt.
+
+    Raises:
+        ThoraxError: see fetch and locks.locked.
+    """
+    if not requirements.is_file():
+        raise ThoraxError(f"{requirements} does not exist; give --requirements FILE")
+    asked = "\n".join([requirements.read_text(encoding="utf-8"), *extra])
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "requirements.txt"
+        file.write_text(locks.locked(asked, python), encoding="utf-8")
+        return fetch(file, folder, python, ["--no-deps", *more])  # the lock has all that they need but the image's

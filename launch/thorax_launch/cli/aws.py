@@ -61,7 +61,7 @@ def job_arguments(args: Namespace) -> tuple[str, dict[str, str], dict[str, str],
     Raises:
         ThoraxError: a wrong flag.
     """
-    names = ("job_name", "wheels", "resume", "processes", "debugger", "profiler", "rule")
+    names = ("job_name", "wheels", "locked", "resume", "processes", "debugger", "profiler", "rule")
     options = {name: getattr(args, name, None) for name in (*(entry.name for entry in entries(MachineOptions)), *names)}
     options["content_type"] = pairs("--content-type", args.content_type)
     options["env"] = pairs("--env", args.env)

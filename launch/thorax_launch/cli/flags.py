@@ -230,6 +230,7 @@ def add_machine(p: argparse.ArgumentParser) -> None:
         help="variable that the job fetches by name or ARN from Secrets Manager, or SSM (/PATH, ssm:NAME)",
     )
     add("--wheels", type=Path, metavar="DIR", help="wheels to install from, where the job has no network")
+    add("--locked", action="store_true", help="install the exact versions of launch/locks, compared with their hashes")
 
 
 def add_engine(p: Any) -> None:

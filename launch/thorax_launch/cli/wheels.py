@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME",
         help="one more, such as 'pyarrow>=16'; may be repeated",
     )
+    p.add_argument(
+        "--locked", action="store_true", help="the exact versions of launch/locks, compared with their hashes"
+    )
     args = p.parse_args(arguments)
 
     def work() -> int:
@@ -51,7 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
         more = ["--index-url", args.index_url] if args.index_url else []
         config = TrainingConfig.parse(from_settings(args.set))
         extra = [one.line for one in needed(config, {})] + args.package
-        found = wheels.fetch(requirements, args.folder, args.python, [*more, *extra])
+        if args.locked:
+            found = wheels.fetch_locked(requirements, args.folder, extra, args.python, more)
+        else:
+            found = wheels.fetch(requirements, args.folder, args.python, [*more, *extra])
         size = sum(wheel.stat().st_size for wheel in found)
         told = f"{counted(len(found), 'wheel')}, {size / 1e6:.1f} MB"
         print(f"{args.folder}: {told}, for Python {args.python} on Linux x86_64")

@@ -131,7 +131,7 @@ def train(
         dry_run: send nothing and ask nothing of AWS: `.request` is what would be sent.
         options: the flags of `thorax train`, with _ for -: instance_type, instance_count, volume_gb, max_hours, spot,
             max_wait_hours, warm_pool_minutes, input_mode, job_name, processes, resume, debugger, profiler, wheels,
-            content_type, env and secrets (mappings), rule (a list), source_dir.
+            locked, content_type, env and secrets (mappings), rule (a list), source_dir.
 
     Raises:
         ThoraxError: what AWS or the trainer would refuse, in one line.

@@ -17,7 +17,7 @@ from thorax.data.formats import reading
 from thorax.data.formats.registry import IMAGES
 from thorax.errors import ThoraxError
 from thorax.tracking.progress import BYTE, Progress
-from thorax_launch import job_requirements
+from thorax_launch import job_requirements, locks
 from thorax_launch.hyperparameters import meaning
 from thorax_launch.invocation import command
 from thorax_launch.job_requirements import Requirement
@@ -83,18 +83,21 @@ def job_files(source_dir: Path, extra: Sequence[Requirement]) -> dict[str, bytes
     return files
 
 
-def tarball(source_dir: Path, wheels: Path | None = None, extra: Sequence[Requirement] = ()) -> bytes:
+def tarball(source_dir: Path, wheels: Path | None = None, extra: Sequence[Requirement] = (), locked: str = "") -> bytes:
     """sourcedir.tar.gz: sorted, no times, no owners; the same bytes for the same files on every machine.
 
     Args:
         source_dir: its content becomes the archive's top.
         wheels: folder of wheels to take along; requirements.txt then installs from them and from nowhere else.
         extra: what requirements.txt gets besides its own lines.
+        locked: Python whose lock file gives exact versions and hashes; "": requirements.txt as it is.
 
     Raises:
-        ThoraxError: see source_files; or there are no wheels in `wheels`.
+        ThoraxError: see source_files and locks.locked; or there are no wheels in `wheels`.
     """
     files = job_files(source_dir, extra)
+    if locked:
+        files[REQUIREMENTS] = locks.locked(files.get(REQUIREMENTS, b"").decode(), locked).encode()
     if wheels is not None:
         found = sorted(wheels.glob("*.whl"))
         if not found:

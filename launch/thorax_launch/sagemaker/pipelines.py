@@ -102,6 +102,8 @@ def plan(recipe: Recipe, settings: AwsSettings, task: Task, group: str, steps: S
             "--network-isolation: the steps that check and evaluate install packages; leave it out, or train with"
             f" `{command('train')}`"
         )
+    if task.locked:
+        raise ThoraxError("--locked: the steps that check and evaluate install more than the lock has; leave it out")
     if "," in recipe.instance_type:
         raise ThoraxError(f"--instance-type {recipe.instance_type}: a pipeline takes one type, a parameter of its runs")
     options = steps or StepOptions()

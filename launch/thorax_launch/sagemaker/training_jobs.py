@@ -32,6 +32,7 @@ from thorax_launch.sagemaker.machines import aws_image, disk_key, gpu_count, has
 from thorax_launch.sagemaker.package import ChannelFiles, Upload, how_to_get_wheels, images, tarball
 from thorax_launch.sagemaker.requests import AwsRequest, commit, ordered, tags, vpc, without_empty
 from thorax_launch.settings import AwsSettings
+from thorax_launch.wheels import PYTHON
 
 PROGRAM = "train_model.py"
 TORCH = "2.10.0"
@@ -62,6 +63,7 @@ class Task:
         env: variables in the container.
         secrets: variable -> name or ARN in Secrets Manager or SSM, from where the job fetches it.
         wheels: folder of wheels to install from.
+        locked: install exact versions, compared with their hashes (thorax_launch.locks).
         resume: an earlier job, to go on from its checkpoints.
         processes: per machine, under torchrun; 0: one per GPU.
         debugger: SageMaker Debugger's hook and rules.
@@ -77,6 +79,7 @@ class Task:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     wheels: Path | None = None
+    locked: bool = False
     resume: str = ""
     processes: int = 0
     debugger: bool = False
@@ -222,7 +225,9 @@ def code(settings: AwsSettings, task: Task) -> Upload:
     extra = requirements(task)
     if task.wheels is not None and any(task.wheels.glob("*.whl")):
         job_requirements.check_wheels(task.wheels, extra, how_to_get_wheels(task.hyperparameters, extra))
-    content = tarball(task.source_dir, task.wheels, extra)
+    if task.locked and settings.training_image:
+        raise ThoraxError("--locked is for AWS's image, whose Python is known; leave it or --training-image out")
+    content = tarball(task.source_dir, task.wheels, extra, PYTHON if task.locked else "")
     folder = f"{settings.root}/{task.name}/source/{hashlib.sha256(content).hexdigest()[:16]}/"
     return Upload(f"{folder}sourcedir.tar.gz", content, once=folder)
 
