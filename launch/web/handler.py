@@ -21,6 +21,7 @@ import html
 import json
 import os
 import re
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -59,27 +60,53 @@ ENDPOINT_ERRORS = {
     "ServiceUnavailableException": (503, 2, "the model is busy; try again in a moment"),
     "ModelNotReadyException": (503, 10, "the model is starting; try again in a moment"),
 }
-#: What a line of the model's must not show to others: a path, an address of AWS's, a traceback.
-_PRIVATE = re.compile(r"(?<![\w/*])[.~]{0,2}/(?!/)[\w.]|[A-Za-z]:\\|\\\\\w|\bfile:|\barn:|Traceback")
+#: What a line of the model's must not show to others: a path, an address, an account, a key, a traceback, code.
+_PRIVATE = re.compile(
+    r"(?<![\w/*])[.~]{0,2}/(?!/)[\w.]|[A-Za-z]:[\\/]|\\\\\w|~\w|\bopt/ml\b"
+    r"|\bfile:|\barn:|\w://|(?<!\S)//\w|amazonaws\.com|\.internal\b|\blocalhost\b|\b\d{1,3}(\.\d{1,3}){3}\b"
+    r"|\b\d{12}\b|\bA[KS]IA[A-Z0-9]{12}|Traceback|\bline \d+, in\b|\w\.py\b|\b\w*(Error|Exception)\b"
+)
+#: A request's number, as AWS writes them; its log line has it too.
+_NUMBER = re.compile(r"[\w=-]{1,64}", re.ASCII)
+_request: ContextVar[str] = ContextVar("request", default="")
 
 
 def lambda_handler(event: Any, context: Any = None) -> dict[str, Any]:
     """The answer to one event, never an exception."""
     origin = ""
+    _request.set(request_number(context))
     try:
         request = HttpRequest.of(event)
         origin = request.headers.get("origin", "")
         check_origin(origin, request.host)
         answer = respond(request)
     except HttpError as error:
-        answer = error_reply(error.status, str(error))
+        answer = error_reply(error.status, f"{error}{numbered() if error.logged else ''}")
         if error.retry_after:
             answer["headers"]["Retry-After"] = str(error.retry_after)
     except Exception as error:
         log("unexpected", error)
-        answer = error_reply(500, "something went wrong here; it is in the log")
+        answer = error_reply(500, f"something went wrong here; it is in the log{numbered()}")
     answer["headers"] |= cors_headers(origin)
+    if asks_for_lists(event):
+        answer["multiValueHeaders"] = {name: [text] for name, text in answer["headers"].items()}
     return answer
+
+
+def request_number(context: Any) -> str:
+    """The number by which this request's lines are found in the log; "" where it has none."""
+    number = getattr(context, "aws_request_id", None)
+    return number if isinstance(number, str) and _NUMBER.fullmatch(number) else ""
+
+
+def numbered() -> str:
+    """The end of a line whose reason is in the log."""
+    return f" (request {_request.get()})" if _request.get() else ""
+
+
+def asks_for_lists(event: Any) -> bool:
+    """Whether it is of a load balancer that lists every header: it takes no other form in an answer."""
+    return isinstance(event, dict) and isinstance(event.get("multiValueHeaders"), dict) and "headers" not in event
 
 
 def respond(request: HttpRequest) -> dict[str, Any]:
@@ -140,10 +167,10 @@ def invoke(image: bytes, kind: str, request: HttpRequest) -> dict[str, Any]:
         raise http_error(error) from None
     except ReadTimeoutError as error:
         log("endpoint", error)
-        raise HttpError(504, "the model took too long; try again") from None
+        raise HttpError(504, "the model took too long; try again", logged=True) from None
     except BotoCoreError as error:
         log("endpoint", error)
-        raise HttpError(502, "the model cannot be reached") from None
+        raise HttpError(502, "the model cannot be reached", logged=True) from None
 
 
 def wanted(request: HttpRequest) -> str:
@@ -171,15 +198,17 @@ def http_error(error: ClientError) -> HttpError:
             return HttpError(status, "the model is busy; try again in a moment", 1)
         if status in _CALLERS:
             line = error_line(error.response.get("OriginalMessage", ""))
-            if line and _PRIVATE.search(line):
-                log("model", error)
-                line = ""
-            return HttpError(status, line or HTTPStatus(status).phrase)
+            if not line:
+                return HttpError(status, HTTPStatus(status).phrase)
+            if not _PRIVATE.search(line):
+                return HttpError(status, line)
+            log("model", error)
+            return HttpError(status, "the model refused the request; its reason is in the log", logged=True)
         log("model", error)
-        return HttpError(502, "the model failed on this image")
+        return HttpError(502, "the model failed on this image", logged=True)
     log("endpoint", error)
     status, wait, message = ENDPOINT_ERRORS.get(code, (502, 0, "the model cannot be reached"))
-    return HttpError(status, message, wait)
+    return HttpError(status, message, wait, logged=True)
 
 
 def error_line(body: str) -> str:
@@ -225,6 +254,20 @@ def as_text(body: bytes, kind: str) -> str | None:
 def log(where: str, error: Exception) -> None:
     """One line of JSON for CloudWatch; no image, no header."""
     print(
-        json.dumps({"level": "error", "where": where, "kind": type(error).__name__, "message": str(error)[:1000]}),
+        json.dumps(
+            {
+                "level": "error",
+                "request": _request.get(),
+                "where": where,
+                "kind": type(error).__name__,
+                "message": reason(error)[:1000],
+            }
+        ),
         flush=True,
     )
+
+
+def reason(error: Exception) -> str:
+    """An error in words, with the model's own line where there is one."""
+    own = getattr(error, "response", {}).get("OriginalMessage") if isinstance(error, ClientError) else None
+    return f"{error}; the model: {own}" if own else str(error)

@@ -15,11 +15,11 @@ MAX_BYTES = 4_400_000
 
 
 class HttpError(Exception):
-    """A response other than 200; the message is for the caller."""
+    """A response other than 200; the message is for the caller. `logged`: more of it is in the log."""
 
-    def __init__(self, status: int, message: str, retry_after: int = 0) -> None:
+    def __init__(self, status: int, message: str, retry_after: int = 0, logged: bool = False) -> None:
         super().__init__(message)
-        self.status, self.retry_after = status, retry_after
+        self.status, self.retry_after, self.logged = status, retry_after, logged
 
 
 @dataclass(frozen=True)

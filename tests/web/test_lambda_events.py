@@ -73,7 +73,9 @@ def test_a_load_balancer_that_lists_every_header(runtime):
         "body": base64.b64encode(PNG).decode(),
         "isBase64Encoded": True,
     }
-    assert handler.lambda_handler(found)["statusCode"] == 200
+    answer = handler.lambda_handler(found)
+    assert answer["statusCode"] == 200
+    assert answer["multiValueHeaders"] == {name: [text] for name, text in answer["headers"].items()}  # else it says 502
     assert runtime.asked[0]["Accept"] == "text/csv, text/plain;q=0.1"
     assert runtime.asked[0]["CustomAttributes"] == "label=Mass"
 
