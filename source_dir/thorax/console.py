@@ -12,7 +12,7 @@ from typing import Any
 
 from thorax.errors import ThoraxError, deprecated
 from thorax.job import environment
-from thorax.secrets import mask
+from thorax.secrets import mask, remember_own
 from thorax.shown import protected
 
 
@@ -106,6 +106,7 @@ def guarded(work: Callable[[], int], stopped: str = "stopped by Ctrl-C") -> int:
         stream = getattr(sys, name)
         if stream is not None and stream is getattr(sys, f"__{name}__"):  # not a test's or a notebook's
             setattr(sys, name, protected(stream, _Output(stream.fileno(), "w", closefd=False)))
+    remember_own(environment())
     try:
         return work()
     except CommandDone:

@@ -17,8 +17,15 @@ _NAME = re.compile(
     r"(^|_)(API_?KEY|ACCESS_?KEY|KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(_ID)?$", re.I
 )
 _IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@\"']+):([^/\s@\"']+)@")
+#: What of an address that AWS signed lets others in, and the names of AWS's keys, which only accounts know.
+_SIGNED = re.compile(
+    r"(?<=[?&])(X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature)=[^&\s\"'<>]+", re.I
+)
+_KEY_NAME = re.compile(r"\bA[KS]IA[A-Z0-9]{12,}\b")
 #: A shorter value could be a part of any word.
 _SHORTEST = 6
+#: Variables with secrets of one's own, which are at least so long; in tests of others' they may be words.
+_OWN, _LONG = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "THORAX_BUNDLE_KEY"), 16
 _known: set[str] = set()
 
 
@@ -34,11 +41,19 @@ def remember(environment: Mapping[str, str]) -> None:
             _known.add(value)
 
 
+def remember_own(environment: Mapping[str, str]) -> None:
+    """The same for the secrets of this process itself: AWS's credentials, and the key of bundles' signatures."""
+    remember({name: value for name in _OWN if len(value := environment.get(name, "")) >= _LONG})
+
+
 def mask(text: str) -> str:
-    """The text without secrets that are remembered, and without passwords in addresses (https://user:password@host)."""
+    """The text without secrets that are remembered, passwords in addresses (https://user:password@host), signatures in
+    AWS's, and names of AWS's keys.
+    """
     for value in sorted(_known, key=len, reverse=True):
         text = text.replace(value, MASK)
-    return _IN_ADDRESS.sub(rf"\1:{MASK}@", text)
+    text = _SIGNED.sub(rf"\1={MASK}", _IN_ADDRESS.sub(rf"\1:{MASK}@", text))
+    return _KEY_NAME.sub(MASK, text)
 
 
 def masked(value: Any) -> Any:

@@ -12,6 +12,7 @@ from moto import mock_aws
 
 from conftest import SCRIPT, clean_environment
 from thorax import secrets
+from thorax.console import guarded
 from thorax.errors import ThoraxError
 from thorax.job import Job
 from thorax.tracking.progress import say
@@ -106,6 +107,38 @@ def test_nothing_that_is_printed_shows_one(store, capsys, tmp_path):
     shown = "".join(capsys.readouterr()) + (tmp_path / "output" / "failure").read_text()
     assert KEY not in shown and "word@" not in shown
     assert "warning: W&B failed (401 for ***)" in shown and "https://me:***@host/x refused ***" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "https://b.s3.amazonaws.com/k?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20261127&X-Amz-Expires=60"
+            "&X-Amz-Security-Token=FwoGZX&X-Amz-Signature=0a1b refused",
+            "https://b.s3.amazonaws.com/k?X-Amz-Credential=***&X-Amz-Expires=60&X-Amz-Security-Token=***"
+            "&X-Amz-Signature=*** refused",
+        ),
+        (
+            "k?AWSAccessKeyId=ASIAIOSFODNN7EXAMPLE&Signature=a%2Fb&Expires=1",
+            "k?AWSAccessKeyId=***&Signature=***&Expires=1",
+        ),
+        ("the key ASIAIOSFODNN7EXAMPLE is expired", "the key *** is expired"),
+        ("signature=none is no hyperparameter; ASIA, AKIA", "signature=none is no hyperparameter; ASIA, AKIA"),
+    ],
+)
+def test_addresses_that_aws_signed_let_nobody_in(text, shown):
+    assert secrets.mask(text) == shown
+
+
+def test_credentials_of_the_process_are_in_no_error(capsys, monkeypatch):
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "THORAX_BUNDLE_KEY"):
+        monkeypatch.setenv(name, f"{name.lower()}-of-this-process")
+
+    def work():
+        raise ThoraxError("no: aws_secret_access_key-of-this-process aws_session_token-of-this-process")
+
+    assert guarded(work) == 1
+    assert capsys.readouterr().err == "error: no: *** ***\n"
 
 
 def test_requests_are_shown_without_them():

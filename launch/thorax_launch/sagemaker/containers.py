@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from thorax.secrets import is_secret
 from thorax.serving.settings import PREFIX, Replicas, ServerSettings
 from thorax_launch.options import TransformOptions
 from thorax_launch.sagemaker.machines import gpu_count
@@ -36,6 +37,15 @@ def environment(server: str, machine: str, given: Mapping[str, str], several: bo
         return {**_TORCHSERVE, **(_MODEL_API if several else {}), **given}
     gpus = (gpu_count(machine) or 0) if machine else 0
     return {**({f"{PREFIX}REPLICAS": str(gpus)} if gpus > 1 else {}), **given}
+
+
+def readable_secrets(variables: Mapping[str, str]) -> list[str]:
+    """A line for each variable of a container that is a secret: whoever may describe the model reads it."""
+    return [
+        f"note:     {name} is readable by all who may describe the model; give those alone sagemaker:DescribeModel"
+        for name in variables
+        if is_secret(name)
+    ]
 
 
 def idle_gpus(server: str, machine: str, variables: Mapping[str, str]) -> str:

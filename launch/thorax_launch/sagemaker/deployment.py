@@ -19,7 +19,7 @@ from thorax_launch.sagemaker import alarms, autoscaling, hosting, multi_model, s
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
 from thorax_launch.sagemaker.capacity import Capacity
-from thorax_launch.sagemaker.containers import idle_gpus
+from thorax_launch.sagemaker.containers import idle_gpus, readable_secrets
 from thorax_launch.sagemaker.cost import hosting_cost
 from thorax_launch.sagemaker.deletion import models_of
 from thorax_launch.sagemaker.errors import failure_reason, if_there, one_line_errors
@@ -110,6 +110,7 @@ class Deployment:
             does.append(f"and registers it in {self.registration.request.parameters['ModelPackageGroupName']}")
         variables = self.requests[0].parameters["PrimaryContainer"].get("Environment", {})
         notes = [line for machine in spec.machines if (line := idle_gpus(spec.server, machine, variables))]
+        notes += readable_secrets(variables)
         notes += [line for line in (patch_note(spec.server, bool(spec.targets)),) if line]
         notes += self.hashes
         notes += [f"copied:   {one.source}  {one.target}" for one in self.copies]

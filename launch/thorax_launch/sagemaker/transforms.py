@@ -24,7 +24,7 @@ from thorax_launch.sagemaker import batch_images, deletion, hosting
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.batch_images import BatchImages
 from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
-from thorax_launch.sagemaker.containers import idle_gpus, transform_environment
+from thorax_launch.sagemaker.containers import idle_gpus, readable_secrets, transform_environment
 from thorax_launch.sagemaker.cost import hosting_cost
 from thorax_launch.sagemaker.deployment import bundle_tags, with_image
 from thorax_launch.sagemaker.endings import StoppedError, Terminated, check_completed
@@ -130,7 +130,8 @@ def plan(
     )
     job = hosting.transform(place, settings, own_tags, options)
     model = hosting.model(spec, settings, own_tags)
-    notes = tuple(line for line in (idle_gpus(server, machine, variables), hosting.patch_note(server)) if line)
+    found = (idle_gpus(server, machine, variables), hosting.patch_note(server), *readable_secrets(variables))
+    notes = tuple(line for line in found if line)
     return Transform(name, batch, packed, settings, model, job, images, options, notes)
 
 
