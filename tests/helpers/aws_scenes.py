@@ -186,18 +186,13 @@ def benches(aws: Any, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) 
     import botocore.handlers
     from sagemaker.core.utils.utils import SageMakerClient
 
-<<<<<<< HEAD
     for key in (
         "new/smoke/answer.out",
         "chest/smoke/answer.out",
         "images/a.png",
         "other/b.png",
         "scores/scores/a.png.out",
-        "one/output/model.tar.gz",
     ):
-=======
-    for key in ("new/smoke/answer.out", "images/a.png", "other/b.png", "scores/scores/a.png.out"):
->>>>>>> f123ee9 (deploy and batch compare a bundle with its hashes and signature before anything is sent, in S3 too; its hash is in tags, registry and summary)
         aws.client("s3").put_object(Bucket="films", Key=f"thorax/{key}", Body=b"[0.25]")
     report = b'{"report": {"parts": [], "findings": []}, "lines": ["packed"]}'
     for name in ("look", "packing"):  # what the machines of `prepare` leave

@@ -27,6 +27,7 @@ from thorax_launch.names import job_of
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.errors import one_line_errors
 from thorax_launch.sagemaker.package import ARCHIVE, Upload, bucket_and_key, packed, source_files
+from thorax_launch.sagemaker.requests import commit, tags
 from thorax_launch.sagemaker.transfers import download
 from thorax_launch.settings import AwsSettings
 
@@ -148,6 +149,11 @@ def _of_archive_in_s3(where: str, settings: AwsSettings) -> str:
                 raise
             raise ThoraxError(f"there is no bundle at {where}") from None
         return _of_archive(path, where)
+
+
+def bundle_tags(settings: AwsSettings, bundle: S3Bundle) -> list[dict[str, str]]:
+    """Project, git commit, bundle and its hash, then the user's own tags, which win."""
+    return tags(settings, commit=commit(), bundle=bundle.digest, bundle_sha256=bundle.sha256)
 
 
 @contextmanager

@@ -17,18 +17,18 @@ from thorax_launch.names import LONGEST, clean, dated, named_bundle
 from thorax_launch.options import EndpointOptions
 from thorax_launch.sagemaker import alarms, autoscaling, hosting, multi_model, shadows, variants
 from thorax_launch.sagemaker.account import client, open_session
-from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
+from thorax_launch.sagemaker.bundles import S3Bundle, bundle_tags, description_folder, in_s3
 from thorax_launch.sagemaker.capacity import Capacity
 from thorax_launch.sagemaker.containers import idle_gpus, readable_secrets
 from thorax_launch.sagemaker.cost import hosting_cost
 from thorax_launch.sagemaker.deletion import models_of
 from thorax_launch.sagemaker.errors import failure_reason, if_there, one_line_errors
-from thorax_launch.sagemaker.hosting import SERVERS, HostingSpec, Tags, patch_note
+from thorax_launch.sagemaker.hosting import SERVERS, HostingSpec, patch_note
 from thorax_launch.sagemaker.multi_model import Copy
 from thorax_launch.sagemaker.package import Upload
 from thorax_launch.sagemaker.present import check_machine
 from thorax_launch.sagemaker.registry import Registration, register, registration
-from thorax_launch.sagemaker.requests import AwsRequest, commit, tags
+from thorax_launch.sagemaker.requests import AwsRequest
 from thorax_launch.sagemaker.rollouts import Rollout
 from thorax_launch.sagemaker.shadows import Shadow
 from thorax_launch.sagemaker.smoke_tests import smoke_test
@@ -123,13 +123,12 @@ class Deployment:
                 f"shadow:   {spec.shadow} gets {spec.shadow_percent} % of the requests, on {spec.instance_count} of the"
                 " machines below"
             )
-        costs = [hosting_cost(machine, count, self.settings) for machine in spec.machines if spec.machine]
-        if not spec.machine:
-            costs = [hosting_cost("", 0, self.settings)]
+        machines = spec.machines if spec.machine else [""]
+        costs = [hosting_cost(machine, count if machine else 0, self.settings) for machine in machines]
         if spec.provisioned:
             costs.append(f"note:     {counted(spec.provisioned, 'copy', 'copies')} always warm, and billed by the hour")
-        between = "\nor, where AWS has none of these:\n"
-        return Summary(tuple(does), (between.join(costs),), uploads=self.uploads, notes=tuple(notes))
+        cost = "\nor, where AWS has none of these:\n".join(costs)
+        return Summary(tuple(does), (cost,), uploads=self.uploads, notes=tuple(notes))
 
 
 def plan(
@@ -196,11 +195,6 @@ def with_image(settings: AwsSettings, image: str) -> tuple[AwsSettings, str]:
     if image in SERVERS:
         return replace(settings, serving_image=""), image
     return (replace(settings, serving_image=image) if image else settings), "ray"
-
-
-def bundle_tags(settings: AwsSettings, bundle: S3Bundle) -> Tags:
-    """Project, git commit and bundle, then the user's own tags, which win."""
-    return tags(settings, commit=commit(), bundle=bundle.digest, bundle_sha256=bundle.sha256)
 
 
 def _kind(options: EndpointOptions) -> str:

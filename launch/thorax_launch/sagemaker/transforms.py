@@ -23,10 +23,10 @@ from thorax_launch.options import TransformOptions
 from thorax_launch.sagemaker import batch_images, deletion, hosting
 from thorax_launch.sagemaker.account import client, open_session
 from thorax_launch.sagemaker.batch_images import BatchImages
-from thorax_launch.sagemaker.bundles import S3Bundle, description_folder, in_s3
+from thorax_launch.sagemaker.bundles import S3Bundle, bundle_tags, description_folder, in_s3
 from thorax_launch.sagemaker.containers import idle_gpus, readable_secrets, transform_environment
 from thorax_launch.sagemaker.cost import hosting_cost
-from thorax_launch.sagemaker.deployment import bundle_tags, with_image
+from thorax_launch.sagemaker.deployment import with_image
 from thorax_launch.sagemaker.endings import StoppedError, Terminated, check_completed
 from thorax_launch.sagemaker.errors import failure_reason, if_there, one_line_errors, taken
 from thorax_launch.sagemaker.handles import TransformJob
