@@ -41,6 +41,7 @@ def endpoint(aws: Any, whole: Path, refused_late: list[threading.Barrier], monke
     by_way_of_s3 = threading.Event()
     s3 = aws.client("s3")  # one for all threads of the server, whose calls are not the scripts'
     s3.meta.events.unregister("provide-client-params", aws.write_down)
+    aws.tags["arn:aws:sagemaker:eu-central-1:123456789012:endpoint/chest"] = {"thorax:made-by": "thorax"}
     config = {"OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/thorax/chest/async/", "KmsKeyId": "alias/films"}}
     aws.answers["DescribeEndpoint"] = lambda _: {
         "EndpointName": "chest",
