@@ -136,7 +136,7 @@ def _reuse(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("package", "pipelines", "preparation", "bundles"):
         name = f"thorax_launch.sagemaker.{module}.packed"
         monkeypatch.setattr(name, lambda files, level=9: _packed(tuple(sorted(files.items())), level))
-    for name in ("promotion", "preparation", "deployment", "training_jobs"):
+    for name in ("promotion", "preparation", "bundles", "training_jobs"):
         module = importlib.import_module(f"thorax_launch.sagemaker.{name}")
         if module.commit is requests.commit:  # else a test has its own
             monkeypatch.setattr(module, "commit", _commit)
