@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -156,7 +155,7 @@ def report(
           f" {max(max(watch.children) for watch in watches) / 2**20:.0f} MiB")  # fmt: skip
     for name, count in sorted(hostile.items()):
         print(f"  {name}: {count}")
-    print(f"{fair.machine()}; load {os.getloadavg()[0]:.1f}; {len(under)} rounds")
+    print(f"{fair.machine()}; {len(under)} rounds")
     promises = {
         f"{len(wrong)} wrong answers, e.g. {wrong[:3]}": not wrong,
         f"5xx other than 503: {broken}": not broken,
