@@ -90,8 +90,13 @@ def auc_of(scores: Path) -> float:
     Raises:
         ThoraxError: it has none (a test part with one class alone).
     """
-    stored = json.loads(scores.read_text(encoding="utf-8"))
-    found = stored["scores"][stored["headline"]]["macro"]["auc"]["value"]
+    try:
+        stored = json.loads(scores.read_text(encoding="utf-8"))
+        found = stored["scores"][stored["headline"]]["macro"]["auc"]["value"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ThoraxError(
+            f"{scores} holds no scores of `thorax evaluate --json`: {error!r}; remove its folder"
+        ) from None
     if found is None:
         raise ThoraxError("the test images give no AUC: they must have images with and without a finding")
     return float(found)

@@ -142,13 +142,15 @@ class LocalJob:
         """What metrics.json holds: the scores of the best epoch, and how they came about.
 
         Raises:
-            ThoraxError: the job has not come to its end.
+            ThoraxError: the job has not come to its end, or the file is damaged.
         """
         file = self.directory.data / "metrics.json"
         try:
             found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ThoraxError(f"job {self.name} is {self.status} and has no metrics; wait for it to complete") from None
+        except (OSError, ValueError, RecursionError):
+            raise ThoraxError(f"{file} is damaged; train again under another job name") from None
         return found
 
     def results(self) -> dict[str, Path]:

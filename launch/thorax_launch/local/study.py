@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,36 +41,53 @@ def study_of(url: str, name: str, search: Tune, config: TrainingConfig, constant
         constant: what all its jobs have alike: hyperparameters and channels.
 
     Raises:
-        ThoraxError: the study was made with another strategy, other ranges, hyperparameters or channels.
+        ThoraxError: the study was made with another strategy, other ranges, hyperparameters or channels, or its file is
+            damaged.
         ModuleNotFoundError: Optuna is not installed.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     key = objective_key(config.objective)
-    study = optuna.create_study(
-        storage=url,
-        study_name=name,
-        load_if_exists=True,
-        pruner=_pruner(search, config.epochs),
-        direction="minimize" if config.objective == "loss" else "maximize",
-    )
-    # A seed that moves on: else a search that is resumed would begin with what it has tried.
-    study.sampler = _sampler(search, search.seed + len(study.get_trials(deepcopy=False)))
-    ranges = {range_name: f"{' to '.join(one.ends)}{' log' * one.log}" for range_name, one in search.ranges.items()}
-    now = {"strategy": search.strategy, **constant, **ranges}
-    before = study.user_attrs.get("made_of", now)
-    if differ := [what for what in {**before, **now} if before.get(what) != now.get(what)]:
-        shown = ", ".join(
-            f"{what} {before.get(what, 'not given')} (now {now.get(what, 'not given')})" for what in differ[:4]
+    with _stored(url):
+        study = optuna.create_study(
+            storage=url,
+            study_name=name,
+            load_if_exists=True,
+            pruner=_pruner(search, config.epochs),
+            direction="minimize" if config.objective == "loss" else "maximize",
         )
-        raise ThoraxError(f"--job-name {name}: that search has {shown}; give the same again, or choose another name")
-    study.set_user_attr("made_of", now)
-    if search.strategy == "grid":
-        for values in itertools.product(*(one.choices for one in search.ranges.values())):
-            study.enqueue_trial(dict(zip(search.ranges, values, strict=True)), skip_if_exists=True)
-    study.set_user_attr("key", key)
-    return study
+        # A seed that moves on: else a search that is resumed would begin with what it has tried.
+        study.sampler = _sampler(search, search.seed + len(study.get_trials(deepcopy=False)))
+        ranges = {range_name: f"{' to '.join(one.ends)}{' log' * one.log}" for range_name, one in search.ranges.items()}
+        now = {"strategy": search.strategy, **constant, **ranges}
+        before = study.user_attrs.get("made_of", now)
+        if differ := [what for what in {**before, **now} if before.get(what) != now.get(what)]:
+            shown = ", ".join(
+                f"{what} {before.get(what, 'not given')} (now {now.get(what, 'not given')})" for what in differ[:4]
+            )
+            raise ThoraxError(
+                f"--job-name {name}: that search has {shown}; give the same again, or choose another name"
+            )
+        study.set_user_attr("made_of", now)
+        if search.strategy == "grid":
+            for values in itertools.product(*(one.choices for one in search.ranges.values())):
+                study.enqueue_trial(dict(zip(search.ranges, values, strict=True)), skip_if_exists=True)
+        study.set_user_attr("key", key)
+        return study
+
+
+@contextmanager
+def _stored(url: str) -> Iterator[None]:
+    """Turns what optuna and sqlalchemy raise about the file of a study into a line."""
+    try:
+        yield
+    except ThoraxError:
+        raise
+    except Exception as error:
+        file = url.removeprefix("sqlite:///")
+        why = " ".join(str(error).split())[:200]
+        raise ThoraxError(f"{file} cannot be read: {why}; choose another --job-name, or remove its folder") from None
 
 
 def load(folder: Path, name: str) -> optuna.Study:
