@@ -139,7 +139,7 @@ def disturb(work: Work, out: Path, logs: Path, chosen: random.Random) -> bool:
     if how == "flip":
         work.log.append(f"{how} {flip(out, chosen)}")
         return False
-    most = int(10 ** chosen.uniform(2, 7)) if how == "full" else None
+    most = int(10 ** chosen.uniform(4, 7)) if how == "full" else None  # what it prints has room
     pid = start(work, out, logs, most)
     if how != "full":
         time.sleep(chosen.random() * work.seconds)
