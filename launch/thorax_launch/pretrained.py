@@ -151,11 +151,15 @@ def _of_torchxrayvision(name: str) -> Published:
 
 
 def _of_file(file: Path) -> Published:
-    """The largest state_dict of any file that training takes, wrappers' prefixes and all."""
+    """The largest state_dict of any file or archive that training takes, wrappers' prefixes and all."""
+    from thorax.models.weights import find_weights
     from thorax.models.weights_file import read_weights
+    from thorax.models.weights_source import guess_network
 
-    found = read_weights(file)
-    facts = {"source": file.name, **{k: v for k, v in found.facts.items() if isinstance(v, str)}}
+    found = read_weights(find_weights(file))
+    network = guess_network(found.largest[1])
+    facts = {"network": network} if network.startswith(TIMM) or network in MODELS else {}
+    facts |= {"source": file.name, **{k: v for k, v in found.facts.items() if isinstance(v, str)}}
     if found.labels:
         facts["labels"] = json.dumps(found.labels)
     return Published(found.largest[1], facts)

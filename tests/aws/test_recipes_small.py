@@ -33,7 +33,10 @@ SMALL: list[dict[str, Any]] = [
 
 def planned(name: str, hyperparameters: dict[str, Any], **options: Any) -> list[str]:
     """The notes on a job, after every check but those of its files."""
-    recipe, task = describe_job(name, {"train": "s3://films/train"}, hyperparameters, options)
+    channels = {"train": "s3://films/train"}
+    if Recipe.load(name).hyperparameters.get("use_pretrained_model") == "true":
+        channels["weights"] = "s3://films/w/weights.safetensors"
+    recipe, task = describe_job(name, channels, hyperparameters, options)
     check(recipe, SETTINGS, task)
     check_processes(recipe, task)
     return notes(recipe, task.channels, task.hyperparameters, task.processes)
@@ -108,6 +111,12 @@ def test_pretrained_without_weights_is_refused_with_the_command(offline: Path, c
         assert train.main([*words, "--weights", weights, *PLACE]) == 0
         channels = {one["ChannelName"]: one for one in json.loads(capsys.readouterr().out)["InputDataConfig"]}
         assert channels["weights"]["DataSource"]["S3DataSource"]["S3Uri"] == weights
+
+
+def test_the_recipe_of_fine_tuning_asks_for_its_weights(offline: Path, capsys: Capture) -> None:
+    code, error = dry(["pneumonia-finetune", "--train", "s3://films/train"], capsys)
+    assert code == 1
+    assert "`thorax weights make timm/tf_efficientnet_lite0 --out tf_efficientnet_lite0.safetensors`" in error
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_uploaded(

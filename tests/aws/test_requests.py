@@ -84,7 +84,9 @@ def dry(script: Any, words: list[str], capsys: pytest.CaptureFixture[str]) -> di
 
 @pytest.mark.parametrize("name", recipe.names())
 def test_every_recipe_as_a_training_job(name: str, offline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check(f"{name}.train", dry(train, [name, *IMAGES, *PLACE], capsys))
+    pretrained = recipe.Recipe.load(name).hyperparameters.get("use_pretrained_model") == "true"
+    weights = ["--weights", "s3://films/w/weights.safetensors"] if pretrained else []
+    check(f"{name}.train", dry(train, [name, *IMAGES, *weights, *PLACE], capsys))
 
 
 @pytest.mark.parametrize("name", [name for name in recipe.names() if recipe.Recipe.load(name).tune])

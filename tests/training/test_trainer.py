@@ -215,6 +215,7 @@ def test_the_balanced_sampler_draws_rare_and_common_images_alike(images, tmp_pat
         ("head", (), [1, 1, 1, 1]),
         ("head", (1, 3), [1, 2, 2, 3]),
         ("head", (1, 2, 3), [1, 2, 3, 4]),
+        ("head", (0, 1, 1), [2, 4, 4, 4]),
         ("none", (), [4, 4, 4, 4]),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from thorax.config.schema import Fields
 from thorax.errors import ThoraxError
+from thorax.models.registry import STAGES
 
 
 def check_weights_given(c: Fields, channels: Collection[str]) -> None:
@@ -16,9 +17,10 @@ def check_weights_given(c: Fields, channels: Collection[str]) -> None:
     """
     if not c.use_pretrained_model or c.weights or {"weights", "model"} & set(channels):
         return
-    file = f"{c.network.rpartition('/')[2]}.safetensors"
+    network = c.network.removesuffix(STAGES)
+    file = f"{network.rpartition('/')[2]}.safetensors"
     raise ThoraxError(
         "use_pretrained_model=true but there are no weights (a job downloads none): make the file on any machine with a"
-        f" network, `thorax weights make {c.network} --out {file}`, and give it, --weights {file}; or leave"
+        f" network, `thorax weights make {network} --out {file}`, and give it, --weights {file}; or leave"
         " use_pretrained_model out to start from scratch"
     )

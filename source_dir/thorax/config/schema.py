@@ -53,8 +53,14 @@ class Network:
         "none", "none, or head: only the last layer is trained (until `unfreeze_epochs` says more)",
         choices=("none", "head"))
     unfreeze_epochs: tuple[int, ...] = parameter(
-        (), "staged unfreezing: epochs at whose start the next stage, from the head down, is trained too; needs"
-        " freeze=head", low=1)
+        (), "staged unfreezing: epochs at whose start the next stage, from the head down, is trained too, such as"
+        " 0,1,1,3 (one stage from the start on, two more after the first epoch, one after the third); needs"
+        " freeze=head", low=0)
+    freeze_batchnorm: bool = parameter(
+        False, "batch norm keeps the statistics of the starting weights, in training too; its weights are trained")
+    fit_head: float = parameter(
+        0.0, "fit the last layer to the features of the starting weights, over all training images as served, before"
+        " the first epoch: logistic regression with this L2 penalty (0 = off; 0.1 is usual)", low=0.0, high=1000.0)
     layer_decay: float = parameter(
         1.0, "learning rate of each stage = the stage above it x this (1 = all alike)", low=0.0, high=1.0,
         open_low=True)
@@ -271,9 +277,11 @@ class ScoreFields:
     top_k: int | None = parameter(None, "also report top-k accuracy (exclusive classes)", low=2)
     threshold_rule: str = parameter(
         "balanced", "how thresholds are chosen on validation: balanced (class-balanced logistic fit), youden (highest"
-        " sensitivity + specificity), sensitivity (the highest threshold that reaches target_sensitivity) or cost"
-        " (fewest false positives + cost_ratio x missed positives)",
-        choices=("balanced", "youden", "sensitivity", "cost"))
+        " sensitivity + specificity), sensitivity (the highest threshold that reaches target_sensitivity),"
+        " cost (fewest false positives + cost_ratio x missed positives) or loss (0.5 of the answer before calibration;"
+        " with use_weighted_loss both classes weigh alike there, and nothing hangs on how validation differs from other"
+        " images)",
+        choices=("balanced", "youden", "sensitivity", "cost", "loss"))
     target_sensitivity: float | None = parameter(
         None, "sensitivity that threshold_rule=sensitivity reaches on the validation images, such as 0.95", low=0.0,
         high=1.0, open_low=True)

@@ -70,8 +70,11 @@ def check_rules(c: Fields) -> None:
             f"use_pretrained_model=true with network={c.network}: there are no pretrained weights for it; give your own"
             " by weights=FILE"
         )
-    if sorted(set(c.unfreeze_epochs)) != list(c.unfreeze_epochs):
-        raise ThoraxError(f"unfreeze_epochs={_list(c.unfreeze_epochs)} must rise from epoch to epoch")
+    if sorted(c.unfreeze_epochs) != list(c.unfreeze_epochs):
+        raise ThoraxError(
+            f"unfreeze_epochs={_list(c.unfreeze_epochs)} must rise from epoch to epoch, or stay where several stages"
+            " are unfrozen together"
+        )
     if c.accumulation_steps > c.batch_size:
         raise ThoraxError(
             f"accumulation_steps={c.accumulation_steps} is more than batch_size={c.batch_size}: a part would be empty"

@@ -12,7 +12,7 @@ from thorax.evaluation.arrays import Array
 from thorax.evaluation.calibration import Calibration
 from thorax.labels import Task
 
-RULES = ("balanced", "youden", "sensitivity", "cost")
+RULES = ("balanced", "youden", "sensitivity", "cost", "loss")
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class ThresholdRule:
 
     Attributes:
         name: balanced (class-balanced logistic fit, see `_balanced`), youden (highest sensitivity + specificity - 1),
-            sensitivity (the highest cut that reaches `target`) or cost (fewest false positives + `ratio` x false
-            negatives).
+            sensitivity (the highest cut that reaches `target`), cost (fewest false positives + `ratio` x false
+            negatives) or loss (logit 0 before calibration: nothing is chosen on validation).
         target: the sensitivity to reach, above 0 and at most 1.
         ratio: cost of a missed positive, in false alarms.
     """
@@ -37,6 +37,7 @@ class ThresholdRule:
             "youden": "Youden: the highest sum of sensitivity and specificity",
             "sensitivity": f"a sensitivity of at least {self.target}",
             "cost": f"the lowest cost, a missed positive costing as much as {self.ratio} false alarms",
+            "loss": "0.5 before calibration, where the training loss weighs both answers alike",
         }[self.name]
 
 
@@ -56,7 +57,7 @@ def choose(targets: Array, views: Sequence[Array], task: Task, calibration: Cali
     if task == "multiclass":
         z = _one_against_rest(calibration.logits(z))
         calibration = Calibration.none(z.shape[1])
-    cut: Callable[[Array, Array, ThresholdRule], float] = _balanced if rule.name == "balanced" else _best
+    cut: Callable[[Array, Array, ThresholdRule], float] = {"balanced": _balanced, "loss": _zero}.get(rule.name, _best)
     y = np.tile(targets, (len(seen), 1))
     chosen = []
     for k, (temperature, bias) in enumerate(zip(calibration.temperatures, calibration.biases, strict=True)):
@@ -81,6 +82,10 @@ def _balanced(y: Array, z: Array, rule: ThresholdRule) -> float:
     fit = LogisticRegression(class_weight="balanced").fit(z[:, None], y)
     slope = float(fit.coef_[0, 0])
     return float(np.clip(-float(fit.intercept_[0]) / slope if slope > 0 else 0.0, z.min(), z.max()))
+
+
+def _zero(y: Array, z: Array, rule: ThresholdRule) -> float:
+    return 0.0
 
 
 def _best(y: Array, z: Array, rule: ThresholdRule) -> float:

@@ -13,7 +13,7 @@ from thorax.models.registry import MODELS, ModelSpec, names, spec_of, stages
 if TYPE_CHECKING:
     from thorax.models.building import build, check
     from thorax.models.distributed_batchnorm import sync_batchnorm
-    from thorax.models.freezing import freeze, train_mode
+    from thorax.models.freezing import freeze, freeze_batchnorm, train_mode
     from thorax.models.fuse import fuse_batchnorm
     from thorax.models.gradcam import heat_maps
     from thorax.models.weights import check_weights, find_weights, fit_weights, load_weights
@@ -27,6 +27,7 @@ __all__ = [
     "find_weights",
     "fit_weights",
     "freeze",
+    "freeze_batchnorm",
     "fuse_batchnorm",
     "heat_maps",
     "load_weights",
@@ -45,6 +46,7 @@ _FILES = {
     "find_weights": "weights",
     "fit_weights": "weights",
     "freeze": "freezing",
+    "freeze_batchnorm": "freezing",
     "fuse_batchnorm": "fuse",
     "heat_maps": "gradcam",
     "load_weights": "weights",

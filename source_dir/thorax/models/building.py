@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
 from thorax.models.checkpointing import checkpoint_activations
-from thorax.models.registry import TIMM, spec_of
+from thorax.models.registry import STAGES, TIMM, spec_of
 
 
 def build(
@@ -27,9 +29,24 @@ def build(
     net = spec.build(channels, outputs, dropout)
     if not hasattr(net, "spec"):
         net.spec = spec  # type: ignore[assignment]
+    _narrow_head(net)
     if activation_checkpointing:
         checkpoint_activations(spec.checkpointed(net))
     return net
+
+
+def _narrow_head(net: nn.Module) -> None:
+    """Draws a head anew that its library drew more than twice as wide as torch draws a linear layer, by its inputs.
+
+    EfficientNets, MNASNets and others draw it by the number of outputs, meant for a thousand: of a single one the
+    weights are up to 1, the first logits tens, and their gradients spoil pretrained features in a few steps.
+    """
+    prefix = spec_of(net).head
+    for place, layer in net.named_modules():
+        if isinstance(layer, nn.Linear) and f"{place}.".startswith(prefix) and not layer.weight.is_meta:
+            bound = 1 / math.sqrt(layer.in_features)
+            if layer.weight.std(correction=0) > 2 * bound / math.sqrt(3):
+                nn.init.uniform_(layer.weight, -bound, bound)
 
 
 def hollow(network: str, channels: int, outputs: int, dropout: float = 0.0) -> nn.Module:
@@ -51,4 +68,6 @@ def check(network: str, channels: int, height: int, width: int) -> None:
     if network.startswith(TIMM):
         from thorax.models import timm_nets
 
-        timm_nets.check(network, channels, height, width)
+        timm_nets.check(network.removesuffix(STAGES), channels, height, width)
+        if network.endswith(STAGES):  # raises where the stages give no maps
+            hollow(network, channels, 1)

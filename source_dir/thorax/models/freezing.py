@@ -18,8 +18,15 @@ def freeze(net: nn.Module, trained: int) -> None:
             module.frozen = not train  # type: ignore[assignment]
 
 
+def freeze_batchnorm(net: nn.Module) -> None:
+    """Leaves every batch norm with the statistics that it has; its weight and bias are trained all the same."""
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.frozen = True  # type: ignore[assignment]
+
+
 def train_mode(net: nn.Module) -> None:
-    """net.train(), but with the batch norm of frozen stages left in evaluation mode."""
+    """net.train(), but with frozen batch norm, and that of frozen stages, left in evaluation mode."""
     net.train()
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and getattr(module, "frozen", False):

@@ -64,8 +64,8 @@ class ModelSpec:
     requirement: str = ""
 
 
-#: A name that begins so is a network of timm's.
-TIMM = "timm/"
+#: A name that begins so is a network of timm's; one that ends so too has a head that sees all its stages.
+TIMM, STAGES = "timm/", "+stages"
 
 
 class Networks(Registry[ModelSpec]):
@@ -151,13 +151,15 @@ def _of_torchvision() -> None:
 
 
 def _timm_spec(name: str) -> ModelSpec:
-    file = "timm_nets"
+    pooled = name.endswith(STAGES)
+    file = "timm_stages" if pooled else "timm_nets"
     return ModelSpec(
         name,
         _Code(file, "build", (name,)),
         stages=_Code(file, "stages"),
         feature_map=_Code(file, "feature_map"),
         head="",  # the built network's own entry has it
+        weight_key=_Code(file, "weight_key") if pooled else same_key,
         smallest_side=1,  # tried by `models.check`
         published=True,
         requirement="timm>=1,<2",

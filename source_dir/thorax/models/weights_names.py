@@ -79,8 +79,9 @@ def _preferred(place: str) -> int:
 def _translated(state: State, own: State) -> tuple[str, State]:
     """(whose layout it was, the state under timm's names) of an EfficientNet in the layout of lukemelas's port."""
     stem = next((name for name in state if name.endswith("_conv_stem.weight")), None)
-    blocks = list(dict.fromkeys(found[0] for name in own if (found := re.match(r"blocks\.\d+\.\d+\.", name))))
-    if stem is None or "conv_stem.weight" not in own or not blocks:
+    own_names = [name.removeprefix("body.") for name in own]  # of a network whose head sees all stages
+    blocks = list(dict.fromkeys(found[0] for name in own_names if (found := re.match(r"blocks\.\d+\.\d+\.", name))))
+    if stem is None or "conv_stem.weight" not in own_names or not blocks:
         return "", state
     prefix = stem.removesuffix("_conv_stem.weight")
     expanded = {found[1] for name in state if (found := re.search(r"_blocks\.(\d+)\._expand_conv\.", name))}

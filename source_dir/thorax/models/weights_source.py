@@ -14,7 +14,7 @@ import torch
 from thorax.data.label_names import alike
 from thorax.models.building import hollow
 from thorax.models.families import FAMILIES, Family
-from thorax.models.registry import MODELS, TIMM
+from thorax.models.registry import MODELS, STAGES, TIMM
 from thorax.models.weights_file import WeightsFile
 
 State = Mapping[str, torch.Tensor]
@@ -126,14 +126,16 @@ def _of_timm(network: str) -> InputStatistics | None:
     try:
         from timm.models import get_pretrained_cfg
 
-        cfg = get_pretrained_cfg(network.removeprefix(TIMM))
+        cfg = get_pretrained_cfg(network.removeprefix(TIMM).removesuffix(STAGES))
     except ImportError:
         return None
     if cfg is None:
         return None
     mean, std = tuple(cfg.mean), tuple(cfg.std)
     imagenet = mean == (0.485, 0.456, 0.406)
-    return InputStatistics(mean, std, "ImageNet" if imagenet else f"{network}'s", "imagenet" if imagenet else "")
+    return InputStatistics(
+        mean, std, "ImageNet" if imagenet else f"{network.removesuffix(STAGES)}'s", "imagenet" if imagenet else ""
+    )
 
 
 def statistics_warning(wanted: InputStatistics | None, chosen: Any, offered: Collection[str]) -> str:

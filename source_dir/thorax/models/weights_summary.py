@@ -24,7 +24,7 @@ def summary(place: Path) -> dict[str, Any]:
     prefix = _prefix(state)
     tensors = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     network = str(found.facts.get("network") or guess_network(tensors) or "not known")
-    first = next((value for value in tensors.values() if value.ndim == 4), None)
+    filters = [value.shape[1] for value in tensors.values() if value.ndim == 4]  # perhaps sorted by name
     buffers = ("op_threshs", "running_mean", "running_var")
     weights = [v for name, v in tensors.items() if v.is_floating_point() and not name.endswith(buffers)]
     facts: dict[str, Any] = {
@@ -34,7 +34,7 @@ def summary(place: Path) -> dict[str, Any]:
         "tensors": len(tensors),
         "parameters": sum(value.numel() for value in weights),
         "types": sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()}),
-        "input channels": int(first.shape[1]) if first is not None else "not known",
+        "input channels": 3 if 3 in filters else int(filters[0]) if filters else "not known",
         "outputs": head_outputs(tensors) or "not known",
         "labels": [name or "(not trained)" for name in labels_of(found, tensors)] or "not said",
         "part": part or "the whole file",

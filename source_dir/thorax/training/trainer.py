@@ -24,6 +24,7 @@ from thorax.training.answers import TrainingAnswers
 from thorax.training.augmenting import augmentation
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.ema import MovingAverage
+from thorax.training.head_fit import HeadInputs, fit_head, linear_head
 from thorax.training.inputs import Hardware, Monitoring, TrainingData
 from thorax.training.kernels import first_step
 from thorax.training.loss_log import LossLog
@@ -131,6 +132,8 @@ class Trainer:
                 " shuffled"
             )
         self._resume()
+        if self.config.fit_head and not self.state.global_step:
+            self._fit_head()
         if self.observer is not None:
             self.observer.start(self.state.global_step, self.steps_per_epoch * self.config.epochs)
         try:
@@ -178,6 +181,20 @@ class Trainer:
         )
         self._say(f"resumed from a checkpoint {where}")
 
+    def _fit_head(self) -> None:
+        """The last layer of the network as it starts, fitted to all training images as served."""
+        start, head = time.monotonic(), linear_head(self.net)
+        features = torch.from_numpy(self.evaluator.logits(HeadInputs(self.net), self.train_images)).to(self.device)
+        read = torch.isfinite(features).all(1)
+        features, targets = features[read], self.targets.to(self.device)[read]
+        count = max(self.loss.count(targets.cpu()), 1)
+        with torch.enable_grad():
+            loss = fit_head(head, features, lambda z: self.loss.sum(z, targets) / count, self.config.fit_head)
+        self._say(
+            f"head fitted to {counted(head.in_features, 'feature')} of {counted(len(features), 'image')}:"
+            f" loss {loss:.3f}, {time.monotonic() - start:.0f} s"
+        )
+
     def _save(self) -> None:
         self.last_save = time.monotonic()
         answers = self.answers.gathered() if self.state.step else None  # of all processes, so in all of them
@@ -205,6 +222,8 @@ class Trainer:
         c = self.config
         if c.freeze == "head":
             models.freeze(self.net, 1 + sum(self.state.epoch >= e for e in c.unfreeze_epochs))
+        if c.freeze_batchnorm:
+            models.freeze_batchnorm(self.net)
         self.parallel = None
         if self.process.world_size > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None

@@ -103,7 +103,7 @@ class Evaluator:
         net.eval()
         if ahead is None:
             ahead = loader(self.dataset(images, view), requests, self.hardware.workers, pin=device.type == "cuda")
-        indices, rows = [np.zeros(0, np.int64)], [np.zeros((0, len(images.space.outputs)), np.float32)]
+        indices, rows = [np.zeros(0, np.int64)], []
         progress = Progress(
             f"scoring {images.part}" + (f", augmented view {view}" if view else ""),
             len(images),
@@ -120,7 +120,8 @@ class Evaluator:
                 indices.append(batch.indices.numpy())
                 rows.append(z)
                 progress.step(count=len(batch.indices) * process.world_size)
-        return distributed.gather(np.concatenate(indices), np.concatenate(rows), len(images), process)
+        found = np.concatenate(rows or [np.zeros((0, len(images.space.outputs)), np.float32)])
+        return distributed.gather(np.concatenate(indices), found, len(images), process)
 
     def _batch_logits(self, net: nn.Module, batch: Batch, view: int, how: Scoring) -> np.ndarray:
         """(n, L) float32 logits of a batch, the mean of those of each image's views."""
