@@ -79,6 +79,6 @@ def weight_key(key: str) -> str:
 
 
 def _maps(body: Any, x: torch.Tensor) -> list[torch.Tensor]:
-    """(N, C, h, w) after each stage, and the last one before the classifier."""
+    """(N, C, h, w) after each stage, and the last one before the classifier: once, where no layer widens it."""
     last, maps = body.forward_intermediates(x)
-    return [*(m for m in maps if m is not last), last]
+    return [*(maps[:-1] if maps[-1].shape == last.shape else maps), last]
