@@ -14,6 +14,7 @@ from conftest import TINY
 from thorax import Bundle, train
 from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
+from thorax.training.averaging import finish_average
 from thorax.training.swa import MEASURED, measured_on
 
 
@@ -80,6 +81,15 @@ def test_the_bundle_of_a_run_that_kept_it(images, tmp_path, capsys):
     assert result.metrics["at_best_epoch"]["validation_loss"] <= loss
     assert any(line.startswith("average of epochs 1 to 2: train_loss" if kept else "best epoch ") for line in lines)
     assert Bundle.load(result.bundle).configuration["swa_epochs"] == 2
+
+
+def test_a_refit_keeps_it_whatever_its_training_images_say(images, tmp_path):
+    settings = {"epochs": 2, "swa_epochs": 2, "objective": "loss", "learning_rate": 0.02}
+    trainer, _ = trainers.a_trainer(trainers.some_images(images), tmp_path, **settings)
+    trainer.keep_last = True  # as held-out answers in a refit's data do
+    trainer.state.best_value = 1e9
+    finish_average(trainer, trainer.swa)
+    assert trainer.swa_row and trainer.checkpoints.load_best()["epoch"] == 1
 
 
 class Killed(Exception):  # noqa: N818  stands for a kill

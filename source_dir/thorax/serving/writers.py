@@ -20,6 +20,7 @@ from thorax.data.images import DecodeError
 from thorax.registry import Registry
 from thorax.serving.request import RequestError
 from thorax.serving.response import Prediction, bare, dump_json
+from thorax.shown import visible
 
 JSON, VERBOSE, LINES = "application/json", "application/json;verbose", "application/jsonlines"
 CSV, NPY, PNG, TEXT = "text/csv", "application/x-npy", "image/png", "text/plain"
@@ -122,9 +123,9 @@ def write_text(prediction: Prediction) -> bytes:
 def _names(prediction: Prediction, row: np.ndarray | DecodeError) -> list[str]:
     """What is predicted for an image, each name on one line."""
     if isinstance(row, DecodeError):
-        return [f"error: {' '.join(str(row).split())}"]
+        return [visible(f"error: {' '.join(str(row).split())}")]
     predicted = prediction.classifier.predicted(row)
-    return [" ".join(name.split()) for name in ([predicted] if isinstance(predicted, str) else predicted)]
+    return [visible(" ".join(name.split())) for name in ([predicted] if isinstance(predicted, str) else predicted)]
 
 
 def write_npy(prediction: Prediction) -> bytes:

@@ -13,18 +13,19 @@ from torch import nn
 
 from thorax import models
 from thorax.config import TrainingConfig
-from thorax.data.loading import Batch, loader
+from thorax.data.loading import Batch
 from thorax.data.samples import SampleSet
 from thorax.errors import ThoraxError
 from thorax.text import counted
-from thorax.tracking.metric_log import epoch_line, objective_key
+from thorax.tracking.metric_log import epoch_line
 from thorax.tracking.progress import Progress
-from thorax.training import distributed
+from thorax.training import distributed, saving
 from thorax.training.answers import TrainingAnswers
 from thorax.training.augmenting import augmentation
+from thorax.training.averaging import finish_average
 from thorax.training.checkpoints import Checkpoints
 from thorax.training.ema import MovingAverage
-from thorax.training.head_fit import HeadInputs, fit_head, linear_head
+from thorax.training.head_start import fit_first
 from thorax.training.inputs import Hardware, Monitoring, TrainingData
 from thorax.training.kernels import first_step
 from thorax.training.loss_log import LossLog
@@ -35,7 +36,7 @@ from thorax.training.precision import autocast, scaler
 from thorax.training.reader import RunReader
 from thorax.training.schedules import plateau_factor, rate
 from thorax.training.state import State
-from thorax.training.swa import WeightAverage, measured_on
+from thorax.training.swa import WeightAverage
 from thorax.training.validation import Evaluator, Scoring, validation_metrics
 
 #: Waiting for images is told from this share of an epoch and this many seconds on.
@@ -79,7 +80,7 @@ class Trainer:
         self.state = State()
         if self.process.world_size > 1 and config.sync_batchnorm:
             net = models.sync_batchnorm(net, self.device.type)
-        self.layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        self.layout = torch.channels_last if self.channels_last else torch.contiguous_format
         self.net = net.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.parallel: nn.parallel.DistributedDataParallel | None = None
         self.forward: Callable[[torch.Tensor], torch.Tensor] = self.net
@@ -106,7 +107,8 @@ class Trainer:
             self.observer.attach(self)
 
     @property
-    def _channels_last(self) -> bool:
+    def channels_last(self) -> bool:
+        """Whether images and weights lie in memory channel by pixel."""
         asked = self.config.channels_last
         return self.hardware.channels_last if asked is None else asked
 
@@ -125,22 +127,22 @@ class Trainer:
             ThoraxError: the loss is not finite, an image cannot be read, memory or disk ran out.
         """
         if self.config.compile:
-            self._say("compile=true: the first step compiles the network, which may take a minute or more")
+            self.say("compile=true: the first step compiles the network, which may take a minute or more")
         if self.reader.streamed:
-            self._say(
+            self.say(
                 f"streaming: shards are read in order, {self.config.shuffle_buffer} images wait in memory to be"
                 " shuffled"
             )
-        self._resume()
+        saving.resume(self)
         if self.config.fit_head and not self.state.global_step:
-            self._fit_head()
+            fit_first(self)
         if self.observer is not None:
             self.observer.start(self.state.global_step, self.steps_per_epoch * self.config.epochs)
         try:
             if not self._run_epochs():
                 return False
             if self.swa is not None:
-                self._finish_average(self.swa)
+                finish_average(self, self.swa)
             return True
         finally:
             self.reader.close()
@@ -149,8 +151,8 @@ class Trainer:
         while not self.state.finished:
             self.prepare_epoch()
             if not self._train_epoch():
-                self._save()
-                self._say(
+                saving.save(self)
+                self.say(
                     f"stopped by {self.stop.reason} at epoch {self.state.epoch + 1} step"
                     f" {self.state.step}/{self.steps_per_epoch}; checkpoint saved in {self.checkpoints.folder}; the"
                     " same command goes on from here"
@@ -158,62 +160,6 @@ class Trainer:
                 return False
             self._end_epoch()
         return True
-
-    def _resume(self) -> None:
-        saved = distributed.from_main(self.checkpoints.load_latest, self.process)
-        if saved is None:
-            return
-        self.net.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(saved["average"])
-        if self.swa is not None and saved["swa"] is not None:
-            self.swa.load_state_dict(saved["swa"])
-        torch.set_rng_state(saved["random"])
-        self.state = State(**saved["state"])
-        earlier = saved.get("answers")  # checkpoints of before have none
-        self.answers = TrainingAnswers(self.train_images, self.process, None if earlier is None else earlier.numpy())
-        where = (
-            "at its end"
-            if self.state.finished
-            else f"at epoch {self.state.epoch + 1} step {self.state.step}/{self.steps_per_epoch}"
-        )
-        self._say(f"resumed from a checkpoint {where}")
-
-    def _fit_head(self) -> None:
-        """The last layer of the network as it starts, fitted to all training images as served."""
-        start, head = time.monotonic(), linear_head(self.net)
-        features = torch.from_numpy(self.evaluator.logits(HeadInputs(self.net), self.train_images)).to(self.device)
-        read = torch.isfinite(features).all(1)
-        features, targets = features[read], self.targets.to(self.device)[read]
-        count = max(self.loss.count(targets.cpu()), 1)
-        with torch.enable_grad():
-            loss = fit_head(head, features, lambda z: self.loss.sum(z, targets) / count, self.config.fit_head)
-        self._say(
-            f"head fitted to {counted(head.in_features, 'feature')} of {counted(len(features), 'image')}:"
-            f" loss {loss:.3f}, {time.monotonic() - start:.0f} s"
-        )
-
-    def _save(self) -> None:
-        self.last_save = time.monotonic()
-        answers = self.answers.gathered() if self.state.step else None  # of all processes, so in all of them
-        if not self.process.is_main:
-            return
-        self.checkpoints.save(
-            self.state.global_step,
-            {
-                "state": vars(self.state) | {"seconds": self.meter.seconds if self.state.step else 0.0},
-                "answers": None if answers is None else torch.from_numpy(answers),
-                "model": self.net.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "average": self.average.state_dict() if self.average else None,
-                "swa": self.swa.state_dict() if self.swa and self.swa.count else None,
-                "random": torch.get_rng_state(),
-                "compute": {"channels_last": self._channels_last, "threads": self.hardware.threads},
-            },
-        )
 
     # -- One epoch -------------------------------------------------------------------------------------------------
 
@@ -265,13 +211,13 @@ class Trainer:
                 return False
             if save_due:
                 losses.read()
-                self._save()
+                saving.save(self)
             began = time.monotonic()
             self.train_step(batch, losses, progress)
             if self.first_step:
                 losses.read()
                 if told := first_step(time.monotonic() - began, c.compile, self.device):
-                    self._say(told)
+                    self.say(told)
                 self.first_step = False
         losses.read()
         progress.close()
@@ -402,7 +348,7 @@ class Trainer:
         s.history.append(row)
         best, head = s.is_best(row, c) or self.keep_last, f"epoch {s.epoch + 1}/{c.epochs}"
         exclusive = self.validation_images.space.task == "multiclass"
-        self._say(epoch_line(head, row, exclusive=exclusive, seconds=row["epoch_seconds"], best=best))
+        self.say(epoch_line(head, row, exclusive=exclusive, seconds=row["epoch_seconds"], best=best))
         if self.observer is not None:
             self.observer.epoch(row, s.global_step)
         self._advise(row)
@@ -412,41 +358,16 @@ class Trainer:
             self.swa.update(self.eval_model, s.epoch)
         self.answers = TrainingAnswers(self.train_images, self.process)
         if s.next_epoch(c):
-            self._say(f"stopped early: {c.objective} has not improved for {counted(s.bad_epochs, 'epoch')}")
+            self.say(f"stopped early: {c.objective} has not improved for {counted(s.bad_epochs, 'epoch')}")
         if s.finished or s.epoch % c.checkpoint_frequency == 0:
-            self._save()
-
-    def _finish_average(self, swa: WeightAverage) -> None:
-        """Keeps the averaged weights of the last epochs where they do as well on validation as the best epoch's."""
-        c, s, device = self.config, self.state, self.device
-        requests = measured_on(len(self.train_images), max(1, self.batch_size // self.process.world_size))
-        batches = loader(self.evaluator.dataset(self.train_images, 1), requests, self.hardware.workers)
-
-        def forward(net: nn.Module, x: torch.Tensor) -> None:
-            with autocast(self.hardware.precision, device):
-                net(x)
-
-        inputs = (self.prepare(b.images.to(device), b.draws.to(device)) for b in batches if not b.problem)
-        swa.measure_batchnorm(self.net, inputs, forward)
-        distributed.share_buffers(swa.module, self.process)
-        logits = self.evaluator.logits(swa.module, self.validation_images)
-        row = validation_metrics(logits, self.validation_images, self.loss, c)
-        value = row[objective_key(c.objective)] * (-1 if c.objective == "loss" else 1)
-        kept = value >= s.best_value
-        head = f"average of epochs {swa.first + 1} to {swa.last + 1}"
-        told = "kept" if kept else f"not kept: epoch {s.best_epoch + 1} is better"
-        self._say(f"{head}: {c.objective} on validation {abs(value):.4f}, best epoch's {abs(s.best_value):.4f}; {told}")
-        if kept:
-            self.swa_row = row
-            if self.process.is_main:
-                self.checkpoints.save_best({"epoch": swa.last, "model": swa.module.state_dict()})
+            saving.save(self)
 
     def _advise(self, row: dict[str, float]) -> None:
         """A hint where images are waited for, once in a run."""
         waited = row["data_wait"] * (time.monotonic() - self.meter.started)
         if row["data_wait"] > SLOW_SHARE and waited > SLOW_SECONDS and not self.advised:
             self.advised = True
-            self._say(
+            self.say(
                 f"warning: {row['data_wait'] * 100:.0f} % of the time was spent waiting for images; raise num_workers"
                 f" (now {self.reader.workers}), or store the images near their training size"
             )
@@ -482,6 +403,7 @@ class Trainer:
         how = Scoring(None if view else "float32", self.config.tta)
         return self.evaluator.logits(self.eval_model, images, view, how=how)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A line in the log, of the main process alone."""
         if self.process.is_main:
             self.log(text)
