@@ -254,3 +254,16 @@ def test_images_that_could_not_be_read_are_left_out():
         found.calibration.biases, choose("platt", measured(targets, z, "binary", patients)).calibration.biases
     )
     assert np.isfinite(found.errors[0]).all() and want.calibration.methods[0] in METHODS
+
+
+def test_few_patients_choose_between_none_and_one_temperature():
+    random = np.random.default_rng(5)
+    found = set()
+    for _ in range(12):
+        targets = (random.random((16, 1)) < 0.5).astype(np.float32)
+        z = random.normal(0, 0.1, (16, 1)) + random.choice([0.0, 3.0]) * (targets - 0.5)
+        chosen = choose("auto", measured(targets, z, "binary", [f"p{n // 4}" for n in range(16)]))
+        (losses,), (method,) = chosen.losses, chosen.calibration.methods
+        assert method == min(("none", "temperature"), key=losses.get)  # the others would need more patients
+        found.add(method)
+    assert found == {"none", "temperature"}

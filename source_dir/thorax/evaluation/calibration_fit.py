@@ -26,6 +26,8 @@ from thorax.labels import LabelSpace, Task
 
 #: From the fewest fitted numbers to the most.
 METHODS = ("none", "prior", "temperature", "bias", "platt")
+#: Those that few patients are enough for.
+SIMPLE = ("none", "temperature")
 #: Parts that the patients of validation are cut into, to choose a method.
 FOLDS = 5
 #: Temperatures are looked for between these: 0.05 makes a logit of 0.5 certain, 20 makes one of 10 a coin.
@@ -91,21 +93,23 @@ def choose(rule: str, measured: Measured, seed: int = 0) -> Chosen:
     held-out patients ("auto"), label by label.
 
     Of methods that are equally good the one with fewer numbers is taken. Exclusive classes choose between none and
-    temperature, which leave the most probable class as it is. A label with fewer than FOLDS patients that have it, or
-    that do not, is given a temperature. Where a logit is infinite nothing is calibrated.
+    temperature, which leave the most probable class as it is; so does a label with fewer than FOLDS patients that have
+    it, or that do not. Where a logit is infinite nothing is calibrated.
     """
     labels = measured.targets.shape[1]
     if np.isinf(measured.logits).any():
         rule = "none"
     exclusive = measured.task == "multiclass"
-    tried: tuple[str, ...] = (rule,) if rule != "auto" else ("none", "temperature") if exclusive else METHODS
+    tried: tuple[str, ...] = (rule,) if rule != "auto" else SIMPLE if exclusive else METHODS
     tried = tuple(m for m in tried if m != "prior" or rule == "prior" or measured.prior.any())
     folds = patient_folds(measured.targets, measured.patients, FOLDS, seed)
     held_out = {method: _held_out(method, measured, folds) for method in tried}
     losses = {method: _log_losses(measured, z) for method, z in held_out.items()}
-    picked = [min(tried, key=lambda m, k=k: (losses[m][k], METHODS.index(m))) for k in range(labels)]  # type: ignore[misc]
-    if rule == "auto":
-        picked = [m if few else "temperature" for m, few in zip(picked, _enough(measured), strict=True)]
+    simple = tuple(m for m in tried if m in SIMPLE) or tried
+    picked = [
+        min(tried if enough else simple, key=lambda m, k=k: (losses[m][k], METHODS.index(m)))  # type: ignore[misc]
+        for k, enough in enumerate(_enough(measured))
+    ]
     fits = {method: fit(method, measured) for method in set(picked)}
     calibration = Calibration(
         np.array([fits[m].temperatures[k] for k, m in enumerate(picked)]),
