@@ -168,6 +168,7 @@ def _pack_units(
         for k in todo:
             good = readable(islice(images, len(ranges[k])), options, corrupt, progress.step)
             units[k] = write_unit(out, k, listing, good, options)
+            pack_state.save_unit(out, k, units[k])
     finally:
         progress.close()
     return [units[k] for k in sorted(units)]
@@ -199,7 +200,7 @@ def readable(
 
 
 def write_unit(out: Path, k: int, listing: Listing, images: Iterable[Encoded], options: PackOptions) -> Unit:
-    """Writes unit k of the listing, and notes that it is done."""
+    """Writes unit k of the listing; it is for the caller to note that it is done."""
     file = pack_state.unit_file(out, k, options)
     kept: list[int] = []
     crcs: list[int] = []
@@ -221,9 +222,7 @@ def write_unit(out: Path, k: int, listing: Listing, images: Iterable[Encoded], o
                 for i in counted()
             ]
         digest = digest_of(file)
-    unit = Unit(kept, offsets, sizes, file.stat().st_size, digest, crcs if options.to == "shards" else [])
-    pack_state.save_unit(out, k, unit)
-    return unit
+    return Unit(kept, offsets, sizes, file.stat().st_size, digest, crcs if options.to == "shards" else [])
 
 
 def _member_json(listing: Listing, place: int) -> dict[str, Any]:
