@@ -24,6 +24,7 @@ _TAKES = re.compile(r"\b(BUNDLE2?|MODEL|JOB)\b")
 DOORS: dict[tuple[str, str], tuple[str, int, str]] = {
     ("evaluate", "bundle"): ("NAME --data few/train --resamples 0", 0, "train: 4 images of 4 patients"),
     ("evaluate", "compare"): ("first --data few/train --compare NAME --resamples 0", 0, "B minus A"),
+    ("ensemble", "bundles"): ("NAME second --data few/train --out made/NAME", 0, "wrote made/"),
     ("optimize", "bundle"): ("NAME --data nowhere", 1, "nowhere"),
     ("predict", "model"): ("NAME nowhere.png", 1, "nowhere.png does not exist"),
     ("batch", "local"): ("--local NAME --data nowhere --out o.csv", 1, "--data nowhere is not a folder"),
@@ -54,6 +55,7 @@ REFUSED = {
 #: Doors that take seconds, or that go the way of another one: two forms.
 _SLOW = {
     *(("evaluate", "bundle"), ("evaluate", "compare"), ("batch", "bundle"), ("batch", "local")),
+    ("ensemble", "bundles"),
     *(("deploy", "bundle"), ("deploy", "shadow"), ("deploy", "variant")),
 }
 
@@ -100,9 +102,10 @@ def test_every_argument_that_takes_a_bundle_or_a_job_is_tried(monkeypatch: pytes
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, few: Path) -> Path:
-    """A folder with runs/first, its archive, a recipe, and a few images."""
+    """A folder with runs/first, its archive, runs/second, a recipe, and a few images."""
     root = tmp_path_factory.mktemp("names")
     untrained(root / "runs/first/model")
+    untrained(root / "runs/second/model", seed=1)
     report = root / "runs/first/output/data/report.html"
     report.parent.mkdir(parents=True)
     report.write_text("<html>")

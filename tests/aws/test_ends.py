@@ -19,7 +19,7 @@ from thorax_launch.sagemaker.kinds import KINDS
 ROLE = "arn:aws:iam::123456789012:role/thorax-execution"
 PLACE = ["--bucket", "films", "--role", ROLE, "--yes"]
 IMAGES = ["--train", "s3://films/train", "--test", "s3://films/test"]
-RUN = "arn:aws:sagemaker:eu-central-1:123456789012:pipeline/line/execution/a1"
+RUN = "arn:aws:sagemaker:eu-central-1:123456789012:pipeline/chain/execution/a1"
 Capture = pytest.CaptureFixture[str]
 
 #: kind -> (state, more of the description) -> exit code, and what the line says.

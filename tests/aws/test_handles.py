@@ -336,9 +336,12 @@ def test_importing_the_package_imports_nothing_that_takes_time() -> None:
     names = [
         "AwsSettings",
         "Endpoint",
+        "FoldJobs",
         "TrainingJob",
         "TuningJob",
         "attach",
+        "attach_folds",
+        "cross_validate",
         "deploy",
         "load_settings",
         "request",

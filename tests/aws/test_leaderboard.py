@@ -102,7 +102,7 @@ def best_of(aws: Any) -> None:
 
 
 def test_the_best_of_a_search_is_deployed(
-    aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    aws: Any, stored: None, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", lambda *_: None)
     best_of(aws)
@@ -126,7 +126,7 @@ def test_a_search_without_a_value_has_no_best(aws: Any, few: Path, capsys: Captu
 
 
 def test_the_best_is_deployed_with_the_settings_of_its_own_record(
-    aws: Any, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    aws: Any, stored: None, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", lambda *_: None)
     best_of(aws)
@@ -214,7 +214,7 @@ def test_the_winner_is_trained_again_by_its_whole_record(aws: Any, capsys: Captu
 
 
 def test_the_settings_file_of_the_search_is_that_of_the_endpoint(
-    aws: Any, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    aws: Any, stored: None, few: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tags and prices are in no record; what is in the record wins over the file."""
     monkeypatch.setattr("thorax_launch.sagemaker.deployment.smoke_test", lambda *_: None)

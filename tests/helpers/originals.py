@@ -15,6 +15,7 @@ from listings import records
 from published import NIH_HEADER, table
 from thorax.data.formats.nih import LABELS
 from thorax.labels import LabelSpace
+from thorax.serving import bundle_verify
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "from-the-originals.md"
@@ -72,6 +73,7 @@ def write_light(bundle: Path, root: Path) -> None:
     for name in ("best", "next"):
         shutil.copytree(bundle, root / "runs" / name / "model", ignore=shutil.ignore_patterns("model.safetensors"))
         (root / "runs" / name / "model/model.safetensors").write_bytes(name.encode())
+        bundle_verify.seal(root / "runs" / name / "model")
 
 
 def write_settings(root: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -11,6 +13,14 @@ from moto import mock_aws
 
 from aws_calls import BUCKET, REGION
 from aws_scenes import Case, benches
+from thorax_launch.sagemaker.package import packed, source_files
+
+
+def _store(s3: Any, bundle: Path) -> None:
+    """That bundle lies in S3, where training jobs one and two leave it."""
+    content = packed(source_files(bundle), level=1)
+    for name in ("one", "two"):
+        s3.put_object(Bucket=BUCKET, Key=f"thorax/{name}/output/model.tar.gz", Body=content)
 
 
 def main() -> int:
@@ -20,6 +30,7 @@ def main() -> int:
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         place = {"LocationConstraint": REGION}
         account.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
+        _store(account.client("s3"), Path(bundle))
         for bench in benches(account, {"BUNDLE": bundle, "OUT": out}, patch):
             return bench.run(Case(name, " ".join(words)))
     return 1
