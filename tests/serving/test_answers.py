@@ -98,7 +98,7 @@ def test_by_a_setting_one_number_as_before(classifiers, name, accept):
 
 
 def test_json_of_two_classes_to_the_letter(classifiers, monkeypatch):
-    monkeypatch.setattr(classifiers["binary"], "score", lambda images: np.array([[0.9300004]] * len(images)))
+    monkeypatch.setattr(classifiers["binary"], "outputs", lambda images: np.array([[0.9300004]] * len(images)))
     assert one(classifiers["binary"], None) == b"[0.07, 0.93]"
     assert one(classifiers["binary"], LINES) == b'{"prediction": [0.07, 0.93]}\n'
     assert one(classifiers["binary"], CSV) == b"0.070000,0.930000\n"
@@ -133,7 +133,7 @@ def test_metadata_names_the_numbers(classifiers):
 )
 def test_text_is_the_name_alone(classifiers, monkeypatch, name, p, text):
     """A page compares it: data === "PNEUMONIA"."""
-    monkeypatch.setattr(classifiers[name], "score", lambda images: np.array([p] * len(images), np.float32))
+    monkeypatch.setattr(classifiers[name], "outputs", lambda images: np.array([p] * len(images), np.float32))
     assert one(classifiers[name], "text/plain").decode() == text
     verbose = json.loads(one(classifiers[name], VERBOSE))
     assert verbose["label"] == text.strip("\n").replace("\n", "|")

@@ -15,6 +15,8 @@ import images
 from hosting import Client, thirty
 from thorax.serving import limits
 from thorax.serving.app import create_app
+from thorax.serving.classifier import Classifier
+from thorax.serving.engines.engine import ENGINES, EngineSpec
 from thorax.serving.pipeline import answer
 from thorax.serving.readers import READERS
 from thorax.serving.service import Service
@@ -110,25 +112,32 @@ def test_the_query_explains(client, classifier):
 
 
 class Slow:
-    """The classifier with a gate before its forward pass, and failing where `fails` is set."""
+    """An engine with a gate before its forward pass, and failing where `fails` is set: the deepest place there is, so
+    that all that lies over it (views, members, calibration, batches) is the product's own."""
 
-    def __init__(self, classifier) -> None:
-        self.of, self.gate, self.fails = classifier, threading.Event(), False
+    name, precision, device, batch, waits = "slow", "float32", "cpu", 16, True
+
+    def __init__(self) -> None:
+        self.gate, self.fails, self.classifier = threading.Event(), False, None
         self.gate.set()
 
-    def __getattr__(self, name):
-        return getattr(self.of, name)
-
-    def score(self, prepared: np.ndarray) -> np.ndarray:
+    def logits(self, prepared: np.ndarray) -> np.ndarray:
         self.gate.wait(30)
         if self.fails:
             raise RuntimeError("/secret/path is broken")
-        return self.of.score(prepared)
+        return np.zeros((len(prepared), 3), np.float32)
 
 
 @pytest.fixture
-def slow(classifier):
-    return Slow(classifier)
+def slow(bundle, request):
+    """A classifier of that engine, with as many views of an image as the test's parameter says; by default one."""
+    engine = Slow()
+    ENGINES.register("slow", EngineSpec(lambda _: False, lambda *_: {"float32": lambda: engine}, "for a test"))
+    try:
+        engine.classifier = Classifier.load(bundle, engine="slow", tta=getattr(request, "param", 1))
+        yield engine
+    finally:
+        ENGINES.remove("slow")
 
 
 @pytest.fixture
@@ -137,7 +146,7 @@ def started(slow):
     running = []
 
     def start(**settings):
-        service = Service(slow, dataclasses.replace(ServerSettings(workers=1, threads=1), **settings))
+        service = Service(slow.classifier, dataclasses.replace(ServerSettings(workers=1, threads=1), **settings))
         context = Client(create_app(lambda: service)).running()
         running.append(context)
         return context.__enter__(), service
@@ -148,6 +157,7 @@ def started(slow):
         context.__exit__(None, None, None)
 
 
+@pytest.mark.parametrize("slow", [1, 3], indirect=True)
 def test_ping_is_honest(slow, started):
     client, _service = started()
     assert client.ask("GET", "/ping").json == {"status": "healthy"}
@@ -180,7 +190,7 @@ def test_ping_sees_a_forward_pass_that_does_not_end(slow, started):
 def test_a_model_that_fails_at_once_does_not_start(slow):
     slow.fails = True
     with pytest.raises(RuntimeError):
-        Service(slow, ServerSettings(workers=1))
+        Service(slow.classifier, ServerSettings(workers=1))
 
 
 def test_a_full_queue_answers_429(slow, started):

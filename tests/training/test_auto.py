@@ -13,6 +13,7 @@ import thorax
 from conftest import SCRIPT, TINY, options, run
 from runs import equal, weights
 from thorax.data.loading import BatchRequest
+from thorax.files import read_sealed, write_sealed
 from thorax.training import compute, probe
 from trainers import before_each_batch
 from warm_python import PYTHON
@@ -26,8 +27,9 @@ def remembered() -> Path:
 
 def choose_instead(**changes: object) -> None:
     """Makes the machine one that measured otherwise."""
-    known = json.loads(remembered().read_text())
-    remembered().write_text(json.dumps({key: {**choice, **changes} for key, choice in known.items()}))
+    known = read_sealed(remembered())
+    assert known
+    write_sealed({key: {**choice, **changes} for key, choice in known.items()}, remembered(), "cache file")
 
 
 def test_a_run_resumed_where_another_choice_is_better_gives_the_same_bits(

@@ -25,6 +25,9 @@ KEPT = 2
 BEST = "best.pt"
 #: Of a checkpoint's identity: the digest of its images' bytes (data/image_bytes.py); streamed ones have none.
 IMAGES = "images"
+#: Of a checkpoint's identity, how its run reads pixels; where an entry is absent, this. `color` is what was taken, gray
+#: or rgb: the hyperparameter of that name may be auto and is not in it.
+PIXELS = {"grey": 1, "color": "gray"}
 _NAME = re.compile(r"^checkpoint-(\d{9})\.pt$")
 
 
@@ -47,7 +50,8 @@ def latest_pixels(folder: Path) -> tuple[int, str] | None:
     for file in _files(folder):
         try:
             identity = _read(file, mmap=True)["identity"]
-            return int(identity.get("grey", 1)), str(identity.get("color", "gray"))
+            pixels = PIXELS | identity
+            return int(pixels["grey"]), str(pixels["color"])
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # load_latest reports it
     return None
@@ -119,10 +123,11 @@ class Checkpoints:
         return None
 
     def _check_identity(self, file: Path, saved: dict[str, Any]) -> None:
-        now = self.identity
+        now = PIXELS | self.identity
         newer = {name: value for name, value in TrainingConfig().identity().items() if name in now}
-        saved = newer | saved  # a hyperparameter that the checkpoint's version did not have is at its default there
+        saved = PIXELS | newer | saved  # what the checkpoint's version did not have is at its default there
         free = {f.name for f in fields(TrainingConfig) if not about(f).affects_result}  # some did in earlier versions
+        free -= PIXELS.keys()
         keys = [key for key in {**now, **saved} if key != IMAGES and key not in free]
         other = [f"{k}={saved.get(k)} there, {now.get(k)} here" for k in keys if saved.get(k) != now.get(k)]
         if other:

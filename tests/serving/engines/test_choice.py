@@ -14,6 +14,7 @@ import images
 from conftest import clean_environment
 from hosting import ROOT, tiny_bundle
 from thorax.errors import ThoraxError
+from thorax.files import read_sealed
 from thorax.serving.bundle import Bundle
 from thorax.serving.classifier import Classifier
 from thorax.serving.engines import choice
@@ -57,8 +58,8 @@ def test_the_fastest_safe_one_is_taken_and_remembered(bundle, constant, tmp_path
     assert (classifier.engine, classifier.precision) == ("constant", "bfloat16")
     assert "not constant int8: a probability moves by 0.45" in str(classifier.choice)
     (file,) = (tmp_path / "cache").iterdir()
-    rates = json.loads(file.read_text())
-    assert set(rates) == {"constant float32", "constant bfloat16"}
+    rates = read_sealed(file)
+    assert rates is not None and set(rates) == {"constant float32", "constant bfloat16"}
     file.write_text(json.dumps({"constant float32": 9.0, "constant bfloat16": 1.0}))
     assert Classifier.load(bundle, engine="constant").precision == "float32"
     file.write_text("{")
