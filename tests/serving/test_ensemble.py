@@ -302,6 +302,10 @@ def test_fitted_on_images_that_are_given(jobs, pictures, tmp_path):
     for k, picture in enumerate(pictures):
         (folder := tmp_path / "data" / make.BINARY.classes[k % 2]).mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, folder / f"{k}.png")
-    made = make_ensemble([jobs / "a", jobs / "c"], tmp_path / "e", tmp_path / "data", say=print)
+    archive = tmp_path / "a.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(Bundle.load(jobs / "a").folder, ".")
+    made = make_ensemble([archive, jobs / "c"], tmp_path / "e", tmp_path / "data", say=print)
+    assert made.ensemble["made_of"] == [str(archive), str(jobs / "c")]  # not where the archive was unpacked
     assert (made.ensemble["images"], made.ensemble["fitted_on"]) == (5, str(tmp_path / "data"))
     assert made.ensemble["limits"]["PNEUMONIA"] > 0

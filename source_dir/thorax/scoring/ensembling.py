@@ -74,9 +74,13 @@ def make_ensemble(
     folder = Path(out)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ThoraxError(f"--out {folder} exists; name a new folder, or remove it")
-    members = _members(places)
+    named = member_places(places)
+    members = _members(named)
     first = members[0]
-    say(f"{counted(len(members), 'member')}: " + ", ".join(f"{m.network} {_size(m)} ({m.folder})" for m in members))
+    say(
+        f"{counted(len(members), 'member')}: "
+        + ", ".join(f"{m.network} {_size(m)} ({name})" for m, name in zip(members, named, strict=True))
+    )
     found = (
         _on_images(members, Path(data), options or EvaluationOptions()) if data is not None else _stored(members, say)
     )
@@ -92,7 +96,7 @@ def make_ensemble(
     spread = np.quantile(found.each.std(axis=0), QUANTILE, axis=0) if len(found.each) > 1 else None
     about: dict[str, Any] = {
         "members": member_folders(len(members)),
-        "made_of": [str(m.folder) for m in members],
+        "made_of": [str(name) for name in named],
         "fitted_on": found.origin,
         "images": len(y),
     }
@@ -118,13 +122,13 @@ def make_ensemble(
     return Bundle.load(folder)
 
 
-def member_places(places: Sequence[str | Path]) -> list[Path]:
+def member_places(places: Sequence[str | Path]) -> list[str | Path]:
     """The bundles that are named; a folder of a cross-validation stands for all of its folds, in order.
 
     Raises:
         ThoraxError: some folds of it have no bundle yet.
     """
-    found: list[Path] = []
+    found: list[str | Path] = []
     for given in places:
         place = Path(given)
         for root in (place, Path("runs") / place):
@@ -138,13 +142,12 @@ def member_places(places: Sequence[str | Path]) -> list[Path]:
                 found += [p / "model" for _, p in sorted(folds.items())]
                 break
         else:
-            found.append(place)
+            found.append(given)
     return found
 
 
-def _members(places: Sequence[str | Path]) -> list[Bundle]:
+def _members(found: Sequence[str | Path]) -> list[Bundle]:
     """The bundles, which fit each other."""
-    found = member_places(places)
     if len(found) < 2:
         raise ThoraxError(
             f"an ensemble needs two bundles or more, {counted(len(found), 'bundle')} named; name several, or a folder"
