@@ -182,10 +182,10 @@ def test_who_waits_too_long_is_told_to_come_back(pool):
         except (DecodeError, RequestError) as error:
             told.append(str(error))
 
-    busy = threading.Thread(target=ask, args=("1.1.1.1", 3.0))
+    busy = threading.Thread(target=ask, args=("1.1.1.1", 4.0))
     busy.start()
     until(lambda: pool.slow._ahead.used > 0)
-    waiting = [threading.Thread(target=ask, args=(f"1.1.1.{k}", 0.8)) for k in range(2, 10)]
+    waiting = [threading.Thread(target=ask, args=(f"1.1.1.{k}", 1.8)) for k in range(2, 10)]
     for thread in waiting:
         thread.start()
     until(lambda: pool.slow._ahead.used > 24)
