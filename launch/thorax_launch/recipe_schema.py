@@ -7,6 +7,7 @@ from typing import Any
 
 from thorax.config.fields import about, kind
 from thorax.config.schema import Fields
+from thorax.models.registry import MODELS, TIMM
 from thorax_launch.options import MachineOptions, entries
 from thorax_launch.ranges import STRATEGIES
 from thorax_launch.recipe import SYNTHETIC
@@ -65,8 +66,11 @@ def _typed(kind: str, text: str, default: Any, choices: Any) -> dict[str, Any]:
     described: dict[str, Any] = {"description": text} if text else {}
     plain = default if isinstance(default, bool | int | float | str) else None
     described |= {"default": plain} if plain not in (None, "") else {}
+    if choices is MODELS:
+        return {"anyOf": [{"enum": [*MODELS]}, {"type": "string", "pattern": f"^{TIMM}."}], **described}
     if choices:
-        return {"enum": [*choices], **described}
+        booleans = [True, False] if {"true", "false"} <= {*choices} else []  # YAML's true and false, without quotes
+        return {"enum": [*choices, *booleans], **described}
     if kind in _SIMPLE:
         return {"type": _SIMPLE[kind], **described}
     # lists are written 1,224,224 or as YAML lists; a text may look like a number

@@ -28,6 +28,7 @@ failure is written to standard error and to OUT-job/output/failure.
   --test-lst DIR         the same of --test
   --weights FILE_OR_DIR  state_dict in torchvision's layout to start from
   --model FILE_OR_DIR    an earlier run's bundle or model.tar.gz to go on from; --weights goes before it
+  --held-out FILE_OR_DIR held_out.npz of a cross-validation: train on all images, for its epochs, with its thresholds
 """
 
 

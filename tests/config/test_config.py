@@ -225,7 +225,7 @@ def test_numbers_are_written_out_exactly_and_without_exponent(number):
         ("wandb", "wandb_tracking"),
         ("precision", "precision_dtype"),
         ("optimiser", "optimizer"),
-        ("patience", "early_stopping_patience"),
+        ("patience", "early_stopping_patience or lr_scheduler_patience"),
         ("mini-batch", "mini_batch_size"),
         ("weighted_loss", "use_weighted_loss"),
         ("multilabel", "multi_label"),

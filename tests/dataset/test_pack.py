@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -113,6 +114,15 @@ def test_unknown_labels_survive_packing_and_lost_patients_are_told(tmp_path, cap
         np.testing.assert_array_equal(listing.targets, [[1, 0], [np.nan, 1]])
         assert (list(listing.patients) == ["p", "q"]) is (to == "shards")
         assert ("RecordIO keeps no patients" in capsys.readouterr().out) is (to == "rec")
+
+
+@pytest.mark.parametrize("words", [["pack", "in", "out", "--to", "rec"], ["list", "in", "--out", "out/a.lst"]])
+def test_the_labels_to_train_with_are_one_word_of_a_shell(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    xrays.folders(tmp_path / "in", **{"Pleural Effusion": ["a.png"], "Crohn's": ["b.png"]})
+    assert run(*words) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "train with --set" in line)
+    assert shlex.split(line.partition("train with ")[2]) == ["--set", "labels=Crohn's,Pleural Effusion"]
 
 
 @pytest.mark.parametrize("to", ["rec", "list"])

@@ -25,10 +25,11 @@ SCRIPTS = {
     "--output-data-dir",
     "--upload",
     "--host",
+    "--held-out",
     "--test-lst",
     "--train-lst",
 } | {
-    *("--name", "--no-index", "--find-links")  # a placeholder, and lines of a requirements.txt
+    *("--name", "--no-index", "--find-links", "--hash")  # a placeholder, and lines of a requirements.txt
 }
 
 

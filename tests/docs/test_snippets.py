@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ import lambda_stand_ins
 from conftest import TINY, write_images
 from documented import PAGES
 from hosting import tiny_bundle
+from inside import InsideToolkit
 from thorax_launch.local import deploy
 
 FENCE = re.compile(r"^ *```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -28,8 +30,8 @@ ELSEWHERE = {
 
 def test_each_snippet_is_executed_somewhere():
     found = {page for page, codes in SNIPPETS.items() for code in codes if not any(key in code for key in ELSEWHERE)}
-    assert found == {"README.md", "hosting.md"}
-    assert sum(len(codes) for codes in SNIPPETS.values()) == 2 + len(ELSEWHERE)
+    assert found == {"README.md", "hosting.md", "cross-validation.md"}
+    assert sum(len(codes) for codes in SNIPPETS.values()) == len(found) + len(ELSEWHERE)
 
 
 @pytest.mark.usefixtures("signals_as_before")
@@ -44,6 +46,24 @@ def test_the_first_page_trains_scores_and_predicts(tmp_path: Path, monkeypatch: 
     space: dict[str, object] = {"small": TINY | {"epochs": "1"}}
     exec(code.replace(asked, "TrainingConfig.parse(small)") + "\nlast = Classifier.load(result.bundle).labels\n", space)
     assert "PNEUMONIA" in capsys.readouterr().out and space["last"] == ("PNEUMONIA",)
+
+
+@pytest.mark.usefixtures("signals_as_before")
+def test_a_cross_validation_leaves_the_bundles_of_its_folds_and_a_final_one(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("thorax_launch.local.jobs.Toolkit", InsideToolkit)
+    write_images(Path("images/train"), 6, seed=1)
+    own = {**TINY, "epochs": "1", "threshold_views": "0"}
+    Path("own.yaml").write_text("hyperparameters:\n" + "".join(f"  {key}: {value}\n" for key, value in own.items()))
+    (code,) = SNIPPETS["cross-validation.md"]
+    for asked, tiny in (('"pneumonia-resnet18"', '"own.yaml"'), ("folds=5", "folds=2")):
+        assert asked in code
+        code = code.replace(asked, tiny)
+    space: dict[str, Any] = {}
+    exec(code, space)
+    assert [str(bundle) for bundle in space["found"].bundles] == [f"runs/cv/fold-{k}/model" for k in range(2)]
+    assert str(space["found"].bundle) == "runs/cv/refit/model"
+    assert all((bundle / "bundle.json").is_file() for bundle in (*space["found"].bundles, space["found"].bundle))
 
 
 def test_an_endpoint_is_asked_by_boto3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):

@@ -70,7 +70,8 @@ def test_the_wheel_is_what_runs(installed: Path, tmp_path: Path) -> None:
         "thorax_launch",
     ]
     data, launch = installed / "thorax_launch" / "_data", ROOT / "launch"
-    wanted = [launch / "prices.example.yaml", *(launch / "recipes").iterdir(), *(launch / "web").glob("*.*")]
+    folders = (file for name in ("recipes", "locks", "web") for file in (launch / name).glob("*.*"))
+    wanted = [launch / "prices.example.yaml", *folders]
     assert {path.relative_to(data) for path in data.rglob("*.*") if path.suffix != ".pyc"} == {
         path.relative_to(launch) for path in wanted
     }

@@ -62,5 +62,9 @@ def test_the_schema_takes_every_recipe_and_refuses_a_wrong_one(capsys):
     check = jsonschema.Draft202012Validator(printed)
     for file in sorted(RECIPES.glob("*.yaml")):
         assert [error.message for error in check.iter_errors(yaml.safe_load(file.read_text()))] == [], file.name
-    for wrong in ("epochs: 3", "hyperparameters: {epochz: 3}", "hyperparameters: {epochs: many}", "tune: {ranges: {}}"):
+    for right in ("network: timm/vit_tiny_patch16_224", "wandb_tracking: true", "wandb_tracking: offline"):
+        assert check.is_valid(yaml.safe_load(f"hyperparameters: {{{right}}}")), right
+    for wrong in ("epochz: 3", "epochs: many", "network: resnet19", "network: timm/", "wandb_tracking: online"):
+        assert not check.is_valid(yaml.safe_load(f"hyperparameters: {{{wrong}}}")), wrong
+    for wrong in ("epochs: 3", "tune: {ranges: {}}"):
         assert not check.is_valid(yaml.safe_load(wrong)), wrong

@@ -91,12 +91,21 @@ def text_of(value: Any) -> str:
 
 
 def unknown(name: str) -> str:
-    """The message for an unknown name, with the nearest known one; it may be a path's."""
-    known = [*spellings(), *PATHS, *(other for names in PATHS.values() for other in names)]
-    nearest = sorted((k for k in known if len(name) > 3 and name in k), key=len) or difflib.get_close_matches(
-        name, known, n=1
-    )
+    """The message for an unknown name, with the nearest known ones; they may be paths'."""
+    nearest = _nearest(name, [*spellings(), *PATHS, *(other for names in PATHS.values() for other in names)])
     hint = (
-        f"; did you mean {nearest[0]}?" if nearest else "; see `python source_dir/train_model.py --help` for the list"
+        f"; did you mean {' or '.join(nearest)}?"
+        if nearest
+        else "; see `python source_dir/train_model.py --help` for the list"
     )
     return f"unknown hyperparameter {name}{hint}"
+
+
+def _nearest(name: str, known: list[str]) -> list[str]:
+    """The known name that is meant; several where fields differ in what stands before `_name`, as before _patience."""
+    inside = sorted((k for k in known if len(name) > 3 and name in k), key=len)
+    ends = [k for k in sorted(inside) if k.endswith(f"_{name}")]
+    fields = {spellings()[k][0].name: k for k in reversed(ends) if k in spellings()}
+    if len(fields) > 1:
+        return [k for k in ends if k in fields.values()]
+    return inside[:1] or difflib.get_close_matches(name, known, n=1)

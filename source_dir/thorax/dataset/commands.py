@@ -27,7 +27,7 @@ from thorax.dataset.pack_state import PackOptions
 from thorax.dataset.packing import pack, packed_color, verify
 from thorax.dataset.pixel_stats import draw_stats, stats
 from thorax.dataset.public_sets import coco_labels, nih_labels
-from thorax.dataset.reading import label_names, read_images, some
+from thorax.dataset.reading import label_names, labels_flag, read_images, some
 from thorax.dataset.splitting import parts_by_test_list, split
 from thorax.dataset.stats_page import stats_page
 from thorax.dataset.writing import write_listing, write_lists, write_text
@@ -234,7 +234,7 @@ def _list(args: argparse.Namespace) -> int:
         print(f"{file}: {counted(count, 'image')}")
     numbered = ", ".join(f"{k} {name}" for k, name in enumerate(listing.names))
     what = "classes" if listing.exclusive else "columns"
-    print(f"{what}: {numbered}; train with --set labels={','.join(listing.names)}")
+    print(f"{what}: {numbered}; train with {labels_flag(listing.names)}")
     return 0
 
 

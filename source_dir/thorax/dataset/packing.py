@@ -24,7 +24,7 @@ from thorax.dataset import pack_state
 from thorax.dataset.encoding import Encoded, Encoding
 from thorax.dataset.pack_state import PackOptions, Unit
 from thorax.dataset.processes import in_order
-from thorax.dataset.reading import read_images, some
+from thorax.dataset.reading import labels_flag, read_images, some
 from thorax.dataset.writing import numbers_of, numbers_text, write_text
 from thorax.errors import ThoraxError
 from thorax.files import digest_of, open_whole
@@ -136,7 +136,7 @@ def verify(
 
 def _say_what_is_lost(listing: Listing, options: PackOptions, say: Say) -> None:
     """RecordIO keeps neither label names nor patients."""
-    say(f"labels are numbers in RecordIO; train with --set labels={','.join(listing.names)}")
+    say(f"labels are numbers in RecordIO; train with {labels_flag(listing.names)}")
     kept = options.encode == "keep"  # then DICOM headers are packed, too
     places = [source if isinstance(source, ByteRange) else str(source) for source in listing.sources]
     found = patients_of(listing.ids, places) if kept else [patient_of(image) for image in listing.ids]

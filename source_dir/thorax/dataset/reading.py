@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,11 @@ def check_format(data_format: str) -> None:
     """Raises ThoraxError for a name that is no data format, in the words of the command line."""
     if data_format not in FORMAT_NAMES and data_format not in RENAMED:
         raise ThoraxError(f"--data-format {data_format} is not known; choose one of {', '.join(FORMAT_NAMES)}")
+
+
+def labels_flag(names: Sequence[str]) -> str:
+    """`--set labels=A,B` that trains on what was written, as a shell takes it: a name may have spaces and quotes."""
+    return f"--set {shlex.quote('labels=' + ','.join(names))}"
 
 
 def label_names(text: str) -> tuple[str, ...]:
