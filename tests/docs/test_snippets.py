@@ -61,9 +61,9 @@ def test_a_cross_validation_leaves_the_bundles_of_its_folds_and_a_final_one(tmp_
         code = code.replace(asked, tiny)
     space: dict[str, Any] = {}
     exec(code, space)
-    assert [str(bundle) for bundle in space["found"].bundles] == [f"runs/cv/fold-{k}/model" for k in range(2)]
-    assert str(space["found"].bundle) == "runs/cv/refit/model"
-    assert all((bundle / "bundle.json").is_file() for bundle in (*space["found"].bundles, space["found"].bundle))
+    made = [*space["found"].bundles, space["found"].bundle]
+    assert [bundle.relative_to(Path("runs/cv").resolve()).parts[0] for bundle in made] == ["fold-0", "fold-1", "refit"]
+    assert all((bundle / "bundle.json").is_file() for bundle in made)
 
 
 def test_an_endpoint_is_asked_by_boto3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
