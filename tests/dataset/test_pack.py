@@ -299,6 +299,16 @@ def test_packing_goes_on_after_kill_9(tmp_path, to):
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in changed.items())  # not done twice
 
 
+def test_what_a_run_leaves_that_is_killed_after_its_last_file_is_removed(channel, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("pack", channel, out, "--processes", 1, "--to", "rec") == 0
+    files = sorted(path.name for path in out.iterdir())
+    (out / ".pack").mkdir()
+    (out / ".pack/part-000000.rec").write_bytes(b"records")
+    assert run("pack", channel, out, "--processes", 1, "--to", "rec") == 0
+    assert "nothing to do" in capsys.readouterr().out and sorted(path.name for path in out.iterdir()) == files
+
+
 def test_verify_finds_what_has_changed(channel, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("pack", channel, out, "--processes", 1, "--shard-images", 9) == 0

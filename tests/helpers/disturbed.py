@@ -151,6 +151,13 @@ def disturb(work: Work, out: Path, logs: Path, chosen: random.Random) -> bool:
     return end.code == 0
 
 
+def difference(found: object, wanted: object) -> str:
+    """What two results do not share; of dictionaries their entries."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        found, wanted = (dict(a.items() - b.items()) for a, b in ((found, wanted), (wanted, found)))
+    return f"found {str(found)[:2000]}, and not {str(wanted)[:2000]}"
+
+
 def one_round(work: Work, folder: Path, chosen: random.Random) -> None:
     """A run that is disturbed once or twice and then left alone: the result of the undisturbed run, and where a
     command refuses to go on, one line, after whose advice (remove what is damaged) it comes to that result.
@@ -173,7 +180,8 @@ def one_round(work: Work, folder: Path, chosen: random.Random) -> None:
             shutil.rmtree(out)
             end = wait(start(work, out, logs), logs)
         assert end.code == 0, end
-        assert work.result(out) == work.undisturbed
+        found = work.result(out)
+        assert found == work.undisturbed, difference(found, work.undisturbed)
     except AssertionError as error:
         raise AssertionError(f"{work.name}: {error}\n" + "\n".join(work.log)) from None
     finally:

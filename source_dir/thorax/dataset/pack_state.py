@@ -128,6 +128,7 @@ def is_done(out: Path, plan: dict[str, Any], options: PackOptions) -> bool:
         raise ThoraxError(f"{out} is not empty ({some}); choose an empty folder")
     if (out / SUMS).is_file() and stored[0].is_file():
         check_sums(out)
+        shutil.rmtree(out / STATE, ignore_errors=True)  # of a run that was killed after its last file
         return True
     make_folder(stored[1].parent)
     write_sealed(plan, stored[1], "plan")
