@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 #: Seconds after which a fork that has not ended is a failure.
 LONGEST = 300.0
 
@@ -86,6 +88,7 @@ def start(work: Work, out: Path, logs: Path, most_bytes: int | None = None) -> i
         if most_bytes is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        torch.set_num_threads(1)  # the threads of OpenMP are not there in a fork: it would wait for them
         code = work.run(out)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1

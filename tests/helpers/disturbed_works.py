@@ -76,7 +76,7 @@ def _files(out: Path) -> object:
 def _batch(bundle: Path, images: Path) -> Callable[[Path], int]:
     def run(out: Path) -> int:
         words = ["--local", str(bundle), "--data", str(images), "--out", str(out / "table.csv"), "--engine", "torch"]
-        return batch.main([*words, "--batch", "2", "--workers", "0"])
+        return batch.main([*words, "--batch", "2", "--workers", "0", "--threads", "1"])
 
     return run
 
