@@ -18,7 +18,8 @@ from thorax.config import TrainingConfig
 from thorax.errors import ThoraxError
 from thorax.files import write_whole
 from thorax.job import Job
-from thorax.run import build, load, trainer_of
+from thorax.run import build, trainer_of
+from thorax.run_data import load
 from thorax.run_setup import prepare
 from thorax.tracking.progress import Progress
 from thorax.training import distributed
